@@ -1,0 +1,82 @@
+"""Secrets as they are stored, and how a password is checked against one or an answer made from one."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from pooler.auth.scram import ScramKeys, Verifier, parse_verifier
+
+_MD5 = re.compile(r"md5[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, repr=False)
+class Secret:
+    """What is stored for one user; made by `parse_secret`, and without a repr so that no log shows it."""
+
+    kind: Literal["plain", "md5", "scram"]
+    text: str
+    verifier: Verifier | None = None  # of kind scram
+
+    @property
+    def raw(self) -> bytes:
+        """The text as bytes."""
+        return self.text.encode("utf-8", "surrogateescape")
+
+
+@dataclass(frozen=True, repr=False)
+class Credential:
+    """What pooler has to log in to a server with; made by `credential`."""
+
+    kind: Literal["none", "plain", "md5", "scram"]
+    text: bytes = b""  # the password, or "md5" and 32 digits
+    keys: ScramKeys | None = None  # of kind scram
+
+
+def parse_secret(text: str) -> Secret:
+    """Tell the kind of a stored secret by its form, as PostgreSQL and PgBouncer do."""
+    if _MD5.fullmatch(text):
+        return Secret("md5", text)
+    verifier = parse_verifier(text)
+    return Secret("plain", text) if verifier is None else Secret("scram", text, verifier)
+
+
+def credential(secret: Secret | None, keys: ScramKeys | None = None) -> Credential:
+    """What a stored secret allows us to do at a server.
+
+    A stored SCRAM secret is of no use alone; with the keys of a client that has logged in, it is.
+    """
+    if secret is not None and secret.kind != "scram" and secret.text:
+        return Credential(secret.kind, secret.raw)
+    return Credential("none") if keys is None else Credential("scram", keys=keys)
+
+
+def md5_secret(password: bytes, user: bytes) -> bytes:
+    """The form in which PostgreSQL stores an MD5 password."""
+    return _md5(password + user)
+
+
+def md5_answer(stored: bytes, salt: bytes) -> bytes:
+    """The answer to an MD5 challenge by someone who has the stored form."""
+    return _md5(stored[3:] + salt)
+
+
+def check_md5_answer(secret: Secret, user: bytes, salt: bytes, answer: bytes) -> bool:
+    """Whether this answers the challenge; a SCRAM secret never does."""
+    stored = secret.raw if secret.kind == "md5" else md5_secret(secret.raw, user)
+    right = hmac.compare_digest(md5_answer(stored, salt), answer)
+    return right and secret.kind != "scram"
+
+
+def check_password(secret: Secret, user: bytes, password: bytes) -> bool:
+    """Whether this is the password of a plain or MD5 secret; for SCRAM see `scram.verify_password`."""
+    if secret.kind == "md5":
+        return hmac.compare_digest(secret.raw, md5_secret(password, user))
+    return hmac.compare_digest(secret.raw, password) and secret.kind == "plain"
+
+
+def _md5(data: bytes) -> bytes:
+    return b"md5" + hashlib.md5(data, usedforsecurity=False).hexdigest().encode()

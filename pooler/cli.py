@@ -1,0 +1,142 @@
+"""The command line: `pooler` as PgBouncer is started, `pooler check` and `pooler dev`.
+
+Everything heavy is imported where it is used: the master needs no gevent, `-V` and `check` need no master.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import ssl
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+import pooler
+
+if TYPE_CHECKING:
+    from pooler.ipc.boot import WorkerBoot
+
+HELP = {"help_option_names": ["-h", "--help"]}
+
+PACKAGES = ("gevent", "greenlet", "msgpack", "psycopg2-binary", "setproctitle", "click")
+
+
+def run_worker(boot: WorkerBoot) -> int:
+    """Be a worker. Called in a child of the master; only there is gevent imported."""
+    from pooler.worker import run
+
+    code: int = run(boot)
+    return code
+
+
+def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or context.resilient_parsing:
+        return
+    click.echo(f"pooler {pooler.__version__}")
+    click.echo(f"python {sys.version.split()[0]}")
+    for name in PACKAGES:
+        try:
+            click.echo(f"{name} {importlib.metadata.version(name)}")
+        except importlib.metadata.PackageNotFoundError:
+            click.echo(f"{name} not installed")
+    click.echo(f"tls: {ssl.OPENSSL_VERSION}")
+    context.exit(0)
+
+
+@click.command(
+    context_settings=HELP,
+    epilog="Other commands: `pooler check CONFIG_FILE` tells everything that is wrong with a configuration;"
+    " `pooler dev` starts a PostgreSQL of its own with pooler in front. A configuration file of such a name:"
+    " ./check, ./dev.",
+)
+@click.option("-d", "--daemon", is_flag=True, help="Run in background; returns when clients can connect.")
+@click.option("-q", "--quiet", is_flag=True, help="Don't log to standard error.")
+@click.option("-v", "--verbose", count=True, help="Log more; twice: even more.")
+@click.option("-u", "--user", metavar="USERNAME", help="Run as this user (when started by root).")
+@click.option("-R", "--reboot", is_flag=True, help="Online restart: not yet.")
+@click.option("--workers", metavar="N", help="Number of worker processes, or auto: one per core.")
+@click.option(
+    "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version,
+    help="Show versions, then exit.",
+)  # fmt: skip
+@click.argument("config_file", required=False)
+def serve(
+    daemon: bool,
+    quiet: bool,
+    verbose: int,
+    user: str | None,
+    reboot: bool,
+    workers: str | None,
+    config_file: str | None,
+) -> int:
+    """A connection pooler for PostgreSQL, configured and run like PgBouncer."""
+    if config_file is None:
+        raise click.UsageError("need a configuration file, see pooler -h")
+    if reboot:
+        raise click.ClickException(
+            "-R (online restart) is not there yet; stop the old process (SIGTERM waits for its clients),"
+            " then start"
+        )
+    from pooler.master.start import Options, start
+
+    given = {"user": user, "workers": workers}
+    overrides = {name: value for name, value in given.items() if value is not None}
+    return start(Options(config_file, daemon, quiet, verbose, overrides), run_worker)
+
+
+@click.command("check", context_settings=HELP)
+@click.argument("config_file")
+def check(config_file: str) -> int:
+    """Print every problem of CONFIG_FILE with file and line.
+
+    Exit code 1 if there is an error, which would keep pooler from starting; warnings alone give 0.
+    """
+    from pooler.config import check as find_problems
+
+    problems = find_problems(config_file)
+    for problem in problems:
+        click.echo(str(problem))
+    if not problems:
+        click.echo(f"{config_file}: no problems")
+    return int(any(problem.severity == "error" for problem in problems))
+
+
+@click.command("dev", context_settings=HELP)
+@click.option("--keep", metavar="DIR", help="Keep the data in DIR and use it again.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Port of pooler; default: a free one.")
+@click.option("--workers", metavar="N", default="auto", show_default=True, help="Number of worker processes.")
+@click.option(
+    "--pool-mode",
+    type=click.Choice(["session", "transaction", "statement"]),
+    default="transaction",
+    show_default=True,
+    help="When a server goes back to its pool.",
+)
+def dev(keep: str | None, port: int | None, workers: str, pool_mode: str) -> int:
+    """Start an embedded PostgreSQL with pooler in front, print URLs, and run until Ctrl-C."""
+    from pooler.dev import run_dev
+
+    return run_dev(keep, port=port, workers=workers, pool_mode=pool_mode)
+
+
+COMMANDS = {"check": check, "dev": dev}
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """The program. Exits with 0, or 1 for whatever the operator has to look at."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    command: click.Command = serve
+    name = "pooler"
+    if given and given[0] in COMMANDS:
+        command, name = COMMANDS[given[0]], f"pooler {given[0]}"
+        del given[0]
+    try:
+        code = command.main(given, prog_name=name, standalone_mode=False)
+    except click.ClickException as e:
+        e.show()
+        code = 1
+    except click.Abort:
+        code = 1
+    sys.exit(code or 0)

@@ -1,0 +1,144 @@
+"""`pooler check`: everything that can be said about a configuration file without starting.
+
+Beside what keeps a file from loading, this gives advice: settings that are valid each, but don't go
+together, or that let in more people than the operator may think.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from pooler.config.ini import Place
+from pooler.config.load import load
+from pooler.config.model import Config, Database
+from pooler.errors import ConfigError, Problem
+
+#: PostgreSQL's default max_connections, of which 3 are for superusers.
+USUAL_MAX_CONNECTIONS = 97
+
+
+def check(path: str) -> list[Problem]:
+    """Every problem of the file; those of severity error keep it from being loaded."""
+    try:
+        config = load(path)
+    except ConfigError as error:
+        return list(error.problems)
+    return [*config.problems, *advice(config)]
+
+
+def advice(config: Config) -> list[Problem]:
+    """Warnings about a configuration that loads."""
+    rules = (_access, _console_users, _useless_secrets, _listening, _sizes, _instances, _octal_mode)
+    return [problem for rule in rules for problem in rule(config)]
+
+
+def _place(config: Config, key: str) -> Place:
+    return config.places.get(key, Place(config.path, 0))
+
+
+def _warning(config: Config, key: str, text: str) -> Problem:
+    return _place(config, key).problem(text, "warning")
+
+
+def _access(config: Config) -> Iterator[Problem]:
+    """Who gets in without a password, or not at all."""
+    auth_type = config.settings.auth_type
+    if auth_type in ("any", "trust") and config.settings.listen_addr:
+        text = f"auth_type={auth_type} lets in everybody who reaches listen_addr, without a password"
+        yield _warning(config, "auth_type", text)
+    if auth_type == "plain" and config.settings.listen_addr:
+        yield _warning(config, "auth_type", "auth_type=plain sends passwords in clear over the network")
+    if auth_type != "any" and config.settings.auth_file is None:
+        yield _warning(config, "auth_type", f"auth_type={auth_type} without auth_file: nobody can log in")
+    if auth_type == "any":
+        for database in _databases(config):
+            if database.user is None:
+                text = f"auth_type=any needs a user= in the entry of {database.name!r}: nobody can use it"
+                yield _warning(config, f"databases/{database.name}", text)
+
+
+def _console_users(config: Config) -> Iterator[Problem]:
+    if config.settings.auth_file is None or config.settings.auth_type == "any":
+        return
+    for setting in ("admin_users", "stats_users"):
+        missing = [user for user in getattr(config.settings, setting) if user not in config.userlist]
+        if missing:
+            text = f"{setting} names users that auth_file lacks: {', '.join(missing)}"
+            yield _warning(config, setting, text)
+
+
+def _useless_secrets(config: Config) -> Iterator[Problem]:
+    """Stored secrets that can't be used for the way of login, as PgBouncer sees it."""
+    if config.settings.auth_type != "scram-sha-256":
+        return
+    stored = [user for user, secret in config.userlist.items() if _is_md5(secret)]
+    if stored:
+        some = ", ".join(stored[:5]) + (" ..." if len(stored) > 5 else "")
+        text = f"{len(stored)} users have an md5 secret and can't log in with scram-sha-256: {some}"
+        yield _warning(config, "auth_file", text)
+
+
+def _is_md5(secret: str) -> bool:
+    return len(secret) == 35 and secret.startswith("md5") and not set(secret[3:]) - set("0123456789abcdef")
+
+
+def _listening(config: Config) -> Iterator[Problem]:
+    if not config.settings.listen_addr and not config.settings.unix_socket_dir:
+        text = "neither listen_addr nor unix_socket_dir: there is nothing to listen on"
+        yield _warning(config, "listen_addr", text)
+    if not config.databases and config.auto_database is None:
+        yield Problem(config.path, 0, "no databases: only the console can be used", "warning")
+
+
+def _sizes(config: Config) -> Iterator[Problem]:
+    """Numbers of one pool that don't go together."""
+    for database in _databases(config):
+        limits = config.pool_limits(database, database.user or "")
+        key = f"databases/{database.name}"
+        if 0 < limits.pool_size < limits.min_pool_size:
+            text = f"min_pool_size {limits.min_pool_size} is above pool_size {limits.pool_size}"
+            yield _warning(config, key, text)
+        if 0 < limits.max_db_connections < limits.pool_size:
+            text = f"pool_size {limits.pool_size} is above max_db_connections {limits.max_db_connections}"
+            yield _warning(config, key, text)
+    settings = config.settings
+    if settings.reserve_pool_size and not settings.reserve_pool_timeout:
+        yield _warning(config, "reserve_pool_timeout", "reserve_pool_timeout=0 switches the reserve off")
+    for setting in ("max_db_client_connections", "max_user_client_connections"):
+        if getattr(settings, setting) > settings.max_client_conn:
+            text = f"{setting} is above max_client_conn and never reached"
+            yield _warning(config, setting, text)
+
+
+def _instances(config: Config) -> Iterator[Problem]:
+    """What each PostgreSQL may see if all pools are full; its own limit isn't known here."""
+    totals: Counter[tuple[str, int]] = Counter()
+    for database in config.databases.values():
+        limits = config.pool_limits(database, database.user or "")
+        size = limits.pool_size + limits.reserve_pool_size if limits.pool_size else 0
+        if limits.max_db_connections:
+            size = min(size, limits.max_db_connections) if size else limits.max_db_connections
+        for host in database.hosts or (config.settings.unix_socket_dir,):
+            totals[host, database.port] += size
+    limit = config.settings.max_server_connections
+    for (host, port), total in totals.items():
+        if not limit and total > USUAL_MAX_CONNECTIONS:
+            text = (
+                f"the pools for {host}:{port} add up to {total} connections for each user;"
+                " compare with its max_connections, or set max_server_connections"
+            )
+            yield _warning(config, "default_pool_size", text)
+
+
+def _octal_mode(config: Config) -> Iterator[Problem]:
+    mode = config.settings.unix_socket_mode
+    if mode > 0o777 and set(str(mode)) <= set("01234567"):
+        text = f"unix_socket_mode={mode} is decimal, that is {mode:#o}; did you mean 0{mode}?"
+        yield _warning(config, "unix_socket_mode", text)
+
+
+def _databases(config: Config) -> Iterator[Database]:
+    yield from config.databases.values()
+    if config.auto_database is not None:
+        yield config.auto_database

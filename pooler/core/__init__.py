@@ -1,0 +1,47 @@
+"""The compiled core: shared tables and relay.  It knows no configuration, no users, no SQL, no policy.
+
+Reading order: layout.h (the rows, and why they survive a SIGKILL), queue.c (who gets which server), relay.h (the
+theory of the relay), client.c and server.c (the life of a query), relay.c (the loop), _core.pyx (the binding).
+"""
+
+from ._core import (
+    ACCEPT,
+    CANCEL,
+    CLIENT_CLOSED,
+    DIAL,
+    DIALING,
+    FAIL,
+    KILL,
+    KILL_TEXTS,
+    LOGIN,
+    SERVER_CLOSED,
+    WARNING,
+    WELCOME,
+    Relay,
+    Tables,
+    TablesBusy,
+    backend_effects,
+    frontend_effects,
+    monotonic_us,
+)
+
+__all__ = [
+    "ACCEPT",
+    "CANCEL",
+    "CLIENT_CLOSED",
+    "DIAL",
+    "DIALING",
+    "FAIL",
+    "KILL",
+    "KILL_TEXTS",
+    "LOGIN",
+    "SERVER_CLOSED",
+    "WARNING",
+    "WELCOME",
+    "Relay",
+    "Tables",
+    "TablesBusy",
+    "backend_effects",
+    "frontend_effects",
+    "monotonic_us",
+]

@@ -1,0 +1,1058 @@
+# cython: language_level=3, boundscheck=False, wraparound=False, embedsignature=True
+"""Python's door to the compiled core: `Tables` (the shared map) and `Relay` (one worker's byte mover).
+
+Nothing is decided here: arguments are checked and converted, results become plain Python values.
+"""
+
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.errno cimport errno
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t, int64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset, strlen
+
+import os
+
+cdef extern from "layout.h" nogil:
+    enum: MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
+    enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
+    enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
+    enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
+    enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED
+    enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY
+    struct list:
+        int32_t head, tail, count
+    struct link:
+        int32_t prev, next
+    struct endpoint:
+        char addr[48]
+        char local_addr[48]
+        int32_t port, local_port
+    struct client_row:
+        uint8_t state, flags, orders, kill_text
+        int16_t worker, cancel_requests
+        int32_t pool, database, user, slot
+        uint32_t cancel_pid, cancel_secret
+        uint64_t id, ticket, connected_at, wait_start, request_start, xact_start, idle_start
+        double connect_time
+        link queue
+        endpoint where
+        char application_name[64]
+    struct slot_row:
+        uint8_t state, flags, orders
+        int16_t owner, last_worker
+        uint64_t canceling
+        int32_t pool, client, evict_for
+        uint32_t generation
+        int32_t backend_pid
+        uint16_t cancel_key_bytes, sockaddr_bytes
+        uint64_t id, settings, connected_at, used_at, expires_at, closing_at
+        double connect_time
+        endpoint where
+        unsigned char sockaddr[128]
+        unsigned char cancel_key[256]
+    struct pool_limits:
+        int32_t mode, size, min_size, reserve_size
+        uint64_t reserve_timeout_us, query_timeout_us, query_wait_timeout_us, idle_transaction_timeout_us
+        uint64_t transaction_timeout_us, client_idle_timeout_us, server_lifetime_us
+    struct pool_row:
+        uint8_t used, starved, blocked_by, forced_user
+        int32_t database, user, instance
+        pool_limits limits
+        int32_t servers, evicting, clients
+        int32_t by_state[7]
+        list idle, waiting
+        uint64_t mean_wait_us, retry_at
+        uint32_t failures
+        uint16_t welcome_bytes
+        uint8_t has_scram_keys
+        unsigned char scram_keys[64]
+        char error_sqlstate[6]
+        char error_text[256]
+        unsigned char welcome[2048]
+    struct database_row:
+        uint8_t used, paused, disabled
+        char name[64]
+        int32_t max_servers, max_clients, servers, clients
+    struct user_row:
+        uint8_t used
+        char name[128]
+        int32_t max_servers, max_clients, servers, clients
+    struct instance_row:
+        uint8_t used
+        char name[280]
+        int32_t max_servers, servers
+    struct worker_row:
+        int32_t pid, clients
+        uint32_t restarts
+        uint64_t relay_beat, hub_beat, started_at, sent, taken
+        double start_time
+    struct counters:
+        uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time
+        uint64_t wait_time, client_parse_count, server_parse_count, bind_count, client_login_count
+        uint64_t query_histogram[64]
+        uint64_t wait_histogram[64]
+    struct sizes:
+        int32_t workers, slots, clients, databases, users, pools, instances
+    struct header:
+        sizes sizes
+        uint64_t rebuilds
+        uint8_t paused, suspended, draining, round_robin
+        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high
+        list free_clients, free_slots
+    struct tables:
+        header *h
+        worker_row *workers
+        database_row *databases
+        user_row *users
+        instance_row *instances
+        pool_row *pools
+        slot_row *slots
+        client_row *clients
+        counters *counters
+        int doorbells[64]
+        uint64_t map_bytes
+        int fd
+
+cdef extern from "tables.h" nogil:
+    struct outcome:
+        int32_t slot, dial, close, client
+        uint64_t ring
+    struct order:
+        int32_t row
+        uint8_t orders
+    tables *tables_create(const sizes *)
+    void tables_destroy(tables *)
+    void tables_lock(tables *)
+    bint tables_trylock(tables *, uint64_t)
+    void tables_unlock(tables *)
+    void tables_ring(tables *, uint64_t)
+    void tables_rebuild(tables *)
+    uint64_t now_us()
+    int32_t tables_database(tables *, const char *, bint)
+    int32_t tables_user(tables *, const char *, bint)
+    int32_t tables_instance(tables *, const char *, bint)
+    int32_t tables_pool(tables *, int32_t, int32_t, int32_t, bint)
+    int32_t client_new(tables *, int, uint64_t)
+    int client_login(tables *, int32_t, int32_t, int32_t, int32_t, bint)
+    void client_free(tables *, int32_t, int, uint64_t, outcome *)
+    void worker_starting(tables *, int, int32_t)
+    void worker_died_locked(tables *, int, int32_t *, int32_t *, outcome *)
+    void outcome_clear(outcome *)
+    void pool_acquire(tables *, int32_t, uint64_t, outcome *)
+    void pool_requeue(tables *, int32_t, uint64_t, outcome *)
+    void pool_wait_welcome(tables *, int32_t, uint64_t, outcome *)
+    void pool_release(tables *, int32_t, int, uint64_t, outcome *)
+    void pool_place(tables *, int32_t, int, uint64_t, outcome *)
+    void pool_begin_close(tables *, int32_t, int, bint)
+    bint pool_claim_idle(tables *, int32_t, uint32_t, int)
+    void pool_abandon(tables *, int32_t)
+    void pool_freed(tables *, int32_t, int, uint64_t, outcome *)
+    void pool_welcome_known(tables *, int32_t, uint64_t *)
+    void pool_login_failed(tables *, int32_t, bint, const char *, const char *, uint64_t, uint64_t *)
+    int pool_tick(tables *, int, uint64_t, int32_t *, int, uint64_t *)
+    int pool_expired_idle(tables *, int, uint64_t, uint64_t, int32_t *, int)
+    int pool_take_idle(tables *, int32_t, int, bint, int32_t *, int)
+    bint pool_take_reclaim(tables *, int32_t, int)
+    bint pool_attention(tables *, int, order *, int *, order *, int *, int)
+    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *)
+    void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
+    bint client_tell(tables *, int32_t, uint64_t, uint8_t, uint8_t)
+
+cdef extern from "effects.h" nogil:
+    const uint8_t backend_effects_table "backend_effects"[256]
+    const uint8_t frontend_effects_table "frontend_effects"[256]
+
+cdef extern from "relay.h" nogil:
+    enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
+    enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
+    enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
+    struct event:
+        uint8_t type
+        int32_t a, b, database, user
+        uint64_t id, age_us
+        int32_t port
+        char addr[48]
+        char text[200]
+    struct command:
+        uint8_t type
+        int32_t a, b
+        uint32_t generation
+        uint64_t id, token
+        uint32_t data_bytes, extra_bytes
+        unsigned char data[1]
+    struct options:
+        uint64_t check_delay_us
+        uint32_t max_packet_bytes
+        bint reset_always, disable_pqexec, has_check, fast_close
+        char check_query[256]
+        char reset_query[1024]
+    struct relay:
+        int event_bell
+    relay *relay_open(tables *, int, int, const int *, int, const char **, int)
+    int relay_start(relay *)
+    void relay_join(relay *)
+    void relay_command(relay *, command *)
+    int relay_events(relay *, event *, int)
+    void server_learn(relay *, int32_t, uint32_t, int)
+
+
+class TablesBusy(Exception):
+    """The lock of the tables could not be had in time: its holder is stopped."""
+
+
+POOL_MODES = ("session", "transaction", "statement")
+KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
+              "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
+WELCOME, FAIL, KILL = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL
+DIALING = SL_LOGIN  # state of a slot whose connection is being opened
+ACCEPT, DIAL, CANCEL, LOGIN = EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
+CLIENT_CLOSED, SERVER_CLOSED, WARNING = EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
+COUNTER_NAMES = ("server_assignment_count", "xact_count", "query_count", "bytes_received", "bytes_sent", "xact_time",
+                 "query_time", "wait_time", "client_parse_count", "server_parse_count", "bind_count",
+                 "client_login_count")
+
+
+def backend_effects():
+    """The relay's table for messages of servers: 256 numbers (see pooler/protocol/transaction.py)."""
+    return [backend_effects_table[i] for i in range(256)]
+
+
+def frontend_effects():
+    """The relay's table for messages of clients: 256 numbers."""
+    return [frontend_effects_table[i] for i in range(256)]
+
+
+def monotonic_us():
+    """The clock of all stamps in the tables: CLOCK_MONOTONIC in microseconds."""
+    return now_us()
+
+
+cdef bytes encoded(text):
+    return text.encode("utf-8", "surrogateescape")
+
+
+cdef str decoded(const char *text):
+    return text[:strlen(text)].decode("utf-8", "surrogateescape")
+
+
+cdef void put_text(char *target, size_t room, bytes text):
+    cdef size_t n = min(len(text), room - 1)
+    memcpy(target, <const char *>text, n)
+    target[n] = 0
+
+
+cdef class Tables:
+    """The shared tables.  Made by the master before any fork; every process uses the same object.
+
+    Sizes are numbers of rows.  Rows that are never used cost no memory.  Raises OSError when the map
+    or a doorbell cannot be made, ValueError for impossible sizes.
+    """
+
+    cdef tables *t
+
+    def __cinit__(self, *, int workers, int slots, int clients, int databases=4096, int users=8192, int pools=4096,
+                  int instances=1024):
+        cdef sizes z
+        if not 1 <= workers <= MAX_WORKERS or slots < 1 or not 1 <= clients <= 0xfffff:
+            raise ValueError(f"workers 1..{MAX_WORKERS}, slots >= 1, clients 1..1048575")
+        z.workers, z.slots, z.clients, z.databases = workers, slots, clients, databases
+        z.users, z.pools, z.instances = users, pools, instances
+        self.t = tables_create(&z)
+        if self.t is NULL:
+            raise OSError(errno, os.strerror(errno))
+
+    def __dealloc__(self):
+        if self.t is not NULL:
+            tables_destroy(self.t)
+
+    # ---- workers
+
+    @property
+    def workers_count(self):
+        return self.t.h.sizes.workers
+
+    @property
+    def rebuilds(self):
+        """How often the derived parts had to be rebuilt after a process died inside the lock."""
+        return self.t.h.rebuilds
+
+    def doorbell(self, int worker):
+        """The eventfd that wakes this worker's relay."""
+        return self.t.doorbells[worker]
+
+    def ring_all(self):
+        tables_ring(self.t, <uint64_t>-1)
+
+    def worker_starting(self, int worker, int pid):
+        worker_starting(self.t, worker, pid)
+
+    def worker_died(self, int worker, double timeout_s=0.1):
+        """Takes stock after a worker's death; raises TablesBusy when the lock is held by a stopped process."""
+        cdef int32_t clients, reclaim
+        cdef outcome out
+        if not tables_trylock(self.t, <uint64_t>(timeout_s * 1e6)):
+            raise TablesBusy
+        outcome_clear(&out)
+        worker_died_locked(self.t, worker, &clients, &reclaim, &out)
+        tables_unlock(self.t)
+        tables_ring(self.t, out.ring)
+        return {"clients": clients, "reclaim": reclaim}
+
+    def beat(self, int worker):
+        """The hub of this worker lives (its relay beats by itself)."""
+        self.t.workers[worker].hub_beat = now_us()
+
+    def heartbeat_age(self, int worker):
+        cdef uint64_t oldest = min(self.t.workers[worker].relay_beat, self.t.workers[worker].hub_beat)
+        cdef uint64_t now = now_us()
+        return (now - oldest) / 1e6 if now > oldest else 0.0
+
+    def load(self, int worker):
+        cdef worker_row *w = &self.t.workers[worker]
+        return w.clients + <int64_t>(w.sent - w.taken)
+
+    def client_sent(self, int worker):
+        self.t.workers[worker].sent += 1
+
+    # ---- limits and flags
+
+    def set_global_limits(self, int max_clients, bint round_robin):
+        self.t.h.max_clients = max_clients
+        self.t.h.round_robin = round_robin
+
+    def database(self, name, bint create=True):
+        """Row of this database; -1 when there is none (or the table is full)."""
+        cdef bytes b = encoded(name)
+        tables_lock(self.t)
+        cdef int32_t i = tables_database(self.t, b, create)
+        tables_unlock(self.t)
+        return i
+
+    def user(self, name, bint create=True):
+        cdef bytes b = encoded(name)
+        tables_lock(self.t)
+        cdef int32_t i = tables_user(self.t, b, create)
+        tables_unlock(self.t)
+        return i
+
+    def instance(self, name, bint create=True):
+        cdef bytes b = encoded(name)
+        tables_lock(self.t)
+        cdef int32_t i = tables_instance(self.t, b, create)
+        tables_unlock(self.t)
+        return i
+
+    def set_database(self, int row, int max_servers, int max_clients):
+        self.t.databases[row].max_servers = max_servers
+        self.t.databases[row].max_clients = max_clients
+
+    def set_user(self, int row, int max_servers, int max_clients):
+        self.t.users[row].max_servers = max_servers
+        self.t.users[row].max_clients = max_clients
+
+    def set_instance(self, int row, int max_servers):
+        self.t.instances[row].max_servers = max_servers
+
+    def open_pool(self, int database, int user, int instance, bint create=True):
+        """Row of this pool; -1 when there is none (or the table is full)."""
+        tables_lock(self.t)
+        cdef int32_t i = tables_pool(self.t, database, user, instance, create)
+        tables_unlock(self.t)
+        return i
+
+    def set_pool(self, int row, *, str mode, int size, int min_size, int reserve_size, double reserve_timeout,
+                 double query_timeout, double query_wait_timeout, double idle_transaction_timeout,
+                 double transaction_timeout, double client_idle_timeout, double server_lifetime, bint forced_user):
+        """Writes the limits of a pool (times in seconds, 0: none)."""
+        cdef pool_limits *l = &self.t.pools[row].limits
+        l.mode, l.size, l.min_size, l.reserve_size = POOL_MODES.index(mode), size, min_size, reserve_size
+        l.reserve_timeout_us = <uint64_t>(reserve_timeout * 1e6)
+        l.query_timeout_us = <uint64_t>(query_timeout * 1e6)
+        l.query_wait_timeout_us = <uint64_t>(query_wait_timeout * 1e6)
+        l.idle_transaction_timeout_us = <uint64_t>(idle_transaction_timeout * 1e6)
+        l.transaction_timeout_us = <uint64_t>(transaction_timeout * 1e6)
+        l.client_idle_timeout_us = <uint64_t>(client_idle_timeout * 1e6)
+        l.server_lifetime_us = <uint64_t>(server_lifetime * 1e6)
+        self.t.pools[row].forced_user = forced_user
+
+    def pool_key(self, int row):
+        """(database, user, instance) names of a pool."""
+        cdef pool_row *p = &self.t.pools[row]
+        return (decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
+                decoded(self.t.instances[p.instance].name))
+
+    def pools_count(self):
+        return self.t.h.pools_high
+
+    def set_paused(self, int database, bint paused):
+        """Holds back a database's waiters (-1: all databases')."""
+        if database < 0:
+            self.t.h.paused = paused
+        else:
+            self.t.databases[database].paused = paused
+
+    def set_draining(self, bint draining):
+        self.t.h.draining = draining
+
+    def is_paused(self, int database=-1):
+        return bool(self.t.h.paused if database < 0 else self.t.databases[database].paused)
+
+    def set_disabled(self, int database, bint disabled):
+        self.t.databases[database].disabled = disabled
+
+    # ---- clients in their login, and on the console
+
+    def client_new(self, int worker):
+        """A row for a socket that begins to log in; -1 when the table is full."""
+        return client_new(self.t, worker, now_us())
+
+    def client_where(self, int row, addr, int port, local_addr, int local_port, bint unix):
+        cdef client_row *c = &self.t.clients[row]
+        put_text(c.where.addr, 48, encoded(addr))
+        put_text(c.where.local_addr, 48, encoded(local_addr))
+        c.where.port, c.where.local_port = port, local_port
+        if unix:
+            c.flags |= CF_UNIX
+
+    def client_application(self, int row, name):
+        put_text(self.t.clients[row].application_name, 64, encoded(name))
+
+    def client_login(self, int row, int database, int user, int pool, bint exempt=False, bint console=False):
+        """Counts an authenticated client: 0 when every limit allows it, else 1 max_client_conn, 2 the database's,
+        3 the user's limit, 4 the database is disabled."""
+        cdef int verdict = client_login(self.t, row, database, user, pool, exempt)
+        if verdict == 0:
+            if console:
+                self.t.clients[row].flags |= CF_CONSOLE
+                self.t.clients[row].state = CL_IDLE
+            if pool >= 0:
+                self.t.counters[self.t.clients[row].worker * self.t.h.sizes.pools + pool].client_login_count += 1
+        return verdict
+
+    def client_free(self, int row):
+        cdef outcome out
+        client_free(self.t, row, NOBODY, now_us(), &out)
+        tables_ring(self.t, out.ring)
+
+    def client_id(self, int row):
+        return self.t.clients[row].id
+
+    def client_key(self, int row):
+        """(pid, secret) for BackendKeyData, both below 2**32."""
+        return self.t.clients[row].cancel_pid, self.t.clients[row].cancel_secret
+
+    def client_orders(self, int row):
+        return self.t.clients[row].orders
+
+    def wait_welcome(self, int row):
+        """The client waits until its pool has logged in once; a LOGIN event (WELCOME or FAIL) follows."""
+        cdef outcome out
+        pool_wait_welcome(self.t, row, now_us(), &out)
+
+    def pool_welcome(self, int pool):
+        """What PostgreSQL reported at the first login of this pool (as stored by slot_login); None: not yet."""
+        cdef pool_row *p = &self.t.pools[pool]
+        if not p.welcome_bytes:
+            return None
+        return PyBytes_FromStringAndSize(<char *>p.welcome, p.welcome_bytes)
+
+    def pool_scram_keys(self, int pool):
+        """ClientKey and ServerKey (32 bytes each) of a client of this pool that logged in by SCRAM; None."""
+        cdef pool_row *p = &self.t.pools[pool]
+        if not p.has_scram_keys:
+            return None
+        return PyBytes_FromStringAndSize(<char *>p.scram_keys, 32), PyBytes_FromStringAndSize(<char *>&p.scram_keys[32], 32)
+
+    def set_pool_scram_keys(self, int pool, bytes client_key, bytes server_key):
+        cdef pool_row *p = &self.t.pools[pool]
+        if len(client_key) != 32 or len(server_key) != 32:
+            raise ValueError("SCRAM-SHA-256 keys have 32 bytes")
+        tables_lock(self.t)
+        memcpy(p.scram_keys, <const char *>client_key, 32)
+        memcpy(&p.scram_keys[32], <const char *>server_key, 32)
+        p.has_scram_keys = 1
+        tables_unlock(self.t)
+
+    def pool_error(self, int pool):
+        """(failures in a row, SQLSTATE, text) of the last failed server login."""
+        cdef pool_row *p = &self.t.pools[pool]
+        return p.failures, decoded(p.error_sqlstate), decoded(p.error_text)
+
+    def find_client(self, uint64_t client_id):
+        """Row of the client with this id; -1."""
+        cdef int32_t i
+        for i in range(self.t.h.clients_high):
+            if self.t.clients[i].state != CL_FREE and self.t.clients[i].id == client_id:
+                return i
+        return -1
+
+    def kill_client(self, int row, uint64_t client_id, str text):
+        """Has the client's worker close it with one of KILL_TEXTS; False when it has left."""
+        return client_tell(self.t, row, client_id, ORDER_KILL, KILL_TEXTS[text])
+
+    def kill_clients(self, int database, str text, bint waiting_only=False, int worker=-1):
+        """The same for all clients of a database (-1: all, but not the console's); returns how many."""
+        cdef int32_t i
+        cdef client_row *c
+        cdef int killed = 0
+        for i in range(self.t.h.clients_high):
+            c = &self.t.clients[i]
+            if c.state == CL_FREE or c.flags & CF_CONSOLE or (database >= 0 and c.database != database):
+                continue
+            if (waiting_only and c.state != CL_WAITING) or (worker >= 0 and c.worker != worker):
+                continue
+            killed += client_tell(self.t, i, c.id, ORDER_KILL, KILL_TEXTS[text])
+        return killed
+
+    # ---- servers: opening
+
+    def slot(self, int slot):
+        """(pool, generation, id, owner, state number) of a slot."""
+        cdef slot_row *s = &self.t.slots[slot]
+        return s.pool, s.generation, s.id, s.owner, s.state
+
+    def slot_dialed(self, int slot):
+        """A duplicate of the socket is with the master: from now on end of stream is needed to free the row."""
+        self.t.slots[slot].flags |= SF_DIALED
+
+    def slot_bump(self, int slot):
+        """Another socket is tried for the same row: a new generation."""
+        self.t.slots[slot].generation += 1
+        return self.t.slots[slot].generation
+
+    def slot_login(self, int slot, int backend_pid, bytes cancel_key, target, addr, int port, local_addr,
+                   int local_port, bint unix, bytes welcome, double lifetime_s):
+        """What the login of a server brought.  `target` is where cancel requests go (pooler/worker/server.py);
+        `welcome` becomes the pool's, once.  Clients in their login that waited for it go on."""
+        cdef slot_row *s = &self.t.slots[slot]
+        cdef pool_row *p = &self.t.pools[s.pool]
+        cdef uint64_t ring = 0
+        cdef bytes t = encoded(target)
+        if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 128 or len(welcome) > WELCOME_BYTES:
+            raise ValueError("cancel key, address or welcome parameters are too long")
+        s.backend_pid = backend_pid
+        s.cancel_key_bytes = <uint16_t>len(cancel_key)
+        memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
+        s.sockaddr_bytes = <uint16_t>len(t)
+        memcpy(s.sockaddr, <const char *>t, len(t))
+        put_text(s.where.addr, 48, encoded(addr))
+        put_text(s.where.local_addr, 48, encoded(local_addr))
+        s.where.port, s.where.local_port = port, local_port
+        if unix:
+            s.flags |= SF_UNIX
+        s.connect_time = _wall()
+        s.connected_at = s.used_at = now_us()
+        s.expires_at = s.connected_at + <uint64_t>(lifetime_s * 1e6) if lifetime_s >= 0 else 0
+        tables_lock(self.t)
+        memcpy(p.welcome, <const char *>welcome, len(welcome))
+        p.welcome_bytes = <uint16_t>len(welcome)
+        pool_welcome_known(self.t, s.pool, &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+
+    def login_failed(self, int pool, bint fatal, sqlstate, text, double retry_s):
+        """A server login failed; `fatal`: clients in their login get this text.  No new try for retry_s."""
+        cdef uint64_t ring = 0
+        cdef bytes code = encoded(sqlstate), message = encoded(text)
+        pool_login_failed(self.t, pool, fatal, code, message, now_us() + <uint64_t>(retry_s * 1e6), &ring)
+        tables_ring(self.t, ring)
+
+    # ---- housekeeping
+
+    def tick(self, int worker):
+        """Slots that this worker is to dial now (reserve pool, retries, min_pool_size)."""
+        cdef int32_t dials[64]
+        cdef uint64_t ring = 0
+        cdef int n = pool_tick(self.t, worker, now_us(), dials, 64, &ring)
+        tables_ring(self.t, ring)
+        return [dials[i] for i in range(n)]
+
+    def expired_idle(self, int worker, double idle_timeout_s):
+        """Idle servers to be closed by this worker now: they are CLOSING and its own."""
+        cdef int32_t found[256]
+        cdef int n = pool_expired_idle(self.t, worker, now_us(), <uint64_t>(idle_timeout_s * 1e6), found, 256)
+        return [found[i] for i in range(n)]
+
+    def take_idle(self, int database, int worker, bint mark):
+        """All idle servers of a database (-1: of all) become CLOSING and this worker's; `mark`: those in use are
+        closed when they come back."""
+        cdef int32_t found[1024]
+        cdef int n, i
+        taken = []
+        while True:
+            n = pool_take_idle(self.t, database, worker, mark, found, 1024)
+            taken += [found[i] for i in range(n)]
+            if n < 1024:
+                return taken
+
+    def mark_close(self, int database):
+        """All servers of a database are to be closed when they are next free (within a tick, if they are)."""
+        cdef int32_t i
+        tables_lock(self.t)
+        for i in range(self.t.h.slots_high):
+            if self.t.slots[i].state != SL_FREE and self.t.pools[self.t.slots[i].pool].database == database:
+                self.t.slots[i].flags |= SF_CLOSE_NEEDED
+        tables_unlock(self.t)
+
+    def busy_servers(self, int database=-1, bint marked_only=False):
+        """How many servers (of a database) are not free yet; with `marked_only` those that are to be closed."""
+        cdef int32_t i
+        cdef int n = 0
+        cdef slot_row *s
+        for i in range(self.t.h.slots_high):
+            s = &self.t.slots[i]
+            if s.state == SL_FREE or (database >= 0 and self.t.pools[s.pool].database != database):
+                continue
+            n += not marked_only or (s.flags & SF_CLOSE_NEEDED) != 0
+        return n
+
+    def own_load(self, int worker):
+        """(clients on pools, clients on the console, servers in use) of one worker."""
+        cdef int32_t i
+        cdef int pooled = 0, console = 0, servers = 0
+        for i in range(self.t.h.clients_high):
+            if self.t.clients[i].state != CL_FREE and self.t.clients[i].worker == worker:
+                if self.t.clients[i].flags & CF_CONSOLE:
+                    console += 1
+                else:
+                    pooled += 1
+        for i in range(self.t.h.slots_high):
+            if self.t.slots[i].owner == worker and self.t.slots[i].state not in (SL_FREE, SL_IDLE):
+                servers += 1
+        return pooled, console, servers
+
+    def overdue(self, int worker, double query_wait_notify_s):
+        """Clients of this worker that outstayed a limit: (what, row, id, token), what being query_wait_timeout,
+        query_wait_notify, query_timeout, idle_transaction_timeout, transaction_timeout or client_idle_timeout.
+        The token lets the relay see whether the client is still in the same state."""
+        cdef int32_t i
+        cdef client_row *c
+        cdef pool_limits *l
+        cdef uint64_t now = now_us(), notify = <uint64_t>(query_wait_notify_s * 1e6)
+        found = []
+        for i in range(self.t.h.clients_high):
+            c = &self.t.clients[i]
+            if c.worker != worker or c.pool < 0 or c.state == CL_FREE or c.state == CL_LOGIN or c.flags & CF_LOGIN_WAIT:
+                continue
+            l = &self.t.pools[c.pool].limits
+            if c.state == CL_WAITING:
+                if _over(now, c.wait_start, l.query_wait_timeout_us):
+                    found.append(("query_wait_timeout", i, c.id, c.wait_start))
+                elif _over(now, c.wait_start, l.query_timeout_us):
+                    found.append(("query_timeout waiting", i, c.id, c.wait_start))
+                elif not c.flags & CF_NOTIFIED and _over(now, c.wait_start, notify):
+                    c.flags |= CF_NOTIFIED
+                    found.append(("query_wait_notify", i, c.id, c.wait_start))
+            elif c.state == CL_ACTIVE:
+                if c.request_start and _over(now, c.request_start, l.query_timeout_us):
+                    found.append(("query_timeout", i, c.id, c.request_start))
+                elif c.xact_start and _over(now, c.xact_start, l.transaction_timeout_us):
+                    found.append(("transaction_timeout", i, c.id, c.xact_start))
+                elif not c.request_start and c.xact_start and _over(now, c.idle_start, l.idle_transaction_timeout_us):
+                    found.append(("idle_transaction_timeout", i, c.id, c.idle_start))
+            elif c.state == CL_IDLE and _over(now, c.idle_start, l.client_idle_timeout_us):
+                found.append(("client_idle_timeout", i, c.id, c.idle_start))
+        return found
+
+    def closing_slots(self, int worker, double older_than_s):
+        """Slots of this worker that were to close and whose server has not let go for so long."""
+        cdef int32_t i
+        cdef slot_row *s
+        cdef uint64_t now = now_us()
+        found = []
+        for i in range(self.t.h.slots_high):
+            s = &self.t.slots[i]
+            if s.state == SL_CLOSING and s.owner == worker and s.flags & SF_WAS_BUSY:
+                if _over(now, s.closing_at, <uint64_t>(older_than_s * 1e6)):
+                    s.closing_at = now
+                    found.append(i)
+        return found
+
+    # ---- cancel requests
+
+    def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
+        """Looks up a cancel key: ('nothing',), ('queued',), ('busy',) or ('forward', slot, generation, row, id).
+        After 'forward' the server is held until cancel_end."""
+        cdef int32_t slot = NOBODY
+        cdef uint32_t generation = 0
+        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation)
+        if verdict == 2:
+            row = <int>(pid & 0xfffff) - 1
+            return "forward", slot, generation, row, self.t.clients[row].id
+        return (("nothing",), ("queued",), (), ("busy",))[verdict]
+
+    def cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker):
+        cancel_end(self.t, slot, generation, row, client_id, worker, now_us())
+
+    def cancel_target(self, int slot):
+        """(generation, target, backend pid, key) to cancel what this slot's server runs."""
+        cdef slot_row *s = &self.t.slots[slot]
+        return (s.generation, s.sockaddr[:s.sockaddr_bytes].decode("utf-8", "surrogateescape"), s.backend_pid,
+                PyBytes_FromStringAndSize(<char *>s.cancel_key, s.cancel_key_bytes))
+
+    # ---- the pool's operations one by one: for simulations, where one process plays several workers
+
+    def _play(self, str what, int row, int worker, uint64_t now):
+        cdef outcome out
+        outcome_clear(&out)
+        if what == "acquire":
+            pool_acquire(self.t, row, now, &out)
+        elif what == "requeue":
+            pool_requeue(self.t, row, now, &out)
+        elif what == "release":
+            pool_release(self.t, row, worker, now, &out)
+        elif what == "place":
+            pool_place(self.t, row, worker, now, &out)
+        elif what == "freed":
+            pool_freed(self.t, row, worker, now, &out)
+        elif what == "client_free":
+            client_free(self.t, row, worker, now, &out)
+        elif what == "begin_close":
+            pool_begin_close(self.t, row, worker, False)
+        elif what == "idle":
+            self.t.clients[row].state = CL_IDLE
+        else:
+            raise ValueError(what)
+        return {"slot": out.slot, "dial": out.dial, "close": out.close, "client": out.client, "ring": out.ring}
+
+    def _play_tick(self, int worker, uint64_t now):
+        cdef int32_t dials[64]
+        cdef uint64_t ring = 0
+        cdef int n = pool_tick(self.t, worker, now, dials, 64, &ring)
+        return [dials[i] for i in range(n)]
+
+    def _play_attention(self, int worker):
+        cdef order clients[64]
+        cdef order slots[64]
+        cdef int nc, ns, i
+        pool_attention(self.t, worker, clients, &nc, slots, &ns, 64)
+        return ([(clients[i].row, clients[i].orders) for i in range(nc)],
+                [(slots[i].row, slots[i].orders) for i in range(ns)])
+
+    def _play_reclaim(self, int slot, int worker):
+        return pool_take_reclaim(self.t, slot, worker)
+
+    def _rebuild(self):
+        tables_lock(self.t)
+        tables_rebuild(self.t)
+        tables_unlock(self.t)
+
+    def _lock(self):
+        """Takes the lock and does not give it back: for tests that die inside it."""
+        tables_lock(self.t)
+
+    # ---- snapshots
+
+    def clients(self):
+        """One dict per client that exists now."""
+        cdef int32_t i
+        cdef client_row copy
+        cdef uint64_t now = now_us()
+        rows = []
+        for i in range(self.t.h.clients_high):
+            memcpy(&copy, &self.t.clients[i], sizeof(client_row))
+            if copy.state != CL_FREE:
+                rows.append(_client_dict(self.t, i, &copy, now))
+        return rows
+
+    def servers(self):
+        """One dict per server connection (or slot on its way to be one)."""
+        cdef int32_t i
+        cdef slot_row copy
+        rows = []
+        for i in range(self.t.h.slots_high):
+            memcpy(&copy, &self.t.slots[i], sizeof(slot_row))
+            if copy.state != SL_FREE:
+                rows.append(_slot_dict(self.t, i, &copy, now_us()))
+        return rows
+
+    slots = servers
+
+    def pools(self):
+        """One dict per pool, counts by PgBouncer's states."""
+        cdef int32_t i
+        cdef pool_row *p
+        cdef uint64_t now = now_us()
+        cl = {}
+        for c in self.clients():
+            if c["pool"] >= 0:
+                per = cl.setdefault(c["pool"], {})
+                per[c["state"]] = per.get(c["state"], 0) + 1
+        sv = {}
+        for s in self.servers():
+            per = sv.setdefault(s["pool"], {})
+            per[s["state"]] = per.get(s["state"], 0) + 1
+        rows = []
+        for i in range(self.t.h.pools_high):
+            p = &self.t.pools[i]
+            c, s = cl.get(i, {}), sv.get(i, {})
+            head = p.waiting.head
+            wait = 0
+            if head >= 0 and self.t.clients[head].wait_start < now:
+                wait = now - self.t.clients[head].wait_start
+            rows.append({
+                "pool": i, "database": decoded(self.t.databases[p.database].name),
+                "user": decoded(self.t.users[p.user].name), "instance": decoded(self.t.instances[p.instance].name),
+                "cl_active": c.get("active", 0) + c.get("idle", 0), "cl_idle": c.get("idle", 0),
+                "cl_waiting": c.get("waiting", 0) + c.get("waiting_login", 0),
+                "cl_active_cancel_req": c.get("active_cancel_req", 0),
+                "cl_waiting_cancel_req": c.get("waiting_cancel_req", 0),
+                "sv_active": s.get("active", 0), "sv_active_cancel": s.get("active_cancel", 0),
+                "sv_being_canceled": s.get("being_canceled", 0), "sv_idle": s.get("idle", 0),
+                "sv_used": s.get("used", 0), "sv_tested": s.get("tested", 0), "sv_login": s.get("new", 0),
+                "sv_closing": s.get("closing", 0), "servers": p.servers, "clients": p.clients,
+                "maxwait_us": wait, "pool_mode": POOL_MODES[p.limits.mode], "pool_size": p.limits.size,
+                "min_pool_size": p.limits.min_size, "reserve_pool_size": p.limits.reserve_size,
+                "paused": bool(self.t.databases[p.database].paused), "mean_wait_us": p.mean_wait_us,
+            })
+        return rows
+
+    def databases(self):
+        cdef int32_t i
+        return [{"index": i, "name": decoded(self.t.databases[i].name), "paused": bool(self.t.databases[i].paused),
+                 "disabled": bool(self.t.databases[i].disabled), "server_count": self.t.databases[i].servers,
+                 "client_count": self.t.databases[i].clients, "max_connections": self.t.databases[i].max_servers,
+                 "max_client_connections": self.t.databases[i].max_clients}
+                for i in range(self.t.h.databases_high)]
+
+    def users(self):
+        cdef int32_t i
+        return [{"index": i, "name": decoded(self.t.users[i].name), "server_count": self.t.users[i].servers,
+                 "client_count": self.t.users[i].clients, "max_connections": self.t.users[i].max_servers,
+                 "max_client_connections": self.t.users[i].max_clients}
+                for i in range(self.t.h.users_high)]
+
+    def instances(self):
+        cdef int32_t i
+        return [{"index": i, "name": decoded(self.t.instances[i].name), "server_count": self.t.instances[i].servers,
+                 "max_connections": self.t.instances[i].max_servers}
+                for i in range(self.t.h.instances_high)]
+
+    def workers(self):
+        cdef int w
+        busy = {}
+        for c in self.clients():
+            if c["state"].startswith("active"):
+                busy[c["worker"]] = busy.get(c["worker"], 0) + 1
+        return [{"worker": w, "pid": self.t.workers[w].pid, "clients": self.t.workers[w].clients,
+                 "active": busy.get(w, 0), "heartbeat_age_s": self.heartbeat_age(w),
+                 "started": self.t.workers[w].start_time, "restarts": self.t.workers[w].restarts, "loop_lag_us": 0}
+                for w in range(self.t.h.sizes.workers)]
+
+    def stats(self):
+        """Counters since the start by pool row, added up over workers; times in microseconds."""
+        cdef int32_t i
+        cdef int w
+        cdef counters *n
+        totals = {}
+        for i in range(self.t.h.pools_high):
+            sums = [0] * 12
+            for w in range(self.t.h.sizes.workers):
+                n = &self.t.counters[<int64_t>w * self.t.h.sizes.pools + i]
+                values = (n.server_assignment_count, n.xact_count, n.query_count, n.bytes_received, n.bytes_sent,
+                          n.xact_time, n.query_time, n.wait_time, n.client_parse_count, n.server_parse_count,
+                          n.bind_count, n.client_login_count)
+                sums = [a + b for a, b in zip(sums, values)]
+            row = dict(zip(COUNTER_NAMES, sums))
+            row["database"], row["user"], _ = self.pool_key(i)
+            totals[i] = row
+        return totals
+
+    def histograms(self, int pool):
+        """(query times, waiting times): 64 counts each, bucket b from 2**(b/2) microseconds on."""
+        cdef int w, b
+        query, wait = [0] * HISTOGRAM_BUCKETS, [0] * HISTOGRAM_BUCKETS
+        for w in range(self.t.h.sizes.workers):
+            for b in range(HISTOGRAM_BUCKETS):
+                query[b] += self.t.counters[<int64_t>w * self.t.h.sizes.pools + pool].query_histogram[b]
+                wait[b] += self.t.counters[<int64_t>w * self.t.h.sizes.pools + pool].wait_histogram[b]
+        return query, wait
+
+    def counts(self):
+        cdef int32_t i
+        cdef header *h = self.t.h
+        cdef int login = 0, used = 0, servers = 0
+        for i in range(h.clients_high):
+            if self.t.clients[i].state != CL_FREE:
+                used += 1
+                login += self.t.clients[i].state == CL_LOGIN
+        for i in range(h.slots_high):
+            servers += self.t.slots[i].state != SL_FREE
+        return {"free_clients": h.sizes.clients - used, "used_clients": used - login, "login_clients": login,
+                "free_servers": h.sizes.slots - servers, "used_servers": servers, "pools": h.pools_high,
+                "databases": h.databases_high, "users": h.users_high}
+
+    def memory(self):
+        """(name, row bytes, used rows, free rows, bytes of used rows) per table."""
+        cdef header *h = self.t.h
+        return [(name, size, used, total - used, used * size) for name, size, used, total in (
+            ("client_cache", sizeof(client_row), h.clients_high, h.sizes.clients),
+            ("server_cache", sizeof(slot_row), h.slots_high, h.sizes.slots),
+            ("pool_cache", sizeof(pool_row), h.pools_high, h.sizes.pools),
+            ("db_cache", sizeof(database_row), h.databases_high, h.sizes.databases),
+            ("user_cache", sizeof(user_row), h.users_high, h.sizes.users),
+            ("instance_cache", sizeof(instance_row), h.instances_high, h.sizes.instances),
+            ("worker_cache", sizeof(worker_row), h.sizes.workers, h.sizes.workers))]
+
+
+cdef bint _over(uint64_t now, uint64_t since, uint64_t limit):
+    return limit > 0 and since > 0 and now > since and now - since > limit
+
+
+cdef double _wall():
+    import time
+    return time.time()
+
+
+cdef double _wall_of(uint64_t stamp, uint64_t now):
+    if not stamp:
+        return 0.0
+    return _wall() - (now - stamp) / 1e6 if now > stamp else _wall()
+
+
+cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
+    names = ("free", "login", "idle", "waiting", "active")
+    state = names[c.state]
+    if c.state == CL_WAITING and c.flags & CF_LOGIN_WAIT:
+        state = "waiting_login"
+    slot = c.slot if c.state == CL_ACTIVE else NOBODY
+    return {
+        "id": c.id, "row": i, "worker": c.worker, "state": state, "pool": c.pool,
+        "database": decoded(t.databases[c.database].name) if c.database >= 0 else "",
+        "user": decoded(t.users[c.user].name) if c.user >= 0 else "",
+        "addr": decoded(c.where.addr), "port": c.where.port, "local_addr": decoded(c.where.local_addr),
+        "local_port": c.where.local_port, "connect_time": c.connect_time,
+        "request_time": _wall_of(c.wait_start if c.state == CL_WAITING else c.request_start, now),
+        "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
+        "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
+        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": 0, "replication": "none",
+        "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": "",
+        "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
+    }
+
+
+cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
+    names = ("free", "new", "idle", "active", "being_canceled", "closing", "closing")
+    state = names[s.state]
+    if s.state == SL_ACTIVE and s.canceling:
+        state = "active_cancel"
+    cdef pool_row *p = &t.pools[s.pool]
+    linked = s.state == SL_ACTIVE and s.client >= 0
+    if s.state == SL_ACTIVE and not linked:
+        state = "tested"
+    return {
+        "id": s.id, "slot": i, "worker": s.owner if s.owner >= 0 else s.last_worker, "state": state, "pool": s.pool,
+        "database": decoded(t.databases[p.database].name), "user": decoded(t.users[p.user].name),
+        "addr": decoded(s.where.addr), "port": s.where.port, "local_addr": decoded(s.where.local_addr),
+        "local_port": s.where.local_port, "connect_time": s.connect_time,
+        "request_time": _wall_of(t.clients[s.client].request_start if linked else s.used_at, now),
+        "close_needed": bool(s.flags & SF_CLOSE_NEEDED), "link": t.clients[s.client].id if linked else 0,
+        "remote_pid": s.backend_pid, "tls": "", "application_name": "", "prepared_statements": 0,
+        "replication": "none", "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
+        "idle_s": (now - s.used_at) / 1e6 if s.state == SL_IDLE and now > s.used_at else 0.0,
+    }
+
+
+cdef class Relay:
+    """One worker's relay.  `outboxes` are the send ends of all workers' inboxes and, last, of the master's.
+
+    `tracked` are the names of the parameters that follow a client.  Raises OSError.
+    """
+
+    cdef relay *r
+    cdef Tables tables
+
+    def __cinit__(self, Tables tables, int worker, int inbox, outboxes, tracked):
+        cdef int boxes[128]
+        cdef const char *names[64]
+        cdef int i, n = 0
+        held = [encoded(name) for name in tracked]
+        for i, fd in enumerate(outboxes):
+            boxes[i] = fd
+            n = i + 1
+        for i in range(len(held)):
+            names[i] = <const char *><bytes>held[i]
+        self.tables = tables
+        self.r = relay_open(tables.t, worker, inbox, boxes, n, names, len(held))
+        if self.r is NULL:
+            raise OSError(errno, os.strerror(errno))
+
+    def start(self):
+        cdef int rc = relay_start(self.r)
+        if rc:
+            raise OSError(rc, os.strerror(rc))
+
+    @property
+    def event_fd(self):
+        return self.r.event_bell
+
+    def learn(self, int slot, uint32_t generation, int fd):
+        """A duplicate inherited from the master.  Only before start()."""
+        server_learn(self.r, slot, generation, fd)
+
+    def events(self):
+        """What happened: tuples (type, a, b, id, age_us, text, database row, user row, address, port)."""
+        cdef event found[64]
+        cdef int n = relay_events(self.r, found, 64)
+        cdef int i
+        return [(found[i].type, found[i].a, found[i].b, found[i].id, found[i].age_us, decoded(found[i].text),
+                 found[i].database, found[i].user, decoded(found[i].addr), found[i].port) for i in range(n)]
+
+    cdef void _command(self, int kind, int a, int b, uint32_t generation, uint64_t client_id, uint64_t token,
+                       bytes data, bytes extra):
+        cdef command *c = <command *>malloc(sizeof(command) + len(data) + len(extra))
+        if c is NULL:
+            raise MemoryError
+        c.type, c.a, c.b, c.generation, c.id, c.token = <uint8_t>kind, a, b, generation, client_id, token
+        c.data_bytes, c.extra_bytes = <uint32_t>len(data), <uint32_t>len(extra)
+        memcpy(c.data, <const char *>data, len(data))
+        memcpy(&c.data[len(data)], <const char *>extra, len(extra))
+        relay_command(self.r, c)
+
+    def add_client(self, int row, int fd, bytes values, bytes rest):
+        """Gives a logged-in client to the relay, which owns `fd` from now on.  `values`: the tracked parameters'
+        values, each NUL-terminated; `rest`: what was read behind the login (at most 64 kB)."""
+        self._command(COMMAND_CLIENT, row, fd, 0, 0, 0, values, rest)
+
+    def add_server(self, int slot, uint32_t generation, int fd, bytes values):
+        """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""
+        self._command(COMMAND_SERVER, slot, fd, generation, 0, 0, values, b"")
+
+    def close_slot(self, int slot, str reason):
+        """Ends the connection of a slot that is CLOSING and this worker's."""
+        self._command(COMMAND_CLOSE_SLOT, slot, 0, 0, 0, 0, encoded(reason) + b"\0", b"")
+
+    def freed_slot(self, int slot, uint32_t generation):
+        """A slot in its login has no connection any more: end of stream was read, or it was never dialed."""
+        self._command(COMMAND_FREED_SLOT, slot, 0, generation, 0, 0, b"", b"")
+
+    def kill(self, int row, uint64_t client_id, uint64_t token, str sqlstate, str text):
+        """Closes a client with a FATAL error, if it is still in the state that `token` stamps (0: always)."""
+        self._command(COMMAND_KILL, row, 0, 0, client_id, token, encoded(sqlstate) + b"\0" + encoded(text) + b"\0", b"")
+
+    def send(self, int row, uint64_t client_id, bytes data):
+        """Sends whole messages to a client that is waiting for a server."""
+        self._command(COMMAND_SEND, row, 0, 0, client_id, 0, data, b"")
+
+    def reclaim(self):
+        """Finishes the slots that dead workers left."""
+        self._command(COMMAND_RECLAIM, 0, 0, 0, 0, 0, b"", b"")
+
+    def options(self, *, double check_delay_s, check_query, reset_query, bint reset_always, bint disable_pqexec,
+                bint fast_close, uint32_t max_packet_bytes):
+        """What the relay has to know of the configuration; check_query None: no checks."""
+        cdef options o
+        memset(&o, 0, sizeof(options))
+        o.check_delay_us = <uint64_t>(check_delay_s * 1e6)
+        o.max_packet_bytes = max_packet_bytes
+        o.reset_always, o.disable_pqexec, o.fast_close = reset_always, disable_pqexec, fast_close
+        o.has_check = check_query is not None
+        put_text(o.check_query, 256, encoded(check_query or ""))
+        put_text(o.reset_query, 1024, encoded(reset_query))
+        self._command(COMMAND_OPTIONS, 0, 0, 0, 0, 0, (<char *>&o)[:sizeof(options)], b"")
+
+    def stop(self):
+        """Ends the thread; connections stay as they are."""
+        self._command(COMMAND_STOP, 0, 0, 0, 0, 0, b"", b"")
+        with nogil:
+            relay_join(self.r)

@@ -1,0 +1,263 @@
+/* A client's side of the relay: framing, what a message asks for, waiting, leaving. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "effects.h"
+#include "relay.h"
+
+static const unsigned char READY_IDLE[6] = {'Z', 0, 0, 0, 5, 'I'};
+
+/* ---- coming and going ---------------------------------------------------------------------- */
+
+/* Takes over a client whose login is done. */
+void client_add(struct relay *r, struct command *command) {
+    struct client *c = calloc(1, sizeof *c);
+    struct settings *settings =
+        settings_intern(&r->store, (const char *)command->data, command->data_bytes, false);
+    if (!c || !settings) abort();   /* out of memory */
+    c->io.kind = KIND_CLIENT;
+    c->io.fd = command->b;
+    c->row = command->a;
+    c->settings = settings;
+    struct client_row *row = &r->t->clients[c->row];
+    row->idle_start = r->now;
+    COMMIT();
+    row->state = CL_IDLE;
+    r->clients[c->row] = c;
+    conn_stash(&c->io, command->data + command->data_bytes, command->extra_bytes);
+    c->io.readable = true;
+    conn_arm(r, &c->io);
+    if (row->orders & ORDER_KILL) return;   /* its doorbell rang while it was logging in: attention comes */
+    conn_ready(r, &c->io);
+}
+
+/* Reads and drops what is there: closing a socket with unread bytes resets the connection, and the reset
+ * overtakes the error message. */
+static void swallow_input(const struct conn *c) {
+    char waste[4096];   /* not the read buffer: somebody up the stack may be working on it */
+    for (int i = 0; i < 64; i++)
+        if (recv(c->fd, waste, sizeof waste, MSG_DONTWAIT) <= 0) return;
+}
+
+/* Ends a client.  `text` (may be NULL) is what it is told, `reason` what the log says.  Its server must have
+ * been taken from it before, or is closed. */
+void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text, const char *reason) {
+    if (c->io.dead) return;
+    struct client_row *row = &r->t->clients[c->row];
+    struct event e = {.type = EVENT_CLIENT_CLOSED, .a = c->row, .b = row->pool, .database = row->database,
+                      .user = row->user, .id = row->id, .age_us = r->now - row->connected_at, .port = row->where.port};
+    memcpy(e.addr, row->where.addr, sizeof e.addr);
+    snprintf(e.text, sizeof e.text, "%s", reason);
+    if (c->server) server_left(r, c->server, false);
+    if (text) {
+        char message[EVENT_TEXT_BYTES + 512];
+        conn_send(r, &c->io, message, error_message(message, "FATAL", sqlstate, text));
+    }
+    r->clients[c->row] = NULL;
+    struct outcome out;
+    client_free(r->t, c->row, r->worker, r->now, &out);
+    conn_disarm(r, &c->io);
+    shutdown(c->io.fd, SHUT_WR);
+    if (text) swallow_input(&c->io);
+    close(c->io.fd);
+    c->io.fd = -1;
+    settings_drop(&r->store, c->settings);
+    c->settings = NULL;
+    conn_bury(r, &c->io);
+    relay_emit(r, &e);
+    relay_apply(r, &out);
+}
+
+static void fault(struct relay *r, struct client *c, const char *text) {
+    client_close(r, c, "08P01", text, text);
+}
+
+/* ---- waiting ------------------------------------------------------------------------------- */
+
+/* Gets a server or queues.  False: the client has to wait (or is gone). */
+static bool acquire(struct relay *r, struct client *c) {
+    struct outcome out;
+    pool_acquire(r->t, c->row, r->now, &out);
+    c->waiting = out.slot == NOBODY;
+    if (out.slot != NOBODY) client_attached(r, c, out.slot);
+    relay_apply(r, &out);
+    return c->server && !c->io.dead;
+}
+
+/* The table says that this client has `slot` now. */
+void client_attached(struct relay *r, struct client *c, int32_t slot) {
+    struct slot_row *row = &r->t->slots[slot];
+    struct client_row *me = &r->t->clients[c->row];
+    struct server *s = server_of(r, slot);
+    uint64_t waited = c->waiting && r->now > me->wait_start ? r->now - me->wait_start : 0;
+    struct counters *n = counters_of(r, row->pool);
+    c->waiting = false;
+    n->server_assignment_count++;
+    n->wait_time += waited;
+    count_time(n->wait_histogram, waited);
+    me->flags &= (uint8_t)~CF_NOTIFIED;
+    if (!s || !conn_arm(r, &s->io)) {   /* its descriptor never reached us: nobody may use a half-known server */
+        struct event e = {.type = EVENT_WARNING};
+        snprintf(e.text, sizeof e.text, "slot %d has no usable connection here", slot);
+        relay_emit(r, &e);
+        pool_abandon(r->t, slot);
+        client_close(r, c, "08P01", "server conn crashed?", "server conn crashed?");
+        return;
+    }
+    row->last_worker = (int16_t)r->worker;
+    s->client = c;
+    s->fresh = true;
+    s->settled = s->reset_done = s->own_blocks = false;
+    c->server = s;
+    if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)
+        server_own(r, s, OWN_CHECK, r->options.check_query, true);
+    else if (row->settings != c->settings->hash)
+        server_own(r, s, OWN_SETTINGS, NULL, !c->settings->verified);
+    if (bytes_pending(&c->io.stash) || c->io.readable) conn_ready(r, &c->io);
+}
+
+/* Its queued query was canceled (the table has taken it off the queue): answer as PostgreSQL would, and drop
+ * the query: one Query message, or everything up to Sync. */
+void client_canceled(struct relay *r, struct client *c) {
+    char message[512];
+    if (!c->waiting) return;
+    c->waiting = false;
+    const struct bytes *stash = &c->io.stash;
+    bool simple = bytes_pending(stash) && stash->data[stash->start] == 'Q';
+    conn_send(r, &c->io, message, error_message(message, "ERROR", "57014", "canceling statement due to user request"));
+    if (simple) conn_send(r, &c->io, READY_IDLE, sizeof READY_IDLE);
+    c->drop_next = simple;
+    c->skip_to_sync = !simple;
+    conn_ready(r, &c->io);
+}
+
+/* ---- framing ------------------------------------------------------------------------------- */
+
+/* Notes in the server's queue what this message will be answered with.  False: too many are in flight. */
+static bool record(struct server *s, enum frontend_effect effect, uint8_t letter) {
+    switch (effect) {
+    case FE_SYNC:
+        if (s->copy_in) return true;   /* ignored while the server reads CopyData */
+        s->skip = false;
+        return requests_push(&s->requests, 'S');
+    case FE_QUERY: case FE_FUNCTION: case FE_PARSE: case FE_BIND: case FE_DESCRIBE: case FE_EXECUTE: case FE_CLOSE:
+        return s->skip || requests_push(&s->requests, letter);
+    case FE_COPY_DONE: case FE_COPY_FAIL:
+        if (s->copy_in) s->copy_in = false;
+        else if (s->requests.count && !s->skip) return requests_push(&s->requests, 'c');
+        return true;
+    default:
+        return true;
+    }
+}
+
+/* A message that needs no server, because nothing in it would be answered by one.  True: it is dealt with. */
+static bool without_server(struct relay *r, struct client *c, enum frontend_effect effect) {
+    if (c->drop_next) {
+        c->drop_next = false;
+        return true;
+    }
+    if (effect == FE_SYNC) {
+        c->skip_to_sync = false;
+        conn_send(r, &c->io, READY_IDLE, sizeof READY_IDLE);
+        return true;
+    }
+    return c->skip_to_sync || effect == FE_FLUSH || effect == FE_COPY_DATA || effect == FE_COPY_DONE
+        || effect == FE_COPY_FAIL;
+}
+
+static void stamp(struct relay *r, struct client *c) {
+    struct client_row *row = &r->t->clients[c->row];
+    if (row->request_start) return;
+    row->request_start = r->now;
+    if (!row->xact_start) row->xact_start = r->now;
+}
+
+static void forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
+    if (!n) return;
+    struct server *s = c->server;
+    s->fresh = s->settled = false;
+    conn_send(r, &s->io, p, n);
+    counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
+}
+
+/* Looks at every message in p[0..n) and passes them on in runs as long as possible.  Returns the bytes used; the
+ * rest must come again.  The client may be gone afterwards (io.dead). */
+static uint32_t feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
+    uint32_t at = 0, run = 0;   /* [run, at) is to be passed on */
+    if (c->io.body_left) {
+        at = c->io.body_left < n ? c->io.body_left : n;
+        c->io.body_left -= at;
+        if (c->drop_body) run = at;
+    }
+    while (n - at >= 5) {
+        uint32_t length = read_u32(p + at + 1);
+        enum frontend_effect effect = frontend_effects[p[at]];
+        if (effect == FE_FORBIDDEN || length < 4 || length > r->options.max_packet_bytes
+            || (effect == FE_QUERY && r->options.disable_pqexec)) {
+            char text[64];
+            snprintf(text, sizeof text, "bad packet header: '%02x%02x%02x%02x%02x'", p[at], p[at + 1], p[at + 2],
+                     p[at + 3], p[at + 4]);
+            fault(r, c, effect == FE_FORBIDDEN ? "unknown pkt" : effect == FE_QUERY && length >= 4
+                  && length <= r->options.max_packet_bytes ? "PQexec disallowed" : text);
+            return n;
+        }
+        if (effect == FE_TERMINATE) {
+            if (c->server) {
+                forward(r, c, p + run, at - run);
+                server_left(r, c->server, true);
+            }
+            client_close(r, c, NULL, NULL, "client close request");
+            return n;
+        }
+        uint32_t here = length + 1 < n - at ? length + 1 : n - at;
+        c->drop_body = !c->server && without_server(r, c, effect);
+        if (!c->drop_body) {
+            if (!c->server && !acquire(r, c)) return at;
+            if (c->server->own_blocks) return at;
+            if (!record(c->server, effect, p[at])) {
+                fault(r, c, "too many requests in flight");
+                return n;
+            }
+            stamp(r, c);
+        }
+        c->io.body_left = length + 1 - here;
+        at += here;
+        if (c->drop_body) run = at;
+    }
+    if (c->server) forward(r, c, p + run, at - run);
+    return at;
+}
+
+/* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
+static bool may_read(const struct client *c) {
+    return !c->waiting && !(c->server && (c->server->io.stuck || c->server->own_blocks));
+}
+
+void client_run(struct relay *r, struct client *c) {
+    if (bytes_pending(&c->io.out)) {
+        conn_flush(r, &c->io);
+        if (!c->io.stuck && c->server) conn_ready(r, &c->server->io);
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        if (!may_read(c)) {
+            if (c->waiting && c->io.hangup) client_close(r, c, NULL, NULL, "client unexpected eof");
+            return;
+        }
+        bool received;
+        uint32_t n = conn_fill(r, &c->io, c->server ? BUFFER_BYTES : FIRST_READ_BYTES, &received);
+        uint32_t used = n ? feed(r, c, r->buffer, n) : 0;
+        if (c->io.dead) return;
+        conn_stash(&c->io, r->buffer + used, n - used);
+        if (c->io.eof && (!used || used == n) && !received) {
+            client_close(r, c, NULL, NULL, "client unexpected eof");
+            return;
+        }
+        if (!received && !used) return;
+        if (!c->io.readable && !bytes_pending(&c->io.stash)) return;
+    }
+    conn_ready(r, &c->io);
+}

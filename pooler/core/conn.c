@@ -1,0 +1,156 @@
+/* Input and output of one connection: nothing here knows what the bytes mean. */
+#define _GNU_SOURCE
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "relay.h"
+
+void conn_ready(struct relay *r, struct conn *c) {
+    if (c->queued || c->dead) return;
+    c->queued = true;
+    c->next_ready = NULL;
+    if (r->ready_tail) r->ready_tail->next_ready = c;
+    else r->ready_head = c;
+    r->ready_tail = c;
+}
+
+static bool control(struct relay *r, struct conn *c, int operation) {
+    struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
+    if (c->wants_out) e.events |= EPOLLOUT;
+    return epoll_ctl(r->epoll, operation, c->fd, &e) == 0;
+}
+
+/* Registers with our epoll; adding reports at once what is there already.  False: the caller gives up on it. */
+bool conn_arm(struct relay *r, struct conn *c) {
+    if (!c->armed) c->armed = control(r, c, EPOLL_CTL_ADD);
+    return c->armed;
+}
+
+/* A registration lives as long as any process has a duplicate of the descriptor: it never goes by itself. */
+void conn_disarm(struct relay *r, struct conn *c) {
+    if (c->armed) epoll_ctl(r->epoll, EPOLL_CTL_DEL, c->fd, NULL);
+    c->armed = c->wants_out = false;
+}
+
+/* Writability is asked for only while something is stuck: on unix sockets every read of the peer would wake us. */
+static void want_out(struct relay *r, struct conn *c, bool want) {
+    c->stuck = want;
+    if (c->wants_out == want || !c->armed) return;
+    c->wants_out = want;
+    control(r, c, EPOLL_CTL_MOD);
+}
+
+static void bytes_add(struct bytes *b, const void *p, uint32_t n) {
+    if (b->start == b->end) b->start = b->end = 0;
+    if (b->end + n > b->capacity) {
+        uint32_t pending = bytes_pending(b), capacity = 512;
+        while (capacity < pending + n) capacity *= 2;
+        unsigned char *data = malloc(capacity);
+        if (!data) abort();   /* out of memory: the worker ends, the master starts another */
+        if (pending) memcpy(data, b->data + b->start, pending);
+        free(b->data);
+        *b = (struct bytes){.data = data, .start = 0, .end = pending, .capacity = capacity};
+    }
+    memcpy(b->data + b->end, p, n);
+    b->end += n;
+}
+
+static void bytes_free(struct bytes *b) {
+    free(b->data);
+    *b = (struct bytes){0};
+}
+
+/* Keeps what was read and cannot be used yet. */
+void conn_stash(struct conn *c, const unsigned char *p, uint32_t n) {
+    if (n) bytes_add(&c->stash, p, n);
+}
+
+/* Puts the stash and what the socket has into the read buffer.  Returns the bytes there; `received` says whether
+ * any are new.  A read shorter than asked for has emptied the socket (unless the peer hung up). */
+uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received) {
+    uint32_t n = bytes_pending(&c->stash);
+    if (n) memcpy(r->buffer, c->stash.data + c->stash.start, n);
+    if (c->stash.data) bytes_free(&c->stash);
+    *received = false;
+    if (!c->readable || n >= limit) return n;
+    ssize_t got = recv(c->fd, r->buffer + n, limit - n, MSG_DONTWAIT);
+    if (got > 0) {
+        *received = true;
+        if ((uint32_t)got < limit - n && !c->hangup) c->readable = false;
+        return n + (uint32_t)got;
+    }
+    if (got < 0 && errno == EINTR) return n;
+    c->readable = false;
+    if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) c->eof = c->hangup = true;
+    return n;
+}
+
+/* How many bytes the socket took; a broken connection takes them all and is noticed when it is read. */
+static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool *full) {
+    uint32_t done = 0;
+    while (done < n) {
+        ssize_t sent = send(c->fd, p + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
+        if (sent >= 0) done += (uint32_t)sent;
+        else if (errno == EAGAIN || errno == EWOULDBLOCK) { *full = true; break; }
+        else if (errno != EINTR) {
+            c->readable = c->hangup = true;
+            return n;
+        }
+    }
+    return done;
+}
+
+void conn_append(struct conn *c, const void *p, uint32_t n) { bytes_add(&c->out, p, n); }
+
+void conn_flush(struct relay *r, struct conn *c) {
+    bool full = false;
+    uint32_t pending = bytes_pending(&c->out);
+    if (pending) c->out.start += put_out(c, c->out.data + c->out.start, pending, &full);
+    if (c->out.data && !bytes_pending(&c->out)) bytes_free(&c->out);
+    want_out(r, c, full);
+}
+
+void conn_send(struct relay *r, struct conn *c, const void *p, uint32_t n) {
+    if (bytes_pending(&c->out)) {
+        conn_append(c, p, n);
+        if (!c->stuck) conn_flush(r, c);
+        return;
+    }
+    bool full = false;
+    uint32_t done = put_out(c, p, n, &full);
+    if (done < n) conn_append(c, (const unsigned char *)p + done, n - done);
+    if (full) want_out(r, c, true);
+}
+
+/* Ends a connection's memory after the current round: events for it may still be in the batch. */
+void conn_bury(struct relay *r, struct conn *c) {
+    c->dead = true;
+    bytes_free(&c->out);
+    bytes_free(&c->stash);
+    if (c->queued) return;   /* the ready list buries it when it comes to it */
+    c->queued = true;
+    c->next_ready = r->graveyard;
+    r->graveyard = c;
+}
+
+/* An ErrorResponse; `out` must have room for the texts and 64 bytes. */
+uint32_t error_message(char *out, const char *severity, const char *sqlstate, const char *text) {
+    uint32_t n = 5;
+    n += (uint32_t)sprintf(out + n, "S%s", severity) + 1;
+    n += (uint32_t)sprintf(out + n, "V%s", severity) + 1;
+    n += (uint32_t)sprintf(out + n, "C%s", sqlstate) + 1;
+    n += (uint32_t)sprintf(out + n, "M%s", text) + 1;
+    out[n++] = 0;
+    uint32_t length = n - 1;
+    out[0] = 'E';
+    out[1] = (char)(length >> 24);
+    out[2] = (char)(length >> 16);
+    out[3] = (char)(length >> 8);
+    out[4] = (char)length;
+    return n;
+}

@@ -1,0 +1,204 @@
+/* The shared tables: one memory map, made before the first fork, that is the truth about the pool.
+ *
+ * Theory.  Every fact that several processes need is a field of a fixed-size row.  A row's `state` says
+ * what the row is; lists, queues and counts are *derived*: they can be rebuilt from the rows alone
+ * (tables_rebuild), which is what happens when a process was killed while it held the lock.  For that to
+ * be sound, an operation writes the fields of a row first and its `state` last (COMMIT between them), and
+ * a slot belongs to exactly one worker at any time: `owner` is the right to read and write its connection.
+ *
+ *      slot:   FREE -> LOGIN -> ACTIVE <-> IDLE          (LOGIN: the row is taken *before* connect())
+ *                 ^      |         |  \-> PARKED          (PARKED: a cancel request is still on its way)
+ *                 |      v         v
+ *                 +--- CLOSING <- RECLAIM                 (only end of stream from PostgreSQL frees a row;
+ *                                                          RECLAIM: its owner died)
+ *      client: FREE -> LOGIN <-> WAITING <-> ACTIVE <-> IDLE
+ *
+ * Inside the lock nothing waits and nothing allocates.  Times are monotonic microseconds, sizes bytes.
+ */
+#ifndef POOLER_LAYOUT_H
+#define POOLER_LAYOUT_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#define MAX_WORKERS 64          /* doorbells and per-worker queues are arrays; a ring mask is one 64-bit word */
+#define DATABASE_NAME_BYTES 64  /* NAMEDATALEN of PostgreSQL */
+#define USER_NAME_BYTES 128     /* PgBouncer's limit */
+#define ADDRESS_BYTES 48        /* INET6_ADDRSTRLEN is 46 */
+#define APPLICATION_NAME_BYTES 64
+#define CANCEL_KEY_BYTES 256    /* protocol 3.2 allows up to 256 */
+#define WELCOME_BYTES 2048      /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
+#define ERROR_TEXT_BYTES 256
+#define HISTOGRAM_BUCKETS 64    /* two per power of two: 1 us .. 1 h */
+#define NOBODY (-1)
+
+enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
+enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_STATES };
+enum pool_mode { MODE_SESSION, MODE_TRANSACTION, MODE_STATEMENT };
+
+/* Orders: what another process wants the owner of a row to do.  Truth (flags in the row); the lists are derived. */
+enum client_order {
+    ORDER_HANDED = 1,     /* a slot was handed to this waiting client */
+    ORDER_CANCELED = 2,   /* its queued query was canceled: answer 57014 */
+    ORDER_KILL = 4,       /* close it, with the text of kill_text */
+    ORDER_WELCOME = 8,    /* logging in: the pool's welcome parameters are known now */
+    ORDER_FAIL = 16,      /* logging in: PostgreSQL refused; text in the pool's row */
+};
+enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
+
+enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
+enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_TESTED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16 };
+enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
+
+struct list { int32_t head, tail, count; };
+struct link { int32_t prev, next; };
+
+struct endpoint {
+    char addr[ADDRESS_BYTES];
+    char local_addr[ADDRESS_BYTES];
+    int32_t port, local_port;
+};
+
+struct client_row {
+    uint8_t state;
+    uint8_t flags;
+    _Atomic uint8_t orders;
+    uint8_t kill_text;               /* index into kill_texts[] */
+    int16_t worker;
+    int16_t cancel_requests;         /* cancel requests in flight for this client */
+    int32_t pool, database, user, slot;
+    uint32_t cancel_pid, cancel_secret;
+    uint64_t id;
+    uint64_t ticket;                 /* order in the queue, from one counter */
+    uint64_t connected_at, wait_start, request_start, xact_start, idle_start;
+    double connect_time;             /* wall clock, for SHOW only */
+    struct link queue, local_queue, attention;   /* derived */
+    struct endpoint where;
+    char application_name[APPLICATION_NAME_BYTES];
+};
+
+struct slot_row {
+    uint8_t state;
+    uint8_t flags;
+    _Atomic uint8_t orders;
+    uint8_t spare;
+    int16_t owner;                   /* worker that may use the connection, or NOBODY */
+    int16_t last_worker;             /* the last owner: watches an idle connection for end of stream */
+    int32_t pool, client;
+    uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
+    int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
+    uint32_t generation;             /* a reused row is another connection */
+    int32_t backend_pid;
+    uint16_t cancel_key_bytes, sockaddr_bytes;
+    uint64_t id;
+    uint64_t settings, login_settings;   /* hash of the tracked parameters in force now, and at login; 0: unknown */
+    uint64_t connected_at, used_at, expires_at, closing_at;
+    double connect_time;
+    struct link idle, attention;     /* derived; a free row uses idle.next */
+    struct endpoint where;
+    unsigned char sockaddr[128];     /* where a cancel request goes */
+    unsigned char cancel_key[CANCEL_KEY_BYTES];
+};
+
+struct pool_limits {
+    int32_t mode, size, min_size, reserve_size;
+    uint64_t reserve_timeout_us, query_timeout_us, query_wait_timeout_us, idle_transaction_timeout_us,
+        transaction_timeout_us, client_idle_timeout_us, server_lifetime_us;
+};
+
+struct pool_row {
+    uint8_t used;
+    uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
+    uint8_t blocked_by;
+    uint8_t forced_user;             /* min_size holds without clients */
+    int32_t database, user, instance;
+    struct pool_limits limits;
+    int32_t servers, by_state[SL_STATES], evicting, clients;   /* derived */
+    int32_t next_in_database, next_in_user, next_in_instance;  /* derived */
+    struct link starved_link;        /* derived */
+    struct list idle, waiting;       /* derived; idle: most recently used first */
+    struct list waiting_of[MAX_WORKERS];   /* derived */
+    uint64_t mean_wait_us, retry_at;
+    uint32_t failures;               /* failed server logins in a row */
+    uint16_t welcome_bytes, error_bytes;
+    uint8_t has_scram_keys;          /* of a client that proved who it is: good for SCRAM at the server too */
+    unsigned char scram_keys[64];    /* ClientKey, ServerKey */
+    char error_sqlstate[6];
+    char error_text[ERROR_TEXT_BYTES];
+    unsigned char welcome[WELCOME_BYTES];
+};
+
+struct database_row {
+    uint8_t used, paused, disabled;
+    char name[DATABASE_NAME_BYTES];
+    int32_t max_servers, max_clients;
+    int32_t servers, clients, first_pool;   /* derived */
+};
+
+struct user_row {
+    uint8_t used;
+    char name[USER_NAME_BYTES];
+    int32_t max_servers, max_clients;
+    int32_t servers, clients, first_pool;   /* derived */
+};
+
+struct instance_row {
+    uint8_t used;
+    char name[280];                  /* host:port */
+    int32_t max_servers;
+    int32_t servers, first_pool;     /* derived */
+};
+
+struct worker_row {
+    _Atomic int32_t pid;
+    _Atomic uint32_t restarts;
+    _Atomic uint64_t relay_beat, hub_beat, started_at;
+    _Atomic uint64_t sent, taken;    /* sockets the master sent / the worker took, ever */
+    _Atomic int32_t clients;
+    double start_time;
+    struct list client_attention, slot_attention;   /* derived */
+} __attribute__((aligned(64)));
+
+struct counters {
+    uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time,
+        wait_time, client_parse_count, server_parse_count, bind_count, client_login_count;
+    uint64_t query_histogram[HISTOGRAM_BUCKETS], wait_histogram[HISTOGRAM_BUCKETS];
+} __attribute__((aligned(64)));
+
+struct sizes { int32_t workers, slots, clients, databases, users, pools, instances; };
+
+struct header {
+    pthread_mutex_t mutex;           /* process-shared and robust */
+    struct sizes sizes;
+    _Atomic uint64_t next_id, next_ticket;
+    uint64_t rebuilds;
+    _Atomic uint8_t paused, suspended, draining;
+    uint8_t round_robin;
+    int32_t max_clients;
+    int32_t clients;                 /* derived: CF_COUNTED rows */
+    /* rows ever used: beyond them memory was never touched */
+    int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high;
+    struct list free_clients, free_slots, starved;   /* derived */
+};
+
+/* Process-local handle: pointers into the map (same address in every process: mapped before fork). */
+struct tables {
+    struct header *h;
+    struct worker_row *workers;
+    struct database_row *databases;
+    struct user_row *users;
+    struct instance_row *instances;
+    struct pool_row *pools;
+    struct slot_row *slots;
+    struct client_row *clients;
+    struct counters *counters;       /* [worker][pool] */
+    int doorbells[MAX_WORKERS];
+    uint64_t map_bytes;
+    int fd;
+};
+
+#define COMMIT() atomic_thread_fence(memory_order_release)
+
+#endif

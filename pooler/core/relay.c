@@ -1,0 +1,331 @@
+/* The relay's thread: its loop, its doorbell and inbox, commands from Python and events to it. */
+#define _GNU_SOURCE
+#include "relay.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/eventfd.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#define EVENTS_PER_WAIT 256
+#define BEAT_MS 500             /* an idle relay still shows that it lives */
+#define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
+
+/* Inbox datagrams: int32 kind, a, b and at most one descriptor (pooler/ipc/inbox.py). */
+enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3 };
+
+/* Why a client is closed by order of another process; the numbers are client_row.kill_text. */
+static const char *const kill_texts[] = {
+    "admin forced disconnect", "database removed", "server shutting down", "pooler is shutting down",
+    "database configuration changed", "client_login_timeout",
+};
+
+/* ---- commands and events: the border to Python's thread -------------------------------------- */
+
+void relay_command(struct relay *r, struct command *c) {
+    const uint64_t one = 1;
+    c->next = NULL;
+    pthread_mutex_lock(&r->lock);
+    bool wake = r->commands_head == NULL;
+    if (r->commands_tail) r->commands_tail->next = c;
+    else r->commands_head = c;
+    r->commands_tail = c;
+    pthread_mutex_unlock(&r->lock);
+    if (wake) (void)!write(r->command_bell.fd, &one, sizeof one);
+}
+
+static bool may_drop(const struct event *e) {
+    return e->type == EVENT_CLIENT_CLOSED || e->type == EVENT_SERVER_CLOSED || e->type == EVENT_WARNING;
+}
+
+void relay_emit(struct relay *r, const struct event *e) {
+    const uint64_t one = 1;
+    pthread_mutex_lock(&r->lock);
+    if (r->event_count >= EVENTS_MAX && may_drop(e)) {
+        pthread_mutex_unlock(&r->lock);
+        return;
+    }
+    if (r->event_count == r->event_capacity) {
+        uint32_t capacity = r->event_capacity ? r->event_capacity * 2 : 64;
+        struct event *events = malloc(capacity * sizeof *events);
+        if (!events) abort();   /* out of memory */
+        for (uint32_t i = 0; i < r->event_count; i++)
+            events[i] = r->events[(r->event_head + i) % r->event_capacity];
+        free(r->events);
+        r->events = events;
+        r->event_capacity = capacity;
+        r->event_head = 0;
+    }
+    r->events[(r->event_head + r->event_count) % r->event_capacity] = *e;
+    bool wake = r->event_count++ == 0;
+    pthread_mutex_unlock(&r->lock);
+    if (wake) (void)!write(r->event_bell, &one, sizeof one);
+}
+
+/* Called by Python's thread: takes up to `max` events. */
+int relay_events(struct relay *r, struct event *out, int max) {
+    uint64_t drained;
+    int n = 0;
+    pthread_mutex_lock(&r->lock);
+    while (n < max && r->event_count) {
+        out[n++] = r->events[r->event_head];
+        r->event_head = (r->event_head + 1) % r->event_capacity;
+        r->event_count--;
+    }
+    if (!r->event_count) (void)!read(r->event_bell, &drained, sizeof drained);
+    pthread_mutex_unlock(&r->lock);
+    return n;
+}
+
+/* ---- what the tables ask for ----------------------------------------------------------------- */
+
+static void close_slot(struct relay *r, int32_t slot, const char *reason) {
+    struct server *s = server_of(r, slot);
+    if (s) server_close(r, s, false, reason);
+    else pool_abandon(r->t, slot);
+}
+
+/* Does what an operation on the tables left to do.  Doorbells ring first: others can start meanwhile. */
+void relay_apply(struct relay *r, struct outcome *out) {
+    tables_ring(r->t, out->ring);
+    if (out->dial != NOBODY) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = out->dial});
+    if (out->close != NOBODY) close_slot(r, out->close, "evicted");
+    if (out->client != NOBODY && r->clients[out->client])
+        client_attached(r, r->clients[out->client], r->t->clients[out->client].slot);
+}
+
+static void obey_client(struct relay *r, int32_t row, uint8_t orders) {
+    struct client *c = r->clients[row];
+    struct client_row *there = &r->t->clients[row];
+    if (!c) {
+        if (there->state != CL_FREE) relay_emit(r, &(struct event){.type = EVENT_LOGIN, .a = row, .b = orders});
+        return;
+    }
+    if (orders & ORDER_HANDED && there->state == CL_ACTIVE && !c->server) client_attached(r, c, there->slot);
+    if (orders & ORDER_CANCELED && !c->io.dead) client_canceled(r, c);
+    if (orders & ORDER_KILL && !c->io.dead) {
+        const char *text = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
+        client_close(r, c, "08P01", text, text);
+    }
+}
+
+static void obey_slot(struct relay *r, int32_t slot, uint8_t orders) {
+    if (orders & ORDER_DIAL) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = slot});
+    if (orders & ORDER_CLOSE) close_slot(r, slot, "evicted");
+}
+
+static void attention(struct relay *r) {
+    uint64_t drained;
+    (void)!read(r->doorbell.fd, &drained, sizeof drained);
+    for (bool more = true; more;) {
+        int clients, slots;
+        more = pool_attention(r->t, r->worker, r->client_orders, &clients, r->slot_orders, &slots, 64);
+        for (int i = 0; i < clients; i++) obey_client(r, r->client_orders[i].row, r->client_orders[i].orders);
+        for (int i = 0; i < slots; i++) obey_slot(r, r->slot_orders[i].row, r->slot_orders[i].orders);
+    }
+}
+
+/* ---- inbox ----------------------------------------------------------------------------------- */
+
+static void take_mail(struct relay *r, const int32_t note[3], int fd) {
+    switch (note[0]) {
+    case INBOX_CLIENT:
+        atomic_fetch_add(&r->t->workers[r->worker].taken, 1);
+        if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = note[1]});
+        break;
+    case INBOX_SERVER:
+        if (fd >= 0 && note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_learn(r, note[1], (uint32_t)note[2], fd);
+        break;
+    case INBOX_CLOSED:
+        if (note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_forget(r, note[1], (uint32_t)note[2]);
+        break;
+    default:
+        if (fd >= 0) close(fd);
+    }
+}
+
+void relay_drain_inbox(struct relay *r) {
+    for (;;) {
+        int32_t note[3] = {0};
+        union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } control;
+        struct iovec iov = {note, sizeof note};
+        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
+                           .msg_controllen = sizeof control.room};
+        ssize_t got = recvmsg(r->inbox.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (got <= 0 && errno != EINTR) return;
+        int fd = -1;
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+        if (h && h->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(h), sizeof fd);
+        if (got == (ssize_t)sizeof note) take_mail(r, note, fd);
+    }
+}
+
+/* ---- commands -------------------------------------------------------------------------------- */
+
+static void reclaim(struct relay *r) {
+    relay_drain_inbox(r);
+    for (int32_t i = 0; i < r->t->h->slots_high; i++) {
+        struct slot_row *row = &r->t->slots[i];
+        if (row->state != SL_RECLAIM) continue;
+        struct server *s = server_of(r, i);
+        if (!s || !pool_take_reclaim(r->t, i, r->worker)) continue;
+        server_close(r, s, (row->flags & SF_WAS_BUSY) != 0, "reclaimed");
+    }
+}
+
+static void kill_client(struct relay *r, const struct command *k) {
+    struct client *c = r->clients[k->a];
+    struct client_row *row = &r->t->clients[k->a];
+    if (!c || row->id != k->id) return;
+    bool waits_for_it = c->waiting && k->token == row->wait_start;
+    bool quiet = !c->waiting && (!c->server || c->server->transaction != 'I') && k->token == row->idle_start;
+    bool works = c->server && (k->token == row->request_start || k->token == row->xact_start);
+    if (k->token && !waits_for_it && !quiet && !works) return;   /* what it was to be punished for is over */
+    client_close(r, c, (const char *)k->data, (const char *)k->data + 6, (const char *)k->data + 6);
+}
+
+static void send_client(struct relay *r, const struct command *k) {
+    struct client *c = r->clients[k->a];
+    if (c && r->t->clients[k->a].id == k->id && c->waiting) conn_send(r, &c->io, k->data, k->data_bytes);
+}
+
+static void obey(struct relay *r, struct command *k) {
+    struct outcome out;
+    switch (k->type) {
+    case COMMAND_CLIENT: client_add(r, k); break;
+    case COMMAND_SERVER: server_add(r, k); break;
+    case COMMAND_CLOSE_SLOT: close_slot(r, k->a, k->data_bytes ? (const char *)k->data : "closed"); break;
+    case COMMAND_FREED_SLOT:
+        server_forget(r, k->a, k->generation);
+        pool_freed(r->t, k->a, r->worker, r->now, &out);
+        relay_apply(r, &out);
+        break;
+    case COMMAND_KILL: kill_client(r, k); break;
+    case COMMAND_SEND: send_client(r, k); break;
+    case COMMAND_RECLAIM: reclaim(r); break;
+    case COMMAND_OPTIONS: memcpy(&r->options, k->data, sizeof r->options); break;
+    case COMMAND_STOP: r->stop = true; break;
+    }
+}
+
+static void commands(struct relay *r) {
+    uint64_t drained;
+    (void)!read(r->command_bell.fd, &drained, sizeof drained);
+    pthread_mutex_lock(&r->lock);
+    struct command *k = r->commands_head;
+    r->commands_head = r->commands_tail = NULL;
+    pthread_mutex_unlock(&r->lock);
+    while (k) {
+        struct command *next = k->next;
+        obey(r, k);
+        free(k);
+        k = next;
+    }
+}
+
+/* ---- the loop -------------------------------------------------------------------------------- */
+
+static void run_ready(struct relay *r) {
+    struct conn *c = r->ready_head;
+    r->ready_head = r->ready_tail = NULL;   /* what becomes ready meanwhile has its turn after epoll_wait */
+    while (c) {
+        struct conn *next = c->next_ready;
+        c->queued = false;
+        if (c->dead) conn_bury(r, c);
+        else if (c->kind == KIND_CLIENT) client_run(r, (struct client *)c);
+        else server_run(r, (struct server *)c);
+        c = next;
+    }
+}
+
+static void bury_the_dead(struct relay *r) {
+    while (r->graveyard) {
+        struct conn *c = r->graveyard;
+        r->graveyard = c->next_ready;
+        free(c);
+    }
+}
+
+static void note(struct relay *r, struct conn *c, uint32_t events) {
+    switch (c->kind) {
+    case KIND_DOORBELL: attention(r); break;
+    case KIND_INBOX: relay_drain_inbox(r); break;
+    case KIND_COMMAND: commands(r); break;
+    default:
+        if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
+        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->hangup = true;
+        conn_ready(r, c);
+    }
+}
+
+static void *loop(void *argument) {
+    struct relay *r = argument;
+    struct epoll_event events[EVENTS_PER_WAIT];
+    pthread_setname_np(pthread_self(), "relay");
+    while (!r->stop) {
+        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head ? 0 : BEAT_MS);
+        r->now = now_us();
+        atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
+        for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
+        run_ready(r);
+        bury_the_dead(r);
+    }
+    return NULL;
+}
+
+/* ---- life ------------------------------------------------------------------------------------ */
+
+static bool watch(struct relay *r, struct conn *c, enum conn_kind kind, int fd) {
+    *c = (struct conn){.kind = (uint8_t)kind, .fd = fd};
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};   /* level-triggered: read partly is seen again */
+    return fd >= 0 && epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &e) == 0;
+}
+
+/* NULL with errno on failure. */
+struct relay *relay_open(struct tables *t, int worker, int inbox, const int *outboxes, int outbox_count,
+                         const char *const *tracked, int tracked_count) {
+    struct relay *r = calloc(1, sizeof *r);
+    if (!r) return NULL;
+    r->t = t;
+    r->worker = worker;
+    r->now = now_us();
+    r->clients = calloc((size_t)t->h->sizes.clients, sizeof *r->clients);
+    r->servers = calloc((size_t)t->h->sizes.slots, sizeof *r->servers);
+    int *copy = malloc(sizeof(int) * (size_t)outbox_count);
+    if (!r->clients || !r->servers || !copy) return NULL;
+    memcpy(copy, outboxes, sizeof(int) * (size_t)outbox_count);
+    r->outboxes = copy;
+    r->outbox_count = outbox_count;
+    r->options.max_packet_bytes = 0x7fffffffu;
+    pthread_mutex_init(&r->lock, NULL);
+    settings_open(&r->store, tracked, tracked_count);
+    r->epoll = epoll_create1(EPOLL_CLOEXEC);
+    r->event_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
+    if (r->epoll < 0 || r->event_bell < 0 || !watch(r, &r->doorbell, KIND_DOORBELL, t->doorbells[worker])
+        || !watch(r, &r->inbox, KIND_INBOX, inbox)
+        || !watch(r, &r->command_bell, KIND_COMMAND, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))) return NULL;
+    return r;
+}
+
+/* Watches the idle servers that this worker number used last, and starts the thread.  Signals stay with the
+ * main thread.  Returns an errno, 0 for success. */
+int relay_start(struct relay *r) {
+    for (int32_t i = 0; i < r->t->h->slots_high; i++) {
+        const struct slot_row *row = &r->t->slots[i];
+        struct server *s = row->state == SL_IDLE && row->last_worker == r->worker ? server_of(r, i) : NULL;
+        if (s) conn_arm(r, &s->io);
+    }
+    sigset_t all, old;
+    sigfillset(&all);
+    pthread_sigmask(SIG_BLOCK, &all, &old);
+    int rc = pthread_create(&r->thread, NULL, loop, r);
+    pthread_sigmask(SIG_SETMASK, &old, NULL);
+    return rc;
+}
+
+void relay_join(struct relay *r) { pthread_join(r->thread, NULL); }

@@ -1,0 +1,192 @@
+/* The relay: moves the bytes of all queries of one worker, on a thread of its own, without Python.
+ *
+ * Theory.  Python logs clients and servers in and gives their descriptors to the relay (commands); the relay
+ * tells Python what it cannot do itself (events: log in an accepted socket, open a server, send a cancel
+ * request).  Everything in between happens here.  Commands and events cross between the two threads through
+ * small locked lists with an eventfd each; every other structure belongs to the relay's thread alone.
+ *
+ * A client is read only when it has a server, or to find out that it wants one.  What was read and cannot be
+ * used yet is its `stash` (a waiting client's first statement; a message cut in two).  What could not be
+ * written is `out`, and while it is stuck its source is not read: nobody's memory grows by more than one
+ * buffer because somebody else is slow.
+ *
+ * Edge-triggered epoll, one registration per descriptor for its life: `readable` remembers the edge until the
+ * socket was read empty.  A connection with work left is on the ready list.
+ */
+#ifndef POOLER_RELAY_H
+#define POOLER_RELAY_H
+
+#include "requests.h"
+#include "settings.h"
+#include "tables.h"
+
+#define BUFFER_BYTES 65536      /* the one read buffer; also what a slow reader may have pending */
+#define FIRST_READ_BYTES 8192   /* read from a client that has no server yet */
+#define WHOLE_MESSAGE_BYTES 16384   /* messages that are looked into are read whole up to this size */
+#define ROUNDS 8                /* reads of one connection before the others get their turn */
+#define EVENT_TEXT_BYTES 200
+
+enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_DOORBELL, KIND_INBOX, KIND_COMMAND };
+
+struct bytes { unsigned char *data; uint32_t start, end, capacity; };
+
+struct conn {
+    uint8_t kind;
+    bool readable, hangup, eof, stuck, queued, dead, wants_out, armed;
+    int fd;
+    uint32_t body_left;          /* of the message that is passing through */
+    struct bytes out, stash;
+    struct conn *next_ready;
+};
+
+struct client {
+    struct conn io;
+    int32_t row;
+    bool waiting;                /* on the pool's queue */
+    bool drop_body;              /* the message that is passing through is not for the server */
+    bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
+    struct server *server;
+    struct settings *settings;
+};
+
+enum own_request { OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK };
+
+struct server {
+    struct conn io;
+    int32_t slot;
+    uint32_t generation;
+    struct client *client;
+    uint8_t transaction;         /* status byte of the last ReadyForQuery: I T E */
+    uint8_t own;                 /* enum own_request in flight */
+    bool own_failed, own_blocks; /* the client's statement waits for our request's answer */
+    bool copy_in, skip;          /* reading CopyData; after an error, skipping to Sync */
+    bool closing, shut;
+    bool fatal_sent;             /* the server's own FATAL went to the client: no text of ours behind it */
+    bool settled;                /* ReadyForQuery said that it may be given back, nothing came since */
+    bool fresh;                  /* nothing of its client has been sent yet: the client can still get another server */
+    bool reset_done;
+    bool own_body;               /* the message that is passing through answers a request of ours */
+    const char *reason;          /* of the closing, for the log */
+    struct requests requests;
+};
+
+enum event_type {
+    EVENT_ACCEPT = 1,            /* a: descriptor, b: 1 for a unix socket */
+    EVENT_DIAL,                  /* a: slot */
+    EVENT_CANCEL,                /* a: slot whose query is to be canceled because its client left */
+    EVENT_LOGIN,                 /* a: client row in its login, b: orders */
+    EVENT_CLIENT_CLOSED,         /* a: client row (already free), b: pool, id, age_us, text */
+    EVENT_SERVER_CLOSED,         /* a: slot (already free), b: pool, id, age_us, text */
+    EVENT_WARNING,               /* text */
+};
+
+struct event {
+    uint8_t type;
+    int32_t a, b, database, user;
+    uint64_t id, age_us;
+    int32_t port;
+    char addr[ADDRESS_BYTES];
+    char text[EVENT_TEXT_BYTES];
+};
+
+enum command_type {
+    COMMAND_CLIENT = 1,          /* a: row, b: fd; data: settings values; extra: bytes read after the login */
+    COMMAND_SERVER,              /* a: slot; b: fd, generation; data: settings values */
+    COMMAND_CLOSE_SLOT,          /* a: slot, CLOSING and ours */
+    COMMAND_FREED_SLOT,          /* a: slot that was never dialed, or whose end was read by Python */
+    COMMAND_KILL,                /* a: row, id, token; data: ErrorResponse bytes; extra: reason for the log */
+    COMMAND_SEND,                /* a: row, id; data: bytes for the client (a notice) */
+    COMMAND_RECLAIM,             /* finish the slots of dead workers */
+    COMMAND_OPTIONS,             /* data: struct options */
+    COMMAND_STOP,
+};
+
+struct options {
+    uint64_t check_delay_us;
+    uint32_t max_packet_bytes;
+    bool reset_always, disable_pqexec, has_check, fast_close;
+    char check_query[256], reset_query[1024];
+};
+
+struct command {
+    struct command *next;
+    uint8_t type;
+    int32_t a, b;
+    uint32_t generation;
+    uint64_t id, token;
+    uint32_t data_bytes, extra_bytes;
+    unsigned char data[];        /* data, then extra */
+};
+
+struct relay {
+    struct tables *t;
+    int worker, epoll;
+    struct conn doorbell, inbox, command_bell;
+    int event_bell;
+    const int *outboxes;         /* send ends by worker; the last one is the master's */
+    int outbox_count;
+    struct client **clients;     /* by row */
+    struct server **servers;     /* by slot */
+    struct settings_store store;
+    struct options options;
+    struct conn *ready_head, *ready_tail, *graveyard;
+    uint64_t now;
+    bool stop;
+    pthread_t thread;
+    pthread_mutex_t lock;        /* guards commands and events, both short */
+    struct command *commands_head, *commands_tail;
+    struct event *events;
+    uint32_t event_head, event_count, event_capacity;
+    struct order client_orders[64], slot_orders[64];
+    unsigned char buffer[BUFFER_BYTES];
+};
+
+/* relay.c */
+struct relay *relay_open(struct tables *t, int worker, int inbox, const int *outboxes, int outbox_count,
+                         const char *const *tracked, int tracked_count);
+int relay_start(struct relay *r);
+void relay_join(struct relay *r);
+void relay_command(struct relay *r, struct command *c);
+int relay_events(struct relay *r, struct event *out, int max);
+void relay_emit(struct relay *r, const struct event *e);
+void relay_apply(struct relay *r, struct outcome *out);
+void relay_drain_inbox(struct relay *r);
+
+/* conn.c: input and output of one connection, the ready list */
+void conn_ready(struct relay *r, struct conn *c);
+bool conn_arm(struct relay *r, struct conn *c);
+void conn_disarm(struct relay *r, struct conn *c);
+uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received);
+void conn_stash(struct conn *c, const unsigned char *p, uint32_t n);
+void conn_send(struct relay *r, struct conn *c, const void *p, uint32_t n);
+void conn_append(struct conn *c, const void *p, uint32_t n);
+void conn_flush(struct relay *r, struct conn *c);
+void conn_bury(struct relay *r, struct conn *c);
+uint32_t error_message(char *out, const char *severity, const char *sqlstate, const char *text);
+static inline uint32_t bytes_pending(const struct bytes *b) { return b->end - b->start; }
+static inline uint32_t read_u32(const unsigned char *p) {
+    return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
+}
+
+/* client.c */
+void client_run(struct relay *r, struct client *c);
+void client_attached(struct relay *r, struct client *c, int32_t slot);
+void client_add(struct relay *r, struct command *command);
+void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text, const char *reason);
+void client_canceled(struct relay *r, struct client *c);
+
+/* server.c */
+struct server *server_of(struct relay *r, int32_t slot);
+void server_run(struct relay *r, struct server *s);
+void server_add(struct relay *r, struct command *command);
+void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd);
+void server_forget(struct relay *r, int32_t slot, uint32_t generation);
+void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block);
+void server_give_back(struct relay *r, struct server *s);
+void server_left(struct relay *r, struct server *s, bool clean);
+void server_close(struct relay *r, struct server *s, bool busy, const char *reason);
+bool server_in_step(const struct server *s);
+struct counters *counters_of(struct relay *r, int32_t pool);
+void count_time(uint64_t *histogram, uint64_t us);
+
+#endif

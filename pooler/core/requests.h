@@ -1,0 +1,74 @@
+/* The requests that a server has been sent and not yet answered: a queue of one byte each.
+ *
+ * The letters are those of the messages (Q P B D E C S F), and 'c' for a CopyDone or CopyFail that was sent
+ * before the server said CopyInResponse.  OWN marks a request that pooler itself made: its replies are not
+ * for the client.  Steady traffic fits the inline ring; only deep pipelines allocate.
+ */
+#ifndef POOLER_REQUESTS_H
+#define POOLER_REQUESTS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define OWN 0x80
+#define REQUESTS_INLINE 32
+#define REQUESTS_MAX (1u << 22)   /* requests in flight on one server; more is a client that never reads */
+
+struct requests {
+    uint8_t *ring;                /* `small` or allocated; capacity is a power of two */
+    uint32_t capacity, head, count;
+    uint8_t small[REQUESTS_INLINE];
+};
+
+static inline void requests_init(struct requests *q) {
+    q->ring = q->small;
+    q->capacity = REQUESTS_INLINE;
+    q->head = q->count = 0;
+}
+
+static inline void requests_free(struct requests *q) {
+    if (q->ring != q->small) free(q->ring);
+    requests_init(q);
+}
+
+static inline uint8_t requests_at(const struct requests *q, uint32_t i) {
+    return q->ring[(q->head + i) & (q->capacity - 1)];
+}
+
+static inline bool requests_grow(struct requests *q) {
+    uint32_t capacity = q->capacity * 2;
+    if (capacity > REQUESTS_MAX) return false;
+    uint8_t *ring = malloc(capacity);
+    if (!ring) return false;
+    for (uint32_t i = 0; i < q->count; i++) ring[i] = requests_at(q, i);
+    if (q->ring != q->small) free(q->ring);
+    q->ring = ring;
+    q->capacity = capacity;
+    q->head = 0;
+    return true;
+}
+
+static inline bool requests_push(struct requests *q, uint8_t request) {
+    if (q->count == q->capacity && !requests_grow(q)) return false;
+    q->ring[(q->head + q->count++) & (q->capacity - 1)] = request;
+    return true;
+}
+
+static inline void requests_pop(struct requests *q) {
+    q->head = (q->head + 1) & (q->capacity - 1);
+    if (--q->count == 0) requests_free(q);
+}
+
+/* The oldest request, 0 when there is none. */
+static inline uint8_t requests_head(const struct requests *q) { return q->count ? q->ring[q->head] : 0; }
+
+/* Removes the request at place i (only CopyInResponse needs this). */
+static inline void requests_remove(struct requests *q, uint32_t i) {
+    for (; i + 1 < q->count; i++)
+        q->ring[(q->head + i) & (q->capacity - 1)] = requests_at(q, i + 1);
+    q->count--;
+}
+
+#endif

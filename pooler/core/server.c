@@ -1,0 +1,534 @@
+/* A server's side of the relay: replies, who gets them, when it may be given back, its end. */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "effects.h"
+#include "relay.h"
+
+/* ---- descriptors: every worker has a duplicate of every server connection -------------------- */
+
+static struct server *server_struct(struct relay *r, int32_t slot) {
+    struct server *s = r->servers[slot];
+    if (s) return s;
+    s = calloc(1, sizeof *s);
+    if (!s) abort();   /* out of memory */
+    s->io.kind = KIND_SERVER;
+    s->io.fd = -1;
+    s->slot = slot;
+    requests_init(&s->requests);
+    return r->servers[slot] = s;
+}
+
+static void drop_descriptor(struct relay *r, struct server *s) {
+    conn_disarm(r, &s->io);
+    if (s->io.fd >= 0) close(s->io.fd);
+    s->io.fd = -1;
+    free(s->io.out.data);
+    free(s->io.stash.data);
+    s->io.out = s->io.stash = (struct bytes){0};
+    requests_free(&s->requests);
+}
+
+/* A (duplicate of a) descriptor for this generation of a slot has arrived. */
+void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd) {
+    struct server *s = server_struct(r, slot);
+    if (s->io.fd >= 0 && (int32_t)(generation - s->generation) <= 0) {
+        close(fd);
+        return;
+    }
+    drop_descriptor(r, s);
+    struct conn io = {.kind = KIND_SERVER, .fd = fd, .queued = s->io.queued, .next_ready = s->io.next_ready};
+    *s = (struct server){.io = io, .slot = slot, .generation = generation, .transaction = 'I'};
+    requests_init(&s->requests);
+}
+
+/* The connection is over for everybody. */
+void server_forget(struct relay *r, int32_t slot, uint32_t generation) {
+    struct server *s = r->servers[slot];
+    if (s && s->generation == generation && !s->closing) drop_descriptor(r, s);
+}
+
+/* The connection of a slot; NULL when its descriptor never arrived here. */
+struct server *server_of(struct relay *r, int32_t slot) {
+    struct server *s = server_struct(r, slot);
+    uint32_t generation = r->t->slots[slot].generation;
+    if (s->io.fd < 0 || s->generation != generation) relay_drain_inbox(r);   /* sent before the slot was published */
+    return s->io.fd >= 0 && s->generation == generation ? s : NULL;
+}
+
+/* Takes over a server whose login is done. */
+void server_add(struct relay *r, struct command *command) {
+    server_learn(r, command->a, command->generation, command->b);
+    struct slot_row *row = &r->t->slots[command->a];
+    struct settings *settings =
+        settings_intern(&r->store, (const char *)command->data, command->data_bytes, true);
+    row->settings = row->login_settings = settings ? settings->hash : 0;
+    settings_drop(&r->store, settings);
+    conn_arm(r, &r->servers[command->a]->io);
+    struct outcome out;
+    pool_place(r->t, command->a, r->worker, r->now, &out);
+    relay_apply(r, &out);
+}
+
+/* ---- requests of our own ------------------------------------------------------------------- */
+
+/* Sends a Query of ours, whose replies nobody sees.  `block`: the client's statement waits for its end;
+ * otherwise it follows in the same write. */
+void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block) {
+    char query[SETTINGS_BYTES * 2 + 1024];
+    uint32_t n, room = sizeof query - 6;
+    if (what == OWN_SETTINGS) {
+        n = settings_statement(&r->store, s->client->settings, query + 5, room);
+    } else {
+        n = (uint32_t)strnlen(text, room);
+        memcpy(query + 5, text, n);
+    }
+    s->own = (uint8_t)what;
+    s->own_blocks = block;
+    s->own_failed = false;
+    s->settled = false;
+    if (n >= room) n = 0;   /* an empty query: cannot happen with values that fit SETTINGS_BYTES */
+    query[5 + n] = '\0';
+    uint32_t length = n + 5;
+    query[0] = 'Q';
+    query[1] = (char)(length >> 24);
+    query[2] = (char)(length >> 16);
+    query[3] = (char)(length >> 8);
+    query[4] = (char)length;
+    requests_push(&s->requests, 'Q' | OWN);
+    if (block) conn_send(r, &s->io, query, length + 1);
+    else conn_append(&s->io, query, length + 1);
+}
+
+static void own_settings_done(struct relay *r, struct server *s) {
+    struct client *c = s->client;
+    struct slot_row *row = &r->t->slots[s->slot];
+    if (s->own_failed) {
+        row->settings = 0;
+        if (c) client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
+        else s->settled = true;
+        return;
+    }
+    if (!c) return;
+    row->settings = c->settings->hash;
+    c->settings->verified = true;
+}
+
+static bool needs_reset(const struct relay *r, const struct server *s) {
+    bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
+    return (session || r->options.reset_always) && r->options.reset_query[0] && !s->reset_done;
+}
+
+/* The answer to our own request is complete. */
+static void own_done(struct relay *r, struct server *s) {
+    enum own_request what = (enum own_request)s->own;
+    bool blocked = s->own_blocks;
+    s->own = OWN_NONE;
+    s->own_blocks = false;
+    struct slot_row *row = &r->t->slots[s->slot];
+    switch (what) {
+    case OWN_SETTINGS:
+        own_settings_done(r, s);
+        break;
+    case OWN_CHECK:
+        if (s->own_failed) {
+            server_close(r, s, false, "test query failed");
+            return;
+        }
+        if (s->client && row->settings != s->client->settings->hash) {
+            server_own(r, s, OWN_SETTINGS, NULL, true);
+            return;
+        }
+        break;
+    case OWN_RESET:
+        if (s->own_failed) {
+            server_close(r, s, false, "reset query failed");
+            return;
+        }
+        row->settings = strcasecmp(r->options.reset_query, "DISCARD ALL") == 0 ? row->login_settings : 0;
+        s->reset_done = true;
+        break;
+    case OWN_ROLLBACK:
+        if (s->own_failed) server_close(r, s, false, "rollback failed");
+        else if (needs_reset(r, s)) server_own(r, s, OWN_RESET, r->options.reset_query, true);
+        return;
+    case OWN_NONE:
+        break;
+    }
+    if (blocked && s->client) conn_ready(r, &s->client->io);
+}
+
+/* ---- giving back --------------------------------------------------------------------------- */
+
+/* Provably in step: the last message was ReadyForQuery with status I, nothing is outstanding, no copy, no half
+ * message under way. */
+bool server_in_step(const struct server *s) {
+    return s->transaction == 'I' && s->requests.count == 0 && !s->copy_in && !s->io.body_left && !s->own
+        && !bytes_pending(&s->io.stash) && !bytes_pending(&s->io.out)
+        && (!s->client || !s->client->io.body_left || s->client->drop_body);
+}
+
+/* The one way back into the pool. */
+void server_give_back(struct relay *r, struct server *s) {
+    if (!server_in_step(s)) {
+        server_close(r, s, true, "not in step");
+        return;
+    }
+    if (s->client) {
+        s->client->server = NULL;
+        if (!s->fresh && needs_reset(r, s)) {
+            s->client = NULL;
+            pool_detach(r->t, s->slot, r->now);
+            server_own(r, s, OWN_RESET, r->options.reset_query, true);
+            return;
+        }
+        s->client = NULL;
+    }
+    s->reset_done = false;
+    struct outcome out;
+    pool_release(r->t, s->slot, r->worker, r->now, &out);
+    if (out.client == NOBODY && r->t->slots[s->slot].owner != r->worker
+        && r->t->slots[s->slot].state == SL_ACTIVE) conn_disarm(r, &s->io);   /* went to another worker */
+    relay_apply(r, &out);
+}
+
+/* The client leaves its server.  `clean`: it said Terminate, so what it has sent still runs, as it would without
+ * a pooler; otherwise a running query is canceled. */
+void server_left(struct relay *r, struct server *s, bool clean) {
+    struct client *c = s->client;
+    c->server = NULL;
+    struct client_row *row = &r->t->clients[c->row];
+    row->request_start = row->xact_start = 0;
+    if (server_in_step(s) && (s->settled || s->fresh)) {
+        c->server = s;
+        server_give_back(r, s);
+        c->server = NULL;
+        return;
+    }
+    bool half = c->io.body_left && !c->drop_body;
+    bool idle_in_transaction = s->requests.count == 0 && !s->copy_in && !half && !s->own && !s->skip
+        && !s->io.body_left && !bytes_pending(&s->io.out) && (s->transaction == 'T' || s->transaction == 'E');
+    s->client = NULL;
+    if (idle_in_transaction) {
+        pool_detach(r->t, s->slot, r->now);
+        s->fresh = false;
+        server_own(r, s, OWN_ROLLBACK, "ROLLBACK", true);
+        return;
+    }
+    s->shut = half;   /* no Terminate into the middle of a message */
+    server_close(r, s, !clean, "client disconnect while server was not ready");
+}
+
+/* Ends a connection for everybody: Terminate, then our side of the stream; the row is freed at end of stream.
+ * `busy`: PostgreSQL is (or may be) running something that nobody wants any more. */
+void server_close(struct relay *r, struct server *s, bool busy, const char *reason) {
+    static const unsigned char TERMINATE[5] = {'X', 0, 0, 0, 4};
+    if (s->closing) return;
+    struct client *c = s->client;
+    s->client = NULL;
+    if (r->t->slots[s->slot].state != SL_CLOSING) pool_begin_close(r->t, s->slot, r->worker, busy);
+    s->closing = true;
+    s->reason = reason;
+    s->own = OWN_NONE;
+    s->own_blocks = false;
+    if (busy) relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot});
+    if (!s->shut && !busy) conn_send(r, &s->io, TERMINATE, sizeof TERMINATE);
+    s->shut = false;
+    conn_arm(r, &s->io);
+    s->io.readable = true;
+    conn_ready(r, &s->io);
+    if (!c) return;
+    c->server = NULL;
+    if (s->fresh) {   /* nothing was lost: it waits for another */
+        struct outcome out;
+        c->waiting = true;
+        pool_requeue(r->t, c->row, r->now, &out);
+        relay_apply(r, &out);
+    } else {
+        client_close(r, c, "08P01", s->fatal_sent ? NULL : "server conn crashed?", "server conn crashed?");
+    }
+}
+
+/* End of stream: PostgreSQL has let go of this connection, so its row is free. */
+static void server_gone(struct relay *r, struct server *s) {
+    struct slot_row *row = &r->t->slots[s->slot];
+    struct event e = {.type = EVENT_SERVER_CLOSED, .a = s->slot, .b = row->pool, .id = row->id,
+                      .age_us = r->now - row->connected_at, .port = row->where.port,
+                      .database = r->t->pools[row->pool].database, .user = r->t->pools[row->pool].user};
+    memcpy(e.addr, row->where.addr, sizeof e.addr);
+    if (!s->closing) server_close(r, s, false, "server conn crashed?");
+    snprintf(e.text, sizeof e.text, "%s", s->reason ? s->reason : "server conn crashed?");
+    uint32_t generation = s->generation;
+    drop_descriptor(r, s);
+    s->closing = false;
+    int32_t note[3] = {3, s->slot, (int32_t)generation};   /* inbox message CLOSED; lost ones cost nothing but a descriptor until reuse */
+    for (int i = 0; i < r->outbox_count; i++)
+        if (i != r->worker) (void)!send(r->outboxes[i], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
+    struct outcome out;
+    pool_freed(r->t, s->slot, r->worker, r->now, &out);
+    relay_emit(r, &e);
+    relay_apply(r, &out);
+}
+
+/* ---- replies ------------------------------------------------------------------------------- */
+
+struct counters *counters_of(struct relay *r, int32_t pool) {
+    return &r->t->counters[(int64_t)r->worker * r->t->h->sizes.pools + pool];
+}
+
+/* Two buckets per power of two. */
+void count_time(uint64_t *histogram, uint64_t us) {
+    uint32_t bucket = 0;
+    if (us) {
+        uint32_t top = 63u - (uint32_t)__builtin_clzll(us);
+        bucket = 2 * top + (top ? (uint32_t)(us >> (top - 1)) & 1u : 0);
+    }
+    histogram[bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1]++;
+}
+
+static void count_ready(struct relay *r, struct server *s) {
+    struct client_row *row = &r->t->clients[s->client->row];
+    struct counters *n = counters_of(r, r->t->slots[s->slot].pool);
+    n->query_count++;
+    if (row->request_start && r->now > row->request_start) {
+        n->query_time += r->now - row->request_start;
+        count_time(n->query_histogram, r->now - row->request_start);
+    }
+    row->request_start = s->requests.count ? r->now : 0;
+    if (s->transaction != 'I') {
+        row->idle_start = r->now;   /* idle in transaction since */
+        return;
+    }
+    n->xact_count++;
+    if (row->xact_start && r->now > row->xact_start) n->xact_time += r->now - row->xact_start;
+    row->xact_start = s->requests.count ? r->now : 0;
+}
+
+/* What the server told of one of its parameters becomes its client's value. */
+static void parameter(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool own) {
+    const char *name = (const char *)body;
+    size_t name_bytes = strnlen(name, n);
+    struct slot_row *row = &r->t->slots[s->slot];
+    if (name_bytes + 1 >= n || body[n - 1] != 0) return;
+    if (!s->client) {
+        if (!own) row->settings = 0;
+        return;
+    }
+    struct client *c = s->client;
+    if (own && s->own != OWN_SETTINGS) return;
+    struct settings *changed = settings_change(&r->store, c->settings, name, name + name_bytes + 1);
+    if (!changed) return;
+    settings_drop(&r->store, c->settings);
+    c->settings = changed;
+    if (!own) row->settings = row->settings ? changed->hash : 0;
+}
+
+/* The server now reads CopyData: Syncs that it was sent already are ignored by it, and a CopyDone may be there. */
+static void begin_copy_in(struct server *s) {
+    s->copy_in = true;
+    while (s->requests.count > 1) {
+        uint8_t next = requests_at(&s->requests, 1);
+        if (next != 'S' && next != 'c') return;
+        requests_remove(&s->requests, 1);
+        if (next == 'c') {
+            s->copy_in = false;
+            return;
+        }
+    }
+}
+
+/* After an error everything up to the next Sync stays unanswered. */
+static void skip_to_sync(struct server *s) {
+    uint8_t head = requests_head(&s->requests) & 0x7f;
+    s->copy_in = false;
+    if (head == 'Q' || head == 'F') return;
+    while (s->requests.count && requests_head(&s->requests) != 'S') requests_pop(&s->requests);
+    s->skip = s->requests.count == 0;
+}
+
+static void drop_late_copy_done(struct server *s) {
+    while (requests_head(&s->requests) == 'c') requests_pop(&s->requests);
+}
+
+static bool ready(struct relay *r, struct server *s, uint8_t status) {
+    drop_late_copy_done(s);
+    uint8_t head = requests_head(&s->requests), letter = head & 0x7f;
+    if (letter == 'Q' || letter == 'S' || letter == 'F') requests_pop(&s->requests);
+    else if (s->requests.count || !s->client) return false;
+    drop_late_copy_done(s);
+    s->transaction = status;
+    s->copy_in = s->skip = false;
+    struct client *before = s->client;
+    if (head & OWN) own_done(r, s);
+    else if (s->client) count_ready(r, s);
+    if (s->client != before) return true;   /* its client is gone, and it may be somebody else's already */
+    s->settled = !s->closing && s->transaction == 'I' && s->requests.count == 0 && s->own == OWN_NONE;
+    return true;
+}
+
+static bool is_fatal(const unsigned char *body, uint32_t n) {
+    return n > 6 && (memcmp(body, "SFATAL", 7) == 0 || memcmp(body, "SPANIC", 7) == 0);
+}
+
+/* One message of the server.  False: it is out of step. */
+static bool effect_of(struct relay *r, struct server *s, enum backend_effect effect, const unsigned char *body,
+                      uint32_t n) {
+    struct requests *q = &s->requests;
+    uint8_t head = requests_head(q) & 0x7f;
+    switch (effect) {
+    case BE_POP_PARSE: case BE_POP_BIND: case BE_POP_CLOSE: {
+        static const char letters[] = {0, 'P', 'B', 'C'};
+        drop_late_copy_done(s);
+        if (requests_head(q) != letters[effect]) return false;
+        requests_pop(q);
+        return true;
+    }
+    case BE_ROWDESC: case BE_NODATA:
+        if (head == 'D') requests_pop(q);
+        return true;
+    case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
+        drop_late_copy_done(s);
+        if (requests_head(q) == 'E') requests_pop(q);
+        return true;
+    case BE_ERROR:
+        if (requests_head(q) & OWN) s->own_failed = true;
+        else s->fatal_sent = is_fatal(body, n);
+        skip_to_sync(s);
+        return true;
+    case BE_READY:
+        return n == 1 && ready(r, s, body[0]);
+    case BE_COPY_IN:
+        begin_copy_in(s);
+        return true;
+    case BE_PARAMETER:
+        parameter(r, s, body, n, (requests_head(q) & OWN) != 0);
+        return true;
+    case BE_FORBIDDEN: case BE_COPY_BOTH:
+        return false;
+    default:
+        return true;
+    }
+}
+
+static bool looked_into(enum backend_effect effect) {
+    return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR;
+}
+
+static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
+    if (!n || !s->client) return;
+    conn_send(r, &s->client->io, p, n);
+    counters_of(r, r->t->slots[s->slot].pool)->bytes_sent += n;
+}
+
+/* Looks at every message in p[0..n), passes on what is for the client.  Returns the bytes used. */
+static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
+    uint32_t at = 0, run = 0;   /* [run, at) is to be passed on */
+    if (s->io.body_left) {
+        at = s->io.body_left < n ? s->io.body_left : n;
+        s->io.body_left -= at;
+        if (s->own_body) run = at;
+    }
+    while (n - at >= 5 && !s->closing) {
+        uint32_t length = read_u32(p + at + 1), left = n - at;
+        enum backend_effect effect = backend_effects[p[at]];
+        if (length < 4 || length > 0x7fffffffu) effect = BE_FORBIDDEN;
+        uint32_t here = length < left ? length + 1 : left;
+        if (looked_into(effect) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
+        struct client *c = s->client;
+        s->own_body = (requests_head(&s->requests) & OWN) != 0;
+        if (s->own_body) {
+            to_client(r, s, p + run, at - run);
+            run = at + here;
+        } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
+            to_client(r, s, p + run, at + here - run);
+            run = at + here;
+        }
+        if (!effect_of(r, s, effect, p + at + 5, here - 5)) {
+            server_close(r, s, true, "server sent an unexpected message");
+            return n;
+        }
+        if (s->client != c) run = at + here;
+        s->io.body_left = length + 1 - here;
+        at += here;
+    }
+    if (s->closing) return n;
+    to_client(r, s, p + run, at - run);
+    return at;
+}
+
+/* Statement pooling: a transaction that outlives its statement is refused. */
+static bool open_transaction_refused(struct relay *r, struct server *s) {
+    if (!s->client || s->transaction == 'I' || s->requests.count || s->own
+        || r->t->pools[r->t->slots[s->slot].pool].limits.mode != MODE_STATEMENT) return false;
+    static const char text[] = "transaction blocks not allowed in statement pooling mode";
+    struct client *c = s->client;
+    client_close(r, c, "08P01", text, text);
+    return true;
+}
+
+static void settle(struct relay *r, struct server *s) {
+    if (open_transaction_refused(r, s) || !s->settled || !server_in_step(s)) return;
+    bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
+    if (s->client && session && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
+    s->settled = false;
+    server_give_back(r, s);
+}
+
+/* Something arrived on a connection that may not be ours: only the owner of the slot reads. */
+static bool owned(struct relay *r, struct server *s) {
+    if (s->client || s->own || s->closing) return true;
+    struct slot_row *row = &r->t->slots[s->slot];
+    if (row->state == SL_IDLE && pool_claim_idle(r->t, s->slot, s->generation, r->worker)) {
+        s->settled = true;
+        return true;
+    }
+    conn_disarm(r, &s->io);
+    return false;
+}
+
+static void discard(struct relay *r, struct server *s) {
+    if (!bytes_pending(&s->io.out) && !s->shut)   /* all of ours is out; not connected yet: when it is */
+        s->shut = shutdown(s->io.fd, SHUT_WR) == 0 || errno != ENOTCONN;
+    for (int round = 0; round < ROUNDS; round++) {
+        ssize_t got = recv(s->io.fd, r->buffer, sizeof r->buffer, MSG_DONTWAIT);
+        if (got > 0 || (got < 0 && errno == EINTR)) continue;
+        s->io.readable = false;
+        if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) server_gone(r, s);
+        return;
+    }
+    conn_ready(r, &s->io);
+}
+
+void server_run(struct relay *r, struct server *s) {
+    if (s->io.fd < 0 || !owned(r, s)) return;
+    if (bytes_pending(&s->io.out) && (s->io.stuck || s->closing)) {
+        conn_flush(r, &s->io);
+        if (!s->io.stuck && s->client) conn_ready(r, &s->client->io);
+    }
+    if (s->closing) {
+        discard(r, s);
+        return;
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        if (s->client && s->client->io.stuck) return;
+        bool received;
+        uint32_t n = conn_fill(r, &s->io, BUFFER_BYTES, &received);
+        uint32_t used = n ? feed(r, s, r->buffer, n) : 0;
+        if (s->closing) return;
+        conn_stash(&s->io, r->buffer + used, n - used);
+        if (s->io.eof && !received) {
+            server_gone(r, s);
+            return;
+        }
+        if (!s->io.readable || !received) {
+            settle(r, s);
+            return;
+        }
+    }
+    conn_ready(r, &s->io);
+}

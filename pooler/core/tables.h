@@ -1,0 +1,72 @@
+/* Operations on the shared tables.  All but the tables_*_locked ones take the lock themselves. */
+#ifndef POOLER_TABLES_H
+#define POOLER_TABLES_H
+
+#include "layout.h"
+
+/* What the caller has to do after an operation on the pool.  Slots named here belong to the caller. */
+struct outcome {
+    int32_t slot;     /* attached to the caller's client, or NOBODY */
+    int32_t dial;     /* open a connection for this slot, or NOBODY */
+    int32_t close;    /* close this slot's connection (now CLOSING, owned by the caller), or NOBODY */
+    int32_t client;   /* slot went to this client of the same worker (its HANDED order is already taken), or NOBODY */
+    uint64_t ring;    /* bit w: ring the doorbell of worker w */
+};
+
+/* tables.c: the map, the lock, rows */
+struct tables *tables_create(const struct sizes *sizes);
+void tables_destroy(struct tables *t);
+void tables_lock(struct tables *t);
+bool tables_trylock(struct tables *t, uint64_t timeout_us);
+void tables_unlock(struct tables *t);
+void tables_ring(struct tables *t, uint64_t mask);
+uint64_t now_us(void);
+uint64_t new_id(struct tables *t);
+
+int32_t tables_database(struct tables *t, const char *name, bool create);
+int32_t tables_user(struct tables *t, const char *name, bool create);
+int32_t tables_instance(struct tables *t, const char *name, bool create);
+int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create);
+
+int32_t client_new(struct tables *t, int worker, uint64_t now);
+enum login_verdict { LOGIN_OK, LOGIN_MAX_CLIENT_CONN, LOGIN_MAX_DB, LOGIN_MAX_USER, LOGIN_DISABLED };
+enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool, bool exempt);
+void client_free(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);
+
+void worker_starting(struct tables *t, int worker, int32_t pid);
+void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t *reclaim, struct outcome *out);
+void tables_rebuild(struct tables *t);
+
+
+
+/* queue.c: who gets which server */
+struct order { int32_t row; uint8_t orders; };
+enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };
+
+void outcome_clear(struct outcome *out);
+void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
+void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
+void pool_wait_welcome(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
+void pool_release(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
+void pool_detach(struct tables *t, int32_t slot, uint64_t now);
+void pool_place(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
+void pool_begin_close(struct tables *t, int32_t slot, int worker, bool busy);
+void pool_abandon(struct tables *t, int32_t slot);
+bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int worker);
+void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
+void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring);   /* caller holds the lock */
+void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *sqlstate, const char *text,
+                       uint64_t retry_at, uint64_t *ring);
+int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int max, uint64_t *ring);
+int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_timeout_us, int32_t *out, int max);
+int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, int32_t *out, int max);
+bool pool_take_reclaim(struct tables *t, int32_t slot, int worker);
+bool pool_attention(struct tables *t, int worker, struct order *clients, int *client_count, struct order *slots,
+                    int *slot_count, int max);
+enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
+                                 uint32_t *generation);
+void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t client_id, int worker,
+                uint64_t now);
+bool client_tell(struct tables *t, int32_t row, uint64_t id, uint8_t order, uint8_t kill_text);
+
+#endif

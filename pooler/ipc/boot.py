@@ -1,0 +1,25 @@
+"""What a worker is born with: everything the master hands to it over the fork."""
+
+from __future__ import annotations
+
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass
+class WorkerBoot:
+    """The worker's share of what the master made. All descriptors are already this process's own.
+
+    `tables` is a `pooler.core.Tables` and `config` a `pooler.config.Config`; this layer knows neither.
+    """
+
+    number: int
+    tables: Any
+    config: Any
+    inbox: socket.socket  # receive end, this worker's only
+    outboxes: list[socket.socket]  # send ends of all workers' inboxes, by worker number
+    master_outbox: socket.socket  # send end of the master's own inbox
+    control: socket.socket  # this worker's end of its control channel; end of stream: the master is gone
+    server_fds: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot -> (generation, descriptor)
+    generation: int = 0  # of `config`

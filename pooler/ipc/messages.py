@@ -1,0 +1,135 @@
+"""The messages of the control channel: one frozen dataclass each.
+
+A message travels as a msgpack array: its name, then its fields in order. To add one, add a class and name
+it in `MESSAGES`. Both ends are forks of one program, so there are no versions to negotiate.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+ShutdownMode = Literal["immediate", "wait_for_servers", "wait_for_clients"]
+DrainMode = Literal["wait_for_servers", "wait_for_clients"]
+
+# -- worker to master
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker takes clients from now on."""
+
+    number: int
+
+
+@dataclass(frozen=True)
+class BootFailed:
+    """The worker cannot start and says why; it exits next."""
+
+    number: int
+    text: str
+
+
+@dataclass(frozen=True)
+class ReloadRequest:
+    """Console RELOAD.
+
+    Answered by ReloadAnswer with the same token when every worker has the configuration.
+    """
+
+    token: int
+
+
+@dataclass(frozen=True)
+class ReloadDone:
+    """The worker uses this generation of the configuration."""
+
+    number: int
+    generation: int
+
+
+@dataclass(frozen=True)
+class SetRequest:
+    """Console SET: a reload with one value replaced. Answered by ReloadAnswer."""
+
+    token: int
+    key: str
+    value: str
+
+
+@dataclass(frozen=True)
+class ShutdownRequest:
+    """Console SHUTDOWN."""
+
+    mode: ShutdownMode
+
+
+# -- master to worker
+
+
+@dataclass(frozen=True)
+class Reload:
+    """A new configuration, as `Config.to_wire()` gives it. Swap it in, reopen the log, answer ReloadDone."""
+
+    generation: int
+    config: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ReloadAnswer:
+    """How the request with this token ended; `error` is None when every worker has the new configuration."""
+
+    token: int
+    error: str | None
+
+
+@dataclass(frozen=True)
+class Drain:
+    """Finish and exit: when the servers are released, or when the clients have left."""
+
+    mode: DrainMode
+
+
+@dataclass(frozen=True)
+class Reclaim:
+    """Slots of a dead worker wait in the tables: claim them, end their connections, free them."""
+
+
+@dataclass(frozen=True)
+class Pause:
+    """Do what console PAUSE does (for all workers: the flag is in the tables)."""
+
+
+@dataclass(frozen=True)
+class Resume:
+    """Do what console RESUME does."""
+
+
+@dataclass(frozen=True)
+class Quit:
+    """Exit at once."""
+
+
+Message = (
+    Ready
+    | BootFailed
+    | ReloadRequest
+    | ReloadDone
+    | SetRequest
+    | ShutdownRequest
+    | Reload
+    | ReloadAnswer
+    | Drain
+    | Reclaim
+    | Pause
+    | Resume
+    | Quit
+)
+
+MESSAGES: dict[str, type[Message]] = {
+    kind.__name__: kind
+    for kind in (
+        Ready, BootFailed, ReloadRequest, ReloadDone, SetRequest, ShutdownRequest,
+        Reload, ReloadAnswer, Drain, Reclaim, Pause, Resume, Quit,
+    )
+}  # fmt: skip

@@ -1,0 +1,111 @@
+"""From a configuration to the rows of the shared tables: the one place that knows both.
+
+The master writes all limits at boot and at every reload; a worker opens the pool of a client that logs in.
+"""
+
+from __future__ import annotations
+
+from pooler.config import CONSOLE_DATABASES, Config, ConfigDiff, Database, PoolLimits
+from pooler.config.diff import CHANGED, REMOVED
+from pooler.core import Tables
+
+#: The console's row in the table of databases; it has clients, never servers.
+CONSOLE = CONSOLE_DATABASES[0]
+
+
+def instance_of(config: Config, database: Database) -> str:
+    """What `max_server_connections` counts by: one PostgreSQL, as the configuration names it."""
+    return f"{database.host or config.settings.unix_socket_dir}:{database.port}"
+
+
+def apply(tables: Tables, config: Config) -> None:
+    """Write every limit of a configuration into the rows that exist. Idempotent."""
+    settings = config.settings
+    tables.set_global_limits(settings.max_client_conn, settings.server_round_robin)
+    tables.database(CONSOLE)
+    for row in tables.databases():
+        database = config.find_database(row["name"])
+        if database is not None:
+            _set_database(tables, row["index"], config, database)
+    for row in tables.users():
+        _set_user(tables, row["index"], config, row["name"])
+    for row in tables.instances():
+        tables.set_instance(row["index"], settings.max_server_connections)
+    for pool in range(tables.pools_count()):
+        database_name, user, _ = tables.pool_key(pool)
+        database = config.find_database(database_name)
+        if database is not None:
+            _set_pool(tables, pool, config.pool_limits(database, user), database)
+    for database in config.databases.values():
+        if database.user is not None:  # its pool is known before any client comes: min_pool_size can be kept
+            open_pool(tables, config, database, database.user)
+
+
+def close_changed(tables: Tables, diff: ConfigDiff) -> None:
+    """Have the servers of databases that lead elsewhere replaced, and the clients of removed ones closed."""
+    for row in tables.databases():
+        if row["name"] == CONSOLE:
+            continue
+        fate = diff.fate(row["name"])
+        if fate in (CHANGED, REMOVED):
+            tables.mark_close(row["index"])
+        if fate == REMOVED:
+            tables.kill_clients(row["index"], "database removed")
+
+
+def open_pool(tables: Tables, config: Config, database: Database, user: str) -> tuple[int, int]:
+    """Rows of (database, pool) for clients whose server user is `user`; -1 where a table is full."""
+    database_row = tables.database(database.name)
+    user_row = tables.user(user)
+    instance_row = tables.instance(instance_of(config, database))
+    if min(database_row, user_row, instance_row) < 0:
+        return database_row, -1
+    _set_database(tables, database_row, config, database)
+    _set_user(tables, user_row, config, user)
+    tables.set_instance(instance_row, config.settings.max_server_connections)
+    pool = tables.open_pool(database_row, user_row, instance_row)
+    if pool >= 0:
+        _set_pool(tables, pool, config.pool_limits(database, user), database)
+    return database_row, pool
+
+
+def open_user(tables: Tables, config: Config, user: str) -> int:
+    """Row of a client's user; -1 when the table is full."""
+    row = int(tables.user(user))
+    if row >= 0:
+        _set_user(tables, row, config, user)
+    return row
+
+
+def _set_database(tables: Tables, row: int, config: Config, database: Database) -> None:
+    limits = config.pool_limits(database, "")
+    tables.set_database(row, limits.max_db_connections, limits.max_db_client_connections)
+
+
+def _set_user(tables: Tables, row: int, config: Config, user: str) -> None:
+    options, settings = config.users.get(user), config.settings
+    servers = options.max_user_connections if options else None
+    clients = options.max_user_client_connections if options else None
+    tables.set_user(
+        row,
+        settings.max_user_connections if servers is None else servers,
+        settings.max_user_client_connections if clients is None else clients,
+    )
+
+
+def _set_pool(tables: Tables, pool: int, limits: PoolLimits, database: Database) -> None:
+    tables.set_pool(
+        pool,
+        mode=limits.pool_mode,
+        size=limits.pool_size,
+        min_size=limits.min_pool_size,
+        reserve_size=limits.reserve_pool_size,
+        reserve_timeout=limits.reserve_pool_timeout,
+        query_timeout=limits.query_timeout,
+        query_wait_timeout=limits.query_wait_timeout,
+        idle_transaction_timeout=limits.idle_transaction_timeout,
+        transaction_timeout=limits.transaction_timeout,
+        client_idle_timeout=limits.client_idle_timeout,
+        server_lifetime=limits.server_lifetime,
+        forced_user=database.user is not None,
+    )

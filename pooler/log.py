@@ -1,0 +1,240 @@
+"""The log: one event, one line, in PgBouncer's format.
+
+    2026-01-31 12:00:00.123 UTC [4711] LOG listening on 127.0.0.1:6432
+
+Lines go to the log file if there is one, and to standard error unless that was switched off (-q, -d). Rules:
+
+* Nothing here raises and nothing waits. A line that cannot be written now (disk full, reader of a pipe
+  asleep) is dropped and counted; the next line that gets through says how many are missing.
+* A line is one `write` of at most LINE_BYTES to a file opened with O_APPEND: lines of several processes
+  never mix.
+* No lock, of threads or of processes: usable after a fork, in a thread, in any greenlet.
+* Control characters, and bytes of names that are not UTF-8, are shown as \\xNN: no client can forge a line.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+import stat
+import time
+import traceback
+from collections.abc import Callable
+
+FATAL, ERROR, WARNING, LOG, DEBUG, NOISE = "FATAL", "ERROR", "WARNING", "LOG", "DEBUG", "NOISE"
+
+#: Longest line, with its newline: PIPE_BUF, up to which the kernel keeps writes to a pipe in one piece.
+LINE_BYTES = 4096
+
+#: The log names clients and users, so it is not for everybody's eyes.
+FILE_MODE = 0o640
+
+STDERR = 2
+
+_ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
+_ESCAPES |= {0xDC00 + code: f"\\x{code:02x}" for code in range(0x80, 0x100)}  # surrogate escapes
+_ESCAPES |= {0x2028: "\\u2028", 0x2029: "\\u2029"}  # some readers break lines here
+
+
+class Sink:
+    """One place lines go to, and how to write there without waiting."""
+
+    def __init__(self, fd: int, owned: bool = True) -> None:
+        self.fd = fd
+        self.owned = owned
+        self.missing = 0  # lines dropped since the last one that got through
+        self._torn = False  # a line was written in part
+        self._poll: select.poll | None = None
+        self._write: Callable[[bytes], int] = self._choose()
+
+    def _choose(self) -> Callable[[bytes], int]:
+        try:
+            mode = os.fstat(self.fd).st_mode
+        except OSError:
+            return lambda line: os.write(self.fd, line)
+        if stat.S_ISSOCK(mode):
+            return self._write_socket
+        if stat.S_ISREG(mode) or not os.get_blocking(self.fd):
+            return lambda line: os.write(self.fd, line)
+        # O_NONBLOCK would change a terminal or pipe for everybody who shares it, our shell included: ask
+        # first.
+        self._poll = select.poll()
+        self._poll.register(self.fd, select.POLLOUT)
+        return self._write_if_room
+
+    def _write_socket(self, line: bytes) -> int:
+        with socket.socket(fileno=os.dup(self.fd)) as sock:
+            return sock.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
+
+    def _write_if_room(self, line: bytes) -> int:
+        assert self._poll is not None
+        events = self._poll.poll(0)
+        if not events or not events[0][1] & select.POLLOUT:
+            raise BlockingIOError
+        return os.write(self.fd, line)
+
+    def put(self, line: bytes) -> bool:
+        """Write a line; False if it was dropped."""
+        try:
+            written = self._write(b"\n" + line if self._torn else line)
+        except (OSError, ValueError):
+            return False
+        self._torn = written < len(line) + self._torn
+        return not self._torn
+
+    def close(self) -> None:
+        if self.owned and self.fd >= 0:
+            try:
+                os.close(self.fd)
+            except OSError:
+                self.missing += 1  # a disk may report only now what it lost
+            self.fd = -1
+
+
+def _open_file(path: str) -> Sink:
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+    return Sink(os.open(path, flags, FILE_MODE))
+
+
+class Log:
+    """The log of this process. Module functions below use the only instance."""
+
+    def __init__(self) -> None:
+        self.path = ""
+        self.verbose = 0
+        self.dropped = 0
+        self.file: Sink | None = None
+        self.stderr: Sink | None = Sink(STDERR, owned=False)
+        self._second = -1
+        self._stamp = ("", "")
+
+    def configure(self, path: str, verbose: int, stderr: bool) -> None:
+        """Take these settings and (re)open the file; raises OSError, with the old file kept, if it can't."""
+        self.verbose = verbose
+        if not stderr:
+            self.stderr = None
+        elif self.stderr is None:
+            self.stderr = Sink(STDERR, owned=False)
+        new = _open_file(path) if path else None
+        old, self.file, self.path = self.file, new, path
+        if old is not None:
+            old.close()
+
+    def write(self, level: str, text: str, args: tuple[object, ...]) -> None:
+        """Write one event. Never raises."""
+        sinks = [sink for sink in (self.file, self.stderr) if sink is not None]
+        if not sinks:
+            return
+        line = self._line(level, text, args)
+        for sink in sinks:
+            if sink.missing and sink.put(self._line(WARNING, "%d log lines were lost", (sink.missing,))):
+                sink.missing = 0
+            if not sink.put(line):
+                sink.missing += 1
+                self.dropped += 1
+
+    def _line(self, level: str, text: str, args: tuple[object, ...]) -> bytes:
+        if args:
+            try:
+                text = text % args
+            except (TypeError, ValueError, KeyError):
+                text = f"{text} {args!r}"
+        now = time.time()
+        second = int(now)
+        if second != self._second:
+            local = time.localtime(now)
+            self._second = second
+            self._stamp = (time.strftime("%Y-%m-%d %H:%M:%S", local), local.tm_zone)
+        stamp, zone = self._stamp
+        head = f"{stamp}.{int((now - second) * 1000):03d} {zone} [{os.getpid()}] {level} "
+        line = (head + text.translate(_ESCAPES)).encode("utf-8", "backslashreplace")
+        return line[: LINE_BYTES - 1] + b"\n"
+
+
+_log = Log()
+
+
+def configure(path: str = "", verbose: int = 0, stderr: bool = True) -> None:
+    """Set where lines go and how many; reopens the file. Raises OSError (with the old file kept)."""
+    _log.configure(path, verbose, stderr)
+
+
+def speak() -> None:
+    """Write to standard error from now on, whatever was configured: the last words of a failed start."""
+    if _log.stderr is None:
+        _log.stderr = Sink(STDERR, owned=False)
+
+
+def reopen() -> None:
+    """Open the log file anew, after it was rotated away. Trouble is logged, and the old file kept."""
+    try:
+        _log.configure(_log.path, _log.verbose, _log.stderr is not None)
+    except OSError as e:
+        warning("cannot reopen log file %s: %s", _log.path, e.strerror)
+
+
+def follow(path: str, verbose: int) -> None:
+    """Another configuration, in a process that keeps its choice of standard error. Trouble is logged."""
+    try:
+        _log.configure(path, verbose, _log.stderr is not None)
+    except OSError as e:
+        warning("cannot open log file %s: %s", path, e.strerror)
+
+
+def dropped() -> int:
+    """Lines of this process that were lost since it started."""
+    return _log.dropped
+
+
+def debug_enabled() -> bool:
+    """Whether `debug` writes anything: ask before making an expensive text."""
+    return _log.verbose >= 1
+
+
+def fatal(text: str, *args: object) -> None:
+    """The process ends because of this."""
+    _log.write(FATAL, text, args)
+
+
+def error(text: str, *args: object) -> None:
+    """Something that was asked for failed."""
+    _log.write(ERROR, text, args)
+
+
+def warning(text: str, *args: object) -> None:
+    """Somebody should look at this."""
+    _log.write(WARNING, text, args)
+
+
+def info(text: str, *args: object) -> None:
+    """An event that operators want to see; its level is written LOG."""
+    _log.write(LOG, text, args)
+
+
+def debug(text: str, *args: object) -> None:
+    """Shown from -v on."""
+    if _log.verbose >= 1:
+        _log.write(DEBUG, text, args)
+
+
+def noise(text: str, *args: object) -> None:
+    """Shown from -v -v on."""
+    if _log.verbose >= 2:
+        _log.write(NOISE, text, args)
+
+
+def exception(text: str, exc: BaseException) -> None:
+    """A bug: `text`, the exception and its traceback, innermost call last, on one line."""
+    frames = traceback.extract_tb(exc.__traceback__)[-20:]
+    path = " > ".join(f"{os.path.basename(f.filename)}:{f.lineno} {f.name}" for f in frames)
+    try:
+        shown = f"{type(exc).__name__}: {exc}"
+    except Exception as e:  # an exception whose text cannot be made must not hide where it happened
+        shown = f"{type(exc).__name__} (text failed: {type(e).__name__})"
+    _log.write(ERROR, "%s: %s (Traceback: %s)", (text, shown, path))
+
+
+def write_problem(severity: str, text: str) -> None:
+    """A problem of a configuration, at the level its severity asks for."""
+    (error if severity == "error" else warning)("%s", text)

@@ -1,0 +1,272 @@
+"""The master's behaviour: what it does about each signal, message and death. One loop, nothing waits.
+
+booting --all workers ready--> serving --INT, TERM, console--> draining --all workers gone--> end
+   |                              |                               |
+   +--a worker can't start--> end +--QUIT--> end                  +--again INT, TERM; QUIT--> end
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pooler import log
+from pooler.config import Config
+from pooler.ipc.messages import (
+    BootFailed,
+    Drain,
+    DrainMode,
+    Message,
+    Pause,
+    Ready,
+    ReloadDone,
+    ReloadRequest,
+    Resume,
+    SetRequest,
+    ShutdownMode,
+    ShutdownRequest,
+)
+from pooler.master import sockets
+from pooler.master.child import RunWorker
+from pooler.master.faults import BootError
+from pooler.master.host import Host
+from pooler.master.loop import Loop
+from pooler.master.notify import Notifier
+from pooler.master.reload import Asked, Reloader, asked_by
+from pooler.master.signals import SignalPipe
+from pooler.master.sockets import Listener
+from pooler.master.spread import Spreader
+from pooler.master.worker import Worker
+from pooler.master.workers import Events, Workers
+
+#: How often heartbeats are looked at, at most; more often if worker_timeout is short.
+HEARTBEAT_CHECK_S = 1.0
+
+SHUTDOWN_TEXTS: dict[DrainMode, str] = {
+    "wait_for_servers": "shutting down, waiting for all server connections to be released",
+    "wait_for_clients": "shutting down, waiting for all clients to disconnect",
+}
+
+
+@dataclass
+class Duties:
+    """What `start` wants done at the turns of the master's life."""
+
+    ready: Callable[[], None]  # everything works
+    log_changed: Callable[[Config], None]  # reopen the log, with these settings
+
+
+class Master:
+    """Runs until `exit_code` is set; see `run`."""
+
+    def __init__(
+        self,
+        config: Config,
+        overrides: Mapping[str, str],
+        host: Host,
+        listeners: list[Listener],
+        run_worker: RunWorker,
+        notifier: Notifier,
+        duties: Duties,
+    ) -> None:
+        self.exit_code: int | None = None
+        self.serving = False
+        self.draining: DrainMode | None = None
+        self._notifier = notifier
+        self._duties = duties
+        self._signals = SignalPipe()
+        self._loop = Loop()
+        events = Events(self._on_message, self._on_death, self._let_go)
+        self.workers = Workers(config.settings.worker_count, self._loop, host, run_worker, events)
+        self._spreader = Spreader(
+            self._loop, listeners, self.workers.outboxes, host.tables, self.workers.eligible
+        )
+        self._reloader = Reloader(
+            config, overrides, host, self._loop, self.workers, self._adopted, self._settled
+        )
+        self._checked_s = time.monotonic()
+        self._boot_failure = ""  # why a worker could not start
+        self._loop.watch(self._signals.fd, self._on_signals)
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._reloader.config
+
+    def run(self) -> int:
+        """Fork the workers and serve; returns the exit code when every worker is gone and no socket listens.
+
+        Raises BootError if a worker cannot start. Signals stay harmless until `close`.
+        """
+        try:
+            self.workers.start(self.config)
+            self._check_heartbeats()
+            if self._notifier.watchdog_s:
+                self._ping()
+            while self.exit_code is None:
+                self._loop.run_once()
+        finally:
+            self.workers.kill_all()
+            self._spreader.close()
+        if self._boot_failure:
+            raise BootError(self._boot_failure)
+        return self.exit_code
+
+    def close(self) -> None:
+        """Give back the rest: the last call."""
+        self.workers.close()
+        self._loop.close()
+        self._signals.close()
+
+    # -- signals
+
+    def _on_signals(self) -> None:
+        for number in self._signals.read():
+            if number == signal.SIGCHLD:
+                self.workers.reap()
+            elif self.exit_code is None:
+                self._on_signal(number)
+
+    def _on_signal(self, number: int) -> None:
+        name = signal.Signals(number).name
+        if number == signal.SIGHUP:
+            log.info("got SIGHUP, re-reading config")
+            self._reload(Asked())
+        elif number == signal.SIGQUIT:
+            log.info("got SIGQUIT, fast exit")
+            self.exit_code = 0
+        elif number in (signal.SIGINT, signal.SIGTERM) and self.draining is not None:
+            log.info("got %s while shutting down, fast exit", name)
+            self.exit_code = 0
+        elif number in (signal.SIGINT, signal.SIGTERM):
+            mode: DrainMode = "wait_for_servers" if number == signal.SIGINT else "wait_for_clients"
+            log.info("got %s, %s", name, SHUTDOWN_TEXTS[mode])
+            self._drain(mode)
+        elif self.draining is not None:
+            log.info("got %s while shutting down, ignoring", name)
+        elif number == signal.SIGUSR1:
+            log.info("got SIGUSR1, pausing all activity")
+            self._tell_one(Pause())
+        elif number == signal.SIGUSR2:
+            log.info("got SIGUSR2, continuing")
+            self._tell_one(Resume())
+
+    def _tell_one(self, order: Pause | Resume) -> None:
+        """Any worker can do it for all: the flags are in the tables."""
+        worker = self.workers.first_ready()
+        if worker is None or worker.link is None:
+            log.warning("no worker is ready, ignored")
+        else:
+            worker.link.send(order)
+
+    # -- shutdown
+
+    def _drain(self, mode: DrainMode) -> None:
+        """Take no new clients by TCP, let the workers finish, end when the last has."""
+        self.draining = mode
+        self.workers.replace = False
+        self._notifier.stopping()
+        if not self.serving:
+            self.exit_code = 0  # nobody was let in yet
+            return
+        self._spreader.stop(tcp_only=True)
+        self.workers.broadcast(Drain(mode))
+        self._end_if_done()
+
+    def _end_if_done(self) -> None:
+        if self.draining is not None and not self.workers.alive():
+            log.info("all workers have finished")
+            self.exit_code = 0
+
+    def _on_shutdown_request(self, mode: ShutdownMode) -> None:
+        if mode == "immediate":
+            log.info("SHUTDOWN command issued")
+            self.exit_code = 0
+        elif self.draining is None:
+            log.info("SHUTDOWN command issued, %s", SHUTDOWN_TEXTS[mode])
+            self._drain(mode)
+
+    # -- workers
+
+    def _on_message(self, worker: Worker, message: Message) -> None:
+        match message:
+            case Ready():
+                self.workers.became_ready(worker)
+                self._worker_ready(worker)
+            case BootFailed(number, text):
+                log.error("worker %d cannot start: %s", number, text)
+                self._boot_failure = f"worker {number} cannot start: {text}"
+            case ReloadRequest(token):
+                log.info("RELOAD command issued")
+                self._reload(asked_by(worker, token))
+            case SetRequest(token, key, value):
+                self._reloader.set(key, value, asked_by(worker, token, failed=""))
+            case ReloadDone(number, generation):
+                self._reloader.done(number, generation)
+            case ShutdownRequest(mode):
+                self._on_shutdown_request(mode)
+            case _:
+                log.warning("worker %d sent %r, ignored", worker.number, message)
+
+    def _worker_ready(self, worker: Worker) -> None:
+        if self.serving:
+            log.info("worker %d (pid %d) is ready", worker.number, worker.pid)
+            self._spreader.resume()
+            return
+        if not all(w.ready for w in self.workers.all):
+            return
+        self.serving = True
+        self._spreader.start()
+        self._duties.ready()
+        self._notifier.ready()
+
+    def _on_death(self, worker: Worker, how: str) -> None:
+        self._reloader.worker_died(worker.number)
+        if self.draining is not None:
+            log.info("%s", how)
+            self._end_if_done()
+        elif self.serving:
+            log.error("%s, starting another", how)
+        else:
+            self._boot_failure = self._boot_failure or f"{how} before it was ready (see the log)"
+            self.workers.replace = False
+            self.exit_code = 1
+
+    def _check_heartbeats(self) -> None:
+        """Kill the silent. Not right after a pause of our own: the whole machine may have slept."""
+        now = time.monotonic()
+        timeout_s = self.config.settings.worker_timeout
+        interval_s = min(HEARTBEAT_CHECK_S, timeout_s / 4) if timeout_s else HEARTBEAT_CHECK_S
+        late_s = now - self._checked_s - interval_s
+        self._checked_s = now
+        self.workers.reap()  # should a SIGCHLD have been lost
+        if timeout_s and late_s < timeout_s / 2:
+            self.workers.kill_silent(timeout_s)
+        self._loop.after(interval_s, self._check_heartbeats)
+
+    def _ping(self) -> None:
+        self._notifier.alive()
+        self._loop.after(self._notifier.watchdog_s, self._ping)
+
+    def _let_go(self) -> None:
+        """In a child: close and reset what is only the master's."""
+        self._signals.become_worker()
+        self._loop.close()
+        self._spreader.close_in_child()
+
+    # -- configuration
+
+    def _reload(self, asked: Asked) -> None:
+        self._notifier.reloading()
+        self._reloader.reload(asked)
+
+    def _adopted(self, config: Config) -> None:
+        self._duties.log_changed(config)
+        for listener in self._spreader.listeners:
+            sockets.tune(listener, config.settings)
+
+    def _settled(self) -> None:
+        if self.serving and self.draining is None:
+            self._notifier.ready()

@@ -1,0 +1,179 @@
+"""Changing the configuration: read, compare, write the limits into the tables, tell every worker, answer.
+
+Whole or nothing. A file with a mistake changes nothing, and every mistake is logged. The answer to who
+asked comes when every worker has the new configuration; a worker that dies meanwhile is replaced by one
+born with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from pooler import log
+from pooler.config import Config, ConfigDiff, diff, reload
+from pooler.errors import ConfigError
+from pooler.ipc.messages import Reload, ReloadAnswer
+from pooler.master.host import Host
+from pooler.master.loop import Loop
+from pooler.master.worker import Worker
+from pooler.master.workers import BUSY_PAUSE_S, Workers
+
+#: What the console shows, as PgBouncer; the log has the details.
+RELOAD_FAILED = "RELOAD failed, see logs for additional details"
+
+
+MakeConfig = Callable[[], tuple[Config, ConfigDiff]]
+
+
+@dataclass
+class Asked:
+    """Who wants to know how a change ended: (worker, its pid then, token). A signal: nobody."""
+
+    worker: Worker | None = None
+    token: int = 0
+    pid: int = 0
+    failed: str = RELOAD_FAILED  # what to answer then; empty: the problems themselves
+
+    def answer(self, error: str | None) -> None:
+        """Answer, if the worker that asked is still the same process."""
+        worker = self.worker
+        if worker is not None and worker.link is not None and worker.pid == self.pid:
+            worker.link.send(ReloadAnswer(self.token, error))
+
+
+def asked_by(worker: Worker, token: int, failed: str = RELOAD_FAILED) -> Asked:
+    """A console's request."""
+    return Asked(worker, token, worker.pid, failed)
+
+
+@dataclass
+class _Change:
+    """A generation on its way."""
+
+    asked: Asked
+    missing: set[int] = field(default_factory=set)  # numbers of workers that have not got it yet
+
+
+class Reloader:
+    """Keeps the configuration in force.
+
+    `adopted(config)` is called for each new one, when the tables have its limits and before the workers
+    hear of it; `settled()` when no change is on its way any more.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        overrides: Mapping[str, str],
+        host: Host,
+        loop: Loop,
+        workers: Workers,
+        adopted: Callable[[Config], object],
+        settled: Callable[[], object],
+    ) -> None:
+        self.config = config
+        self._overrides = dict(overrides)
+        self._host = host
+        self._loop = loop
+        self._workers = workers
+        self._adopted = adopted
+        self._settled = settled
+        self._changes: dict[int, _Change] = {}  # by generation
+        self._queue: list[tuple[MakeConfig, Asked]] = []
+
+    def reload(self, asked: Asked) -> None:
+        """Read the files again."""
+        self._enqueue(lambda: reload(self.config, self._overrides), asked)
+
+    def set(self, key: str, value: str, asked: Asked) -> None:
+        """Change one setting until the next reload."""
+
+        def change() -> tuple[Config, ConfigDiff]:
+            new = self.config.with_overrides({key: value})
+            return new, diff(self.config, new)
+
+        self._enqueue(change, asked)
+
+    def done(self, number: int, generation: int) -> None:
+        """A worker has a generation, and so every earlier one."""
+        for other in list(self._changes):
+            if other <= generation:
+                self._forget(number, other)
+
+    def worker_died(self, number: int) -> None:
+        """It will not answer; its replacement starts with the newest configuration."""
+        for generation in list(self._changes):
+            self._forget(number, generation)
+
+    # Changes are worked off one after the other: one that waits for the tables' lock must not be overtaken.
+
+    def _enqueue(self, make: MakeConfig, asked: Asked) -> None:
+        self._queue.append((make, asked))
+        if len(self._queue) == 1:
+            self._next()
+
+    def _next(self) -> None:
+        make, asked = self._queue[0]
+        try:
+            new, changes = make()
+        except ConfigError as e:
+            for problem in e.problems:
+                log.write_problem(problem.severity, str(problem))
+            self._fail(asked, asked.failed or str(e))
+            return
+        except Exception as e:
+            log.exception("bug while reading the configuration", e)
+            self._fail(asked, RELOAD_FAILED)
+            return
+        for problem in new.problems:
+            log.write_problem(problem.severity, str(problem))
+        for name in changes.restart_only:
+            log.warning("%s has changed in %s: takes effect after a restart", name, new.path)
+        self._apply(new, changes, asked)
+
+    def _apply(self, new: Config, changes: ConfigDiff, asked: Asked) -> None:
+        """Write the limits; as often as it takes if a stopped process holds the tables' lock."""
+        try:
+            self._host.apply_limits(self._host.tables, new)
+            self._host.close_changed(self._host.tables, changes)
+        except self._host.busy:
+            self._loop.after(BUSY_PAUSE_S, lambda: self._apply(new, changes, asked))
+            return
+        except Exception as e:
+            log.exception("bug while applying the configuration", e)
+            self._fail(asked, RELOAD_FAILED)
+            return
+        self.config = self._workers.config = new
+        self._workers.generation += 1
+        generation = self._workers.generation
+        self._adopted(new)
+        told = self._workers.broadcast(Reload(generation, new.to_wire()))
+        self._changes[generation] = _Change(asked, {worker.number for worker in told})
+        self._leave_queue()
+        if not told:
+            self._forget(-1, generation)
+
+    def _fail(self, asked: Asked, text: str) -> None:
+        log.error("the configuration was not changed")
+        asked.answer(text)
+        self._leave_queue()
+        self._check_settled()
+
+    def _leave_queue(self) -> None:
+        """The first is through; go on with the next, from the loop."""
+        del self._queue[0]
+        if self._queue:
+            self._loop.after(0, self._next)
+
+    def _forget(self, number: int, generation: int) -> None:
+        change = self._changes[generation]
+        change.missing.discard(number)
+        if not change.missing:
+            del self._changes[generation]
+            change.asked.answer(None)
+            self._check_settled()
+
+    def _check_settled(self) -> None:
+        if not self._changes and not self._queue:
+            self._settled()

@@ -1,0 +1,158 @@
+"""The start, step by step, and the end. Every reason not to start is a BootError and one FATAL line.
+
+The order matters:
+
+    configuration   before anything: it says where everything is
+    user            before the log file, sockets and pid file, so that they belong to it
+    log             then everything after it is on record
+    pid file check  before the sockets: "another instance runs" is a better reason than "address in use"
+    sockets         before the background, so that a port in use is told to the terminal
+    background      before tables and epoll, which belong to the process that makes them
+    signals         before the pid file: people send signals as soon as it exists
+    workers         last; when all are ready, so are we
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from setproctitle import setproctitle
+
+import pooler
+from pooler import log
+from pooler.config import Config, load
+from pooler.errors import ConfigError
+from pooler.master import budget
+from pooler.master.child import RunWorker
+from pooler.master.daemon import Background, PidFile, become, refuse_root
+from pooler.master.faults import BootError
+from pooler.master.host import Host
+from pooler.master.master import Duties, Master
+from pooler.master.notify import Notifier
+from pooler.master.signals import HANDLED
+from pooler.master.sockets import open_listeners
+
+
+@dataclass(frozen=True)
+class Options:
+    """What the command line says."""
+
+    path: str
+    daemon: bool = False
+    quiet: bool = False
+    verbose: int = 0
+    overrides: Mapping[str, str] = field(default_factory=dict)  # settings that win over the file
+
+
+def start(options: Options, run_worker: RunWorker) -> int:
+    """Be the master until the end; returns the exit code."""
+    log.configure(verbose=options.verbose)
+    try:
+        config = load(options.path, options.overrides)
+    except ConfigError as e:
+        for problem in e.problems:
+            log.write_problem(problem.severity, str(problem))
+        log.fatal("cannot load config file")
+        return 1
+    except OSError as e:
+        log.fatal("cannot load config file %s: %s", options.path, e.strerror)
+        return 1
+    try:
+        return _Start(options, config, run_worker).run()
+    except BootError as e:
+        log.speak()
+        log.fatal("%s", e)
+        return 1
+
+
+def make_host(config: Config, fd_limit: int) -> Host:
+    """Create the shared tables, with the limits of `config`."""
+    from pooler import limits  # only a real start needs the compiled core
+    from pooler.core import Tables, TablesBusy
+
+    try:
+        tables = Tables(**budget.table_sizes(config, fd_limit))
+    except (OSError, MemoryError) as e:
+        raise BootError(f"cannot create the shared tables: {e}") from None
+    limits.apply(tables, config)
+    return Host(tables, limits.apply, limits.close_changed, TablesBusy)
+
+
+class _Start:
+    """One start and what it leaves to be undone."""
+
+    def __init__(self, options: Options, config: Config, run_worker: RunWorker) -> None:
+        self.options = options
+        self.config = config
+        self.run_worker = run_worker
+        self.background = Background()
+        self.pidfile = PidFile(config.settings.pidfile)
+
+    def run(self) -> int:
+        settings = self.config.settings
+        if self.options.daemon and not settings.pidfile:
+            raise BootError("daemon needs pidfile configured")
+        if settings.user:
+            become(settings.user)
+        refuse_root()
+        self.open_log(self.config)
+        for problem in self.config.problems:
+            log.write_problem(problem.severity, str(problem))
+        self.pidfile.check()
+        fd_limit = budget.raise_fd_limit()
+        budget.check_fds(self.config, fd_limit)
+        # Until the master catches them, signals wait: a start that is interrupted must clean up too.
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
+        listeners = open_listeners(settings)
+        try:
+            notifier = Notifier.from_environment()
+            if self.options.daemon:
+                self.background.enter()
+            setproctitle(f"pooler: master [{self.options.path}]")
+            host = make_host(self.config, fd_limit)
+            master = Master(
+                self.config,
+                self.options.overrides,
+                host,
+                listeners,
+                self.run_worker,
+                notifier,
+                Duties(self.ready, self.open_log_again),
+            )
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+            self.pidfile.write()
+            return master.run()
+        finally:
+            # The signals are still caught: nothing interrupts this, and the process ends right after it.
+            for listener in listeners:
+                listener.close()
+            self.pidfile.remove()
+
+    def open_log(self, config: Config) -> None:
+        """Write to where `config` says."""
+        settings = config.settings
+        quiet = self.options.quiet or self.options.daemon
+        try:
+            log.configure(settings.logfile, max(settings.verbose, self.options.verbose), stderr=not quiet)
+        except OSError as e:
+            raise BootError(f"cannot open logfile {settings.logfile}: {e.strerror}") from None
+
+    def open_log_again(self, config: Config) -> None:
+        """The same at a reload, where trouble keeps the old file."""
+        try:
+            self.open_log(config)
+        except BootError as e:
+            log.error("%s; the log goes on in the old file", e)
+
+    def ready(self) -> None:
+        """Every worker is ready, and clients are accepted."""
+        log.info(
+            "process up: pooler %s, python %s, %d workers",
+            pooler.__version__,
+            sys.version.split()[0],
+            self.config.settings.worker_count,
+        )
+        self.background.ready()

@@ -1,0 +1,297 @@
+"""The workers: forked, watched, mourned and replaced.
+
+A worker is a number with a process behind it. Its life:
+
+    forked -> starting -> (Ready) ready -> dead -> its rows reclaimed -> forked again with the same number
+
+Rows come before the replacement, because both use the number. Reclaiming needs the tables' lock, which a
+*stopped* process may hold; then it is tried again until that one went on or was killed for its silence.
+
+A replacement is forked at once, unless its predecessor did not even start, or too many died lately.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import signal
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from pooler import log
+from pooler.config import Config
+from pooler.ipc import inbox
+from pooler.ipc.boot import WorkerBoot
+from pooler.ipc.messages import Message, Reclaim
+from pooler.master import signals
+from pooler.master.child import RunWorker, run_child
+from pooler.master.duplicates import Duplicates
+from pooler.master.host import Host
+from pooler.master.link import Link
+from pooler.master.loop import Loop
+from pooler.master.worker import LAST_PAUSE_S, Worker
+
+#: How soon to ask again for the tables when a stopped process holds their lock.
+BUSY_PAUSE_S = 0.05
+
+#: A worker whose control channel ended has this long to exit by itself.
+EXIT_GRACE_S = 1.0
+
+
+@dataclass
+class Events:
+    """What the master wants to be told."""
+
+    message: Callable[[Worker, Message], None]
+    died: Callable[[Worker, str], None]  # before its rows are reclaimed; the text says how
+    let_go: Callable[[], None]  # in a child: drop what only the master needs
+
+
+class Workers:
+    """All workers, their inboxes, and the master's own inbox."""
+
+    def __init__(self, count: int, loop: Loop, host: Host, run_worker: RunWorker, events: Events) -> None:
+        self.all = [Worker(number) for number in range(count)]
+        self.config: Config | None = None  # what the next fork gets
+        self.generation = 0
+        self.replace = True  # fork again when one dies; off from shutdown on
+        self.duplicates = Duplicates()
+        self._loop = loop
+        self._host = host
+        self._run_worker = run_worker
+        self._events = events
+        self._inboxes, self.outboxes = map(list, zip(*(inbox.open_pair() for _ in self.all), strict=True))
+        self._own_inbox, self._own_outbox = inbox.open_pair()
+        self._reclaim_due = False
+        loop.watch(self._own_inbox.fileno(), self.read_inbox)
+
+    # -- looking
+
+    def alive(self) -> list[Worker]:
+        """Workers with a process, whether ready or not."""
+        return [w for w in self.all if w.pid]
+
+    def eligible(self) -> list[int]:
+        """Numbers that may get clients.
+
+        One that is starting counts: its inbox keeps them for the tenth of a second until it is ready, and
+        load stays even after a crash. One whose last start failed does not.
+        """
+        return [w.number for w in self.all if w.pid and (w.ready or not w.failures)]
+
+    # -- forking
+
+    def start(self, config: Config) -> None:
+        """Fork all of them."""
+        self.config = config
+        # What exists now is never looked at again by the collector, so its pages stay shared with the
+        # children.
+        gc.collect()
+        gc.freeze()
+        for worker in self.all:
+            self._fork(worker)
+
+    def _fork(self, worker: Worker) -> None:
+        self.read_inbox()  # a server announced before now must be among the duplicates the child inherits
+        with contextlib.ExitStack() as undo:
+            try:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+                undo.enter_context(theirs)
+                undo.enter_context(ours)
+                pid = self._fork_process(worker, ours, theirs)
+            except OSError as e:
+                log.error("cannot fork worker %d: %s", worker.number, e.strerror)
+                self._loop.after(LAST_PAUSE_S, lambda: self._revive(worker))
+                return
+            undo.pop_all()
+        theirs.close()
+        worker.pid, worker.ready, worker.started_s = pid, False, time.monotonic()
+        worker.link = Link(
+            self._loop,
+            ours,
+            lambda message: self._events.message(worker, message),
+            lambda reason: self._channel_ended(worker, pid, reason),
+        )
+        self._host.tables.worker_starting(worker.number, pid)
+        log.debug("worker %d is process %d", worker.number, pid)
+
+    def _fork_process(self, worker: Worker, ours: socket.socket, theirs: socket.socket) -> int:
+        """Fork; returns in the parent only."""
+        with signals.blocked():
+            pid = os.fork()
+            if pid == 0:
+                ours.close()
+                self._become_child(worker, theirs)
+        return pid
+
+    def _become_child(self, worker: Worker, control: socket.socket) -> None:
+        boot = WorkerBoot(
+            number=worker.number,
+            tables=self._host.tables,
+            config=self.config,
+            inbox=self._inboxes[worker.number],
+            outboxes=self.outboxes,
+            master_outbox=self._own_outbox,
+            control=control,
+            server_fds=self.duplicates.fds,
+            generation=self.generation,
+        )
+
+        def let_go() -> None:
+            self._events.let_go()
+            signal.pthread_sigmask(signal.SIG_SETMASK, ())
+            for other in self.all:
+                if other.link is not None:
+                    other.link.close_in_child()
+                if other is not worker:
+                    self._inboxes[other.number].close()
+            self._own_inbox.close()
+
+        run_child(boot, let_go, self._run_worker)
+
+    # -- talking
+
+    def broadcast(self, message: Message) -> list[Worker]:
+        """Send to every living worker; returns those."""
+        living = self.alive()
+        for worker in living:
+            if worker.link is not None:
+                worker.link.send(message)
+        return living
+
+    def first_ready(self) -> Worker | None:
+        """The ready worker with the lowest number."""
+        return next((w for w in self.all if w.pid and w.ready), None)
+
+    def became_ready(self, worker: Worker) -> None:
+        """It has said so."""
+        worker.ready, worker.failures = True, 0
+        self._order_reclaim()
+
+    def read_inbox(self) -> None:
+        """Take in the duplicates that workers sent."""
+        while True:
+            try:
+                datagram = inbox.receive(self._own_inbox)
+            except inbox.MalformedDatagram as e:
+                log.error("bug: malformed datagram in the master's inbox: %s", e)
+                continue
+            if datagram is None:
+                return
+            kind, slot, generation, fd = datagram
+            if kind == inbox.Kind.SERVER and fd >= 0:
+                self.duplicates.add(slot, generation, fd)
+            elif kind == inbox.Kind.CLOSED:
+                self.duplicates.drop(slot, generation)
+            elif fd >= 0:
+                os.close(fd)
+            else:
+                log.error("a duplicate of server slot %d was lost: out of descriptors?", slot)
+
+    # -- dying
+
+    def kill(self, worker: Worker, reason: str) -> None:
+        """SIGKILL; the rest follows when it is reaped."""
+        if worker.pid:
+            log.error("killing worker %d (pid %d): %s", worker.number, worker.pid, reason)
+            os.kill(worker.pid, signal.SIGKILL)
+
+    def kill_silent(self, timeout_s: float) -> None:
+        """Kill workers that gave no sign of life for `timeout_s`."""
+        now = time.monotonic()
+        for worker in self.alive():
+            # A fresh worker is not blamed for the silence of its predecessor.
+            silent_s = min(self._host.tables.heartbeat_age(worker.number), now - worker.started_s)
+            if silent_s > timeout_s:
+                self.kill(worker, f"silent for {silent_s:.0f} s (worker_timeout)")
+
+    def reap(self) -> None:
+        """Collect every child that exited. As process 1 there may be children that are not ours."""
+        while True:
+            try:
+                pid, status = os.waitpid(-1, os.WNOHANG)
+            except ChildProcessError:
+                return
+            if pid == 0:
+                return
+            worker = next((w for w in self.all if w.pid == pid), None)
+            if worker is not None:
+                self._died(worker, os.waitstatus_to_exitcode(status))
+
+    def _channel_ended(self, worker: Worker, pid: int, reason: str) -> None:
+        def give_up() -> None:
+            if worker.pid == pid:
+                self.kill(worker, reason)
+
+        self._loop.after(EXIT_GRACE_S, give_up)
+
+    def _died(self, worker: Worker, code: int) -> None:
+        if worker.link is not None:
+            worker.link.drain()
+            worker.link.close()
+            worker.link = None
+        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
+        text = f"worker {worker.number} (pid {worker.pid}) {how}"
+        if worker.ready:
+            worker.deaths.append(time.monotonic())
+        else:
+            worker.failures += 1
+        worker.pid, worker.ready = 0, False
+        self._events.died(worker, text)
+        self._bury(worker)
+
+    def _bury(self, worker: Worker) -> None:
+        """Free the dead worker's rows, then fork its replacement."""
+        try:
+            left = self._host.tables.worker_died(worker.number)
+        except self._host.busy:
+            self._loop.after(BUSY_PAUSE_S, lambda: self._bury(worker))
+            return
+        if left["clients"] or left["reclaim"]:
+            log.info(
+                "worker %d left %d clients and %d busy servers",
+                worker.number,
+                left["clients"],
+                left["reclaim"],
+            )
+        if left["reclaim"]:
+            self._reclaim_due = True
+            self._order_reclaim()
+        pause_s = worker.pause_s(time.monotonic())
+        if pause_s:
+            self._loop.after(pause_s, lambda: self._revive(worker))
+        else:
+            self._revive(worker)
+
+    def _revive(self, worker: Worker) -> None:
+        if self.replace and not worker.pid:
+            self._fork(worker)
+
+    def _order_reclaim(self) -> None:
+        """Have a ready worker finish the servers of the dead; keep the order until there is one."""
+        worker = self.first_ready()
+        if self._reclaim_due and worker is not None and worker.link is not None:
+            worker.link.send(Reclaim())
+            self._reclaim_due = False
+
+    def kill_all(self) -> None:
+        """End every worker now, and wait until each is gone (a SIGKILL takes no time worth speaking of)."""
+        self.replace = False
+        for worker in self.alive():
+            os.kill(worker.pid, signal.SIGKILL)
+        for worker in self.alive():
+            os.waitpid(worker.pid, 0)
+            worker.pid, worker.ready = 0, False
+
+    def close(self) -> None:
+        """Give back every descriptor, at the end."""
+        for worker in self.all:
+            if worker.link is not None:
+                worker.link.close()
+        self._loop.unwatch(self._own_inbox.fileno())
+        for sock in (*self._inboxes, *self.outboxes, self._own_inbox, self._own_outbox):
+            sock.close()
+        self.duplicates.close()

@@ -1,0 +1,252 @@
+"""The login of a client, from its first byte until we know who it is.
+
+Nothing is told to a stranger: whether a user or a database exists comes out only after a password was right,
+so unknown users walk through the same messages as known ones (mock authentication) and fail at the end with
+the same text. AuthenticationOk is not sent here; whoever drives this sends `ClientSession.auth_ok` once the
+database turned out to exist and the limits to allow another client.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from pooler.auth import scram, scram_server
+from pooler.auth.passwords import Secret, check_md5_answer, check_password
+from pooler.auth.scram import ScramKeys, Verifier
+from pooler.errors import ClientFault
+from pooler.protocol import codes, messages, startup
+from pooler.protocol.conversation import (
+    AskSecret,
+    Conversation,
+    NeedMessage,
+    NeedStartup,
+    Offload,
+    Pending,
+    Send,
+    StartTLS,
+)
+from pooler.protocol.startup import CancelRequest, Replication, StartupPacket
+
+#: The user who is the console's own, if it comes over a unix socket from the account pooler runs under.
+CONSOLE_USER = "pgbouncer"
+
+WRONG_PASSWORD = "password authentication failed"
+BAD_PASSWORD_PACKET = "bad password packet"
+
+#: Takes the place of a secret that does not exist; its text never counts, only the time it takes.
+_NOBODY = Secret("plain", "\x00no such user")
+
+
+@dataclass(frozen=True)
+class ClientPolicy:
+    """What the configuration says about a client of this kind, and what its socket tells."""
+
+    auth_type: str
+    mock_secret: bytes = field(repr=False)  # per installation; makes the salts of unknown users stable
+    ignore_startup_parameters: tuple[str, ...] = ()
+    track_extra_parameters: tuple[str, ...] = ("IntervalStyle",)
+    console_databases: tuple[str, ...] = ("pgbouncer", "pooler")
+    scram_iterations: int = 4096  # of verifiers that are made from plain passwords
+    mock_scram: bool = False  # under md5, unknown users see SCRAM: right where the secrets stored are SCRAM
+    is_unix: bool = False
+    peer_uid: int | None = None  # of a unix socket
+    own_uid: int | None = None
+    tls_offered: bool = False
+    tls_required: bool = False
+    tls_active: bool = False  # the connection began with TLS, without an SSLRequest
+    random: Callable[[int], bytes] = os.urandom
+
+
+@dataclass(frozen=True)
+class ClientSession:
+    """A client that is who it says it is."""
+
+    user: str
+    database: str
+    parameters: dict[str, str]  # tracked ones, by canonical name
+    auth_ok: bytes  # to be sent first
+    replication: Replication = "none"
+    options: str = ""  # verbatim; for replication clients, whose options are not parsed
+    minor_version: int = 0
+    own_user: bool = False  # console user over the unix socket of our own account: administrator
+    tls: bool = False
+    scram_keys: ScramKeys | None = None  # of a stored SCRAM secret; log in with them at the server
+
+
+def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelRequest]:
+    """Speak with a client until it has proven who it is, or wants a query cancelled."""
+    packet, tls = yield from _open(policy)
+    if isinstance(packet, CancelRequest):
+        return packet
+    if policy.tls_required and not tls and not policy.is_unix:
+        raise ClientFault("SSL required")
+    parameters = startup.tracked_parameters(
+        packet,
+        policy.track_extra_parameters,
+        policy.ignore_startup_parameters,
+        accept_unknown=packet.database in policy.console_databases,
+    )
+    if packet.minor or packet.extensions:
+        yield Send(messages.negotiate_protocol_version(packet.extensions))
+    own_user = _is_own_user(policy, packet)
+    keys = None if own_user else (yield from _authenticate(policy, packet))
+    return ClientSession(
+        user=packet.user,
+        database=packet.database,
+        parameters=parameters,
+        auth_ok=messages.authentication_ok(),
+        replication=packet.replication,
+        options=packet.options,
+        minor_version=packet.minor,
+        own_user=own_user,
+        tls=tls,
+        scram_keys=keys,
+    )
+
+
+def _open(policy: ClientPolicy) -> Conversation[tuple[StartupPacket | CancelRequest, bool]]:
+    """Answer requests for encryption, one of each kind at most, until the packet that counts."""
+    tls = policy.tls_active
+    answered: set[type[startup.Opening]] = set()
+    while True:
+        raw: bytes = yield NeedStartup()
+        packet = startup.parse(raw)
+        if isinstance(packet, StartupPacket | CancelRequest):
+            return packet, tls
+        if tls or type(packet) in answered:
+            raise ClientFault("SSL or GSSAPI encryption was already negotiated")
+        answered.add(type(packet))
+        pending: bool = yield Pending()
+        if pending:  # it would be taken for what came through TLS (CVE-2021-3935)
+            raise ClientFault("received unencrypted data after encryption request")
+        tls = isinstance(packet, startup.SslRequest) and policy.tls_offered and not policy.is_unix
+        yield Send(b"S" if tls else b"N")
+        if tls:
+            yield StartTLS()
+
+
+def _is_own_user(policy: ClientPolicy, packet: StartupPacket) -> bool:
+    """Whether this is the console's own user, who needs no password."""
+    same_account = policy.is_unix and policy.peer_uid is not None and policy.peer_uid == policy.own_uid
+    return same_account and packet.user == CONSOLE_USER and packet.database in policy.console_databases
+
+
+def _authenticate(policy: ClientPolicy, packet: StartupPacket) -> Conversation[ScramKeys | None]:
+    """Let the client prove who it is, by the method of the configuration."""
+    if policy.auth_type == "any":
+        return None
+    if policy.auth_type == "reject":
+        raise ClientFault("login rejected")
+    if policy.auth_type not in ("trust", "plain", "md5", "scram-sha-256"):
+        raise ClientFault("bouncer config error")
+    secret: Secret | None = yield AskSecret(packet.user, packet.database)
+    if policy.auth_type == "trust":
+        if secret is None:
+            raise ClientFault('"trust" authentication failed')
+        return None
+    if secret is not None and not secret.text:
+        secret = None  # an empty password never lets anybody in
+    user = messages.encode(packet.user)
+    if policy.auth_type == "plain":
+        yield from _check_plain(policy, user, secret)
+        return None
+    has_scram = policy.mock_scram if secret is None else secret.kind == "scram"
+    if policy.auth_type == "md5" and not has_scram:
+        yield from _check_md5(policy, user, secret)
+        return None
+    keys: ScramKeys | None = yield from _check_scram(policy, user, secret)
+    return keys
+
+
+# -- methods -------------------------------------------------------------------------------------------------
+
+
+def _check_plain(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conversation[None]:
+    yield Send(messages.authentication_cleartext())
+    password = yield from _password(codes.MAX_PASSWORD_BODY_BYTES)
+    verifier = secret.verifier if secret else None
+    if secret is None and policy.mock_scram:
+        verifier = scram.mock_verifier(policy.mock_secret, user, policy.scram_iterations)
+    if verifier is not None:
+        right: bool = yield Offload(scram.verify_password, (verifier, password))
+    else:
+        right = check_password(secret or _NOBODY, user, password)
+    if not right or secret is None:
+        raise ClientFault(WRONG_PASSWORD)
+
+
+def _check_md5(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conversation[None]:
+    salt = policy.random(4)
+    yield Send(messages.authentication_md5(salt))
+    answer = yield from _password(codes.MAX_MD5_BODY_BYTES)
+    right = check_md5_answer(secret or _NOBODY, user, salt, answer)
+    if not right or secret is None:
+        raise ClientFault(WRONG_PASSWORD)
+
+
+def _check_scram(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conversation[ScramKeys | None]:
+    """SASL with SCRAM-SHA-256; returns the client's keys if they will be good at a server too."""
+    stored = secret.verifier if secret else None
+    salt = stored.salt if stored else scram.stable_salt(policy.mock_secret, user)
+    iterations = stored.iterations if stored else policy.scram_iterations
+    yield Send(messages.authentication_sasl([codes.SCRAM_SHA_256]))
+    first = scram_server.parse_client_first(_initial_data((yield from _answer(codes.MAX_SASL_BYTES))))
+    said = scram_server.server_first(first, salt, iterations, policy.random(scram_server.NONCE_BYTES))
+    yield Send(messages.authentication_sasl_continue(said))
+    final = yield from _answer(codes.MAX_SASL_BYTES)
+    verifier = stored or (yield from _made_verifier(policy, user, secret, salt))
+    proven = scram_server.check_client_final(final, first, said, verifier)
+    yield Send(messages.authentication_sasl_final(proven.server_final))
+    # Keys of a verifier that we made ourselves fit no server: its salt is ours.
+    return ScramKeys(proven.client_key, verifier.server_key) if stored else None
+
+
+def _made_verifier(
+    policy: ClientPolicy, user: bytes, secret: Secret | None, salt: bytes
+) -> Conversation[Verifier]:
+    """The verifier of a user without a stored one: made from its plain password, or one nobody satisfies."""
+    if secret is None or secret.kind != "plain":  # MD5 secrets cannot be used with SCRAM
+        return scram.mock_verifier(policy.mock_secret, user, policy.scram_iterations)
+    arguments = (secret.raw, salt, policy.scram_iterations)
+    keys: ScramKeys | None = scram.KEYS.find(*arguments)
+    if keys is None:
+        keys = yield Offload(scram.KEYS.derive, arguments)
+    return scram.verifier_of(keys, salt, policy.scram_iterations)
+
+
+# -- messages ------------------------------------------------------------------------------------------------
+
+
+def _answer(max_bytes: int) -> Conversation[bytes]:
+    """The body of the next message, which must be an answer to our authentication request."""
+    kind, body = yield NeedMessage(max_bytes)
+    if kind == b"X":
+        raise ClientFault("client close request")
+    if kind != b"p":
+        raise ClientFault("unknown pkt")
+    if len(body) > max_bytes:
+        raise ClientFault(BAD_PASSWORD_PACKET)
+    data: bytes = body
+    return data
+
+
+def _password(max_bytes: int) -> Conversation[bytes]:
+    """A PasswordMessage: one text with its terminator at the end."""
+    body = yield from _answer(max_bytes)
+    password, terminator, behind = body.partition(b"\0")
+    if not terminator or behind:
+        raise ClientFault(BAD_PASSWORD_PACKET)
+    return password
+
+
+def _initial_data(body: bytes) -> bytes:
+    """The data of a SASLInitialResponse: mechanism, length, data, and nothing behind it."""
+    mechanism, terminator, rest = body.partition(b"\0")
+    if not terminator or mechanism != codes.SCRAM_SHA_256.encode():
+        raise ClientFault("client selected an invalid SASL authentication mechanism")
+    # Read unsigned and compared, never added to: a length of -1 or 2^31 is merely wrong (CVE-2026-6664).
+    if len(rest) < 4 or int.from_bytes(rest[:4], "big") != len(rest) - 4:
+        raise scram_server.failed("SASLInitialResponse: wrong length")
+    return rest[4:]

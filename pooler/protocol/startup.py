@@ -1,0 +1,222 @@
+"""Packets that open a connection: what a client wants before anybody knows who it is.
+
+Everything here comes from strangers. Each parser looks at a packet that is complete and at most 10,000
+bytes long, walks it once from left to right, and either returns a value or raises `ClientFault`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import Literal
+
+from pooler.errors import ClientFault
+from pooler.protocol import codes
+from pooler.protocol.messages import decode
+
+#: Settings that every PostgreSQL reports when they change, so that each client can have its own.
+TRACKED = ("client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings", "application_name")
+
+#: Who a session is must not be chosen in a startup packet, whatever the configuration tracks.
+NEVER_TRACKED = frozenset({"role", "session_authorization", "is_superuser"})
+
+_BAD_LAYOUT = "invalid startup packet layout: expected terminator as last byte"
+_BAD_OPTIONS = "unsupported options startup parameter: only '-c config=val' and '--config=val' are allowed"
+_SPACES = " \t\n\r\v\f"
+
+#: How PostgreSQL spells truth values; it takes any case and unambiguous beginnings, which nobody sends.
+_TRUE = frozenset({"true", "on", "yes", "1", "t", "y"})
+_FALSE = frozenset({"false", "off", "no", "0", "f", "n"})
+
+Replication = Literal["none", "physical", "logical"]
+
+
+@dataclass(frozen=True)
+class SslRequest:
+    """The client would like TLS."""
+
+
+@dataclass(frozen=True)
+class GssRequest:
+    """The client would like GSSAPI encryption."""
+
+
+@dataclass(frozen=True)
+class CancelRequest:
+    """Somebody wants a query cancelled; `pid` and `key` are what BackendKeyData told the client."""
+
+    pid: int
+    key: bytes
+
+
+@dataclass(frozen=True)
+class StartupPacket:
+    """A StartupMessage of protocol 3.x."""
+
+    minor: int
+    user: str
+    database: str
+    replication: Replication
+    options: str
+    settings: tuple[tuple[str, str], ...]  # all other parameters, in their order
+    extensions: tuple[str, ...]  # names of `_pq_.` parameters
+
+
+Opening = SslRequest | GssRequest | CancelRequest | StartupPacket
+
+
+def check_length(word: bytes) -> int:
+    """Length of a whole packet without type byte, by its first four bytes; out of bounds is a fault.
+
+    Read unsigned. Bytes that are no startup packet (HTTP, a typed message, TLS) mean huge numbers here.
+    """
+    length = int.from_bytes(word, "big")
+    if len(word) != 4 or not codes.MIN_STARTUP_BYTES <= length <= codes.MAX_STARTUP_BYTES:
+        raise ClientFault(f"bad packet header: '{word.hex()}'")
+    return length
+
+
+def parse(packet: bytes) -> Opening:
+    """Take one packet apart, from its length word to its last byte."""
+    if check_length(packet[:4]) != len(packet):
+        raise ClientFault(f"bad packet header: '{packet[:8].hex()}'")
+    code, body = int.from_bytes(packet[4:8], "big"), packet[8:]
+    if code == codes.CANCEL_REQUEST:
+        return _cancel_request(body)
+    if code in (codes.SSL_REQUEST, codes.GSSENC_REQUEST):
+        if body:
+            raise ClientFault(f"bad packet header: '{packet[:8].hex()}'")
+        return SslRequest() if code == codes.SSL_REQUEST else GssRequest()
+    major, minor = code >> 16, code & 0xFFFF
+    if major == 2:
+        raise ClientFault("old V2 protocol not supported")
+    if major != 3:
+        raise ClientFault(f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0")
+    return _startup(minor, _pairs(body))
+
+
+def tracked_parameters(
+    packet: StartupPacket, extra: Iterable[str], ignored: Iterable[str], accept_unknown: bool = False
+) -> dict[str, str]:
+    """The settings that this client shall have, by their canonical names.
+
+    A parameter that is neither tracked nor ignored is refused: dropping it silently would give the client a
+    session other than it asked for. `options` among the ignored names means to ignore unknown settings in
+    there. The options of a replication client are not looked at; it gets a server of its own.
+    """
+    names = {name.lower(): name for name in (*TRACKED, *extra) if name.lower() not in NEVER_TRACKED}
+    ignore = frozenset(name.lower() for name in ignored)
+    from_options: dict[str, str] = {}
+    if packet.replication == "none":
+        for name, value in parse_options(packet.options):
+            if name.lower() in names:
+                from_options[names[name.lower()]] = value
+            elif not accept_unknown and not ignore & {name.lower(), "options"}:
+                raise ClientFault(f"unsupported startup parameter in options: {name}")
+    result: dict[str, str] = {}
+    for name, value in packet.settings:
+        if name.lower() in names:
+            result[names[name.lower()]] = value
+        elif not accept_unknown and name.lower() not in ignore:
+            raise ClientFault(f"unsupported startup parameter: {name}")
+    return {**from_options, **result}  # a parameter of its own wins over one in options, as in PostgreSQL
+
+
+def parse_options(text: str) -> list[tuple[str, str]]:
+    """Settings in the `options` parameter: `-c name=value`, `-cname=value` and `--name=value`.
+
+    A backslash takes the next character literally. Anything else that a server's command line knows is
+    refused. One pass over the words; each word yields one setting, so this ends whatever the text is.
+    """
+    found = []
+    words = _words(text)
+    for word in words:
+        if word == "-c":
+            setting = next(words, "")
+        elif word.startswith(("-c", "--")):
+            setting = word[2:]
+        else:
+            raise ClientFault(_BAD_OPTIONS)
+        name, equals, value = setting.partition("=")
+        if not name or not equals:
+            raise ClientFault(_BAD_OPTIONS)
+        found.append((name, value))
+    return found
+
+
+def _words(text: str) -> Iterator[str]:
+    """Split at white space that no backslash stands before, and take the backslashes away."""
+    word: list[str] = []
+    characters = iter(text)
+    for char in characters:
+        if char == "\\":
+            escaped = next(characters, None)
+            if escaped is None:
+                raise ClientFault(_BAD_OPTIONS)  # nothing behind it
+            word.append(escaped)
+        elif char not in _SPACES:
+            word.append(char)
+        elif word:
+            yield "".join(word)
+            word.clear()
+    if word:
+        yield "".join(word)
+
+
+def _cancel_request(body: bytes) -> CancelRequest:
+    # Our own keys have 4 bytes; protocol 3.2, which has longer ones, is not spoken.
+    if len(body) != 8:
+        raise ClientFault("invalid length of cancel request packet")
+    return CancelRequest(int.from_bytes(body[:4], "big"), body[4:])
+
+
+def _pairs(body: bytes) -> Iterator[tuple[str, str]]:
+    """Names and values. Each ends with NUL, and a NUL of its own, the last byte, ends them all."""
+    if b"\0" not in body:
+        raise ClientFault(_BAD_LAYOUT)
+    *fields, terminator, behind = body.split(b"\0")
+    names, values = fields[::2], fields[1::2]
+    if terminator or behind or len(names) != len(values) or not all(names):
+        raise ClientFault(_BAD_LAYOUT)
+    return zip(map(decode, names), map(decode, values), strict=True)
+
+
+def _startup(minor: int, pairs: Iterable[tuple[str, str]]) -> StartupPacket:
+    """Sort the parameters of a StartupMessage."""
+    special: dict[str, str] = {}
+    settings: list[tuple[str, str]] = []
+    extensions: list[str] = []
+    for name, value in pairs:
+        if name in ("user", "database") and name in special:
+            raise ClientFault(f"startup parameter given twice: {name}")
+        if name in ("user", "database", "replication", "options"):
+            special[name] = value
+        elif name.startswith("_pq_."):
+            extensions.append(name)
+        else:
+            settings.append((name, value))
+    user = special.get("user", "")
+    if not user:
+        raise ClientFault("no username supplied")
+    _check_size("username", user, codes.MAX_USER_BYTES)
+    database = special.get("database") or user
+    _check_size("database name", database, codes.MAX_DATABASE_BYTES)
+    replication = _replication(special.get("replication", "false"))
+    options = special.get("options", "")
+    return StartupPacket(minor, user, database, replication, options, tuple(settings), tuple(extensions))
+
+
+def _check_size(what: str, name: str, max_bytes: int) -> None:
+    if len(name.encode("utf-8", "surrogateescape")) > max_bytes:
+        raise ClientFault(f"{what} too long")
+
+
+def _replication(value: str) -> Replication:
+    word = value.lower()
+    if word == "database":
+        return "logical"
+    if word in _TRUE:
+        return "physical"
+    if word in _FALSE:
+        return "none"
+    raise ClientFault(f'invalid value for parameter "replication": "{value}"')

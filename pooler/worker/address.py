@@ -1,0 +1,59 @@
+"""Where a PostgreSQL is: from host and port of the configuration to something a socket connects to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import gevent
+from gevent import socket
+
+from pooler.config import Config, Database
+from pooler.errors import ServerFault
+
+
+@dataclass(frozen=True)
+class Address:
+    """One place to connect to. `text` is how it travels in a slot's row (see `parse`)."""
+
+    family: int
+    target: str | tuple[str, int]
+
+    @property
+    def is_unix(self) -> bool:
+        return self.family == socket.AF_UNIX
+
+    @property
+    def text(self) -> str:
+        if isinstance(self.target, str):
+            return f"unix {self.target}"
+        return f"{'6' if self.family == socket.AF_INET6 else '4'} {self.target[0]} {self.target[1]}"
+
+    @staticmethod
+    def parse(text: str) -> Address:
+        """The address that `text` stands for; raises ValueError."""
+        kind, rest = text.split(" ", 1)
+        if kind == "unix":
+            return Address(socket.AF_UNIX, rest)
+        host, port = rest.rsplit(" ", 1)
+        return Address(socket.AF_INET6 if kind == "6" else socket.AF_INET, (host, int(port)))
+
+    def connect_target(self) -> str | tuple[str, int]:
+        """What connect() takes; `@name` is the abstract namespace of Linux."""
+        if isinstance(self.target, str) and self.target.startswith("@"):
+            return "\0" + self.target[1:]
+        return self.target
+
+
+def addresses_of(config: Config, database: Database, turn: int) -> list[Address]:
+    """Where to try to connect, in order; of a list of hosts one is chosen by `turn`. Raises ServerFault."""
+    hosts = database.hosts or (config.settings.unix_socket_dir or "/tmp",)
+    host = hosts[turn % len(hosts)]
+    if host.startswith(("/", "@")):
+        return [Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{database.port}")]
+    try:
+        found = gevent.get_hub().threadpool.apply(
+            socket._socket.getaddrinfo, (host, database.port, 0, socket.SOCK_STREAM)
+        )
+    except OSError as error:
+        raise ServerFault("server DNS lookup failed") from error
+    return [Address(family, (str(name[0]), int(name[1]))) for family, _, _, _, name in found]

@@ -1,0 +1,61 @@
+"""Cancel requests: any worker serves any client's, because the key leads to a row of the shared tables."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent import socket
+
+from pooler import log
+from pooler.protocol import frontend
+from pooler.protocol.startup import CancelRequest
+from pooler.worker.address import Address
+
+if TYPE_CHECKING:
+    from pooler.worker.worker import Worker
+
+#: How long PostgreSQL may take over one cancel request before it is given up.
+FORWARD_S = 10.0
+#: A second request for the same query waits for the first; it looks again after this.
+BUSY_S = 0.02
+
+
+def serve(worker: Worker, request: CancelRequest) -> None:
+    """Cancel what the client with this key is doing: nothing, waiting, or running. Returns when it is done."""
+    if len(request.key) != 4:
+        return
+    secret = int.from_bytes(request.key, "big")
+    with gevent.Timeout(worker.config.settings.cancel_wait_timeout or None, False):
+        while True:
+            verdict = worker.tables.cancel_begin(request.pid, secret, worker.number)
+            if verdict[0] != "busy":
+                break
+            gevent.sleep(BUSY_S)
+    if verdict[0] != "forward":
+        return
+    _, slot, generation, row, client_id = verdict
+    try:
+        forward(worker, slot, generation)
+    finally:
+        worker.tables.cancel_end(slot, generation, row, client_id, worker.number)
+
+
+def forward(worker: Worker, slot: int, generation: int) -> None:
+    """Have PostgreSQL cancel what the server of `slot` runs.
+
+    PostgreSQL closes the connection of a cancel request after it has sent the signal, and a signal that is sent
+    is delivered before the backend can read another command: at end of stream the request is over.
+    """
+    now, target, backend_pid, key = worker.tables.cancel_target(slot)
+    if now != generation or not key:
+        return
+    address = Address.parse(target)
+    try:
+        with gevent.Timeout(FORWARD_S, False), socket.socket(address.family, socket.SOCK_STREAM) as sock:
+            sock.connect(address.connect_target())
+            sock.sendall(frontend.cancel_request(backend_pid, key))
+            while sock.recv(64):
+                pass
+    except OSError as error:
+        log.warning("cancel request to %s failed: %s", target, error.strerror or error)

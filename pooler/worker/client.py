@@ -1,0 +1,249 @@
+"""A client's login: from an accepted socket to a client of the relay, of the console, or to nobody.
+
+Who it is comes first (a conversation of `pooler.protocol`), then whether it may: database, limits. Nothing
+about databases or limits is told to somebody who has not proven who he is.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent import socket
+from gevent.event import AsyncResult
+
+from pooler import limits, log
+from pooler.admin.console import WELCOME as CONSOLE_WELCOME
+from pooler.admin.console import access_of
+from pooler.admin.session import ConsoleSession
+from pooler.auth.passwords import Secret, parse_secret
+from pooler.core import FAIL, KILL
+from pooler.errors import ClientFault
+from pooler.protocol import messages
+from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
+from pooler.protocol.conversation import AskSecret
+from pooler.protocol.startup import CancelRequest
+from pooler.worker import cancel
+from pooler.worker.keepalive import tune
+from pooler.worker.server import names_of, place
+from pooler.worker.stream import Hangup, Stream, converse
+
+if TYPE_CHECKING:
+    from pooler.config import Database
+    from pooler.worker.worker import Worker
+
+#: What client_login() of the tables refuses, in PgBouncer's words.
+REFUSALS = {
+    1: "no more connections allowed (max_client_conn)",
+    2: "client connections exceeded (max_db_client_connections)",
+    3: "client connections exceeded (max_user_client_connections)",
+}
+#: A console command and its names fit; more is no console client.
+CONSOLE_MESSAGE_BYTES = 64 * 1024
+
+
+class Client:
+    """One socket on its way in. The greenlet that runs `serve` owns it until the relay does."""
+
+    def __init__(self, worker: Worker, fd: int, is_unix: bool) -> None:
+        self.worker = worker
+        self.is_unix = is_unix
+        self.sock = socket.socket(fileno=fd)
+        self.stream = Stream(self.sock, ClientFault)
+        self.row = -1
+        self.id = 0
+        self.name = "(nodb)/(nouser)"
+        self.where = ""
+        self.started_s = gevent.get_hub().loop.now()
+        self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
+
+    # -- the life of a login
+
+    def serve(self) -> None:
+        """Log the client in and hand it over; whatever goes wrong ends this client only."""
+        handed = False
+        try:
+            handed = self._login()
+        except ClientFault as fault:
+            self._refuse(fault)
+        except Hangup:
+            self._log_closing("client unexpected eof")
+        finally:
+            if not handed:
+                self.sock.close()
+                if self.row >= 0:
+                    self.worker.logins.pop(self.row, None)
+                    self.worker.tables.client_free(self.row)
+
+    def _login(self) -> bool:
+        self.row = self.worker.tables.client_new(self.worker.number)
+        if self.row < 0:
+            raise ClientFault(REFUSALS[1])
+        self.id = self.worker.tables.client_id(self.row)
+        self.worker.logins[self.row] = self
+        addr, port, local_addr, local_port = names_of(self.sock)
+        self.where = place(addr, port, self.is_unix)
+        self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
+        if not self.is_unix:
+            tune(self.sock, self.worker.config.settings)
+        limit_s = self.worker.config.settings.client_login_timeout
+        try:
+            with gevent.Timeout(limit_s or None):
+                session = converse(client_login(self._policy()), self.stream, self._secret)
+                if isinstance(session, CancelRequest):
+                    cancel.serve(self.worker, session)
+                    return False
+                self.name = f"{session.database}/{session.user}"
+                if session.database in self.worker.console_names:
+                    parameters: dict[str, str] | None = None
+                else:
+                    parameters = self._enter_pool(session)
+        except gevent.Timeout:
+            raise ClientFault("client_login_timeout") from None
+        if parameters is None:
+            self._serve_console(session)
+            return False
+        return self._hand_over(session, parameters)
+
+    def _policy(self) -> ClientPolicy:
+        settings = self.worker.config.settings
+        peer_uid = None
+        if self.is_unix:
+            raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+            peer_uid = struct.unpack("3i", raw)[1]
+        return ClientPolicy(
+            auth_type=settings.auth_type,
+            mock_secret=self.worker.mock_secret,
+            ignore_startup_parameters=settings.ignore_startup_parameters,
+            track_extra_parameters=settings.track_extra_parameters,
+            scram_iterations=settings.scram_iterations,
+            mock_scram=self.worker.mock_scram,
+            is_unix=self.is_unix,
+            peer_uid=peer_uid,
+            own_uid=os.getuid() if self.is_unix else None,
+        )
+
+    def _secret(self, request: AskSecret) -> Secret | None:
+        text = self.worker.config.userlist.get(request.user)
+        return None if text is None else parse_secret(text)
+
+    # -- into a pool
+
+    def _enter_pool(self, session: ClientSession) -> dict[str, str]:
+        """Check database and limits, wait for the pool's welcome; returns the client's parameters."""
+        worker, config = self.worker, self.worker.config
+        if config.settings.log_connections:
+            self._log(f"login attempt: db={session.database} user={session.user} tls=no")
+        if session.replication != "none":
+            raise ClientFault("replication connections are not supported yet")
+        database = config.find_database(session.database)
+        if database is None:
+            raise ClientFault(f"no such database: {session.database}")
+        if config.settings.auth_type == "any" and database.user is None:
+            raise ClientFault("bouncer config error")
+        if worker.draining:
+            raise ClientFault("pooler is shutting down")
+        pool = self._count(session, database)
+        if session.scram_keys is not None and database.user is None:
+            keys = session.scram_keys
+            worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
+        welcome = self._welcome(pool)
+        parameters = {**welcome, **session.parameters}
+        if config.settings.application_name_add_host:
+            name = parameters.get("application_name") or "app"
+            parameters["application_name"] = f"{name} - {self.where}"
+        worker.tables.client_application(self.row, parameters.get("application_name", ""))
+        return parameters
+
+    def _count(self, session: ClientSession, database: Database) -> int:
+        tables, config = self.worker.tables, self.worker.config
+        database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
+        user_row = limits.open_user(tables, config, session.user)
+        if min(database_row, user_row, pool) < 0:
+            log.error("a shared table is full: restart with more workers' room for databases, users or pools")
+            raise ClientFault("bouncer config error")
+        verdict = tables.client_login(self.row, database_row, user_row, pool)
+        if verdict == 4:
+            raise ClientFault(f'database "{session.database}" is disabled')
+        if verdict:
+            raise ClientFault(REFUSALS[verdict])
+        return pool
+
+    def _welcome(self, pool: int) -> dict[str, str]:
+        """The parameters PostgreSQL reported to this pool; waits until it has logged in once."""
+        tables = self.worker.tables
+        while (packed := tables.pool_welcome(pool)) is None:
+            self.turn = AsyncResult()
+            tables.wait_welcome(self.row)
+            if self.turn.get() == FAIL:
+                _, sqlstate, text = tables.pool_error(pool)
+                raise ClientFault(text, sqlstate)
+        return self.worker.unpack_welcome(packed)
+
+    def obey(self, orders: int) -> None:
+        """An order from the tables, while we own this client."""
+        if orders & KILL:
+            self.sock.close()
+            self.turn.set_exception(ClientFault("admin forced disconnect"))
+        else:
+            self.turn.set(orders & FAIL)
+
+    def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
+        worker = self.worker
+        settings = worker.config.settings
+        pid, secret = worker.tables.client_key(self.row)
+        greeting = session.auth_ok
+        if settings.login_notify_message:
+            greeting += messages.notice(settings.login_notify_message)
+        self.stream.send(greeting + messages.welcome(parameters, pid, secret.to_bytes(4, "big")))
+        rest = bytes(self.stream.buffer)
+        del worker.logins[self.row]
+        worker.relay.add_client(self.row, self.sock.detach(), worker.values_of(parameters), rest)
+        return True
+
+    # -- the console
+
+    def _serve_console(self, session: ClientSession) -> None:
+        worker = self.worker
+        access = access_of(worker.config.settings, session.user, session.own_user)
+        if worker.config.settings.log_connections:
+            self._log(f"login attempt: db={session.database} user={session.user} tls=no")
+        if access is None:
+            raise ClientFault("not allowed")
+        database_row = worker.tables.database(limits.CONSOLE)
+        user_row = limits.open_user(worker.tables, worker.config, session.user)
+        worker.tables.client_login(self.row, database_row, user_row, -1, exempt=True, console=True)
+        worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
+        pid, secret = worker.tables.client_key(self.row)
+        self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, pid, secret.to_bytes(4, "big")))
+        console = ConsoleSession(worker.console, access)
+        while not console.closed:
+            kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
+            answer = console.feed(kind, body)
+            if answer:
+                self.stream.send(answer)
+        self._log_closing("client close request")
+
+    # -- the end
+
+    def _refuse(self, fault: ClientFault) -> None:
+        self._log_closing(fault.message)
+        try:
+            self.sock.settimeout(1.0)
+            self.sock.sendall(messages.error(fault.message, fault.sqlstate, fault.severity))
+            self.sock.shutdown(socket.SHUT_WR)
+            with gevent.Timeout(1.0, False):  # a reset by unread bytes would overtake the message
+                while self.sock.recv(4096):
+                    pass
+        except OSError:  # gone already
+            return
+
+    def _log(self, text: str) -> None:
+        log.info("C-%d: %s@%s %s", self.id, self.name, self.where, text)
+
+    def _log_closing(self, reason: str) -> None:
+        if self.worker.config.settings.log_disconnections:
+            age_s = int(gevent.get_hub().loop.now() - self.started_s)
+            self._log(f"closing because: {reason} (age={age_s}s)")

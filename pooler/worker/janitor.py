@@ -1,0 +1,88 @@
+"""What time brings: timeouts, lifetimes, minimum sizes, stats, the heartbeat of the hub.
+
+Three times a second, as PgBouncer: every timeout has a grain of about a third of a second.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import gevent
+from setproctitle import setproctitle
+
+from pooler import log
+from pooler.protocol import messages
+
+if TYPE_CHECKING:
+    from pooler.worker.worker import Worker
+
+TICK_S = 1 / 3
+#: A server that was told to end and still runs something is sent a cancel request again after this.
+INSIST_S = 5.0
+TITLE_S = 2.0
+
+#: What a client hears that outstayed a limit, in PgBouncer's words.
+TEXTS = {
+    "query_wait_timeout": "query_wait_timeout",
+    "query_timeout waiting": "query_timeout",
+    "query_timeout": "query timeout",
+    "idle_transaction_timeout": "idle transaction timeout",
+    "transaction_timeout": "transaction timeout",
+    "client_idle_timeout": "client_idle_timeout",
+}
+QUEUED = "No server connection available in postgres backend, client being queued"
+
+
+class Janitor:
+    """The timer of one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._title_due = 0.0
+        self._stats_due = time.monotonic() + worker.config.settings.stats_period
+
+    def run(self) -> None:
+        """For ever."""
+        while True:
+            gevent.sleep(TICK_S)
+            self.tick(time.monotonic())
+
+    def tick(self, now: float) -> None:
+        """Everything that is due at `now` (monotonic seconds)."""
+        worker = self.worker
+        worker.tables.beat(worker.number)
+        for slot in worker.tables.tick(worker.number):
+            worker.spawn(worker.dial, slot)
+        for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
+            worker.relay.close_slot(slot, "server idle timeout")
+        self._overdue()
+        for slot in worker.tables.closing_slots(worker.number, INSIST_S):
+            worker.spawn(worker.cancel_slot, slot)
+        if now >= self._title_due:
+            self._title_due = now + TITLE_S
+            self._title()
+        if now >= self._stats_due:
+            self._stats_due += worker.config.settings.stats_period
+            self._stats(now)
+
+    def _overdue(self) -> None:
+        worker = self.worker
+        notify_s = worker.config.settings.query_wait_notify
+        for what, row, client_id, token in worker.tables.overdue(worker.number, notify_s):
+            if what == "query_wait_notify":
+                worker.relay.send(row, client_id, messages.notice(QUEUED))
+            else:
+                worker.relay.kill(row, client_id, token, "08P01", TEXTS[what])
+
+    def _title(self) -> None:
+        row = self.worker.tables.workers()[self.worker.number]
+        setproctitle(f"pooler: worker {self.worker.number} [{row['clients']} clients, {row['active']} active]")
+
+    def _stats(self, now: float) -> None:
+        """Every worker samples (any of them may be asked); one of them logs."""
+        line = self.worker.console.sampler.tick(now, self.worker.tables.stats())
+        if self.worker.number == 0 and self.worker.config.settings.log_stats:
+            log.info("%s", line)
+
+

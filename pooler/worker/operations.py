@@ -1,0 +1,130 @@
+"""The console's orders: flags in the shared tables, servers to be closed, requests to the master.
+
+Nothing here runs in other workers directly. A flag in the map holds for all at once, an order in a row rings the
+doorbell of whoever has to act, and what concerns the configuration or the life of the process goes to the master.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent.event import AsyncResult
+
+from pooler import limits
+from pooler.admin.model import CommandError
+from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest
+
+if TYPE_CHECKING:
+    from pooler.ipc.messages import ShutdownMode
+    from pooler.worker.worker import Worker
+
+#: How often a waiting command looks whether its condition holds.
+LOOK_S = 0.01
+
+
+class WorkerOperations:
+    """`pooler.admin.Operations` for one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._token = 0
+        self._answers: dict[int, AsyncResult] = {}
+
+    # -- by way of the master
+
+    def reload(self) -> None:
+        self._ask(lambda token: ReloadRequest(token))
+
+    def set(self, key: str, value: str) -> None:
+        self._ask(lambda token: SetRequest(token, key, value))
+
+    def shutdown(self, mode: ShutdownMode) -> None:
+        self.worker.tell_master(ShutdownRequest(mode))
+
+    def answered(self, token: int, error: str | None) -> None:
+        """The master has done (or refused) what we asked for."""
+        answer = self._answers.pop(token, None)
+        if answer is not None:
+            answer.set(error)
+
+    def _ask(self, request: Callable[[int], ReloadRequest | SetRequest]) -> None:
+        self._token += 1
+        answer = self._answers[self._token] = AsyncResult()
+        self.worker.tell_master(request(self._token))
+        error = answer.get()
+        if error is not None:
+            raise CommandError(error)
+
+    # -- flags and servers
+
+    def pause(self, database: str | None) -> None:
+        row = self._row(database)
+        self.worker.tables.set_paused(row, True)
+        self._close_idle(row, mark=False)
+        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+
+    def resume(self, database: str | None) -> None:
+        self.worker.tables.set_paused(self._row(database), False)
+        for slot in self.worker.tables.tick(self.worker.number):  # those who waited get their servers now
+            self.worker.spawn(self.worker.dial, slot)
+
+    def suspend(self) -> None:
+        raise CommandError("SUSPEND is not supported: use PAUSE")
+
+    def kill(self, database: str | None) -> None:
+        row = self._row(database)
+        self.worker.tables.set_paused(row, True)
+        self.worker.tables.kill_clients(row, "database removed")
+        self._close_idle(row, mark=True)
+        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+
+    def kill_client(self, client_id: int) -> None:
+        row = self.worker.tables.find_client(client_id)
+        if row < 0 or not self.worker.tables.kill_client(row, client_id, "admin forced disconnect"):
+            raise CommandError("client not found")
+
+    def reconnect(self, database: str | None) -> None:
+        self._close_idle(self._row(database), mark=True)
+
+    def wait_close(self, database: str | None) -> None:
+        row = self._row(database)
+        self._wait(lambda: not self.worker.tables.busy_servers(row, marked_only=True))
+
+    def disable(self, database: str) -> None:
+        self.worker.tables.set_disabled(self._row(database), True)
+
+    def enable(self, database: str) -> None:
+        self.worker.tables.set_disabled(self._row(database), False)
+
+    def state(self) -> Mapping[str, bool]:
+        paused = self.worker.tables.is_paused()
+        return {
+            "active": not paused,
+            "paused": paused,
+            "suspended": False,
+            "shutting_down": self.worker.draining,
+        }
+
+    # -- steps
+
+    def _row(self, database: str | None) -> int:
+        if database is None:
+            return -1
+        entry = self.worker.config.find_database(database)
+        row = int(self.worker.tables.database(database))
+        if row < 0 or (entry is None and database != limits.CONSOLE):
+            raise CommandError(f"no such database: {database}")
+        return row
+
+    def _held(self, row: int) -> bool:
+        return bool(self.worker.tables.is_paused(row))
+
+    def _close_idle(self, row: int, mark: bool) -> None:
+        for slot in self.worker.tables.take_idle(row, self.worker.number, mark):
+            self.worker.relay.close_slot(slot, "admin command")
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        while not condition():
+            gevent.sleep(LOOK_S)

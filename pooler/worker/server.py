@@ -1,0 +1,215 @@
+"""Opening a server: from a granted slot to a connection that every worker can use.
+
+The order is what makes the limit a fact. The row is taken before anything else (by the tables, which asked us
+to dial). Before connect() the master gets a duplicate of the socket, so that whoever dies, somebody can wait
+for the end of that connection. Before the slot is published every worker gets one, so that whoever acquires it
+can use it. And a connection whose login failed is read to its end before the row is given back.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent import socket
+
+from pooler import log
+from pooler.auth.passwords import Credential, credential, parse_secret
+from pooler.auth.scram import ScramKeys
+from pooler.config import Database
+from pooler.core import DIALING
+from pooler.errors import ServerFault
+from pooler.ipc import inbox
+from pooler.protocol.query import simple_query
+from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
+from pooler.worker.address import Address, addresses_of
+from pooler.worker.keepalive import tune
+from pooler.worker.stream import Hangup, Stream, converse
+
+if TYPE_CHECKING:
+    from pooler.worker.worker import Worker
+
+#: First pause after a failed login; doubles up to server_login_retry.
+FIRST_RETRY_S = 0.05
+#: SQLSTATEs that say "later", not "no": cannot_connect_now, too_many_connections, crash and admin shutdown.
+TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
+#: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
+LET_GO_S = 65.0
+#: A full inbox is tried again after this; the reader is busy or about to be replaced.
+INBOX_RETRY_S = 0.005
+
+
+def dial(worker: Worker, slot: int) -> None:
+    """Open the connection of `slot`, which is ours and LOGIN. Never raises for what the network does."""
+    pool, generation, _, owner, state = worker.tables.slot(slot)
+    if owner != worker.number or state != DIALING:
+        return
+    database_name, user, _ = worker.tables.pool_key(pool)
+    database = worker.config.find_database(database_name)
+    if database is None:
+        _failed(worker, pool, ServerFault("database removed"), permanent=True)
+        worker.relay.freed_slot(slot, generation)
+        return
+    sock: socket.socket | None = None
+    try:
+        with gevent.Timeout(worker.config.settings.server_connect_timeout or None):
+            sock, address, generation = _connect(worker, slot, generation, database)
+            stream = Stream(sock, ServerFault)
+            target = ServerTarget(
+                user, database.dbname, _credential(worker, database, user, pool), database.startup_parameters
+            )
+            session = converse(server_login(target), stream)
+            if database.connect_query:
+                converse(simple_query(database.connect_query), stream)
+    except ServerFault as fault:
+        # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
+        _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+    except Hangup as hangup:
+        _failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
+    except gevent.Timeout:
+        _failed(worker, pool, ServerFault("connect timeout"))
+    except OSError as error:
+        _failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
+    else:
+        _publish(worker, slot, generation, pool, sock, address, session, stream)
+        return
+    if sock is not None:
+        _let_go(sock)
+    worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
+
+
+def _connect(
+    worker: Worker, slot: int, generation: int, database: Database
+) -> tuple[socket.socket, Address, int]:
+    """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
+    error: OSError | None = None
+    for address in addresses_of(worker.config, database, worker.next_turn()):
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        if error is not None:
+            generation = worker.tables.slot_bump(slot)
+        _insist(worker, worker.master_outbox, slot, generation, sock.fileno())
+        worker.tables.slot_dialed(slot)
+        try:
+            if not address.is_unix:
+                tune(sock, worker.config.settings)
+            sock.connect(address.connect_target())
+        except OSError as e:
+            error = e
+            abandon(sock)
+            continue
+        except BaseException:  # the timeout of our caller
+            abandon(sock)
+            raise
+        return sock, address, generation
+    raise error or ServerFault("server DNS lookup failed")
+
+
+def _insist(worker: Worker, outbox: socket.socket, slot: int, generation: int, fd: int) -> None:
+    """Put a duplicate into an inbox, waiting while it is full."""
+    while not inbox.send_server(outbox, slot, generation, fd):
+        gevent.sleep(INBOX_RETRY_S)
+
+
+def _credential(worker: Worker, database: Database, user: str, pool: int) -> Credential:
+    """What we can log in with: the database's password, the userlist's, or keys that a client has shown."""
+    keys = worker.tables.pool_scram_keys(pool)
+    text = database.password if database.password is not None else worker.config.userlist.get(user)
+    passed = ScramKeys(*keys) if keys is not None and database.user is None else None
+    return credential(parse_secret(text) if text is not None else None, passed)
+
+
+def _publish(
+    worker: Worker,
+    slot: int,
+    generation: int,
+    pool: int,
+    sock: socket.socket,
+    address: Address,
+    session: ServerSession,
+    stream: Stream,
+) -> None:
+    addr, port, local_addr, local_port = names_of(sock)
+    lifetime_s = worker.config.pool_limits(
+        worker.config.find_database(worker.tables.pool_key(pool)[0]) or Database(""), worker.tables.pool_key(pool)[1]
+    ).server_lifetime
+    worker.tables.slot_login(
+        slot,
+        session.backend_pid,
+        session.cancel_key,
+        address.text,
+        addr,
+        port,
+        local_addr,
+        local_port,
+        address.is_unix,
+        worker.pack_welcome(session.parameters),
+        # a few percent apart, so that servers opened together are not closed together
+        lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
+    )
+    fd = sock.detach()
+    for number, outbox in enumerate(worker.outboxes):
+        if number != worker.number:
+            _insist(worker, outbox, slot, generation, fd)
+    log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
+    if worker.config.settings.log_connections:
+        key = worker.tables.pool_key(pool)
+        log.info(
+            "S-%d: %s/%s@%s new connection to server (from %s)",
+            worker.tables.slot(slot)[2],
+            key[0],
+            key[1],
+            place(addr, port, address.is_unix),
+            place(local_addr, local_port, address.is_unix),
+        )
+    worker.relay.add_server(slot, generation, fd, worker.values_of(session.parameters))
+
+
+def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:
+    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good."""
+    database, user, instance = worker.tables.pool_key(pool)
+    failures = worker.tables.pool_error(pool)[0]
+    longest = worker.config.settings.server_login_retry
+    retry_s = min(longest, FIRST_RETRY_S * 2.0 ** min(failures, 20)) * random.uniform(0.8, 1.0)
+    prefix = "server login failed: FATAL " if fault.from_server else ""
+    log.warning("S: %s/%s@%s %s%s", database, user, instance, prefix, fault.message)
+    worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
+
+
+def _let_go(sock: socket.socket) -> None:
+    """Wait until PostgreSQL has closed this connection too; only then is the slot free."""
+    try:
+        sock.shutdown(socket.SHUT_WR)
+        with gevent.Timeout(LET_GO_S, False):
+            while sock.recv(8192):
+                pass
+    except OSError:  # reset, or never connected: over all the same
+        pass
+    finally:
+        sock.close()
+
+
+def abandon(sock: socket.socket) -> None:
+    """Close a socket whose duplicates others hold: shutdown ends the connection (or the attempt) for all."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_RDWR)
+    sock.close()
+
+
+def names_of(sock: socket.socket) -> tuple[str, int, str, int]:
+    """(address, port, local address, local port) of a socket; unix sockets have none."""
+    if sock.family == socket.AF_UNIX:
+        return "unix", 0, "unix", 0
+    try:
+        peer, own = sock.getpeername(), sock.getsockname()
+    except OSError:  # gone already
+        return "", 0, "", 0
+    return peer[0], peer[1], own[0], own[1]
+
+
+def place(addr: str, port: int, is_unix: bool) -> str:
+    """How the log writes an address."""
+    if is_unix:
+        return "unix"
+    return f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"

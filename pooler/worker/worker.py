@@ -1,0 +1,254 @@
+"""The life of a worker process: a gevent hub around one relay.
+
+The relay moves the bytes on a thread of its own. Here, in the hub, greenlets do everything that is rare: log in
+clients and servers, send cancel requests, serve the console, keep the time, talk with the master.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import signal
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+from gevent.lock import Semaphore
+
+from pooler import log
+from pooler.admin.console import Console
+from pooler.config import CONSOLE_DATABASES, Config
+from pooler.core import ACCEPT, CANCEL, CLIENT_CLOSED, DIAL, LOGIN, SERVER_CLOSED, Relay, monotonic_us
+from pooler.ipc import channel
+from pooler.ipc import messages as ipc
+from pooler.ipc.boot import WorkerBoot
+from pooler.protocol.startup import TRACKED
+from pooler.worker import cancel
+from pooler.worker.client import Client
+from pooler.worker.janitor import Janitor
+from pooler.worker.operations import WorkerOperations
+from pooler.worker.server import dial, place
+
+MACHINE_ID = "/etc/machine-id"
+#: How often a draining worker looks whether it is done.
+DRAIN_LOOK_S = 0.05
+#: Frames from the master are read in pieces of this size.
+CHANNEL_READ_BYTES = 65536
+
+
+class Worker:
+    """All that the greenlets of one worker share."""
+
+    def __init__(self, boot: WorkerBoot) -> None:
+        self.number = boot.number
+        self.tables = boot.tables
+        self.config: Config = boot.config
+        self.outboxes = boot.outboxes
+        self.master_outbox = boot.master_outbox
+        self.console_names = frozenset(CONSOLE_DATABASES)
+        self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
+        self.draining = False
+        self.logins: dict[int, Client] = {}
+        self.stopped = Event()
+        self._turn = 0
+        self._control = socket.socket(fileno=boot.control.detach())
+        self._control_lock = Semaphore()
+        boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
+        self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked)
+        for slot, (generation, fd) in boot.server_fds.items():
+            self.relay.learn(slot, generation, fd)
+        self.operations = WorkerOperations(self)
+        self.console = Console(self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text))
+        self._apply(self.config)
+
+    # -- life
+
+    def run(self) -> int:
+        """Serve until told to stop; returns the exit code."""
+        self.relay.start()
+        self.relay.reclaim()
+        watcher = gevent.get_hub().loop.io(self.relay.event_fd, 1)
+        watcher.start(self._drain_events)
+        self.spawn(self._listen)
+        self.spawn(Janitor(self).run)
+        self.tables.beat(self.number)
+        self.tell_master(ipc.Ready(self.number))
+        self.stopped.wait()
+        return 0
+
+    def spawn(self, function: Callable[..., object], *arguments: Any) -> None:
+        """A greenlet of its own; a bug in it is logged and ends nothing else."""
+
+        def guarded() -> None:
+            try:
+                function(*arguments)
+            except Exception as error:  # the one place for bugs of greenlets
+                log.exception(f"bug in {getattr(function, '__qualname__', function)}", error)
+
+        gevent.spawn(guarded)
+
+    def dial(self, slot: int) -> None:
+        """Open the connection of a slot that is ours."""
+        dial(self, slot)
+
+    def cancel_slot(self, slot: int) -> None:
+        """Cancel what a server runs whose client has left."""
+        cancel.forward(self, slot, self.tables.slot(slot)[1])
+
+    def next_turn(self) -> int:
+        """A number that grows: whose turn it is among several hosts."""
+        self._turn += 1
+        return self._turn
+
+    # -- the relay's events
+
+    def _drain_events(self) -> None:
+        while events := self.relay.events():
+            for event in events:
+                self._event(event)
+
+    def _event(self, event: tuple[int, int, int, int, int, str, int, int, str, int]) -> None:
+        kind, a, b = event[:3]
+        if kind == ACCEPT:
+            self.spawn(Client(self, a, bool(b)).serve)
+        elif kind == DIAL:
+            self.spawn(dial, self, a)
+        elif kind == CANCEL:
+            self.spawn(self.cancel_slot, a)
+        elif kind == LOGIN:
+            client = self.logins.get(a)
+            if client is not None:
+                client.obey(b)
+        elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
+            if self.config.settings.log_disconnections:
+                self._log_closing(event)
+        else:
+            log.warning("%s", event[5])
+
+    def _log_closing(self, event: tuple[int, int, int, int, int, str, int, int, str, int]) -> None:
+        kind, _, pool, number, age_us, reason, _, _, addr, port = event
+        database, user, _ = self.tables.pool_key(pool)
+        who = "C" if kind == CLIENT_CLOSED else "S"
+        where = place(addr, port, addr == "unix")
+        log.info(
+            "%s-%d: %s/%s@%s closing because: %s (age=%ds)", who, number, database, user, where, reason, age_us // 1000000
+        )
+
+    # -- the master
+
+    def tell_master(self, message: ipc.Message) -> None:
+        """Send a message; a master that is gone is noticed by `_listen`."""
+        with self._control_lock:
+            try:
+                self._control.sendall(channel.encode(message))
+            except OSError as error:
+                log.error("control channel: %s", error.strerror or error)
+
+    def _listen(self) -> None:
+        decoder = channel.Decoder()
+        while True:
+            try:
+                data = self._control.recv(CHANNEL_READ_BYTES)
+            except OSError:
+                data = b""
+            if not data:
+                log.error("the master is gone: worker %d finishes its transactions and ends", self.number)
+                self._drain("wait_for_servers")
+                return
+            for message in decoder.feed(data):
+                self._obey(message)
+
+    def _obey(self, message: ipc.Message) -> None:
+        match message:
+            case ipc.Reload():
+                self.config = Config.from_wire(message.config)
+                log.follow(self.config.settings.logfile, self.config.settings.verbose)
+                self._apply(self.config)
+                self.tell_master(ipc.ReloadDone(self.number, message.generation))
+            case ipc.ReloadAnswer():
+                self.operations.answered(message.token, message.error)
+            case ipc.Drain():
+                self.spawn(self._drain, message.mode)
+            case ipc.Reclaim():
+                self.relay.reclaim()
+            case ipc.Pause():
+                self.spawn(self.operations.pause, None)
+            case ipc.Resume():
+                self.operations.resume(None)
+            case ipc.Quit():
+                os._exit(0)
+
+    def _drain(self, mode: str) -> None:
+        """Take no new work; end when what there is has ended."""
+        self.draining = True
+        while True:
+            pooled, console, servers = self.tables.own_load(self.number)
+            if mode == "wait_for_servers":
+                self.tables.set_draining(True)
+                self.tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=self.number)
+                for slot in self.tables.take_idle(-1, self.number, mark=False):
+                    self.relay.close_slot(slot, "server shutting down")
+                done = servers == 0
+            else:
+                done = pooled + console == 0
+            if done:
+                break
+            gevent.sleep(DRAIN_LOOK_S)
+        self.stopped.set()
+
+    # -- configuration
+
+    def _apply(self, config: Config) -> None:
+        settings = config.settings
+        self.mock_scram = any(text.startswith("SCRAM-SHA-256$") for text in config.userlist.values())
+        self.mock_secret = mock_secret(config)
+        self.relay.options(
+            check_delay_s=settings.server_check_delay,
+            check_query=settings.check_query,
+            reset_query=settings.server_reset_query,
+            reset_always=settings.server_reset_query_always,
+            disable_pqexec=settings.disable_pqexec,
+            fast_close=settings.server_fast_close,
+            max_packet_bytes=settings.max_packet_size,
+        )
+
+    # -- tracked parameters
+
+    def values_of(self, parameters: dict[str, str]) -> bytes:
+        """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
+        return b"".join(parameters.get(name, "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked)
+
+    @staticmethod
+    def pack_welcome(parameters: dict[str, str]) -> bytes:
+        """What PostgreSQL reported, as the pool's row keeps it."""
+        return "".join(f"{name}\0{value}\0" for name, value in parameters.items()).encode("utf-8", "surrogateescape")
+
+    @staticmethod
+    def unpack_welcome(packed: bytes) -> dict[str, str]:
+        parts = packed.decode("utf-8", "surrogateescape").split("\0")
+        return dict(zip(parts[:-1:2], parts[1::2], strict=False))
+
+
+def mock_secret(config: Config) -> bytes:
+    """Makes the salts of unknown users stable: from this machine and all secrets, so that nobody can guess it."""
+    digest = hashlib.sha256()
+    try:
+        with open(MACHINE_ID, "rb") as file:
+            digest.update(file.read())
+    except OSError:  # containers may have none; the secrets remain
+        digest.update(b"no machine id")
+    for user, text in sorted(config.userlist.items()):
+        digest.update(f"{user}\0{text}\0".encode("utf-8", "surrogateescape"))
+    return digest.digest()
+
+
+def run(boot: WorkerBoot) -> int:
+    """Be a worker (in a child of the master) until told to stop; returns the exit code."""
+    for number in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2):
+        signal.signal(number, signal.SIG_IGN)  # sent to the whole group, they are the master's to interpret
+    started_us = monotonic_us()
+    worker = Worker(boot)
+    log.debug("worker %d is up after %d us", boot.number, monotonic_us() - started_us)
+    return worker.run()

@@ -1,0 +1,316 @@
+"""Paired benchmark: PostgreSQL itself, PgBouncer and pooler take turns on the same pgbench workload.
+
+What counts first is the pooler's CPU time per transaction: throughput and latency on one machine also measure
+pgbench and PostgreSQL. Every turn runs all programs one after the other, each turn begins with the next one,
+and a ratio is the median of the turns' ratios to PgBouncer; so a drift of the machine is to nobody's favour.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT))
+
+from pooler.dev.postgres import SUPERUSER  # noqa: E402
+from pooler.dev.processes import account, workplace  # noqa: E402
+from tests.support.pooler import Bouncer, PgBouncer, Pooler  # noqa: E402
+from tests.support.postgres import Postgres  # noqa: E402
+from tests.support.processes import cpu_s  # noqa: E402
+
+BASE = "pgbouncer"  # what ratios are to
+DIRECT = "direct"
+SCALE = 10
+
+#: Figures of a run: attribute, heading, format.
+FIGURES = (("cpu_us", "CPU µs/tx", "{:.1f}"), ("tps", "tx/s", "{:.0f}"), ("p50_ms", "p50 ms", "{:.2f}"),
+           ("p99_ms", "p99 ms", "{:.2f}"))  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One row of the table."""
+
+    mode: str
+    clients: int
+    transport: str
+
+    def __str__(self) -> str:
+        return f"{self.mode}, {self.clients} client{'s' * (self.clients > 1)}, {self.transport}"
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one pgbench run measured; no CPU time for direct PostgreSQL."""
+
+    cpu_us: float | None
+    tps: float
+    p50_ms: float
+    p99_ms: float
+
+
+@dataclass(frozen=True)
+class Program:
+    """Something that pgbench can be pointed at."""
+
+    name: str
+    host: str
+    socket_dir: Path
+    port: int
+    pid: int | None  # the process tree whose CPU time counts
+    databases: dict[str, str]  # by transport: both ways of a transaction use the same
+
+
+@dataclass
+class Cell:
+    """All turns of one program on one workload."""
+
+    workload: Workload
+    program: str
+    runs: list[Run] = field(default_factory=list)
+
+    def median(self, figure: str) -> float | None:
+        values = [getattr(run, figure) for run in self.runs]
+        return statistics.median(values) if values and None not in values else None
+
+    def ratio(self, base: Cell | None, figure: str) -> float | None:
+        """Median of the ratios to the base's run of the same turn."""
+        if base is None:
+            return None
+        pairs = [(getattr(a, figure), getattr(b, figure)) for a, b in zip(self.runs, base.runs, strict=True)]
+        ratios = [a / b for a, b in pairs if a is not None and b]
+        return statistics.median(ratios) if ratios else None
+
+
+def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="scripts/bench", description=(__doc__ or "").split("\n")[0])
+
+    def several(convert: Callable[[str], Any]) -> Callable[[str], list[Any]]:
+        return lambda text: [convert(word) for word in text.split(",") if word]
+
+    many = max(2, os.cpu_count() or 2)
+    parser.add_argument("--turns", type=int, default=5, help="turns of each workload (default 5)")
+    parser.add_argument("--seconds", type=int, default=2, help="seconds of each run (default 2)")
+    parser.add_argument("--clients", type=several(int), default=[1, 32, 200], help="default 1,32,200")
+    parser.add_argument(
+        "--modes", type=several(str), default=["simple", "extended"], help="default simple,extended"
+    )
+    parser.add_argument("--transports", type=several(str), default=["tcp", "unix"], help="default tcp,unix")
+    parser.add_argument(
+        "--workers", type=several(int), default=[1, many], help=f"of pooler; default 1,{many}"
+    )
+    parser.add_argument(
+        "--output", type=Path, default=ROOT / "bench", help="directory of JSON and plot (default bench)"
+    )
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str]) -> int:
+    """Measures all workloads, prints the table, writes JSON and plot."""
+    arguments = parse_arguments(argv)
+    workloads = [
+        Workload(mode, clients, transport)
+        for transport in arguments.transports
+        for mode in arguments.modes
+        for clients in arguments.clients
+    ]
+    owner = account()
+    with workplace(owner, "pooler-bench-") as work, ExitStack() as stack:
+        pg = Postgres(owner, work, max_connections="300", log_connections="off", log_disconnections="off")
+        pg.create()
+        stack.callback(pg.stop)
+        pg.pgbench_tables(scale=SCALE)
+        programs = start_programs(pg, work, arguments.workers, stack)
+        if BASE not in {program.name for program in programs}:
+            print("pgbouncer is not installed: no ratios", file=sys.stderr)
+        cells = []
+        for workload in workloads:
+            cells += measure(pg, programs, workload, arguments.turns, arguments.seconds)
+        versions = versions_of(pg)
+    print(f"\n{markdown(cells)}")
+    arguments.output.mkdir(parents=True, exist_ok=True)
+    write_json(arguments.output / "bench.json", cells, versions, arguments)
+    write_plot(arguments.output / "bench.svg", cells)
+    return 0
+
+
+def start_programs(pg: Postgres, work: Path, workers: Sequence[int], stack: ExitStack) -> list[Program]:
+    """Everything that takes turns, running; stopped when the stack unwinds."""
+    programs = [Program(DIRECT, pg.host, pg.socket_dir, pg.port, None, {"tcp": "p0", "unix": "p0"})]
+    kinds: list[tuple[str, type[Bouncer], dict[str, Any]]] = [
+        (f"pooler, {count} worker{'s' * (count > 1)}", Pooler, {"workers": count}) for count in workers
+    ]
+    if PgBouncer.find():
+        kinds.insert(0, (BASE, PgBouncer, {}))
+    targets = {"tcp": "dbname=p0 pool_size=20", "unix": f"dbname=p0 pool_size=20 host={pg.socket_dir}"}
+    for number, (name, kind, keywords) in enumerate(kinds):
+        bouncer = kind(pg, pg.cluster.owner, work / f"b{number}", targets, **keywords, max_client_conn=1000)
+        stack.callback(bouncer.stop)
+        bouncer.start()
+        programs.append(
+            Program(
+                name,
+                bouncer.host,
+                bouncer.directory,
+                bouncer.port,
+                bouncer.pid,
+                {"tcp": "tcp", "unix": "unix"},
+            )
+        )
+    return programs
+
+
+def measure(
+    pg: Postgres, programs: Sequence[Program], workload: Workload, turns: int, seconds: int
+) -> list[Cell]:
+    """All turns of one workload."""
+    cells = [Cell(workload, program.name) for program in programs]
+    for program in programs:
+        run(pg, program, workload, 1)  # opens its servers, fills caches
+    for turn in range(turns):
+        print(f"{workload}: turn {turn + 1} of {turns}", file=sys.stderr)
+        for step in range(len(programs)):
+            chosen = (turn + step) % len(programs)
+            cells[chosen].runs.append(run(pg, programs[chosen], workload, seconds))
+    return cells
+
+
+def run(pg: Postgres, program: Program, workload: Workload, seconds: int) -> Run:
+    """One run of pgbench; latencies are of one transaction in ten, so that writing them costs little."""
+    host = program.host if workload.transport == "tcp" else program.socket_dir
+    with tempfile.TemporaryDirectory() as directory:
+        command = [
+            *(pg.programs / "pgbench", "-S", "-n", "-M", workload.mode, "-c", workload.clients, "-j", 1),
+            *("-T", seconds, "-h", host, "-p", program.port, "-U", SUPERUSER),
+            *("--log", "--log-prefix", f"{directory}/log", "--sampling-rate", 0.1),
+            program.databases[workload.transport],
+        ]
+        before = cpu_s(program.pid) if program.pid else 0
+        result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+        after = cpu_s(program.pid) if program.pid else 0
+        count = re.search(r"actually processed: (\d+)", result.stdout)
+        rate = re.search(r"^tps = ([\d.]+)", result.stdout, re.MULTILINE)
+        failed = re.search(r"failed transactions: (\d+)", result.stdout)
+        if result.returncode or not count or not rate or (failed and failed[1] != "0"):
+            raise SystemExit(
+                f"pgbench on {program.name}, {workload}:\n{result.stdout[-800:]}{result.stderr[-800:]}"
+            )
+        latencies_ms = sorted(
+            int(line.split()[2]) / 1000
+            for log in Path(directory).iterdir()
+            for line in log.read_text().splitlines()
+        )
+    cpu_us = (after - before) / int(count[1]) * 1e6 if program.pid else None
+    return Run(cpu_us, float(rate[1]), quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99))
+
+
+def quantile(ordered: Sequence[float], share: float) -> float:
+    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
+
+
+def base_of(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
+    """PgBouncer's cell of the same workload."""
+    return next((c for c in cells if c.workload == cell.workload and c.program == BASE), None)
+
+
+def markdown(cells: Sequence[Cell]) -> str:
+    """The table of the README: medians, and in brackets the ratio to PgBouncer."""
+    headings = ["workload", "program", *(heading for _, heading, _ in FIGURES)]
+    rows = [headings, ["---"] * 2 + ["---:"] * len(FIGURES)]
+    previous = None
+    for cell in cells:
+        row = [str(cell.workload) if cell.workload != previous else "", cell.program]
+        previous = cell.workload
+        base = base_of(cell, cells)
+        for figure, _, form in FIGURES:
+            value = cell.median(figure)
+            ratio = cell.ratio(base, figure) if cell.program != BASE else None
+            text = form.format(value) if value is not None else "-"
+            row.append(f"{text} ({ratio:.2f}×)" if ratio is not None else text)
+        rows.append(row)
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def versions_of(pg: Postgres) -> dict[str, str]:
+    """What was measured, and on what."""
+    from pooler import __version__
+
+    found = {"pooler": __version__, "python": platform.python_version(), "kernel": platform.release()}
+    found["postgresql"] = str(pg.sql("SHOW server_version")[0][0])
+    if path := PgBouncer.find():
+        found["pgbouncer"] = subprocess.run([path, "-V"], capture_output=True, text=True).stdout.split("\n")[
+            0
+        ]
+    model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    found["cpu"] = f"{os.cpu_count()} x {model[1] if model else platform.machine()}"
+    return found
+
+
+def write_json(
+    path: Path, cells: Sequence[Cell], versions: dict[str, str], arguments: argparse.Namespace
+) -> None:
+    results = []
+    for cell in cells:
+        base = base_of(cell, cells)
+        results.append(
+            {
+                **asdict(cell),
+                "median": {figure: cell.median(figure) for figure, _, _ in FIGURES},
+                "ratio": {figure: cell.ratio(base, figure) for figure, _, _ in FIGURES},
+            }
+        )
+    settings = {"turns": arguments.turns, "seconds": arguments.seconds, "scale": SCALE}
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    document = {"when": when, "versions": versions, "settings": settings, "results": results}
+    path.write_text(json.dumps(document, indent=1) + "\n")
+    print(f"figures: {path}", file=sys.stderr)
+
+
+def write_plot(path: Path, cells: Sequence[Cell]) -> None:
+    """CPU time per transaction and throughput of every workload, as bars; nothing without matplotlib."""
+    try:
+        import matplotlib
+    except ImportError:
+        print("no plot: pip install 'pooler[bench]' brings matplotlib", file=sys.stderr)
+        return
+    matplotlib.use("svg")
+    from matplotlib import pyplot
+
+    workloads = list(dict.fromkeys(cell.workload for cell in cells))
+    programs = list(dict.fromkeys(cell.program for cell in cells))
+    panels = (
+        ("cpu_us", "CPU µs per transaction (less is better)"),
+        ("tps", "transactions/s (more is better)"),
+    )
+    figure, axes = pyplot.subplots(1, 2, figsize=(12, 1.5 + 0.6 * len(workloads)), sharey=True)
+    height = 0.8 / len(programs)
+    for axis, (attribute, title) in zip(axes, panels, strict=True):
+        for number, program in enumerate(programs):
+            values = [cell.median(attribute) or 0 for cell in cells if cell.program == program]
+            positions = [index + number * height for index in range(len(workloads))]
+            axis.barh(positions, values, height, label=program)
+        axis.set_title(title)
+    axes[0].set_yticks([index + 0.4 - height / 2 for index in range(len(workloads))], map(str, workloads))
+    axes[0].invert_yaxis()
+    axes[1].legend()
+    figure.tight_layout()
+    figure.savefig(path)
+    print(f"plot: {path}", file=sys.stderr)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

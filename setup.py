@@ -1,0 +1,18 @@
+"""Builds the compiled core; everything else about the package stands in setup.cfg."""
+
+from glob import glob
+
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+
+GENERATED = "pooler/core/_core.c"  # Cython's output lies among our own C files
+
+core = Extension(
+    "pooler.core._core",
+    sources=["pooler/core/_core.pyx", *sorted(set(glob("pooler/core/*.c")) - {GENERATED})],
+    depends=[*sorted(glob("pooler/core/*.h")), *sorted(glob("pooler/core/*.pxd"))],
+    extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
+    extra_link_args=["-pthread"],
+)
+
+setup(ext_modules=cythonize([core], language_level=3))  # type: ignore[no-untyped-call]

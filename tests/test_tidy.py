@@ -1,0 +1,201 @@
+"""Style and layers, checked instead of reviewed: who may import whom, sizes, docstrings, banned calls."""
+
+from __future__ import annotations
+
+import ast
+import re
+import warnings
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = ROOT / "pooler"
+
+FOUNDATION = {"errors"}
+
+#: Which part may import which at run time (for annotations alone anything goes). Parts are the packages and
+#: modules right below pooler/. What stands here is the architecture; ARCHITECTURE.md explains it.
+LAYERS: dict[str, set[str]] = {
+    "__init__": set(),
+    "errors": set(),
+    "log": FOUNDATION,
+    "config": FOUNDATION,
+    "auth": FOUNDATION,
+    "protocol": FOUNDATION | {"auth"},  # a login is a conversation about a proof
+    "ipc": FOUNDATION,
+    "core": FOUNDATION,
+    "limits": FOUNDATION | {"config", "core"},
+    "session": FOUNDATION | {"config", "protocol", "core"},
+    "admin": FOUNDATION | {"__init__", "log", "config", "protocol", "core", "session"},
+    "master": FOUNDATION | {"__init__", "log", "config", "ipc", "core", "limits"},
+    "worker": FOUNDATION
+    | {"__init__", "log", "config", "auth", "protocol", "ipc", "core", "limits", "session", "admin"},
+    "dev": set(),
+    "cli": FOUNDATION | {"__init__", "log", "config", "master", "worker", "dev"},
+    "__main__": {"cli"},
+}
+
+#: Libraries that only the named parts may import: waiting is the worker's, drivers are for trying things out.
+ONLY_IN = {"gevent": {"worker"}, "greenlet": {"worker"}, "psycopg2": {"dev"}, "click": {"cli"}}
+
+FILE_LINES = 400
+FILE_LINES_BY_NAME = {"pooler/config/settings.py": 600}  # one table
+FUNCTION_LINES = 70
+C_FILE_LINES = 900  # a warning only
+
+#: May talk to a terminal.
+PRINTING = {"cli", "dev", "__main__"}
+
+PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
+CYTHON_FILES = sorted(PACKAGE.rglob("*.pyx"))
+SIZED_FILES = [*PYTHON_FILES, *sorted((ROOT / "tests/support").glob("*.py")), ROOT / "scripts/bench.py"]
+TEXT_FILES = [
+    path
+    for folder in ("pooler", "tests", "scripts", "etc")
+    for path in sorted((ROOT / folder).rglob("*"))
+    if path.suffix in {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".ini", ""} and path.is_file()
+]
+
+
+def name_of(path: Path) -> str:
+    return str(path.relative_to(ROOT))
+
+
+def part_of(path: Path) -> str:
+    """The layer that a file of the package belongs to."""
+    first = path.relative_to(PACKAGE).parts[0]
+    return first.removesuffix(".py")
+
+
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text(), str(path))
+
+
+def run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
+    """All nodes but those under `if TYPE_CHECKING`."""
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
+            continue
+        yield child
+        yield from run_time_nodes(child)
+
+
+def imports_of(path: Path) -> set[str]:
+    """Full names of what a file imports at run time, at its top or within functions."""
+    if path.suffix == ".pyx":
+        found = re.findall(r"^\s*(?:from|import)\s+([\w.]+)", path.read_text(), re.MULTILINE)
+        return set(found)
+    names: set[str] = set()
+    for node in run_time_nodes(tree_of(path)):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            assert node.level == 1, f"{path}:{node.lineno}: import by the full name"
+        elif isinstance(node, ast.ImportFrom):
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+    return names
+
+
+def pooler_parts(imported: str) -> str | None:
+    """The part of pooler that an imported name belongs to, None for other libraries."""
+    words = imported.split(".")
+    if words[0] != "pooler":
+        return None
+    return words[1] if len(words) > 1 and words[1] in LAYERS else "__init__"
+
+
+@pytest.mark.parametrize("path", [*PYTHON_FILES, *CYTHON_FILES], ids=name_of)
+def test_layers(path: Path) -> None:
+    part = part_of(path)
+    assert part in LAYERS, f"{part} has no place in the layers yet"
+    allowed = LAYERS[part] | {part}
+    for imported in sorted(imports_of(path)):
+        other = pooler_parts(imported)
+        assert other is None or other in allowed, f"{part} must not import {imported}"
+        home = ONLY_IN.get(imported.split(".")[0])
+        assert home is None or part in home, f"only {home} may import {imported}"
+
+
+@pytest.mark.parametrize("path", SIZED_FILES, ids=name_of)
+def test_sizes(path: Path) -> None:
+    lines = path.read_text().count("\n")
+    limit = FILE_LINES_BY_NAME.get(name_of(path), FILE_LINES)
+    assert lines <= limit, f"{lines} lines; what is it hiding?"
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            length = body_lines(node)
+            assert length <= FUNCTION_LINES, f"{node.name}() in line {node.lineno} has {length} lines"
+
+
+def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
+    """Lines of a function without its docstring."""
+    first = node.body[0]
+    is_docstring = isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant)
+    docstring = (first.end_lineno or 0) - first.lineno + 1 if is_docstring else 0
+    return (node.end_lineno or 0) - node.lineno + 1 - docstring
+
+
+@pytest.mark.filterwarnings("default::UserWarning")
+def test_sizes_of_c_files() -> None:
+    for path in sorted((PACKAGE / "core").glob("*.[ch]")):
+        lines = path.read_text().count("\n")
+        if path.name != "_core.c" and lines > C_FILE_LINES:
+            warnings.warn(f"{name_of(path)} has {lines} lines", stacklevel=1)
+
+
+@pytest.mark.parametrize("path", [*SIZED_FILES, *sorted((ROOT / "tests").rglob("test_*.py"))], ids=name_of)
+def test_module_docstring(path: Path) -> None:
+    docstring = ast.get_docstring(tree_of(path))
+    assert docstring, "the first sentence says what the file is for"
+
+
+@pytest.mark.parametrize("path", CYTHON_FILES, ids=name_of)
+def test_cython_docstring(path: Path) -> None:
+    code = "\n".join(line for line in path.read_text().splitlines() if not line.startswith("#")).lstrip()
+    assert code.startswith('"""'), "the first sentence says what the file is for"
+
+
+@pytest.mark.parametrize("path", PYTHON_FILES, ids=name_of)
+def test_banned(path: Path) -> None:
+    for node in ast.walk(tree_of(path)):
+        if isinstance(node, ast.ExceptHandler):
+            assert node.type is not None, f"bare except in line {node.lineno}"
+            swallowed = catches_everything(node) and all(is_nothing(statement) for statement in node.body)
+            assert not swallowed, f"an exception of any kind is swallowed in line {node.lineno}"
+        elif isinstance(node, ast.Call):
+            called = ast.unparse(node.func)
+            swallowed = called.endswith("suppress") and any(is_everything(argument) for argument in node.args)
+            assert not swallowed, f"an exception of any kind is swallowed in line {node.lineno}"
+            assert called != "print" or part_of(path) in PRINTING, f"print() in line {node.lineno}"
+            assert "monkey.patch" not in called, f"monkey patching in line {node.lineno}"
+
+
+def catches_everything(handler: ast.ExceptHandler) -> bool:
+    kinds = handler.type.elts if isinstance(handler.type, ast.Tuple) else [handler.type]
+    return any(is_everything(kind) for kind in kinds)
+
+
+def is_everything(kind: ast.expr | None) -> bool:
+    return isinstance(kind, ast.Name) and kind.id in {"Exception", "BaseException"}
+
+
+def is_nothing(statement: ast.stmt) -> bool:
+    """`pass`, `continue`, `return` without a value, `...`"""
+    if isinstance(statement, ast.Return):
+        return statement.value is None
+    is_constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return is_constant or isinstance(statement, ast.Pass | ast.Continue)
+
+
+@pytest.mark.parametrize("path", TEXT_FILES, ids=name_of)
+def test_nothing_left_over(path: Path) -> None:
+    if path == Path(__file__).resolve() or path.name == "_core.c":
+        return
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        assert not re.search(r"\b(TODO|FIXME|XXX)\b", line), f"line {number}: {line.strip()}"
+        assert not re.match(r"(<{7}|>{7}|={7}$)", line), f"line {number}: a conflict"
+        assert "breakpoint(" not in line, f"line {number}: a breakpoint"

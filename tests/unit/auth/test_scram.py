@@ -1,0 +1,225 @@
+"""SCRAM-SHA-256: the example of RFC 7677, both sides against each other, and every message out of shape."""
+
+from __future__ import annotations
+
+import pytest
+
+from pooler.auth import scram, scram_client, scram_server
+from pooler.auth.scram import KeyCache, ScramKeys, Verifier
+from pooler.errors import ClientFault, ServerFault
+
+SALT = scram.b64decode(b"W22ZaJ0SNY7soEsUEjb6gQ==")
+KEYS = scram.derive_keys(b"pencil", SALT, 4096)
+VERIFIER = scram.verifier_of(KEYS, SALT, 4096)
+
+# RFC 7677, section 3
+FIRST = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
+SAID = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
+SIGNED = b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
+PROOF = b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
+FINAL = SIGNED + b"," + PROOF
+ANSWER = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+
+
+def check(final: bytes, said: bytes = SAID, verifier: Verifier = VERIFIER) -> scram_server.Proven:
+    return scram_server.check_client_final(final, scram_server.parse_client_first(FIRST), said, verifier)
+
+
+def test_rfc_7677() -> None:
+    proven = check(FINAL)
+    assert proven.server_final == ANSWER
+    assert proven.client_key == KEYS.client_key
+
+
+@pytest.mark.parametrize(
+    "keys", [KEYS, ScramKeys(KEYS.client_key, KEYS.server_key)], ids=["password", "passed through"]
+)
+def test_both_sides(keys: ScramKeys) -> None:
+    nonce = scram_client.new_nonce(b"c" * 18)
+    first = scram_server.parse_client_first(scram_client.client_first(nonce))
+    said = scram_server.server_first(first, SALT, 4096, b"s" * 18)
+    server = scram_client.parse_server_first(said, nonce)
+    assert (server.salt, server.iterations) == (SALT, 4096)
+    proof = scram_client.prove(keys, nonce, server)
+    proven = scram_server.check_client_final(proof.client_final, first, said, VERIFIER)
+    assert proven.client_key == KEYS.client_key
+    scram_client.check_server_final(proven.server_final, proof.server_signature)
+
+
+def test_client_that_supports_channel_binding_itself() -> None:
+    first = scram_server.parse_client_first(b"y,,n=,r=abc")
+    assert first.channel_flag == b"y,,"
+    assert first.bare == b"n=,r=abc"
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b",",
+        b",,,",
+        b"n,,",
+        b"n,,n=user",
+        b"n,,n=user,r=",
+        b"n,,n=user,r=a\0b",
+        b"n,,n=user,r=a b",
+        b"n,,n=user,r=\xff",
+        b"n,,r=abc,n=user",
+        b"n,,m=ext,n=user,r=abc",
+        b"n,a=other,n=user,r=abc",
+        b"p=tls-server-end-point,,n=user,r=abc",
+        b"p=tls-unique,,n=user,r=abc",
+        b"x,,n=user,r=abc",
+        b"N,,n=user,r=abc",
+        b"n=user,r=abc",
+    ],
+)
+def test_client_first_refused(data: bytes) -> None:
+    with pytest.raises(ClientFault) as caught:
+        scram_server.parse_client_first(data)
+    assert caught.value.message == "SASL authentication failed"
+    assert caught.value.__notes__
+
+
+def test_client_first_cut_anywhere() -> None:
+    for end in range(len(b"n,,n=user,r=") + 1):
+        with pytest.raises(ClientFault):
+            scram_server.parse_client_first(FIRST[:end])
+
+
+NONCE = SIGNED[7:]
+
+
+@pytest.mark.parametrize(
+    "final",
+    [
+        b"",
+        b",",
+        PROOF,
+        SIGNED,
+        SIGNED + b",p=",
+        SIGNED + b",p=AAAA",
+        SIGNED + b",p=!" + PROOF[3:],
+        SIGNED + b"," + PROOF[:-4],
+        SIGNED + b"," + PROOF + b"\0",
+        SIGNED + b"," + PROOF.replace(b"d", b"e", 1),
+        SIGNED + b",p=" + scram.b64encode(bytes(31)),
+        SIGNED + b",p=" + scram.b64encode(bytes(33)),
+        SIGNED + b",p=" + scram.b64encode(bytes(32)),
+        SIGNED + b",m=x," + PROOF,
+        SIGNED + b",x=y," + PROOF,
+        b"c=eSws," + NONCE + b"," + PROOF,
+        b"c=biwsAAAA," + NONCE + b"," + PROOF,
+        b"c=," + NONCE + b"," + PROOF,
+        b"c=biws,r=rOprNGfwEbeRWgbNEkqO," + PROOF,
+        b"c=biws," + NONCE + b"x," + PROOF,
+        b"c=biws,r=," + PROOF,
+        NONCE + b",c=biws," + PROOF,
+        FINAL + b"," + PROOF[:-4],
+    ],
+)
+def test_client_final_refused(final: bytes) -> None:
+    with pytest.raises(ClientFault) as caught:
+        check(final)
+    assert caught.value.message == "SASL authentication failed"
+
+
+def test_client_final_cut_anywhere() -> None:
+    for end in range(len(FINAL)):
+        with pytest.raises(ClientFault):
+            check(FINAL[:end])
+
+
+def test_mock_verifier_is_stable_and_satisfied_by_nobody() -> None:
+    mock = scram.mock_verifier(b"secret", b"user", 4096)
+    assert mock == scram.mock_verifier(b"secret", b"user", 4096)
+    assert mock.salt == scram.stable_salt(b"secret", b"user")
+    assert mock.salt != scram.stable_salt(b"secret", b"user2")
+    assert mock.salt != scram.stable_salt(b"other", b"user")
+    assert len(mock.salt) == 16
+    with pytest.raises(ClientFault):
+        check(FINAL, verifier=mock)
+
+
+def test_verify_password() -> None:
+    assert scram.verify_password(VERIFIER, b"pencil")
+    assert not scram.verify_password(VERIFIER, b"pencils")
+
+
+def test_prepared_passwords_are_the_same_password() -> None:
+    assert scram.verify_password(
+        scram.verifier_of(scram.derive_keys("a\u00a0b".encode(), b"s", 1), b"s", 1), b"a b"
+    )
+
+
+# -- as a client ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"r=mineX",
+        b"r=mineX,s=c2FsdA==",
+        b"r=mineX,i=1,s=c2FsdA==",
+        b"r=mine,s=c2FsdA==,i=1",
+        b"r=other,s=c2FsdA==,i=1",
+        b"r=mine X,s=c2FsdA==,i=1",
+        b"r=mine" + b"x" * 60_000 + b",s=c2FsdA==,i=1",
+        b"r=mineX,s=,i=1",
+        b"r=mineX,s=c2FsdA,i=1",
+        b"r=mineX,s=c2FsdA==,i=0",
+        b"r=mineX,s=c2FsdA==,i=-1",
+        b"r=mineX,s=c2FsdA==,i=",
+        b"r=mineX,s=c2FsdA==,i=1e3",
+        b"r=mineX,s=c2FsdA==,i=1000001",
+        b"r=mineX,s=c2FsdA==,i=2147483648",
+        b"r=mineX,s=c2FsdA==,i=" + b"9" * 9000,
+        b"r=mineX,s=c2FsdA==,i=\xb2",
+        b"m=x,r=mineX,s=c2FsdA==,i=1",
+        b"r=mineX,s=" + scram.b64encode(bytes(5000)) + b",i=1",
+    ],
+)
+def test_server_first_refused(data: bytes) -> None:
+    with pytest.raises(ServerFault, match="malformed SCRAM message from server"):
+        scram_client.parse_server_first(data, b"mine")
+
+
+def test_server_first_at_the_limit() -> None:
+    assert scram_client.parse_server_first(b"r=mineX,s=c2FsdA==,i=1000000", b"mine").iterations == 1_000_000
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"v=", b"v=AAAA", b"v=!", b"x=AAAA", ANSWER[:-4], b"e=other-error", b"e=\xff\n"]
+)
+def test_server_final_refused(data: bytes) -> None:
+    with pytest.raises(ServerFault, match="server login failed") as caught:
+        scram_client.check_server_final(data, scram.b64decode(ANSWER[2:]))
+    assert caught.value.message.isprintable()
+
+
+def test_server_final() -> None:
+    scram_client.check_server_final(ANSWER, scram.b64decode(ANSWER[2:]))
+
+
+# -- the cache -----------------------------------------------------------------------------------------------
+
+
+def test_cache_finds_what_it_derived() -> None:
+    cache = KeyCache(2)
+    assert cache.find(b"pw", b"salt", 1) is None
+    keys = cache.derive(b"pw", b"salt", 1)
+    assert cache.find(b"pw", b"salt", 1) == keys
+    assert cache.find(b"pw", b"salt", 2) is None
+    assert cache.find(b"pw2", b"salt", 1) is None
+    cache.clear()
+    assert cache.find(b"pw", b"salt", 1) is None
+
+
+def test_cache_is_bounded() -> None:
+    cache = KeyCache(2)
+    for number in range(5):
+        cache.derive(b"%d" % number, b"salt", 1)
+    assert [cache.find(b"%d" % number, b"salt", 1) is not None for number in range(5)] == [False] * 3 + [
+        True
+    ] * 2

@@ -138,8 +138,8 @@ class Log:
         if args:
             try:
                 text = text % args
-            except (TypeError, ValueError, KeyError):
-                text = f"{text} {args!r}"
+            except Exception as e:  # from the caller's format or an argument's own __str__
+                text = f"{text} ({type(e).__name__} in this log line)"
         now = time.time()
         second = int(now)
         if second != self._second:

@@ -7,11 +7,12 @@ touches a socket; whoever carries out the orders (`Operations`) may.
 """
 
 from pooler.admin.averages import StatsSampler
-from pooler.admin.console import Console
+from pooler.admin.console import WELCOME, Console, access_of
 from pooler.admin.model import Access, Command, CommandError, Operations, Result
 from pooler.admin.session import ConsoleSession
 
 __all__ = [
+    "WELCOME",
     "Access",
     "Command",
     "CommandError",
@@ -20,4 +21,5 @@ __all__ = [
     "Operations",
     "Result",
     "StatsSampler",
+    "access_of",
 ]

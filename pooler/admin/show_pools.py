@@ -69,7 +69,7 @@ def _pool(sources: Sources, row: TableRow) -> Row:
     return (
         row["database"],
         row["user"],
-        row["cl_active"] + row["cl_idle"],  # PgBouncer's word for every client that is not waiting
+        row["cl_active"],  # idle clients included: PgBouncer's word for every client that is not waiting
         *(row[name] for name in _POOL_COUNTS),
         maxwait_s,
         maxwait_us,
@@ -111,7 +111,7 @@ def database_names(sources: Sources) -> set[str]:
     """Databases that exist now: the configured ones, and those that `*` gave rise to. Without the console."""
     names = set(sources.config.databases)
     names.update(str(row["name"]) for row in sources.tables.databases())
-    return names - {"*", CONSOLE_DATABASE}
+    return names - {"", "*", CONSOLE_DATABASE}
 
 
 def databases(sources: Sources) -> list[Row]:
@@ -190,7 +190,7 @@ def user_names(sources: Sources) -> set[str]:
     """Users that are known by file, by configuration or by their connections, and that of the console."""
     names = {OWN_USER, *sources.config.userlist, *sources.config.users}
     names.update(str(row["name"]) for row in sources.tables.users())
-    return names
+    return names - {""}
 
 
 def _user(sources: Sources, name: str, row: TableRow) -> Row:

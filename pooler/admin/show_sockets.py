@@ -140,7 +140,7 @@ def _connection(kind: str, row: TableRow, state: str) -> Row:
         int(row["close_needed"]),
         _pointer(row["id"]),
         _pointer(row["link"]),
-        row["remote_pid"],
+        row["remote_pid"] if unix or kind == "S" else 0,  # nobody knows the process behind a TCP client
         row["tls"],
         row["application_name"],
         row["prepared_statements"],

@@ -17,6 +17,7 @@ RESERVE_FDS = 128
 SPARE_DATABASES = 1024
 SPARE_USERS = 1024
 SPARE_CLIENTS = 4096
+MAX_CLIENTS = 2**20 - 1  # a cancel key has 20 bits for the row
 INSTANCES = 512
 
 #: Pools are the product of databases and users, of which most never meet. A row is about 4 kB.
@@ -80,10 +81,11 @@ def table_sizes(config: Config, fd_limit: int) -> dict[str, int]:
     # Every process holds a descriptor of every server: they must fit beside its share of the clients.
     share = -(-settings.max_client_conn // workers)
     slots = max(64, min(slots, fd_limit - share - RESERVE_FDS))
+    clients = 2 * settings.max_client_conn + workers * settings.max_unauthenticated + SPARE_CLIENTS
     return {
         "workers": workers,
         "slots": slots,
-        "clients": 2 * settings.max_client_conn + workers * settings.max_unauthenticated + SPARE_CLIENTS,
+        "clients": min(MAX_CLIENTS, clients),
         "databases": databases,
         "users": users,
         "pools": min(MAX_POOLS, max(MIN_POOLS, 2 * databases)),

@@ -56,10 +56,10 @@ def group_id(name: str) -> int:
 def _runs(pid: int) -> bool:
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
+    except (ProcessLookupError, OverflowError):
         return False
-    except (PermissionError, OverflowError):
-        return True
+    except PermissionError:
+        return True  # somebody else's process, but one
     return True
 
 

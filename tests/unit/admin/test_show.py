@@ -16,7 +16,7 @@ from tests.unit.admin.fakes import Bench
 def test_pools(bench: Bench) -> None:
     bench.tables.pool_rows = [
         fakes.pool(1, "multi", "forced", pool_mode="session"),
-        fakes.pool(0, "app", "bob", cl_active=2, cl_idle=3, cl_waiting=1, sv_active=2, maxwait_us=3_000_007),
+        fakes.pool(0, "app", "bob", cl_active=5, cl_idle=3, cl_waiting=1, sv_active=2, maxwait_us=3_000_007),
         fakes.pool(2, "app", "alice", paused=True, mean_wait_us=12, pool_size=4, reserve_pool_size=1),
     ]
     bench.tables.client_rows = [fakes.client(1, "pgbouncer"), fakes.client(2)]
@@ -49,6 +49,7 @@ def test_databases(bench: Bench) -> None:
     bench.tables.database_rows = [
         fakes.database("app", paused=True, server_count=3, client_count=8),
         fakes.database("gone", client_count=1),
+        fakes.database(""),
     ]
     assert bench.run("SHOW DATABASES").rows == [
         ("app", "10.0.0.1", 5433, "app_prod", None, 4, 0, 0, 3600, None, None, 0, 3, 0, 8, 1, 0),
@@ -86,7 +87,7 @@ def test_automatic_databases_are_listed_while_they_exist(bench: Bench) -> None:
 
 
 def test_users(bench: Bench) -> None:
-    bench.tables.user_rows = [{"name": "alice", "server_count": 2, "client_count": 3}]
+    bench.tables.user_rows = [{"name": "alice", "server_count": 2, "client_count": 3}, {"name": ""}]
     bench.config = fakes.configuration(
         settings=replace(bench.config.settings, max_user_connections=50, max_user_client_connections=60)
     )

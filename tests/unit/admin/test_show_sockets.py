@@ -49,6 +49,11 @@ def test_unix_socket(bench: Bench) -> None:
     assert (row["addr"], row["local_addr"], row["remote_pid"]) == ("unix", "unix", 77)
 
 
+def test_process_of_a_tcp_client_is_unknown(bench: Bench) -> None:
+    bench.tables.client_rows = [fakes.client(1, state="active", link=9, remote_pid=77)]
+    assert bench.rows("SHOW CLIENTS")[0]["remote_pid"] == 0
+
+
 def test_clients_by_pool_state_and_age(bench: Bench) -> None:
     bench.tables.client_rows = [
         fakes.client(9, "b"),

@@ -1,8 +1,8 @@
 """A pooler without PostgreSQL: the real master with workers that answer one-line orders of their clients.
 
-Run as a program by the tests beside it: `python -m tests.unit.master.program [-d] [-q] CONFIG.ini`. A client gets a
-line `NUMBER PID` as its greeting. Then each line it sends is an order to its worker (see `_Worker.order`), answered
-with a line. The tables are a stand-in with the same promises, in a shared map.
+Run as a program by the tests beside it: `python -m tests.unit.master.program [-d] [-q] CONFIG.ini`. A client
+gets a line `NUMBER PID` as its greeting. Then each line it sends is an order to its worker (see
+`_Worker.order`), answered with a line. The tables are a stand-in with the same promises, in a shared map.
 """
 
 from __future__ import annotations
@@ -125,6 +125,8 @@ class _Worker:
             return 3
         if os.environ.get("EXIT_BOOT") == str(self.number):
             return 4
+        if os.path.exists(self.config.path + ".exit"):
+            return 6
         self.boot.control.setblocking(False)
         self.selector.register(self.boot.control, selectors.EVENT_READ, self.read_control)
         self.selector.register(self.boot.inbox, selectors.EVENT_READ, self.read_inbox)
@@ -200,6 +202,8 @@ class _Worker:
 
     def order(self, client: socket.socket, words: list[str]) -> str | None:
         match words:
+            case []:  # what wakes a TCP connection whose acceptance is deferred
+                return None
             case ["exit", code]:
                 self.exit_code = int(code)
             case ["leave", reclaim]:  # something to reclaim after my death
@@ -218,7 +222,7 @@ class _Worker:
                 self.tell(SetRequest(8, key, value))
                 return None
             case ["shutdown", ("immediate" | "wait_for_servers" | "wait_for_clients") as mode]:
-                self.tell(ShutdownRequest(mode))  # type: ignore[arg-type]  # mypy can't follow the pattern
+                self.tell(ShutdownRequest(mode))
             case ["garbage"]:
                 self.boot.control.sendall(b"\xff\xff\xff\xff")
             case ["config", key]:
@@ -257,8 +261,7 @@ def make_host(config: Config, fd_limit: int) -> Host:
 
 
 def main() -> int:
-    start_module.refuse_root = lambda: None
-    start_module.make_host = make_host
+    vars(start_module).update(refuse_root=lambda: None, make_host=make_host)
     options = start_module.Options(sys.argv[-1])
     options = replace(options, daemon="-d" in sys.argv, quiet="-q" in sys.argv)
     return start_module.start(options, run_worker)

@@ -1,0 +1,35 @@
+"""The compiled tables keep the promises that the master's stand-in makes."""
+
+from __future__ import annotations
+
+import pytest
+
+from pooler.config import Config, Database, Settings
+from pooler.master import budget
+from pooler.master.host import SharedTables
+
+core = pytest.importorskip("pooler.core", reason="the extension is not built", exc_type=ImportError)
+
+
+def make_tables() -> SharedTables:
+    config = Config("p.ini", Settings(workers=2), {"d": Database("d")})
+    tables: SharedTables = core.Tables(**budget.table_sizes(config, 4096))
+    return tables
+
+
+def test_life_of_a_worker() -> None:
+    tables = make_tables()
+    tables.worker_starting(0, 4711)
+    assert tables.heartbeat_age(0) < 10
+    assert tables.load(0) == 0
+    tables.client_sent(0)
+    tables.client_sent(0)
+    assert (tables.load(0), tables.load(1)) == (2, 0)
+    left = tables.worker_died(0)
+    assert (left["clients"], left["reclaim"]) == (0, 0)
+    tables.worker_starting(0, 4712)
+    assert tables.load(0) == 2, "what is in the inbox waits for the replacement"
+
+
+def test_busy_is_an_exception() -> None:
+    assert issubclass(core.TablesBusy, Exception)

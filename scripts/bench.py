@@ -306,8 +306,8 @@ def write_plot(path: Path, cells: Sequence[Cell]) -> None:
         axis.set_title(title)
     axes[0].set_yticks([index + 0.4 - height / 2 for index in range(len(workloads))], map(str, workloads))
     axes[0].invert_yaxis()
-    axes[1].legend()
-    figure.tight_layout()
+    figure.tight_layout(rect=(0, 0.08, 1, 1))
+    figure.legend(*axes[1].get_legend_handles_labels(), loc="lower center", ncols=len(programs))
     figure.savefig(path)
     print(f"plot: {path}", file=sys.stderr)
 

@@ -310,7 +310,7 @@ class Settings:
         0, "Longest pause inside a transaction; 0: no limit.", scopes=(_USER,)
     )
     transaction_timeout: float = _timeouts.seconds(0, "Longest transaction; 0: no limit.", scopes=(_USER,))
-    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then.")
+    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then.", works=False)
     autodb_idle_timeout: float = _timeouts.seconds(
         3600, "Forget a database made from * when unused for this long.", works=False
     )
@@ -385,7 +385,7 @@ class Settings:
         0, "Servers per PostgreSQL instance (host and port), over all databases; 0: no limit.", own=True
     )
     max_unauthenticated: int = _own.integer(
-        100, "Clients in login at once, per worker; 0: no limit.", own=True
+        100, "Clients in login at once, per worker; 0: no limit.", own=True, works=False
     )
     client_write_timeout: float = _own.seconds(
         300, "A client that doesn't read its result for this long loses its server; 0: no limit.", own=True

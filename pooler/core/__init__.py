@@ -1,12 +1,14 @@
 """The compiled core: shared tables and relay.  It knows no configuration, no users, no SQL, no policy.
 
-Reading order: layout.h (the rows, and why they survive a SIGKILL), queue.c (who gets which server), relay.h (the
-theory of the relay), client.c and server.c (the life of a query), relay.c (the loop), _core.pyx (the binding).
+Reading order: layout.h (the rows, why they survive a SIGKILL), queue.c and pool.c (who gets which server),
+relay.h (the theory of the relay), client.c and server.c (the life of a query), relay.c (the loop), _core.pyx
+(the binding).
 """
 
 from ._core import (
     ACCEPT,
     CANCEL,
+    CANCELED,
     CLIENT_CLOSED,
     DIAL,
     DIALING,
@@ -17,6 +19,7 @@ from ._core import (
     SERVER_CLOSED,
     WARNING,
     WELCOME,
+    WELCOME_ROOM,
     Relay,
     Tables,
     TablesBusy,
@@ -28,6 +31,7 @@ from ._core import (
 __all__ = [
     "ACCEPT",
     "CANCEL",
+    "CANCELED",
     "CLIENT_CLOSED",
     "DIAL",
     "DIALING",
@@ -38,6 +42,7 @@ __all__ = [
     "SERVER_CLOSED",
     "WARNING",
     "WELCOME",
+    "WELCOME_ROOM",
     "Relay",
     "Tables",
     "TablesBusy",

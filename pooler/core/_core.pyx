@@ -18,7 +18,7 @@ cdef extern from "layout.h" nogil:
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
     enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED
-    enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY
+    enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE
     struct list:
         int32_t head, tail, count
     struct link:
@@ -32,9 +32,9 @@ cdef extern from "layout.h" nogil:
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
         uint32_t cancel_pid, cancel_secret
-        uint64_t id, ticket, connected_at, wait_start, request_start, xact_start, idle_start
+        uint64_t id, ticket, connected_at, wait_start, request_start, xact_start, idle_start, stuck_start
         double connect_time
-        link queue
+        link queue, local_queue, attention
         endpoint where
         char application_name[64]
     struct slot_row:
@@ -47,6 +47,7 @@ cdef extern from "layout.h" nogil:
         uint16_t cancel_key_bytes, sockaddr_bytes
         uint64_t id, settings, connected_at, used_at, expires_at, closing_at
         double connect_time
+        link idle, attention
         endpoint where
         unsigned char sockaddr[128]
         unsigned char cancel_key[256]
@@ -61,6 +62,7 @@ cdef extern from "layout.h" nogil:
         int32_t servers, evicting, clients
         int32_t by_state[7]
         list idle, waiting
+        list waiting_of[64]
         uint64_t mean_wait_us, retry_at
         uint32_t failures
         uint16_t welcome_bytes
@@ -68,7 +70,7 @@ cdef extern from "layout.h" nogil:
         unsigned char scram_keys[64]
         char error_sqlstate[6]
         char error_text[256]
-        unsigned char welcome[2048]
+        unsigned char welcome[4096]
     struct database_row:
         uint8_t used, paused, disabled
         char name[64]
@@ -84,8 +86,9 @@ cdef extern from "layout.h" nogil:
     struct worker_row:
         int32_t pid, clients
         uint32_t restarts
-        uint64_t relay_beat, hub_beat, started_at, sent, taken
+        uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us
         double start_time
+        list client_attention, slot_attention
     struct counters:
         uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time
         uint64_t wait_time, client_parse_count, server_parse_count, bind_count, client_login_count
@@ -98,7 +101,7 @@ cdef extern from "layout.h" nogil:
         uint64_t rebuilds
         uint8_t paused, suspended, draining, round_robin
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high
-        list free_clients, free_slots
+        list free_clients, free_slots, starved
     struct tables:
         header *h
         worker_row *workers
@@ -142,6 +145,7 @@ cdef extern from "tables.h" nogil:
     void pool_requeue(tables *, int32_t, uint64_t, outcome *)
     void pool_wait_welcome(tables *, int32_t, uint64_t, outcome *)
     void pool_release(tables *, int32_t, int, uint64_t, outcome *)
+    void pool_detach(tables *, int32_t, uint64_t)
     void pool_place(tables *, int32_t, int, uint64_t, outcome *)
     void pool_begin_close(tables *, int32_t, int, bint)
     bint pool_claim_idle(tables *, int32_t, uint32_t, int)
@@ -156,13 +160,14 @@ cdef extern from "tables.h" nogil:
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
     int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
-    bint client_tell(tables *, int32_t, uint64_t, uint8_t, uint8_t)
+    bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
 
 cdef extern from "effects.h" nogil:
     const uint8_t backend_effects_table "backend_effects"[256]
     const uint8_t frontend_effects_table "frontend_effects"[256]
 
 cdef extern from "relay.h" nogil:
+    enum: TRACKED_MAX
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
@@ -170,6 +175,7 @@ cdef extern from "relay.h" nogil:
         uint8_t type
         int32_t a, b, database, user
         uint64_t id, age_us
+        bint told
         int32_t port
         char addr[48]
         char text[200]
@@ -203,7 +209,8 @@ class TablesBusy(Exception):
 POOL_MODES = ("session", "transaction", "statement")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
               "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
-WELCOME, FAIL, KILL = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL
+WELCOME_ROOM = WELCOME_BYTES
+WELCOME, FAIL, KILL, CANCELED = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL, ORDER_CANCELED
 DIALING = SL_LOGIN  # state of a slot whose connection is being opened
 ACCEPT, DIAL, CANCEL, LOGIN = EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
 CLIENT_CLOSED, SERVER_CLOSED, WARNING = EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
@@ -249,6 +256,7 @@ cdef class Tables:
     """
 
     cdef tables *t
+    cdef uint64_t patience_us
 
     def __cinit__(self, *, int workers, int slots, int clients, int databases=4096, int users=8192, int pools=4096,
                   int instances=1024):
@@ -264,6 +272,19 @@ cdef class Tables:
     def __dealloc__(self):
         if self.t is not NULL:
             tables_destroy(self.t)
+
+    cdef int _take(self) except -1:
+        """Takes the lock; raises TablesBusy when this process is not to wait longer than its patience."""
+        if self.patience_us == 0:
+            tables_lock(self.t)
+        elif not tables_trylock(self.t, self.patience_us):
+            raise TablesBusy
+        return 0
+
+    def set_patience(self, double seconds):
+        """How long this process waits for the lock before TablesBusy (0: for ever).  The master must never hang
+        on a lock whose holder is stopped: it is the one who kills that process."""
+        self.patience_us = <uint64_t>(seconds * 1e6)
 
     # ---- workers
 
@@ -298,8 +319,9 @@ cdef class Tables:
         tables_ring(self.t, out.ring)
         return {"clients": clients, "reclaim": reclaim}
 
-    def beat(self, int worker):
-        """The hub of this worker lives (its relay beats by itself)."""
+    def beat(self, int worker, double lag_s=0.0):
+        """The hub of this worker lives (its relay beats by itself), and its timer was this late."""
+        self.t.workers[worker].hub_lag_us = <uint64_t>(max(lag_s, 0.0) * 1e6)
         self.t.workers[worker].hub_beat = now_us()
 
     def heartbeat_age(self, int worker):
@@ -323,21 +345,21 @@ cdef class Tables:
     def database(self, name, bint create=True):
         """Row of this database; -1 when there is none (or the table is full)."""
         cdef bytes b = encoded(name)
-        tables_lock(self.t)
+        self._take()
         cdef int32_t i = tables_database(self.t, b, create)
         tables_unlock(self.t)
         return i
 
     def user(self, name, bint create=True):
         cdef bytes b = encoded(name)
-        tables_lock(self.t)
+        self._take()
         cdef int32_t i = tables_user(self.t, b, create)
         tables_unlock(self.t)
         return i
 
     def instance(self, name, bint create=True):
         cdef bytes b = encoded(name)
-        tables_lock(self.t)
+        self._take()
         cdef int32_t i = tables_instance(self.t, b, create)
         tables_unlock(self.t)
         return i
@@ -355,7 +377,7 @@ cdef class Tables:
 
     def open_pool(self, int database, int user, int instance, bint create=True):
         """Row of this pool; -1 when there is none (or the table is full)."""
-        tables_lock(self.t)
+        self._take()
         cdef int32_t i = tables_pool(self.t, database, user, instance, create)
         tables_unlock(self.t)
         return i
@@ -441,6 +463,10 @@ cdef class Tables:
         """(pid, secret) for BackendKeyData, both below 2**32."""
         return self.t.clients[row].cancel_pid, self.t.clients[row].cancel_secret
 
+    def kill_text(self, int row):
+        """Why this client is to be closed, as kill_client was told."""
+        return tuple(KILL_TEXTS)[self.t.clients[row].kill_text]
+
     def client_orders(self, int row):
         return self.t.clients[row].orders
 
@@ -488,20 +514,31 @@ cdef class Tables:
 
     def kill_client(self, int row, uint64_t client_id, str text):
         """Has the client's worker close it with one of KILL_TEXTS; False when it has left."""
-        return client_tell(self.t, row, client_id, ORDER_KILL, KILL_TEXTS[text])
+        cdef uint64_t ring = 0
+        cdef uint8_t number = KILL_TEXTS[text]
+        self._take()
+        cdef bint told = client_tell_locked(self.t, row, client_id, ORDER_KILL, number, &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+        return told
 
     def kill_clients(self, int database, str text, bint waiting_only=False, int worker=-1):
         """The same for all clients of a database (-1: all, but not the console's); returns how many."""
         cdef int32_t i
         cdef client_row *c
         cdef int killed = 0
+        cdef uint64_t ring = 0
+        cdef uint8_t number = KILL_TEXTS[text]
+        self._take()
         for i in range(self.t.h.clients_high):
             c = &self.t.clients[i]
             if c.state == CL_FREE or c.flags & CF_CONSOLE or (database >= 0 and c.database != database):
                 continue
             if (waiting_only and c.state != CL_WAITING) or (worker >= 0 and c.worker != worker):
                 continue
-            killed += client_tell(self.t, i, c.id, ORDER_KILL, KILL_TEXTS[text])
+            killed += client_tell_locked(self.t, i, c.id, ORDER_KILL, number, &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
         return killed
 
     # ---- servers: opening
@@ -523,7 +560,7 @@ cdef class Tables:
     def slot_login(self, int slot, int backend_pid, bytes cancel_key, target, addr, int port, local_addr,
                    int local_port, bint unix, bytes welcome, double lifetime_s):
         """What the login of a server brought.  `target` is where cancel requests go (pooler/worker/server.py);
-        `welcome` becomes the pool's, once.  Clients in their login that waited for it go on."""
+        `lifetime_s` 0: to be used once.  `welcome` becomes the pool's.  Clients in their login that waited for it go on."""
         cdef slot_row *s = &self.t.slots[slot]
         cdef pool_row *p = &self.t.pools[s.pool]
         cdef uint64_t ring = 0
@@ -542,7 +579,10 @@ cdef class Tables:
             s.flags |= SF_UNIX
         s.connect_time = _wall()
         s.connected_at = s.used_at = now_us()
-        s.expires_at = s.connected_at + <uint64_t>(lifetime_s * 1e6) if lifetime_s >= 0 else 0
+        if lifetime_s > 0:
+            s.expires_at = s.connected_at + <uint64_t>(lifetime_s * 1e6)
+        else:
+            s.flags |= SF_ONCE
         tables_lock(self.t)
         memcpy(p.welcome, <const char *>welcome, len(welcome))
         p.welcome_bytes = <uint16_t>len(welcome)
@@ -588,7 +628,7 @@ cdef class Tables:
     def mark_close(self, int database):
         """All servers of a database are to be closed when they are next free (within a tick, if they are)."""
         cdef int32_t i
-        tables_lock(self.t)
+        self._take()
         for i in range(self.t.h.slots_high):
             if self.t.slots[i].state != SL_FREE and self.t.pools[self.t.slots[i].pool].database == database:
                 self.t.slots[i].flags |= SF_CLOSE_NEEDED
@@ -607,28 +647,31 @@ cdef class Tables:
         return n
 
     def own_load(self, int worker):
-        """(clients on pools, clients on the console, servers in use) of one worker."""
+        """(clients on pools, those of them that wait, clients on the console, servers in use) of one worker."""
         cdef int32_t i
-        cdef int pooled = 0, console = 0, servers = 0
+        cdef int pooled = 0, waiting = 0, console = 0, servers = 0
         for i in range(self.t.h.clients_high):
             if self.t.clients[i].state != CL_FREE and self.t.clients[i].worker == worker:
                 if self.t.clients[i].flags & CF_CONSOLE:
                     console += 1
                 else:
                     pooled += 1
+                    waiting += self.t.clients[i].state == CL_WAITING
         for i in range(self.t.h.slots_high):
             if self.t.slots[i].owner == worker and self.t.slots[i].state not in (SL_FREE, SL_IDLE):
                 servers += 1
-        return pooled, console, servers
+        return pooled, waiting, console, servers
 
-    def overdue(self, int worker, double query_wait_notify_s):
+    def overdue(self, int worker, double query_wait_notify_s, double client_write_timeout_s):
         """Clients of this worker that outstayed a limit: (what, row, id, token), what being query_wait_timeout,
-        query_wait_notify, query_timeout, idle_transaction_timeout, transaction_timeout or client_idle_timeout.
+        query_wait_notify, query_timeout, idle_transaction_timeout, transaction_timeout, client_idle_timeout or
+        client_write_timeout.
         The token lets the relay see whether the client is still in the same state."""
         cdef int32_t i
         cdef client_row *c
         cdef pool_limits *l
         cdef uint64_t now = now_us(), notify = <uint64_t>(query_wait_notify_s * 1e6)
+        cdef uint64_t write = <uint64_t>(client_write_timeout_s * 1e6)
         found = []
         for i in range(self.t.h.clients_high):
             c = &self.t.clients[i]
@@ -644,7 +687,9 @@ cdef class Tables:
                     c.flags |= CF_NOTIFIED
                     found.append(("query_wait_notify", i, c.id, c.wait_start))
             elif c.state == CL_ACTIVE:
-                if c.request_start and _over(now, c.request_start, l.query_timeout_us):
+                if _over(now, c.stuck_start, write):
+                    found.append(("client_write_timeout", i, c.id, c.stuck_start))
+                elif c.request_start and _over(now, c.request_start, l.query_timeout_us):
                     found.append(("query_timeout", i, c.id, c.request_start))
                 elif c.xact_start and _over(now, c.xact_start, l.transaction_timeout_us):
                     found.append(("transaction_timeout", i, c.id, c.xact_start))
@@ -709,6 +754,16 @@ cdef class Tables:
             client_free(self.t, row, worker, now, &out)
         elif what == "begin_close":
             pool_begin_close(self.t, row, worker, False)
+        elif what == "detach":
+            pool_detach(self.t, row, now)
+        elif what == "used":
+            self.t.slots[row].last_worker = <int16_t>worker
+        elif what == "expires":
+            self.t.slots[row].expires_at = now
+        elif what == "abandon":
+            pool_abandon(self.t, row)
+        elif what == "wait_welcome":
+            pool_wait_welcome(self.t, row, now, &out)
         elif what == "idle":
             self.t.clients[row].state = CL_IDLE
         else:
@@ -731,6 +786,72 @@ cdef class Tables:
 
     def _play_reclaim(self, int slot, int worker):
         return pool_take_reclaim(self.t, slot, worker)
+
+    def _play_claim_idle(self, int slot, uint32_t generation, int worker):
+        return pool_claim_idle(self.t, slot, generation, worker)
+
+    def _play_login_failed(self, int pool, bint fatal, uint64_t retry_at):
+        cdef uint64_t ring = 0
+        pool_login_failed(self.t, pool, fatal, b"08P01", b"refused", retry_at, &ring)
+
+    def _play_expired(self, int worker, uint64_t now, uint64_t idle_timeout_us):
+        cdef int32_t found[256]
+        cdef int n = pool_expired_idle(self.t, worker, now, idle_timeout_us, found, 256)
+        return [found[i] for i in range(n)]
+
+    def _play_cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker, uint64_t now):
+        cancel_end(self.t, slot, generation, row, client_id, worker, now)
+
+    def _map(self):
+        """(address, bytes) of the map: for tests that look at every state it passes through."""
+        return <size_t>self.t.h, self.t.map_bytes
+
+    def _truth(self):
+        """The fields of the rows that a rebuild starts from: ({slot: ...}, {client row: ...}), free rows left out."""
+        cdef int32_t i
+        slots, clients = {}, {}
+        for i in range(self.t.h.slots_high):
+            if self.t.slots[i].state != SL_FREE:
+                slots[i] = {name: value for name, value in (
+                    ("state", self.t.slots[i].state), ("owner", self.t.slots[i].owner), ("pool", self.t.slots[i].pool),
+                    ("client", self.t.slots[i].client), ("orders", self.t.slots[i].orders),
+                    ("flags", self.t.slots[i].flags), ("canceling", self.t.slots[i].canceling),
+                    ("evict_for", self.t.slots[i].evict_for), ("generation", self.t.slots[i].generation),
+                    ("last_worker", self.t.slots[i].last_worker))}
+        for i in range(self.t.h.clients_high):
+            if self.t.clients[i].state != CL_FREE:
+                clients[i] = {name: value for name, value in (
+                    ("state", self.t.clients[i].state), ("worker", self.t.clients[i].worker),
+                    ("pool", self.t.clients[i].pool), ("slot", self.t.clients[i].slot),
+                    ("orders", self.t.clients[i].orders), ("flags", self.t.clients[i].flags),
+                    ("ticket", self.t.clients[i].ticket), ("wait_start", self.t.clients[i].wait_start),
+                    ("database", self.t.clients[i].database), ("user", self.t.clients[i].user))}
+        return slots, clients
+
+    def _derived(self):
+        """Everything that a rebuild makes anew; lists as lists of rows."""
+        cdef int32_t i
+        cdef int w
+        cdef header *h = self.t.h
+        cdef pool_row *p
+        pools = []
+        for i in range(h.pools_high):
+            p = &self.t.pools[i]
+            pools.append({
+                "servers": p.servers, "clients": p.clients, "evicting": p.evicting, "by_state": [n for n in p.by_state],
+                "idle": _walk(self.t, &p.idle, LIST_IDLE), "waiting": _walk(self.t, &p.waiting, LIST_QUEUE),
+                "waiting_of": [_walk(self.t, &p.waiting_of[w], LIST_LOCAL) for w in range(h.sizes.workers)]})
+        return {
+            "pools": pools, "clients": h.clients,
+            "databases": [(self.t.databases[i].servers, self.t.databases[i].clients) for i in range(h.databases_high)],
+            "users": [(self.t.users[i].servers, self.t.users[i].clients) for i in range(h.users_high)],
+            "instances": [self.t.instances[i].servers for i in range(h.instances_high)],
+            "free_clients": sorted(_walk(self.t, &h.free_clients, LIST_QUEUE)),
+            "free_slots": sorted(_walk(self.t, &h.free_slots, LIST_IDLE)),
+            "workers": [(self.t.workers[w].clients,
+                         sorted(_walk(self.t, &self.t.workers[w].client_attention, LIST_CLIENT_ATTENTION)),
+                         sorted(_walk(self.t, &self.t.workers[w].slot_attention, LIST_SLOT_ATTENTION)))
+                        for w in range(h.sizes.workers)]}
 
     def _rebuild(self):
         tables_lock(self.t)
@@ -836,7 +957,7 @@ cdef class Tables:
                 busy[c["worker"]] = busy.get(c["worker"], 0) + 1
         return [{"worker": w, "pid": self.t.workers[w].pid, "clients": self.t.workers[w].clients,
                  "active": busy.get(w, 0), "heartbeat_age_s": self.heartbeat_age(w),
-                 "started": self.t.workers[w].start_time, "restarts": self.t.workers[w].restarts, "loop_lag_us": 0}
+                 "started": self.t.workers[w].start_time, "restarts": self.t.workers[w].restarts, "loop_lag_us": self.t.workers[w].hub_lag_us}
                 for w in range(self.t.h.sizes.workers)]
 
     def stats(self):
@@ -893,6 +1014,34 @@ cdef class Tables:
             ("user_cache", sizeof(user_row), h.users_high, h.sizes.users),
             ("instance_cache", sizeof(instance_row), h.instances_high, h.sizes.instances),
             ("worker_cache", sizeof(worker_row), h.sizes.workers, h.sizes.workers))]
+
+
+cdef enum:
+    LIST_QUEUE, LIST_LOCAL, LIST_CLIENT_ATTENTION, LIST_IDLE, LIST_SLOT_ATTENTION
+
+
+cdef link *_link(tables *t, int kind, int32_t i):
+    if kind == LIST_QUEUE:
+        return &t.clients[i].queue
+    if kind == LIST_LOCAL:
+        return &t.clients[i].local_queue
+    if kind == LIST_CLIENT_ATTENTION:
+        return &t.clients[i].attention
+    return &t.slots[i].idle if kind == LIST_IDLE else &t.slots[i].attention
+
+
+cdef object _walk(tables *t, list *l, int kind):
+    """The rows of a list; ValueError when its links, its tail or its count are wrong."""
+    cdef int32_t i = l.head, before = NOBODY
+    rows = []
+    while i != NOBODY and len(rows) <= l.count:
+        rows.append(i)
+        if _link(t, kind, i).prev != before:
+            raise ValueError(f"list {kind}: {rows} does not lead back")
+        before, i = i, _link(t, kind, i).next
+    if len(rows) != l.count or l.tail != before:
+        raise ValueError(f"list {kind}: {rows}, count {l.count}, tail {l.tail}")
+    return rows
 
 
 cdef bint _over(uint64_t now, uint64_t since, uint64_t limit):
@@ -964,9 +1113,11 @@ cdef class Relay:
 
     def __cinit__(self, Tables tables, int worker, int inbox, outboxes, tracked):
         cdef int boxes[128]
-        cdef const char *names[64]
+        cdef const char *names[32]
         cdef int i, n = 0
         held = [encoded(name) for name in tracked]
+        if len(held) > TRACKED_MAX:
+            raise ValueError(f"at most {TRACKED_MAX} parameters can be tracked")
         for i, fd in enumerate(outboxes):
             boxes[i] = fd
             n = i + 1
@@ -991,12 +1142,12 @@ cdef class Relay:
         server_learn(self.r, slot, generation, fd)
 
     def events(self):
-        """What happened: tuples (type, a, b, id, age_us, text, database row, user row, address, port)."""
+        """What happened: tuples (type, a, b, id, age_us, text, database row, user row, address, port, told)."""
         cdef event found[64]
         cdef int n = relay_events(self.r, found, 64)
         cdef int i
         return [(found[i].type, found[i].a, found[i].b, found[i].id, found[i].age_us, decoded(found[i].text),
-                 found[i].database, found[i].user, decoded(found[i].addr), found[i].port) for i in range(n)]
+                 found[i].database, found[i].user, decoded(found[i].addr), found[i].port, bool(found[i].told)) for i in range(n)]
 
     cdef void _command(self, int kind, int a, int b, uint32_t generation, uint64_t client_id, uint64_t token,
                        bytes data, bytes extra):

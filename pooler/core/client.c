@@ -30,7 +30,6 @@ void client_add(struct relay *r, struct command *command) {
     conn_stash(&c->io, command->data + command->data_bytes, command->extra_bytes);
     c->io.readable = true;
     conn_arm(r, &c->io);
-    if (row->orders & ORDER_KILL) return;   /* its doorbell rang while it was logging in: attention comes */
     conn_ready(r, &c->io);
 }
 
@@ -51,6 +50,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
                       .user = row->user, .id = row->id, .age_us = r->now - row->connected_at, .port = row->where.port};
     memcpy(e.addr, row->where.addr, sizeof e.addr);
     snprintf(e.text, sizeof e.text, "%s", reason);
+    e.told = text != NULL;
     if (c->server) server_left(r, c->server, false);
     if (text) {
         char message[EVENT_TEXT_BYTES + 512];
@@ -240,6 +240,7 @@ static bool may_read(const struct client *c) {
 void client_run(struct relay *r, struct client *c) {
     if (bytes_pending(&c->io.out)) {
         conn_flush(r, &c->io);
+        r->t->clients[c->row].stuck_start = c->io.stuck ? r->now : 0;
         if (!c->io.stuck && c->server) conn_ready(r, &c->server->io);
     }
     for (int round = 0; round < ROUNDS; round++) {

@@ -29,7 +29,7 @@
 #define ADDRESS_BYTES 48        /* INET6_ADDRSTRLEN is 46 */
 #define APPLICATION_NAME_BYTES 64
 #define CANCEL_KEY_BYTES 256    /* protocol 3.2 allows up to 256 */
-#define WELCOME_BYTES 2048      /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
+#define WELCOME_BYTES 4096      /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
 #define ERROR_TEXT_BYTES 256
 #define HISTOGRAM_BUCKETS 64    /* two per power of two: 1 us .. 1 h */
 #define NOBODY (-1)
@@ -49,7 +49,7 @@ enum client_order {
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
-enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_TESTED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16 };
+enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32 };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
 
 struct list { int32_t head, tail, count; };
@@ -72,7 +72,7 @@ struct client_row {
     uint32_t cancel_pid, cancel_secret;
     uint64_t id;
     uint64_t ticket;                 /* order in the queue, from one counter */
-    uint64_t connected_at, wait_start, request_start, xact_start, idle_start;
+    uint64_t connected_at, wait_start, request_start, xact_start, idle_start, stuck_start;
     double connect_time;             /* wall clock, for SHOW only */
     struct link queue, local_queue, attention;   /* derived */
     struct endpoint where;
@@ -157,6 +157,7 @@ struct worker_row {
     _Atomic uint64_t relay_beat, hub_beat, started_at;
     _Atomic uint64_t sent, taken;    /* sockets the master sent / the worker took, ever */
     _Atomic int32_t clients;
+    _Atomic uint64_t hub_lag_us;     /* how late the hub's timer last was */
     double start_time;
     struct list client_attention, slot_attention;   /* derived */
 } __attribute__((aligned(64)));

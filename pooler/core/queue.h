@@ -4,6 +4,17 @@
 
 #include "tables.h"
 
+uint64_t elapsed(uint64_t now, uint64_t since);
+uint64_t bit(int worker);
+bool held(struct tables *t, const struct pool_row *p);
+int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now);
+enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size);
+bool over_limits(struct tables *t, const struct pool_row *p);
+bool opening(const struct pool_row *p);
+void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
+void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t now, struct outcome *out);
+void queue_join(struct tables *t, int32_t client, uint64_t now);
+void attach(struct tables *t, int32_t slot, int32_t client, int owner);
 void slot_state(struct tables *t, int32_t slot, enum slot_state state);
 void slot_drop_orders(struct tables *t, int32_t slot);
 void queue_insert(struct tables *t, int32_t client);

@@ -185,7 +185,8 @@ static void kill_client(struct relay *r, const struct command *k) {
     bool waits_for_it = c->waiting && k->token == row->wait_start;
     bool quiet = !c->waiting && (!c->server || c->server->transaction != 'I') && k->token == row->idle_start;
     bool works = c->server && (k->token == row->request_start || k->token == row->xact_start);
-    if (k->token && !waits_for_it && !quiet && !works) return;   /* what it was to be punished for is over */
+    bool never_reads = c->io.stuck && k->token == row->stuck_start;
+    if (k->token && !waits_for_it && !quiet && !works && !never_reads) return;   /* what it was to be punished for is over */
     client_close(r, c, (const char *)k->data, (const char *)k->data + 6, (const char *)k->data + 6);
 }
 

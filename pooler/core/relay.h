@@ -84,6 +84,7 @@ struct event {
     uint8_t type;
     int32_t a, b, database, user;
     uint64_t id, age_us;
+    bool told;                   /* the client got an error message */
     int32_t port;
     char addr[ADDRESS_BYTES];
     char text[EVENT_TEXT_BYTES];

@@ -422,6 +422,8 @@ static bool looked_into(enum backend_effect effect) {
 static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
     if (!n || !s->client) return;
     conn_send(r, &s->client->io, p, n);
+    struct client_row *row = &r->t->clients[s->client->row];
+    if (s->client->io.stuck && !row->stuck_start) row->stuck_start = r->now;
     counters_of(r, r->t->slots[s->slot].pool)->bytes_sent += n;
 }
 

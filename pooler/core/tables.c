@@ -304,7 +304,8 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
             if (s->state == SL_PARKED && !s->canceling && s->owner != worker)
                 place_locked(t, i, NOBODY, now, out);
         }
-        if (s->owner != worker || s->state == SL_FREE || s->state == SL_IDLE) continue;
+        if (s->state == SL_RECLAIM) ++*reclaim;   /* a rebuild found it */
+        if (s->owner != worker || s->state == SL_FREE || s->state == SL_IDLE || s->state == SL_RECLAIM) continue;
         slot_drop_orders(t, i);
         if (s->state == SL_LOGIN && !(s->flags & SF_DIALED)) {
             freed_locked(t, i, NOBODY, now, out);
@@ -372,6 +373,10 @@ static void rebuild_slot(struct tables *t, int32_t i) {
         slot_idle_append(t, &t->h->free_slots, i);
         return;
     }
+    if (s->state == SL_PARKED && !s->canceling) {   /* its canceler died on the way to giving it back */
+        s->client = s->owner = NOBODY;
+        s->state = SL_RECLAIM;
+    }
     if (s->state == SL_ACTIVE && s->client != NOBODY) {
         struct client_row *c = &t->clients[s->client];
         if (c->state != CL_ACTIVE || c->slot != i || c->worker != s->owner) {
@@ -390,8 +395,8 @@ static void rebuild_slot(struct tables *t, int32_t i) {
     if (s->orders && s->owner == NOBODY) s->orders = 0;
     if (s->orders) slot_attention_append(t, &t->workers[s->owner].slot_attention, i);
     if (s->state == SL_IDLE) {
-        int32_t at = p->idle.head;
-        while (at != NOBODY && t->slots[at].used_at > s->used_at) at = t->slots[at].idle.next;
+        int32_t at = p->idle.head;   /* the one used last comes first, or with server_round_robin last */
+        while (at != NOBODY && (t->slots[at].used_at > s->used_at) != t->h->round_robin) at = t->slots[at].idle.next;
         s->owner = s->client = NOBODY;
         slot_idle_insert_before(t, &p->idle, at, i);
     }

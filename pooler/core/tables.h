@@ -39,7 +39,7 @@ void tables_rebuild(struct tables *t);
 
 
 
-/* queue.c: who gets which server */
+/* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; };
 enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };
 
@@ -67,6 +67,6 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
                                  uint32_t *generation);
 void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t client_id, int worker,
                 uint64_t now);
-bool client_tell(struct tables *t, int32_t row, uint64_t id, uint8_t order, uint8_t kill_text);
+bool client_tell_locked(struct tables *t, int32_t row, uint64_t id, uint8_t order, uint8_t kill_text, uint64_t *ring);
 
 #endif

@@ -36,7 +36,7 @@ def pooler_program(owner: Account, work: Path) -> Program:
     python = Path(sys.executable)
     libraries = PACKAGE.parent
     site_packages = Path(sysconfig.get_path("platlib"))
-    if not all(owner.reaches(path) for path in (python.parent, site_packages, PACKAGE)):
+    if not all(owner.reaches(path) for path in (python, site_packages, PACKAGE)):
         # A virtual environment's interpreter is a link; the one it points to works with any library path.
         python = python.resolve()
         libraries = _copy_libraries(work / "python")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import resource
+from collections.abc import Mapping
 
 from pooler import log
 from pooler.config import Config
@@ -66,6 +67,15 @@ def check_fds(config: Config, limit: int) -> None:
             "the limit of open files (%d) may be too low: a process may need %d for max_client_conn = %d and"
             " %d servers (ulimit -n, LimitNOFILE=)", limit, most, settings.max_client_conn, servers,
         )  # fmt: skip
+
+
+def check_rows(config: Config, sizes: Mapping[str, int]) -> None:
+    """Refuse, at a reload, what needs more rows than the tables were made with."""
+    wanted = config.settings.max_client_conn
+    if wanted > sizes["clients"]:
+        raise BootError(
+            f"max_client_conn = {wanted} needs a restart: there is room for {sizes['clients']} clients"
+        )
 
 
 def table_sizes(config: Config, fd_limit: int) -> dict[str, int]:

@@ -1,4 +1,4 @@
-"""Why a start can fail."""
+"""Why a start (or a reload) can fail for reasons outside the configuration files."""
 
 from __future__ import annotations
 
@@ -6,4 +6,4 @@ from pooler.errors import PoolerError
 
 
 class BootError(PoolerError):
-    """The operator has to change something before pooler can start; the text says what."""
+    """The operator has to change something first; the text says what."""

@@ -55,6 +55,7 @@ class Duties:
     """What `start` wants done at the turns of the master's life."""
 
     ready: Callable[[], None]  # everything works
+    check: Callable[[Config], None]  # raises BootError if there is no room for a new configuration
     log_changed: Callable[[Config], None]  # reopen the log, with these settings
 
 
@@ -84,7 +85,7 @@ class Master:
             self._loop, listeners, self.workers.outboxes, host.tables, self.workers.eligible
         )
         self._reloader = Reloader(
-            config, overrides, host, self._loop, self.workers, self._adopted, self._settled
+            config, overrides, host, self._loop, self.workers, duties.check, self._adopted, self._settled
         )
         self._checked_s = time.monotonic()
         self._boot_failure = ""  # why a worker could not start
@@ -202,7 +203,7 @@ class Master:
                 log.info("RELOAD command issued")
                 self._reload(asked_by(worker, token))
             case SetRequest(token, key, value):
-                self._reloader.set(key, value, asked_by(worker, token, failed=""))
+                self._reloader.set(key, value, asked_by(worker, token))
             case ReloadDone(number, generation):
                 self._reloader.done(number, generation)
             case ShutdownRequest(mode):

@@ -14,13 +14,13 @@ from pooler import log
 from pooler.config import Config, ConfigDiff, diff, reload
 from pooler.errors import ConfigError
 from pooler.ipc.messages import Reload, ReloadAnswer
+from pooler.master.faults import BootError
 from pooler.master.host import Host
 from pooler.master.loop import Loop
 from pooler.master.worker import Worker
 from pooler.master.workers import BUSY_PAUSE_S, Workers
 
 #: What the console shows, as PgBouncer; the log has the details.
-RELOAD_FAILED = "RELOAD failed, see logs for additional details"
 
 
 MakeConfig = Callable[[], tuple[Config, ConfigDiff]]
@@ -33,7 +33,6 @@ class Asked:
     worker: Worker | None = None
     token: int = 0
     pid: int = 0
-    failed: str = RELOAD_FAILED  # what to answer then; empty: the problems themselves
 
     def answer(self, error: str | None) -> None:
         """Answer, if the worker that asked is still the same process."""
@@ -42,9 +41,9 @@ class Asked:
             worker.link.send(ReloadAnswer(self.token, error))
 
 
-def asked_by(worker: Worker, token: int, failed: str = RELOAD_FAILED) -> Asked:
+def asked_by(worker: Worker, token: int) -> Asked:
     """A console's request."""
-    return Asked(worker, token, worker.pid, failed)
+    return Asked(worker, token, worker.pid)
 
 
 @dataclass
@@ -58,8 +57,9 @@ class _Change:
 class Reloader:
     """Keeps the configuration in force.
 
-    `adopted(config)` is called for each new one, when the tables have its limits and before the workers
-    hear of it; `settled()` when no change is on its way any more.
+    `check(config)` raises BootError for what this process has no room for. `adopted(config)` is called for
+    each new one, when the tables have its limits and before the workers hear of it; `settled()` when no
+    change is on its way any more.
     """
 
     def __init__(
@@ -69,6 +69,7 @@ class Reloader:
         host: Host,
         loop: Loop,
         workers: Workers,
+        check: Callable[[Config], None],
         adopted: Callable[[Config], object],
         settled: Callable[[], object],
     ) -> None:
@@ -77,6 +78,7 @@ class Reloader:
         self._host = host
         self._loop = loop
         self._workers = workers
+        self._check = check
         self._adopted = adopted
         self._settled = settled
         self._changes: dict[int, _Change] = {}  # by generation
@@ -117,14 +119,19 @@ class Reloader:
         make, asked = self._queue[0]
         try:
             new, changes = make()
+            self._check(new)
+        except BootError as e:
+            log.error("%s", e)
+            self._fail(asked, str(e))
+            return
         except ConfigError as e:
             for problem in e.problems:
                 log.write_problem(problem.severity, str(problem))
-            self._fail(asked, asked.failed or str(e))
+            self._fail(asked, str(e))
             return
         except Exception as e:
             log.exception("bug while reading the configuration", e)
-            self._fail(asked, RELOAD_FAILED)
+            self._fail(asked, "internal error, see the log")
             return
         for problem in new.problems:
             log.write_problem(problem.severity, str(problem))
@@ -142,7 +149,7 @@ class Reloader:
             return
         except Exception as e:
             log.exception("bug while applying the configuration", e)
-            self._fail(asked, RELOAD_FAILED)
+            self._fail(asked, "internal error, see the log")
             return
         self.config = self._workers.config = new
         self._workers.generation += 1

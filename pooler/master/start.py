@@ -68,13 +68,18 @@ def start(options: Options, run_worker: RunWorker) -> int:
         return 1
 
 
-def make_host(config: Config, fd_limit: int) -> Host:
+#: How long the master waits for the tables' lock at most: its holder may be a stopped process.
+LOCK_PATIENCE_S = 0.1
+
+
+def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
     """Create the shared tables, with the limits of `config`."""
     from pooler import limits  # only a real start needs the compiled core
     from pooler.core import Tables, TablesBusy
 
     try:
-        tables = Tables(**budget.table_sizes(config, fd_limit))
+        tables = Tables(**sizes)
+        tables.set_patience(LOCK_PATIENCE_S)
     except (OSError, MemoryError) as e:
         raise BootError(f"cannot create the shared tables: {e}") from None
     limits.apply(tables, config)
@@ -90,6 +95,8 @@ class _Start:
         self.run_worker = run_worker
         self.background = Background()
         self.pidfile = PidFile(config.settings.pidfile)
+        self.fd_limit = 0
+        self.sizes: dict[str, int] = {}
 
     def run(self) -> int:
         settings = self.config.settings
@@ -102,8 +109,9 @@ class _Start:
         for problem in self.config.problems:
             log.write_problem(problem.severity, str(problem))
         self.pidfile.check()
-        fd_limit = budget.raise_fd_limit()
-        budget.check_fds(self.config, fd_limit)
+        self.fd_limit = budget.raise_fd_limit()
+        self.sizes = budget.table_sizes(self.config, self.fd_limit)
+        self.check(self.config)
         # Until the master catches them, signals wait: a start that is interrupted must clean up too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         listeners = open_listeners(settings)
@@ -112,7 +120,7 @@ class _Start:
             if self.options.daemon:
                 self.background.enter()
             setproctitle(f"pooler: master [{self.options.path}]")
-            host = make_host(self.config, fd_limit)
+            host = make_host(self.config, self.sizes)
             master = Master(
                 self.config,
                 self.options.overrides,
@@ -120,7 +128,7 @@ class _Start:
                 listeners,
                 self.run_worker,
                 notifier,
-                Duties(self.ready, self.open_log_again),
+                Duties(self.ready, self.check, self.open_log_again),
             )
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self.pidfile.write()
@@ -130,6 +138,11 @@ class _Start:
             for listener in listeners:
                 listener.close()
             self.pidfile.remove()
+
+    def check(self, config: Config) -> None:
+        """Raise BootError if this process has no room for what `config` asks for; also at a reload."""
+        budget.check_fds(config, self.fd_limit)
+        budget.check_rows(config, self.sizes)
 
     def open_log(self, config: Config) -> None:
         """Write to where `config` says."""

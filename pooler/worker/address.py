@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import socket as native_socket
 from dataclasses import dataclass
 
 import gevent
 from gevent import socket
 
+from pooler import log
 from pooler.config import Config, Database
 from pooler.errors import ServerFault
 
@@ -20,7 +22,7 @@ class Address:
 
     @property
     def is_unix(self) -> bool:
-        return self.family == socket.AF_UNIX
+        return isinstance(self.target, str)
 
     @property
     def text(self) -> str:
@@ -45,15 +47,30 @@ class Address:
 
 
 def addresses_of(config: Config, database: Database, turn: int) -> list[Address]:
-    """Where to try to connect, in order; of a list of hosts one is chosen by `turn`. Raises ServerFault."""
+    """Where to try to connect, in order: of a list of hosts each one gets its turn to be the first, unless
+    load_balance_hosts=disable. Raises ServerFault when no name could be resolved."""
     hosts = database.hosts or (config.settings.unix_socket_dir or "/tmp",)
-    host = hosts[turn % len(hosts)]
-    if host.startswith(("/", "@")):
-        return [Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{database.port}")]
+    first = turn % len(hosts) if database.load_balance_hosts == "round-robin" else 0
+    found: list[Address] = []
+    for host in (*hosts[first:], *hosts[:first]):
+        if host.startswith(("/", "@")):
+            found.append(Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{database.port}"))
+        else:
+            found += _resolve(host, database.port)
+    if not found:
+        raise ServerFault("server DNS lookup failed")
+    return found
+
+
+def _resolve(host: str, port: int) -> list[Address]:
+    """The addresses of a name, looked up where waiting delays nobody; a numeric one needs no look-up."""
+    if host.replace(".", "").isdigit():
+        return [Address(socket.AF_INET, (host, port))]
     try:
         found = gevent.get_hub().threadpool.apply(
-            socket._socket.getaddrinfo, (host, database.port, 0, socket.SOCK_STREAM)
+            native_socket.getaddrinfo, (host, port, 0, socket.SOCK_STREAM)
         )
     except OSError as error:
-        raise ServerFault("server DNS lookup failed") from error
+        log.warning("server DNS lookup failed: %s: %s", host, error.strerror or error)
+        return []
     return [Address(family, (str(name[0]), int(name[1]))) for family, _, _, _, name in found]

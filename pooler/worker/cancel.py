@@ -22,7 +22,7 @@ BUSY_S = 0.02
 
 
 def serve(worker: Worker, request: CancelRequest) -> None:
-    """Cancel what the client with this key is doing: nothing, waiting, or running. Returns when it is done."""
+    """Cancel what the client with this key is doing (nothing, waiting, running). Returns when it is done."""
     if len(request.key) != 4:
         return
     secret = int.from_bytes(request.key, "big")
@@ -44,8 +44,8 @@ def serve(worker: Worker, request: CancelRequest) -> None:
 def forward(worker: Worker, slot: int, generation: int) -> None:
     """Have PostgreSQL cancel what the server of `slot` runs.
 
-    PostgreSQL closes the connection of a cancel request after it has sent the signal, and a signal that is sent
-    is delivered before the backend can read another command: at end of stream the request is over.
+    PostgreSQL closes the connection of a cancel request after it has sent the signal, and a signal that is
+    sent is delivered before the backend can read another command: at end of stream the request is over.
     """
     now, target, backend_pid, key = worker.tables.cancel_target(slot)
     if now != generation or not key:

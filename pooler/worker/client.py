@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import gevent
@@ -17,16 +18,16 @@ from gevent.event import AsyncResult
 from pooler import limits, log
 from pooler.admin.console import WELCOME as CONSOLE_WELCOME
 from pooler.admin.console import access_of
+from pooler.admin.model import CommandError
 from pooler.admin.session import ConsoleSession
 from pooler.auth.passwords import Secret, parse_secret
-from pooler.core import FAIL, KILL
+from pooler.core import CANCELED, FAIL, KILL
 from pooler.errors import ClientFault
 from pooler.protocol import messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.conversation import AskSecret
 from pooler.protocol.startup import CancelRequest
 from pooler.worker import cancel
-from pooler.worker.keepalive import tune
 from pooler.worker.server import names_of, place
 from pooler.worker.stream import Hangup, Stream, converse
 
@@ -56,14 +57,17 @@ class Client:
         self.id = 0
         self.name = "(nodb)/(nouser)"
         self.where = ""
-        self.started_s = gevent.get_hub().loop.now()
+        self.started_s = time.monotonic()
+        self.greenlet = gevent.getcurrent()
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
+        self.in_command = False  # of the console
 
     # -- the life of a login
 
     def serve(self) -> None:
         """Log the client in and hand it over; whatever goes wrong ends this client only."""
         handed = False
+        self.greenlet = gevent.getcurrent()
         try:
             handed = self._login()
         except ClientFault as fault:
@@ -86,8 +90,6 @@ class Client:
         addr, port, local_addr, local_port = names_of(self.sock)
         self.where = place(addr, port, self.is_unix)
         self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
-        if not self.is_unix:
-            tune(self.sock, self.worker.config.settings)
         limit_s = self.worker.config.settings.client_login_timeout
         try:
             with gevent.Timeout(limit_s or None):
@@ -185,8 +187,12 @@ class Client:
     def obey(self, orders: int) -> None:
         """An order from the tables, while we own this client."""
         if orders & KILL:
-            self.sock.close()
-            self.turn.set_exception(ClientFault("admin forced disconnect"))
+            self.greenlet.kill(ClientFault(self.worker.tables.kill_text(self.row)), block=False)
+        elif orders & CANCELED:
+            if self.in_command:
+                self.greenlet.kill(
+                    CommandError("canceling statement due to user request", "57014"), block=False
+                )
         else:
             self.turn.set(orders & FAIL)
 
@@ -221,7 +227,9 @@ class Client:
         console = ConsoleSession(worker.console, access)
         while not console.closed:
             kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
+            self.in_command = True
             answer = console.feed(kind, body)
+            self.in_command = False
             if answer:
                 self.stream.send(answer)
         self._log_closing("client close request")
@@ -230,6 +238,10 @@ class Client:
 
     def _refuse(self, fault: ClientFault) -> None:
         self._log_closing(fault.message)
+        for note in getattr(fault, "__notes__", ()):
+            self._log(note)
+        if self.worker.config.settings.log_pooler_errors:
+            log.warning("C-%d: %s@%s pooler error: %s", self.id, self.name, self.where, fault.message)
         try:
             self.sock.settimeout(1.0)
             self.sock.sendall(messages.error(fault.message, fault.sqlstate, fault.severity))
@@ -245,5 +257,5 @@ class Client:
 
     def _log_closing(self, reason: str) -> None:
         if self.worker.config.settings.log_disconnections:
-            age_s = int(gevent.get_hub().loop.now() - self.started_s)
+            age_s = int(time.monotonic() - self.started_s)
             self._log(f"closing because: {reason} (age={age_s}s)")

@@ -30,6 +30,7 @@ TEXTS = {
     "idle_transaction_timeout": "idle transaction timeout",
     "transaction_timeout": "transaction timeout",
     "client_idle_timeout": "client_idle_timeout",
+    "client_write_timeout": "client_write_timeout",
 }
 QUEUED = "No server connection available in postgres backend, client being queued"
 
@@ -45,13 +46,15 @@ class Janitor:
     def run(self) -> None:
         """For ever."""
         while True:
+            due = time.monotonic() + TICK_S
             gevent.sleep(TICK_S)
-            self.tick(time.monotonic())
+            now = time.monotonic()
+            self.worker.tables.beat(self.worker.number, now - due)
+            self.tick(now)
 
     def tick(self, now: float) -> None:
         """Everything that is due at `now` (monotonic seconds)."""
         worker = self.worker
-        worker.tables.beat(worker.number)
         for slot in worker.tables.tick(worker.number):
             worker.spawn(worker.dial, slot)
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
@@ -68,8 +71,11 @@ class Janitor:
 
     def _overdue(self) -> None:
         worker = self.worker
-        notify_s = worker.config.settings.query_wait_notify
-        for what, row, client_id, token in worker.tables.overdue(worker.number, notify_s):
+        settings = worker.config.settings
+        found = worker.tables.overdue(
+            worker.number, settings.query_wait_notify, settings.client_write_timeout
+        )
+        for what, row, client_id, token in found:
             if what == "query_wait_notify":
                 worker.relay.send(row, client_id, messages.notice(QUEUED))
             else:
@@ -77,12 +83,12 @@ class Janitor:
 
     def _title(self) -> None:
         row = self.worker.tables.workers()[self.worker.number]
-        setproctitle(f"pooler: worker {self.worker.number} [{row['clients']} clients, {row['active']} active]")
+        setproctitle(
+            f"pooler: worker {self.worker.number} [{row['clients']} clients, {row['active']} active]"
+        )
 
     def _stats(self, now: float) -> None:
         """Every worker samples (any of them may be asked); one of them logs."""
         line = self.worker.console.sampler.tick(now, self.worker.tables.stats())
         if self.worker.number == 0 and self.worker.config.settings.log_stats:
             log.info("%s", line)
-
-

@@ -1,7 +1,8 @@
 """The console's orders: flags in the shared tables, servers to be closed, requests to the master.
 
-Nothing here runs in other workers directly. A flag in the map holds for all at once, an order in a row rings the
-doorbell of whoever has to act, and what concerns the configuration or the life of the process goes to the master.
+Nothing here runs in other workers directly. A flag in the map holds for all at once, an order in a row rings
+the doorbell of whoever has to act, and what concerns the configuration or the life of the process goes to the
+master.
 """
 
 from __future__ import annotations
@@ -63,7 +64,11 @@ class WorkerOperations:
         row = self._row(database)
         self.worker.tables.set_paused(row, True)
         self._close_idle(row, mark=False)
-        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+        try:
+            self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+        except CommandError:  # given up (^C): as in PgBouncer, that resumes
+            self.resume(database)
+            raise
 
     def resume(self, database: str | None) -> None:
         self.worker.tables.set_paused(self._row(database), False)

@@ -2,8 +2,8 @@
 
 The order is what makes the limit a fact. The row is taken before anything else (by the tables, which asked us
 to dial). Before connect() the master gets a duplicate of the socket, so that whoever dies, somebody can wait
-for the end of that connection. Before the slot is published every worker gets one, so that whoever acquires it
-can use it. And a connection whose login failed is read to its end before the row is given back.
+for the end of that connection. Before the slot is published every worker gets one, so that whoever acquires
+it can use it. And a connection whose login failed is read to its end before the row is given back.
 """
 
 from __future__ import annotations
@@ -132,7 +132,8 @@ def _publish(
 ) -> None:
     addr, port, local_addr, local_port = names_of(sock)
     lifetime_s = worker.config.pool_limits(
-        worker.config.find_database(worker.tables.pool_key(pool)[0]) or Database(""), worker.tables.pool_key(pool)[1]
+        worker.config.find_database(worker.tables.pool_key(pool)[0]) or Database(""),
+        worker.tables.pool_key(pool)[1],
     ).server_lifetime
     worker.tables.slot_login(
         slot,

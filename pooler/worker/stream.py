@@ -98,7 +98,8 @@ def converse(
                 case NeedMessage():
                     answer = stream.message(request.max_bytes)
                 case Send():
-                    answer = stream.send(request.data)
+                    stream.send(request.data)
+                    answer = None
                 case NeedStartup():
                     answer = stream.startup_packet()
                 case NeedByte():

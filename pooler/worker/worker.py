@@ -1,7 +1,7 @@
 """The life of a worker process: a gevent hub around one relay.
 
-The relay moves the bytes on a thread of its own. Here, in the hub, greenlets do everything that is rare: log in
-clients and servers, send cancel requests, serve the console, keep the time, talk with the master.
+The relay moves the bytes on a thread of its own. Here, in the hub, greenlets do everything that is rare: log
+in clients and servers, send cancel requests, serve the console, keep the time, talk with the master.
 """
 
 from __future__ import annotations
@@ -20,7 +20,18 @@ from gevent.lock import Semaphore
 from pooler import log
 from pooler.admin.console import Console
 from pooler.config import CONSOLE_DATABASES, Config
-from pooler.core import ACCEPT, CANCEL, CLIENT_CLOSED, DIAL, LOGIN, SERVER_CLOSED, Relay, monotonic_us
+from pooler.core import (
+    ACCEPT,
+    CANCEL,
+    CLIENT_CLOSED,
+    DIAL,
+    KILL,
+    LOGIN,
+    SERVER_CLOSED,
+    WELCOME_ROOM,
+    Relay,
+    monotonic_us,
+)
 from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
@@ -38,11 +49,16 @@ DRAIN_LOOK_S = 0.05
 CHANNEL_READ_BYTES = 65536
 
 
+#: (type, a, b, id, age_us, text, database row, user row, address, port, told): see `Relay.events`.
+RelayEvent = tuple[int, int, int, int, int, str, int, int, str, int, bool]
+
+
 class Worker:
     """All that the greenlets of one worker share."""
 
     def __init__(self, boot: WorkerBoot) -> None:
         self.number = boot.number
+        boot.tables.set_patience(0)
         self.tables = boot.tables
         self.config: Config = boot.config
         self.outboxes = boot.outboxes
@@ -60,7 +76,9 @@ class Worker:
         for slot, (generation, fd) in boot.server_fds.items():
             self.relay.learn(slot, generation, fd)
         self.operations = WorkerOperations(self)
-        self.console = Console(self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text))
+        self.console = Console(
+            self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text)
+        )
         self._apply(self.config)
 
     # -- life
@@ -109,7 +127,7 @@ class Worker:
             for event in events:
                 self._event(event)
 
-    def _event(self, event: tuple[int, int, int, int, int, str, int, int, str, int]) -> None:
+    def _event(self, event: RelayEvent) -> None:
         kind, a, b = event[:3]
         if kind == ACCEPT:
             self.spawn(Client(self, a, bool(b)).serve)
@@ -121,20 +139,22 @@ class Worker:
             client = self.logins.get(a)
             if client is not None:
                 client.obey(b)
+            elif b & KILL:  # it was handed to the relay a moment ago
+                self.relay.kill(a, self.tables.client_id(a), 0, "08P01", self.tables.kill_text(a))
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
-            if self.config.settings.log_disconnections:
-                self._log_closing(event)
+            self._log_closing(event)
         else:
             log.warning("%s", event[5])
 
-    def _log_closing(self, event: tuple[int, int, int, int, int, str, int, int, str, int]) -> None:
-        kind, _, pool, number, age_us, reason, _, _, addr, port = event
+    def _log_closing(self, event: RelayEvent) -> None:
+        kind, _, pool, number, age_us, reason, _, _, addr, port, told = event
         database, user, _ = self.tables.pool_key(pool)
-        who = "C" if kind == CLIENT_CLOSED else "S"
-        where = place(addr, port, addr == "unix")
-        log.info(
-            "%s-%d: %s/%s@%s closing because: %s (age=%ds)", who, number, database, user, where, reason, age_us // 1000000
-        )
+        letter = "C" if kind == CLIENT_CLOSED else "S"
+        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr == 'unix')}"
+        if self.config.settings.log_disconnections:
+            log.info("%s closing because: %s (age=%ds)", who, reason, age_us // 1000000)
+        if told and self.config.settings.log_pooler_errors:
+            log.warning("%s pooler error: %s", who, reason)
 
     # -- the master
 
@@ -218,12 +238,18 @@ class Worker:
 
     def values_of(self, parameters: dict[str, str]) -> bytes:
         """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
-        return b"".join(parameters.get(name, "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked)
+        return b"".join(
+            parameters.get(name, "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
+        )
 
     @staticmethod
     def pack_welcome(parameters: dict[str, str]) -> bytes:
-        """What PostgreSQL reported, as the pool's row keeps it."""
-        return "".join(f"{name}\0{value}\0" for name, value in parameters.items()).encode("utf-8", "surrogateescape")
+        """What PostgreSQL reported, as the pool's row keeps it: the shortest first, as many as fit."""
+        packed = b""
+        for name, value in sorted(parameters.items(), key=lambda item: len(item[1])):
+            entry = f"{name}\0{value}\0".encode("utf-8", "surrogateescape")
+            packed += entry if len(packed) + len(entry) <= WELCOME_ROOM else b""
+        return packed
 
     @staticmethod
     def unpack_welcome(packed: bytes) -> dict[str, str]:
@@ -232,7 +258,7 @@ class Worker:
 
 
 def mock_secret(config: Config) -> bytes:
-    """Makes the salts of unknown users stable: from this machine and all secrets, so that nobody can guess it."""
+    """Makes the salts of unknown users stable: from this machine and all secrets, so nobody can guess it."""
     digest = hashlib.sha256()
     try:
         with open(MACHINE_ID, "rb") as file:

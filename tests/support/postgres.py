@@ -131,7 +131,7 @@ class Postgres:
     def terminate_backends(self, database: str = "p0") -> int:
         """pg_terminate_backend() on all of them; how many."""
         pids = self.backends(database)
-        self.sql("SELECT pg_terminate_backend(pid) FROM unnest(%s) AS pid", (pids,))
+        self.sql("SELECT pg_terminate_backend(pid) FROM unnest(%s::int[]) AS pid", (pids,))
         return len(pids)
 
     # Its life.

@@ -7,6 +7,7 @@ gets a line `NUMBER PID` as its greeting. Then each line it sends is an order to
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import mmap
 import os
@@ -182,7 +183,8 @@ class _Worker:
         client.setblocking(True)
         self.clients.add(client)
         self.selector.register(client, selectors.EVENT_READ, functools.partial(self.read_client, client))
-        client.sendall(f"{self.number} {os.getpid()}\n".encode())
+        with contextlib.suppress(ConnectionError):  # it may have left again
+            client.sendall(f"{self.number} {os.getpid()}\n".encode())
 
     def read_client(self, client: socket.socket) -> None:
         try:
@@ -247,7 +249,7 @@ def run_worker(boot: WorkerBoot) -> int:
     return _Worker(boot).run()
 
 
-def make_host(config: Config, fd_limit: int) -> Host:
+def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
     tables = Tables()
 
     def apply(given: Any, config: Config) -> None:

@@ -46,6 +46,10 @@ class Client:
         self.sock.sendall(order.encode())
         return self.line()
 
+    def wait_seen(self, messages: str) -> None:
+        """Wait until the worker has had exactly these messages from the master."""
+        wait_until(lambda: self.ask("seen") == messages, f"{messages} at worker {self.worker}")
+
     def closed(self) -> bool:
         """Whether the other side ends the connection."""
         try:

@@ -236,6 +236,13 @@ def test_table_sizes() -> None:
     assert many["slots"] <= budget.MAX_SLOTS
 
 
+def test_rows_are_fixed_at_the_start() -> None:
+    sizes = budget.table_sizes(config_of(max_client_conn=100), 4096)
+    budget.check_rows(config_of(max_client_conn=sizes["clients"]), sizes)
+    with pytest.raises(BootError, match="needs a restart: there is room for"):
+        budget.check_rows(config_of(max_client_conn=sizes["clients"] + 1), sizes)
+
+
 def test_slots_fit_the_descriptors() -> None:
     sizes = budget.table_sizes(config_of(100, max_client_conn=1000), 1024)
     assert sizes["slots"] <= 1024 - 500 - budget.RESERVE_FDS

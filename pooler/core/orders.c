@@ -1,0 +1,167 @@
+/* What time, other processes and the console bring: housekeeping, orders, cancel requests. */
+#include "lists.h"
+#include "queue.h"
+
+/* ---- housekeeping -------------------------------------------------------------------------- */
+
+/* Time has passed: the reserve pool, retries after failed logins, min_pool_size.  At most `max` dials. */
+int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int max, uint64_t *ring) {
+    int count = 0;
+    struct outcome out;
+    tables_lock(t);
+    for (int32_t i = 0; i < t->h->pools_high; i++) {
+        struct pool_row *p = &t->pools[i];
+        outcome_clear(&out);
+        if (p->waiting.head != NOBODY) {
+            demand(t, i, NOBODY, now, &out);
+        } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
+                   && !held(t, p) && now >= p->retry_at && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
+            dial_for(t, i, worker, worker, now, &out);
+            dials[count++] = out.dial;
+        }
+        *ring |= out.ring;
+    }
+    tables_unlock(t);
+    return count;
+}
+
+/* Idle servers that `worker` watches and that are to be closed: marked, outlived, or idle for too long
+ * (not below min_pool_size).  They are CLOSING and the caller's when this returns. */
+int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_timeout_us, int32_t *out, int max) {
+    int count = 0;
+    tables_lock(t);
+    for (int32_t i = 0; i < t->h->slots_high && count < max; i++) {
+        struct slot_row *s = &t->slots[i];
+        if (s->state != SL_IDLE || s->last_worker != worker) continue;
+        struct pool_row *p = &t->pools[s->pool];
+        bool idle_out = idle_timeout_us && elapsed(now, s->used_at) > idle_timeout_us && p->servers > p->limits.min_size;
+        if (!idle_out && !(s->flags & SF_CLOSE_NEEDED) && !(s->expires_at && now >= s->expires_at)
+            && !over_limits(t, p)) continue;
+        slot_idle_remove(t, &p->idle, i);
+        s->owner = (int16_t)worker;
+        slot_state(t, i, SL_CLOSING);
+        out[count++] = i;
+    }
+    tables_unlock(t);
+    return count;
+}
+
+/* All idle servers of a database (NOBODY: of all), for the caller to close; with `mark`, those in use are to
+ * be closed when they come back. */
+int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, int32_t *out, int max) {
+    int count = 0;
+    tables_lock(t);
+    for (int32_t i = 0; i < t->h->slots_high && count < max; i++) {
+        struct slot_row *s = &t->slots[i];
+        if (s->state == SL_FREE || (database != NOBODY && t->pools[s->pool].database != database)) continue;
+        if (mark) s->flags |= SF_CLOSE_NEEDED;
+        if (s->state != SL_IDLE) continue;
+        slot_idle_remove(t, &t->pools[s->pool].idle, i);
+        s->owner = (int16_t)worker;
+        slot_state(t, i, SL_CLOSING);
+        out[count++] = i;
+    }
+    tables_unlock(t);
+    return count;
+}
+
+/* Takes a slot whose owner died, for the caller to finish; false when somebody else has it. */
+bool pool_take_reclaim(struct tables *t, int32_t slot, int worker) {
+    tables_lock(t);
+    struct slot_row *s = &t->slots[slot];
+    bool mine = s->state == SL_RECLAIM;
+    if (mine) {
+        s->owner = (int16_t)worker;
+        s->closing_at = now_us();
+        slot_state(t, slot, SL_CLOSING);
+    }
+    tables_unlock(t);
+    return mine;
+}
+
+/* Takes the orders of this worker, up to the given numbers; true when more are left. */
+bool pool_attention(struct tables *t, int worker, struct order *clients, int *client_count, struct order *slots,
+                    int *slot_count, int max) {
+    struct worker_row *w = &t->workers[worker];
+    *client_count = *slot_count = 0;
+    tables_lock(t);
+    while (w->client_attention.head != NOBODY && *client_count < max) {
+        int32_t i = w->client_attention.head;
+        client_attention_remove(t, &w->client_attention, i);
+        clients[(*client_count)++] = (struct order){i, t->clients[i].orders};
+        t->clients[i].orders = 0;
+    }
+    while (w->slot_attention.head != NOBODY && *slot_count < max) {
+        int32_t i = w->slot_attention.head;
+        slot_attention_remove(t, &w->slot_attention, i);
+        slots[(*slot_count)++] = (struct order){i, t->slots[i].orders};
+        t->slots[i].orders = 0;
+    }
+    bool more = w->client_attention.head != NOBODY || w->slot_attention.head != NOBODY;
+    tables_unlock(t);
+    return more;
+}
+
+/* ---- cancel requests and orders from the console ------------------------------------------- */
+
+/* Looks up a cancel key.  A queued query is canceled here (its worker answers 57014); for a running one the
+ * slot is held until cancel_end. */
+enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
+                                 uint32_t *generation) {
+    int32_t row = (int32_t)(pid & 0xfffff) - 1;
+    uint64_t ring = 0;
+    enum cancel_verdict verdict = CANCEL_NOTHING;
+    if (row < 0 || row >= t->h->sizes.clients) return verdict;
+    tables_lock(t);
+    struct client_row *c = &t->clients[row];
+    bool match = ((c->cancel_pid ^ pid) | (c->cancel_secret ^ secret)) == 0;   /* no early exit */
+    if (match && (c->flags & CF_CONSOLE)) {
+        order_client(t, row, ORDER_CANCELED, &ring);   /* a command that waits (PAUSE) is given up */
+        verdict = CANCEL_QUEUED;
+    } else if (match && c->state == CL_WAITING && !(c->flags & CF_LOGIN_WAIT)) {
+        queue_leave(t, row);
+        c->state = CL_IDLE;
+        order_client(t, row, ORDER_CANCELED, &ring);
+        verdict = CANCEL_QUEUED;
+    } else if (match && c->state == CL_ACTIVE) {
+        struct slot_row *s = &t->slots[c->slot];
+        *slot = c->slot;
+        *generation = s->generation;
+        if (s->canceling & bit(worker)) {
+            verdict = CANCEL_BUSY;
+        } else {
+            s->canceling |= bit(worker);
+            c->cancel_requests++;
+            verdict = CANCEL_FORWARD;
+        }
+    }
+    tables_unlock(t);
+    tables_ring(t, ring);
+    return verdict;
+}
+
+/* PostgreSQL has closed the connection of a cancel request, so its signal was sent: the server may go on. */
+void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t client_id, int worker,
+                uint64_t now) {
+    struct outcome out;
+    outcome_clear(&out);
+    tables_lock(t);
+    struct slot_row *s = &t->slots[slot];
+    if (client != NOBODY && t->clients[client].id == client_id) t->clients[client].cancel_requests--;
+    if (s->generation == generation && s->state != SL_FREE) {
+        s->canceling &= ~bit(worker);
+        if (s->state == SL_PARKED && !s->canceling) place_locked(t, slot, NOBODY, now, &out);
+    }
+    tables_unlock(t);
+    tables_ring(t, out.ring);
+}
+
+/* Tells the worker of a client to do something with it; false when that client has left.  The caller holds the
+ * lock and rings. */
+bool client_tell_locked(struct tables *t, int32_t row, uint64_t id, uint8_t order, uint8_t kill_text, uint64_t *ring) {
+    struct client_row *c = &t->clients[row];
+    if (c->state == CL_FREE || c->id != id) return false;
+    if (order & ORDER_KILL) c->kill_text = kill_text;
+    order_client(t, row, order, ring);
+    return true;
+}

@@ -1,0 +1,203 @@
+/* The operations of a pool, each one step under the lock: what relays and Python call. */
+#include <stdio.h>
+
+#include "lists.h"
+#include "queue.h"
+
+/* How many idle servers are looked at for one that this worker used last (saves an epoll_ctl). */
+#define AFFINITY_DEPTH 4
+
+static int32_t take_idle_locked(struct tables *t, struct pool_row *p, int worker) {
+    int32_t best = p->idle.head, i = best;
+    for (int depth = 0; i != NOBODY && depth < AFFINITY_DEPTH && !t->h->round_robin; depth++, i = t->slots[i].idle.next)
+        if (t->slots[i].last_worker == worker) { best = i; break; }
+    slot_idle_remove(t, &p->idle, best);
+    return best;
+}
+
+/* A server for this client: out->slot, or the client waits (and out may ask for a connection to be opened). */
+void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out) {
+    outcome_clear(out);
+    tables_lock(t);
+    struct client_row *c = &t->clients[client];
+    struct pool_row *p = &t->pools[c->pool];
+    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !held(t, p)) {
+        out->slot = take_idle_locked(t, p, c->worker);
+        attach(t, out->slot, client, c->worker);
+    } else {
+        queue_join(t, client, now);
+        demand(t, c->pool, c->worker, now, out);
+    }
+    tables_unlock(t);
+}
+
+/* A client whose server failed before it was used waits again, in its old place. */
+void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome *out) {
+    outcome_clear(out);
+    tables_lock(t);
+    struct client_row *c = &t->clients[client];
+    c->slot = NOBODY;
+    c->wait_start = now;
+    COMMIT();
+    c->state = CL_WAITING;
+    queue_insert(t, client);
+    struct pool_row *p = &t->pools[c->pool];
+    if (p->idle.head != NOBODY && !held(t, p)) hand(t, take_idle_locked(t, p, c->worker), p->waiting.head, c->worker, now, out);
+    else demand(t, c->pool, c->worker, now, out);
+    tables_unlock(t);
+}
+
+/* A client in its login waits until the pool has logged in to PostgreSQL once (its owner is not a relay). */
+void pool_wait_welcome(struct tables *t, int32_t client, uint64_t now, struct outcome *out) {
+    outcome_clear(out);
+    tables_lock(t);
+    struct client_row *c = &t->clients[client];
+    if (t->pools[c->pool].welcome_bytes) {
+        order_client(t, client, ORDER_WELCOME, &out->ring);
+    } else {
+        c->flags |= CF_LOGIN_WAIT;
+        queue_join(t, client, now);
+        demand(t, c->pool, NOBODY, now, out);
+    }
+    tables_unlock(t);
+    tables_ring(t, out->ring);
+}
+
+/* Gives back a server that is in step; its client (if any) becomes idle. */
+void pool_release(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
+    outcome_clear(out);
+    tables_lock(t);
+    struct slot_row *s = &t->slots[slot];
+    if (s->client != NOBODY) {
+        struct client_row *c = &t->clients[s->client];
+        c->slot = NOBODY;
+        c->idle_start = now;
+        COMMIT();
+        c->state = CL_IDLE;
+    }
+    place_locked(t, slot, worker, now, out);
+    tables_unlock(t);
+}
+
+/* Takes a server from its client without giving it to anybody: it is about to be reset (session pooling). */
+void pool_detach(struct tables *t, int32_t slot, uint64_t now) {
+    tables_lock(t);
+    struct slot_row *s = &t->slots[slot];
+    if (s->client != NOBODY) {
+        struct client_row *c = &t->clients[s->client];
+        c->slot = NOBODY;
+        c->idle_start = now;
+        COMMIT();
+        c->state = CL_IDLE;
+        s->client = NOBODY;
+    }
+    tables_unlock(t);
+}
+
+/* A server has logged in: it serves the first waiter, and the next one may be opened. */
+void pool_place(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
+    outcome_clear(out);
+    tables_lock(t);
+    int32_t pool = t->slots[slot].pool;
+    t->pools[pool].failures = 0;
+    t->pools[pool].retry_at = 0;
+    slot_state(t, slot, SL_ACTIVE);
+    place_locked(t, slot, worker, now, out);
+    demand(t, pool, worker, now, out);
+    tables_unlock(t);
+}
+
+/* The caller (owner) closes the connection of this slot; a client still attached is set free. */
+void pool_begin_close(struct tables *t, int32_t slot, int worker, bool busy) {
+    tables_lock(t);
+    struct slot_row *s = &t->slots[slot];
+    if (s->client != NOBODY) {
+        struct client_row *c = &t->clients[s->client];
+        if (c->state == CL_ACTIVE && c->slot == slot) {
+            c->slot = NOBODY;
+            COMMIT();
+            c->state = CL_IDLE;
+        }
+    }
+    slot_drop_orders(t, slot);
+    s->client = NOBODY;
+    s->owner = (int16_t)worker;
+    s->closing_at = now_us();
+    if (busy) s->flags |= SF_WAS_BUSY;
+    slot_state(t, slot, SL_CLOSING);
+    tables_unlock(t);
+}
+
+/* Leaves a slot to a reclaimer: its owner cannot reach the connection. */
+void pool_abandon(struct tables *t, int32_t slot) {
+    tables_lock(t);
+    struct slot_row *s = &t->slots[slot];
+    if (s->client != NOBODY) {
+        t->clients[s->client].slot = NOBODY;
+        t->clients[s->client].state = CL_IDLE;
+    }
+    slot_drop_orders(t, slot);
+    s->owner = s->client = NOBODY;
+    s->flags |= SF_WAS_BUSY;
+    slot_state(t, slot, SL_RECLAIM);
+    tables_unlock(t);
+}
+
+/* Takes one particular idle server (something arrived on it); false when it is not idle any more. */
+bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int worker) {
+    tables_lock(t);
+    struct slot_row *s = &t->slots[slot];
+    bool mine = s->state == SL_IDLE && s->generation == generation;
+    if (mine) {
+        slot_idle_remove(t, &t->pools[s->pool].idle, slot);
+        s->owner = s->last_worker = (int16_t)worker;
+        s->client = NOBODY;
+        slot_state(t, slot, SL_ACTIVE);
+    }
+    tables_unlock(t);
+    return mine;
+}
+
+/* PostgreSQL has let go of this slot's connection (end of stream was read, or it was never dialed). */
+void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
+    outcome_clear(out);
+    tables_lock(t);
+    slot_drop_orders(t, slot);
+    freed_locked(t, slot, worker, now, out);
+    tables_unlock(t);
+}
+
+/* The welcome parameters of a pool are known: every client in its login may go on. */
+void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring) {
+    struct pool_row *p = &t->pools[pool];
+    int32_t next;
+    for (int32_t i = p->waiting.head; i != NOBODY; i = next) {
+        next = t->clients[i].queue.next;
+        if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
+        queue_leave(t, i);
+        t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
+        t->clients[i].state = CL_LOGIN;
+        order_client(t, i, ORDER_WELCOME, ring);
+    }
+}
+
+/* A server login failed.  `fatal`: PostgreSQL refused in words that clients in their login are to hear. */
+void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *sqlstate, const char *text,
+                       uint64_t retry_at, uint64_t *ring) {
+    tables_lock(t);
+    struct pool_row *p = &t->pools[pool];
+    p->failures++;
+    p->retry_at = retry_at;
+    snprintf(p->error_sqlstate, sizeof p->error_sqlstate, "%s", sqlstate);
+    snprintf(p->error_text, sizeof p->error_text, "%s", text);
+    int32_t next;
+    for (int32_t i = p->waiting.head; fatal && i != NOBODY; i = next) {
+        next = t->clients[i].queue.next;
+        if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
+        queue_leave(t, i);
+        t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
+        t->clients[i].state = CL_LOGIN;
+        order_client(t, i, ORDER_FAIL, ring);
+    }
+    tables_unlock(t);
+}

@@ -1,0 +1,55 @@
+"""Poolers that the tests of a module share: started once per set of settings, checked for a clean end."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pooler.dev.processes import Account
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
+
+StartPooler = Callable[..., Pooler]
+
+
+@contextlib.contextmanager
+def running_pooler(pg: Postgres, owner: Account, work: Path, **keywords: Any) -> Iterator[Pooler]:
+    """A started pooler that has to end cleanly after the block."""
+    number = sum(1 for _ in work.glob("s*"))
+    pooler = Pooler(pg, owner, work / f"s{number}", **keywords)
+    try:
+        pooler.start()
+        yield pooler
+        pooler.stop()
+    except BaseException:
+        print(f"{pooler.name} on port {pooler.port}\n{pooler.story()}")
+        raise
+    finally:
+        pooler.kill()
+
+
+@pytest.fixture(scope="module")
+def start_pooler(running_postgres: Postgres, owner: Account, work: Path) -> Iterator[StartPooler]:
+    """start_pooler(workers=2, databases={...}, query_timeout=2): runs until the end of the module."""
+    running_postgres.ensure_running()
+    with contextlib.ExitStack() as stack:
+
+        def start(**keywords: Any) -> Pooler:
+            return stack.enter_context(running_pooler(running_postgres, owner, work, **keywords))
+
+        yield start
+
+
+def wait_until_free(pooler: Pooler, database: str, timeout_s: float = 5) -> None:
+    """Waits until no client of the database holds or wants a server."""
+
+    def free() -> bool:
+        pools = pooler.show("pools", database=database)
+        return not any(row["sv_active"] or row["cl_active"] or row["cl_waiting"] for row in pools)
+
+    wait_for(free, timeout_s, f"{database} without busy clients")

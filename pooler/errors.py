@@ -3,7 +3,7 @@
 `ClientFault`: the client gets an ErrorResponse and is closed; its server is released if provably in step.
 `ServerFault`: the server is closed and its slot freed; the attached client is told.
 `ConfigError`: the configuration in force stays in force, entirely.
-Anything else that is raised is a bug: logged with its traceback, that one connection closed, counted.
+Anything else that is raised is a bug: logged with its traceback; only that one connection or task ends.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """SCRAM-SHA-256 when a client proves itself to us.
 
-Whatever is wrong, the client is told the same; the reason is added to the exception as a note, for the log.
+Whatever is wrong, the client is told the same; the reason is added to the exception as a note.
 """
 
 from __future__ import annotations
@@ -85,7 +85,7 @@ def check_client_final(data: bytes, first: ClientFirst, server_said: bytes, veri
 
 
 def failed(reason: str) -> ClientFault:
-    """The exception for any failure; `reason` is for the log only."""
+    """The exception for any failure; `reason` becomes a note and is never told to the client."""
     fault = ClientFault(FAILED)
     fault.add_note(reason)
     return fault

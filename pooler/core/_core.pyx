@@ -211,7 +211,7 @@ KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutt
               "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
 WELCOME_ROOM = WELCOME_BYTES
 WELCOME, FAIL, KILL, CANCELED = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL, ORDER_CANCELED
-DIALING = SL_LOGIN  # state of a slot whose connection is being opened
+DIALING, CLOSING = SL_LOGIN, SL_CLOSING  # states of a slot whose connection is being opened, or ended
 ACCEPT, DIAL, CANCEL, LOGIN = EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
 CLIENT_CLOSED, SERVER_CLOSED, WARNING = EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
 COUNTER_NAMES = ("server_assignment_count", "xact_count", "query_count", "bytes_received", "bytes_sent", "xact_time",
@@ -559,7 +559,7 @@ cdef class Tables:
 
     def slot_login(self, int slot, int backend_pid, bytes cancel_key, target, addr, int port, local_addr,
                    int local_port, bint unix, bytes welcome, double lifetime_s):
-        """What the login of a server brought.  `target` is where cancel requests go (pooler/worker/server.py);
+        """What the login of a server brought.  `target` is where cancel requests go (pooler/worker/address.py);
         `lifetime_s` 0: to be used once.  `welcome` becomes the pool's.  Clients in their login that waited for it go on."""
         cdef slot_row *s = &self.t.slots[slot]
         cdef pool_row *p = &self.t.pools[s.pool]

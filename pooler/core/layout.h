@@ -4,7 +4,7 @@
  * what the row is; lists, queues and counts are *derived*: they can be rebuilt from the rows alone
  * (tables_rebuild), which is what happens when a process was killed while it held the lock.  For that to
  * be sound, an operation writes the fields of a row first and its `state` last (COMMIT between them), and
- * a slot belongs to exactly one worker at any time: `owner` is the right to read and write its connection.
+ * a slot belongs to at most one worker at any time: `owner` is the right to read and write its connection.
  *
  *      slot:   FREE -> LOGIN -> ACTIVE <-> IDLE          (LOGIN: the row is taken *before* connect())
  *                 ^      |         |  \-> PARKED          (PARKED: a cancel request is still on its way)

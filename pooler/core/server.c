@@ -427,6 +427,15 @@ static void to_client(struct relay *r, struct server *s, const unsigned char *p,
     counters_of(r, r->t->slots[s->slot].pool)->bytes_sent += n;
 }
 
+/* Statement pooling: a transaction that outlives its statement is refused, before the client hears of it. */
+static bool open_transaction_refused(struct relay *r, struct server *s, uint8_t status) {
+    if (!s->client || status == 'I' || s->requests.count > 1
+        || r->t->pools[r->t->slots[s->slot].pool].limits.mode != MODE_STATEMENT) return false;
+    static const char text[] = "transaction blocks not allowed in statement pooling mode";
+    client_close(r, s->client, "08P01", text, text);
+    return true;
+}
+
 /* Looks at every message in p[0..n), passes on what is for the client.  Returns the bytes used. */
 static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
     uint32_t at = 0, run = 0;   /* [run, at) is to be passed on */
@@ -447,7 +456,8 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             to_client(r, s, p + run, at - run);
             run = at + here;
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
-            to_client(r, s, p + run, at + here - run);
+            if (here < 6 || !open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);
+            if (s->closing) return n;
             run = at + here;
         }
         if (!effect_of(r, s, effect, p + at + 5, here - 5)) {
@@ -463,18 +473,8 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
     return at;
 }
 
-/* Statement pooling: a transaction that outlives its statement is refused. */
-static bool open_transaction_refused(struct relay *r, struct server *s) {
-    if (!s->client || s->transaction == 'I' || s->requests.count || s->own
-        || r->t->pools[r->t->slots[s->slot].pool].limits.mode != MODE_STATEMENT) return false;
-    static const char text[] = "transaction blocks not allowed in statement pooling mode";
-    struct client *c = s->client;
-    client_close(r, c, "08P01", text, text);
-    return true;
-}
-
 static void settle(struct relay *r, struct server *s) {
-    if (open_transaction_refused(r, s) || !s->settled || !server_in_step(s)) return;
+    if (!s->settled || !server_in_step(s)) return;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
     if (s->client && session && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
     s->settled = false;

@@ -1,4 +1,5 @@
-/* Operations on the shared tables.  All but the tables_*_locked ones take the lock themselves. */
+/* Operations on the shared tables.  All take the lock themselves but the *_locked ones and tables_rebuild; the rows by
+ * name (tables_database ... tables_pool) and pool_welcome_known are for a caller that has it. */
 #ifndef POOLER_TABLES_H
 #define POOLER_TABLES_H
 

@@ -12,7 +12,7 @@ format is fixed.
     SERVER   slot                   generation   a duplicate of a server connection
     CLOSED   slot                   generation   none: close your duplicate
 
-Whoever publishes a server sends SERVER to the master *first*: a worker that is forked at that moment then
+Whoever opens a server sends SERVER to the master *first*, before it connects: a worker forked meanwhile
 either inherits the duplicate or finds the datagram in its inbox, never neither.
 """
 

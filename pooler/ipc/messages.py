@@ -1,7 +1,7 @@
 """The messages of the control channel: one frozen dataclass each.
 
 A message travels as a msgpack array: its name, then its fields in order. To add one, add a class and name
-it in `MESSAGES`. Both ends are forks of one program, so there are no versions to negotiate.
+it in `Message` and `MESSAGES`. Both ends are forks of one program, so there are no versions to negotiate.
 """
 
 from __future__ import annotations

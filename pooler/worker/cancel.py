@@ -8,6 +8,7 @@ import gevent
 from gevent import socket
 
 from pooler import log
+from pooler.core import CLOSING
 from pooler.protocol import frontend
 from pooler.protocol.startup import CancelRequest
 from pooler.worker.address import Address
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
 FORWARD_S = 10.0
 #: A second request for the same query waits for the first; it looks again after this.
 BUSY_S = 0.02
+#: A server that is being closed gets up to so many cancel requests, this far apart.
+INSIST_TRIES, INSIST_S = 60, 0.03
 
 
 def serve(worker: Worker, request: CancelRequest) -> None:
@@ -39,6 +42,21 @@ def serve(worker: Worker, request: CancelRequest) -> None:
         forward(worker, slot, generation)
     finally:
         worker.tables.cancel_end(slot, generation, row, client_id, worker.number)
+
+
+def insist(worker: Worker, slot: int) -> None:
+    """Cancel what the server of a slot runs that is being closed, again and again until it has let go.
+
+    One request ends one statement, and a client that sent many in a pipeline leaves as many behind. After
+    INSIST_TRIES the janitor goes on, at its slower pace.
+    """
+    generation = worker.tables.slot(slot)[1]
+    for _ in range(INSIST_TRIES):
+        forward(worker, slot, generation)
+        gevent.sleep(INSIST_S)
+        _, now, _, _, state = worker.tables.slot(slot)
+        if now != generation or state != CLOSING:
+            return
 
 
 def forward(worker: Worker, slot: int, generation: int) -> None:

@@ -112,8 +112,8 @@ class Worker:
         dial(self, slot)
 
     def cancel_slot(self, slot: int) -> None:
-        """Cancel what a server runs whose client has left."""
-        cancel.forward(self, slot, self.tables.slot(slot)[1])
+        """Cancel what a server runs whose client has left, until PostgreSQL lets go."""
+        cancel.insist(self, slot)
 
     def next_turn(self) -> int:
         """A number that grows: whose turn it is among several hosts."""

@@ -1,4 +1,4 @@
-"""PostgreSQL loses backends, restarts, is down, refuses: clients hear why, and service comes back by itself."""
+"""PostgreSQL loses backends, restarts, is down, refuses: clients hear why, service comes back by itself."""
 
 from __future__ import annotations
 

@@ -166,11 +166,16 @@ class World:
         worker, _ = self.members[row]
         if row in self.attached:
             self.close_server(self.attached.pop(row), worker)
+        caller = NOBODY if row in self.logging_in else worker  # a login is a greenlet's, not the relay's
         self.logging_in.discard(row)
         del self.members[row]
-        self._play("client_free", row, NOBODY if row in self.logging_in else worker)
+        self._play("client_free", row, caller)
 
     # ---- servers
+
+    def dialed(self, slot: int) -> None:
+        """The socket exists and the master has its duplicate."""
+        self.tables.slot_dialed(slot)
 
     def opened(self, slot: int) -> None:
         """PostgreSQL has accepted; the server is published."""

@@ -18,7 +18,7 @@ cdef extern from "layout.h" nogil:
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
     enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED
-    enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE
+    enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE, SF_RESERVE
     struct list:
         int32_t head, tail, count
     struct link:
@@ -547,6 +547,10 @@ cdef class Tables:
         """(pool, generation, id, owner, state number) of a slot."""
         cdef slot_row *s = &self.t.slots[slot]
         return s.pool, s.generation, s.id, s.owner, s.state
+
+    def slot_from_reserve(self, int slot):
+        """Whether this slot is beyond pool_size."""
+        return (self.t.slots[slot].flags & SF_RESERVE) != 0
 
     def slot_dialed(self, int slot):
         """A duplicate of the socket is with the master: from now on end of stream is needed to free the row."""

@@ -206,6 +206,7 @@ static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint64_t 
     s->id = new_id(t);
     s->connected_at = now;
     struct pool_row *p = &t->pools[pool];
+    if (p->limits.size && p->servers >= p->limits.size) s->flags |= SF_RESERVE;
     COMMIT();
     s->state = SL_LOGIN;
     p->by_state[SL_LOGIN]++;

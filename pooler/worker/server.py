@@ -43,7 +43,7 @@ INBOX_RETRY_S = 0.005
 
 def dial(worker: Worker, slot: int) -> None:
     """Open the connection of `slot`, which is ours and LOGIN. Never raises for what the network does."""
-    pool, generation, _, owner, state = worker.tables.slot(slot)
+    pool, generation, slot_id, owner, state = worker.tables.slot(slot)
     if owner != worker.number or state != DIALING:
         return
     database_name, user, _ = worker.tables.pool_key(pool)
@@ -52,6 +52,8 @@ def dial(worker: Worker, slot: int) -> None:
         _failed(worker, pool, ServerFault("database removed"), permanent=True)
         worker.relay.freed_slot(slot, generation)
         return
+    if worker.tables.slot_from_reserve(slot):
+        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database_name, user)
     sock: socket.socket | None = None
     try:
         with gevent.Timeout(worker.config.settings.server_connect_timeout or None):

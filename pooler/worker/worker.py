@@ -204,13 +204,13 @@ class Worker:
         """Take no new work; end when what there is has ended."""
         self.draining = True
         while True:
-            pooled, console, servers = self.tables.own_load(self.number)
+            pooled, waiting, console, servers = self.tables.own_load(self.number)
             if mode == "wait_for_servers":
                 self.tables.set_draining(True)
                 self.tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=self.number)
                 for slot in self.tables.take_idle(-1, self.number, mark=False):
                     self.relay.close_slot(slot, "server shutting down")
-                done = servers == 0
+                done = servers + waiting == 0
             else:
                 done = pooled + console == 0
             if done:

@@ -9,7 +9,6 @@ import psycopg2
 import pytest
 
 from pooler.dev.processes import free_port
-from tests.support.crowd import Crowd
 from tests.support.health import (
     LimitWatch,
     assert_consistent,
@@ -20,6 +19,7 @@ from tests.support.health import (
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
+from tests.support.storm import Storm
 from tests.support.wire import Wire, parse, query, startup
 
 MakePooler = Callable[..., Pooler]
@@ -114,14 +114,14 @@ def _serves(pooler: Pooler, **login: str) -> bool:
 @pytest.mark.parametrize("workers", [1, 2])
 def test_restart_under_load(make_pooler: MakePooler, pg: Postgres, workers: int, how: signal.Signals) -> None:
     pooler = make_pooler(workers=workers, databases={"p0": "pool_size=5"})
-    with LimitWatch(pg) as watch, Crowd((pooler.host, pooler.port), 40, "SELECT pg_sleep(0.002)") as crowd:
-        crowd.wait_until_complete()
+    with LimitWatch(pg) as watch, Storm((pooler.host, pooler.port), 40, "SELECT pg_sleep(0.002)") as storm:
+        storm.wait_until_complete()
         pg.restart(how)
-        crowd.wait_for_answers(500, timeout_s=5)
-        crowd.wait_until_complete()
-        idle_ones = len(crowd.breaks)
+        storm.wait_for_answers(500, timeout_s=5)
+        storm.wait_until_complete()
+        idle_ones = len(storm.breaks)
     assert idle_ones <= 40, "more clients were cut off than there were servers"
-    strange = [text for text in crowd.errors if not text.startswith(ENDS)]
+    strange = [text for text in storm.errors if not text.startswith(ENDS)]
     assert not strange, strange
     assert watch.most <= 5
     assert restarts(pooler) == 0
@@ -274,12 +274,12 @@ def test_stalled_server_does_not_stall_others(make_pooler: MakePooler, pg: Postg
 @pytest.mark.parametrize("workers", [1, 2])
 def test_backends_killed_all_the_time(make_pooler: MakePooler, pg: Postgres, workers: int) -> None:
     pooler = make_pooler(workers=workers, databases={"p0": "pool_size=4"})
-    with LimitWatch(pg) as watch, Crowd((pooler.host, pooler.port), 30, "SELECT pg_sleep(0.002)") as crowd:
-        crowd.wait_until_complete()
+    with LimitWatch(pg) as watch, Storm((pooler.host, pooler.port), 30, "SELECT pg_sleep(0.002)") as storm:
+        storm.wait_until_complete()
         for _ in range(25):
             pg.terminate_backends()
-            crowd.wait_for_answers(20)
-    strange = [text for text in crowd.errors if not text.startswith(ENDS)]
+            storm.wait_for_answers(20)
+    strange = [text for text in storm.errors if not text.startswith(ENDS)]
     assert not strange, strange
     assert watch.most <= 4
     assert_consistent(pooler, pg)

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.support.crowd import Crowd
 from tests.support.health import (
     LimitWatch,
     assert_consistent,
@@ -24,6 +23,7 @@ from tests.support.health import (
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
+from tests.support.storm import Storm
 from tests.support.wire import Wire, message, query, startup
 
 MakePooler = Callable[..., Pooler]
@@ -48,18 +48,18 @@ def test_hundred_kills_under_load(make_pooler: MakePooler, pg: Postgres) -> None
     pooler = make_pooler(workers=4, databases={"p0": "pool_size=5", "p1": ""})
     wait_until_empty(pooler, pg)
     before = descriptor_counts(pooler)
-    with LimitWatch(pg) as watch, Crowd(address(pooler), 24, SHORT) as crowd:
+    with LimitWatch(pg) as watch, Storm(address(pooler), 24, SHORT) as storm:
         killed = dict.fromkeys(range(4), 0)
         for number in range(100):
             wait_for_replacement(pooler, number % 4, of=killed[number % 4])
-            crowd.wait_until_complete()
+            storm.wait_until_complete()
             victims = ports_of(pooler, number % 4)
-            broken = len(crowd.breaks)
+            broken = len(storm.breaks)
             killed[number % 4] = kill_worker(pooler, number % 4)
-            crowd.wait_for_answers(30, timeout_s=3)
-            strangers = set(crowd.breaks[broken:]) - victims
+            storm.wait_for_answers(30, timeout_s=3)
+            strangers = set(storm.breaks[broken:]) - victims
             assert not strangers, f"kill {number} cost clients of other workers: {strangers}"
-        assert not crowd.errors, crowd.errors
+        assert not storm.errors, storm.errors
     assert watch.most <= 5, f"PostgreSQL saw {watch.most}, {watch.samples} samples"
     assert_consistent(pooler, pg)
     wait_until_slots_work(pooler, 5)
@@ -191,24 +191,24 @@ def test_limit_under_storm_kills_reloads_and_dying_backends(
     )
     stop = threading.Event()
     reloads = threading.Thread(target=_reload_all_the_time, args=(pooler, stop))
-    with LimitWatch(pg) as watch, Crowd(address(pooler), 500, SHORT) as crowd:
-        crowd.wait_until_complete(20)
+    with LimitWatch(pg) as watch, Storm(address(pooler), 500, SHORT) as storm:
+        storm.wait_until_complete(20)
         reloads.start()
         try:
             for number in range(10):
-                before = crowd.answers
+                before = storm.answers
                 killed = kill_worker(pooler, number % workers)
                 pg.terminate_backends()
-                wait_for(lambda: crowd.answers > before + 200, 5, f"service after kill {number}")  # noqa: B023
+                wait_for(lambda: storm.answers > before + 200, 5, f"service after kill {number}")  # noqa: B023
                 wait_for_replacement(pooler, number % workers, of=killed)
         finally:
             stop.set()
             reloads.join()
-        crowd.wait_until_complete(20)
+        storm.wait_until_complete(20)
     assert watch.most <= LIMIT, f"PostgreSQL saw {watch.most}, {watch.samples} samples"
     assert watch.most == LIMIT
     assert watch.samples > 500
-    unknown = [text for text in crowd.errors if not text.startswith(("57P01 ", "08P01 server conn crashed?"))]
+    unknown = [text for text in storm.errors if not text.startswith(("57P01 ", "08P01 server conn crashed?"))]
     assert not unknown, unknown
     assert_consistent(pooler, pg)
     wait_until_slots_work(pooler, LIMIT)

@@ -38,7 +38,7 @@ class Lives(RuleBasedStateMachine):
         workers=st.integers(1, 4),
         names=st.lists(
             st.tuples(st.integers(0, 1), st.integers(0, 1), st.integers(0, 1)),
-            min_size=1,
+            min_size=2,
             max_size=4,
             unique=True,
         ),
@@ -113,10 +113,11 @@ class Lives(RuleBasedStateMachine):
     def kill_clients(self, database: int, waiting_only: bool) -> None:
         self.world.tables.kill_clients(database, "admin forced disconnect", waiting_only)
 
-    @precondition(lambda self: self.world.attached)
-    @rule(client=PICK, worker=PICK)
-    def cancel(self, client: int, worker: int) -> None:
-        self.world.cancel(pick(sorted(self.world.members), client), worker % self.world.workers)
+    @precondition(lambda self: self.world.members)
+    @rule(client=PICK, worker=PICK, running=st.booleans())
+    def cancel(self, client: int, worker: int, running: bool) -> None:
+        rows = sorted(self.world.attached if running and self.world.attached else self.world.members)
+        self.world.cancel(pick(rows, client), worker % self.world.workers)
 
     @precondition(lambda self: self.world.cancels)
     @rule(number=PICK)
@@ -168,17 +169,22 @@ class Lives(RuleBasedStateMachine):
 
     # ---- time, orders, accidents
 
-    @rule(seconds=SOME_SECONDS)
-    def progress(self, seconds: float) -> None:
-        """All goes well for a moment: orders arrive, connections open and close."""
+    @rule(seconds=SOME_SECONDS, lull=st.booleans())
+    def progress(self, seconds: float, lull: bool) -> None:
+        """All goes well for a moment: orders arrive, connections open and close; in a lull clients finish."""
         self.world.advance(seconds)
+        for database in range(-1, len(self.world.tables.databases()) if lull else -1):
+            self.world.resume(database, 0)
         self.world.attend_all()
         for slot in sorted(self.world.dials):
             self.world.opened(slot)
         for slot in sorted(self.world.closing):
             self.world.closed(slot)
-        for row in self.idle():
-            self.world.acquire(row)
+        for row in sorted(self.world.attached) if lull else self.idle():
+            if lull:
+                self.world.release(row)
+            else:
+                self.world.acquire(row)
 
     @rule(worker=PICK)
     def attend(self, worker: int) -> None:

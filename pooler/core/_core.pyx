@@ -131,6 +131,8 @@ cdef extern from "tables.h" nogil:
     void tables_ring(tables *, uint64_t)
     void tables_rebuild(tables *)
     uint64_t now_us()
+    void client_flag(tables *, int32_t, uint8_t)
+    void slot_flag(tables *, int32_t, uint8_t)
     int32_t tables_database(tables *, const char *, bint)
     int32_t tables_user(tables *, const char *, bint)
     int32_t tables_instance(tables *, const char *, bint)
@@ -434,7 +436,7 @@ cdef class Tables:
         put_text(c.where.local_addr, 48, encoded(local_addr))
         c.where.port, c.where.local_port = port, local_port
         if unix:
-            c.flags |= CF_UNIX
+            client_flag(self.t, row, CF_UNIX)
 
     def client_application(self, int row, name):
         put_text(self.t.clients[row].application_name, 64, encoded(name))
@@ -445,7 +447,7 @@ cdef class Tables:
         cdef int verdict = client_login(self.t, row, database, user, pool, exempt)
         if verdict == 0:
             if console:
-                self.t.clients[row].flags |= CF_CONSOLE
+                client_flag(self.t, row, CF_CONSOLE)
                 self.t.clients[row].state = CL_IDLE
             if pool >= 0:
                 self.t.counters[self.t.clients[row].worker * self.t.h.sizes.pools + pool].client_login_count += 1
@@ -554,7 +556,7 @@ cdef class Tables:
 
     def slot_dialed(self, int slot):
         """A duplicate of the socket is with the master: from now on end of stream is needed to free the row."""
-        self.t.slots[slot].flags |= SF_DIALED
+        slot_flag(self.t, slot, SF_DIALED)
 
     def slot_bump(self, int slot):
         """Another socket is tried for the same row: a new generation."""
@@ -580,13 +582,13 @@ cdef class Tables:
         put_text(s.where.local_addr, 48, encoded(local_addr))
         s.where.port, s.where.local_port = port, local_port
         if unix:
-            s.flags |= SF_UNIX
+            slot_flag(self.t, slot, SF_UNIX)
         s.connect_time = _wall()
         s.connected_at = s.used_at = now_us()
         if lifetime_s > 0:
             s.expires_at = s.connected_at + <uint64_t>(lifetime_s * 1e6)
         else:
-            s.flags |= SF_ONCE
+            slot_flag(self.t, slot, SF_ONCE)
         tables_lock(self.t)
         memcpy(p.welcome, <const char *>welcome, len(welcome))
         p.welcome_bytes = <uint16_t>len(welcome)
@@ -635,7 +637,7 @@ cdef class Tables:
         self._take()
         for i in range(self.t.h.slots_high):
             if self.t.slots[i].state != SL_FREE and self.t.pools[self.t.slots[i].pool].database == database:
-                self.t.slots[i].flags |= SF_CLOSE_NEEDED
+                slot_flag(self.t, i, SF_CLOSE_NEEDED)
         tables_unlock(self.t)
 
     def busy_servers(self, int database=-1, bint marked_only=False):
@@ -688,7 +690,7 @@ cdef class Tables:
                 elif _over(now, c.wait_start, l.query_timeout_us):
                     found.append(("query_timeout waiting", i, c.id, c.wait_start))
                 elif not c.flags & CF_NOTIFIED and _over(now, c.wait_start, notify):
-                    c.flags |= CF_NOTIFIED
+                    client_flag(self.t, i, CF_NOTIFIED)
                     found.append(("query_wait_notify", i, c.id, c.wait_start))
             elif c.state == CL_ACTIVE:
                 if _over(now, c.stuck_start, write):

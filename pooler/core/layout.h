@@ -63,7 +63,7 @@ struct endpoint {
 
 struct client_row {
     uint8_t state;
-    uint8_t flags;
+    _Atomic uint8_t flags;           /* changed by the owner's two threads and, under the lock, by others */
     _Atomic uint8_t orders;
     uint8_t kill_text;               /* index into kill_texts[] */
     int16_t worker;
@@ -81,7 +81,7 @@ struct client_row {
 
 struct slot_row {
     uint8_t state;
-    uint8_t flags;
+    _Atomic uint8_t flags;
     _Atomic uint8_t orders;
     uint8_t spare;
     int16_t owner;                   /* worker that may use the connection, or NOBODY */

@@ -28,6 +28,11 @@ static double wall_clock(void) {
 
 uint64_t new_id(struct tables *t) { return atomic_fetch_add(&t->h->next_id, 1) + 1; }
 
+/* Sets one flag and keeps what others set at the same moment. */
+void client_flag(struct tables *t, int32_t row, uint8_t flag) { atomic_fetch_or(&t->clients[row].flags, flag); }
+
+void slot_flag(struct tables *t, int32_t slot, uint8_t flag) { atomic_fetch_or(&t->slots[slot].flags, flag); }
+
 /* ---- the map ------------------------------------------------------------------------------- */
 
 static uint64_t lay_out(struct tables *t, unsigned char *base, const struct sizes *z) {

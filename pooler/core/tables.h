@@ -23,6 +23,8 @@ void tables_unlock(struct tables *t);
 void tables_ring(struct tables *t, uint64_t mask);
 uint64_t now_us(void);
 uint64_t new_id(struct tables *t);
+void client_flag(struct tables *t, int32_t row, uint8_t flag);
+void slot_flag(struct tables *t, int32_t slot, uint8_t flag);
 
 int32_t tables_database(struct tables *t, const char *name, bool create);
 int32_t tables_user(struct tables *t, const char *name, bool create);

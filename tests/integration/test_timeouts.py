@@ -173,7 +173,8 @@ def test_client_idle_timeout(pooler: Pooler) -> None:
 
 @pytest.mark.parametrize("begun", [b"", b"\0\0"], ids=["nothing", "half-a-length"])
 def test_client_login_timeout(pooler: Pooler, begun: bytes) -> None:
-    with settings(pooler, client_login_timeout=1), pooler.wire() as silent, pooled(pooler) as other:
+    """Over the unix socket: with TCP the kernel keeps a silent client to itself at first."""
+    with settings(pooler, client_login_timeout=1), pooler.wire(unix=True) as silent, pooled(pooler) as other:
         with pooler.expect_log("closing because: client_login_timeout"):
             silent.send(begun)
             assert silent.receive_until("E")[-1].fields["M"] == "client_login_timeout"

@@ -98,7 +98,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     n->server_assignment_count++;
     n->wait_time += waited;
     count_time(n->wait_histogram, waited);
-    me->flags &= (uint8_t)~CF_NOTIFIED;
+    if (me->flags & CF_NOTIFIED) me->flags &= (uint8_t)~CF_NOTIFIED;
     if (!s || !conn_arm(r, &s->io)) {   /* its descriptor never reached us: nobody may use a half-known server */
         struct event e = {.type = EVENT_WARNING};
         snprintf(e.text, sizeof e.text, "slot %d has no usable connection here", slot);

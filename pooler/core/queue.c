@@ -123,7 +123,7 @@ void attach(struct tables *t, int32_t slot, int32_t client, int owner) {
     struct client_row *c = &t->clients[client];
     s->owner = (int16_t)owner;
     s->client = client;
-    s->flags |= SF_USED;
+    if (!(s->flags & SF_USED)) s->flags |= SF_USED;
     slot_state(t, slot, SL_ACTIVE);
     c->slot = slot;
     COMMIT();

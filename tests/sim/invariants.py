@@ -136,9 +136,7 @@ def check_pool(world: World, number: int, pool: dict[str, Any], slots: Rows, cli
         1 for c in clients.values() if c["flags"] & CF_COUNTED and c["pool"] == number
     )
     queue = sorted(
-        (c["ticket"], row)
-        for row, c in clients.items()
-        if c["state"] == CL_WAITING and c["pool"] == number
+        (c["ticket"], row) for row, c in clients.items() if c["state"] == CL_WAITING and c["pool"] == number
     )
     assert pool["waiting"] == [row for _, row in queue], f"the queue of pool {number} is not in order"
     for worker, waiting in enumerate(pool["waiting_of"]):
@@ -203,9 +201,7 @@ def check_clients(world: World, slots: Rows, clients: Rows) -> None:
 
 def check_no_idle_beside_waiters(world: World, derived: dict[str, Any]) -> None:
     for number, pool in enumerate(derived["pools"]):
-        if not world.tables.is_paused() and not world.tables.is_paused(
-            world.database(world.pools[number])
-        ):
+        if not world.tables.is_paused() and not world.tables.is_paused(world.database(world.pools[number])):
             assert not (pool["idle"] and pool["waiting"]), f"pool {number}: idle servers beside waiters"
 
 

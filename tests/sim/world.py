@@ -23,6 +23,7 @@ NOBODY = -1
 #: Far ahead of any real clock, so that the few operations that look at the real one see "long ago", always.
 EPOCH_US = 10**15
 SECOND_US = 1_000_000
+FOREVER_S = 1e10  # a lifetime that ends long after EPOCH_US
 
 
 @dataclass(frozen=True)
@@ -181,7 +182,7 @@ class World:
         """PostgreSQL has accepted; the server is published."""
         worker = self.dials.pop(slot)
         self.tables.slot_dialed(slot)
-        self.tables.slot_login(slot, 1, b"key", "", "", 0, "", 0, False, b"w\0", -1.0)
+        self.tables.slot_login(slot, 1, b"key", "", "", 0, "", 0, False, b"w\0", FOREVER_S)
         self._play("place", slot, worker)
 
     def refused(self, slot: int, fatal: bool = False, retry_s: float = 0.0) -> None:

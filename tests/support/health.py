@@ -68,7 +68,10 @@ def assert_consistent(pooler: Pooler, pg: Postgres, database: str = "p0", timeou
             and seen["used"] in (0, 1)
         )
 
-    wait_for(agree, timeout_s, "agreement of slots, servers, backends and counters")
+    try:
+        wait_for(agree, timeout_s)
+    except AssertionError:
+        raise AssertionError(f"slots, servers, backends and counters do not agree: {seen}") from None
 
 
 def descriptors(pid: int) -> Counter[str]:

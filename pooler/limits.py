@@ -21,7 +21,8 @@ def instance_of(config: Config, database: Database) -> str:
 def apply(tables: Tables, config: Config) -> None:
     """Write every limit of a configuration into the rows that exist. Idempotent."""
     settings = config.settings
-    tables.set_global_limits(settings.max_client_conn, settings.server_round_robin)
+    check_delay_s = 0.0 if settings.check_query is None else settings.server_check_delay
+    tables.set_global_limits(settings.max_client_conn, settings.server_round_robin, check_delay_s)
     tables.database(CONSOLE)
     for row in tables.databases():
         database = config.find_database(row["name"])

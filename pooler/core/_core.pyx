@@ -100,6 +100,7 @@ cdef extern from "layout.h" nogil:
         sizes sizes
         uint64_t rebuilds
         uint8_t paused, suspended, draining, round_robin
+        uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high
         list free_clients, free_slots, starved
     struct tables:
@@ -340,7 +341,9 @@ cdef class Tables:
 
     # ---- limits and flags
 
-    def set_global_limits(self, int max_clients, bint round_robin):
+    def set_global_limits(self, int max_clients, bint round_robin, double check_delay_s=0.0):
+        """What holds for all; an idle server is shown as `used` after check_delay_s (0: never)."""
+        self.t.h.check_delay_us = <uint64_t>(check_delay_s * 1e6)
         self.t.h.max_clients = max_clients
         self.t.h.round_robin = round_robin
 
@@ -681,12 +684,14 @@ cdef class Tables:
         found = []
         for i in range(self.t.h.clients_high):
             c = &self.t.clients[i]
-            if c.worker != worker or c.pool < 0 or c.state == CL_FREE or c.state == CL_LOGIN or c.flags & CF_LOGIN_WAIT:
+            if c.worker != worker or c.pool < 0 or c.state == CL_FREE or c.state == CL_LOGIN:
                 continue
             l = &self.t.pools[c.pool].limits
             if c.state == CL_WAITING:
                 if _over(now, c.wait_start, l.query_wait_timeout_us):
                     found.append(("query_wait_timeout", i, c.id, c.wait_start))
+                elif c.flags & CF_LOGIN_WAIT:
+                    continue
                 elif _over(now, c.wait_start, l.query_timeout_us):
                     found.append(("query_timeout waiting", i, c.id, c.wait_start))
                 elif not c.flags & CF_NOTIFIED and _over(now, c.wait_start, notify):
@@ -1091,6 +1096,8 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
     state = names[s.state]
     if s.state == SL_ACTIVE and s.canceling:
         state = "active_cancel"
+    if s.state == SL_IDLE and _over(now, s.used_at, t.h.check_delay_us):
+        state = "used"
     cdef pool_row *p = &t.pools[s.pool]
     linked = s.state == SL_ACTIVE and s.client >= 0
     if s.state == SL_ACTIVE and not linked:
@@ -1175,9 +1182,9 @@ cdef class Relay:
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""
         self._command(COMMAND_SERVER, slot, fd, generation, 0, 0, values, b"")
 
-    def close_slot(self, int slot, str reason):
+    def close_slot(self, int slot):
         """Ends the connection of a slot that is CLOSING and this worker's."""
-        self._command(COMMAND_CLOSE_SLOT, slot, 0, 0, 0, 0, encoded(reason) + b"\0", b"")
+        self._command(COMMAND_CLOSE_SLOT, slot, 0, 0, 0, 0, b"", b"")
 
     def freed_slot(self, int slot, uint32_t generation):
         """A slot in its login has no connection any more: end of stream was read, or it was never dialed."""

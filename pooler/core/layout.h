@@ -50,6 +50,7 @@ enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64 };
+enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
 
 struct list { int32_t head, tail, count; };
@@ -83,7 +84,7 @@ struct slot_row {
     uint8_t state;
     _Atomic uint8_t flags;
     _Atomic uint8_t orders;
-    uint8_t spare;
+    uint8_t close_reason;            /* enum close_reason, for the log */
     int16_t owner;                   /* worker that may use the connection, or NOBODY */
     int16_t last_worker;             /* the last owner: watches an idle connection for end of stream */
     int32_t pool, client;
@@ -177,6 +178,7 @@ struct header {
     uint64_t rebuilds;
     _Atomic uint8_t paused, suspended, draining;
     uint8_t round_robin;
+    uint64_t check_delay_us;         /* idle for longer: shown as `used`; 0: never */
     int32_t max_clients;
     int32_t clients;                 /* derived: CF_COUNTED rows */
     /* rows ever used: beyond them memory was never touched */

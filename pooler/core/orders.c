@@ -34,9 +34,11 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
         struct slot_row *s = &t->slots[i];
         if (s->state != SL_IDLE || s->last_worker != worker) continue;
         struct pool_row *p = &t->pools[s->pool];
-        bool idle_out = idle_timeout_us && elapsed(now, s->used_at) > idle_timeout_us && p->servers > p->limits.min_size;
-        if (!idle_out && !(s->flags & SF_CLOSE_NEEDED) && !(s->expires_at && now >= s->expires_at)
-            && !over_limits(t, p)) continue;
+        if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_OBSOLETE;
+        else if (s->expires_at && now >= s->expires_at) s->close_reason = CLOSE_LIFETIME;
+        else if (over_limits(t, p)) s->close_reason = CLOSE_LIMIT;
+        else if (idle_timeout_us && elapsed(now, s->used_at) > idle_timeout_us && !protected(p)) s->close_reason = CLOSE_IDLE;
+        else continue;
         slot_idle_remove(t, &p->idle, i);
         s->owner = (int16_t)worker;
         slot_state(t, i, SL_CLOSING);

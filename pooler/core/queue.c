@@ -231,7 +231,7 @@ void close_locked(struct tables *t, int32_t slot, int worker, struct outcome *ou
     else order_slot(t, slot, ORDER_CLOSE, &out->ring);
 }
 
-static bool protected(const struct pool_row *p) {
+bool protected(const struct pool_row *p) {
     return p->servers - p->by_state[SL_CLOSING] - p->by_state[SL_RECLAIM] <= p->limits.min_size;
 }
 
@@ -255,6 +255,7 @@ static void evict(struct tables *t, int32_t pool, enum blocked_by why, int worke
     struct slot_row *s = &t->slots[victim];
     slot_idle_remove(t, &t->pools[s->pool].idle, victim);
     s->evict_for = pool;
+    s->close_reason = CLOSE_EVICTED;
     p->evicting++;
     close_locked(t, victim, worker, out);
 }
@@ -297,6 +298,15 @@ static int32_t rival(struct tables *t, int32_t pool, uint64_t now) {
     return NOBODY;
 }
 
+/* Why a server that just became free is not used again; CLOSE_ORDER: there is no reason. */
+static int reason_to_close(struct tables *t, const struct pool_row *p, const struct slot_row *s, uint64_t now) {
+    if (s->flags & SF_CLOSE_NEEDED) return CLOSE_OBSOLETE;
+    if (held(t, p)) return CLOSE_PAUSED;
+    if (over_limits(t, p)) return CLOSE_LIMIT;
+    if ((s->expires_at && now >= s->expires_at) || ((s->flags & SF_ONCE) && (s->flags & SF_USED))) return CLOSE_LIFETIME;
+    return CLOSE_ORDER;
+}
+
 /* A server that is provably in step and belongs to nobody: next waiter, rival, or the idle list. */
 void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
@@ -307,14 +317,16 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         slot_state(t, slot, SL_PARKED);
         return;
     }
-    bool outlived = (s->expires_at && now >= s->expires_at) || ((s->flags & SF_ONCE) && (s->flags & SF_USED));
-    if ((s->flags & SF_CLOSE_NEEDED) || held(t, p) || over_limits(t, p) || outlived) {
+    int reason = reason_to_close(t, p, s, now);
+    if (reason != CLOSE_ORDER) {
+        s->close_reason = (uint8_t)reason;
         close_locked(t, slot, worker, out);
         return;
     }
     int32_t hungry = t->h->starved.head == NOBODY ? NOBODY : rival(t, s->pool, now);
     if (hungry != NOBODY) {
         s->evict_for = hungry;
+        s->close_reason = CLOSE_EVICTED;
         t->pools[hungry].evicting++;
         close_locked(t, slot, worker, out);
     } else if (p->waiting.head != NOBODY) {

@@ -10,6 +10,7 @@ bool held(struct tables *t, const struct pool_row *p);
 int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now);
 enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size);
 bool over_limits(struct tables *t, const struct pool_row *p);
+bool protected(const struct pool_row *p);
 bool opening(const struct pool_row *p);
 void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
 void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t now, struct outcome *out);

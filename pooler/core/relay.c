@@ -25,6 +25,12 @@ static const char *const kill_texts[] = {
     "database configuration changed", "client_login_timeout",
 };
 
+/* Why a server is closed, by slot_row.close_reason. */
+static const char *const close_texts[] = {
+    "closed by order", "server idle timeout", "server lifetime over", "obsolete connection", "too many connections",
+    "evicted", "paused",
+};
+
 /* ---- commands and events: the border to Python's thread -------------------------------------- */
 
 void relay_command(struct relay *r, struct command *c) {
@@ -94,7 +100,7 @@ static void close_slot(struct relay *r, int32_t slot, const char *reason) {
 void relay_apply(struct relay *r, struct outcome *out) {
     tables_ring(r->t, out->ring);
     if (out->dial != NOBODY) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = out->dial});
-    if (out->close != NOBODY) close_slot(r, out->close, "evicted");
+    if (out->close != NOBODY) close_slot(r, out->close, close_texts[r->t->slots[out->close].close_reason]);
     if (out->client != NOBODY && r->clients[out->client])
         client_attached(r, r->clients[out->client], r->t->clients[out->client].slot);
 }
@@ -116,7 +122,7 @@ static void obey_client(struct relay *r, int32_t row, uint8_t orders) {
 
 static void obey_slot(struct relay *r, int32_t slot, uint8_t orders) {
     if (orders & ORDER_DIAL) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = slot});
-    if (orders & ORDER_CLOSE) close_slot(r, slot, "evicted");
+    if (orders & ORDER_CLOSE) close_slot(r, slot, close_texts[r->t->slots[slot].close_reason]);
 }
 
 static void attention(struct relay *r) {
@@ -200,7 +206,7 @@ static void obey(struct relay *r, struct command *k) {
     switch (k->type) {
     case COMMAND_CLIENT: client_add(r, k); break;
     case COMMAND_SERVER: server_add(r, k); break;
-    case COMMAND_CLOSE_SLOT: close_slot(r, k->a, k->data_bytes ? (const char *)k->data : "closed"); break;
+    case COMMAND_CLOSE_SLOT: close_slot(r, k->a, close_texts[r->t->slots[k->a].close_reason]); break;
     case COMMAND_FREED_SLOT:
         server_forget(r, k->a, k->generation);
         pool_freed(r->t, k->a, r->worker, r->now, &out);

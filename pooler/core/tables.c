@@ -302,6 +302,14 @@ void worker_starting(struct tables *t, int worker, int32_t pid) {
 void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t *reclaim, struct outcome *out) {
     uint64_t now = now_us();
     *clients = *reclaim = 0;
+    /* clients first: no server is to be opened for or handed to a dead one */
+    for (int32_t i = 0; i < t->h->clients_high; i++) {
+        struct client_row *c = &t->clients[i];
+        if (c->state == CL_FREE || c->worker != worker) continue;
+        c->slot = NOBODY;
+        client_free_locked(t, i, NOBODY, now, out);
+        ++*clients;
+    }
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
         if (s->canceling & (1ull << worker)) {
@@ -321,13 +329,6 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
         s->owner = NOBODY;
         slot_state(t, i, SL_RECLAIM);
         ++*reclaim;
-    }
-    for (int32_t i = 0; i < t->h->clients_high; i++) {
-        struct client_row *c = &t->clients[i];
-        if (c->state == CL_FREE || c->worker != worker) continue;
-        c->slot = NOBODY;
-        client_free_locked(t, i, NOBODY, now, out);
-        ++*clients;
     }
     t->workers[worker].pid = 0;
     atomic_fetch_add(&t->workers[worker].restarts, 1);

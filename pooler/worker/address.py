@@ -5,12 +5,12 @@ from __future__ import annotations
 import socket as native_socket
 from dataclasses import dataclass
 
-import gevent
 from gevent import socket
 
 from pooler import log
 from pooler.config import Config, Database
 from pooler.errors import ServerFault
+from pooler.worker.stream import offload
 
 
 @dataclass(frozen=True)
@@ -67,9 +67,7 @@ def _resolve(host: str, port: int) -> list[Address]:
     if host.replace(".", "").isdigit():
         return [Address(socket.AF_INET, (host, port))]
     try:
-        found = gevent.get_hub().threadpool.apply(
-            native_socket.getaddrinfo, (host, port, 0, socket.SOCK_STREAM)
-        )
+        found = offload(native_socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     except OSError as error:
         log.warning("server DNS lookup failed: %s: %s", host, error.strerror or error)
         return []

@@ -60,6 +60,7 @@ class Client:
         self.started_s = time.monotonic()
         self.greenlet = gevent.getcurrent()
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
+        self.waits_for_server = False
         self.in_command = False  # of the console
 
     # -- the life of a login
@@ -103,7 +104,8 @@ class Client:
                 else:
                     parameters = self._enter_pool(session)
         except gevent.Timeout:
-            raise ClientFault("client_login_timeout") from None
+            down = " (server down)" if self.waits_for_server else ""
+            raise ClientFault(f"client_login_timeout{down}") from None
         if parameters is None:
             self._serve_console(session)
             return False
@@ -179,6 +181,7 @@ class Client:
         while (packed := tables.pool_welcome(pool)) is None:
             self.turn = AsyncResult()
             tables.wait_welcome(self.row)
+            self.waits_for_server = True
             if self.turn.get() == FAIL:
                 _, sqlstate, text = tables.pool_error(pool)
                 raise ClientFault(text, sqlstate)
@@ -187,7 +190,7 @@ class Client:
     def obey(self, orders: int) -> None:
         """An order from the tables, while we own this client."""
         if orders & KILL:
-            self.greenlet.kill(ClientFault(self.worker.tables.kill_text(self.row)), block=False)
+            self.end(self.worker.tables.kill_text(self.row))
         elif orders & CANCELED:
             if self.in_command:
                 self.greenlet.kill(
@@ -195,6 +198,10 @@ class Client:
                 )
         else:
             self.turn.set(orders & FAIL)
+
+    def end(self, text: str) -> None:
+        """Close this client, wherever its login is."""
+        self.greenlet.kill(ClientFault(text), block=False)
 
     def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
         worker = self.worker

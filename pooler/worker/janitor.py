@@ -58,7 +58,7 @@ class Janitor:
         for slot in worker.tables.tick(worker.number):
             worker.spawn(worker.dial, slot)
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
-            worker.relay.close_slot(slot, "server idle timeout")
+            worker.relay.close_slot(slot)
         self._overdue()
         for slot in worker.tables.closing_slots(worker.number, INSIST_S):
             worker.spawn(worker.cancel_slot, slot)
@@ -78,6 +78,8 @@ class Janitor:
         for what, row, client_id, token in found:
             if what == "query_wait_notify":
                 worker.relay.send(row, client_id, messages.notice(QUEUED))
+            elif row in worker.logins:  # it waits for its pool's first server
+                worker.logins[row].end(TEXTS[what])
             else:
                 worker.relay.kill(row, client_id, token, "08P01", TEXTS[what])
 

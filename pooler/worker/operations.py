@@ -128,7 +128,7 @@ class WorkerOperations:
 
     def _close_idle(self, row: int, mark: bool) -> None:
         for slot in self.worker.tables.take_idle(row, self.worker.number, mark):
-            self.worker.relay.close_slot(slot, "admin command")
+            self.worker.relay.close_slot(slot)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         while not condition():

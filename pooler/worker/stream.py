@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import gevent
 from gevent import socket
@@ -83,6 +83,21 @@ class Stream:
         return bool(poll.poll(0))
 
 
+def offload(function: Callable[..., T], *arguments: Any) -> T:
+    """Compute in a thread what would hold up everybody; raises what the function raises."""
+
+    def guarded() -> tuple[T | None, Exception | None]:
+        try:
+            return function(*arguments), None
+        except Exception as error:  # handed over and raised below: gevent would print it in the thread
+            return None, error
+
+    result, error = gevent.get_hub().threadpool.apply(guarded)
+    if error is not None:
+        raise error
+    return cast(T, result)
+
+
 def converse(
     conversation: Conversation[T], stream: Stream, ask: Callable[[AskSecret], Any] | None = None
 ) -> T:
@@ -107,7 +122,7 @@ def converse(
                 case Pending():
                     answer = stream.pending()
                 case Offload():
-                    answer = gevent.get_hub().threadpool.apply(request.function, request.arguments)
+                    answer = offload(request.function, *request.arguments)
                 case AskSecret() if ask is not None:
                     answer = ask(request)
                 case _:

@@ -209,7 +209,7 @@ class Worker:
                 self.tables.set_draining(True)
                 self.tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=self.number)
                 for slot in self.tables.take_idle(-1, self.number, mark=False):
-                    self.relay.close_slot(slot, "server shutting down")
+                    self.relay.close_slot(slot)
                 done = servers + waiting == 0
             else:
                 done = pooled + console == 0

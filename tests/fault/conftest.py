@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pooler.dev.processes import Account
-from tests.support.health import assert_no_bugs, restarts
+from tests.support.health import assert_no_bugs, restarts, worker_pids
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.wire import Wire
@@ -16,15 +17,26 @@ from tests.support.wire import Wire
 MakeShared = Callable[..., Pooler]
 
 
+class GuardedPooler(Pooler):
+    """A pooler whose userlist has passwords for all, so that no method lets anybody in without one."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.passwords |= {"bouncer": "bfoo", "postgres": "superuser"}
+
+    def pg_password(self, user: str) -> str:
+        return self.passwords.get(user, "")
+
+
 @pytest.fixture(scope="module")
 def make_shared(running_postgres: Postgres, owner: Account, work: Path) -> Iterator[MakeShared]:
     """Makes poolers that live as long as the module; each has to end cleanly."""
     made: list[Pooler] = []
 
-    def make(**keywords: object) -> Pooler:
+    def make(kind: type[Pooler] = Pooler, **keywords: Any) -> Pooler:
         running_postgres.ensure_running()
         number = sum(1 for _ in work.glob("m*"))
-        pooler = Pooler(running_postgres, owner, work / f"m{number}", **keywords)
+        pooler = kind(running_postgres, owner, work / f"m{number}", **keywords)
         made.append(pooler)
         pooler.start()
         return pooler
@@ -41,7 +53,7 @@ class Witnesses:
         self.pooler = pooler
         self.workers = restarts(pooler)
         self.wires: list[Wire] = []
-        numbers = set(pooler.workers())
+        numbers = set(worker_pids(pooler))
         while {row["worker"] for row in self._rows(database)} != numbers:
             assert len(self.wires) < 40, "clients are not spread over the workers"
             self.wires.append(pooler.wire().login(database=database))

@@ -1,7 +1,7 @@
 """What must hold after every step: limits, counts, queues, ownership; nothing lost, nothing leaked.
 
-`check` works the derived parts out again, in Python and from the rows alone, so it does not believe the C code that
-it examines. It looks at the world as well: for each client and slot somebody must be responsible.
+`Watch.check` works the derived parts out again, in Python and from the rows alone, so it does not believe the
+C code that it examines. It looks at the world as well: for each client and slot somebody must be responsible.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Random lives of pools, clients, servers and workers on the shared tables; everything is checked after each step."""
+"""Random lives of pools, clients, servers and workers on the shared tables, checked after each step."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""One process plays all workers: `World` does to the shared tables what relays and greenlets would do, one step
-at a time, by a clock of its own.
+"""One process plays all workers: `World` does to the shared tables what relays and greenlets would do, one
+step at a time, by a clock of its own.
 
-It knows only what the real ones would know: which clients a worker believes to have a server (`attached`), which
-connections are being opened (`dials`), closed (`closing`) or looked after without a client (`tested`), and the
-cancel requests on their way. What it knows is compared with the tables by `tests.sim.invariants`.
+It knows only what the real ones would know: which clients a worker believes to have a server (`attached`),
+which connections are being opened (`dials`), closed (`closing`) or looked after without a client (`tested`),
+and the cancel requests on their way. What it knows is compared with the tables by `tests.sim.invariants`.
 """
 
 from __future__ import annotations
@@ -197,7 +197,7 @@ class World:
         self.closing[slot] = worker
 
     def crash_server(self, row: int, unused: bool) -> None:
-        """The server of a client breaks: before its first byte the client waits again, later it is closed too."""
+        """A client's server breaks: before its first byte the client waits again, later it is closed too."""
         worker, _ = self.members[row]
         self.close_server(self.attached.pop(row), worker)
         if unused:

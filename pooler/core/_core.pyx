@@ -444,13 +444,12 @@ cdef class Tables:
     def client_application(self, int row, name):
         put_text(self.t.clients[row].application_name, 64, encoded(name))
 
-    def client_login(self, int row, int database, int user, int pool, bint exempt=False, bint console=False):
+    def client_login(self, int row, int database, int user, int pool, bint exempt=False):
         """Counts an authenticated client: 0 when every limit allows it, else 1 max_client_conn, 2 the database's,
-        3 the user's limit, 4 the database is disabled."""
+        3 the user's limit, 4 the database is disabled.  `exempt`: a client of the console."""
         cdef int verdict = client_login(self.t, row, database, user, pool, exempt)
         if verdict == 0:
-            if console:
-                client_flag(self.t, row, CF_CONSOLE)
+            if exempt:
                 self.t.clients[row].state = CL_IDLE
             if pool >= 0:
                 self.t.counters[self.t.clients[row].worker * self.t.h.sizes.pools + pool].client_login_count += 1

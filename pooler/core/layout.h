@@ -180,7 +180,7 @@ struct header {
     uint8_t round_robin;
     uint64_t check_delay_us;         /* idle for longer: shown as `used`; 0: never */
     int32_t max_clients;
-    int32_t clients;                 /* derived: CF_COUNTED rows */
+    int32_t clients;                 /* derived: CF_COUNTED rows that are not CF_CONSOLE */
     /* rows ever used: beyond them memory was never touched */
     int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high;
     struct list free_clients, free_slots, starved;   /* derived */

@@ -367,7 +367,8 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     if (head & OWN) own_done(r, s);
     else if (s->client) count_ready(r, s);
     if (s->client != before) return true;   /* its client is gone, and it may be somebody else's already */
-    s->settled = !s->closing && s->transaction == 'I' && s->requests.count == 0 && s->own == OWN_NONE;
+    bool its_turn = (head & OWN) && s->client;   /* we made it wait for our request: now it begins */
+    s->settled = !s->closing && !its_turn && s->transaction == 'I' && s->requests.count == 0 && s->own == OWN_NONE;
     return true;
 }
 

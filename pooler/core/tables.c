@@ -226,7 +226,7 @@ int32_t client_new(struct tables *t, int worker, uint64_t now) {
 }
 
 /* Counts a client that has authenticated against every limit, or says which one forbids it.
- * `exempt`: an administrator on the console. */
+ * `exempt`: the console's, which is not counted either. */
 enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool,
                                 bool exempt) {
     enum login_verdict verdict = LOGIN_OK;
@@ -243,8 +243,8 @@ enum login_verdict client_login(struct tables *t, int32_t row, int32_t database,
         c->user = user;
         c->pool = pool;
         COMMIT();
-        c->flags |= CF_COUNTED;
-        t->h->clients++;
+        c->flags |= (uint8_t)(CF_COUNTED | (exempt ? CF_CONSOLE : 0));
+        t->h->clients += !exempt;
         d->clients++;
         u->clients++;
         if (pool != NOBODY) t->pools[pool].clients++;
@@ -265,7 +265,7 @@ void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now,
     }
     int32_t slot = c->state == CL_ACTIVE ? c->slot : NOBODY;
     if (c->flags & CF_COUNTED) {
-        t->h->clients--;
+        t->h->clients -= !(c->flags & CF_CONSOLE);
         t->databases[c->database].clients--;
         t->users[c->user].clients--;
         if (c->pool != NOBODY) t->pools[c->pool].clients--;
@@ -417,7 +417,7 @@ static void rebuild_client(struct tables *t, int32_t i) {
     }
     t->workers[c->worker].clients++;
     if (c->flags & CF_COUNTED) {
-        t->h->clients++;
+        t->h->clients += !(c->flags & CF_CONSOLE);
         t->databases[c->database].clients++;
         t->users[c->user].clients++;
         if (c->pool != NOBODY) t->pools[c->pool].clients++;

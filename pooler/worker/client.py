@@ -227,7 +227,7 @@ class Client:
             raise ClientFault("not allowed")
         database_row = worker.tables.database(limits.CONSOLE)
         user_row = limits.open_user(worker.tables, worker.config, session.user)
-        worker.tables.client_login(self.row, database_row, user_row, -1, exempt=True, console=True)
+        worker.tables.client_login(self.row, database_row, user_row, -1, exempt=True)
         worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
         pid, secret = worker.tables.client_key(self.row)
         self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, pid, secret.to_bytes(4, "big")))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import signal
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import psycopg2
 import pytest
 
-from tests.support.crowd import at_once, refusal
+from tests.support.crowd import refusal
 from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -93,16 +95,14 @@ def test_restart_of_postgres_behind_pause(pooler: Pooler, running_postgres: Post
                 done += 1
         return done
 
-    def operator() -> int:
-        nonlocal restarted
+    with ThreadPoolExecutor() as threads:
+        clients = [threads.submit(client, number) for number in range(6)]
         wait_for(lambda: rounds["before"] > 50, 10, "queries before the pause")
         pooler.console("PAUSE")
         running_postgres.restart()
         restarted = True
         pooler.console("RESUME")
-        return 1
-
-    assert min(at_once(7, lambda n: operator() if n == 6 else client(n))) > 0
+        assert min(done.result() for done in clients) > 0
 
 
 # KILL and KILL_CLIENT.
@@ -242,8 +242,6 @@ def test_reload_of_a_changed_database(pooler: Pooler) -> None:
 @pytest.mark.parametrize("line", ["nonsense = 1", "pool_mode = nonsense", "[nonsense]", "just words"])
 def test_reload_of_a_broken_file(pooler: Pooler, how: str, line: str) -> None:
     """The old configuration stays, whole; where the mistake is stands in the answer and in the log."""
-    import signal
-
     good = pooler.ini.read_text()
     pooler.ini.write_text(f"{good}server_idle_timeout = 123\n{line}\n")
     place = rf"pooler\.ini:{len(good.splitlines()) + 2}"
@@ -281,6 +279,3 @@ def test_suspend_says_what_it_cannot(pooler: Pooler) -> None:
     with pytest.raises(psycopg2.Error):
         pooler.console("SUSPEND")
     assert pooler.sql("SELECT 1") == [(1,)]
-
-
-MakePooler = Callable[..., Pooler]

@@ -89,10 +89,10 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
         memcpy(query + 5, text, n);
     }
     s->own = (uint8_t)what;
-    s->own_blocks = block;
-    s->own_failed = false;
+    s->own_failed = n >= room;   /* more settings than one statement holds: an empty query, and the client is refused */
+    s->own_blocks = block || s->own_failed;
     s->settled = false;
-    if (n >= room) n = 0;   /* an empty query: cannot happen with values that fit SETTINGS_BYTES */
+    if (s->own_failed) n = 0;
     query[5 + n] = '\0';
     uint32_t length = n + 5;
     query[0] = 'Q';
@@ -101,7 +101,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     query[3] = (char)(length >> 8);
     query[4] = (char)length;
     requests_push(&s->requests, 'Q' | OWN);
-    if (block) conn_send(r, &s->io, query, length + 1);
+    if (s->own_blocks) conn_send(r, &s->io, query, length + 1);
     else conn_append(&s->io, query, length + 1);
 }
 
@@ -316,13 +316,16 @@ static void parameter(struct relay *r, struct server *s, const unsigned char *bo
     struct slot_row *row = &r->t->slots[s->slot];
     if (name_bytes + 1 >= n || body[n - 1] != 0) return;
     if (!s->client) {
-        if (!own) row->settings = 0;
+        row->settings = 0;   /* a rollback of ours changes them back; after a reset own_done() knows better */
         return;
     }
     struct client *c = s->client;
     if (own && s->own != OWN_SETTINGS) return;
     struct settings *changed = settings_change(&r->store, c->settings, name, name + name_bytes + 1);
-    if (!changed) return;
+    if (!changed) {
+        if (!own && settings_tracked(&r->store, name)) row->settings = 0;   /* more than we can remember */
+        return;
+    }
     settings_drop(&r->store, c->settings);
     c->settings = changed;
     if (!own) row->settings = row->settings ? changed->hash : 0;
@@ -490,6 +493,8 @@ static bool owned(struct relay *r, struct server *s) {
         s->settled = true;
         return true;
     }
+    if (row->state == SL_ACTIVE && row->owner == r->worker && row->client == NOBODY && row->generation == s->generation)
+        return true;   /* claimed like this before, and a message was not complete then */
     conn_disarm(r, &s->io);
     return false;
 }

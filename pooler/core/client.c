@@ -51,8 +51,9 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     memcpy(e.addr, row->where.addr, sizeof e.addr);
     snprintf(e.text, sizeof e.text, "%s", reason);
     e.told = text != NULL;
+    bool half = c->server && server_in_message(c->server);
     if (c->server) server_left(r, c->server, false);
-    if (text) {
+    if (text && !half) {   /* nothing of ours fits into the middle of a message */
         char message[EVENT_TEXT_BYTES + 512];
         conn_send(r, &c->io, message, error_message(message, "FATAL", sqlstate, text));
     }

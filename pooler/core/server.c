@@ -173,6 +173,9 @@ bool server_in_step(const struct server *s) {
         && (!s->client || !s->client->io.body_left || s->client->drop_body);
 }
 
+/* The client has got the beginning of a message whose end has not come yet. */
+bool server_in_message(const struct server *s) { return s->io.body_left && !s->own_body; }
+
 /* The one way back into the pool. */
 void server_give_back(struct relay *r, struct server *s) {
     if (!server_in_step(s)) {
@@ -250,7 +253,8 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
         pool_requeue(r->t, c->row, r->now, &out);
         relay_apply(r, &out);
     } else {
-        client_close(r, c, "08P01", s->fatal_sent ? NULL : "server conn crashed?", "server conn crashed?");
+        const char *text = s->fatal_sent || server_in_message(s) ? NULL : "server conn crashed?";
+        client_close(r, c, "08P01", text, "server conn crashed?");
     }
 }
 

@@ -65,6 +65,7 @@ class Janitor:
         if now >= self._title_due:
             self._title_due = now + TITLE_S
             self._title()
+            worker.relay.reclaim()  # of servers that others could not go on with
         if now >= self._stats_due:
             self._stats_due += worker.config.settings.stats_period
             self._stats(now)

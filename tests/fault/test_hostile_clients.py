@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.fault.conftest import MakeShared, Witnesses
 from tests.support.health import wait_until_slots_work
-from tests.support.hostile import header, read_to_end
+from tests.support.hostile import header, raw_startup, read_to_end
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import pss_kb, wait_for
@@ -281,3 +281,17 @@ def test_stats_users_give_no_orders(shared: Pooler, order: str) -> None:
         error, _ = wire.query(order)
         assert error.fields["M"] == "admin access needed"
         assert wire.rows("SHOW VERSION")
+
+
+@pytest.mark.parametrize("key", ["database", "application_name"])
+def test_names_without_utf8_do_not_blind_the_console(
+    make_pooler: Callable[..., Pooler], pg: Postgres, key: str
+) -> None:
+    """A name stays in the tables after its client has gone; drivers must be able to read the rest."""
+    pooler = make_pooler(workers=1, databases={"p0": "", "*": ""})
+    pairs = {b"user": b"bouncer", b"database": b"p0", key.encode(): b"a\x93\xffb"}
+    with pooler.wire() as wire:
+        wire.send(raw_startup(b"".join(k + b"\0" + v + b"\0" for k, v in pairs.items()) + b"\0"))
+        wire.receive_until("Z" if key != "database" else "E")
+        for what in ("databases", "pools", "clients", "servers", "stats", "slots", "users"):
+            pooler.show(what)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 
@@ -10,6 +12,7 @@ import pytest
 
 from tests.support.fakeserver import ANSWER, AUTH_OK, KEY, READY, FakeServer, Peer
 from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.wire import EndOfStream, query
 
@@ -110,3 +113,30 @@ def test_database_moves_under_load(make_pooler: MakePooler) -> None:
                 pooler.configure()
                 for _ in range(20):
                     assert wire.rows("SELECT current_database()") == [[name.encode()]], f"turn {turn}"
+
+
+def limit_descriptors(pid: int, count: int) -> None:
+    """As the user of that process: root may lack the capability."""
+    argv = ["prlimit", f"--pid={pid}", f"--nofile={count}:"]
+    who = os.stat(f"/proc/{pid}")
+    subprocess.run(argv, user=who.st_uid, group=who.st_gid, check=True)
+
+
+def test_worker_without_a_descriptor_leaves_the_slot_to_others(make_pooler: MakePooler, pg: Postgres) -> None:
+    """Out of descriptors, a worker cannot take the duplicate of a new server; the slot is not lost."""
+    pooler = make_pooler(workers=2, databases={"p0": "pool_size=1"})
+    some = [pooler.wire(timeout_s=6).login() for _ in range(6)]
+    homes = {row["port"]: row["worker"] for row in pooler.show("clients", database="p0")}
+    wires = {homes[wire.socket.getsockname()[1]]: wire for wire in some}
+    pg.terminate_backends()
+    wait_for(lambda: not pooler.show("servers", database="p0"), 3, "the end of the servers")
+    pid = pooler.show("workers", worker=1)[0]["pid"]
+    limit_descriptors(pid, 3)
+    assert wires[0].rows("SELECT 1") == [[b"1"]]
+    wires[1].send(query("SELECT 2"))
+    answer = wires[1].receive()
+    limit_descriptors(pid, 1000)
+    assert answer.type == "E", "the worker had room for a descriptor"
+    assert wires[0].rows("SELECT 3") == [[b"3"]]
+    for wire in some:
+        wire.socket.close()

@@ -36,8 +36,9 @@ def run(work: Path, options: argparse.Namespace) -> int:
     pg.create()
     first = random.randrange(10**9) if options.first is None else options.first
     try:
-        with FakeServer({"bent": BentServers(first)}) as fake:
-            databases = {**DATABASES, "bent": f"port={fake.port} password=secret pool_size=2"}
+        servers = BentServers()
+        with FakeServer({"*": servers}) as fake:
+            databases = {**DATABASES, "*": f"port={fake.port} password=secret pool_size=2"}
             pooler = Pooler(
                 pg,
                 owner,
@@ -49,14 +50,14 @@ def run(work: Path, options: argparse.Namespace) -> int:
             )
             pooler.start()
             try:
-                return rounds(Fuzzer(pooler, pg), first, options)
+                return rounds(Fuzzer(pooler, pg), servers, first, options)
             finally:
                 pooler.stop()
     finally:
         pg.stop()
 
 
-def rounds(fuzzer: Fuzzer, first: int, options: argparse.Namespace) -> int:
+def rounds(fuzzer: Fuzzer, servers: BentServers, first: int, options: argparse.Namespace) -> int:
     """Round after round; says which one failed."""
     deadline = time.monotonic() + options.seconds
     seed = first
@@ -66,8 +67,8 @@ def rounds(fuzzer: Fuzzer, first: int, options: argparse.Namespace) -> int:
         try:
             for number in range(seed, last + 1):
                 fuzzer.clients(number)
-            for _ in range(SERVER_ROUND):
-                fuzzer.client_of_bent_server("bent")
+            for number in range(seed, min(last, seed + SERVER_ROUND) + 1):
+                fuzzer.client_of_bent_server(servers, number)
             fuzzer.check()
         except (AssertionError, OSError) as error:
             print(f"FAILED: {error}\nagain with: scripts/fuzz {seed} {last}\n{fuzzer.pooler.story()}")

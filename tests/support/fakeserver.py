@@ -102,7 +102,7 @@ Script = Callable[[Peer], None]
 
 
 class FakeServer:
-    """Listens on a port; a connection runs the script that has the name of its database."""
+    """Listens on a port; a connection runs the script that has the name of its database, or that of `*`."""
 
     def __init__(self, scripts: Mapping[str, Script]) -> None:
         self.scripts = scripts
@@ -158,4 +158,4 @@ class FakeServer:
         words = rest.split(b"\0")
         database = dict(zip(words[::2], words[1::2], strict=False))[b"database"].decode()
         self.connections[database] = self.connections.get(database, 0) + 1
-        self.scripts[database](peer)
+        self.scripts.get(database, self.scripts.get("*", Peer.wait_for_end))(peer)

@@ -48,6 +48,9 @@ DATABASES = {
 }
 POOL_SIZE = 3
 
+#: The shared table of databases has room for about a thousand.
+MAX_DATABASES = 900
+
 #: Clients that are under way at the same time, so that what one leaves behind meets another.
 AT_ONCE = 6
 
@@ -164,13 +167,12 @@ def server_script(seed: int) -> bytes:
 
 
 class BentServers:
-    """A script for the fake server: each connection sends the stream of the next seed, and waits a moment."""
+    """A script for the fake server: each connection sends the stream of `seed`, and waits a moment."""
 
-    def __init__(self, first: int) -> None:
-        self.seed = first
+    def __init__(self) -> None:
+        self.seed = 0
 
     def __call__(self, peer: Peer) -> None:
-        self.seed += 1
         peer.socket.settimeout(0.3)
         peer.send(server_script(self.seed))
         peer.wait_for_end()
@@ -200,10 +202,11 @@ class Fuzzer:
             under_way.remove((sock, parts))
             _leave(sock, chance)
 
-    def client_of_bent_server(self, database: str) -> None:
-        """One client of a database that the fake server answers for."""
+    def client_of_bent_server(self, servers: BentServers, seed: int) -> None:
+        """One client of a database that the fake server answers for; pools are new, so nobody backs off."""
+        servers.seed = seed
         with self.pooler.wire(timeout_s=0.2) as wire:
-            wire.send(startup(database=database), query("SELECT 1"))
+            wire.send(startup(database=f"bent{seed % MAX_DATABASES}"), query("SELECT 1"))
             with contextlib.suppress(Exception):  # whatever it reads is nonsense
                 while True:
                     wire.receive()

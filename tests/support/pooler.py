@@ -206,7 +206,7 @@ class Bouncer:
         """A raw connection to send and expect protocol messages on."""
         if unix:
             return Wire.unix(self.directory / f".s.PGSQL.{self.port}", timeout_s)
-        return Wire(socket.create_connection((self.host, self.port), timeout_s))
+        return Wire(socket.create_connection((self.host, self.port), timeout_s), timeout_s)
 
     def run_program(self, program: str, *arguments: object, **env: str) -> str:
         """Runs psql, pgbench or another of PostgreSQL's programs through it."""

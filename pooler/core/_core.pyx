@@ -57,7 +57,7 @@ cdef extern from "layout.h" nogil:
         uint64_t reserve_timeout_us, query_timeout_us, query_wait_timeout_us, idle_transaction_timeout_us
         uint64_t transaction_timeout_us, client_idle_timeout_us, server_lifetime_us
     struct pool_row:
-        uint8_t used, starved, blocked_by, forced_user
+        uint8_t used, starved, forced_user
         int32_t database, user, instance
         pool_limits limits
         int32_t servers, evicting, clients
@@ -162,6 +162,7 @@ cdef extern from "tables.h" nogil:
     void pool_login_failed(tables *, int32_t, bint, const char *, const char *, uint64_t, uint64_t *)
     int pool_tick(tables *, int, uint64_t, int32_t *, int, uint64_t *)
     int pool_expired_idle(tables *, int, uint64_t, uint64_t, int32_t *, int)
+    void pool_mark_obsolete(tables *, int32_t, uint64_t *)
     int pool_take_idle(tables *, int32_t, int, bint, int32_t *, int)
     bint pool_take_reclaim(tables *, int32_t, int)
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
@@ -638,13 +639,12 @@ cdef class Tables:
                 return taken
 
     def mark_close(self, int database):
-        """All servers of a database are to be closed when they are next free (within a tick, if they are)."""
-        cdef int32_t i
+        """All servers of a database are obsolete: idle ones end now, others when they are next free."""
+        cdef uint64_t ring = 0
         self._take()
-        for i in range(self.t.h.slots_high):
-            if self.t.slots[i].state != SL_FREE and self.t.pools[self.t.slots[i].pool].database == database:
-                slot_flag(self.t, i, SF_CLOSE_NEEDED)
+        pool_mark_obsolete(self.t, database, &ring)
         tables_unlock(self.t)
+        tables_ring(self.t, ring)
 
     def busy_servers(self, int database=-1, bint marked_only=False):
         """How many servers (of a database) are not free yet; with `marked_only` those that are to be closed."""

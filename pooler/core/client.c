@@ -51,8 +51,9 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     memcpy(e.addr, row->where.addr, sizeof e.addr);
     snprintf(e.text, sizeof e.text, "%s", reason);
     e.told = text != NULL;
+    bool half = c->server && server_in_message(c->server);
     if (c->server) server_left(r, c->server, false);
-    if (text) {
+    if (text && !half) {   /* nothing of ours fits into the middle of a message */
         char message[EVENT_TEXT_BYTES + 512];
         conn_send(r, &c->io, message, error_message(message, "FATAL", sqlstate, text));
     }
@@ -140,6 +141,8 @@ void client_canceled(struct relay *r, struct client *c) {
 
 /* Notes in the server's queue what this message will be answered with.  False: too many are in flight. */
 static bool record(struct server *s, enum frontend_effect effect, uint8_t letter) {
+    bool answered = effect != FE_FLUSH && effect != FE_COPY_DATA && effect != FE_COPY_DONE && effect != FE_COPY_FAIL;
+    if (answered) s->settled = false;   /* the rest of a COPY that failed long ago leaves a server as it is */
     switch (effect) {
     case FE_SYNC:
         if (s->copy_in) return true;   /* ignored while the server reads CopyData */
@@ -188,7 +191,7 @@ static void forward_later(struct relay *r, struct client *c, const unsigned char
 static void forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
     if (!n) return;
     struct server *s = c->server;
-    s->fresh = s->settled = false;
+    s->fresh = false;
     conn_send(r, &s->io, p, n);
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
 }
@@ -266,7 +269,7 @@ static uint32_t feed(struct relay *r, struct client *c, const unsigned char *p, 
             enum passing how = pass_on(r, c, effect, p, at, here, length + 1, &run);
             if (how == PASS_LATER) break;
             if (how == PASS_NEVER) return n;
-            stamp(r, c);
+            if (c->server->requests.count) stamp(r, c);
         }
         c->io.body_left = length + 1 - here;
         at += here;
@@ -304,6 +307,7 @@ void client_run(struct relay *r, struct client *c) {
         uint32_t used = n ? feed(r, c, r->buffer, n) : 0;
         if (c->io.dead) return;
         conn_stash(&c->io, r->buffer + used, n - used);
+        if (c->server && c->server->settled) conn_ready(r, &c->server->io);   /* a late CopyData has come to its end */
         if (c->io.eof && (!used || used == n) && !received) {
             client_close(r, c, NULL, NULL, "client unexpected eof");
             return;

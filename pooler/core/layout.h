@@ -116,7 +116,6 @@ struct pool_limits {
 struct pool_row {
     uint8_t used;
     uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
-    uint8_t blocked_by;
     uint8_t forced_user;             /* min_size holds without clients */
     int32_t database, user, instance;
     struct pool_limits limits;

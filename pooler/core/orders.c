@@ -15,7 +15,8 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
         if (p->waiting.head != NOBODY) {
             demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
-                   && !held(t, p) && now >= p->retry_at && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
+                   && !held(t, p) && !contested(t, p) && now >= p->retry_at
+                   && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
             dial_for(t, i, worker, worker, now, &out);
             dials[count++] = out.dial;
         }
@@ -46,6 +47,22 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
     }
     tables_unlock(t);
     return count;
+}
+
+/* All servers of a database are obsolete: idle ones are closed by who watches them, others when they come back. */
+void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
+    struct outcome out;
+    outcome_clear(&out);
+    for (int32_t i = 0; i < t->h->slots_high; i++) {
+        struct slot_row *s = &t->slots[i];
+        if (s->state == SL_FREE || t->pools[s->pool].database != database) continue;
+        s->flags |= SF_CLOSE_NEEDED;
+        if (s->state != SL_IDLE) continue;
+        slot_idle_remove(t, &t->pools[s->pool].idle, i);
+        s->close_reason = CLOSE_OBSOLETE;
+        close_locked(t, i, NOBODY, &out);
+    }
+    *ring |= out.ring;
 }
 
 /* All idle servers of a database (NOBODY: of all), for the caller to close; with `mark`, those in use are to

@@ -150,16 +150,23 @@ int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now) {
     return elapsed(now, oldest) >= l->reserve_timeout_us ? l->size + l->reserve_size : l->size;
 }
 
-enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size) {
+/* Every shared limit that keeps this pool from one more server, as bits 1 << enum blocked_by. */
+static unsigned full_limits(struct tables *t, const struct pool_row *p) {
     const struct database_row *d = &t->databases[p->database];
     const struct user_row *u = &t->users[p->user];
     const struct instance_row *n = &t->instances[p->instance];
+    unsigned full = 0;
+    if (d->max_servers && d->servers >= d->max_servers) full |= 1u << BLOCKED_DATABASE;
+    if (u->max_servers && u->servers >= u->max_servers) full |= 1u << BLOCKED_USER;
+    if (n->max_servers && n->servers >= n->max_servers) full |= 1u << BLOCKED_INSTANCE;
+    if (!t->h->free_slots.count && t->h->slots_high >= t->h->sizes.slots) full |= 1u << BLOCKED_ROWS;
+    return full;
+}
+
+enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size) {
     if (size && p->servers >= size) return BLOCKED_SIZE;
-    if (d->max_servers && d->servers >= d->max_servers) return BLOCKED_DATABASE;
-    if (u->max_servers && u->servers >= u->max_servers) return BLOCKED_USER;
-    if (n->max_servers && n->servers >= n->max_servers) return BLOCKED_INSTANCE;
-    if (!t->h->free_slots.count && t->h->slots_high >= t->h->sizes.slots) return BLOCKED_ROWS;
-    return BLOCKED_NOT;
+    unsigned full = full_limits(t, p);
+    return full ? (enum blocked_by)__builtin_ctz(full) : BLOCKED_NOT;
 }
 
 bool over_limits(struct tables *t, const struct pool_row *p) {
@@ -171,9 +178,8 @@ bool over_limits(struct tables *t, const struct pool_row *p) {
         || (u->max_servers && u->servers > u->max_servers) || (n->max_servers && n->servers > n->max_servers);
 }
 
-void starve(struct tables *t, int32_t pool, enum blocked_by why) {
+void starve(struct tables *t, int32_t pool) {
     struct pool_row *p = &t->pools[pool];
-    p->blocked_by = (uint8_t)why;
     if (p->starved) return;
     p->starved = 1;
     starved_append(t, &t->h->starved, pool);
@@ -235,29 +241,42 @@ bool protected(const struct pool_row *p) {
     return p->servers - p->by_state[SL_CLOSING] - p->by_state[SL_RECLAIM] <= p->limits.min_size;
 }
 
-static int32_t next_rival(const struct pool_row *p, enum blocked_by why) {
-    return why == BLOCKED_DATABASE ? p->next_in_database : why == BLOCKED_USER ? p->next_in_user : p->next_in_instance;
+static int32_t first_rival(struct tables *t, const struct pool_row *p, enum blocked_by why) {
+    switch (why) {
+    case BLOCKED_DATABASE: return t->databases[p->database].first_pool;
+    case BLOCKED_USER: return t->users[p->user].first_pool;
+    case BLOCKED_INSTANCE: return t->instances[p->instance].first_pool;
+    default: return t->h->pools_high - 1;   /* all pools compete for rows */
+    }
+}
+
+static int32_t next_rival(struct tables *t, int32_t i, enum blocked_by why) {
+    switch (why) {
+    case BLOCKED_DATABASE: return t->pools[i].next_in_database;
+    case BLOCKED_USER: return t->pools[i].next_in_user;
+    case BLOCKED_INSTANCE: return t->pools[i].next_in_instance;
+    default: return i - 1;   /* NOBODY behind the first */
+    }
 }
 
 /* Closes the longest idle server among the pools that share the limit `why`, for the benefit of `pool`. */
-static void evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless,
+static bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless,
                   struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
-    int32_t i = why == BLOCKED_DATABASE ? t->databases[p->database].first_pool
-              : why == BLOCKED_USER ? t->users[p->user].first_pool : t->instances[p->instance].first_pool;
     int32_t victim = NOBODY;
-    for (; i != NOBODY; i = next_rival(&t->pools[i], why)) {
+    for (int32_t i = first_rival(t, p, why); i != NOBODY; i = next_rival(t, i, why)) {
         int32_t candidate = t->h->round_robin ? t->pools[i].idle.head : t->pools[i].idle.tail;
         if (i == pool || candidate == NOBODY || (protected(&t->pools[i]) && !merciless)) continue;
         if (victim == NOBODY || t->slots[candidate].used_at < t->slots[victim].used_at) victim = candidate;
     }
-    if (victim == NOBODY) return;
+    if (victim == NOBODY) return false;
     struct slot_row *s = &t->slots[victim];
     slot_idle_remove(t, &t->pools[s->pool].idle, victim);
     s->evict_for = pool;
     s->close_reason = CLOSE_EVICTED;
     p->evicting++;
     close_locked(t, victim, worker, out);
+    return true;
 }
 
 /* Opens a connection for the waiters of `pool`, if there are any and every limit allows it. */
@@ -271,18 +290,30 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
         sate(t, pool);
         dial_for(t, pool, oldest->worker, worker, now, out);
     } else if (why != BLOCKED_SIZE) {
-        starve(t, pool, why);
-        if (why != BLOCKED_ROWS) evict(t, pool, why, worker, elapsed(now, oldest->wait_start) > MIN_SIZE_MERCY_US, out);
+        bool merciless = elapsed(now, oldest->wait_start) > MIN_SIZE_MERCY_US;
+        unsigned full = full_limits(t, p);
+        starve(t, pool);
+        while (full && !evict(t, pool, (enum blocked_by)__builtin_ctz(full), worker, merciless, out)) full &= full - 1;
     }
 }
 
-static bool share_limit(const struct pool_row *hungry, const struct pool_row *p) {
-    switch (hungry->blocked_by) {
-    case BLOCKED_DATABASE: return hungry->database == p->database;
-    case BLOCKED_USER: return hungry->user == p->user;
-    case BLOCKED_INSTANCE: return hungry->instance == p->instance;
-    default: return false;
+/* The limits that one server of `p` less would relieve for `hungry`. */
+static unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p) {
+    return (unsigned)(hungry->database == p->database) << BLOCKED_DATABASE
+         | (unsigned)(hungry->user == p->user) << BLOCKED_USER
+         | (unsigned)(hungry->instance == p->instance) << BLOCKED_INSTANCE | 1u << BLOCKED_ROWS;
+}
+
+/* Whether clients of another pool wait under a limit that a server of `p` would count against. */
+bool contested(struct tables *t, const struct pool_row *p) {
+    for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
+        const struct pool_row *q = &t->pools[i];
+        if (q->waiting.head == NOBODY) continue;
+        if ((q->database == p->database && t->databases[p->database].max_servers)
+            || (q->user == p->user && t->users[p->user].max_servers)
+            || (q->instance == p->instance && t->instances[p->instance].max_servers)) return true;
     }
+    return false;
 }
 
 /* A starved pool whose oldest client should get the row of a server that `pool` just gave back. */
@@ -290,7 +321,8 @@ static int32_t rival(struct tables *t, int32_t pool, uint64_t now) {
     const struct pool_row *p = &t->pools[pool];
     for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
-        if (i == pool || q->waiting.head == NOBODY || opening(q) || held(t, q) || !share_limit(q, p)) continue;
+        if (i == pool || q->waiting.head == NOBODY || opening(q) || held(t, q)) continue;
+        if (full_limits(t, q) & ~shared_limits(q, p)) continue;   /* this row alone would not help it */
         uint64_t since = t->clients[q->waiting.head].wait_start;
         if (protected(p) && elapsed(now, since) < MIN_SIZE_MERCY_US) continue;
         if (p->waiting.head == NOBODY || since + RIVAL_QUANTUM_US < t->clients[p->waiting.head].wait_start) return i;

@@ -209,6 +209,7 @@ void server_give_back(struct relay *r, struct server *s);
 void server_left(struct relay *r, struct server *s, bool clean);
 void server_close(struct relay *r, struct server *s, bool busy, const char *reason);
 bool server_in_step(const struct server *s);
+bool server_in_message(const struct server *s);
 struct counters *counters_of(struct relay *r, int32_t pool);
 void count_time(uint64_t *histogram, uint64_t us);
 

@@ -94,10 +94,10 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
         memcpy(query + 5, text, n);
     }
     s->own = (uint8_t)what;
-    s->own_blocks = block;
-    s->own_failed = false;
+    s->own_failed = n >= room;   /* more settings than one statement holds: an empty query, and the client is refused */
+    s->own_blocks = block || s->own_failed;
     s->settled = false;
-    if (n >= room) n = 0;   /* an empty query: cannot happen with values that fit SETTINGS_BYTES */
+    if (s->own_failed) n = 0;
     query[5 + n] = '\0';
     uint32_t length = n + 5;
     query[0] = 'Q';
@@ -106,7 +106,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     query[3] = (char)(length >> 8);
     query[4] = (char)length;
     requests_push(&s->requests, 'Q' | OWN);
-    if (block) conn_send(r, &s->io, query, length + 1);
+    if (s->own_blocks) conn_send(r, &s->io, query, length + 1);
     else conn_append(&s->io, query, length + 1);
 }
 
@@ -177,6 +177,9 @@ bool server_in_step(const struct server *s) {
         && !bytes_pending(&s->io.stash) && !bytes_pending(&s->io.out)
         && (!s->client || !s->client->io.body_left || s->client->drop_body);
 }
+
+/* The client has got the beginning of a message whose end has not come yet. */
+bool server_in_message(const struct server *s) { return s->io.body_left && !s->own_body; }
 
 /* The one way back into the pool. */
 void server_give_back(struct relay *r, struct server *s) {
@@ -255,7 +258,8 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
         pool_requeue(r->t, c->row, r->now, &out);
         relay_apply(r, &out);
     } else {
-        client_close(r, c, "08P01", s->fatal_sent ? NULL : "server conn crashed?", "server conn crashed?");
+        const char *text = s->fatal_sent || server_in_message(s) ? NULL : "server conn crashed?";
+        client_close(r, c, "08P01", text, "server conn crashed?");
     }
 }
 
@@ -321,13 +325,16 @@ static void parameter(struct relay *r, struct server *s, const unsigned char *bo
     struct slot_row *row = &r->t->slots[s->slot];
     if (name_bytes + 1 >= n || body[n - 1] != 0) return;
     if (!s->client) {
-        if (!own) row->settings = 0;
+        row->settings = 0;   /* a rollback of ours changes them back; after a reset own_done() knows better */
         return;
     }
     struct client *c = s->client;
     if (own && s->own != OWN_SETTINGS) return;
     struct settings *changed = settings_change(&r->store, c->settings, name, name + name_bytes + 1);
-    if (!changed) return;
+    if (!changed) {
+        if (!own && settings_tracked(&r->store, name)) row->settings = 0;   /* more than we can remember */
+        return;
+    }
     settings_drop(&r->store, c->settings);
     c->settings = changed;
     if (!own) row->settings = row->settings ? changed->hash : 0;
@@ -515,6 +522,8 @@ static bool owned(struct relay *r, struct server *s) {
         s->settled = true;
         return true;
     }
+    if (row->state == SL_ACTIVE && row->owner == r->worker && row->client == NOBODY && row->generation == s->generation)
+        return true;   /* claimed like this before, and a message was not complete then */
     conn_disarm(r, &s->io);
     return false;
 }

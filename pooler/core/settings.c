@@ -60,6 +60,12 @@ struct settings *settings_change(struct settings_store *store, const struct sett
     return found ? settings_intern(store, values, at, true) : NULL;
 }
 
+bool settings_tracked(const struct settings_store *store, const char *name) {
+    for (int i = 0; i < store->tracked.count; i++)
+        if (strcasecmp(store->tracked.names[i], name) == 0) return true;
+    return false;
+}
+
 static uint32_t put(char *out, uint32_t at, uint32_t room, const char *text) {
     for (; *text && at < room; text++) out[at++] = *text;
     return at;

@@ -29,6 +29,7 @@ struct settings *settings_intern(struct settings_store *store, const char *value
 void settings_drop(struct settings_store *store, struct settings *s);
 struct settings *settings_change(struct settings_store *store, const struct settings *from, const char *name,
                                  const char *value);
+bool settings_tracked(const struct settings_store *store, const char *name);
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, char *out, uint32_t room);
 
 #endif

@@ -171,7 +171,7 @@ static void pool_link(struct tables *t, int32_t pool) {
 }
 
 static void pool_clear_derived(struct pool_row *p, int workers) {
-    p->starved = p->blocked_by = 0;
+    p->starved = 0;
     p->servers = p->evicting = p->clients = 0;
     memset(p->by_state, 0, sizeof p->by_state);
     list_clear(&p->idle);
@@ -443,6 +443,6 @@ void tables_rebuild(struct tables *t) {
     for (int32_t i = 0; i < t->h->slots_high; i++) rebuild_slot(t, i);
     for (int32_t i = 0; i < t->h->clients_high; i++) rebuild_client(t, i);
     for (int32_t i = 0; i < t->h->pools_high; i++)
-        if (t->pools[i].waiting.count) starve(t, i, BLOCKED_ROWS);
+        if (t->pools[i].waiting.count) starve(t, i);
     t->h->rebuilds++;
 }

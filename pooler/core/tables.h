@@ -62,6 +62,7 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
                        uint64_t retry_at, uint64_t *ring);
 int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int max, uint64_t *ring);
 int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_timeout_us, int32_t *out, int max);
+void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring);   /* caller holds the lock */
 int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, int32_t *out, int max);
 bool pool_take_reclaim(struct tables *t, int32_t slot, int worker);
 bool pool_attention(struct tables *t, int worker, struct order *clients, int *client_count, struct order *slots,

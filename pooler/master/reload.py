@@ -51,6 +51,7 @@ class _Change:
     """A generation on its way."""
 
     asked: Asked
+    changes: ConfigDiff
     missing: set[int] = field(default_factory=set)  # numbers of workers that have not got it yet
 
 
@@ -156,7 +157,7 @@ class Reloader:
         generation = self._workers.generation
         self._adopted(new)
         told = self._workers.broadcast(Reload(generation, new.to_wire()))
-        self._changes[generation] = _Change(asked, {worker.number for worker in told})
+        self._changes[generation] = _Change(asked, changes, {worker.number for worker in told})
         self._leave_queue()
         if not told:
             self._forget(-1, generation)
@@ -177,9 +178,23 @@ class Reloader:
         change = self._changes[generation]
         change.missing.discard(number)
         if not change.missing:
-            del self._changes[generation]
-            change.asked.answer(None)
-            self._check_settled()
+            self._finish(generation)
+
+    def _finish(self, generation: int) -> None:
+        """Everybody has it. A worker that had not may have let in a client by the old limits, or opened a server
+        at an old place, so what `_apply` did is done once more before the answer."""
+        change = self._changes.get(generation)
+        if change is None:  # done meanwhile
+            return
+        try:
+            self._host.apply_limits(self._host.tables, self.config)
+            self._host.close_changed(self._host.tables, change.changes)
+        except self._host.busy:
+            self._loop.after(BUSY_PAUSE_S, lambda: self._finish(generation))
+            return
+        del self._changes[generation]
+        change.asked.answer(None)
+        self._check_settled()
 
     def _check_settled(self) -> None:
         if not self._changes and not self._queue:

@@ -71,4 +71,7 @@ def _resolve(host: str, port: int) -> list[Address]:
     except OSError as error:
         log.warning("server DNS lookup failed: %s: %s", host, error.strerror or error)
         return []
+    except UnicodeError as error:  # no name at all: an empty or too long part between two dots
+        log.warning("server DNS lookup failed: %s: %s", host, error)
+        return []
     return [Address(family, (str(name[0]), int(name[1]))) for family, _, _, _, name in found]

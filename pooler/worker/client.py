@@ -7,6 +7,7 @@ about databases or limits is told to somebody who has not proven who he is.
 from __future__ import annotations
 
 import os
+import select
 import struct
 import time
 from typing import TYPE_CHECKING
@@ -198,6 +199,12 @@ class Client:
                 )
         else:
             self.turn.set(orders & FAIL)
+
+    def has_left(self) -> bool:
+        """Whether the other side has closed, for a wait in which nobody reads."""
+        poll = select.poll()
+        poll.register(self.sock.fileno(), select.POLLRDHUP)
+        return bool(poll.poll(0))
 
     def end(self, text: str) -> None:
         """Close this client, wherever its login is."""

@@ -16,6 +16,7 @@ from gevent.event import AsyncResult
 from pooler import limits
 from pooler.admin.model import CommandError
 from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest
+from pooler.worker.stream import Hangup
 
 if TYPE_CHECKING:
     from pooler.ipc.messages import ShutdownMode
@@ -131,5 +132,9 @@ class WorkerOperations:
             self.worker.relay.close_slot(slot)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
+        me = gevent.getcurrent()
+        client = next((one for one in self.worker.logins.values() if one.greenlet is me), None)
         while not condition():
+            if client is not None and client.has_left():
+                raise Hangup("the client of the console has left")
             gevent.sleep(LOOK_S)

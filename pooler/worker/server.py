@@ -65,6 +65,8 @@ def dial(worker: Worker, slot: int) -> None:
             session = converse(server_login(target), stream)
             if database.connect_query:
                 converse(simple_query(database.connect_query), stream)
+        _publish(worker, slot, generation, pool, sock, address, session, stream)
+        return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
         _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
@@ -74,9 +76,9 @@ def dial(worker: Worker, slot: int) -> None:
         _failed(worker, pool, ServerFault("connect timeout"))
     except OSError as error:
         _failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
-    else:
-        _publish(worker, slot, generation, pool, sock, address, session, stream)
-        return
+    except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
+        log.exception("bug while a server was opened", error)
+        _failed(worker, pool, ServerFault("internal error"))
     if sock is not None:
         _let_go(sock)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
@@ -151,10 +153,9 @@ def _publish(
         # a few percent apart, so that servers opened together are not closed together
         lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
     )
-    fd = sock.detach()
     for number, outbox in enumerate(worker.outboxes):
         if number != worker.number:
-            _insist(worker, outbox, slot, generation, fd)
+            _insist(worker, outbox, slot, generation, sock.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
     if worker.config.settings.log_connections:
         key = worker.tables.pool_key(pool)
@@ -166,7 +167,7 @@ def _publish(
             place(addr, port, address.is_unix),
             place(local_addr, local_port, address.is_unix),
         )
-    worker.relay.add_server(slot, generation, fd, worker.values_of(session.parameters))
+    worker.relay.add_server(slot, generation, sock.detach(), worker.values_of(session.parameters))
 
 
 def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:

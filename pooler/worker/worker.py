@@ -204,13 +204,13 @@ class Worker:
         """Take no new work; end when what there is has ended."""
         self.draining = True
         while True:
-            pooled, waiting, console, servers = self.tables.own_load(self.number)
+            pooled, waiting, console, _ = self.tables.own_load(self.number)
             if mode == "wait_for_servers":
                 self.tables.set_draining(True)
                 self.tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=self.number)
                 for slot in self.tables.take_idle(-1, self.number, mark=False):
                     self.relay.close_slot(slot)
-                done = servers + waiting == 0
+                done = self.tables.busy_servers() + waiting == 0  # of all workers: a client may still ask
             else:
                 done = pooled + console == 0
             if done:
@@ -250,12 +250,12 @@ class Worker:
         for name, value in sorted(parameters.items(), key=lambda item: len(item[1])):
             entry = f"{name}\0{value}\0".encode("utf-8", "surrogateescape")
             packed += entry if len(packed) + len(entry) <= WELCOME_ROOM else b""
-        return packed
+        return packed or b"\0\0"  # none at all is known, too: nobody waits for more
 
     @staticmethod
     def unpack_welcome(packed: bytes) -> dict[str, str]:
         parts = packed.decode("utf-8", "surrogateescape").split("\0")
-        return dict(zip(parts[:-1:2], parts[1::2], strict=False))
+        return {name: value for name, value in zip(parts[:-1:2], parts[1::2], strict=False) if name}
 
 
 def mock_secret(config: Config) -> bytes:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import pytest
@@ -118,7 +118,7 @@ def nobody_noticed(shared: Pooler, witnesses: Witnesses, pg: Postgres) -> Iterat
     witnesses.assert_undisturbed()
 
 
-def _busy(pg: Postgres) -> list[object]:
+def _busy(pg: Postgres) -> Sequence[object]:
     return pg.sql("SELECT query FROM pg_stat_activity WHERE datname = 'p0' AND state <> 'idle'")
 
 

@@ -224,7 +224,7 @@ def _answer(wire: Wire, user: str, password: str) -> None:
 @pytest.mark.parametrize("method", METHODS)
 def test_unknown_users_look_like_known_ones(poolers: dict[str, Pooler], method: str) -> None:
     """Same messages, same lengths, same iteration count, and the same salt each time one asks."""
-    seen = {}
+    seen: dict[str, list[tuple[bytes, bytes]]] = {}
     for user in ("bouncer", "nobody_a", "nobody_b", "nobody_a"):
         seen.setdefault(user, []).append(_challenge(poolers[method], method, user))
     assert seen["nobody_a"][0] == seen["nobody_a"][1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import contextlib
 import struct
 import time
 from collections.abc import Iterator
@@ -136,7 +137,6 @@ LOGINS: dict[str, Script] = {
 #: Servers that go mad while they answer a query, with the text their client is told.
 REPLIES: dict[str, Script] = {
     "r_closes": after_login(b"", wait=False),
-    "r_half_row": after_login(ROW[:-3], wait=False),
     "r_authentication": after_login(AUTH_OK),
     "r_key": after_login(KEY),
     "r_unknown_type": after_login(header("~", 4)),
@@ -206,6 +206,7 @@ def never_lets_go(peer: Peer) -> None:
 
 OTHERS: dict[str, Script] = {
     "sane": sane,
+    "half_row": after_login(message("D", 1, struct.pack("!I", 5), b"abcde")[:-3], wait=False),
     "twice": ready_too_often,
     "babbler": speaks_while_idle,
     "flood": floods,
@@ -242,20 +243,18 @@ def nobody_noticed(shared: Pooler, witnesses: Witnesses) -> Iterator[None]:
     witnesses.assert_undisturbed()
 
 
-def what_comes(pooler: Pooler, database: str, text: str = "SELECT 1", timeout_s: float = 8) -> list[Message]:
-    """All that a client of this server gets for its query, up to the end of it or of the connection."""
+def what_comes(pooler: Pooler, database: str, to_end: bool = False, timeout_s: float = 8) -> list[Message]:
+    """What a client of this server gets: for its login and a query, or up to the end of the connection."""
     received: list[Message] = []
-    with pooler.wire(timeout_s=timeout_s) as wire:
+    with pooler.wire(timeout_s=timeout_s) as wire, contextlib.suppress(EndOfStream):
         wire.send(startup(database=database))
-        try:
-            received += wire.receive_until("Z")
-            wire.send(query(text))
-            while True:
-                received.append(wire.receive())
-                if received[-1].type == "Z":
-                    return received
-        except EndOfStream:
-            return received
+        while not received or received[-1].type != "Z":
+            received.append(wire.receive())
+        wire.send(query("SELECT 1"))
+        received.append(wire.receive())
+        while to_end or received[-1].type != "Z":
+            received.append(wire.receive())
+    return received
 
 
 @pytest.mark.parametrize("database", LOGINS)
@@ -274,7 +273,7 @@ def test_nobody_can_log_in(shared: Pooler, database: str) -> None:
 
 @pytest.mark.parametrize("database", REPLIES)
 def test_mad_replies_end_their_client_only(shared: Pooler, database: str) -> None:
-    received = what_comes(shared, database)
+    received = what_comes(shared, database, to_end=True)
     assert received[-1].type == "E", received
     assert received[-1].fields["S"] == "FATAL"
     assert received[-1].fields["M"]
@@ -284,6 +283,15 @@ def test_mad_replies_end_their_client_only(shared: Pooler, database: str) -> Non
 @pytest.mark.parametrize("database", ODD)
 def test_odd_replies_are_passed_on(shared: Pooler, database: str) -> None:
     assert what_comes(shared, database)[-1].type == "Z"
+
+
+def test_server_gone_in_the_middle_of_a_message(shared: Pooler) -> None:
+    """No ErrorResponse into the middle of a row, where the client would take it for data."""
+    with shared.wire() as wire:
+        wire.login(database="half_row").send(query("SELECT 1"))
+        with pytest.raises(EndOfStream) as end:
+            wire.receive_until("Z")
+        assert end.value.received == b"\0\x01\0\0\0\x05ab"
 
 
 def values(received: list[Message]) -> list[list[bytes | None]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -99,7 +100,7 @@ def test_unknown_cancel_key_is_closed_without_a_word(shared: Pooler) -> None:
 @pytest.mark.parametrize("size", [63, 64, 128, 9000])
 @pytest.mark.parametrize("key", ["user", "database"])
 def test_long_names(shared: Pooler, key: str, size: int) -> None:
-    pairs = {"user": "bouncer", "database": "p0", key: "x" * size}
+    pairs: dict[str, Any] = {"user": "bouncer", "database": "p0", key: "x" * size}
     with shared.wire() as wire:
         wire.send(startup(**pairs))
         assert assert_refused(wire)["M"]

@@ -17,7 +17,18 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import StartPooler, wait_until_free
-from tests.support.wire import CANCEL_REQUEST, FLUSH, SYNC, Wire, bind, execute, message, parse, query, untyped
+from tests.support.wire import (
+    CANCEL_REQUEST,
+    FLUSH,
+    SYNC,
+    Wire,
+    bind,
+    execute,
+    message,
+    parse,
+    query,
+    untyped,
+)
 
 LONG = "SELECT pg_sleep(60)"
 CANCELED = "57014"
@@ -266,7 +277,12 @@ def test_racing_cancels_never_hit_another_client(pooler: Pooler) -> None:
 def test_psycopg2_cancel(running_postgres: Postgres, pooler: Pooler, database: str) -> None:
     """PQcancel, which is also what Ctrl-C in psql does."""
     with pooler.connect(dbname=database) as connection, connection.cursor() as cursor:
-        thread = threading.Thread(target=lambda: (wait_until_running(running_postgres), connection.cancel()))
+
+        def interrupt() -> None:
+            wait_until_running(running_postgres)
+            connection.cancel()
+
+        thread = threading.Thread(target=interrupt)
         thread.start()
         with pytest.raises(psycopg2.extensions.QueryCanceledError):
             cursor.execute(LONG)

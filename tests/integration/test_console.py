@@ -1,4 +1,4 @@
-"""The console as operators and their tools use it: every command, through programs and drivers, on both names."""
+"""The console as operators and their tools use it: through programs and drivers, by both of its names."""
 
 from __future__ import annotations
 
@@ -21,12 +21,32 @@ from tests.support.wire import query
 NAMES = ["pgbouncer", "pooler"]
 SHOWS = [
     *["active_sockets", "clients", "config", "databases", "dns_hosts", "dns_zones", "lists", "mem", "peers"],
-    *["peer_pools", "pools", "servers", "slots", "sockets", "state", "stats", "stats_averages", "stats_totals"],
+    *[
+        "peer_pools",
+        "pools",
+        "servers",
+        "slots",
+        "sockets",
+        "state",
+        "stats",
+        "stats_averages",
+        "stats_totals",
+    ],
     *["totals", "users", "version", "workers"],
 ]
 MAY_BE_EMPTY = ("active_sockets", "dns_hosts", "dns_zones", "peers", "peer_pools")
 ORDERS = [
-    *["RELOAD", "PAUSE", "PAUSE p3", "RESUME", "RESUME p3", "SUSPEND", "KILL", "KILL p3", "KILL_CLIENT 99999999"],
+    *[
+        "RELOAD",
+        "PAUSE",
+        "PAUSE p3",
+        "RESUME",
+        "RESUME p3",
+        "SUSPEND",
+        "KILL",
+        "KILL p3",
+        "KILL_CLIENT 99999999",
+    ],
     *["RECONNECT", "RECONNECT p3", "WAIT_CLOSE", "WAIT_CLOSE p3", "DISABLE p3", "ENABLE p3", "SHOW FDS"],
     *["SHUTDOWN", "SHUTDOWN WAIT_FOR_SERVERS", "SHUTDOWN WAIT_FOR_CLIENTS", "SET stats_period = 30"],
 ]
@@ -43,7 +63,9 @@ def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
 
 
 @contextmanager
-def session(pooler: Pooler, user: str = "postgres", name: str = "pgbouncer") -> Iterator[psycopg2.extensions.cursor]:
+def session(
+    pooler: Pooler, user: str = "postgres", name: str = "pgbouncer"
+) -> Iterator[psycopg2.extensions.cursor]:
     with pooler.connect(dbname=name, user=user) as connection, connection.cursor() as cursor:
         yield cursor
 
@@ -73,7 +95,9 @@ def test_show_by_psql(pooler: Pooler, name: str) -> None:
 
 def test_show_by_psycopg3(pooler: Pooler) -> None:
     """Which sends extended queries as soon as there are parameters, and simple ones else."""
-    with closing(psycopg.connect(pooler.dsn(dbname="pooler", user="postgres"), autocommit=True)) as connection:
+    with closing(
+        psycopg.connect(pooler.dsn(dbname="pooler", user="postgres"), autocommit=True)
+    ) as connection:
         for what in SHOWS:
             assert connection.execute(f"SHOW {what}").description
         cursor = psycopg.ClientCursor(connection)
@@ -95,14 +119,20 @@ def test_rows_tell_the_truth(pooler: Pooler) -> None:
         assert [[str(servers[0]["remote_pid"]).encode()]] == busy.rows("SELECT pg_backend_pid()")
         assert (active["addr"], active["local_port"]) == ("127.0.0.1", pooler.port)
         pool = pooler.pool()
-        assert (pool["cl_active"], pool["sv_active"], pool["pool_mode"]) == (2, 1, "transaction")  # idle ones count as active
+        assert (pool["cl_active"], pool["sv_active"], pool["pool_mode"]) == (
+            2,
+            1,
+            "transaction",
+        )  # idle ones count as active
         workers = pooler.show("workers")
         assert sum(row["clients"] for row in workers) >= 2
         busy.query("COMMIT")
         busy.close()
         idle.close()
     after = pooler.show("stats_totals", database="p0")
-    grown = {name: after[0][name] - (before[0][name] if before else 0) for name in ("xact_count", "query_count")}
+    grown = {
+        name: after[0][name] - (before[0][name] if before else 0) for name in ("xact_count", "query_count")
+    }
     assert grown == {"xact_count": 2, "query_count": 4}
 
 

@@ -29,7 +29,9 @@ def shared(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
 def pooler(shared: Pooler) -> Iterator[Pooler]:
     """The shared one, which nobody leaves paused."""
     yield shared
-    if any(row["paused"] for row in shared.show("databases")) or shared.show("state", key="paused", value="yes"):
+    if any(row["paused"] for row in shared.show("databases")) or shared.show(
+        "state", key="paused", value="yes"
+    ):
         shared.console("RESUME")
         raise AssertionError("left paused")
 
@@ -52,7 +54,7 @@ def tag_of(wire: Wire) -> str:
 
 
 @pytest.mark.parametrize("what", ["", " p0"], ids=["all", "one"])
-def test_pause_waits_for_the_transaction(pooler: Pooler, running_postgres: Postgres, what: str) -> None:
+def test_pause_waits_for_the_transaction(pooler: Pooler, what: str) -> None:
     with pooled(pooler) as busy, pooled(pooler) as late, pooled(pooler, "p1") as other:
         busy.query("BEGIN")
         pause = order(pooler, f"PAUSE{what}")
@@ -64,7 +66,7 @@ def test_pause_waits_for_the_transaction(pooler: Pooler, running_postgres: Postg
         assert busy.rows("SELECT 'goes on'") == [[b"goes on"]]
         busy.query("COMMIT")
         assert tag_of(pause) == "PAUSE"
-        running_postgres.wait_for_backends(0)
+        wait_for(lambda: not pooler.show("servers", database="p0"), 5, "no servers")
         late.expect_silence(0.2)
         assert pooler.show("databases", name="p0")[0]["paused"] == (1 if what else 0)
         pooler.console(f"RESUME{what}")
@@ -108,7 +110,7 @@ def test_restart_of_postgres_behind_pause(pooler: Pooler, running_postgres: Post
 # KILL and KILL_CLIENT.
 
 
-def test_kill(pooler: Pooler, running_postgres: Postgres) -> None:
+def test_kill(pooler: Pooler) -> None:
     with pooled(pooler) as busy, pooled(pooler) as idle, pooled(pooler, "p1") as other:
         busy.query("BEGIN")
         pooler.console("KILL p0")
@@ -116,7 +118,7 @@ def test_kill(pooler: Pooler, running_postgres: Postgres) -> None:
             error = wire.receive_until("E")[-1].fields
             assert (error["S"], error["C"], error["M"]) == ("FATAL", "08P01", "database removed")
             wire.expect_closed()
-        running_postgres.wait_for_backends(0)
+        wait_for(lambda: not pooler.show("servers", database="p0"), 5, "no servers")
         assert other.rows("SELECT 1") == [[b"1"]]
         assert pooler.show("databases", name="p0")[0]["paused"] == 1
         pooler.console("RESUME p0")
@@ -135,6 +137,7 @@ def test_kill_client(pooler: Pooler, begin: str | None) -> None:
     error = wires[0].receive_until("E")[-1].fields
     assert (error["S"], error["M"]) == ("FATAL", "admin forced disconnect")
     wires[0].expect_closed()
+    wires[0].socket.close()
     for wire in wires[1:]:
         assert wire.rows("SELECT 1") == [[b"1"]]
         wire.close()

@@ -150,7 +150,9 @@ def test_server_idle_timeout_respects_the_minimum(start: MakePooler, pg: Postgre
 
 
 def test_server_check_query_with_every_use(start: MakePooler, checks: Callable[[], int]) -> None:
-    pooler = start(databases=ONE, server_check_query="INSERT INTO life_checks VALUES (1)", server_check_delay=0)
+    pooler = start(
+        databases=ONE, server_check_query="INSERT INTO life_checks VALUES (1)", server_check_delay=0
+    )
     with pooled(pooler) as wire:
         for _ in range(5):
             assert wire.rows("SELECT 1") == [[b"1"]]
@@ -159,7 +161,9 @@ def test_server_check_query_with_every_use(start: MakePooler, checks: Callable[[
 
 
 def test_server_check_query_after_the_delay(start: MakePooler, checks: Callable[[], int]) -> None:
-    pooler = start(databases=ONE, server_check_query="INSERT INTO life_checks VALUES (1)", server_check_delay=1)
+    pooler = start(
+        databases=ONE, server_check_query="INSERT INTO life_checks VALUES (1)", server_check_delay=1
+    )
     with pooled(pooler) as wire:
         for _ in range(5):
             wire.rows("SELECT 1")

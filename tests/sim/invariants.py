@@ -153,9 +153,9 @@ def check_pairs(slots: Rows, clients: Rows) -> None:
     """A slot has at most one client, a client at most one slot, and both say the same."""
     for row, client in clients.items():
         if client["state"] == CL_ACTIVE:
-            slot = slots[client["slot"]]
-            assert (slot["state"], slot["client"], slot["owner"]) == (SL_ACTIVE, row, client["worker"])
-            assert slot["pool"] == client["pool"]
+            own = slots[client["slot"]]
+            assert (own["state"], own["client"], own["owner"]) == (SL_ACTIVE, row, client["worker"])
+            assert own["pool"] == client["pool"]
         else:
             assert client["slot"] == NOBODY
     for slot, server in slots.items():

@@ -14,11 +14,15 @@ from pooler.core import TablesBusy
 from tests.sim.drain import drain
 from tests.sim.invariants import Watch, check_empty
 from tests.sim.test_scenarios import client
-from tests.sim.world import CL_IDLE, Pool, World
+from tests.sim.world import CL_IDLE, NOBODY, Pool, World
 
 #: Children that are killed at a random moment, and the longest of these moments.
 KILLS = 250
-LIFE_S = 0.004
+LIFE_S = 0.006
+#: That many have to hit the lock; if luck is bad, more are killed, up to so many times as many.
+HITS, PATIENCE = 5, 10
+
+Program = Callable[[World, int], None]
 
 # Children only touch the tables and end by a signal: threads of the test runner do not matter to them.
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
@@ -90,6 +94,10 @@ def hammer(world: World, seed: int) -> None:
         clients = world.tables._truth()[1]
         for row in [row for row, (worker, _) in world.members.items() if worker == 1]:
             if clients[row]["state"] == CL_IDLE and not clients[row]["orders"]:
+                burst(world, row)
+        clients = world.tables._truth()[1]
+        for row in [row for row, (worker, _) in world.members.items() if worker == 1]:
+            if clients[row]["state"] == CL_IDLE and not clients[row]["orders"]:
                 world.acquire(row)
         for row in [row for row, (worker, _) in world.members.items() if worker == 1]:
             if dice.random() < 0.1:
@@ -107,13 +115,40 @@ def hammer(world: World, seed: int) -> None:
             world.connect(1, dice.randrange(2))
 
 
-def killed_hammer(world: World, seed: int, life_s: float) -> None:
+def burst(world: World, row: int) -> None:
+    """As much time inside the lock as Python can spend there: where most of the kills are to hit."""
+    play, cancel, key, now = (
+        world.tables._play,
+        world.tables.cancel_begin,
+        world.tables.client_key(row),
+        world.now,
+    )
+    for _ in range(1000):
+        out = play("acquire", row, 1, now)
+        if out["dial"] != NOBODY:
+            world.dials[out["dial"]] = 1
+        if out["slot"] == NOBODY:
+            cancel(*key, 1)
+        else:
+            world._play("release", out["slot"], 1)
+    world.attend(1)
+
+
+def rebuilder(world: World, seed: int) -> None:
+    """Rebuilds all the time: dies in the middle of what mends the death of another."""
+    for number in range(4):
+        world.connect(1, (seed + number) % 2)
+    while True:
+        world.tables._rebuild()
+
+
+def killed(program: Program, world: World, seed: int, life_s: float) -> None:
     """One worker 1 that lives for a moment."""
     ready, tell = os.pipe()
 
     def live() -> None:
         os.write(tell, b"x")
-        hammer(world, seed)
+        program(world, seed)
 
     pid = fork(live)
     os.read(ready, 1)
@@ -126,18 +161,23 @@ def killed_hammer(world: World, seed: int, life_s: float) -> None:
     assert ended(pid) == -signal.SIGKILL, "it ended by itself: see its traceback"
 
 
-def test_killed_at_any_moment() -> None:
+@pytest.mark.parametrize(("program", "kills"), [(hammer, KILLS), (rebuilder, KILLS // 5)])
+def test_killed_at_any_moment(program: Program, kills: int) -> None:
     dice = random.Random(20)
     world = World([Pool(size=2), Pool(user="u1", size=2)], workers=2)
     world.tables.set_database(0, 3, 0)
     watch = Watch(world)
     survivors = [client(world, 0, number % 2) for number in range(4)]
-    for number in range(KILLS):
+    number = 0
+    while number < kills or (world.tables.rebuilds < HITS and number < PATIENCE * kills):
+        number += 1
         for row in survivors:
             if world.tables._truth()[1][row]["state"] == CL_IDLE:
                 world.acquire(row)
         watch.check()
-        killed_hammer(world, number, dice.random() * LIFE_S)
+        for row in list(world.attached)[: number % 4]:
+            world.release(row)
+        killed(program, world, number, dice.random() * LIFE_S)
         world.die(1)
         world.reclaim(0)
         world.attend(0)
@@ -151,6 +191,6 @@ def test_killed_at_any_moment() -> None:
         world.advance(0.2)
         world.tick(0)
         watch.check()
-    assert world.tables.rebuilds > 0, "never killed inside the lock"
+    assert world.tables.rebuilds >= HITS, "hardly ever killed inside the lock"
     drain(world, watch.check)
     check_empty(world)

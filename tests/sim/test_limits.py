@@ -66,6 +66,20 @@ def test_the_longest_idle_server_is_evicted() -> None:
     assert list(world.closing) == [slots[1]]
 
 
+@pytest.mark.parametrize("round_robin", [False, True])
+def test_the_longest_idle_server_of_one_pool_is_evicted(round_robin: bool) -> None:
+    world = World([Pool(), Pool(user="u1")], round_robin=round_robin)
+    world.tables.set_database(0, 2, 0)
+    rows = [client(world) for _ in range(2)]
+    serve(world, rows)
+    slots = [world.attached[row] for row in rows]
+    for row in rows:
+        world.advance(0.5)
+        world.release(row)
+    world.acquire(client(world, 0, 1))
+    assert list(world.closing) == [slots[0]]
+
+
 @pytest.mark.parametrize("kind", SHARING)
 def test_rival_gets_its_turn_after_a_quantum(kind: str) -> None:
     world = shared(kind, servers=1)
@@ -116,6 +130,49 @@ def test_min_pool_size_is_respected_for_a_second(kind: str) -> None:
     close_all(world)
     open_all(world)
     assert list(world.attached) == [second]
+
+
+def doubly_blocked(min_size: int) -> tuple[World, int, int]:
+    """A world in which the last pool needs two limits that two others fill; who waits, who is busy."""
+    world = World([Pool("d0", "u0", min_size=min_size), Pool("d1", "u1"), Pool("d1", "u0")])
+    world.tables.set_database(1, 1, 0)
+    world.tables.set_user(0, 1, 0)
+    idle, busy, waiter = (client(world, 0, number) for number in range(3))
+    serve(world, [idle, busy])
+    world.release(idle)
+    world.acquire(waiter)
+    return world, waiter, busy
+
+
+@pytest.mark.parametrize("min_size", [0, 1])
+def test_two_full_limits_are_both_made_room_in(min_size: int) -> None:
+    world, waiter, busy = doubly_blocked(min_size)
+    for _ in range(20):
+        world.advance(0.5)
+        world.tick(0)
+        if busy in world.attached:
+            world.release(busy)
+            world.acquire(busy)
+        close_all(world)
+        open_all(world)
+        if waiter in world.attached:
+            return
+    pytest.fail("never served")
+
+
+def test_two_full_limits_do_not_stop_the_others() -> None:
+    world, waiter, busy = doubly_blocked(min_size=1)
+    served = 0
+    for _ in range(20):
+        world.advance(0.1)
+        world.tick(0)
+        if busy in world.attached:
+            served += 1
+            world.release(busy)
+            world.acquire(busy)
+        close_all(world)
+        open_all(world)
+    assert served >= 10 or waiter in world.attached
 
 
 def test_eviction_is_of_one_server_at_a_time() -> None:

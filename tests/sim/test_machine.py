@@ -44,7 +44,7 @@ class Lives(RuleBasedStateMachine):
         ),
         sizes=st.lists(st.integers(1, 4), min_size=4, max_size=4),
         extras=st.lists(st.tuples(st.integers(0, 1), st.integers(0, 1)), min_size=4, max_size=4),
-        slots=st.integers(3, 12),
+        slots=st.integers(10, 14),
         round_robin=st.booleans(),
         shared=st.lists(LIMIT, min_size=6, max_size=6),
     )

@@ -8,6 +8,7 @@ import signal
 import threading
 from collections import Counter
 from types import TracebackType
+from typing import Any
 
 import psycopg2
 
@@ -38,7 +39,7 @@ def restarts(pooler: Pooler) -> int:
     return sum(row["restarts"] for row in pooler.show("workers"))
 
 
-def slots(pooler: Pooler, database: str = "p0") -> list[dict[str, object]]:
+def slots(pooler: Pooler, database: str = "p0") -> list[dict[str, Any]]:
     """Every row that counts against the limits of the database."""
     return pooler.show("slots", database=database)
 

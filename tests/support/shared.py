@@ -18,10 +18,12 @@ StartPooler = Callable[..., Pooler]
 
 
 @contextlib.contextmanager
-def running_pooler(pg: Postgres, owner: Account, work: Path, **keywords: Any) -> Iterator[Pooler]:
+def running_pooler(
+    pg: Postgres, owner: Account, work: Path, kind: type[Pooler] = Pooler, **keywords: Any
+) -> Iterator[Pooler]:
     """A started pooler that has to end cleanly after the block."""
     number = sum(1 for _ in work.glob("s*"))
-    pooler = Pooler(pg, owner, work / f"s{number}", **keywords)
+    pooler = kind(pg, owner, work / f"s{number}", **keywords)
     try:
         pooler.start()
         yield pooler

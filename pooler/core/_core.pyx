@@ -31,6 +31,7 @@ cdef extern from "layout.h" nogil:
         uint8_t state, flags, orders, kill_text
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
+        int32_t prepared_statements
         uint32_t cancel_pid, cancel_secret
         uint64_t id, ticket, connected_at, wait_start, request_start, xact_start, idle_start, stuck_start
         double connect_time
@@ -94,6 +95,8 @@ cdef extern from "layout.h" nogil:
         uint64_t wait_time, client_parse_count, server_parse_count, bind_count, client_login_count
         uint64_t query_histogram[64]
         uint64_t wait_histogram[64]
+    struct prepared_set:
+        uint16_t count
     struct sizes:
         int32_t workers, slots, clients, databases, users, pools, instances
     struct header:
@@ -113,6 +116,7 @@ cdef extern from "layout.h" nogil:
         slot_row *slots
         client_row *clients
         counters *counters
+        prepared_set *prepared
         int doorbells[64]
         uint64_t map_bytes
         int fd
@@ -192,7 +196,7 @@ cdef extern from "relay.h" nogil:
         unsigned char data[1]
     struct options:
         uint64_t check_delay_us
-        uint32_t max_packet_bytes
+        uint32_t max_packet_bytes, max_prepared_statements
         bint reset_always, disable_pqexec, has_check, fast_close
         char check_query[256]
         char reset_query[1024]
@@ -1084,7 +1088,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "request_time": _wall_of(c.wait_start if c.state == CL_WAITING else c.request_start, now),
         "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
-        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": 0, "replication": "none",
+        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": "",
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
     }
@@ -1108,7 +1112,7 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
         "local_port": s.where.local_port, "connect_time": s.connect_time,
         "request_time": _wall_of(t.clients[s.client].request_start if linked else s.used_at, now),
         "close_needed": bool(s.flags & SF_CLOSE_NEEDED), "link": t.clients[s.client].id if linked else 0,
-        "remote_pid": s.backend_pid, "tls": "", "application_name": "", "prepared_statements": 0,
+        "remote_pid": s.backend_pid, "tls": "", "application_name": "", "prepared_statements": t.prepared[i].count,
         "replication": "none", "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
         "idle_s": (now - s.used_at) / 1e6 if s.state == SL_IDLE and now > s.used_at else 0.0,
     }
@@ -1202,12 +1206,13 @@ cdef class Relay:
         self._command(COMMAND_RECLAIM, 0, 0, 0, 0, 0, b"", b"")
 
     def options(self, *, double check_delay_s, check_query, reset_query, bint reset_always, bint disable_pqexec,
-                bint fast_close, uint32_t max_packet_bytes):
+                bint fast_close, uint32_t max_packet_bytes, uint32_t max_prepared_statements):
         """What the relay has to know of the configuration; check_query None: no checks."""
         cdef options o
         memset(&o, 0, sizeof(options))
         o.check_delay_us = <uint64_t>(check_delay_s * 1e6)
         o.max_packet_bytes = max_packet_bytes
+        o.max_prepared_statements = max_prepared_statements
         o.reset_always, o.disable_pqexec, o.fast_close = reset_always, disable_pqexec, fast_close
         o.has_check = check_query is not None
         put_text(o.check_query, 256, encoded(check_query or ""))

@@ -67,6 +67,8 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     c->io.fd = -1;
     settings_drop(&r->store, c->settings);
     c->settings = NULL;
+    names_free(&r->statements, c->names);
+    c->names = NULL;
     conn_bury(r, &c->io);
     relay_emit(r, &e);
     relay_apply(r, &out);
@@ -179,12 +181,55 @@ static void stamp(struct relay *r, struct client *c) {
     if (!row->xact_start) row->xact_start = r->now;
 }
 
+/* What is to be sent before the next message is, in one write with it. */
+static void forward_later(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
+    c->server->fresh = c->server->settled = false;
+    conn_append(&c->server->io, p, n);
+    counters_of(r, r->t->slots[c->server->slot].pool)->bytes_received += n;
+}
+
 static void forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
     if (!n) return;
     struct server *s = c->server;
     s->fresh = false;
     conn_send(r, &s->io, p, n);
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
+}
+
+enum passing { PASS_NOW, PASS_LATER, PASS_NEVER };
+
+/* One message for the server: notes what it asks for, and replaces names of statements.  [*run, at) was not yet
+ * passed on; what is to be passed on as it is begins at *run afterwards.  LATER: it must come whole first. */
+static enum passing pass_on(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
+                            uint32_t at, uint32_t here, uint32_t total, uint32_t *run) {
+    uint32_t head = 0;
+    enum rewritten how = REWRITTEN_NOT;
+    if (effect <= FE_CLOSE && statements_on(r, c)) {
+        r->run = p + *run;
+        r->run_bytes = at - *run;
+        how = statements_forward(r, c, p + at, here, total, &head);
+        if (!r->run_bytes) *run = at;   /* it had to go out before something of ours */
+        r->run_bytes = 0;
+    }
+    switch (how) {
+    case REWRITTEN_NOT:
+        if (record(c->server, effect, p[at])) return PASS_NOW;
+        fault(r, c, "too many requests in flight");
+        return PASS_NEVER;
+    case REWRITTEN_HEAD:
+        if (head) *run = at + head;
+        return PASS_NOW;
+    case REWRITTEN_ALL:
+        if (*run < at) forward_later(r, c, p + *run, at - *run);
+        *run = at + here;
+        return PASS_NOW;
+    case REWRITTEN_MORE:
+        c->whole_bytes = total;
+        return PASS_LATER;
+    default:
+        client_close(r, c, "54000", "prepared statement is too long", "prepared statement is too long");
+        return PASS_NEVER;
+    }
 }
 
 /* Looks at every message in p[0..n) and passes them on in runs as long as possible.  Returns the bytes used; the
@@ -221,17 +266,19 @@ static uint32_t feed(struct relay *r, struct client *c, const unsigned char *p, 
         if (!c->drop_body) {
             if (!c->server && !acquire(r, c)) return at;
             if (c->server->own_blocks) return at;
-            if (!record(c->server, effect, p[at])) {
-                fault(r, c, "too many requests in flight");
-                return n;
-            }
+            enum passing how = pass_on(r, c, effect, p, at, here, length + 1, &run);
+            if (how == PASS_LATER) break;
+            if (how == PASS_NEVER) return n;
             if (c->server->requests.count) stamp(r, c);
         }
         c->io.body_left = length + 1 - here;
         at += here;
         if (c->drop_body) run = at;
     }
-    if (c->server) forward(r, c, p + run, at - run);
+    if (!c->server) return at;
+    forward(r, c, p + run, at - run);
+    if (bytes_pending(&c->server->io.out) && !c->server->io.stuck && !c->server->own_blocks)
+        conn_flush(r, &c->server->io);
     return at;
 }
 
@@ -252,7 +299,11 @@ void client_run(struct relay *r, struct client *c) {
             return;
         }
         bool received;
-        uint32_t n = conn_fill(r, &c->io, c->server ? BUFFER_BYTES : FIRST_READ_BYTES, &received);
+        uint32_t limit = c->server ? BUFFER_BYTES : FIRST_READ_BYTES;
+        if (c->whole_bytes > limit) limit = c->whole_bytes;
+        relay_need_buffer(r, limit);
+        c->whole_bytes = 0;
+        uint32_t n = conn_fill(r, &c->io, limit, &received);
         uint32_t used = n ? feed(r, c, r->buffer, n) : 0;
         if (c->io.dead) return;
         conn_stash(&c->io, r->buffer + used, n - used);

@@ -23,6 +23,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "prepared.h"
+
 #define MAX_WORKERS 64          /* doorbells and per-worker queues are arrays; a ring mask is one 64-bit word */
 #define DATABASE_NAME_BYTES 64  /* NAMEDATALEN of PostgreSQL */
 #define USER_NAME_BYTES 128     /* PgBouncer's limit */
@@ -70,6 +72,7 @@ struct client_row {
     int16_t worker;
     int16_t cancel_requests;         /* cancel requests in flight for this client */
     int32_t pool, database, user, slot;
+    int32_t prepared_statements;     /* names, for SHOW only */
     uint32_t cancel_pid, cancel_secret;
     uint64_t id;
     uint64_t ticket;                 /* order in the queue, from one counter */
@@ -88,6 +91,7 @@ struct slot_row {
     int16_t owner;                   /* worker that may use the connection, or NOBODY */
     int16_t last_worker;             /* the last owner: watches an idle connection for end of stream */
     int32_t pool, client;
+    uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's */
     uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
     int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
     uint32_t generation;             /* a reused row is another connection */
@@ -171,6 +175,7 @@ struct counters {
 struct sizes { int32_t workers, slots, clients, databases, users, pools, instances; };
 
 struct header {
+    uint64_t statement_key[2];       /* of the hash of statement texts */
     pthread_mutex_t mutex;           /* process-shared and robust */
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
@@ -196,6 +201,7 @@ struct tables {
     struct slot_row *slots;
     struct client_row *clients;
     struct counters *counters;       /* [worker][pool] */
+    struct prepared_set *prepared;   /* [slot] */
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

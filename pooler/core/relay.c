@@ -171,6 +171,15 @@ void relay_drain_inbox(struct relay *r) {
     }
 }
 
+/* Makes the read buffer large enough; only where nobody up the stack works on it. */
+void relay_need_buffer(struct relay *r, uint32_t bytes) {
+    if (bytes <= r->buffer_bytes) return;
+    unsigned char *larger = realloc(r->buffer, bytes);
+    if (!larger) abort();   /* out of memory */
+    r->buffer = larger;
+    r->buffer_bytes = bytes;
+}
+
 /* ---- commands -------------------------------------------------------------------------------- */
 
 static void reclaim(struct relay *r) {
@@ -311,6 +320,8 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     r->options.max_packet_bytes = 0x7fffffffu;
     pthread_mutex_init(&r->lock, NULL);
     settings_open(&r->store, tracked, tracked_count);
+    relay_need_buffer(r, BUFFER_BYTES);
+    memcpy(r->statements.key, t->h->statement_key, sizeof r->statements.key);
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
     r->event_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (r->epoll < 0 || r->event_bell < 0 || !watch(r, &r->doorbell, KIND_DOORBELL, t->doorbells[worker])

@@ -47,6 +47,8 @@ struct client {
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
     struct server *server;
     struct settings *settings;
+    struct names *names;         /* its prepared statements; NULL until the first */
+    uint32_t whole_bytes;        /* the message to be read whole before anything else, 0: none */
 };
 
 enum own_request { OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK };
@@ -66,6 +68,8 @@ struct server {
     bool fresh;                  /* nothing of its client has been sent yet: the client can still get another server */
     bool reset_done;
     bool own_body;               /* the message that is passing through answers a request of ours */
+    struct digest *parsing;      /* texts of Parses in flight, oldest first; all zero for those without one */
+    uint32_t parsing_count, parsing_room;
     const char *reason;          /* of the closing, for the log */
     struct requests requests;
 };
@@ -104,7 +108,7 @@ enum command_type {
 
 struct options {
     uint64_t check_delay_us;
-    uint32_t max_packet_bytes;
+    uint32_t max_packet_bytes, max_prepared_statements;
     bool reset_always, disable_pqexec, has_check, fast_close;
     char check_query[256], reset_query[1024];
 };
@@ -129,6 +133,7 @@ struct relay {
     struct client **clients;     /* by row */
     struct server **servers;     /* by slot */
     struct settings_store store;
+    struct statement_store statements;
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
     uint64_t now;
@@ -139,7 +144,10 @@ struct relay {
     struct event *events;
     uint32_t event_head, event_count, event_capacity;
     struct order client_orders[64], slot_orders[64];
-    unsigned char buffer[BUFFER_BYTES];
+    unsigned char *buffer;       /* at least BUFFER_BYTES; larger after a larger message had to be read whole */
+    uint32_t buffer_bytes;
+    const unsigned char *run;    /* what the client being fed sent before, not yet passed on */
+    uint32_t run_bytes;
 };
 
 /* relay.c */
@@ -152,6 +160,7 @@ int relay_events(struct relay *r, struct event *out, int max);
 void relay_emit(struct relay *r, const struct event *e);
 void relay_apply(struct relay *r, struct outcome *out);
 void relay_drain_inbox(struct relay *r);
+void relay_need_buffer(struct relay *r, uint32_t bytes);
 
 /* conn.c: input and output of one connection, the ready list */
 void conn_ready(struct relay *r, struct conn *c);
@@ -175,6 +184,19 @@ void client_attached(struct relay *r, struct client *c, int32_t slot);
 void client_add(struct relay *r, struct command *command);
 void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text, const char *reason);
 void client_canceled(struct relay *r, struct client *c);
+
+/* statements.c: prepared statements, where messages pass */
+enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_TOO_LARGE };
+bool statements_on(const struct relay *r, const struct client *c);
+enum rewritten statements_forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                  uint32_t total, uint32_t *head);
+bool statements_due(const struct server *s);
+void statements_answer(struct relay *r, struct server *s);
+void statements_parsed(struct relay *r, struct server *s, uint8_t request);
+void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost);
+void statements_lost(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);
+bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
+                      const unsigned char *run, uint32_t run_bytes);
 
 /* server.c */
 struct server *server_of(struct relay *r, int32_t slot);

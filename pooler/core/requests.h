@@ -1,7 +1,8 @@
 /* The requests that a server has been sent and not yet answered: a queue of one byte each.
  *
- * The letters are those of the messages (Q P B D E C S F), and 'c' for a CopyDone or CopyFail that was sent
- * before the server said CopyInResponse.  OWN marks a request that pooler itself made: its replies are not
+ * The letters are those of the messages (Q P B D E C S F), 'U' for a Parse that changes no name of the client, and
+ * 'c' for a CopyDone or CopyFail that was sent before the server said CopyInResponse.  'p' and 'x' are a Parse and
+ * a Close that no server was asked: ParseComplete and CloseComplete are due when they come to the head.  OWN marks a request that pooler itself made: its replies are not
  * for the client.  Steady traffic fits the inline ring; only deep pipelines allocate.
  */
 #ifndef POOLER_REQUESTS_H

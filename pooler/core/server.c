@@ -32,6 +32,9 @@ static void drop_descriptor(struct relay *r, struct server *s) {
     free(s->io.stash.data);
     s->io.out = s->io.stash = (struct bytes){0};
     requests_free(&s->requests);
+    free(s->parsing);
+    s->parsing = NULL;
+    s->parsing_count = s->parsing_room = 0;
 }
 
 /* A (duplicate of a) descriptor for this generation of a slot has arrived. */
@@ -69,6 +72,8 @@ void server_add(struct relay *r, struct command *command) {
         settings_intern(&r->store, (const char *)command->data, command->data_bytes, true);
     row->settings = row->login_settings = settings ? settings->hash : 0;
     settings_drop(&r->store, settings);
+    prepared_reset(&r->t->prepared[command->a]);
+    row->unnamed_of = 0;
     conn_arm(r, &r->servers[command->a]->io);
     struct outcome out;
     pool_place(r->t, command->a, r->worker, r->now, &out);
@@ -350,11 +355,16 @@ static void begin_copy_in(struct server *s) {
 }
 
 /* After an error everything up to the next Sync stays unanswered. */
-static void skip_to_sync(struct server *s) {
+static void skip_to_sync(struct relay *r, struct server *s) {
     uint8_t head = requests_head(&s->requests) & 0x7f;
     s->copy_in = false;
     if (head == 'Q' || head == 'F') return;
-    while (s->requests.count && requests_head(&s->requests) != 'S') requests_pop(&s->requests);
+    uint32_t names_lost = 0;
+    while (s->requests.count && (requests_head(&s->requests) & 0x7f) != 'S') {
+        statements_skipped(r, s, requests_head(&s->requests), &names_lost);
+        requests_pop(&s->requests);
+    }
+    if (names_lost && s->client) names_undo(&r->statements, s->client->names, names_lost);
     s->skip = s->requests.count == 0;
 }
 
@@ -392,21 +402,24 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
     case BE_POP_PARSE: case BE_POP_BIND: case BE_POP_CLOSE: {
         static const char letters[] = {0, 'P', 'B', 'C'};
         drop_late_copy_done(s);
-        if (requests_head(q) != letters[effect]) return false;
+        uint8_t request = requests_head(q), letter = request & 0x7f;
+        if (letter != letters[effect] && !(effect == BE_POP_PARSE && letter == 'U')) return false;
         requests_pop(q);
+        if (effect == BE_POP_PARSE) statements_parsed(r, s, request);
         return true;
     }
     case BE_ROWDESC: case BE_NODATA:
         if (head == 'D') requests_pop(q);
         return true;
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
+        if (effect == BE_COMMAND && n && body[0] == 'D') statements_lost(r, s, body, n);
         drop_late_copy_done(s);
         if (requests_head(q) == 'E') requests_pop(q);
         return true;
     case BE_ERROR:
-        if (requests_head(q) & OWN) s->own_failed = true;
+        if (requests_head(q) == ('Q' | OWN)) s->own_failed = true;
         else s->fatal_sent = is_fatal(body, n);
-        skip_to_sync(s);
+        skip_to_sync(r, s);
         return true;
     case BE_READY:
         return n == 1 && ready(r, s, body[0]);
@@ -424,7 +437,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
 }
 
 static bool looked_into(enum backend_effect effect) {
-    return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR;
+    return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND;
 }
 
 static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
@@ -451,6 +464,11 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         at = s->io.body_left < n ? s->io.body_left : n;
         s->io.body_left -= at;
         if (s->own_body) run = at;
+        if (!s->io.body_left && statements_due(s)) {
+            to_client(r, s, p + run, at - run);
+            run = at;
+            statements_answer(r, s);
+        }
     }
     while (n - at >= 5 && !s->closing) {
         uint32_t length = read_u32(p + at + 1), left = n - at;
@@ -459,7 +477,8 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         uint32_t here = length < left ? length + 1 : left;
         if (looked_into(effect) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
         struct client *c = s->client;
-        s->own_body = (requests_head(&s->requests) & OWN) != 0;
+        /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
+        s->own_body = (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
         if (s->own_body) {
             to_client(r, s, p + run, at - run);
             run = at + here;
@@ -468,6 +487,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             if (s->closing) return n;
             run = at + here;
         }
+        if (effect == BE_ERROR && !s->own_body && here == length + 1 && statements_error(r, s, p + at, here, p + run, at - run)) run = at + here;
         if (!effect_of(r, s, effect, p + at + 5, here - 5)) {
             server_close(r, s, true, "server sent an unexpected message");
             return n;
@@ -475,6 +495,11 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         if (s->client != c) run = at + here;
         s->io.body_left = length + 1 - here;
         at += here;
+        if (!s->io.body_left && statements_due(s)) {
+            to_client(r, s, p + run, at - run);
+            run = at;
+            statements_answer(r, s);
+        }
     }
     if (s->closing) return n;
     to_client(r, s, p + run, at - run);
@@ -507,7 +532,7 @@ static void discard(struct relay *r, struct server *s) {
     if (!bytes_pending(&s->io.out) && !s->shut)   /* all of ours is out; not connected yet: when it is */
         s->shut = shutdown(s->io.fd, SHUT_WR) == 0 || errno != ENOTCONN;
     for (int round = 0; round < ROUNDS; round++) {
-        ssize_t got = recv(s->io.fd, r->buffer, sizeof r->buffer, MSG_DONTWAIT);
+        ssize_t got = recv(s->io.fd, r->buffer, r->buffer_bytes, MSG_DONTWAIT);
         if (got > 0 || (got < 0 && errno == EINTR)) continue;
         s->io.readable = false;
         if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) server_gone(r, s);

@@ -52,6 +52,7 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(slots, struct slot_row, z->slots);
     PLACE(clients, struct client_row, z->clients);
     PLACE(counters, struct counters, (uint64_t)z->workers * (uint64_t)z->pools);
+    PLACE(prepared, struct prepared_set, z->slots);
 #undef PLACE
     return (at + 4095) & ~4095ull;
 }
@@ -78,6 +79,7 @@ struct tables *tables_create(const struct sizes *sizes) {
     lay_out(t, base, sizes);
     t->h->sizes = *sizes;
     init_mutex(&t->h->mutex);
+    if (getrandom(t->h->statement_key, sizeof t->h->statement_key, 0) < 0) goto fail;
     for (int w = 0; w < sizes->workers; w++) {
         t->doorbells[w] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (t->doorbells[w] < 0) goto fail;

@@ -232,6 +232,7 @@ class Worker:
             disable_pqexec=settings.disable_pqexec,
             fast_close=settings.server_fast_close,
             max_packet_bytes=settings.max_packet_size,
+            max_prepared_statements=settings.max_prepared_statements,
         )
 
     # -- tracked parameters

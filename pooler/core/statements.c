@@ -1,0 +1,361 @@
+/* Prepared statements where messages pass: what a Parse, Bind, Describe, Close becomes on its way to a server, and
+ * what replies and errors mean for names and texts.  The theory stands in prepared.h. */
+#define _GNU_SOURCE
+#include <ctype.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "relay.h"
+
+bool statements_on(const struct relay *r, const struct client *c) {
+    return r->options.max_prepared_statements
+        && r->t->pools[r->t->clients[c->row].pool].limits.mode != MODE_SESSION;
+}
+
+static struct names *names_of(struct client *c) {
+    if (!c->names && !(c->names = calloc(1, sizeof *c->names))) abort();   /* out of memory */
+    return c->names;
+}
+
+static struct prepared_set *set_of(const struct relay *r, const struct server *s) { return &r->t->prepared[s->slot]; }
+
+static struct counters *count(struct relay *r, const struct server *s) {
+    return counters_of(r, r->t->slots[s->slot].pool);
+}
+
+/* ---- sending ---------------------------------------------------------------------------------- */
+
+/* Queues bytes for the server behind what the client sent before; the caller's feed() flushes. */
+static void put(struct relay *r, struct server *s, const void *p, uint32_t n) {
+    if (r->run_bytes) conn_append(&s->io, r->run, r->run_bytes);
+    r->run_bytes = 0;
+    conn_append(&s->io, p, n);
+    s->fresh = s->settled = false;
+}
+
+static void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {
+    uint32_t length = body_bytes + 4;
+    unsigned char head[5] = {(unsigned char)letter, (unsigned char)(length >> 24), (unsigned char)(length >> 16),
+                             (unsigned char)(length >> 8), (unsigned char)length};
+    put(r, s, head, sizeof head);
+}
+
+static uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
+    return (uint32_t)snprintf(out, SERVER_NAME_BYTES, "pooler_%u", number) + 1;   /* with its NUL */
+}
+
+static void push_parsing(struct server *s, const struct digest *d) {
+    if (s->parsing_count == s->parsing_room) {
+        uint32_t room = s->parsing_room ? s->parsing_room * 2 : 8;
+        struct digest *larger = realloc(s->parsing, room * sizeof *larger);
+        if (!larger) abort();   /* out of memory */
+        s->parsing = larger;
+        s->parsing_room = room;
+    }
+    s->parsing[s->parsing_count++] = d ? *d : (struct digest){0, 0};
+}
+
+/* A Parse for the server: `request` says who is to hear of its end. */
+static void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes,
+                       const unsigned char *body, uint32_t bytes, uint8_t request, const struct digest *d) {
+    put_head(r, s, 'P', name_bytes + bytes);
+    put(r, s, name, name_bytes);
+    put(r, s, body, bytes);
+    requests_push(&s->requests, request);
+    push_parsing(s, d);
+    count(r, s)->server_parse_count++;
+}
+
+/* Sends the Parse of a text that the server does not have; the least recently used may have to go. */
+static uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st, uint8_t request) {
+    char name[SERVER_NAME_BYTES];
+    uint32_t evicted, number = prepared_add(set_of(r, s), &st->digest, r->options.max_prepared_statements, &evicted);
+    if (evicted) {
+        uint32_t n = server_name(name, evicted);
+        put_head(r, s, 'C', 1 + n);
+        put(r, s, "S", 1);
+        put(r, s, name, n);
+        requests_push(&s->requests, 'C' | OWN);
+    }
+    send_parse(r, s, name, server_name(name, number), st->body, st->bytes, request, &st->digest);
+    return number;
+}
+
+static uint32_t ensure_prepared(struct relay *r, struct server *s, const struct statement *st) {
+    uint32_t number = prepared_use(set_of(r, s), &st->digest);
+    return number ? number : send_statement(r, s, st, 'P' | OWN);
+}
+
+/* The client is about to use the unnamed statement: its own, or none; never somebody else's. */
+static void ensure_unnamed(struct relay *r, struct client *c) {
+    struct server *s = c->server;
+    struct slot_row *row = &r->t->slots[s->slot];
+    uint64_t me = r->t->clients[c->row].id;
+    if (row->unnamed_of == me) return;
+    const struct names *n = c->names;
+    if (n && n->unnamed_live && n->unnamed_kept) {
+        send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | OWN, NULL);
+        row->unnamed_of = me;
+    } else if (row->unnamed_of) {
+        put(r, s, "C\0\0\0\6S\0", 7);
+        requests_push(&s->requests, 'C' | OWN);
+        row->unnamed_of = 0;
+    }
+}
+
+/* ---- messages of a client --------------------------------------------------------------------- */
+
+/* Notes a reply that no server will send; it goes out in its turn, which may be now. */
+static void owe(struct relay *r, struct client *c, uint8_t request) {
+    requests_push(&c->server->requests, request);
+    if (c->server->requests.count == 1) statements_answer(r, c->server);
+}
+
+static enum rewritten pass(struct client *c, uint8_t request, uint32_t *head) {
+    requests_push(&c->server->requests, request);
+    *head = 0;
+    return REWRITTEN_HEAD;
+}
+
+static enum rewritten forward_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                    uint32_t total, uint32_t *head) {
+    struct server *s = c->server;
+    if (here < 6 && here < total) return REWRITTEN_MORE;
+    if (total > 5 && p[5] == 0) {
+        if (here == total) names_keep_unnamed(names_of(c), p + 6, total - 6);
+        else names_keep_unnamed(names_of(c), NULL, UNNAMED_BYTES_MAX + 1);
+        r->t->slots[s->slot].unnamed_of = r->t->clients[c->row].id;
+        push_parsing(s, NULL);
+        count(r, s)->client_parse_count++;
+        count(r, s)->server_parse_count++;
+        return pass(c, 'U', head);
+    }
+    if (total > STATEMENT_BYTES_MAX) return REWRITTEN_TOO_LARGE;
+    if (here < total) return REWRITTEN_MORE;
+    const unsigned char *end = memchr(p + 5, 0, total - 5);
+    if (!end || end - (p + 5) > UINT16_MAX) {   /* malformed: PostgreSQL says so */
+        push_parsing(s, NULL);
+        return pass(c, 'U', head);
+    }
+    const char *name = (const char *)p + 5;
+    const unsigned char *body = end + 1;
+    uint32_t name_bytes = (uint32_t)(end - (p + 5)), bytes = total - 6 - name_bytes;
+    struct names *n = names_of(c);
+    const struct name *there = names_find(n, name, name_bytes);
+    count(r, s)->client_parse_count++;
+    if (there) {   /* PostgreSQL is to say that it exists */
+        char live[SERVER_NAME_BYTES];
+        uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+        send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
+        return REWRITTEN_ALL;
+    }
+    struct statement *st = statement_intern(&r->statements, body, bytes);
+    names_set(n, name, name_bytes, st);
+    r->t->clients[c->row].prepared_statements = (int32_t)n->count;
+    if (prepared_use(set_of(r, s), &st->digest)) owe(r, c, 'p');
+    else send_statement(r, s, st, 'P');
+    return REWRITTEN_ALL;
+}
+
+static enum rewritten forward_bind(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                   uint32_t total, uint32_t *head) {
+    struct server *s = c->server;
+    const unsigned char *portal_end = memchr(p + 5, 0, here - 5);
+    const unsigned char *end = portal_end ? memchr(portal_end + 1, 0, (size_t)(p + here - portal_end - 1)) : NULL;
+    if (!end && here < total && here < HEAD_BYTES_MAX) return REWRITTEN_MORE;
+    count(r, s)->bind_count++;
+    if (!end) return pass(c, 'B', head);   /* malformed */
+    const char *name = (const char *)portal_end + 1;
+    uint32_t name_bytes = (uint32_t)(end - (portal_end + 1)), portal_bytes = (uint32_t)(portal_end + 1 - (p + 5));
+    if (!name_bytes) {
+        ensure_unnamed(r, c);
+        return pass(c, 'B', head);
+    }
+    const struct name *there = names_find(c->names, name, name_bytes);
+    if (!there) return pass(c, 'B', head);
+    char live[SERVER_NAME_BYTES];
+    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+    put_head(r, s, 'B', total - 5 - (name_bytes + 1) + live_bytes);
+    put(r, s, p + 5, portal_bytes);
+    put(r, s, live, live_bytes);
+    requests_push(&s->requests, 'B');
+    *head = (uint32_t)(end + 1 - p);
+    return REWRITTEN_HEAD;
+}
+
+/* Describe and Close: short, so read whole. */
+static enum rewritten forward_named(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                    uint32_t total, uint32_t *head) {
+    struct server *s = c->server;
+    uint8_t letter = p[0];
+    if (total > HEAD_BYTES_MAX) return pass(c, letter, head);
+    if (here < total) return REWRITTEN_MORE;
+    if (total < 7 || p[5] != 'S' || p[total - 1] != 0) return pass(c, letter, head);
+    uint32_t name_bytes = total - 7;
+    if (!name_bytes) {
+        if (letter == 'D') ensure_unnamed(r, c);
+        else if (c->names) c->names->unnamed_live = false;
+        if (letter == 'C') r->t->slots[s->slot].unnamed_of = 0;
+        return pass(c, letter, head);
+    }
+    struct name *there = names_find(c->names, (const char *)p + 6, name_bytes);
+    if (!there) return pass(c, letter, head);
+    if (letter == 'C') {
+        names_unset(c->names, there);
+        r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
+        owe(r, c, 'x');
+        return REWRITTEN_ALL;
+    }
+    char live[SERVER_NAME_BYTES];
+    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+    put_head(r, s, letter, 1 + live_bytes);
+    put(r, s, "S", 1);
+    put(r, s, live, live_bytes);
+    requests_push(&s->requests, letter);
+    return REWRITTEN_ALL;
+}
+
+/* The name in a text that is one `DEALLOCATE [PREPARE] name`, folded as PostgreSQL does; 0 bytes: it is not. */
+static uint32_t deallocated(const char *text, char name[NAME_MAX_BYTES]) {
+    while (isspace((unsigned char)*text)) text++;
+    if (strncasecmp(text, "deallocate", 10) != 0 || !isspace((unsigned char)text[10])) return 0;
+    for (text += 10; isspace((unsigned char)*text);) text++;
+    if (strncasecmp(text, "prepare", 7) == 0 && isspace((unsigned char)text[7]))
+        for (text += 7; isspace((unsigned char)*text);) text++;
+    uint32_t n = 0;
+    if (*text == '"') {
+        for (text++; *text && n < NAME_MAX_BYTES; name[n++] = *text++)
+            if (*text == '"' && *++text != '"') break;
+    } else {
+        while (n < NAME_MAX_BYTES && (isalnum((unsigned char)*text) || *text == '_' || *text == '$' || *text & 0x80))
+            name[n++] = (char)tolower((unsigned char)*text++);
+        if (n == 3 && memcmp(name, "all", 3) == 0) return 0;
+    }
+    while (isspace((unsigned char)*text) || *text == ';') text++;
+    return *text || n >= NAME_MAX_BYTES ? 0 : n;
+}
+
+/* A Query ends the unnamed statement.  DEALLOCATE of a name that was prepared by Parse gets the server's name. */
+static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                    uint32_t total) {
+    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
+    struct server *s = c->server;
+    char name[NAME_MAX_BYTES], live[SERVER_NAME_BYTES], text[SERVER_NAME_BYTES + 16];
+    if (c->names) c->names->unnamed_live = false;
+    r->t->slots[s->slot].unnamed_of = 0;
+    if (!c->names || !c->names->count || here < total || total > 256 || p[total - 1] || s->transaction == 'E')
+        return REWRITTEN_NOT;
+    uint32_t bytes = deallocated((const char *)p + 5, name);
+    struct name *there = bytes && !c->names->first ? names_find(c->names, name, bytes) : NULL;
+    if (!there) return REWRITTEN_NOT;
+    struct digest d = there->statement->digest;
+    uint32_t evicted, number = prepared_use(set_of(r, s), &d);
+    if (!number) {   /* something of that name must be there to be deallocated */
+        number = prepared_add(set_of(r, s), &d, PREPARED_MAX, &evicted);
+        uint32_t n = server_name(live, number);
+        send_parse(r, s, live, n, TRIVIAL, sizeof TRIVIAL, 'P' | OWN, NULL);
+        put(r, s, "S\0\0\0\4", 5);
+        requests_push(&s->requests, 'S' | OWN);
+    }
+    prepared_remove(set_of(r, s), &d);
+    names_unset(c->names, there);
+    names_confirm(&r->statements, c->names);
+    r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
+    uint32_t n = (uint32_t)snprintf(text, sizeof text, "DEALLOCATE pooler_%u", number) + 1;
+    put_head(r, s, 'Q', n);
+    put(r, s, text, n);
+    requests_push(&s->requests, 'Q');
+    return REWRITTEN_ALL;
+}
+
+/* Sends a message of a client on, with names replaced, and notes what it will be answered with.  NOT: it passes as
+ * it is and is not noted.  HEAD: noted; its first *head bytes have been replaced, the rest passes.  ALL: nothing of
+ * it is left to be sent.  MORE: it must come whole. */
+enum rewritten statements_forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                  uint32_t total, uint32_t *head) {
+    if (c->server->skip || c->server->copy_in) return REWRITTEN_NOT;
+    switch (p[0]) {
+    case 'P': return forward_parse(r, c, p, here, total, head);
+    case 'B': return forward_bind(r, c, p, here, total, head);
+    case 'D': case 'C': return forward_named(r, c, p, here, total, head);
+    case 'Q': return forward_query(r, c, p, here, total);
+    default: return REWRITTEN_NOT;
+    }
+}
+
+/* ---- messages of a server --------------------------------------------------------------------- */
+
+/* Whether replies of ours are due now: the requests before them have been answered. */
+bool statements_due(const struct server *s) {
+    uint8_t head = requests_head(&s->requests);
+    return (head == 'p' || head == 'x') && s->client;
+}
+
+void statements_answer(struct relay *r, struct server *s) {
+    for (uint8_t head; (head = requests_head(&s->requests)) == 'p' || head == 'x';) {
+        conn_send(r, &s->client->io, head == 'p' ? "1\0\0\0\4" : "3\0\0\0\4", 5);
+        requests_pop(&s->requests);
+        names_confirm(&r->statements, s->client->names);
+    }
+}
+
+static struct digest pop_parsing(struct server *s) {
+    if (!s->parsing_count) return (struct digest){0, 0};
+    struct digest d = s->parsing[0];
+    memmove(s->parsing, s->parsing + 1, --s->parsing_count * sizeof *s->parsing);
+    return d;
+}
+
+/* ParseComplete came for this request. */
+void statements_parsed(struct relay *r, struct server *s, uint8_t request) {
+    pop_parsing(s);
+    if (request == 'P' && s->client) names_confirm(&r->statements, s->client->names);
+}
+
+/* This request was skipped after an error: its text is not on the server, its name was not taken. */
+void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost) {
+    uint8_t letter = request & (uint8_t)~OWN;
+    if (letter == 'P' || letter == 'U') {
+        struct digest d = pop_parsing(s);
+        if (d.high | d.low) prepared_remove(set_of(r, s), &d);
+    }
+    if (request == 'P' || request == 'p' || request == 'x') ++*names_lost;
+}
+
+/* After DISCARD ALL and DEALLOCATE ALL the server has no statements, and neither has the client that said so.
+ * Others keep their names: what they need is prepared again. */
+void statements_lost(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
+    bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
+    if (!discard && !(n == sizeof "DEALLOCATE ALL" && memcmp(tag, "DEALLOCATE ALL", n) == 0)) return;
+    prepared_forget(set_of(r, s));
+    if (discard) r->t->slots[s->slot].unnamed_of = 0;
+    if (!s->client || requests_head(&s->requests) & OWN || !s->client->names) return;
+    names_clear(&r->statements, s->client->names);
+    r->t->clients[s->client->row].prepared_statements = 0;
+}
+
+/* An ErrorResponse that names a statement by the server's name goes out with the client's.  False: it has none. */
+bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
+                      const unsigned char *run, uint32_t run_bytes) {
+    static const char PREFIX[] = "pooler_";
+    const unsigned char *at = s->client && s->client->names ? memmem(message, n, PREFIX, sizeof PREFIX - 1) : NULL;
+    if (!at || !isdigit(at[sizeof PREFIX - 1])) return false;
+    char *end;
+    struct digest d;
+    uint32_t number = (uint32_t)strtoul((const char *)at + sizeof PREFIX - 1, &end, 10);
+    if (!prepared_digest(set_of(r, s), number, &d)) return false;
+    const struct name *name = names_of_digest(s->client->names, &d);
+    if (!name) return false;
+    uint32_t before = (uint32_t)(at - message), old = (uint32_t)((unsigned char *)end - at);
+    uint32_t length = n - 1 - old + name->bytes;
+    unsigned char head[5] = {'E', (unsigned char)(length >> 24), (unsigned char)(length >> 16),
+                             (unsigned char)(length >> 8), (unsigned char)length};
+    if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
+    conn_send(r, &s->client->io, head, sizeof head);
+    conn_send(r, &s->client->io, message + 5, before - 5);
+    conn_send(r, &s->client->io, name->text, name->bytes);
+    conn_send(r, &s->client->io, message + before + old, n - before - old);
+    return true;
+}

@@ -73,6 +73,8 @@ def _cell(value: Value, kind: str, form: int) -> str | bytes | None:
     if isinstance(value, int):
         value = _fitting(value, kind)
         return _binary(value, kind) if form == BINARY else str(value)
+    if isinstance(value, str):  # clients are told that this is UTF-8, whatever names others came with
+        return value.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
     return value  # text and bytea look the same in both forms, as long as no bytea is sent in text form
 
 

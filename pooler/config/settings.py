@@ -204,9 +204,7 @@ class Settings:
     peer_id: int = _process.integer(
         0, "Number of this process among [peers]; 0: no peering.", high=16383, works=False
     )
-    so_reuseport: bool = _process.switch(
-        False, "Let several instances listen on one port.", apply=RESTART, works=False
-    )
+    so_reuseport: bool = _process.switch(False, "Let several instances listen on one port.", apply=RESTART)
     resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART, works=False)
 
     # -- Pools and limits
@@ -237,7 +235,7 @@ class Settings:
     max_user_client_connections: int = _pools.integer(0, "Clients per user; 0: no limit.", scopes=(_USER,))
     server_round_robin: bool = _pools.switch(False, "Use servers in turn instead of the last used first.")
     max_prepared_statements: int = _pools.integer(
-        200, "Prepared statements kept per server in transaction and statement mode; 0: none.", works=False
+        200, "Prepared statements kept per server in transaction and statement mode; 0: none."
     )
     disable_pqexec: bool = _pools.switch(False, "Refuse the simple query protocol.", apply=RESTART)
 

@@ -181,8 +181,8 @@ class Reloader:
             self._finish(generation)
 
     def _finish(self, generation: int) -> None:
-        """Everybody has it. A worker that had not may have let in a client by the old limits, or opened a server
-        at an old place, so what `_apply` did is done once more before the answer."""
+        """Everybody has it. A worker that had not may have let in a client by the old limits, or opened a
+        server at an old place, so what `_apply` did is done once more before the answer."""
         change = self._changes.get(generation)
         if change is None:  # done meanwhile
             return

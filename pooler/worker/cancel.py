@@ -50,7 +50,9 @@ def insist(worker: Worker, slot: int) -> None:
     One request ends one statement, and a client that sent many in a pipeline leaves as many behind. After
     INSIST_TRIES the janitor goes on, at its slower pace.
     """
-    generation = worker.tables.slot(slot)[1]
+    _, generation, _, _, state = worker.tables.slot(slot)
+    if state != CLOSING:  # it ended before our turn came; what is there now is somebody else's
+        return
     for _ in range(INSIST_TRIES):
         forward(worker, slot, generation)
         gevent.sleep(INSIST_S)

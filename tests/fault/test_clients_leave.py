@@ -14,6 +14,7 @@ from tests.support.health import assert_consistent, wait_until_slots_work
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
+from tests.support.storm import Storm
 from tests.support.wire import (
     FLUSH,
     SSL_REQUEST,
@@ -240,3 +241,24 @@ def test_nothing_is_left_after_all(make_pooler: Callable[..., Pooler], pg: Postg
         leave_by_fin(_sent(pooler, point, "p2"))
     assert_consistent(pooler, pg, "p2", timeout_s=10)
     wait_until_slots_work(pooler, 3, "p2")
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_cancels_of_those_who_left_never_hit_innocents(
+    make_pooler: Callable[..., Pooler], pg: Postgres, workers: int
+) -> None:
+    """Queries are left behind all the time; the slots they held are dialed anew and used by others."""
+    pooler = make_pooler(workers=workers, databases={"p3": "pool_size=2"})
+    with Storm((pooler.host, pooler.port), 12, "SELECT pg_sleep(0.001)", database="p3") as storm:
+        storm.wait_until_complete()
+        for _ in range(15):
+            wires = [pooler.wire() for _ in range(20)]
+            for wire in wires:
+                wire.send(startup(database="p3") + query("SELECT 1") + query("SELECT pg_sleep(0.001)"))
+            for wire in wires:
+                wire.receive_until("Z")
+            for wire in wires:
+                leave_by_reset(wire)
+        storm.wait_for_answers(50)
+    assert (dict(storm.errors), storm.breaks) == ({}, [])
+    assert_consistent(pooler, pg, "p3")

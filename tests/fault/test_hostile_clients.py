@@ -52,7 +52,7 @@ def nobody_noticed(shared: Pooler, witnesses: Witnesses, pg: Postgres) -> Iterat
     yield
     assert pg.sql("SELECT count(*) FROM smuggled", dbname="p0") == [(0,)]
     wait_for(lambda: not shared.show("clients", database="p0"), 5, "the end of the client's row")
-    wait_until_slots_work(shared, 2)
+    wait_until_slots_work(shared, 2, timeout_s=8)
     witnesses.assert_undisturbed()
 
 

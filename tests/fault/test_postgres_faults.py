@@ -152,12 +152,17 @@ def test_waiting_clients_are_served_after_a_restart(make_pooler: MakePooler, pg:
     assert_consistent(pooler, pg)
 
 
+def _waiting(pooler: Pooler, database: str) -> int:
+    """Waiting clients of a pool that may not exist yet."""
+    return sum(row["cl_waiting"] for row in pooler.show("pools", database=database))
+
+
 def test_down_at_the_start(make_pooler: MakePooler, pg: Postgres) -> None:
     pg.stop()
     pooler = make_pooler(workers=2)
     with pooler.wire(timeout_s=15) as wire:
         wire.send(startup())
-        wait_for(lambda: pooler.pool()["cl_waiting"] == 1, 5, "the client to wait")
+        wait_for(lambda: _waiting(pooler, "p0") == 1, 5, "the client to wait")
         with pooler.expect_log(r"WARNING .*connect failed: Connection refused"):
             pass
         pg.start()
@@ -227,7 +232,7 @@ def test_unreachable_host(make_pooler: MakePooler, pg: Postgres, database: str) 
     with pooler.wire() as neighbour, pooler.wire() as wire:
         neighbour.login()
         wire.send(startup(database=database))
-        wait_for(lambda: pooler.pool(database)["cl_waiting"] == 1, 5, "the client to wait")
+        wait_for(lambda: _waiting(pooler, database) == 1, 5, "the client to wait")
         assert neighbour.rows("SELECT 1") == [[b"1"]]
         assert wire.expect_error()["S"] == "FATAL"
         wire.expect_closed()

@@ -1,7 +1,7 @@
 """A worker is killed between any two machine instructions of an operation: nothing is lost that lives.
 
-A child does the operation under ptrace, one instruction at a time. Each state that the shared map passes through
-while the lock is held is kept. Then each is taken for what a SIGKILL left: rebuilt, mourned, checked, drained.
+A child does the operation under ptrace, one instruction at a time. Each state of the shared map while the
+lock is held is kept, then taken for what a SIGKILL left: rebuilt, mourned, checked, drained.
 """
 
 from __future__ import annotations

@@ -1,0 +1,181 @@
+"""Prepared statements of the protocol in transaction pooling: the bytes are PostgreSQL's, whoever is there.
+
+Between any two steps other clients use the same few servers, so a statement is rarely where it was prepared.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.support.crowd import at_once as all_at_once
+from tests.support.exchange import Script, Step, assert_same, direct, pooled
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.shared import StartPooler
+from tests.support.wire import SYNC, Message, Wire, bind, close, describe, execute, message, parse, query
+
+FLUSH = message("H")
+RUN = execute() + SYNC
+
+
+def use(name: str, *values: bytes) -> bytes:
+    return bind(values, name) + describe() + RUN
+
+
+SCRIPTS: dict[str, Script] = {
+    "use_later": [Step(parse("SELECT 1", "a") + SYNC), Step(use("a")), Step(use("a"))],
+    "all_in_one": [Step(parse("SELECT $1::int", "a") + describe("S", "a") + bind([b"7"], "a") + RUN)],
+    "describe_later": [Step(parse("SELECT $1::int AS n", "a") + SYNC), Step(describe("S", "a") + SYNC)],
+    "unknown": [
+        Step(use("nobody")),
+        Step(describe("S", "nobody") + SYNC),
+        Step(close("S", "nobody") + SYNC),
+    ],
+    "twice": [Step(parse("SELECT 1", "a") + SYNC), Step(parse("SELECT 2", "a") + SYNC), Step(use("a"))],
+    "closed": [Step(parse("SELECT 1", "a") + SYNC), Step(close("S", "a") + SYNC), Step(use("a"))],
+    "closed_and_new": [
+        Step(parse("SELECT 1", "a") + SYNC),
+        Step(close("S", "a") + parse("SELECT 2", "a") + use("a")),
+        Step(use("a")),
+    ],
+    "same_text_two_names": [
+        Step(parse("SELECT 1", "a") + parse("SELECT 1", "b") + use("a") + use("b"), "ZZ"),
+    ],
+    "syntax_error": [
+        Step(parse("SELEC", "a") + parse("SELECT 1", "b") + SYNC),
+        Step(use("a")),
+        Step(use("b")),
+    ],
+    "error_behind": [Step(parse("SELECT 1", "a") + use("nobody")), Step(use("a"))],
+    "error_before": [Step(bind((), "nobody") + parse("SELECT 1", "a") + SYNC), Step(use("a"))],
+    "close_is_undone": [
+        Step(parse("SELECT 1", "a") + SYNC),
+        Step(bind((), "nobody") + close("S", "a") + SYNC),
+        Step(use("a")),
+    ],
+    "flush": [Step(parse("SELECT 1", "a") + FLUSH, "1"), Step(bind((), "a") + FLUSH, "2"), Step(RUN)],
+    "in_transaction": [
+        Step(query("BEGIN")),
+        Step(parse("SELECT 1", "a") + SYNC),
+        Step(use("a")),
+        Step(query("COMMIT")),
+        Step(use("a")),
+    ],
+    "in_failed_transaction": [
+        Step(parse("SELECT 1", "a") + parse("ROLLBACK", "back") + SYNC),
+        Step(query("BEGIN")),
+        Step(query("SELECT 1/0")),
+        Step(use("a")),
+        Step(use("back")),
+        Step(use("a")),
+    ],
+    "deallocate_all": [Step(parse("SELECT 1", "a") + SYNC), Step(query("DEALLOCATE ALL")), Step(use("a"))],
+    "discard_all": [Step(parse("SELECT 1", "a") + SYNC), Step(query("DISCARD ALL")), Step(use("a"))],
+    "deallocate": [
+        Step(parse("SELECT 1", "A b") + SYNC),
+        Step(query('DEALLOCATE "A b"')),
+        Step(use("A b")),
+        Step(parse("SELECT 2", "A b") + use("A b")),
+    ],
+    "unnamed_later": [
+        Step(parse("SELECT $1::text", "", [25]) + SYNC),
+        Step(use("", b"x")),
+        Step(use("", b"y")),
+    ],
+    "unnamed_of_nobody": [Step(use(""))],
+    "unnamed_ends_with_a_query": [Step(parse("SELECT 1") + SYNC), Step(query("SELECT 2")), Step(use(""))],
+    "unnamed_closed": [Step(parse("SELECT 1") + SYNC), Step(close("S", "") + SYNC), Step(use(""))],
+    "many": [
+        *(Step(parse(f"SELECT {n}", f"s{n}") + SYNC) for n in range(12)),
+        *(Step(use(f"s{n}")) for n in range(12)),
+    ],
+    "large": [Step(parse("SELECT length('" + "x" * 200_000 + "')", "a") + SYNC), Step(use("a"))],
+    "large_unnamed": [Step(parse("SELECT length('" + "x" * 200_000 + "')") + use(""))],
+    "large_value": [Step(parse("SELECT length($1::text)", "a") + SYNC), Step(use("a", b"x" * 300_000))],
+    "pipeline": [
+        Step(
+            parse("SELECT $1::int", "a")
+            + b"".join(bind([b"%d" % n], "a") + execute() for n in range(50))
+            + SYNC
+        )
+    ],
+}
+
+
+@pytest.fixture(
+    scope="module", params=[(1, 1), (2, 2), (3, 1)], ids=lambda p: f"{p[0]}-workers-{p[1]}-servers"
+)
+def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
+    """Few servers with room for few statements, so that statements are evicted and prepared again."""
+    workers, servers = request.param
+    return start_pooler(
+        workers=workers, databases={"tx": f"dbname=p0 pool_size={servers}"}, max_prepared_statements=5
+    )
+
+
+@pytest.fixture
+def neighbours(pooler: Pooler) -> Iterator[list[Wire]]:
+    wires = [pooled(pooler, "tx") for _ in range(4)]
+    yield wires
+    for wire in wires:
+        wire.close()
+
+
+def disturb(neighbours: list[Wire], turn: int) -> None:
+    """What others do to the servers meanwhile: names and texts alike, unnamed statements, DISCARD ALL."""
+    for number, wire in enumerate(neighbours):
+        name = f"a{turn}"
+        wire.send(parse(f"SELECT {100 + number}", name) + parse(f"SELECT {number}") + use(""))
+        wire.receive_until()
+        wire.send(use(name) if number % 2 else query("DISCARD ALL"))
+        wire.receive_until()
+
+
+def talk_disturbed(wire: Wire, script: Script, neighbours: list[Wire]) -> list[Message]:
+    received: list[Message] = []
+    in_transaction = False
+    for turn, step in enumerate(script):
+        if not in_transaction:  # else the only server may be this client's
+            disturb(neighbours, turn)
+        wire.send(step.data)
+        for kind in step.until:
+            received += wire.receive_until(kind)
+        in_transaction = received[-1].type != "Z" or received[-1].body != b"I"
+    return received
+
+
+def without_source(messages: list[Message]) -> list[Message]:
+    """Errors without the place in PostgreSQL's source: our Parse may fail where a Bind would have."""
+    return [
+        Message("E", b"\0".join(f for f in m.body.split(b"\0") if f[:1] not in b"LR")) if m.type == "E" else m
+        for m in messages
+    ]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_same_bytes(running_postgres: Postgres, pooler: Pooler, neighbours: list[Wire], name: str) -> None:
+    with direct(running_postgres) as wire:
+        expected = talk_disturbed(wire, SCRIPTS[name], [])
+    with pooled(pooler, "tx") as wire:
+        got = talk_disturbed(wire, SCRIPTS[name], neighbours)
+    assert_same(without_source(expected), without_source(got))
+
+
+def test_many_clients_of_one_name(pooler: Pooler) -> None:
+    """Every client has its own text under the same name, as drivers number their statements."""
+
+    def work(number: int) -> None:
+        dice = random.Random(number)
+        with psycopg.connect(pooler.dsn(dbname="tx"), autocommit=True, prepare_threshold=1) as connection:
+            connection.prepared_max = 3
+            for _ in range(60):
+                k = dice.randrange(6)
+                row = connection.execute(f"SELECT %s::int + {k}", (number,)).fetchone()
+                assert row == (number + k,)
+
+    all_at_once(12, work)
+    assert pooler.show("servers", database="tx")

@@ -138,9 +138,9 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
         order_client(t, row, ORDER_CANCELED, &ring);   /* a command that waits (PAUSE) is given up */
         verdict = CANCEL_QUEUED;
     } else if (match && c->state == CL_WAITING && !(c->flags & CF_LOGIN_WAIT)) {
+        order_client(t, row, ORDER_CANCELED, &ring);   /* first: a rebuild does the rest */
         queue_leave(t, row);
         c->state = CL_IDLE;
-        order_client(t, row, ORDER_CANCELED, &ring);
         verdict = CANCEL_QUEUED;
     } else if (match && c->state == CL_ACTIVE) {
         struct slot_row *s = &t->slots[c->slot];

@@ -174,10 +174,10 @@ void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring) {
     for (int32_t i = p->waiting.head; i != NOBODY; i = next) {
         next = t->clients[i].queue.next;
         if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
+        order_client(t, i, ORDER_WELCOME, ring);   /* first: a rebuild does the rest */
         queue_leave(t, i);
         t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
         t->clients[i].state = CL_LOGIN;
-        order_client(t, i, ORDER_WELCOME, ring);
     }
 }
 
@@ -194,10 +194,10 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
     for (int32_t i = p->waiting.head; fatal && i != NOBODY; i = next) {
         next = t->clients[i].queue.next;
         if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
+        order_client(t, i, ORDER_FAIL, ring);   /* first: a rebuild does the rest */
         queue_leave(t, i);
         t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
         t->clients[i].state = CL_LOGIN;
-        order_client(t, i, ORDER_FAIL, ring);
     }
     tables_unlock(t);
 }

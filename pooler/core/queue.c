@@ -121,8 +121,9 @@ static int32_t choose_waiter(struct tables *t, const struct pool_row *p, int wor
 void attach(struct tables *t, int32_t slot, int32_t client, int owner) {
     struct slot_row *s = &t->slots[slot];
     struct client_row *c = &t->clients[client];
+    s->client = client;   /* first: a slot whose client does not know of it is seen by a rebuild */
+    COMMIT();
     s->owner = (int16_t)owner;
-    s->client = client;
     if (!(s->flags & SF_USED)) s->flags |= SF_USED;
     slot_state(t, slot, SL_ACTIVE);
     c->slot = slot;
@@ -198,19 +199,15 @@ bool opening(const struct pool_row *p) { return p->by_state[SL_LOGIN] + p->evict
 
 /* ---- opening and closing ------------------------------------------------------------------- */
 
-static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint64_t now) {
+/* `order` is for the owner, if that is not the caller: whoever dies, the row says what is left to do. */
+static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint8_t order, uint64_t now) {
     int32_t i = t->h->free_slots.head;
     if (i != NOBODY) slot_idle_remove(t, &t->h->free_slots, i);
     else i = t->h->slots_high++;
     struct slot_row *s = &t->slots[i];
-    uint32_t generation = s->generation + 1;
-    memset(s, 0, sizeof *s);
-    s->generation = generation;
-    s->pool = pool;
-    s->owner = s->last_worker = (int16_t)owner;
-    s->client = s->evict_for = NOBODY;
-    s->id = new_id(t);
-    s->connected_at = now;
+    *s = (struct slot_row){   /* the old generation is never lost: others may have descriptors of it */
+        .generation = s->generation + 1, .pool = pool, .owner = (int16_t)owner, .last_worker = (int16_t)owner,
+        .client = NOBODY, .evict_for = NOBODY, .orders = order, .id = new_id(t), .connected_at = now};
     struct pool_row *p = &t->pools[pool];
     if (p->limits.size && p->servers >= p->limits.size) s->flags |= SF_RESERVE;
     COMMIT();
@@ -222,9 +219,14 @@ static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint64_t 
 }
 
 void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out) {
-    int32_t slot = reserve_slot(t, pool, dialer, now);
-    if (dialer == worker && out->dial == NOBODY) out->dial = slot;
-    else order_slot(t, slot, ORDER_DIAL, &out->ring);
+    bool mine = dialer == worker && out->dial == NOBODY;
+    int32_t slot = reserve_slot(t, pool, dialer, mine ? 0 : ORDER_DIAL, now);
+    if (mine) {
+        out->dial = slot;
+        return;
+    }
+    slot_attention_append(t, &t->workers[dialer].slot_attention, slot);
+    out->ring |= bit(dialer);
 }
 
 /* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay. */
@@ -232,9 +234,9 @@ void close_locked(struct tables *t, int32_t slot, int worker, struct outcome *ou
     struct slot_row *s = &t->slots[slot];
     s->owner = worker == NOBODY ? s->last_worker : (int16_t)worker;
     s->client = NOBODY;
-    slot_state(t, slot, SL_CLOSING);
     if (s->owner == worker && out->close == NOBODY) out->close = slot;
-    else order_slot(t, slot, ORDER_CLOSE, &out->ring);
+    else order_slot(t, slot, ORDER_CLOSE, &out->ring);   /* before the state: nobody else would know */
+    slot_state(t, slot, SL_CLOSING);
 }
 
 bool protected(const struct pool_row *p) {
@@ -402,10 +404,10 @@ void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     p->by_state[s->state]--;
     p->servers--;
     count_server(t, p, -1);
+    s->state = SL_FREE;   /* first: an owner is missing in no other state than IDLE and RECLAIM */
+    COMMIT();
     s->owner = s->client = NOBODY;
     s->canceling = 0;
-    COMMIT();
-    s->state = SL_FREE;
     slot_idle_append(t, &t->h->free_slots, slot);
     int32_t next = heir(t, pool, vacated_for, now);
     if (next != NOBODY) demand(t, next, worker, now, out);

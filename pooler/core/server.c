@@ -275,11 +275,12 @@ static void server_gone(struct relay *r, struct server *s) {
     uint32_t generation = s->generation;
     drop_descriptor(r, s);
     s->closing = false;
+    struct outcome out;
+    pool_freed(r->t, s->slot, r->worker, r->now, &out);
+    /* Only now: if we are killed before, somebody must still be able to read the end of this connection. */
     int32_t note[3] = {3, s->slot, (int32_t)generation};   /* inbox message CLOSED; lost ones cost nothing but a descriptor until reuse */
     for (int i = 0; i < r->outbox_count; i++)
         if (i != r->worker) (void)!send(r->outboxes[i], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
-    struct outcome out;
-    pool_freed(r->t, s->slot, r->worker, r->now, &out);
     relay_emit(r, &e);
     relay_apply(r, &out);
 }

@@ -385,6 +385,10 @@ static void rebuild_slot(struct tables *t, int32_t i) {
         s->client = s->owner = NOBODY;
         s->state = SL_RECLAIM;
     }
+    if (s->state == SL_IDLE) {   /* it was about to be closed or given away */
+        s->owner = s->client = s->evict_for = NOBODY;
+        s->orders = 0;
+    }
     if (s->state == SL_ACTIVE && s->client != NOBODY) {
         struct client_row *c = &t->clients[s->client];
         if (c->state != CL_ACTIVE || c->slot != i || c->worker != s->owner) {
@@ -405,7 +409,6 @@ static void rebuild_slot(struct tables *t, int32_t i) {
     if (s->state == SL_IDLE) {
         int32_t at = p->idle.head;   /* the one used last comes first, or with server_round_robin last */
         while (at != NOBODY && (t->slots[at].used_at > s->used_at) != t->h->round_robin) at = t->slots[at].idle.next;
-        s->owner = s->client = NOBODY;
         slot_idle_insert_before(t, &p->idle, at, i);
     }
 }
@@ -429,7 +432,11 @@ static void rebuild_client(struct tables *t, int32_t i) {
         c->orders &= (uint8_t)~ORDER_HANDED;
         c->state = CL_WAITING;
     }
+    if (c->state == CL_WAITING && c->orders & (ORDER_WELCOME | ORDER_FAIL)) c->state = CL_LOGIN;
+    if (c->state == CL_WAITING && c->orders & ORDER_CANCELED) c->state = CL_IDLE;
+    if (c->state != CL_WAITING) c->flags &= (uint8_t)~CF_LOGIN_WAIT;
     if (c->state == CL_WAITING) {
+        c->slot = NOBODY;
         c->orders &= (uint8_t)~ORDER_HANDED;
         queue_insert(t, i);
     }

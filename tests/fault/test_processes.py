@@ -22,6 +22,7 @@ from tests.support.health import (
     kill_worker,
     process_alive,
     restarts,
+    wait_for_descriptors,
     wait_for_replacement,
     wait_until_empty,
     wait_until_slots_work,
@@ -210,7 +211,7 @@ def test_workers_run_out_of_descriptors(make_bouncer: MakeBouncer, pg: Postgres)
     wait_until_slots_work(pooler, 4)
     pooler.console("RECONNECT")
     wait_for(lambda: not pooler.show("slots"), 5, "no server")
-    wait_for(lambda: descriptor_counts(pooler) == before, 5, f"the descriptors of the start, {before}")
+    wait_for_descriptors(pooler, before)
 
 
 def open_files(pooler: Pooler) -> list[int]:

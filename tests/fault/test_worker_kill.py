@@ -16,6 +16,7 @@ from tests.support.health import (
     descriptor_counts,
     kill_worker,
     restarts,
+    wait_for_descriptors,
     wait_for_replacement,
     wait_until_empty,
     wait_until_slots_work,
@@ -65,7 +66,7 @@ def test_hundred_kills_under_load(make_pooler: MakePooler, pg: Postgres) -> None
     wait_until_slots_work(pooler, 5)
     assert restarts(pooler) == 100
     wait_until_empty(pooler, pg)
-    wait_for(lambda: descriptor_counts(pooler) == before, 3, f"the descriptors of the start, {before}")
+    wait_for_descriptors(pooler, before)
     assert_no_bugs(pooler)
 
 

@@ -156,6 +156,6 @@ class FakeServer:
             self.cancels += 1
             return
         words = rest.split(b"\0")
-        database = dict(zip(words[::2], words[1::2], strict=False))[b"database"].decode()
+        database = dict(zip(words[::2], words[1::2], strict=False))[b"database"].decode(errors="replace")
         self.connections[database] = self.connections.get(database, 0) + 1
         self.scripts.get(database, self.scripts.get("*", Peer.wait_for_end))(peer)

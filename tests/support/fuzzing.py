@@ -17,6 +17,7 @@ from tests.support.health import (
     assert_no_bugs,
     descriptor_counts,
     restarts,
+    wait_for_descriptors,
     wait_until_empty,
     wait_until_slots_work,
 )
@@ -221,7 +222,7 @@ class Fuzzer:
             wait_until_slots_work(self.pooler, POOL_SIZE, database)
         self.pooler.console("RECONNECT")
         wait_for(lambda: not self.pooler.show("slots"), 10, "the end of all slots")
-        wait_for(lambda: descriptor_counts(self.pooler) == self.before, 5, f"the descriptors {self.before}")
+        wait_for_descriptors(self.pooler, self.before)
 
 
 def _sent(sock: socket.socket, part: bytes, chance: random.Random) -> bool:

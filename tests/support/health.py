@@ -7,6 +7,7 @@ import re
 import signal
 import threading
 from collections import Counter
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
@@ -84,6 +85,18 @@ def descriptor_counts(pooler: Pooler) -> dict[str, int]:
     """How many descriptors the master and each worker have open."""
     pids = {"master": pooler.pid, **{f"worker {n}": pid for n, pid in worker_pids(pooler).items()}}
     return {name: sum(descriptors(pid).values()) for name, pid in pids.items()}
+
+
+def wait_for_descriptors(pooler: Pooler, before: Mapping[str, int], timeout_s: float = 5) -> None:
+    """Every process has as many descriptors open as it had before."""
+    try:
+        wait_for(lambda: descriptor_counts(pooler) == before, timeout_s)
+    except AssertionError:
+        pids = (pooler.pid, *worker_pids(pooler).values())
+        now = {pid: sorted(open_descriptors(pid).items()) for pid in pids}
+        raise AssertionError(
+            f"descriptors: {before} before, {descriptor_counts(pooler)} now: {now}"
+        ) from None
 
 
 def wait_until_empty(pooler: Pooler, pg: Postgres, database: str = "p0", timeout_s: float = 5) -> None:

@@ -26,6 +26,7 @@ from tests.support.fakeserver import (
     error,
     parameter,
 )
+from tests.support.health import descriptor_counts, wait_for_descriptors
 from tests.support.hostile import header
 from tests.support.pooler import Pooler
 from tests.support.processes import pss_kb, wait_for
@@ -269,6 +270,19 @@ def test_nobody_can_log_in(shared: Pooler, database: str) -> None:
     shared.console(f"KILL {database}")
     shared.console(f"RESUME {database}")
     wait_for(lambda: not shared.show("slots", database=database), 5, "no slot")
+
+
+def test_failed_logins_leave_no_descriptor(shared: Pooler) -> None:
+    """Neither in the worker that tried nor in the master, which has a duplicate of each server."""
+    before = descriptor_counts(shared)
+    for database in ("ready_at_once", "auth_unknown", "error_code_only"):
+        wires = [shared.wire() for _ in range(3)]
+        for wire in wires:
+            wire.send(startup(database=database))
+        for wire in wires:
+            wire.receive_until("E")
+            wire.close()
+    wait_for_descriptors(shared, before)
 
 
 @pytest.mark.parametrize("database", REPLIES)

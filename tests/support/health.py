@@ -62,7 +62,7 @@ def assert_consistent(pooler: Pooler, pg: Postgres, database: str = "p0", timeou
             clients=listed["current_client_connections"],
             used=lists["used_clients"],
         )
-        pids = sorted(row["backend_pid"] for row in held)
+        pids = sorted(row["backend_pid"] or 0 for row in held)
         return (
             pids == seen["backends"] == sorted(row["remote_pid"] for row in servers)
             and len(pids) == seen["counted"]

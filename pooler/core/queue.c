@@ -284,6 +284,11 @@ static bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worke
 /* Opens a connection for the waiters of `pool`, if there are any and every limit allows it. */
 void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
+    while (p->idle.head != NOBODY && p->waiting.head != NOBODY && !held(t, p)) {   /* after a pause, or a rebuild */
+        int32_t slot = p->idle.head;
+        slot_idle_remove(t, &p->idle, slot);
+        hand(t, slot, p->waiting.head, worker, now, out);
+    }
     if (p->waiting.head == NOBODY) { sate(t, pool); return; }
     if (held(t, p) || opening(p) || now < p->retry_at) return;
     const struct client_row *oldest = &t->clients[p->waiting.head];

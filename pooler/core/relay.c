@@ -16,9 +16,6 @@
 #define BEAT_MS 500             /* an idle relay still shows that it lives */
 #define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
 
-/* Inbox datagrams: int32 kind, a, b and at most one descriptor (pooler/ipc/inbox.py). */
-enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3 };
-
 /* Why a client is closed by order of another process; the numbers are client_row.kill_text. */
 static const char *const kill_texts[] = {
     "admin forced disconnect", "database removed", "server shutting down", "pooler is shutting down",
@@ -219,6 +216,7 @@ static void obey(struct relay *r, struct command *k) {
     case COMMAND_FREED_SLOT:
         server_forget(r, k->a, k->generation);
         pool_freed(r->t, k->a, r->worker, r->now, &out);
+        server_tell_closed(r, k->a, k->generation);
         relay_apply(r, &out);
         break;
     case COMMAND_KILL: kill_client(r, k); break;

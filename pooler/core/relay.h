@@ -26,6 +26,9 @@
 #define ROUNDS 8                /* reads of one connection before the others get their turn */
 #define EVENT_TEXT_BYTES 200
 
+/* Inbox datagrams: int32 kind, a, b and at most one descriptor (pooler/ipc/inbox.py). */
+enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3 };
+
 enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_DOORBELL, KIND_INBOX, KIND_COMMAND };
 
 struct bytes { unsigned char *data; uint32_t start, end, capacity; };
@@ -203,6 +206,7 @@ struct server *server_of(struct relay *r, int32_t slot);
 void server_run(struct relay *r, struct server *s);
 void server_add(struct relay *r, struct command *command);
 void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd);
+void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation);
 void server_forget(struct relay *r, int32_t slot, uint32_t generation);
 void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block);
 void server_give_back(struct relay *r, struct server *s);

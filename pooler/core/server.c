@@ -1,4 +1,5 @@
 /* A server's side of the relay: replies, who gets them, when it may be given back, its end. */
+#define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -263,6 +264,13 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     }
 }
 
+/* Has all others close their duplicates.  A note that is lost costs a descriptor until the slot is used again. */
+void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation) {
+    int32_t note[3] = {INBOX_CLOSED, slot, (int32_t)generation};
+    for (int i = 0; i < r->outbox_count; i++)
+        if (i != r->worker) (void)!send(r->outboxes[i], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
+}
+
 /* End of stream: PostgreSQL has let go of this connection, so its row is free. */
 static void server_gone(struct relay *r, struct server *s) {
     struct slot_row *row = &r->t->slots[s->slot];
@@ -278,9 +286,7 @@ static void server_gone(struct relay *r, struct server *s) {
     struct outcome out;
     pool_freed(r->t, s->slot, r->worker, r->now, &out);
     /* Only now: if we are killed before, somebody must still be able to read the end of this connection. */
-    int32_t note[3] = {3, s->slot, (int32_t)generation};   /* inbox message CLOSED; lost ones cost nothing but a descriptor until reuse */
-    for (int i = 0; i < r->outbox_count; i++)
-        if (i != r->worker) (void)!send(r->outboxes[i], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
+    server_tell_closed(r, s->slot, generation);
     relay_emit(r, &e);
     relay_apply(r, &out);
 }
@@ -390,8 +396,9 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     return true;
 }
 
+/* By the field V, which no lc_messages translates. */
 static bool is_fatal(const unsigned char *body, uint32_t n) {
-    return n > 6 && (memcmp(body, "SFATAL", 7) == 0 || memcmp(body, "SPANIC", 7) == 0);
+    return memmem(body, n, "\0VFATAL", 8) || memmem(body, n, "\0VPANIC", 8);
 }
 
 /* One message of the server.  False: it is out of step. */

@@ -6,7 +6,7 @@ import base64
 import contextlib
 import struct
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -272,17 +272,18 @@ def test_nobody_can_log_in(shared: Pooler, database: str) -> None:
     wait_for(lambda: not shared.show("slots", database=database), 5, "no slot")
 
 
-def test_failed_logins_leave_no_descriptor(shared: Pooler) -> None:
+def test_failed_logins_leave_no_descriptor(make_pooler: Callable[..., Pooler], fake: FakeServer) -> None:
     """Neither in the worker that tried nor in the master, which has a duplicate of each server."""
-    before = descriptor_counts(shared)
+    pooler = make_pooler(workers=2, databases={"*": f"port={fake.port}"})
+    before = descriptor_counts(pooler)
     for database in ("ready_at_once", "auth_unknown", "error_code_only"):
-        wires = [shared.wire() for _ in range(3)]
+        wires = [pooler.wire() for _ in range(3)]
         for wire in wires:
             wire.send(startup(database=database))
         for wire in wires:
             wire.receive_until("E")
             wire.close()
-    wait_for_descriptors(shared, before)
+    wait_for_descriptors(pooler, before)
 
 
 @pytest.mark.parametrize("database", REPLIES)

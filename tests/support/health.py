@@ -6,7 +6,7 @@ import os
 import re
 import signal
 import threading
-from collections import Counter
+import time
 from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
@@ -64,7 +64,7 @@ def assert_consistent(pooler: Pooler, pg: Postgres, database: str = "p0", timeou
         )
         pids = sorted(row["backend_pid"] or 0 for row in held)
         return (
-            pids == seen["backends"] == sorted(row["remote_pid"] for row in servers)
+            pids == seen["backends"] == sorted(row["remote_pid"] or 0 for row in servers)
             and len(pids) == seen["counted"]
             and seen["clients"] == 0
             and seen["used"] in (0, 1)
@@ -73,18 +73,25 @@ def assert_consistent(pooler: Pooler, pg: Postgres, database: str = "p0", timeou
     try:
         wait_for(agree, timeout_s)
     except AssertionError:
-        raise AssertionError(f"slots, servers, backends and counters do not agree: {seen}") from None
+        keys = ("type", "database", "user", "state", "connect_time", "request_time", "wait", "worker")
+        sockets = [[row[key] for key in keys] for row in pooler.show("sockets")]
+        raise AssertionError(f"slots, servers, backends, counters: {seen}; sockets: {sockets}") from None
 
 
-def descriptors(pid: int) -> Counter[str]:
-    """Open descriptors of a process by kind: sockets, pipes, files by name."""
-    return Counter(re.sub(r":\[\d+\]", "", target) for target in open_descriptors(pid).values())
+#: The console's own connection, by which the workers are found, is gone within this.
+SETTLE_S = 0.15
 
 
 def descriptor_counts(pooler: Pooler) -> dict[str, int]:
-    """How many descriptors the master and each worker have open."""
+    """How many descriptors the master and each worker have open, at the least within a moment."""
     pids = {"master": pooler.pid, **{f"worker {n}": pid for n, pid in worker_pids(pooler).items()}}
-    return {name: sum(descriptors(pid).values()) for name, pid in pids.items()}
+    counts = dict.fromkeys(pids, 1_000_000)
+    deadline = time.monotonic() + SETTLE_S
+    while time.monotonic() < deadline:
+        for name, pid in pids.items():
+            counts[name] = min(counts[name], len(open_descriptors(pid)))
+        time.sleep(0.01)
+    return counts
 
 
 def wait_for_descriptors(pooler: Pooler, before: Mapping[str, int], timeout_s: float = 5) -> None:

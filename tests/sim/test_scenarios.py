@@ -6,7 +6,7 @@ import pytest
 
 from tests.sim.drain import drain
 from tests.sim.invariants import Watch, check_empty
-from tests.sim.world import CL_ACTIVE, CL_WAITING, SL_IDLE, SL_PARKED, SL_RECLAIM, Pool, World
+from tests.sim.world import CL_ACTIVE, CL_WAITING, SL_CLOSING, SL_IDLE, SL_PARKED, SL_RECLAIM, Pool, World
 
 
 def client(world: World, worker: int = 0, pool: int = 0) -> int:

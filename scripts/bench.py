@@ -180,7 +180,7 @@ def measure(
     """All turns of one workload."""
     cells = [Cell(workload, program.name) for program in programs]
     for program in programs:
-        run(pg, program, workload, 1)  # opens its servers, fills caches
+        run(pg, program, workload, 3)  # opens its servers, fills caches
     for turn in range(turns):
         print(f"{workload}: turn {turn + 1} of {turns}", file=sys.stderr)
         for step in range(len(programs)):

@@ -192,6 +192,7 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
     if (!n) return;
     struct server *s = c->server;
     s->fresh = false;
+    c->lost_servers = 0;
     conn_send(r, &s->io, p, n);
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
 }

@@ -23,6 +23,7 @@
 #define BUFFER_BYTES 65536      /* the one read buffer; also what a slow reader may have pending */
 #define FIRST_READ_BYTES 8192   /* read from a client that has no server yet */
 #define WHOLE_MESSAGE_BYTES 16384   /* messages that are looked into are read whole up to this size */
+#define LOST_SERVERS_MAX 3       /* then the client is told, instead of trying for ever */
 #define ROUNDS 8                /* reads of one connection before the others get their turn */
 #define EVENT_TEXT_BYTES 200
 
@@ -46,6 +47,7 @@ struct client {
     struct conn io;
     int32_t row;
     bool waiting;                /* on the pool's queue */
+    uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
     struct server *server;

@@ -253,7 +253,7 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     conn_ready(r, &s->io);
     if (!c) return;
     c->server = NULL;
-    if (s->fresh) {   /* nothing was lost: it waits for another */
+    if (s->fresh && !c->io.hangup && c->lost_servers++ < LOST_SERVERS_MAX) {   /* nothing was lost: it waits for another */
         struct outcome out;
         c->waiting = true;
         pool_requeue(r->t, c->row, r->now, &out);

@@ -212,6 +212,7 @@ OTHERS: dict[str, Script] = {
     "babbler": speaks_while_idle,
     "flood": floods,
     "lingers": never_lets_go,
+    "unasked": says(WELCOME + parameter("TimeZone", "UTC") + ANSWER + ANSWER),
     "silent": lambda peer: peer.wait_for_end(),
     "stalls_in_login": says(AUTH_OK + PARAMETERS),
 }
@@ -319,6 +320,16 @@ def test_no_answer_goes_to_another_client(shared: Pooler, database: str) -> None
     for _ in range(20):
         found = values(what_comes(shared, database))
         assert found in ([], [[b"1"]]), found
+
+
+def test_no_endless_attempts_for_a_client_that_left(shared: Pooler, fake: FakeServer) -> None:
+    """Each server answers before it was asked, so none is ever usable: the client's end is noticed all the same."""
+    before = fake.connections.get("unasked", 0)
+    with shared.wire(timeout_s=8) as wire:
+        wire.send(startup(database="unasked"), query("SELECT 1"))
+        wire.receive_until("Z")
+    wait_for(lambda: not shared.show("sockets", type="C", database="unasked"), 5, "the end of the client")
+    assert fake.connections["unasked"] - before < 100, "a storm of connections"
 
 
 def test_result_without_end(shared: Pooler, fake: FakeServer) -> None:

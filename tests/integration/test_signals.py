@@ -43,7 +43,7 @@ def send(pooler: Pooler, how: str | signal.Signals) -> None:
 def refuses_tcp(pooler: Pooler) -> bool:
     try:
         socket.create_connection((pooler.host, pooler.port), 5).close()
-    except ConnectionRefusedError:
+    except (ConnectionRefusedError, ConnectionResetError):  # reset: it closed while we were in its backlog
         return True
     return False
 

@@ -184,9 +184,19 @@ class LimitWatch:
                 continue  # PostgreSQL restarts: there is nothing to count until it is back
 
 
-def worker_pids(pooler: Pooler) -> dict[int, int]:
-    """Process ids of the workers by number, from the shared table (titles are set a moment later)."""
-    return {row["worker"]: row["pid"] for row in pooler.show("workers")}
+def worker_pids(pooler: Pooler, timeout_s: float = 5) -> dict[int, int]:
+    """Process ids of the workers by number, from the shared table (titles are set a moment later).
+
+    Waits until each number has a process: 0 would be ourselves to os.kill().
+    """
+    found: dict[int, int] = {}
+
+    def complete() -> bool:
+        found.update({row["worker"]: row["pid"] for row in pooler.show("workers")})
+        return all(pid > 0 for pid in found.values())
+
+    wait_for(complete, timeout_s, "a process for each worker")
+    return found
 
 
 def kill_worker(pooler: Pooler, number: int, signum: signal.Signals = signal.SIGKILL) -> int:

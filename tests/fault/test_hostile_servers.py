@@ -323,7 +323,7 @@ def test_no_answer_goes_to_another_client(shared: Pooler, database: str) -> None
 
 
 def test_no_endless_attempts_for_a_client_that_left(shared: Pooler, fake: FakeServer) -> None:
-    """Each server answers before it was asked, so none is usable: the end of the client is noticed all the same."""
+    """No server is ever usable, since each answers before it was asked: the client's end is noticed."""
     before = fake.connections.get("unasked", 0)
     with shared.wire(timeout_s=8) as wire:
         wire.send(startup(database="unasked"), query("SELECT 1"))

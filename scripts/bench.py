@@ -140,11 +140,11 @@ def main(argv: Sequence[str]) -> int:
         cells = []
         for workload in workloads:
             cells += measure(pg, programs, workload, arguments.turns, arguments.seconds)
-        versions = versions_of(pg)
-    print(f"\n{markdown(cells)}")
-    arguments.output.mkdir(parents=True, exist_ok=True)
-    write_json(arguments.output / "bench.json", cells, versions, arguments)
-    write_plot(arguments.output / "bench.svg", cells)
+        # before anything is stopped: minutes of measuring must not be lost to trouble at the end
+        print(f"\n{markdown(cells)}", flush=True)
+        arguments.output.mkdir(parents=True, exist_ok=True)
+        write_json(arguments.output / "bench.json", cells, versions_of(pg), arguments)
+        write_plot(arguments.output / "bench.svg", cells)
     return 0
 
 

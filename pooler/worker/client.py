@@ -10,7 +10,7 @@ import os
 import select
 import struct
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import socket
@@ -59,7 +59,7 @@ class Client:
         self.name = "(nodb)/(nouser)"
         self.where = ""
         self.started_s = time.monotonic()
-        self.greenlet = gevent.getcurrent()
+        self.greenlet: Any = None  # that runs `serve`
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
         self.waits_for_server = False
         self.in_command = False  # of the console
@@ -77,6 +77,7 @@ class Client:
         except Hangup:
             self._log_closing("client unexpected eof")
         finally:
+            self.greenlet = None  # which holds us: a cycle per login would wait for the collector
             if not handed:
                 self.sock.close()
                 if self.row >= 0:
@@ -193,7 +194,7 @@ class Client:
         if orders & KILL:
             self.end(self.worker.tables.kill_text(self.row))
         elif orders & CANCELED:
-            if self.in_command:
+            if self.in_command and self.greenlet is not None:
                 self.greenlet.kill(
                     CommandError("canceling statement due to user request", "57014"), block=False
                 )
@@ -208,7 +209,8 @@ class Client:
 
     def end(self, text: str) -> None:
         """Close this client, wherever its login is."""
-        self.greenlet.kill(ClientFault(text), block=False)
+        if self.greenlet is not None:
+            self.greenlet.kill(ClientFault(text), block=False)
 
     def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
         worker = self.worker

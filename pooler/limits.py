@@ -108,5 +108,7 @@ def _set_pool(tables: Tables, pool: int, limits: PoolLimits, database: Database)
         transaction_timeout=limits.transaction_timeout,
         client_idle_timeout=limits.client_idle_timeout,
         server_lifetime=limits.server_lifetime,
+        session_state=limits.session_state,
+        pin_limit=limits.pin_limit,
         forced_user=database.user is not None,
     )

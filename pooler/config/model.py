@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from pooler.config.ini import Place
 from pooler.config.options import option
-from pooler.config.settings import POOL_MODES, SETTINGS, Settings, Value, parse_setting, setting_rows
+from pooler.config.settings import POOL_MODES, SESSION_STATES, SETTINGS, Settings, Value, parse_setting, setting_rows
 from pooler.config.userlist import byte_length
 from pooler.errors import ConfigError, Problem
 
@@ -58,6 +58,8 @@ class Database:
     max_db_connections: int | None = option("limit")
     max_db_client_connections: int | None = option("limit")
     server_lifetime: float | None = option("seconds")
+    session_state: str | None = option("word", words=SESSION_STATES)
+    pin_limit: int | None = option("limit")
     client_encoding: str | None = option("text")
     datestyle: str | None = option("text")
     timezone: str | None = option("text")
@@ -90,6 +92,8 @@ class UserOptions:
     idle_transaction_timeout: float | None = option("seconds")
     transaction_timeout: float | None = option("seconds")
     client_idle_timeout: float | None = option("seconds")
+    session_state: str | None = option("word", words=SESSION_STATES)
+    pin_limit: int | None = option("limit")
 
 
 @dataclass(frozen=True)
@@ -117,6 +121,8 @@ class PoolLimits:
     transaction_timeout: float
     client_idle_timeout: float
     server_lifetime: float
+    session_state: str
+    pin_limit: int
     max_user_connections: int
     max_user_client_connections: int
     max_db_connections: int

@@ -13,7 +13,7 @@ from libc.string cimport memcpy, memset, strlen
 import os
 
 cdef extern from "layout.h" nogil:
-    enum: MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
+    enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
@@ -32,6 +32,8 @@ cdef extern from "layout.h" nogil:
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
         int32_t prepared_statements
+        uint32_t pinned
+        uint64_t pinned_at
         uint32_t cancel_pid, cancel_secret
         uint64_t id, ticket, connected_at, wait_start, request_start, xact_start, idle_start, stuck_start
         double connect_time
@@ -53,7 +55,7 @@ cdef extern from "layout.h" nogil:
         unsigned char sockaddr[128]
         unsigned char cancel_key[256]
     struct pool_limits:
-        int32_t mode, size, min_size, reserve_size
+        int32_t mode, size, min_size, reserve_size, session_state, pin_limit
         uint64_t reserve_timeout_us, query_timeout_us, query_wait_timeout_us, idle_transaction_timeout_us
         uint64_t transaction_timeout_us, client_idle_timeout_us, server_lifetime_us
     struct pool_row:
@@ -93,6 +95,8 @@ cdef extern from "layout.h" nogil:
     struct counters:
         uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time
         uint64_t wait_time, client_parse_count, server_parse_count, bind_count, client_login_count
+        uint64_t session_asks, settings_applied
+        uint64_t pins[8]
         uint64_t query_histogram[64]
         uint64_t wait_histogram[64]
     struct prepared_set:
@@ -178,7 +182,8 @@ cdef extern from "relay.h" nogil:
     enum: TRACKED_MAX
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
-    enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
+    enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP, COMMAND_UNPIN
+    enum: PIN_SEQUENCE, QUESTIONS
     struct event:
         uint8_t type
         int32_t a, b, database, user
@@ -202,7 +207,8 @@ cdef extern from "relay.h" nogil:
         char reset_query[1024]
     struct relay:
         int event_bell
-    relay *relay_open(tables *, int, int, const int *, int, const char **, int)
+    const char *pin_reasons(uint32_t, char *, uint32_t)
+    relay *relay_open(tables *, int, int, const int *, int, const char **, int, const char **)
     int relay_start(relay *)
     void relay_join(relay *)
     void relay_command(relay *, command *)
@@ -214,6 +220,7 @@ class TablesBusy(Exception):
     """The lock of the tables could not be had in time: its holder is stopped."""
 
 
+SESSION_STATES = ("off", "auto", "error")
 POOL_MODES = ("session", "transaction", "statement")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
               "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
@@ -394,10 +401,12 @@ cdef class Tables:
 
     def set_pool(self, int row, *, str mode, int size, int min_size, int reserve_size, double reserve_timeout,
                  double query_timeout, double query_wait_timeout, double idle_transaction_timeout,
-                 double transaction_timeout, double client_idle_timeout, double server_lifetime, bint forced_user):
+                 double transaction_timeout, double client_idle_timeout, double server_lifetime, bint forced_user,
+                 str session_state="auto", int pin_limit=0):
         """Writes the limits of a pool (times in seconds, 0: none)."""
         cdef pool_limits *l = &self.t.pools[row].limits
         l.mode, l.size, l.min_size, l.reserve_size = POOL_MODES.index(mode), size, min_size, reserve_size
+        l.session_state, l.pin_limit = SESSION_STATES.index(session_state), pin_limit
         l.reserve_timeout_us = <uint64_t>(reserve_timeout * 1e6)
         l.query_timeout_us = <uint64_t>(query_timeout * 1e6)
         l.query_wait_timeout_us = <uint64_t>(query_wait_timeout * 1e6)
@@ -712,6 +721,31 @@ cdef class Tables:
             elif c.state == CL_IDLE and _over(now, c.idle_start, l.client_idle_timeout_us):
                 found.append(("client_idle_timeout", i, c.id, c.idle_start))
         return found
+
+    def held_sequences(self, int worker, double silent_s):
+        """(row, id) of clients of this worker, silent for so long, that keep a server for their sequences only while
+        others wait for one."""
+        cdef int32_t i
+        cdef client_row *c
+        cdef uint64_t now = now_us(), silent = <uint64_t>(silent_s * 1e6)
+        found = []
+        for i in range(self.t.h.clients_high):
+            c = &self.t.clients[i]
+            if (c.state == CL_ACTIVE and c.worker == worker and c.pinned == PIN_SEQUENCE and c.request_start == 0
+                    and self.t.pools[c.pool].waiting.count and _over(now, c.idle_start, silent)):
+                found.append((i, c.id))
+        return found
+
+    def pins(self):
+        """How often servers were pinned since the start, by reason, over all pools and workers."""
+        cdef int w, reason
+        cdef int32_t i
+        totals = {reasons_of(1 << (reason + 1)): 0 for reason in range(PIN_REASONS)}
+        for w in range(self.t.h.sizes.workers):
+            for i in range(self.t.h.pools_high):
+                for reason in range(PIN_REASONS):
+                    totals[reasons_of(1 << (reason + 1))] += self.t.counters[<int64_t>w * self.t.h.sizes.pools + i].pins[reason]
+        return totals
 
     def closing_slots(self, int worker, double older_than_s):
         """Slots of this worker that were to close and whose server has not let go for so long."""
@@ -1073,6 +1107,12 @@ cdef double _wall_of(uint64_t stamp, uint64_t now):
     return _wall() - (now - stamp) / 1e6 if now > stamp else _wall()
 
 
+def reasons_of(uint32_t pinned):
+    """Why a server stays with its client, in words."""
+    cdef char text[128]
+    return decoded(pin_reasons(pinned, text, 128))
+
+
 cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
     names = ("free", "login", "idle", "waiting", "active")
     state = names[c.state]
@@ -1089,7 +1129,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
         "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
-        "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": "",
+        "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
     }
 
@@ -1127,9 +1167,10 @@ cdef class Relay:
     cdef relay *r
     cdef Tables tables
 
-    def __cinit__(self, Tables tables, int worker, int inbox, outboxes, tracked):
+    def __cinit__(self, Tables tables, int worker, int inbox, outboxes, tracked, questions):
         cdef int boxes[128]
         cdef const char *names[32]
+        cdef const char *texts[16]
         cdef int i, n = 0
         held = [encoded(name) for name in tracked]
         if len(held) > TRACKED_MAX:
@@ -1139,8 +1180,13 @@ cdef class Relay:
             n = i + 1
         for i in range(len(held)):
             names[i] = <const char *><bytes>held[i]
+        asked = [encoded(text) for text in questions]
+        if len(asked) != QUESTIONS:
+            raise ValueError(f"{QUESTIONS} questions are asked, not {len(asked)}")
+        for i in range(len(asked)):
+            texts[i] = <const char *><bytes>asked[i]
         self.tables = tables
-        self.r = relay_open(tables.t, worker, inbox, boxes, n, names, len(held))
+        self.r = relay_open(tables.t, worker, inbox, boxes, n, names, len(held), texts)
         if self.r is NULL:
             raise OSError(errno, os.strerror(errno))
 
@@ -1176,10 +1222,15 @@ cdef class Relay:
         memcpy(&c.data[len(data)], <const char *>extra, len(extra))
         relay_command(self.r, c)
 
-    def add_client(self, int row, int fd, bytes values, bytes rest):
+    def add_client(self, int row, int fd, bytes values, bytes head, bytes tail, bytes rest):
         """Gives a logged-in client to the relay, which owns `fd` from now on.  `values`: the tracked parameters'
-        values, each NUL-terminated; `rest`: what was read behind the login (at most 64 kB)."""
-        self._command(COMMAND_CLIENT, row, fd, 0, 0, 0, values, rest)
+        values, each NUL-terminated, then other settings as names and values; `head`, `tail`: what it is greeted with
+        before and behind its tracked parameters; `rest`: what was read behind the login (at most 64 kB)."""
+        self._command(COMMAND_CLIENT, row, fd, len(head), 0, len(tail), values, head + tail + rest)
+
+    def unpin(self, int row, uint64_t client_id):
+        """Others wait for the server that this client keeps for its sequences only."""
+        self._command(COMMAND_UNPIN, row, 0, 0, client_id, 0, b"", b"")
 
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""

@@ -8,29 +8,104 @@
 #include "effects.h"
 #include "relay.h"
 
+#define CANONICAL_MAX 1024   /* combinations of startup values that are remembered as accepted */
+
 static const unsigned char READY_IDLE[6] = {'Z', 0, 0, 0, 5, 'I'};
+
+static bool acquire(struct relay *r, struct client *c);
 
 /* ---- coming and going ---------------------------------------------------------------------- */
 
-/* Takes over a client whose login is done. */
+/* The client's settings are these now; takes over the reference. */
+void client_settings(struct relay *r, struct client *c, struct settings *s) {
+    settings_drop(&r->store, c->settings);
+    c->settings = s;
+    r->t->clients[c->row].settings = s->hash;
+}
+
+static struct settings *without_name(struct relay *r, const struct settings *s) {
+    struct settings *key = settings_change(&r->store, s, "application_name", "");
+    return key ? key : settings_intern(&r->store, s->values, s->bytes, false);
+}
+
+static bool printable(const char *text) {
+    for (; *text; text++)
+        if (*text < ' ' || *text > '~') return false;   /* the server would replace it */
+    return true;
+}
+
+/* What a server has made of these values before, all but application_name; NULL: none has seen them. */
+static struct settings *accepted(struct relay *r, const struct settings *given) {
+    struct settings *key = without_name(r, given), *found = NULL;
+    const char *name = settings_value(&r->store, given, "application_name");
+    const struct settings *canonical = key->verified ? key : key->canonical;
+    if (canonical && name && printable(name)) found = settings_change(&r->store, canonical, "application_name", name);
+    if (found) found->verified = true;
+    settings_drop(&r->store, key);
+    return found;
+}
+
+/* A server has accepted the startup values of this client: others with the same need not ask one. */
+static void remember_accepted(struct relay *r, struct client *c) {
+    struct settings *key = without_name(r, c->startup);
+    if (key->verified || key->canonical || r->store.canonical_count >= CANONICAL_MAX) {
+        settings_drop(&r->store, key);
+        return;
+    }
+    key->canonical = without_name(r, c->settings);   /* the reference to the key stays */
+    r->store.canonical_count++;
+}
+
+/* The client is in: AuthenticationOk, its parameters, its key, ReadyForQuery. */
+void client_greet(struct relay *r, struct client *c) {
+    struct greeting *g = c->greeting;
+    if (c->startup != c->settings) {
+        remember_accepted(r, c);
+        settings_drop(&r->store, c->startup);
+        c->startup = settings_keep(c->settings);
+    }
+    conn_send(r, &c->io, g->bytes, g->head_bytes);
+    send_parameters(r, c, NULL);
+    conn_send(r, &c->io, g->bytes + g->head_bytes, g->tail_bytes);
+    free(g);
+    c->greeting = NULL;
+}
+
+static struct greeting *greeting_of(const struct command *command) {
+    uint32_t head = command->generation, tail = (uint32_t)command->token;
+    struct greeting *g = malloc(sizeof *g + head + tail);
+    if (!g) abort();   /* out of memory */
+    *g = (struct greeting){.head_bytes = head, .tail_bytes = tail};
+    memcpy(g->bytes, command->data + command->data_bytes, head + tail);
+    return g;
+}
+
+/* Takes over a client whose login is done.  It is greeted at once when a server has accepted its startup values
+ * before; else one has to, as it would be at a PostgreSQL of its own. */
 void client_add(struct relay *r, struct command *command) {
     struct client *c = calloc(1, sizeof *c);
-    struct settings *settings =
-        settings_intern(&r->store, (const char *)command->data, command->data_bytes, false);
-    if (!c || !settings) abort();   /* out of memory */
+    struct settings *given = settings_intern(&r->store, (const char *)command->data, command->data_bytes, false);
+    if (!c || !given) abort();   /* out of memory */
     c->io.kind = KIND_CLIENT;
     c->io.fd = command->b;
     c->row = command->a;
-    c->settings = settings;
     struct client_row *row = &r->t->clients[c->row];
     row->idle_start = r->now;
     COMMIT();
     row->state = CL_IDLE;
     r->clients[c->row] = c;
-    conn_stash(&c->io, command->data + command->data_bytes, command->extra_bytes);
+    c->greeting = greeting_of(command);
+    uint32_t greeted = c->greeting->head_bytes + c->greeting->tail_bytes;
+    conn_stash(&c->io, command->data + command->data_bytes + greeted, command->extra_bytes - greeted);
     c->io.readable = true;
+    struct settings *known = accepted(r, given);
+    c->startup = known ? settings_keep(known) : settings_keep(given);
+    client_settings(r, c, known ? known : settings_keep(given));
+    settings_drop(&r->store, given);
     conn_arm(r, &c->io);
     conn_ready(r, &c->io);
+    if (known) client_greet(r, c);
+    else acquire(r, c);
 }
 
 /* Reads and drops what is there: closing a socket with unread bytes resets the connection, and the reset
@@ -66,7 +141,10 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     close(c->io.fd);
     c->io.fd = -1;
     settings_drop(&r->store, c->settings);
-    c->settings = NULL;
+    settings_drop(&r->store, c->startup);
+    c->settings = c->startup = NULL;
+    free(c->greeting);
+    c->greeting = NULL;
     names_free(&r->statements, c->names);
     c->names = NULL;
     conn_bury(r, &c->io);
@@ -113,12 +191,11 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     row->last_worker = (int16_t)r->worker;
     s->client = c;
     s->fresh = true;
-    s->settled = s->reset_done = s->own_blocks = false;
+    s->settled = s->reset_done = s->own_blocks = s->unnamed_noted = s->dirty = false;
     c->server = s;
     if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)
         server_own(r, s, OWN_CHECK, r->options.check_query, true);
-    else if (row->settings != c->settings->hash)
-        server_own(r, s, OWN_SETTINGS, NULL, !c->settings->verified);
+    else server_suit(r, s);
     if (bytes_pending(&c->io.stash) || c->io.readable) conn_ready(r, &c->io);
 }
 
@@ -197,6 +274,23 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
 }
 
+/* What the text of a message says about the session.  False: it must come whole first. */
+static bool note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
+                      uint32_t here, uint32_t total) {
+    if (effect == FE_FUNCTION) session_call(r, c, p, here);
+    bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
+    if (effect != FE_QUERY && !parse) return true;
+    if (here < total && total <= WHOLE_MESSAGE_BYTES) return false;
+    const unsigned char *text = p + 5, *end = p + here;
+    if (parse) text = memchr(text, 0, here - 5);
+    if (!text) return true;   /* malformed, PostgreSQL says so */
+    text += parse;
+    const unsigned char *zero = memchr(text, 0, (size_t)(end - text));
+    uint32_t traits = session_text(r, c, (const char *)text, (uint32_t)((zero ? zero : end) - text), zero != NULL);
+    if (session_sequences(r, c, traits)) statements_discard_sequences(r, c->server);
+    return true;
+}
+
 enum passing { PASS_NOW, PASS_LATER, PASS_NEVER };
 
 /* One message for the server: notes what it asks for, and replaces names of statements.  [*run, at) was not yet
@@ -205,13 +299,12 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
                             uint32_t at, uint32_t here, uint32_t total, uint32_t *run) {
     uint32_t head = 0;
     enum rewritten how = REWRITTEN_NOT;
-    if (effect <= FE_CLOSE && statements_on(r, c)) {
-        r->run = p + *run;
-        r->run_bytes = at - *run;
-        how = statements_forward(r, c, p + at, here, total, &head);
-        if (!r->run_bytes) *run = at;   /* it had to go out before something of ours */
-        r->run_bytes = 0;
-    }
+    r->run = p + *run;   /* it has to go out before anything of ours */
+    r->run_bytes = at - *run;
+    if (effect <= FE_FUNCTION && session_on(r, c) && !note_text(r, c, effect, p + at, here, total)) how = REWRITTEN_MORE;
+    else if (effect <= FE_CLOSE && statements_on(r, c)) how = statements_forward(r, c, p + at, here, total, &head);
+    if (!r->run_bytes) *run = at;
+    r->run_bytes = 0;
     switch (how) {
     case REWRITTEN_NOT:
         if (record(c->server, effect, p[at])) return PASS_NOW;

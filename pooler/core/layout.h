@@ -35,6 +35,8 @@
 #define ERROR_TEXT_BYTES 256
 #define HISTOGRAM_BUCKETS 64    /* two per power of two: 1 us .. 1 h */
 #define NOBODY (-1)
+#define SEQUENCE_MIXED UINT64_MAX
+#define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
 enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_STATES };
@@ -51,7 +53,8 @@ enum client_order {
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
-enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64 };
+enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
+    SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
 enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
 
@@ -73,6 +76,9 @@ struct client_row {
     int16_t cancel_requests;         /* cancel requests in flight for this client */
     int32_t pool, database, user, slot;
     int32_t prepared_statements;     /* names, for SHOW only */
+    uint32_t pinned;                 /* why it keeps its server between transactions: bits of enum trait */
+    uint64_t pinned_at;
+    uint64_t settings;               /* hash of its settings: a server that has them is preferred */
     uint32_t cancel_pid, cancel_secret;
     uint64_t id;
     uint64_t ticket;                 /* order in the queue, from one counter */
@@ -98,6 +104,7 @@ struct slot_row {
     int32_t backend_pid;
     uint16_t cancel_key_bytes, sockaddr_bytes;
     uint64_t id;
+    uint64_t sequence_of;            /* id of the client that used sequences there; 0: nobody, SEQUENCE_MIXED: several */
     uint64_t settings, login_settings;   /* hash of the tracked parameters in force now, and at login; 0: unknown */
     uint64_t connected_at, used_at, expires_at, closing_at;
     double connect_time;
@@ -108,7 +115,7 @@ struct slot_row {
 };
 
 struct pool_limits {
-    int32_t mode, size, min_size, reserve_size;
+    int32_t mode, size, min_size, reserve_size, session_state, pin_limit;
     uint64_t reserve_timeout_us, query_timeout_us, query_wait_timeout_us, idle_transaction_timeout_us,
         transaction_timeout_us, client_idle_timeout_us, server_lifetime_us;
 };
@@ -116,6 +123,8 @@ struct pool_limits {
 struct pool_row {
     uint8_t used;
     uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
+    uint8_t currval_seen;            /* a client has used currval or lastval */
+    uint8_t sequence_lessons;        /* pins for nextval so far, while nobody did */
     uint8_t forced_user;             /* min_size holds without clients */
     int32_t database, user, instance;
     struct pool_limits limits;
@@ -136,6 +145,7 @@ struct pool_row {
 
 struct database_row {
     uint8_t used, paused, disabled;
+    _Atomic uint32_t schema_version; /* changes with every DDL that passes through */
     char name[DATABASE_NAME_BYTES];
     int32_t max_servers, max_clients;
     int32_t servers, clients, first_pool;   /* derived */
@@ -169,6 +179,7 @@ struct worker_row {
 struct counters {
     uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time,
         wait_time, client_parse_count, server_parse_count, bind_count, client_login_count;
+    uint64_t pins[PIN_REASONS], session_asks, settings_applied;
     uint64_t query_histogram[HISTOGRAM_BUCKETS], wait_histogram[HISTOGRAM_BUCKETS];
 } __attribute__((aligned(64)));
 

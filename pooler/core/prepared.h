@@ -58,6 +58,7 @@ struct statement {
     struct statement *next;
     struct digest digest;
     uint32_t references, bytes;
+    uint32_t traits, ends, serial;   /* what the text says about the session, as of this serial of the profile */
     unsigned char body[];
 };
 

@@ -222,6 +222,9 @@ static void obey(struct relay *r, struct command *k) {
     case COMMAND_KILL: kill_client(r, k); break;
     case COMMAND_SEND: send_client(r, k); break;
     case COMMAND_RECLAIM: reclaim(r); break;
+    case COMMAND_UNPIN:
+        if (r->clients[k->a] && r->t->clients[k->a].id == k->id) session_unpin(r, r->clients[k->a]);
+        break;
     case COMMAND_OPTIONS: memcpy(&r->options, k->data, sizeof r->options); break;
     case COMMAND_STOP: r->stop = true; break;
     }
@@ -302,7 +305,7 @@ static bool watch(struct relay *r, struct conn *c, enum conn_kind kind, int fd) 
 
 /* NULL with errno on failure. */
 struct relay *relay_open(struct tables *t, int worker, int inbox, const int *outboxes, int outbox_count,
-                         const char *const *tracked, int tracked_count) {
+                         const char *const *tracked, int tracked_count, const char *const *questions) {
     struct relay *r = calloc(1, sizeof *r);
     if (!r) return NULL;
     r->t = t;
@@ -311,7 +314,10 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     r->clients = calloc((size_t)t->h->sizes.clients, sizeof *r->clients);
     r->servers = calloc((size_t)t->h->sizes.slots, sizeof *r->servers);
     int *copy = malloc(sizeof(int) * (size_t)outbox_count);
-    if (!r->clients || !r->servers || !copy) return NULL;
+    r->profiles = calloc((size_t)t->h->sizes.databases, sizeof(struct profile *));
+    if (!r->clients || !r->servers || !r->profiles || !copy) return NULL;
+    for (int i = 0; i < QUESTIONS; i++) r->questions[i] = strdup(questions[i]);
+    words_builtin(&r->builtin, t->h->statement_key[0]);
     memcpy(copy, outboxes, sizeof(int) * (size_t)outbox_count);
     r->outboxes = copy;
     r->outbox_count = outbox_count;

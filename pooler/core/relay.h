@@ -17,6 +17,7 @@
 #define POOLER_RELAY_H
 
 #include "requests.h"
+#include "session.h"
 #include "settings.h"
 #include "tables.h"
 
@@ -51,12 +52,19 @@ struct client {
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
     struct server *server;
-    struct settings *settings;
+    struct settings *settings, *startup;   /* now; and those of its startup packet, to which RESET leads back */
+    struct greeting *greeting;   /* it waits for a server to accept the values of its startup packet */
     struct names *names;         /* its prepared statements; NULL until the first */
     uint32_t whole_bytes;        /* the message to be read whole before anything else, 0: none */
 };
 
-enum own_request { OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK };
+enum own_request {
+    OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK, OWN_RESTORE, OWN_ASK, OWN_FINGERPRINT, OWN_PROFILE,
+};
+#define OWN_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
+
+/* What a client is greeted with: before and behind its ParameterStatus messages; then what it sent early. */
+struct greeting { uint32_t head_bytes, tail_bytes; unsigned char bytes[]; };
 
 struct server {
     struct conn io;
@@ -72,6 +80,10 @@ struct server {
     bool settled;                /* ReadyForQuery said that it may be given back, nothing came since */
     bool fresh;                  /* nothing of its client has been sent yet: the client can still get another server */
     bool reset_done;
+    bool unnamed_noted;          /* the unnamed statement that comes next was looked at when it was parsed */
+    bool dirty;                  /* must be cleaned before anybody gets it */
+    struct session session;
+    char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
     bool own_body;               /* the message that is passing through answers a request of ours */
     struct digest *parsing;      /* texts of Parses in flight, oldest first; all zero for those without one */
     uint32_t parsing_count, parsing_room;
@@ -100,7 +112,8 @@ struct event {
 };
 
 enum command_type {
-    COMMAND_CLIENT = 1,          /* a: row, b: fd; data: settings values; extra: bytes read after the login */
+    COMMAND_CLIENT = 1,          /* a: row, b: fd, generation: head of the greeting in bytes, token: its tail; data: settings
+                                    values; extra: greeting, bytes read after the login */
     COMMAND_SERVER,              /* a: slot; b: fd, generation; data: settings values */
     COMMAND_CLOSE_SLOT,          /* a: slot, CLOSING and ours */
     COMMAND_FREED_SLOT,          /* a: slot that was never dialed, or whose end was read by Python */
@@ -108,6 +121,7 @@ enum command_type {
     COMMAND_SEND,                /* a: row, id; data: bytes for the client (a notice) */
     COMMAND_RECLAIM,             /* finish the slots of dead workers */
     COMMAND_OPTIONS,             /* data: struct options */
+    COMMAND_UNPIN,               /* a: row, id: others wait for the server that it keeps for its sequences */
     COMMAND_STOP,
 };
 
@@ -139,6 +153,10 @@ struct relay {
     struct server **servers;     /* by slot */
     struct settings_store store;
     struct statement_store statements;
+    struct words builtin;
+    struct profile **profiles;   /* by database row */
+    uint32_t profile_serial;
+    char *questions[QUESTIONS];
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
     uint64_t now;
@@ -157,7 +175,7 @@ struct relay {
 
 /* relay.c */
 struct relay *relay_open(struct tables *t, int worker, int inbox, const int *outboxes, int outbox_count,
-                         const char *const *tracked, int tracked_count);
+                         const char *const *tracked, int tracked_count, const char *const *questions);
 int relay_start(struct relay *r);
 void relay_join(struct relay *r);
 void relay_command(struct relay *r, struct command *c);
@@ -190,6 +208,9 @@ void client_add(struct relay *r, struct command *command);
 void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text, const char *reason);
 void client_canceled(struct relay *r, struct client *c);
 
+void client_settings(struct relay *r, struct client *c, struct settings *s);
+void client_greet(struct relay *r, struct client *c);
+
 /* statements.c: prepared statements, where messages pass */
 enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_TOO_LARGE };
 bool statements_on(const struct relay *r, const struct client *c);
@@ -197,6 +218,7 @@ enum rewritten statements_forward(struct relay *r, struct client *c, const unsig
                                   uint32_t total, uint32_t *head);
 bool statements_due(const struct server *s);
 void statements_answer(struct relay *r, struct server *s);
+void statements_discard_sequences(struct relay *r, struct server *s);
 void statements_parsed(struct relay *r, struct server *s, uint8_t request);
 void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost);
 void statements_lost(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);
@@ -211,6 +233,7 @@ void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd);
 void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation);
 void server_forget(struct relay *r, int32_t slot, uint32_t generation);
 void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block);
+void server_suit(struct relay *r, struct server *s);
 void server_give_back(struct relay *r, struct server *s);
 void server_left(struct relay *r, struct server *s, bool clean);
 void server_close(struct relay *r, struct server *s, bool busy, const char *reason);

@@ -26,6 +26,7 @@ static struct server *server_struct(struct relay *r, int32_t slot) {
 }
 
 static void drop_descriptor(struct relay *r, struct server *s) {
+    session_forget(r, s);
     conn_disarm(r, &s->io);
     if (s->io.fd >= 0) close(s->io.fd);
     s->io.fd = -1;
@@ -72,7 +73,9 @@ void server_add(struct relay *r, struct command *command) {
     struct settings *settings =
         settings_intern(&r->store, (const char *)command->data, command->data_bytes, true);
     row->settings = row->login_settings = settings ? settings->hash : 0;
-    settings_drop(&r->store, settings);
+    row->flags &= (uint8_t)~SF_EXTRAS;
+    row->sequence_of = 0;
+    if (settings && settings->references > 1) settings_drop(&r->store, settings);   /* one is kept: it is verified */
     prepared_reset(&r->t->prepared[command->a]);
     row->unnamed_of = 0;
     conn_arm(r, &r->servers[command->a]->io);
@@ -86,10 +89,12 @@ void server_add(struct relay *r, struct command *command) {
 /* Sends a Query of ours, whose replies nobody sees.  `block`: the client's statement waits for its end;
  * otherwise it follows in the same write. */
 void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block) {
-    char query[SETTINGS_BYTES * 2 + 1024];
+    char query[OWN_QUERY_BYTES];
     uint32_t n, room = sizeof query - 6;
     if (what == OWN_SETTINGS) {
-        n = settings_statement(&r->store, s->client->settings, query + 5, room);
+        bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
+        n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
+        counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
     } else {
         n = (uint32_t)strnlen(text, room);
         memcpy(query + 5, text, n);
@@ -116,18 +121,70 @@ static void own_settings_done(struct relay *r, struct server *s) {
     struct slot_row *row = &r->t->slots[s->slot];
     if (s->own_failed) {
         row->settings = 0;
-        if (c) client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
+        row->flags |= SF_EXTRAS;
+        if (c && c->greeting && s->own_text[0]) client_close(r, c, s->own_sqlstate, s->own_text, s->own_text);
+        else if (c) client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
         else s->settled = true;
         return;
     }
     if (!c) return;
     row->settings = c->settings->hash;
+    if (settings_has_extras(c->settings)) row->flags |= SF_EXTRAS;
+    else row->flags &= (uint8_t)~SF_EXTRAS;
     c->settings->verified = true;
 }
 
+/* Brings a server to the settings of its client.  Where more than reported parameters differ, the client's statement
+ * waits for the answer: it must not run under somebody else's settings when ours were refused. */
+void server_suit(struct relay *r, struct server *s) {
+    struct client *c = s->client;
+    const struct slot_row *row = &r->t->slots[s->slot];
+    if (row->settings != c->settings->hash) {
+        bool block = !c->settings->verified || c->greeting || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
+        server_own(r, s, OWN_SETTINGS, NULL, block);
+    } else if (c->greeting) {
+        client_greet(r, c);
+        s->settled = true;
+        conn_ready(r, &s->io);
+    }
+}
+
 static bool needs_reset(const struct relay *r, const struct server *s) {
+    if (s->dirty) return !s->reset_done;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
     return (session || r->options.reset_always) && r->options.reset_query[0] && !s->reset_done;
+}
+
+static void reset(struct relay *r, struct server *s) {
+    server_own(r, s, OWN_RESET, s->dirty ? "DISCARD ALL" : r->options.reset_query, true);
+}
+
+static void reset_finished(struct relay *r, struct server *s) {
+    struct slot_row *row = &r->t->slots[s->slot];
+    bool all = s->dirty || strcasecmp(r->options.reset_query, "DISCARD ALL") == 0;
+    row->settings = all ? row->login_settings : 0;
+    if (all) row->flags &= (uint8_t)~SF_EXTRAS;
+    if (all) row->sequence_of = 0;
+    s->reset_done = true;
+    s->dirty = false;
+}
+
+/* A question about the session, or about the catalogs, has been answered, or could not be. */
+static void asked(struct relay *r, struct server *s, enum own_request what) {
+    if (!s->client) {   /* it has left meanwhile: whatever it left is swept away */
+        if (s->transaction != 'I') server_own(r, s, OWN_ROLLBACK, "ROLLBACK", true);
+        else if (needs_reset(r, s)) reset(r, s);
+    } else if (what == OWN_RESTORE) {
+        session_restored(r, s);
+    } else if (what == OWN_ASK && s->own_failed) {
+        client_close(r, s->client, "08P01", s->own_text, s->own_text);
+    } else if (what == OWN_ASK) {
+        session_answered(r, s);
+    } else if (s->own_failed) {
+        profile_failed(s);
+    } else if (profile_answered(r, s, what == OWN_PROFILE)) {
+        server_own(r, s, OWN_PROFILE, r->questions[QUESTION_PROFILE], true);
+    }
 }
 
 /* The answer to our own request is complete. */
@@ -136,33 +193,37 @@ static void own_done(struct relay *r, struct server *s) {
     bool blocked = s->own_blocks;
     s->own = OWN_NONE;
     s->own_blocks = false;
-    struct slot_row *row = &r->t->slots[s->slot];
     switch (what) {
     case OWN_SETTINGS:
         own_settings_done(r, s);
+        if (s->client && s->client->greeting) {
+            client_greet(r, s->client);
+            s->settled = true;
+        }
         break;
     case OWN_CHECK:
         if (s->own_failed) {
             server_close(r, s, false, "test query failed");
             return;
         }
-        if (s->client && row->settings != s->client->settings->hash) {
-            server_own(r, s, OWN_SETTINGS, NULL, true);
-            return;
-        }
+        if (s->client) server_suit(r, s);
+        if (s->own) return;
         break;
     case OWN_RESET:
         if (s->own_failed) {
             server_close(r, s, false, "reset query failed");
             return;
         }
-        row->settings = strcasecmp(r->options.reset_query, "DISCARD ALL") == 0 ? row->login_settings : 0;
-        s->reset_done = true;
+        reset_finished(r, s);
         break;
     case OWN_ROLLBACK:
         if (s->own_failed) server_close(r, s, false, "rollback failed");
-        else if (needs_reset(r, s)) server_own(r, s, OWN_RESET, r->options.reset_query, true);
+        else if (needs_reset(r, s)) reset(r, s);
         return;
+    case OWN_RESTORE: case OWN_ASK: case OWN_FINGERPRINT: case OWN_PROFILE:
+        asked(r, s, what);
+        if (s->own || s->closing) return;
+        break;
     case OWN_NONE:
         break;
     }
@@ -188,17 +249,22 @@ void server_give_back(struct relay *r, struct server *s) {
         server_close(r, s, true, "not in step");
         return;
     }
+    if (s->session.pinned & PIN_LOADED) {
+        server_close(r, s, false, "carries state of a session that cannot be undone");
+        return;
+    }
+    session_left(r, s);
     if (s->client) {
         s->client->server = NULL;
-        if (!s->fresh && needs_reset(r, s)) {
-            s->client = NULL;
+        bool used = !s->fresh;
+        s->client = NULL;
+        if ((used || s->dirty) && needs_reset(r, s)) {
             pool_detach(r->t, s->slot, r->now);
-            server_own(r, s, OWN_RESET, r->options.reset_query, true);
+            reset(r, s);
             return;
         }
-        s->client = NULL;
     }
-    s->reset_done = false;
+    s->reset_done = s->dirty = false;
     struct outcome out;
     pool_release(r->t, s->slot, r->worker, r->now, &out);
     if (out.client == NOBODY && r->t->slots[s->slot].owner != r->worker
@@ -213,15 +279,25 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     c->server = NULL;
     struct client_row *row = &r->t->clients[c->row];
     row->request_start = row->xact_start = 0;
-    if (server_in_step(s) && (s->settled || s->fresh)) {
+    if (r->t->pools[row->pool].limits.mode != MODE_SESSION) s->dirty |= session_dirty(s);
+    if (server_in_step(s) && (s->settled || s->fresh || s->session.pinned)) {
         c->server = s;
         server_give_back(r, s);
         c->server = NULL;
         return;
     }
+    if (s->own >= OWN_RESTORE && s->requests.count == 1 && !bytes_pending(&s->io.out) && !(s->session.pinned & PIN_LOADED)) {
+        session_left(r, s);   /* when our question is answered the server is cleaned */
+        s->client = NULL;
+        s->dirty = true;
+        pool_detach(r->t, s->slot, r->now);
+        return;
+    }
     bool half = c->io.body_left && !c->drop_body;
     bool idle_in_transaction = s->requests.count == 0 && !s->copy_in && !half && !s->own && !s->skip
-        && !s->io.body_left && !bytes_pending(&s->io.out) && (s->transaction == 'T' || s->transaction == 'E');
+        && !s->io.body_left && !bytes_pending(&s->io.out) && (s->transaction == 'T' || s->transaction == 'E')
+        && !(s->session.pinned & PIN_LOADED) && !(s->session.traits & PIN_LOADED);
+    session_left(r, s);
     s->client = NULL;
     if (idle_in_transaction) {
         pool_detach(r->t, s->slot, r->now);
@@ -239,6 +315,7 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     static const unsigned char TERMINATE[5] = {'X', 0, 0, 0, 4};
     if (s->closing) return;
     struct client *c = s->client;
+    session_left(r, s);
     s->client = NULL;
     if (r->t->slots[s->slot].state != SL_CLOSING) pool_begin_close(r->t, s->slot, r->worker, busy);
     s->closing = true;
@@ -336,15 +413,15 @@ static void parameter(struct relay *r, struct server *s, const unsigned char *bo
         return;
     }
     struct client *c = s->client;
-    if (own && s->own != OWN_SETTINGS) return;
+    if (own && s->own != OWN_SETTINGS && s->own != OWN_RESTORE) return;
     struct settings *changed = settings_change(&r->store, c->settings, name, name + name_bytes + 1);
     if (!changed) {
         if (!own && settings_tracked(&r->store, name)) row->settings = 0;   /* more than we can remember */
         return;
     }
-    settings_drop(&r->store, c->settings);
-    c->settings = changed;
-    if (!own) row->settings = row->settings ? changed->hash : 0;
+    if (!own) changed->verified = true;
+    client_settings(r, c, changed);
+    if (!own || s->own == OWN_RESTORE) row->settings = row->settings ? changed->hash : 0;
 }
 
 /* The server now reads CopyData: Syncs that it was sent already are ignored by it, and a CopyDone may be there. */
@@ -388,10 +465,11 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     s->transaction = status;
     s->copy_in = s->skip = false;
     struct client *before = s->client;
+    bool first = s->own == OWN_SETTINGS || s->own == OWN_CHECK;   /* what its client's statement waited for */
     if (head & OWN) own_done(r, s);
     else if (s->client) count_ready(r, s);
     if (s->client != before) return true;   /* its client is gone, and it may be somebody else's already */
-    bool its_turn = (head & OWN) && s->client;   /* we made it wait for our request: now it begins */
+    bool its_turn = (head & OWN) && first && s->client && !s->settled;   /* not when it was only to be greeted */
     s->settled = !s->closing && !its_turn && s->transaction == 'I' && s->requests.count == 0 && s->own == OWN_NONE;
     return true;
 }
@@ -399,6 +477,25 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
 /* By the field V, which no lc_messages translates. */
 static bool is_fatal(const unsigned char *body, uint32_t n) {
     return memmem(body, n, "\0VFATAL", 8) || memmem(body, n, "\0VPANIC", 8);
+}
+
+static void copy_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room) {
+    for (const unsigned char *p = body, *end = body + n; p < end && *p;) {
+        const unsigned char *zero = memchr(p, 0, (size_t)(end - p));
+        if (!zero) return;
+        if (*p == (unsigned char)field) {
+            snprintf(out, room, "%s", (const char *)p + 1);
+            return;
+        }
+        p = zero + 1;
+    }
+}
+
+/* Our request met an error: its code and text, for whom it concerns. */
+static void own_error(struct server *s, const unsigned char *body, uint32_t n) {
+    s->own_failed = true;
+    copy_field(body, n, 'C', s->own_sqlstate, sizeof s->own_sqlstate);
+    copy_field(body, n, 'M', s->own_text, sizeof s->own_text);
 }
 
 /* One message of the server.  False: it is out of step. */
@@ -421,12 +518,14 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         return true;
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
         if (effect == BE_COMMAND && n && body[0] == 'D') statements_lost(r, s, body, n);
+        if (effect == BE_COMMAND && n >= 8 && memcmp(body, "ROLLBACK", 8) == 0) session_failed(s);
         drop_late_copy_done(s);
-        if (requests_head(q) == 'E') requests_pop(q);
+        if ((requests_head(q) & 0x7f) == 'E') requests_pop(q);
         return true;
     case BE_ERROR:
-        if (requests_head(q) == ('Q' | OWN)) s->own_failed = true;
+        if (requests_head(q) == ('Q' | OWN)) own_error(s, body, n);
         else s->fatal_sent = is_fatal(body, n);
+        session_failed(s);
         skip_to_sync(r, s);
         return true;
     case BE_READY:
@@ -444,8 +543,9 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
     }
 }
 
-static bool looked_into(enum backend_effect effect) {
-    return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND;
+static bool looked_into(const struct server *s, enum backend_effect effect) {
+    return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND
+        || (effect == BE_NOTHING && s->own >= OWN_RESTORE);
 }
 
 static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
@@ -483,13 +583,23 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         enum backend_effect effect = backend_effects[p[at]];
         if (length < 4 || length > 0x7fffffffu) effect = BE_FORBIDDEN;
         uint32_t here = length < left ? length + 1 : left;
-        if (looked_into(effect) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
+        if (looked_into(s, effect) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
         s->own_body = (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
-        if (s->own_body) {
+        bool hidden = s->own_body, held = false;
+        if (session_restoring(s) && !hidden && here == length + 1) {
+            if (effect == BE_PARAMETER) hidden = settings_tracked(&r->store, (const char *)p + at + 5);
+            if (effect == BE_READY) {
+                to_client(r, s, p + run, at - run);
+                run = at;
+                hidden = held = session_hold(r, s, p[at + 5]);
+            }
+        }
+        if (hidden) {
             to_client(r, s, p + run, at - run);
             run = at + here;
+            if (s->own_body && effect == BE_NOTHING && s->own >= OWN_ASK) session_row(r, s, p + at + 5, here - 5);
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
             if (here < 6 || !open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);
             if (s->closing) return n;
@@ -500,6 +610,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             server_close(r, s, true, "server sent an unexpected message");
             return n;
         }
+        if (held && s->client == c && !s->closing) session_restore(r, s);
         if (s->client != c) run = at + here;
         s->io.body_left = length + 1 - here;
         at += here;
@@ -517,6 +628,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
 static void settle(struct relay *r, struct server *s) {
     if (!s->settled || !server_in_step(s)) return;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
+    if (s->client && !s->fresh && session_settle(r, s)) return;
     if (s->client && session && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
     s->settled = false;
     server_give_back(r, s);

@@ -1,4 +1,8 @@
-/* Tracked parameters (client_encoding, TimeZone, ...) as interned sets: comparing two is comparing hashes. */
+/* The settings of a session as interned sets: comparing two is comparing hashes.
+ *
+ * A set has the values of the tracked parameters (client_encoding, TimeZone, ...), which the server reports itself,
+ * and behind them `extras`: all other settings that the session has changed, as the server told when it was asked
+ * (session.h), or the client in its startup packet. */
 #ifndef POOLER_SETTINGS_H
 #define POOLER_SETTINGS_H
 
@@ -6,14 +10,16 @@
 #include <stdint.h>
 
 #define TRACKED_MAX 32
-#define SETTINGS_BYTES 4096     /* all values of one client together */
+#define SETTINGS_BYTES 16384    /* all values of one client together; a larger set cannot follow its client */
+#define EXTRAS_MAX 128
 
 struct settings {
     struct settings *next;      /* in the same bucket */
+    struct settings *canonical; /* what a server made of these values of a startup packet; NULL: not yet tried */
     uint64_t hash;
     uint32_t references;
     bool verified;              /* a server has accepted these values: they may be sent ahead of a statement */
-    uint16_t bytes;             /* of values[]: tracked_count NUL-terminated texts */
+    uint32_t bytes, tracked_bytes;   /* of values[]: tracked_count NUL-terminated texts, then names and values */
     char values[];
 };
 
@@ -21,15 +27,27 @@ struct tracked { int count; char *names[TRACKED_MAX]; };
 
 struct settings_store {
     struct tracked tracked;
+    uint32_t canonical_count;
     struct settings *buckets[256];
 };
 
 void settings_open(struct settings_store *store, const char *const *names, int count);
 struct settings *settings_intern(struct settings_store *store, const char *values, uint32_t bytes, bool verified);
+struct settings *settings_keep(struct settings *s);
 void settings_drop(struct settings_store *store, struct settings *s);
 struct settings *settings_change(struct settings_store *store, const struct settings *from, const char *name,
                                  const char *value);
+struct settings *settings_with_extras(struct settings_store *store, const struct settings *from, const char *pairs,
+                                      uint32_t bytes);
+struct settings *settings_extra(struct settings_store *store, const struct settings *from, const char *name,
+                                const char *value);
+const char *settings_find_extra(const struct settings *s, const char *name);
+bool settings_has_extras(const struct settings *s);
 bool settings_tracked(const struct settings_store *store, const char *name);
-uint32_t settings_statement(const struct settings_store *store, const struct settings *s, char *out, uint32_t room);
+const char *settings_value(const struct settings_store *store, const struct settings *s, const char *name);
+uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset, char *out,
+                            uint32_t room);
+uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name, char *out,
+                         uint32_t at, uint32_t room);
 
 #endif

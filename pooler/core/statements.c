@@ -105,6 +105,59 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     }
 }
 
+/* A request of ours in the middle of what the client sends: nothing of what others had from sequences is left. */
+void statements_discard_sequences(struct relay *r, struct server *s) {
+    char name[SERVER_NAME_BYTES];
+    static const char text[] = "DISCARD SEQUENCES\0\0";   /* text, NUL, number of parameter types */
+    uint32_t n = (uint32_t)snprintf(name, sizeof name, "pooler_s%u", ++s->session.sequence_requests) + 1;
+    send_parse(r, s, name, n, (const unsigned char *)text, sizeof text, 'P' | OWN, NULL);
+    put_head(r, s, 'B', 2 * n + 6);
+    put(r, s, name, n);
+    put(r, s, name, n);
+    put(r, s, "\0\0\0\0\0", 6);
+    requests_push(&s->requests, 'B' | OWN);
+    put_head(r, s, 'E', n + 4);
+    put(r, s, name, n);
+    put(r, s, "\0\0\0", 4);
+    requests_push(&s->requests, 'E' | OWN);
+    put_head(r, s, 'C', n + 1);
+    put(r, s, "S", 1);
+    put(r, s, name, n);
+    requests_push(&s->requests, 'C' | OWN);
+}
+
+/* What a statement that is about to run says about the session. */
+static void note_statement(struct relay *r, struct client *c, struct statement *st) {
+    if (!session_on(r, c)) return;
+    const struct profile *p = session_profile(r, c);
+    struct scan scan;
+    scan.traits = scan.ends = 0;
+    uint32_t bytes = (uint32_t)strnlen((const char *)st->body, st->bytes);
+    if (st->serial != p->serial || !p->loaded) {
+        session_scan(r, c, (const char *)st->body, bytes, &scan);
+        st->traits = scan.traits;
+        st->ends = scan.ends;
+        st->serial = p->serial;
+    } else if (st->traits | st->ends) {
+        session_scan(r, c, (const char *)st->body, bytes, &scan);   /* for the names */
+    }
+    if (!(scan.traits | scan.ends)) return;
+    session_note(r, c, &scan);
+    if (session_sequences(r, c, scan.traits)) statements_discard_sequences(r, c->server);
+}
+
+static void note_unnamed(struct relay *r, struct client *c) {
+    const struct names *n = c->names;
+    if (!n || !n->unnamed_live || !session_on(r, c)) return;
+    if (!n->unnamed_kept) {
+        session_text(r, c, "", 0, false);
+        return;
+    }
+    uint32_t bytes = (uint32_t)strnlen((const char *)n->unnamed, n->unnamed_bytes);
+    uint32_t traits = session_text(r, c, (const char *)n->unnamed, bytes, true);
+    if (session_sequences(r, c, traits)) statements_discard_sequences(r, c->server);
+}
+
 /* ---- messages of a client --------------------------------------------------------------------- */
 
 /* Notes a reply that no server will send; it goes out in its turn, which may be now. */
@@ -124,6 +177,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     struct server *s = c->server;
     if (here < 6 && here < total) return REWRITTEN_MORE;
     if (total > 5 && p[5] == 0) {
+        s->unnamed_noted = true;
         if (here == total) names_keep_unnamed(names_of(c), p + 6, total - 6);
         else names_keep_unnamed(names_of(c), NULL, UNNAMED_BYTES_MAX + 1);
         r->t->slots[s->slot].unnamed_of = r->t->clients[c->row].id;
@@ -171,10 +225,13 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     uint32_t name_bytes = (uint32_t)(end - (portal_end + 1)), portal_bytes = (uint32_t)(portal_end + 1 - (p + 5));
     if (!name_bytes) {
         ensure_unnamed(r, c);
+        if (!s->unnamed_noted) note_unnamed(r, c);
+        s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
     const struct name *there = names_find(c->names, name, name_bytes);
     if (!there) return pass(c, 'B', head);
+    note_statement(r, c, there->statement);
     char live[SERVER_NAME_BYTES];
     uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
     put_head(r, s, 'B', total - 5 - (name_bytes + 1) + live_bytes);

@@ -48,6 +48,7 @@ class ClientPolicy:
     ignore_startup_parameters: tuple[str, ...] = ()
     track_extra_parameters: tuple[str, ...] = ("IntervalStyle",)
     console_databases: tuple[str, ...] = ("pgbouncer", "pooler")
+    follows: Callable[[str, str], bool] = lambda database, user: False  # whether any setting is taken
     scram_iterations: int = 4096  # of verifiers that are made from plain passwords
     mock_scram: bool = False  # under md5, unknown users see SCRAM: right where the secrets stored are SCRAM
     is_unix: bool = False
@@ -67,6 +68,7 @@ class ClientSession:
     database: str
     parameters: dict[str, str]  # tracked ones, by canonical name
     auth_ok: bytes  # to be sent first
+    others: dict[str, str] = field(default_factory=dict)  # settings that are not tracked, where they may follow
     replication: Replication = "none"
     options: str = ""  # verbatim; for replication clients, whose options are not parsed
     minor_version: int = 0
@@ -82,11 +84,12 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         return packet
     if policy.tls_required and not tls and not policy.is_unix:
         raise ClientFault("SSL required")
-    parameters = startup.tracked_parameters(
+    console = packet.database in policy.console_databases
+    parameters, others = startup.wanted_parameters(
         packet,
         policy.track_extra_parameters,
         policy.ignore_startup_parameters,
-        accept_unknown=packet.database in policy.console_databases,
+        accept_unknown=console or policy.follows(packet.database, packet.user),
     )
     if packet.minor or packet.extensions:
         yield Send(messages.negotiate_protocol_version(packet.extensions))
@@ -97,6 +100,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         database=packet.database,
         parameters=parameters,
         auth_ok=messages.authentication_ok(),
+        others={} if console else others,
         replication=packet.replication,
         options=packet.options,
         minor_version=packet.minor,

@@ -95,31 +95,40 @@ def parse(packet: bytes) -> Opening:
     return _startup(minor, _pairs(body))
 
 
-def tracked_parameters(
+def wanted_parameters(
     packet: StartupPacket, extra: Iterable[str], ignored: Iterable[str], accept_unknown: bool = False
-) -> dict[str, str]:
-    """The settings that this client shall have, by their canonical names.
+) -> tuple[dict[str, str], dict[str, str]]:
+    """The settings that this client shall have: tracked ones by their canonical names, and others.
 
-    A parameter that is neither tracked nor ignored is refused: dropping it silently would give the client a
-    session other than it asked for. `options` among the ignored names means to ignore unknown settings in
+    A parameter that is neither tracked nor ignored is refused unless `accept_unknown`: dropping it silently would
+    give the client a session other than it asked for. `options` among the ignored names means to ignore unknown settings in
     there. The options of a replication client are not looked at; it gets a server of its own.
     """
     names = {name.lower(): name for name in (*TRACKED, *extra) if name.lower() not in NEVER_TRACKED}
     ignore = frozenset(name.lower() for name in ignored)
     from_options: dict[str, str] = {}
+    others: dict[str, str] = {}
     if packet.replication == "none":
         for name, value in parse_options(packet.options):
             if name.lower() in names:
                 from_options[names[name.lower()]] = value
-            elif not accept_unknown and not ignore & {name.lower(), "options"}:
+            elif ignore & {name.lower(), "options"}:
+                continue
+            elif accept_unknown:
+                others[name.lower()] = value
+            else:
                 raise ClientFault(f"unsupported startup parameter in options: {name}")
     result: dict[str, str] = {}
     for name, value in packet.settings:
         if name.lower() in names:
             result[names[name.lower()]] = value
-        elif not accept_unknown and name.lower() not in ignore:
+        elif name.lower() in ignore:
+            continue
+        elif accept_unknown:
+            others[name.lower()] = value
+        else:
             raise ClientFault(f"unsupported startup parameter: {name}")
-    return {**from_options, **result}  # a parameter of its own wins over one in options, as in PostgreSQL
+    return {**from_options, **result}, others  # a parameter of its own wins over one in options, as in PostgreSQL
 
 
 def parse_options(text: str) -> list[tuple[str, str]]:

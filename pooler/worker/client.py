@@ -126,9 +126,18 @@ class Client:
             track_extra_parameters=settings.track_extra_parameters,
             scram_iterations=settings.scram_iterations,
             mock_scram=self.worker.mock_scram,
+            follows=self._follows,
             is_unix=self.is_unix,
             peer_uid=peer_uid,
             own_uid=os.getuid() if self.is_unix else None,
+        )
+
+    def _follows(self, database_name: str, user: str) -> bool:
+        """Whether any setting may be in a startup packet: the session's state follows its client."""
+        config = self.worker.config
+        database = config.find_database(database_name)
+        return database is not None and (
+            config.pool_limits(database, database.user or user).session_state != "off"
         )
 
     def _secret(self, request: AskSecret) -> Secret | None:
@@ -213,16 +222,21 @@ class Client:
             self.greenlet.kill(ClientFault(text), block=False)
 
     def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
+        """Give the client to the relay, which greets it: only a server knows what its parameters come to."""
         worker = self.worker
         settings = worker.config.settings
         pid, secret = worker.tables.client_key(self.row)
-        greeting = session.auth_ok
+        head = session.auth_ok
         if settings.login_notify_message:
-            greeting += messages.notice(settings.login_notify_message)
-        self.stream.send(greeting + messages.welcome(parameters, pid, secret.to_bytes(4, "big")))
+            head += messages.notice(settings.login_notify_message)
+        for name, value in parameters.items():
+            if name not in worker.tracked:
+                head += messages.parameter_status(name, value)
+        tail = messages.backend_key_data(pid, secret.to_bytes(4, "big")) + messages.ready()
         rest = bytes(self.stream.buffer)
+        values = worker.values_of(parameters) + worker.extras_of(session.others)
         del worker.logins[self.row]
-        worker.relay.add_client(self.row, self.sock.detach(), worker.values_of(parameters), rest)
+        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest)
         return True
 
     # -- the console

@@ -36,6 +36,7 @@ from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.startup import TRACKED
+from pooler.session import QUESTIONS
 from pooler.worker import cancel
 from pooler.worker.client import Client
 from pooler.worker.janitor import Janitor
@@ -72,7 +73,9 @@ class Worker:
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
-        self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked)
+        self.relay = Relay(
+            boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS
+        )
         for slot, (generation, fd) in boot.server_fds.items():
             self.relay.learn(slot, generation, fd)
         self.operations = WorkerOperations(self)
@@ -241,6 +244,13 @@ class Worker:
         """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
         return b"".join(
             parameters.get(name, "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
+        )
+
+    @staticmethod
+    def extras_of(settings: dict[str, str]) -> bytes:
+        """Other settings as the relay takes them: names and values, by name."""
+        return b"".join(
+            f"{name}\0{value}\0".encode("utf-8", "surrogateescape") for name, value in sorted(settings.items())
         )
 
     @staticmethod

@@ -90,7 +90,7 @@ def test_startup_packets(code: int, body: bytes) -> None:
         result = startup.parse(packet)
         if isinstance(result, startup.StartupPacket):
             assert result.user
-            startup.tracked_parameters(result, ("IntervalStyle",), ("options",))
+            startup.wanted_parameters(result, ("IntervalStyle",), ("options",))
     except ClientFault as fault:
         messages.error(fault.message, fault.sqlstate, fault.severity)  # can be told to the client
 

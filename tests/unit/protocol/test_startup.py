@@ -9,7 +9,7 @@ import pytest
 
 from pooler.errors import ClientFault
 from pooler.protocol import startup
-from pooler.protocol.startup import StartupPacket, check_length, parse, parse_options, tracked_parameters
+from pooler.protocol.startup import StartupPacket, check_length, parse, parse_options, wanted_parameters
 
 
 def packet(body: bytes, code: int = 3 << 16) -> bytes:
@@ -233,7 +233,7 @@ def test_options_end_soon_whatever_they_are(unit: str) -> None:
 
 
 def settings(*pairs: str, extra: tuple[str, ...] = (), ignored: tuple[str, ...] = ()) -> dict[str, str]:
-    return tracked_parameters(read(fields("user", "u", *pairs)), extra, ignored)
+    return wanted_parameters(read(fields("user", "u", *pairs)), extra, ignored)[0]
 
 
 def test_tracked_names_are_canonical() -> None:
@@ -276,7 +276,7 @@ def test_options_that_cannot_be_read_are_refused_even_if_ignored() -> None:
 
 def test_console_takes_unknown_parameters() -> None:
     got = read(fields("user", "u", "database", "pgbouncer", "extra_float_digits", "2", "options", "-c x=y"))
-    assert tracked_parameters(got, (), (), accept_unknown=True) == {}
+    assert wanted_parameters(got, (), (), accept_unknown=True)[0] == {}
 
 
 @pytest.mark.parametrize("name", ["role", "session_authorization", "is_superuser"])
@@ -290,7 +290,7 @@ def test_identity_is_never_a_setting(name: str) -> None:
 
 def test_replication_options_are_verbatim() -> None:
     got = read(fields("user", "u", "replication", "database", "options", "-d 5"))
-    assert tracked_parameters(got, (), ()) == {}
+    assert wanted_parameters(got, (), ())[0] == {}
     assert got.options == "-d 5"
 
 

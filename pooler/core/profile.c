@@ -1,0 +1,114 @@
+/* What a database's catalogs say about words: which functions may leave something behind in a session, which tables
+ * and views call such functions, and that all other functions are harmless.  Read once, and again when the catalogs'
+ * fingerprint has changed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay.h"
+
+static struct database_row *database_of(const struct relay *r, const struct server *s) {
+    return &r->t->databases[r->t->pools[r->t->slots[s->slot].pool].database];
+}
+
+/* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name. */
+void profile_custom(struct profile *p, const char *name) {
+    for (int i = 0; i < p->custom_count; i++)
+        if (strcmp(p->customs[i], name) == 0) return;
+    char *copy = strdup(name);
+    if (!copy) abort();   /* out of memory */
+    if (p->custom_count < CUSTOM_NAMES_MAX) {
+        p->customs[p->custom_count++] = copy;
+        return;
+    }
+    uint32_t victim = (uint32_t)(p->victim++ % CUSTOM_NAMES_MAX);   /* what it was for is asked by its own name */
+    free(p->customs[victim]);
+    p->customs[victim] = copy;
+}
+
+bool profile_stale(struct relay *r, const struct server *s, const struct profile *p) {
+    return (p->loaded && (s->session.unknown_count || p->version != database_of(r, s)->schema_version))
+        || !p->checked_at || r->now > p->checked_at + PROFILE_CHECK_US;
+}
+
+void profile_check(struct relay *r, struct server *s) {
+    struct profile *p = session_profile(r, s->client);
+    p->version = database_of(r, s)->schema_version;
+    p->checked_at = r->now;
+    p->next_fingerprint[0] = '\0';
+    server_own(r, s, OWN_FINGERPRINT, r->questions[QUESTION_FINGERPRINT], true);
+}
+
+/* Rows: `f` fingerprint, `k` harmless function, `d` word that may leave anything, `o` one that may set a setting
+ * whose name nobody knows, `q` one that reads sequences, `n` name of a custom setting. */
+void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes,
+                 int count) {
+    char name[128];
+    if (!s->client || count < 2 || !fields[1] || bytes[1] >= sizeof name) return;
+    struct profile *p = session_profile(r, s->client);
+    memcpy(name, fields[1], bytes[1]);
+    name[bytes[1]] = '\0';
+    struct word word = {.hash = word_hash(&r->builtin, name, bytes[1])};
+    switch (fields[0][0]) {
+    case 'f':
+        snprintf(p->next_fingerprint, sizeof p->next_fingerprint, "%s", name);
+        return;
+    case 'n':
+        profile_custom(p, name);
+        return;
+    case 'd': word.traits = word.ends = ASK_ALL; break;
+    case 'o': word.traits = ASK_ALL | PIN_OPAQUE; word.ends = ASK_ALL; break;
+    case 'q': word.traits = TRAIT_CURRVAL; break;
+    case 'k': break;
+    default: return;
+    }
+    words_add(&p->next, &word);
+}
+
+/* What was called and is in no catalog is no function: it will not be asked for again. */
+static void learn_unknown(struct profile *p, struct session *x) {
+    for (uint32_t i = 0; i < x->unknown_count; i++) {
+        const struct word *known = words_find(&p->words, x->unknown[i]);
+        if (known) {
+            x->traits |= known->traits;
+            x->ends |= known->ends;
+        } else {
+            words_add(&p->words, &(struct word){.hash = x->unknown[i]});
+        }
+    }
+    x->unknown_count = 0;
+    x->traits &= ~(uint32_t)TRAIT_UNKNOWN;
+}
+
+/* Nothing could be learned: what the statements did is asked for instead. */
+void profile_failed(struct server *s) {
+    s->session.unknown_count = 0;
+    s->session.traits |= ASK_ALL;
+}
+
+/* The fingerprint, or the whole, has come.  True: the whole has to be read now. */
+bool profile_answered(struct relay *r, struct server *s, bool loaded) {
+    struct profile *p = session_profile(r, s->client);
+    struct session *x = &s->session;
+    if (loaded) {
+        p->reader = 0;
+        words_free(&p->words);
+        p->words = p->next;
+        p->next = (struct words){0};
+        memcpy(p->fingerprint, p->next_fingerprint, sizeof p->fingerprint);
+        p->loaded = true;
+        p->serial = ++r->profile_serial;
+        x->traits |= ASK_ALL;   /* its statements were looked at with old words */
+    } else if (!p->loaded || strcmp(p->fingerprint, p->next_fingerprint) != 0) {
+        if (p->reader > r->now) {   /* another server is telling */
+            profile_failed(s);
+            return false;
+        }
+        p->reader = r->now + PROFILE_CHECK_US;
+        words_free(&p->next);
+        p->next.key = r->builtin.key;
+        return true;
+    }
+    learn_unknown(p, x);
+    return false;
+}

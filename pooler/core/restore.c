@@ -1,0 +1,77 @@
+/* RESET and DISCARD ALL lead back to the values of the client's startup packet.  PostgreSQL knows those of our own login
+ * only, so the client's are set again before it gets its ReadyForQuery; of the parameters that the server reports it
+ * hears what has really changed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay.h"
+
+bool session_restoring(const struct server *s) { return s->session.told != NULL; }
+
+static void put_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
+    char message[512];
+    uint32_t n = (uint32_t)(strlen(name) + strlen(value)) + 2, length = n + 4;
+    if (n > sizeof message - 5) return;
+    message[0] = 'S';
+    message[1] = message[2] = '\0';
+    message[3] = (char)(length >> 8);
+    message[4] = (char)length;
+    memcpy(message + 5, name, strlen(name) + 1);
+    memcpy(message + 6 + strlen(name), value, strlen(value) + 1);
+    conn_send(r, &c->io, message, n + 5);
+}
+
+/* ParameterStatus of all tracked values, or of those that are not what `told` says. */
+void send_parameters(struct relay *r, struct client *c, const struct settings *told) {
+    const char *value = c->settings->values, *old = told ? told->values : NULL;
+    for (int i = 0; i < r->store.tracked.count; i++) {
+        const char *name = r->store.tracked.names[i];
+        bool reported = *value || strcmp(name, "application_name") == 0;   /* no other can be empty */
+        if (told ? strcmp(old, value) != 0 : reported) put_parameter(r, c, name, value);
+        value += strlen(value) + 1;
+        if (told) old += strlen(old) + 1;
+    }
+}
+
+static void tell(struct relay *r, struct server *s) {
+    if (s->client) send_parameters(r, s->client, s->session.told);
+    settings_drop(&r->store, s->session.told);
+    s->session.told = NULL;
+}
+
+/* ReadyForQuery came behind a RESET.  True: the client gets it later, behind OWN_RESTORE. */
+bool session_hold(struct relay *r, struct server *s, uint8_t status) {
+    if (status == 'E' || s->requests.count > 1) {
+        tell(r, s);
+        return false;
+    }
+    s->session.held = status;
+    return true;
+}
+
+/* Sets what was reset to the values of the startup packet. */
+void session_restore(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    const struct settings *startup = s->client->startup;
+    char query[OWN_QUERY_BYTES];
+    uint32_t n = 0, room = sizeof query - 1;
+    if (x->traits & TRAIT_RESET_ALL) {
+        n = settings_statement(&r->store, startup, false, query, room);
+    } else {
+        for (uint32_t at = 0; x->notes && at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1)
+            if (x->notes->names[at] == 'r')
+                n = settings_assign(&r->store, startup, x->notes->names + at + 1, query, n, room);
+    }
+    query[n < room ? n : 0] = '\0';
+    s->settled = false;
+    server_own(r, s, OWN_RESTORE, query, true);
+}
+
+void session_restored(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    unsigned char ready[6] = {'Z', 0, 0, 0, 5, x->held};
+    tell(r, s);
+    x->held = 0;
+    conn_send(r, &s->client->io, ready, sizeof ready);
+}

@@ -1,0 +1,261 @@
+/* What the statements of a client say about its session, and what follows at the end of a transaction.  The theory
+ * stands in session.h. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "relay.h"
+
+#define SEQUENCE_LESSONS 32   /* pins for nextval that nobody needed: then the pool's clients do not use currval */
+
+static const struct { uint32_t bit; const char *text; } REASONS[] = {
+    {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
+    {ASK_CURSORS, "holdable cursor"}, {ASK_CHANNELS, "listen"}, {PIN_OPAQUE, "setting"}, {PIN_LOADED, "load"},
+    {PIN_SEQUENCE, "sequence"},
+};
+
+/* `advisory lock, listen`: why a server is pinned. */
+const char *pin_reasons(uint32_t pinned, char *out, uint32_t room) {
+    uint32_t at = 0;
+    out[0] = '\0';
+    for (size_t i = 0; i < sizeof REASONS / sizeof *REASONS; i++)
+        if (pinned & REASONS[i].bit && at < room)
+            at += (uint32_t)snprintf(out + at, room - at, "%s%s", at ? ", " : "", REASONS[i].text);
+    return out;
+}
+
+static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
+    return &r->t->pools[r->t->clients[c->row].pool];
+}
+
+bool session_on(const struct relay *r, const struct client *c) {
+    return pool_of(r, c)->limits.session_state != SESSION_OFF;
+}
+
+struct profile *session_profile(struct relay *r, const struct client *c) {
+    struct profile **p = &r->profiles[pool_of(r, c)->database];
+    if (!*p && !(*p = calloc(1, sizeof **p))) abort();   /* out of memory */
+    (*p)->words.key = r->builtin.key;
+    return *p;
+}
+
+/* ---- what statements say ---------------------------------------------------------------------- */
+
+static void keep_name(struct session *x, char kind, const char *name) {
+    uint32_t n = (uint32_t)strlen(name) + 2;
+    if (!x->notes && !(x->notes = calloc(1, sizeof *x->notes))) abort();   /* out of memory */
+    if (x->notes->bytes + n > sizeof x->notes->names) {
+        x->traits |= ASK_SETTINGS;   /* instead of single names */
+        if (kind == 'r') x->traits |= TRAIT_RESET_ALL;
+        return;
+    }
+    x->notes->names[x->notes->bytes] = kind;
+    memcpy(x->notes->names + x->notes->bytes + 1, name, n - 1);
+    x->notes->bytes += n;
+}
+
+static void note_names(struct relay *r, struct client *c, const struct scan *scan) {
+    struct session *x = &c->server->session;
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; scan_next_name(scan, &at, &kind, &name);) {
+        if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
+        if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name);
+        keep_name(x, kind, name);
+    }
+}
+
+/* The values of its startup packet have to come back after a RESET, when they are not the server's own. */
+static void note_reset(struct relay *r, struct client *c) {
+    struct server *s = c->server;
+    if (s->session.told || c->startup->hash == r->t->slots[s->slot].login_settings) return;
+    s->session.told = settings_keep(c->settings);
+}
+
+/* A statement that leaves or reads what sequences remember.  True: what others have left is to be discarded first. */
+bool session_sequences(struct relay *r, struct client *c, uint32_t traits) {
+    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_CURRVAL | ASK_SETTINGS))) return false;
+    struct server *s = c->server;
+    struct slot_row *row = &r->t->slots[s->slot];
+    struct pool_row *pool = pool_of(r, c);
+    uint64_t me = r->t->clients[c->row].id;
+    bool mixed = row->sequence_of && row->sequence_of != me, discard = false;
+    if (traits & TRAIT_CURRVAL) {
+        pool->currval_seen = 1;
+        if (mixed && !(row->sequence_of == SEQUENCE_MIXED && s->session.touched_sequence)) {
+            discard = true;
+            row->sequence_of = 0;
+        }
+    }
+    if (traits & (PIN_SEQUENCE | TRAIT_INSERT | ASK_SETTINGS)) {
+        if (mixed && !discard && pool->currval_seen && !s->session.touched_sequence) discard = true;
+        row->sequence_of = mixed && !discard ? SEQUENCE_MIXED : me;
+        s->session.touched_sequence = true;
+    }
+    return discard;
+}
+
+/* Adds what one statement says. */
+void session_note(struct relay *r, struct client *c, const struct scan *scan) {
+    struct session *x = &c->server->session;
+    uint32_t traits = scan->traits;
+    if (traits & TRAIT_EXECUTE) traits |= x->prepared_traits;
+    if (traits & ASK_PREPARED) x->prepared_traits |= traits & ~(uint32_t)ASK_PREPARED;
+    if (scan->names_bytes) note_names(r, c, scan);
+    if (traits & (TRAIT_RESET | TRAIT_RESET_ALL)) note_reset(r, c);
+    for (uint32_t i = 0; i < scan->unknown_count && x->unknown_count < SCAN_UNKNOWN_MAX; i++)
+        x->unknown[x->unknown_count++] = scan->unknown[i];
+    x->traits |= traits;
+    x->ends |= scan->ends;
+}
+
+void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan) {
+    struct profile *p = session_profile(r, c);
+    const char *strings = settings_value(&r->store, c->settings, "standard_conforming_strings");
+    scan_text(&r->builtin, &p->words, (const unsigned char *)text, bytes, strings && strcmp(strings, "off") == 0, scan);
+    if (!p->loaded) scan->traits |= ASK_ALL;   /* nothing is known of this database's functions and triggers */
+}
+
+/* A text that the client's server is about to run.  `whole`: all of it is here.  Returns its traits. */
+uint32_t session_text(struct relay *r, struct client *c, const char *text, uint32_t bytes, bool whole) {
+    struct scan scan;
+    session_scan(r, c, text, bytes, &scan);
+    if (!whole) scan.traits |= ASK_ALL | TRAIT_INSERT;
+    if (!(scan.traits | scan.ends)) return 0;
+    session_note(r, c, &scan);
+    return scan.traits;
+}
+
+/* A fast-path call names its function by number: those of large objects leave nothing behind. */
+void session_call(struct relay *r, struct client *c, const unsigned char *p, uint32_t here) {
+    static const uint16_t large_objects[] = {715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004,
+                                             3170, 3171, 3172, 3457, 3458, 3459, 3460};
+    uint32_t oid = here >= 9 ? read_u32(p + 5) : 0;
+    (void)r;
+    for (size_t i = 0; i < sizeof large_objects / sizeof *large_objects; i++)
+        if (large_objects[i] == oid) return;
+    c->server->session.traits |= ASK_ALL;
+}
+
+/* An error, or a rollback: what the statements set may not be in force. */
+void session_failed(struct server *s) {
+    if (s->session.traits) s->session.failed = true;
+}
+
+/* ---- the end of a transaction ------------------------------------------------------------------ */
+
+static int pinned_servers(const struct relay *r, int32_t pool) {
+    int n = 0;
+    for (int32_t i = 0; i < r->t->h->slots_high; i++) {
+        const struct slot_row *row = &r->t->slots[i];
+        n += row->state == SL_ACTIVE && row->pool == pool && row->client != NOBODY && r->t->clients[row->client].pinned;
+    }
+    return n;
+}
+
+static void forget_transaction(struct session *x) {
+    x->traits = x->ends = x->unknown_count = 0;
+    x->failed = false;
+    if (x->notes) x->notes->bytes = 0;
+}
+
+/* nextval pins only where clients ask for what it left: learned from what they do. */
+static bool sequence_pins(struct pool_row *pool, uint32_t traits) {
+    if (pool->currval_seen) return traits & (PIN_SEQUENCE | TRAIT_INSERT);
+    if (!(traits & PIN_SEQUENCE) || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
+    pool->sequence_lessons++;
+    return true;
+}
+
+static void count_pins(struct relay *r, int32_t pool, uint32_t added) {
+    struct counters *n = counters_of(r, pool);
+    for (int i = 0; i < PIN_REASONS; i++)
+        if (added & 1u << (i + 1)) n->pins[i]++;
+}
+
+static bool refuse(struct relay *r, struct client *c, const char *sqlstate, const char *what, uint32_t pinned) {
+    char text[EVENT_TEXT_BYTES], reasons[128];
+    snprintf(text, sizeof text, "%s (%s)", what, pin_reasons(pinned, reasons, sizeof reasons));
+    client_close(r, c, sqlstate, text, text);
+    return true;
+}
+
+/* Writes down why the server stays with its client, or that it does not.  True: the client had to be closed. */
+static bool decide(struct relay *r, struct server *s) {
+    struct client *c = s->client;
+    struct client_row *row = &r->t->clients[c->row];
+    const struct pool_limits *limits = &pool_of(r, c)->limits;
+    uint32_t pinned = s->session.pinned, before = row->pinned;
+    if (pinned & ~before) count_pins(r, row->pool, pinned & ~before);
+    if (!before && pinned) row->pinned_at = r->now;
+    row->pinned = pinned;
+    if (!pinned) return false;
+    row->idle_start = r->now;
+    if (limits->session_state == SESSION_ERROR)
+        return refuse(r, c, "0A000", "session state is not allowed here (session_state = error)", pinned);
+    if (!before && limits->pin_limit && pinned_servers(r, row->pool) > limits->pin_limit)
+        return refuse(r, c, "53400", "too many pinned servers (pin_limit)", pinned);
+    return false;
+}
+
+/* Called when a transaction is over and the server could be given back.  True: not yet, or not at all. */
+bool session_settle(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    struct client *c = s->client;
+    struct pool_row *pool = pool_of(r, c);
+    if (pool->limits.mode == MODE_SESSION || pool->limits.session_state == SESSION_OFF) return false;
+    if (x->traits & TRAIT_SCHEMA) atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1);
+    x->traits &= ~(uint32_t)TRAIT_SCHEMA;
+    if (profile_stale(r, s, session_profile(r, c))) {
+        profile_check(r, s);
+        return true;
+    }
+    uint32_t ask = (x->traits & ASK_ALL) | (x->ends & x->pinned & ASK_ALL);
+    if (x->traits & TRAIT_NAMED && x->failed) ask |= ASK_SETTINGS;
+    x->pinned &= ~(x->ends & PIN_ALL);
+    x->pinned |= x->traits & (PIN_OPAQUE | PIN_LOADED);
+    if (sequence_pins(pool, x->traits)) x->pinned |= PIN_SEQUENCE;
+    if (ask || (x->traits & TRAIT_NAMED && x->notes && x->notes->bytes)) {
+        session_ask(r, s, ask);
+        return true;
+    }
+    forget_transaction(x);
+    if (x->pinned != r->t->clients[c->row].pinned && decide(r, s)) return true;
+    return x->pinned != 0;
+}
+
+/* Whether the server must be cleaned before another client gets it. */
+bool session_dirty(const struct server *s) {
+    const struct session *x = &s->session;
+    return x->pinned || x->asked || x->traits & (ASK_ALL | PIN_ALL | TRAIT_NAMED | TRAIT_RESET | TRAIT_RESET_ALL);
+}
+
+/* Its client is gone or goes to another server: nothing of it counts any more. */
+void session_left(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    if (s->client) r->t->clients[s->client->row].pinned = 0;
+    forget_transaction(x);
+    x->prepared_traits = x->pinned = x->asked = 0;
+    x->touched_sequence = false;
+    x->held = 0;
+    settings_drop(&r->store, x->told);
+    x->told = NULL;
+    free(x->answer);
+    x->answer = NULL;
+}
+
+void session_forget(struct relay *r, struct server *s) {
+    session_left(r, s);
+    free(s->session.notes);
+    s->session.notes = NULL;
+}
+
+/* Others wait for a server, and this one is kept only for what sequences remember. */
+void session_unpin(struct relay *r, struct client *c) {
+    struct server *s = c->server;
+    if (!s || s->session.pinned != PIN_SEQUENCE || s->transaction != 'I' || !server_in_step(s)) return;
+    s->session.pinned = 0;
+    r->t->clients[c->row].pinned = 0;
+    s->settled = true;
+    conn_ready(r, &s->io);
+}

@@ -1,0 +1,113 @@
+/* The state of a client's session in transaction and statement pooling: noticed, carried along, pinned, cleaned.
+ *
+ * Theory.  What a client leaves behind in its session belongs to it and to nobody else.  The texts of its statements
+ * (words.h) say when something may have been left; then, after the end of the transaction and before the server may
+ * change hands, the server itself is asked what is there (OWN_ASK, one query made of the questions that matter):
+ *
+ *   settings      become the client's set (settings.h).  They follow it: a server with another set is brought to
+ *                 this one before the client's next statement, a server with the same set is used as it is.
+ *   anything else (locks, temporary objects, SQL PREPARE, WITH HOLD, ...) pins the server: it stays with its
+ *                 client until a later answer says that nothing is left, or the client leaves; then it is cleaned.
+ *
+ * Statements whose text says nothing cost nothing.  What functions, triggers and views may do is known from the
+ * catalogs, asked for once per database and worker and again when their fingerprint has changed (profile.c).
+ *
+ * RESET and DISCARD ALL lead back to the values of the *client's* startup packet, which are not the server's: they are
+ * put in force again before the client gets its ReadyForQuery (OWN_RESTORE), and it hears of the difference only.
+ */
+#ifndef POOLER_SESSION_H
+#define POOLER_SESSION_H
+
+#include "layout.h"
+#include "settings.h"
+#include "words.h"
+
+#define PROFILE_CHECK_US 2000000u   /* the catalogs' fingerprint is looked at again after this, where there is traffic */
+#define CUSTOM_NAMES_MAX 128        /* names of settings with a dot that this worker has met in one database */
+#define NOTES_BYTES 1024
+#define FINGERPRINT_BYTES 128
+
+enum session_state { SESSION_OFF, SESSION_AUTO, SESSION_ERROR };
+
+enum question {
+    QUESTION_SETTINGS, QUESTION_LOCKS, QUESTION_TEMP, QUESTION_PREPARED, QUESTION_CURSORS, QUESTION_CHANNELS,
+    QUESTION_FINGERPRINT, QUESTION_PROFILE, QUESTIONS,
+};
+
+struct relay;
+struct server;
+struct client;
+
+/* What one worker knows of one database's catalogs. */
+struct profile {
+    struct words words, next;    /* `next`: being read */
+    uint64_t checked_at;         /* 0: never */
+    uint64_t reader;             /* somebody reads it, until this time at most */
+    uint32_t version;            /* of the database's row when it was last checked */
+    uint32_t serial;             /* changes with the words */
+    bool loaded;
+    char fingerprint[FINGERPRINT_BYTES], next_fingerprint[FINGERPRINT_BYTES];
+    char *customs[CUSTOM_NAMES_MAX];
+    int custom_count;
+    uint32_t victim;             /* whose place a new name takes when there are too many */
+};
+
+/* Names that statements have mentioned: a letter (s: set, r: reset, ...) and a NUL-terminated name each. */
+struct notes { uint32_t bytes; char names[NOTES_BYTES]; };
+
+/* The rows of an answer. */
+struct answer { uint32_t got, bytes; bool overflow; char pairs[SETTINGS_BYTES]; };
+
+/* Of one server, since its client has it. */
+struct session {
+    uint32_t traits, ends;       /* of the statements since the server was last asked */
+    uint32_t prepared_traits;    /* of the texts of SQL PREPARE */
+    uint32_t pinned;             /* why it stays with its client: ASK_ and PIN_ bits */
+    uint32_t asked;              /* what OWN_ASK asks for */
+    uint32_t unknown_count, sequence_requests;
+    bool failed;                 /* an error or a rollback since: names alone do not tell */
+    bool touched_sequence;
+    uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */
+    uint64_t unknown[SCAN_UNKNOWN_MAX];
+    struct notes *notes;
+    struct settings *told;       /* what the client believes while a RESET is under way; NULL: none is */
+    struct answer *answer;
+};
+
+/* session.c: what statements say; what is asked; what follows */
+bool session_on(const struct relay *r, const struct client *c);
+struct profile *session_profile(struct relay *r, const struct client *c);
+uint32_t session_text(struct relay *r, struct client *c, const char *text, uint32_t bytes, bool whole);
+void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan);
+void session_note(struct relay *r, struct client *c, const struct scan *scan);
+bool session_sequences(struct relay *r, struct client *c, uint32_t traits);
+void session_call(struct relay *r, struct client *c, const unsigned char *p, uint32_t here);
+bool session_settle(struct relay *r, struct server *s);
+void session_failed(struct server *s);
+bool session_dirty(const struct server *s);
+void session_forget(struct relay *r, struct server *s);
+void session_left(struct relay *r, struct server *s);
+void session_unpin(struct relay *r, struct client *c);
+const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
+
+/* restore.c: back to the values of the startup packet */
+void send_parameters(struct relay *r, struct client *c, const struct settings *told);
+bool session_restoring(const struct server *s);
+bool session_hold(struct relay *r, struct server *s, uint8_t status);
+void session_restore(struct relay *r, struct server *s);
+void session_restored(struct relay *r, struct server *s);
+
+/* ask.c: answers of the server */
+void session_ask(struct relay *r, struct server *s, uint32_t ask);
+void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
+void session_answered(struct relay *r, struct server *s);
+
+/* profile.c */
+bool profile_stale(struct relay *r, const struct server *s, const struct profile *p);
+void profile_check(struct relay *r, struct server *s);
+void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes, int count);
+void profile_failed(struct server *s);
+bool profile_answered(struct relay *r, struct server *s, bool loaded);
+void profile_custom(struct profile *p, const char *name);
+
+#endif

@@ -1,0 +1,582 @@
+/* The table of built-in words, and the scanner of statement texts.  The theory stands in words.h. */
+#include "words.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+enum where { LEADING = 1, ANYWHERE = 2, CALLED = 4, AFTER_CREATE = 8, AFTER_WITH = 16 };
+enum id {
+    W_NONE, W_SET, W_RESET, W_DISCARD, W_PREPARE, W_DO, W_LISTEN, W_UNLISTEN, W_SET_CONFIG, W_DDL, W_BODY, W_EXECUTE,
+    W_CREATE_OR_INTO, W_WITH, W_SESSION, W_LOCAL, W_ALL, W_TRUE, W_DEFAULT, W_TO, W_TRANSACTION, W_IGNORED_SET,
+    W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_ZONE, W_SCHEMA, W_SEED, W_XML,
+};
+
+/* The one table of words that matter.  LEADING: first of a statement; CALLED: before a parenthesis. */
+static const struct { const char *text; uint8_t id, where; uint32_t traits, ends; } BUILTIN[] = {
+    {"set", W_SET, LEADING, 0, 0},
+    {"reset", W_RESET, LEADING, ASK_SETTINGS, 0},
+    {"discard", W_DISCARD, LEADING, 0, 0},
+    {"prepare", W_PREPARE, LEADING, 0, 0},
+    {"deallocate", W_NONE, LEADING, 0, ASK_PREPARED},
+    {"execute", W_EXECUTE, LEADING, TRAIT_EXECUTE, 0},
+    {"close", W_NONE, LEADING, 0, ASK_CURSORS},
+    {"do", W_DO, LEADING, ASK_ALL, ASK_ALL | PIN_SEQUENCE},
+    {"listen", W_LISTEN, LEADING, ASK_CHANNELS | TRAIT_LISTEN, 0},
+    {"unlisten", W_UNLISTEN, LEADING, TRAIT_UNLISTEN, ASK_CHANNELS},
+    {"notify", W_NONE, LEADING, TRAIT_NOTIFY, 0},
+    {"load", W_NONE, LEADING, PIN_LOADED, 0},
+    {"create", W_DDL, LEADING, TRAIT_SCHEMA, 0},
+    {"alter", W_DDL, LEADING, TRAIT_SCHEMA, 0},
+    {"drop", W_DDL, LEADING, TRAIT_SCHEMA, ASK_TEMP},
+    {"comment", W_DDL, LEADING, 0, 0},
+    {"grant", W_DDL, LEADING, 0, 0},
+    {"revoke", W_DDL, LEADING, 0, 0},
+    {"import", W_DDL, LEADING, TRAIT_SCHEMA, 0},
+    {"insert", W_NONE, ANYWHERE, TRAIT_INSERT, 0},
+    {"copy", W_NONE, LEADING, TRAIT_INSERT, 0},
+    {"create", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
+    {"replace", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
+    {"global", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
+    {"local", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
+    {"into", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
+    {"temp", W_NONE, AFTER_CREATE, ASK_TEMP, 0},
+    {"temporary", W_NONE, AFTER_CREATE, ASK_TEMP, 0},
+    {"pg_temp", W_NONE, ANYWHERE, ASK_TEMP, ASK_TEMP},
+    {"with", W_WITH, ANYWHERE, 0, 0},
+    {"hold", W_NONE, AFTER_WITH, ASK_CURSORS, 0},
+    {"set_config", W_SET_CONFIG, CALLED, 0, 0},
+    {"pg_advisory_lock", W_NONE, ANYWHERE, ASK_LOCKS, 0},
+    {"pg_advisory_lock_shared", W_NONE, ANYWHERE, ASK_LOCKS, 0},
+    {"pg_try_advisory_lock", W_NONE, ANYWHERE, ASK_LOCKS, 0},
+    {"pg_try_advisory_lock_shared", W_NONE, ANYWHERE, ASK_LOCKS, 0},
+    {"pg_advisory_unlock", W_NONE, ANYWHERE, 0, ASK_LOCKS},
+    {"pg_advisory_unlock_shared", W_NONE, ANYWHERE, 0, ASK_LOCKS},
+    {"pg_advisory_unlock_all", W_NONE, ANYWHERE, 0, ASK_LOCKS},
+    {"pg_notify", W_NONE, ANYWHERE, TRAIT_NOTIFY, 0},
+    {"nextval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
+    {"setval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
+    {"currval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},
+    {"lastval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},
+    {"pg_backup_start", W_NONE, ANYWHERE, PIN_LOADED, 0},
+    {"pg_start_backup", W_NONE, ANYWHERE, PIN_LOADED, 0},
+    {"pg_replication_origin_session_setup", W_NONE, ANYWHERE, PIN_LOADED, 0},
+    {"dblink_connect", W_NONE, ANYWHERE, PIN_LOADED, 0},
+    {"dblink_connect_u", W_NONE, ANYWHERE, PIN_LOADED, 0},
+    {"setseed", W_NONE, CALLED, PIN_LOADED, 0},
+    /* these run a text that is one of their arguments */
+    {"query_to_xml", W_NONE, CALLED, ASK_ALL, ASK_ALL},
+    {"query_to_xmlschema", W_NONE, CALLED, ASK_ALL, ASK_ALL},
+    {"query_to_xml_and_xmlschema", W_NONE, CALLED, ASK_ALL, ASK_ALL},
+    {"ts_stat", W_NONE, CALLED, ASK_ALL, ASK_ALL},
+    {"ts_rewrite", W_NONE, CALLED, ASK_ALL, ASK_ALL},
+    {"crosstab", W_NONE, CALLED, ASK_ALL, ASK_ALL},
+    /* words in a body of a DO block behind which a statement begins */
+    {"begin", W_BODY, ANYWHERE, 0, 0},
+    {"then", W_BODY, ANYWHERE, 0, 0},
+    {"else", W_BODY, ANYWHERE, 0, 0},
+    {"loop", W_BODY, ANYWHERE, 0, 0},
+    /* grammar of SET */
+    {"session", W_SESSION, 0, 0, 0},
+    {"all", W_ALL, 0, 0, 0},
+    {"true", W_TRUE, 0, 0, 0},
+    {"default", W_DEFAULT, 0, 0, 0},
+    {"to", W_TO, 0, 0, 0},
+    {"transaction", W_TRANSACTION, 0, 0, 0},
+    {"constraints", W_IGNORED_SET, 0, 0, 0},
+    {"characteristics", W_CHARACTERISTICS, 0, 0, 0},
+    {"authorization", W_AUTHORIZATION, 0, 0, 0},
+    {"names", W_NAMES, 0, 0, 0},
+    {"time", W_TIME, 0, 0, 0},
+    {"schema", W_SCHEMA, 0, 0, 0},
+    {"seed", W_SEED, 0, 0, 0},
+    {"xml", W_XML, 0, 0, 0},
+};
+
+/* ---- sets of words ---------------------------------------------------------------------------- */
+
+static uint64_t hash_byte(uint64_t h, unsigned char c) { return (h ^ c) * 1099511628211ull; }   /* FNV-1a */
+
+uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes) {
+    uint64_t h = w->key;
+    for (uint32_t i = 0; i < bytes; i++) h = hash_byte(h, (unsigned char)text[i]);
+    return h | 1;   /* 0: an empty place */
+}
+
+static uint32_t place_of(const struct words *w, uint64_t hash) {
+    uint32_t at = (uint32_t)(hash >> 32) & (w->capacity - 1);
+    while (w->words[at].hash && w->words[at].hash != hash) at = (at + 1) & (w->capacity - 1);
+    return at;
+}
+
+const struct word *words_find(const struct words *w, uint64_t hash) {
+    if (!w->capacity) return NULL;
+    const struct word *found = &w->words[place_of(w, hash)];
+    return found->hash ? found : NULL;
+}
+
+/* Adds a word, or adds to what is known of it. */
+void words_add(struct words *w, const struct word *word) {
+    if (4 * (w->count + 1) > 3 * w->capacity) {
+        struct words larger = {.key = w->key, .capacity = w->capacity ? w->capacity * 2 : 256};
+        larger.words = calloc(larger.capacity, sizeof *larger.words);
+        if (!larger.words) abort();   /* out of memory: the worker ends, the master starts another */
+        for (uint32_t i = 0; i < w->capacity; i++)
+            if (w->words[i].hash) larger.words[place_of(&larger, w->words[i].hash)] = w->words[i];
+        larger.count = w->count;
+        free(w->words);
+        *w = larger;
+    }
+    struct word *there = &w->words[place_of(w, word->hash)];
+    if (!there->hash) {
+        *there = *word;
+        w->count++;
+    } else {
+        there->traits |= word->traits;
+        there->ends |= word->ends;
+    }
+}
+
+void words_free(struct words *w) {
+    free(w->words);
+    *w = (struct words){.key = w->key};
+}
+
+/* A word that is there twice (CREATE leads, and stands before TEMP) is kept under two hashes. */
+static uint64_t leading(uint64_t hash) { return hash ^ 0x9e3779b97f4a7c14ull; }
+
+void words_builtin(struct words *w, uint64_t key) {
+    *w = (struct words){.key = key};
+    for (size_t i = 0; i < sizeof BUILTIN / sizeof *BUILTIN; i++) {
+        uint64_t hash = word_hash(w, BUILTIN[i].text, (uint32_t)strlen(BUILTIN[i].text));
+        words_add(w, &(struct word){.hash = BUILTIN[i].where == LEADING ? leading(hash) : hash, .id = BUILTIN[i].id,
+                                    .where = BUILTIN[i].where, .traits = BUILTIN[i].traits, .ends = BUILTIN[i].ends});
+    }
+}
+
+/* ---- tokens ------------------------------------------------------------------------------------ */
+
+enum token_kind { T_END, T_WORD, T_QUOTED, T_STRING, T_OTHER };
+
+struct token {
+    enum token_kind kind;
+    const unsigned char *text;   /* of words and strings: without quotes */
+    uint32_t bytes;
+    unsigned char c;             /* of others */
+    uint64_t hash;               /* of words, folded to lower case */
+};
+
+struct scanner {
+    const struct words *builtin, *known;
+    const unsigned char *at, *end;
+    bool backslash, body;
+    int depth;                   /* of DO bodies in DO bodies */
+    struct scan *out;
+};
+
+/* Letters, digits, _ $ and everything beyond ASCII. */
+static bool in_word(unsigned char c) {
+    return (unsigned)((c | 0x20) - 'a') < 26 || (unsigned)(c - '0') < 10 || c == '_' || c == '$' || c >= 0x80;
+}
+
+static unsigned char lower(unsigned char c) { return (unsigned)(c - 'A') < 26 ? c | 0x20 : c; }
+
+static void skip_block_comment(struct scanner *s) {
+    int depth = 0;
+    for (; s->at + 1 < s->end; s->at++) {
+        if (s->at[0] == '/' && s->at[1] == '*') { depth++; s->at++; }
+        else if (s->at[0] == '*' && s->at[1] == '/') {
+            s->at++;
+            if (--depth == 0) { s->at++; return; }
+        }
+    }
+    s->at = s->end;
+}
+
+/* True while there was something to skip. */
+static bool skip_space(struct scanner *s) {
+    if (s->at >= s->end) return false;
+    unsigned char c = *s->at;
+    if (c == ' ' || (unsigned)(c - '\t') < 5) { s->at++; return true; }
+    if (s->at + 1 >= s->end) return false;
+    if (c == '-' && s->at[1] == '-') {
+        while (s->at < s->end && *s->at != '\n' && *s->at != '\r') s->at++;
+        return true;
+    }
+    if (c == '/' && s->at[1] == '*') {
+        skip_block_comment(s);
+        return true;
+    }
+    return false;
+}
+
+static void take_quoted(struct scanner *s, struct token *t, unsigned char quote, bool backslash) {
+    t->text = ++s->at;
+    while (s->at < s->end) {
+        if (*s->at == '\\' && backslash) s->at++;
+        else if (*s->at == quote) {
+            if (s->at + 1 >= s->end || s->at[1] != quote) break;
+            s->at++;
+        }
+        s->at++;
+    }
+    if (s->at > s->end) s->at = s->end;
+    t->bytes = (uint32_t)(s->at - t->text);
+    if (s->at < s->end) s->at++;
+}
+
+/* $tag$ ... $tag$; false: it is none (a parameter like $1, or an operator). */
+static bool take_dollar(struct scanner *s, struct token *t) {
+    const unsigned char *tag = s->at, *p = tag + 1;
+    while (p < s->end && in_word(*p) && *p != '$') p++;
+    if (p >= s->end || *p != '$' || (p > tag + 1 && (unsigned)(tag[1] - '0') < 10)) return false;
+    size_t tag_bytes = (size_t)(p + 1 - tag);
+    t->kind = T_STRING;
+    t->text = p + 1;
+    for (p = t->text; p + tag_bytes <= s->end; p++) {
+        p = memchr(p, '$', (size_t)(s->end - p));
+        if (!p || p + tag_bytes > s->end) break;
+        if (memcmp(p, tag, tag_bytes) == 0) {
+            t->bytes = (uint32_t)(p - t->text);
+            s->at = p + tag_bytes;
+            return true;
+        }
+    }
+    t->bytes = (uint32_t)(s->end - t->text);
+    s->at = s->end;
+    return true;
+}
+
+static void take_word(struct scanner *s, struct token *t) {
+    uint64_t h = s->builtin->key;
+    t->kind = T_WORD;
+    t->text = s->at;
+    do h = hash_byte(h, lower(*s->at)); while (++s->at < s->end && in_word(*s->at));
+    t->bytes = (uint32_t)(s->at - t->text);
+    t->hash = h | 1;
+    if (s->at < s->end && *s->at == '\'' && t->bytes == 1) {   /* E'..', B'..', X'..', N'..' */
+        take_quoted(s, t, '\'', s->backslash || lower(t->text[0]) == 'e');
+        t->kind = T_STRING;
+    } else if (t->bytes == 1 && lower(t->text[0]) == 'u' && s->end - s->at >= 2 && s->at[0] == '&'
+               && (s->at[1] == '\'' || s->at[1] == '"')) {   /* U&'..', U&".." */
+        unsigned char quote = *++s->at;
+        take_quoted(s, t, quote, false);
+        t->kind = quote == '"' ? T_QUOTED : T_STRING;
+        t->hash = word_hash(s->builtin, (const char *)t->text, t->bytes);
+    }
+}
+
+static void next_token(struct scanner *s, struct token *t) {
+    while (skip_space(s)) {}
+    if (s->at >= s->end) {
+        t->kind = T_END;
+        return;
+    }
+    unsigned char c = *s->at;
+    if ((unsigned)(c - '0') < 10) {
+        while (s->at < s->end && (in_word(*s->at) || *s->at == '.')) s->at++;
+        t->kind = T_OTHER;
+        t->c = '0';
+    } else if (c == '$' && take_dollar(s, t)) {
+        return;
+    } else if (in_word(c) && c != '$') {
+        take_word(s, t);
+    } else if (c == '\'') {
+        t->kind = T_STRING;
+        take_quoted(s, t, '\'', s->backslash);
+    } else if (c == '"') {
+        take_quoted(s, t, '"', false);
+        t->kind = T_QUOTED;
+        t->hash = word_hash(s->builtin, (const char *)t->text, t->bytes);
+    } else {
+        t->kind = T_OTHER;
+        t->c = c;
+        s->at++;
+    }
+}
+
+static void peek_token(const struct scanner *s, struct token *t) {
+    struct scanner copy = *s;
+    next_token(&copy, t);
+}
+
+static uint8_t id_of(const struct scanner *s, const struct token *t) {
+    if (t->kind != T_WORD) return W_NONE;
+    const struct word *w = words_find(s->builtin, t->hash);
+    return w ? w->id : W_NONE;
+}
+
+/* ---- statements -------------------------------------------------------------------------------- */
+
+/* Without room the names are lost, and everything is asked for instead. */
+static void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
+    struct scan *out = s->out;
+    if (out->names_bytes + bytes + 2 > sizeof out->names || bytes > 127) {
+        out->traits |= ASK_ALL | (kind == 's' ? PIN_OPAQUE : 0);
+        return;
+    }
+    out->names[out->names_bytes++] = kind;
+    for (uint32_t i = 0; i < bytes; i++)
+        out->names[out->names_bytes++] = fold ? (char)lower((unsigned char)name[i]) : name[i];
+    out->names[out->names_bytes++] = '\0';
+}
+
+/* name, "name", a.b; behind it stands the scanner. */
+static uint32_t take_name(struct scanner *s, const struct token *first, char name[128], bool fold_quoted) {
+    struct token t = *first;
+    uint32_t n = 0;
+    for (;;) {
+        if (t.kind != T_WORD && t.kind != T_QUOTED) return n;
+        for (uint32_t i = 0; i < t.bytes && n < 127; i++) {
+            name[n++] = (char)(t.kind == T_WORD || fold_quoted ? lower(t.text[i]) : t.text[i]);
+            if (t.kind == T_QUOTED && t.text[i] == '"') i++;   /* doubled */
+        }
+        struct token dot;
+        peek_token(s, &dot);
+        if (dot.kind != T_OTHER || dot.c != '.') return n;
+        next_token(s, &dot);
+        if (n < 127) name[n++] = '.';
+        next_token(s, &t);
+    }
+}
+
+static void note_set(struct scanner *s, const struct token *first) {
+    char name[128];
+    uint32_t n = take_name(s, first, name, true);
+    struct token to, value;
+    if (!n) {
+        s->out->traits |= ASK_SETTINGS;
+        return;
+    }
+    struct scanner copy = *s;
+    next_token(&copy, &to);
+    next_token(&copy, &value);
+    bool operator = (to.kind == T_OTHER && to.c == '=') || id_of(&copy, &to) == W_TO;
+    bool reset = operator && id_of(&copy, &value) == W_DEFAULT;
+    s->out->traits |= reset ? ASK_SETTINGS | TRAIT_RESET : TRAIT_NAMED;
+    note_name(s, reset ? 'r' : 's', name, n, false);
+}
+
+static void note_literal_name(struct scanner *s, const char *name) {
+    s->out->traits |= TRAIT_NAMED;
+    note_name(s, 's', name, (uint32_t)strlen(name), false);
+}
+
+static void scan_set(struct scanner *s) {
+    struct token t;
+    next_token(s, &t);
+    uint8_t id = id_of(s, &t);
+    if (id == W_SESSION) {
+        next_token(s, &t);
+        id = id_of(s, &t);
+        if (id == W_CHARACTERISTICS) {
+            note_literal_name(s, "default_transaction_isolation");
+            note_literal_name(s, "default_transaction_read_only");
+            note_literal_name(s, "default_transaction_deferrable");
+            return;
+        }
+        if (id == W_AUTHORIZATION) {
+            note_literal_name(s, "session_authorization");
+            note_literal_name(s, "role");
+            return;
+        }
+    }
+    switch (id) {
+    case W_CREATE_OR_INTO:   /* LOCAL */
+    case W_TRANSACTION: case W_IGNORED_SET: return;
+    case W_NAMES: note_literal_name(s, "client_encoding"); return;
+    case W_TIME: note_literal_name(s, "timezone"); return;
+    case W_SCHEMA: note_literal_name(s, "search_path"); return;
+    case W_XML: note_literal_name(s, "xmloption"); return;
+    case W_SEED: s->out->traits |= PIN_LOADED; return;
+    default: note_set(s, &t);
+    }
+}
+
+static void scan_reset(struct scanner *s) {
+    char name[128];
+    struct token t;
+    next_token(s, &t);
+    if (id_of(s, &t) == W_ALL) {
+        s->out->traits |= TRAIT_RESET_ALL;
+        s->out->ends |= PIN_OPAQUE;
+    } else if (id_of(s, &t) == W_TIME) {
+        s->out->traits |= TRAIT_RESET;
+        note_name(s, 'r', "timezone", 8, false);
+    } else {
+        s->out->traits |= TRAIT_RESET;
+        note_name(s, 'r', name, take_name(s, &t, name, true), false);
+    }
+}
+
+static void scan_discard(struct scanner *s) {
+    struct token t;
+    next_token(s, &t);
+    if (id_of(s, &t) == W_ALL) {
+        s->out->traits |= TRAIT_RESET_ALL | TRAIT_UNLISTEN | ASK_SETTINGS;
+        s->out->ends |= ASK_ALL | PIN_OPAQUE | PIN_SEQUENCE;
+        note_name(s, 'u', "*", 1, false);
+    } else {
+        s->out->ends |= ASK_TEMP | PIN_SEQUENCE;   /* TEMP, SEQUENCES, PLANS */
+    }
+}
+
+static void scan_channel(struct scanner *s, char kind) {
+    char name[128];
+    struct token t;
+    next_token(s, &t);
+    if (t.kind == T_OTHER && t.c == '*') note_name(s, kind, "*", 1, false);
+    else note_name(s, kind, name, take_name(s, &t, name, false), false);
+}
+
+/* Behind set_config: local to the transaction, by a name in the text, or by one that is not there. */
+static void scan_set_config(struct scanner *s) {
+    struct scanner ahead = *s;
+    struct token t, name, before = {.kind = T_END};
+    next_token(&ahead, &t);   /* the parenthesis */
+    next_token(&ahead, &name);
+    t = name;
+    bool comma = false, local = false, first = true, literal = name.kind == T_STRING;
+    for (int depth = 1; depth > 0 && t.kind != T_END; next_token(&ahead, &t)) {
+        if (t.kind == T_OTHER && t.c == '(') depth++;
+        if (t.kind == T_OTHER && t.c == ')' && --depth == 0) break;
+        bool here_comma = t.kind == T_OTHER && t.c == ',' && depth == 1;
+        if (here_comma && first) {
+            first = false;
+            literal = literal && before.text == name.text;   /* nothing but the literal before the comma */
+        }
+        local = comma && id_of(&ahead, &t) == W_TRUE;
+        comma = here_comma;
+        before = t;
+    }
+    if (local && id_of(&ahead, &before) == W_TRUE) return;
+    if (literal) {
+        s->out->traits |= TRAIT_NAMED;
+        note_name(s, 's', (const char *)name.text, name.bytes, true);
+    } else {
+        s->out->traits |= ASK_SETTINGS | PIN_OPAQUE;
+    }
+}
+
+static void scan_statements(struct scanner *s);
+
+static void scan_inner(struct scanner *s, const struct token *text) {
+    if (s->depth >= 3) return;
+    struct scanner inner = {.builtin = s->builtin, .known = s->known, .at = text->text, .end = text->text + text->bytes,
+                            .backslash = s->backslash, .body = true, .depth = s->depth + 1, .out = s->out};
+    scan_statements(&inner);
+}
+
+/* DO [LANGUAGE name] 'text' [LANGUAGE name]; EXECUTE 'text' in a body. */
+static void scan_body(struct scanner *s) {
+    struct scanner ahead = *s;
+    struct token t;
+    for (int i = 0; i < 3; i++) {
+        next_token(&ahead, &t);
+        if (t.kind == T_STRING) {
+            scan_inner(s, &t);
+            return;
+        }
+    }
+}
+
+/* The first word of a statement.  True: it has been dealt with, the rest is scanned as any. */
+static bool scan_leading(struct scanner *s, const struct token *t, bool *ddl) {
+    const struct word *w = words_find(s->builtin, leading(t->hash));
+    *ddl = false;
+    if (!w) return false;
+    s->out->traits |= w->traits;
+    s->out->ends |= w->ends;
+    struct token next;
+    switch (w->id) {
+    case W_SET: scan_set(s); break;
+    case W_RESET: scan_reset(s); break;
+    case W_DISCARD: scan_discard(s); break;
+    case W_LISTEN: scan_channel(s, 'l'); break;
+    case W_UNLISTEN: scan_channel(s, 'u'); break;
+    case W_PREPARE:
+        peek_token(s, &next);
+        if (id_of(s, &next) != W_TRANSACTION) s->out->traits |= ASK_PREPARED;
+        break;
+    case W_EXECUTE:
+        if (s->body) scan_body(s);
+        break;
+    case W_DO: scan_body(s); break;
+    case W_DDL: *ddl = true; return false;   /* CREATE stands before TEMP, too */
+    default: break;
+    }
+    return true;
+}
+
+static void note_unknown(struct scanner *s, uint64_t hash) {
+    s->out->traits |= TRAIT_UNKNOWN;
+    if (s->out->unknown_count < SCAN_UNKNOWN_MAX) s->out->unknown[s->out->unknown_count++] = hash;
+}
+
+static bool before_parenthesis(const struct scanner *s) {
+    struct token next;
+    if (s->at < s->end && in_word(*s->at)) return false;
+    peek_token(s, &next);
+    return next.kind == T_OTHER && next.c == '(';
+}
+
+/* Any word but the first.  Returns the id of a built-in one. */
+static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previous, bool ddl) {
+    const struct word *w = t->kind == T_WORD || t->bytes < 64 ? words_find(s->builtin, t->hash) : NULL;
+    const struct word *known = words_find(s->known, t->hash);
+    if (known) {
+        s->out->traits |= known->traits;
+        s->out->ends |= known->ends;
+    }
+    if (w) {
+        bool counts = (w->where & ANYWHERE) || ((w->where & AFTER_CREATE) && previous == W_CREATE_OR_INTO)
+            || ((w->where & AFTER_WITH) && previous == W_WITH) || ((w->where & CALLED) && before_parenthesis(s));
+        if (counts) {
+            s->out->traits |= w->traits;
+            s->out->ends |= w->ends;
+            if (w->id == W_SET_CONFIG) scan_set_config(s);
+        }
+        return w->id;
+    }
+    if (!known && !ddl && before_parenthesis(s)) note_unknown(s, t->hash);
+    if (t->bytes > 8 && t->kind == T_WORD && memcmp(t->text, "pg_temp_", 8) == 0) s->out->traits |= ASK_TEMP;
+    return W_NONE;
+}
+
+static void scan_statements(struct scanner *s) {
+    struct token t;
+    bool first = true, ddl = false;
+    uint8_t previous = W_NONE;
+    for (next_token(s, &t); t.kind != T_END; next_token(s, &t)) {
+        if (t.kind == T_OTHER) {
+            if (t.c == ';') first = true;
+            previous = W_NONE;
+            continue;
+        }
+        if (t.kind == T_STRING) continue;
+        bool leads = first && t.kind == T_WORD;
+        first = false;
+        if (leads && scan_leading(s, &t, &ddl)) {
+            previous = W_NONE;
+            continue;
+        }
+        previous = scan_word(s, &t, previous, ddl);
+        if (s->body && previous == W_BODY) first = true;
+    }
+}
+
+void scan_text(const struct words *builtin, const struct words *known, const unsigned char *text, uint32_t bytes,
+               bool backslash, struct scan *out) {
+    out->traits = out->ends = out->names_bytes = out->unknown_count = 0;
+    struct scanner s = {.builtin = builtin, .known = known, .at = text, .end = text + bytes, .backslash = backslash,
+                        .out = out};
+    scan_statements(&s);
+}
+
+/* Goes through the names of a scan: `at` begins with 0. */
+bool scan_next_name(const struct scan *scan, uint32_t *at, char *kind, const char **name) {
+    if (*at >= scan->names_bytes) return false;
+    *kind = scan->names[*at];
+    *name = scan->names + *at + 1;
+    *at += (uint32_t)strlen(*name) + 2;
+    return true;
+}

@@ -1,0 +1,73 @@
+/* What the text of a statement says about what it may leave behind in its session.
+ *
+ * Theory.  No parser knows what SQL does: functions, triggers, DO blocks.  So a text only decides whether the
+ * server is *asked* afterwards (session.h), and the words that matter are few.  A text is cut into words once,
+ * comments and literals left out, and each word is looked up twice:
+ *
+ *   built in   words of PostgreSQL itself (the table in words.c): SET, LISTEN, PREPARE, pg_advisory_lock, ...
+ *   profile    what the database's catalogs said (profile.h): names of functions whose body may leave something
+ *              behind, and of tables and views that call such functions; and names of all other functions.
+ *
+ * A word before a parenthesis that neither knows may be a function that is newer than the profile: TRAIT_UNKNOWN.
+ */
+#ifndef POOLER_WORDS_H
+#define POOLER_WORDS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+enum trait {
+    /* what the server is to be asked for at the end of the transaction; also the reasons of a pin */
+    ASK_SETTINGS = 1 << 0,
+    ASK_LOCKS = 1 << 1,          /* session level advisory locks */
+    ASK_TEMP = 1 << 2,           /* anything in the temporary schema */
+    ASK_PREPARED = 1 << 3,       /* statements of SQL PREPARE */
+    ASK_CURSORS = 1 << 4,        /* WITH HOLD */
+    ASK_CHANNELS = 1 << 5,       /* LISTEN */
+    ASK_ALL = (1 << 6) - 1,
+    /* what nobody can be asked for: reasons of a pin by the text alone */
+    PIN_OPAQUE = 1 << 6,         /* a setting whose name is not in the text */
+    PIN_LOADED = 1 << 7,         /* LOAD, a backup under way, ...: until the client leaves; then the server is closed */
+    PIN_SEQUENCE = 1 << 8,       /* nextval, setval: currval and lastval would tell */
+    PIN_ALL = PIN_OPAQUE | PIN_LOADED | PIN_SEQUENCE,
+    TRAIT_CURRVAL = 1 << 9,      /* reads what nextval left */
+    TRAIT_INSERT = 1 << 10,      /* may call nextval for a default */
+    TRAIT_NAMED = 1 << 11,       /* sets settings whose names are in `names` */
+    TRAIT_RESET = 1 << 12,       /* RESET, SET ... TO DEFAULT: names with 'r' */
+    TRAIT_RESET_ALL = 1 << 13,   /* RESET ALL, DISCARD ALL */
+    TRAIT_LISTEN = 1 << 14,      /* names with 'l' */
+    TRAIT_UNLISTEN = 1 << 15,    /* names with 'u'; `*` for all */
+    TRAIT_NOTIFY = 1 << 16,
+    TRAIT_SCHEMA = 1 << 17,      /* may change functions, triggers, views: the profile is to be looked at again */
+    TRAIT_UNKNOWN = 1 << 18,     /* calls something that is not known: hashes in `unknown` */
+    TRAIT_EXECUTE = 1 << 19,     /* SQL EXECUTE: does what its PREPARE said */
+};
+
+#define SCAN_NAMES_BYTES 512
+#define SCAN_UNKNOWN_MAX 8
+
+struct scan {
+    uint32_t traits;
+    uint32_t ends;               /* ASK_ and PIN_ bits: what it may end */
+    uint32_t names_bytes;
+    uint32_t unknown_count;
+    uint64_t unknown[SCAN_UNKNOWN_MAX];
+    char names[SCAN_NAMES_BYTES];   /* a letter (s r l u) and a NUL-terminated name each, folded to lower case as the server does */
+};
+
+/* A set of words by keyed hash. `traits` 0: known to be harmless. */
+struct word { uint64_t hash; uint32_t traits, ends; uint8_t id, where; };
+struct words { uint64_t key; uint32_t count, capacity; struct word *words; };
+
+uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes);
+const struct word *words_find(const struct words *w, uint64_t hash);
+void words_add(struct words *w, const struct word *word);
+void words_free(struct words *w);
+void words_builtin(struct words *w, uint64_t key);
+
+/* `backslash`: standard_conforming_strings is off.  `known` may be empty. */
+void scan_text(const struct words *builtin, const struct words *known, const unsigned char *text, uint32_t bytes,
+               bool backslash, struct scan *out);
+bool scan_next_name(const struct scan *scan, uint32_t *at, char *kind, const char **name);
+
+#endif

@@ -26,13 +26,31 @@ void profile_custom(struct profile *p, const char *name) {
     p->customs[victim] = copy;
 }
 
-bool profile_stale(struct relay *r, const struct server *s, const struct profile *p) {
-    return (p->loaded && (s->session.unknown_count || p->version != database_of(r, s)->schema_version))
-        || !p->checked_at || r->now > p->checked_at + PROFILE_CHECK_US;
+struct profile *profile_of(struct relay *r, int32_t pool) {
+    struct profile **p = &r->profiles[r->t->pools[pool].database];
+    if (!*p && !(*p = calloc(1, sizeof **p))) abort();   /* out of memory */
+    (*p)->words.key = r->builtin.key;
+    return *p;
+}
+
+static struct profile *of_server(struct relay *r, const struct server *s) {
+    return profile_of(r, r->t->slots[s->slot].pool);
+}
+
+/* What the client's statements did cannot be told with the words that we have. */
+bool profile_stale(struct relay *r, const struct server *s) {
+    const struct profile *p = of_server(r, s);
+    return p->loaded && (s->session.unknown_count || p->version != database_of(r, s)->schema_version);
+}
+
+/* It is time to look whether the catalogs are as they were. */
+bool profile_due(struct relay *r, const struct server *s) {
+    const struct profile *p = of_server(r, s);
+    return !p->checked_at || r->now > p->checked_at + PROFILE_CHECK_US;
 }
 
 void profile_check(struct relay *r, struct server *s) {
-    struct profile *p = session_profile(r, s->client);
+    struct profile *p = of_server(r, s);
     p->version = database_of(r, s)->schema_version;
     p->checked_at = r->now;
     p->next_fingerprint[0] = '\0';
@@ -44,8 +62,8 @@ void profile_check(struct relay *r, struct server *s) {
 void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes,
                  int count) {
     char name[128];
-    if (!s->client || count < 2 || !fields[1] || bytes[1] >= sizeof name) return;
-    struct profile *p = session_profile(r, s->client);
+    if (count < 2 || !fields[1] || bytes[1] >= sizeof name) return;
+    struct profile *p = of_server(r, s);
     memcpy(name, fields[1], bytes[1]);
     name[bytes[1]] = '\0';
     struct word word = {.hash = word_hash(&r->builtin, name, bytes[1])};
@@ -81,14 +99,15 @@ static void learn_unknown(struct profile *p, struct session *x) {
 }
 
 /* Nothing could be learned: what the statements did is asked for instead. */
-void profile_failed(struct server *s) {
+void profile_failed(struct relay *r, struct server *s) {
+    if (s->own_failed) of_server(r, s)->reader = 0;
     s->session.unknown_count = 0;
     s->session.traits |= ASK_ALL;
 }
 
 /* The fingerprint, or the whole, has come.  True: the whole has to be read now. */
 bool profile_answered(struct relay *r, struct server *s, bool loaded) {
-    struct profile *p = session_profile(r, s->client);
+    struct profile *p = of_server(r, s);
     struct session *x = &s->session;
     if (loaded) {
         p->reader = 0;
@@ -101,7 +120,7 @@ bool profile_answered(struct relay *r, struct server *s, bool loaded) {
         x->traits |= ASK_ALL;   /* its statements were looked at with old words */
     } else if (!p->loaded || strcmp(p->fingerprint, p->next_fingerprint) != 0) {
         if (p->reader > r->now) {   /* another server is telling */
-            profile_failed(s);
+            profile_failed(r, s);
             return false;
         }
         p->reader = r->now + PROFILE_CHECK_US;

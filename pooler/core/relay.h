@@ -81,6 +81,7 @@ struct server {
     bool fresh;                  /* nothing of its client has been sent yet: the client can still get another server */
     bool reset_done;
     bool unnamed_noted;          /* the unnamed statement that comes next was looked at when it was parsed */
+    bool placing;                /* logged in, and not yet given to the pool */
     bool dirty;                  /* must be cleaned before anybody gets it */
     struct session session;
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */

@@ -66,6 +66,20 @@ struct server *server_of(struct relay *r, int32_t slot) {
     return s->io.fd >= 0 && s->generation == generation ? s : NULL;
 }
 
+/* Whether a server is to tell what the catalogs say, while no client has it. */
+static bool catalogs_due(struct relay *r, const struct server *s) {
+    const struct pool_limits *limits = &r->t->pools[r->t->slots[s->slot].pool].limits;
+    return limits->mode != MODE_SESSION && limits->session_state != SESSION_OFF && profile_due(r, s);
+}
+
+/* A server whose login is done begins its work. */
+static void place(struct relay *r, struct server *s) {
+    struct outcome out;
+    s->placing = false;
+    pool_place(r->t, s->slot, r->worker, r->now, &out);
+    relay_apply(r, &out);
+}
+
 /* Takes over a server whose login is done. */
 void server_add(struct relay *r, struct command *command) {
     server_learn(r, command->a, command->generation, command->b);
@@ -78,10 +92,11 @@ void server_add(struct relay *r, struct command *command) {
     if (settings && settings->references > 1) settings_drop(&r->store, settings);   /* one is kept: it is verified */
     prepared_reset(&r->t->prepared[command->a]);
     row->unnamed_of = 0;
-    conn_arm(r, &r->servers[command->a]->io);
-    struct outcome out;
-    pool_place(r->t, command->a, r->worker, r->now, &out);
-    relay_apply(r, &out);
+    struct server *s = r->servers[command->a];
+    conn_arm(r, &s->io);
+    s->placing = true;
+    if (catalogs_due(r, s)) profile_check(r, s);
+    else place(r, s);
 }
 
 /* ---- requests of our own ------------------------------------------------------------------- */
@@ -171,7 +186,12 @@ static void reset_finished(struct relay *r, struct server *s) {
 
 /* A question about the session, or about the catalogs, has been answered, or could not be. */
 static void asked(struct relay *r, struct server *s, enum own_request what) {
-    if (!s->client) {   /* it has left meanwhile: whatever it left is swept away */
+    bool catalogs = what == OWN_FINGERPRINT || what == OWN_PROFILE;
+    if (catalogs && s->own_failed) {
+        profile_failed(r, s);
+    } else if (catalogs && profile_answered(r, s, what == OWN_PROFILE)) {
+        server_own(r, s, OWN_PROFILE, r->questions[QUESTION_PROFILE], true);
+    } else if (!s->client) {   /* it has left meanwhile: whatever it left is swept away */
         if (s->transaction != 'I') server_own(r, s, OWN_ROLLBACK, "ROLLBACK", true);
         else if (needs_reset(r, s)) reset(r, s);
     } else if (what == OWN_RESTORE) {
@@ -180,10 +200,6 @@ static void asked(struct relay *r, struct server *s, enum own_request what) {
         client_close(r, s->client, "08P01", s->own_text, s->own_text);
     } else if (what == OWN_ASK) {
         session_answered(r, s);
-    } else if (s->own_failed) {
-        profile_failed(s);
-    } else if (profile_answered(r, s, what == OWN_PROFILE)) {
-        server_own(r, s, OWN_PROFILE, r->questions[QUESTION_PROFILE], true);
     }
 }
 
@@ -261,6 +277,11 @@ void server_give_back(struct relay *r, struct server *s) {
         if ((used || s->dirty) && needs_reset(r, s)) {
             pool_detach(r->t, s->slot, r->now);
             reset(r, s);
+            return;
+        }
+        if (catalogs_due(r, s)) {
+            pool_detach(r->t, s->slot, r->now);
+            profile_check(r, s);
             return;
         }
     }
@@ -631,7 +652,8 @@ static void settle(struct relay *r, struct server *s) {
     if (s->client && !s->fresh && session_settle(r, s)) return;
     if (s->client && session && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
     s->settled = false;
-    server_give_back(r, s);
+    if (s->placing) place(r, s);
+    else server_give_back(r, s);
 }
 
 /* Something arrived on a connection that may not be ours: only the owner of the slot reads. */

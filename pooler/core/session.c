@@ -33,10 +33,7 @@ bool session_on(const struct relay *r, const struct client *c) {
 }
 
 struct profile *session_profile(struct relay *r, const struct client *c) {
-    struct profile **p = &r->profiles[pool_of(r, c)->database];
-    if (!*p && !(*p = calloc(1, sizeof **p))) abort();   /* out of memory */
-    (*p)->words.key = r->builtin.key;
-    return *p;
+    return profile_of(r, r->t->clients[c->row].pool);
 }
 
 /* ---- what statements say ---------------------------------------------------------------------- */
@@ -206,7 +203,7 @@ bool session_settle(struct relay *r, struct server *s) {
     if (pool->limits.mode == MODE_SESSION || pool->limits.session_state == SESSION_OFF) return false;
     if (x->traits & TRAIT_SCHEMA) atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1);
     x->traits &= ~(uint32_t)TRAIT_SCHEMA;
-    if (profile_stale(r, s, session_profile(r, c))) {
+    if (profile_stale(r, s)) {
         profile_check(r, s);
         return true;
     }

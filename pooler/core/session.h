@@ -10,7 +10,8 @@
  *                 client until a later answer says that nothing is left, or the client leaves; then it is cleaned.
  *
  * Statements whose text says nothing cost nothing.  What functions, triggers and views may do is known from the
- * catalogs, asked for once per database and worker and again when their fingerprint has changed (profile.c).
+ * catalogs, asked for once per database and worker and again when their fingerprint has changed (profile.c), by servers
+ * that no client has just then.
  *
  * RESET and DISCARD ALL lead back to the values of the *client's* startup packet, which are not the server's: they are
  * put in force again before the client gets its ReadyForQuery (OWN_RESTORE), and it hears of the difference only.
@@ -103,10 +104,12 @@ void session_row(struct relay *r, struct server *s, const unsigned char *body, u
 void session_answered(struct relay *r, struct server *s);
 
 /* profile.c */
-bool profile_stale(struct relay *r, const struct server *s, const struct profile *p);
+struct profile *profile_of(struct relay *r, int32_t pool);
+bool profile_stale(struct relay *r, const struct server *s);
+bool profile_due(struct relay *r, const struct server *s);
 void profile_check(struct relay *r, struct server *s);
 void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes, int count);
-void profile_failed(struct server *s);
+void profile_failed(struct relay *r, struct server *s);
 bool profile_answered(struct relay *r, struct server *s, bool loaded);
 void profile_custom(struct profile *p, const char *name);
 

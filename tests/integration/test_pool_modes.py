@@ -102,7 +102,8 @@ def test_failed_transaction_keeps_its_server(pooler: Pooler) -> None:
 def test_waiters_are_served_in_the_order_they_came(pooler: Pooler) -> None:
     holder = pooled(pooler, "tx")
     waiters = [pooled(pooler, "tx") for _ in range(6)]
-    holder.query("BEGIN; CREATE TEMP SEQUENCE turns")
+    holder.query("CREATE SEQUENCE turns")
+    holder.query("BEGIN")
     for number, wire in enumerate(waiters):
         wire.send(query("SELECT nextval('turns')"))
         wait_for(
@@ -120,8 +121,8 @@ def test_waiters_are_served_in_the_order_they_came(pooler: Pooler) -> None:
 
 
 def test_session_state_is_not_reset_between_transactions(pooler: Pooler) -> None:
-    """server_reset_query is for session pooling: a transaction pool pays nothing for it."""
-    with pooled(pooler, "tx") as first, pooled(pooler, "tx") as second:
+    """server_reset_query is for session pooling: with session_state = off a transaction pool has nothing of it."""
+    with pooled(pooler, "off") as first, pooled(pooler, "off") as second:
         mine = pid(first)
         first.query("SET work_mem = '7MB'")
         assert second.rows("SHOW work_mem") == [[b"7MB"]]

@@ -213,7 +213,7 @@ def test_server_reset_query(start: MakePooler, settings: dict[str, str], expecte
 
 
 def test_server_reset_query_always(start: MakePooler) -> None:
-    pooler = start(databases=ONE, server_reset_query_always=1)
+    pooler = start(databases=ONE, server_reset_query_always=1, session_state="off")
     with pooled(pooler) as wire:
         first = backend(wire)
         wire.query("SET work_mem = '7MB'")

@@ -1,0 +1,139 @@
+"""What neighbours do: everything that a session can be changed by, under the names that the cases use too.
+
+Each kind of harm is done inside a transaction, so that neighbours who begin at the same time do it on
+different servers, and all servers of a pool are covered. What a neighbour leaves behind at its end differs
+as well.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.support.wire import SYNC, bind, close, describe, execute, parse, query
+
+
+@dataclass(frozen=True)
+class Harm:
+    """Statements of a neighbour; each request is answered with one ReadyForQuery."""
+
+    requests: tuple[bytes, ...]
+    #: The errors that belong to it.
+    sqlstates: tuple[str, ...] = ()
+    #: Leaves something that binds a session to its server.
+    pins: bool = False
+    only_inside: bool = False  # a transaction
+
+
+@dataclass(frozen=True)
+class Ending:
+    """What comes after the transaction, whose last statement is `finish`."""
+
+    finish: str = "COMMIT"
+    after: tuple[str, ...] = ()
+    #: What it leaves stays in its session, and follows it to any server.
+    keeps: bool = False
+    sqlstates: tuple[str, ...] = ()
+    #: How the neighbour goes: "" stays, "terminate", "fin", "reset", "half": in the middle of a message.
+    leaves: str = ""
+
+
+SETTINGS = """
+SET search_path = conf_evil, pg_catalog; SET TimeZone = 'Pacific/Kiritimati'; SET DateStyle = 'SQL, DMY';
+SET IntervalStyle = 'sql_standard'; SET application_name = 'evil'; SET client_encoding = 'LATIN1';
+SET app.tenant = 'evil'; SET app.who = 'evil'; SET statement_timeout = 77000; SET lock_timeout = 78000;
+SET work_mem = '1MB'; SET bytea_output = 'escape'; SET extra_float_digits = -3; SET enable_seqscan = off;
+SET default_transaction_isolation = 'serializable';
+SET standard_conforming_strings = off; SET escape_string_warning = off; SET backslash_quote = off;
+SET xmloption = 'document'; SET plan_cache_mode = 'force_generic_plan'; SET row_security = on;
+SET check_function_bodies = off; SET client_min_messages = 'error'; SET tcp_keepalives_idle = 79;
+SET idle_in_transaction_session_timeout = 79000; SET default_transaction_read_only = on;
+SET transform_null_equals = on; SET array_nulls = off;
+"""
+
+FUNCTIONS = """
+SELECT public.conf_set('app.tenant', 'evil'), public.conf_set_plpgsql('search_path', 'conf_evil');
+DO $$BEGIN PERFORM set_config('TimeZone', 'Pacific/Kiritimati', false);
+EXECUTE 'SET app.who = ''evil'''; END$$;
+SELECT set_config('work_mem', '1MB', false), set_config('app.mode', 'evil', false)
+"""
+
+TEMPORARY = """
+CREATE TEMP TABLE things (id int, name text); INSERT INTO things VALUES (666, 'evil');
+CREATE TEMP TABLE t (evil text); CREATE TEMP VIEW v AS SELECT 'evil' AS evil;
+CREATE TEMP SEQUENCE s START 666;
+CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql AS $$SELECT 'evil'$$; SELECT nextval('s')
+"""
+
+LOCKS = """
+SELECT pg_advisory_lock(101), pg_advisory_lock_shared(102), pg_try_advisory_lock(103), public.conf_lock(104);
+SELECT pg_advisory_lock(100, 5); DO $$BEGIN PERFORM pg_advisory_lock(106); END$$
+"""
+
+HARMS = {
+    "settings": Harm((query(SETTINGS),)),
+    "settings_in_functions": Harm((query(FUNCTIONS),)),
+    "characteristics": Harm(
+        (query("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY"),)
+    ),
+    "role": Harm((query("SET app.tenant = 'evil'; SET ROLE conf_evil"),)),
+    "authorization": Harm(
+        (query("SET SESSION AUTHORIZATION bouncer; SELECT public.conf_role('conf_evil')"),)
+    ),
+    "temporary": Harm((query(TEMPORARY),), pins=True),
+    "prepared": Harm(
+        (
+            query("PREPARE a AS SELECT 'evil'; PREPARE b(int) AS SELECT 'evil', $1"),
+            query("DECLARE c CURSOR WITH HOLD FOR SELECT 'evil' FROM generate_series(1, 3); FETCH 1 FROM c"),
+        ),
+        pins=True,
+    ),
+    "locks": Harm((query(LOCKS),), pins=True),
+    "listen": Harm((query("LISTEN conf_one; LISTEN conf_two"), query("NOTIFY conf_evil, 'evil'")), pins=True),
+    "sequences": Harm(
+        (
+            query("SELECT nextval('public.conf_seq'), nextval('public.conf_other'), lastval()"),
+            query("INSERT INTO conf_evil.serial (name) VALUES ('evil') RETURNING id"),
+        ),
+        pins=True,
+    ),
+    "protocol": Harm(
+        (
+            close("S", "a") + parse("SELECT 'evil'", "a") + bind((), "a") + describe() + execute() + SYNC,
+            close("S", "p1") + parse("SELECT 'evil', $1::text", "p1", [25]) + parse("SELECT 'evil'") + SYNC,
+        )
+    ),
+    "failed": Harm(
+        (query("SET app.tenant = 'evil'; CREATE TEMP TABLE t (evil int); SELECT 1/0"),), ("22012", "25P02")
+    ),
+    "subtransaction": Harm(
+        (
+            query("SAVEPOINT e; SET app.tenant = 'evil'; SET TimeZone = 'Pacific/Kiritimati'; RELEASE e"),
+            query("SAVEPOINT e; SET search_path = conf_evil; CREATE TEMP TABLE t (evil int); ROLLBACK TO e"),
+        ),
+        only_inside=True,
+    ),
+}
+
+#: What a neighbour may meet because of the settings that it kept: read only and serializable transactions.
+OWN_FAULT = ("25006", "40001")
+
+#: What takes a session's whole state away; others end what they began, one by one, or leave.
+ENDINGS = {
+    "discard_all": Ending(after=("DISCARD ALL",)),
+    "stays": Ending(keeps=True),
+    "terminate": Ending(leaves="terminate"),
+    "step_by_step": Ending(
+        after=(
+            "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL",
+            "DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()",
+            "DISCARD TEMP; DISCARD SEQUENCES",
+        )
+    ),
+    "fin": Ending(leaves="fin"),
+    "rollback": Ending("ROLLBACK", keeps=True),
+    "reset": Ending(leaves="reset"),
+    "rollback_and_terminate": Ending("ROLLBACK", leaves="terminate"),
+    "half": Ending(leaves="half"),
+    "in_transaction": Ending("SELECT 'still in the transaction'", leaves="fin"),
+    "in_failed_transaction": Ending("SELECT 1/0", sqlstates=("22012",), leaves="terminate"),
+}

@@ -1,0 +1,52 @@
+"""What clients receive is what PostgreSQL would have sent, whatever others do to the servers meanwhile."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from tests.conformance.case import Case
+from tests.conformance.cases import TOPICS
+from tests.conformance.run import assert_same
+from tests.conformance.world import SIZES, Direct, Pooled
+from tests.support.exchange import Script
+
+SCRIPTS: dict[str, tuple[Case, Script]] = {
+    f"{topic}-{name}-{protocol}": (case, script)
+    for topic, cases in TOPICS.items()
+    for name, case in cases.items()
+    for protocol, script in case.scripts().items()
+}
+
+#: A case that needs more servers than the pool has would wait for itself.
+RUNS = [
+    pytest.param(size, name, id=f"{size}-{name}")
+    for size in SIZES
+    for name, (case, _) in SCRIPTS.items()
+    if case.servers <= size.servers
+]
+
+
+@cache
+def expected(direct: Direct, name: str) -> list[str]:
+    """What PostgreSQL sends; asked once for all pools."""
+    case, script = SCRIPTS[name]
+    return direct.run(script, case)
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_neighbours_of_postgres_change_nothing(direct: Direct, name: str) -> None:
+    """The harness itself: with a server for everybody no neighbour is noticed, and two runs are the same."""
+    case, script = SCRIPTS[name]
+    gang = direct.gang(case.user)
+    try:
+        assert_same(expected(direct, name), direct.run(script, case, gang))
+    finally:
+        gang.close()
+
+
+@pytest.mark.parametrize(("pooled", "name"), RUNS, indirect=["pooled"])
+def test_same_as_directly(direct: Direct, pooled: Pooled, name: str) -> None:
+    case, script = SCRIPTS[name]
+    assert_same(expected(direct, name), pooled.run(script, case))

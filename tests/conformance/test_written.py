@@ -19,13 +19,9 @@ SCRIPTS: dict[str, tuple[Case, Script]] = {
     for protocol, script in case.scripts().items()
 }
 
-#: A case that needs more servers than the pool has would wait for itself.
-RUNS = [
-    pytest.param(size, name, id=f"{size}-{name}")
-    for size in SIZES
-    for name, (case, _) in SCRIPTS.items()
-    if case.servers <= size.servers
-]
+ALONE = [name for name, (case, _) in SCRIPTS.items() if case.servers == 1]
+SEVERAL = [name for name, (case, _) in SCRIPTS.items() if case.servers > 1]
+LARGE = [size for size in SIZES if size.servers > 1]
 
 
 @cache
@@ -46,7 +42,15 @@ def test_neighbours_of_postgres_change_nothing(direct: Direct, name: str) -> Non
         gang.close()
 
 
-@pytest.mark.parametrize(("pooled", "name"), RUNS, indirect=["pooled"])
+@pytest.mark.parametrize("name", ALONE)
+@pytest.mark.parametrize("pooled", SIZES, indirect=True, ids=str)
 def test_same_as_directly(direct: Direct, pooled: Pooled, name: str) -> None:
+    case, script = SCRIPTS[name]
+    assert_same(expected(direct, name), pooled.run(script, case))
+
+
+@pytest.mark.parametrize("name", SEVERAL)
+@pytest.mark.parametrize("pooled", LARGE, indirect=True, ids=str)
+def test_clients_who_hold_servers_at_the_same_time(direct: Direct, pooled: Pooled, name: str) -> None:
     case, script = SCRIPTS[name]
     assert_same(expected(direct, name), pooled.run(script, case))

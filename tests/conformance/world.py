@@ -68,6 +68,10 @@ CREATE OR REPLACE FUNCTION conf_set(name text, value text) RETURNS text LANGUAGE
     AS 'SELECT set_config(name, value, false)';
 CREATE OR REPLACE FUNCTION conf_set_plpgsql(name text, value text) RETURNS text LANGUAGE plpgsql
     AS 'BEGIN RETURN set_config(name, value, false); END';
+CREATE OR REPLACE FUNCTION conf_maybe(megabytes int) RETURNS void LANGUAGE plpgsql AS
+    'BEGIN IF megabytes > 3 THEN PERFORM set_config(''work_mem'', megabytes || ''MB'', false); END IF; END';
+CREATE OR REPLACE FUNCTION conf_trigger() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN PERFORM set_config(''work_mem'', NEW.setting, false); RETURN NEW; END';
 CREATE OR REPLACE FUNCTION conf_role(role text) RETURNS void LANGUAGE plpgsql
     AS 'BEGIN EXECUTE format(''SET ROLE %I'', role); END';
 CREATE OR REPLACE FUNCTION conf_lock(key bigint) RETURNS void LANGUAGE plpgsql
@@ -90,12 +94,14 @@ RESET ROLE;
 
 #: Run before every case, in both worlds.
 FRESH = """
-DROP TABLE IF EXISTS public.things, public.serial, public.made CASCADE;
+DROP TABLE IF EXISTS public.things, public.serial, public.triggering, public.made CASCADE;
 SET ROLE bouncer;
 CREATE TABLE public.things (id int PRIMARY KEY, name text);
 INSERT INTO public.things VALUES (1, 'one'), (2, 'two'), (3, 'three');
 CREATE TABLE public.serial (id bigserial, name text);
 ALTER SEQUENCE serial_id_seq RESTART 7200000000 START 7200000000;
+CREATE TABLE triggering (setting text);
+CREATE TRIGGER setting BEFORE INSERT ON triggering FOR EACH ROW EXECUTE FUNCTION conf_trigger();
 GRANT ALL ON public.things, public.serial TO PUBLIC;
 GRANT ALL ON SEQUENCE serial_id_seq TO PUBLIC;
 RESET ROLE;

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 from tests.conformance.case import Case
-from tests.conformance.cases.settings import SETTINGS
+from tests.conformance.cases import roles, settings, startup
 
 TOPICS: dict[str, dict[str, Case]] = {
-    "settings": SETTINGS,
+    "settings": settings.WAYS,
+    "transactions": settings.TRANSACTIONS,
+    "roles": roles.ROLES,
+    "tenants": roles.TENANTS,
+    "placeholders": roles.PLACEHOLDERS,
+    "startup": startup.STARTUP,
 }

@@ -22,10 +22,12 @@ from collections.abc import Mapping
 from tests.support.wire import Message
 
 FIRST_USER_OID = 16384
-#: Sequences of the tests count from here.
-FIRST_MARKED = 7_000_000_000
+#: So much of what was sent stands in the transcript, for its reader.
+SHOWN_BYTES = 2000
 
+#: Sequences of the tests count from 7,000,000,000.
 _MARKED = re.compile(rb"\b7\d{9}\b")
+_TEXTS = re.compile(rb"[ -~]{6,}")
 _TEMPORARY = re.compile(rb"pg_(toast_)?temp_\d+")
 _SOURCE_FIELDS = b"FLR"
 
@@ -44,8 +46,9 @@ class Transcript:
         self.lines.append(f"{who} < login {sorted(parameters.items())}")
 
     def sent(self, who: str, data: bytes) -> None:
-        """Marks what the lines that follow answer."""
-        self.lines.append(f"{who} > {data[:200]!r}")
+        """Marks what the lines that follow answer: the texts in it."""
+        texts = _TEXTS.findall(data[:SHOWN_BYTES])
+        self.lines.append(f"{who} > {' | '.join(text.decode() for text in texts) or data[:20]!r}")
 
     def event(self, who: str, what: str) -> None:
         """Something that is no message: the end of the connection, silence."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -33,7 +34,7 @@ SIZES = [Size(1, 1), Size(1, 3), Size(3, 1), Size(3, 3)]
 DATABASE = "p0"
 POOL = "tx"
 #: How long a client under test waits for a message.
-PATIENCE_S = 10.0
+PATIENCE_S = float(os.environ.get("CONFORMANCE_PATIENCE_S", "10"))
 
 #: Made once, by the superuser; most things belong to bouncer, whom the clients are.
 OBJECTS = """
@@ -58,6 +59,8 @@ CREATE SEQUENCE conf_evil.conf_seq START 666;
 CREATE TABLE conf_evil.serial (id bigserial, name text);
 
 DROP SEQUENCE IF EXISTS conf_seq, conf_other;
+DROP TABLE IF EXISTS wire_copy;
+CREATE TABLE wire_copy (n int, t text);
 CREATE SEQUENCE conf_seq START 7000000000;
 CREATE SEQUENCE conf_other START 7500000000;
 GRANT ALL ON SEQUENCE conf_seq, conf_other TO PUBLIC;
@@ -72,6 +75,11 @@ CREATE OR REPLACE FUNCTION conf_maybe(megabytes int) RETURNS void LANGUAGE plpgs
     'BEGIN IF megabytes > 3 THEN PERFORM set_config(''work_mem'', megabytes || ''MB'', false); END IF; END';
 CREATE OR REPLACE FUNCTION conf_trigger() RETURNS trigger LANGUAGE plpgsql
     AS 'BEGIN PERFORM set_config(''work_mem'', NEW.setting, false); RETURN NEW; END';
+CREATE OR REPLACE FUNCTION conf_notify() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_notify(''conf_one'', NEW.payload); RETURN NEW; END';
+CREATE OR REPLACE PROCEDURE conf_steps() LANGUAGE plpgsql AS $$BEGIN
+    INSERT INTO serial (name) VALUES ('x'); PERFORM set_config('work_mem', '5MB', false); COMMIT;
+    PERFORM set_config('work_mem', '6MB', false); ROLLBACK; END$$;
 CREATE OR REPLACE FUNCTION conf_role(role text) RETURNS void LANGUAGE plpgsql
     AS 'BEGIN EXECUTE format(''SET ROLE %I'', role); END';
 CREATE OR REPLACE FUNCTION conf_lock(key bigint) RETURNS void LANGUAGE plpgsql
@@ -94,7 +102,8 @@ RESET ROLE;
 
 #: Run before every case, in both worlds.
 FRESH = """
-DROP TABLE IF EXISTS public.things, public.serial, public.triggering, public.made CASCADE;
+DROP TABLE IF EXISTS public.things, public.serial, public.triggering, public.notifying, public.made CASCADE;
+DROP SEQUENCE IF EXISTS public.made_seq;
 SET ROLE bouncer;
 CREATE TABLE public.things (id int PRIMARY KEY, name text);
 INSERT INTO public.things VALUES (1, 'one'), (2, 'two'), (3, 'three');
@@ -102,6 +111,8 @@ CREATE TABLE public.serial (id bigserial, name text);
 ALTER SEQUENCE serial_id_seq RESTART 7200000000 START 7200000000;
 CREATE TABLE triggering (setting text);
 CREATE TRIGGER setting BEFORE INSERT ON triggering FOR EACH ROW EXECUTE FUNCTION conf_trigger();
+CREATE TABLE notifying (payload text);
+CREATE TRIGGER notify AFTER INSERT ON notifying FOR EACH ROW EXECUTE FUNCTION conf_notify();
 GRANT ALL ON public.things, public.serial TO PUBLIC;
 GRANT ALL ON SEQUENCE serial_id_seq TO PUBLIC;
 RESET ROLE;

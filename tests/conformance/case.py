@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
-from tests.support.exchange import Script, Step
+from tests.support.exchange import Step
 from tests.support.wire import SYNC, extended, query
 
 
@@ -21,7 +21,22 @@ class Say:
     who: str = "a"
 
 
-Part = str | Say | Step
+@dataclass(frozen=True)
+class Leave:
+    """A client goes; with its next step it is back, in a session of its own.
+
+    The next step waits until PostgreSQL has noticed: until nobody holds the advisory lock `key` any more.
+    """
+
+    who: str = "a"
+    how: str = "terminate"
+    key: int = 1
+
+
+Part = str | Say | Step | Leave
+
+#: What is run: steps, and clients who leave between them.
+Scene = Step | Leave
 
 Parameters = Mapping[str, str]
 
@@ -37,22 +52,22 @@ class Case:
     #: Fewer servers would make it wait for itself: several clients hold one at the same time.
     servers: int = 1
 
-    def scripts(self) -> dict[str, Script]:
-        """The scripts to run, by protocol; one where nothing is left to choose."""
-        if all(isinstance(part, Step) for part in self.parts):
-            return {"raw": [part for part in self.parts if isinstance(part, Step)]}
-        return {
-            "simple": [_step(part, query) for part in self.parts],
-            "extended": [_step(part, _with_sync) for part in self.parts],
-        }
+    @property
+    def is_raw(self) -> bool:
+        """Whether no choice of protocol is left."""
+        return not any(isinstance(part, str | Say) for part in self.parts)
+
+    def scenes(self, protocol: str) -> list[Scene]:
+        """What to run, in simple or extended protocol."""
+        return [_scene(part, _with_sync if protocol == "extended" else query) for part in self.parts]
 
 
 def _with_sync(text: str) -> bytes:
     return extended(text) + SYNC
 
 
-def _step(part: Part, encode: Callable[[str], bytes]) -> Step:
-    if isinstance(part, Step):
+def _scene(part: Part, encode: Callable[[str], bytes]) -> Scene:
+    if isinstance(part, Step | Leave):
         return part
     said = Say(part) if isinstance(part, str) else part
     return Step(encode(said.text), "Z", said.who)

@@ -64,9 +64,10 @@ CREATE TEMP SEQUENCE s START 666;
 CREATE FUNCTION pg_temp.f() RETURNS text LANGUAGE sql AS $$SELECT 'evil'$$; SELECT nextval('s')
 """
 
+#: Only tried: what one of them left locked must not stop another.
 LOCKS = """
-SELECT pg_advisory_lock(101), pg_advisory_lock_shared(102), pg_try_advisory_lock(103), public.conf_lock(104);
-SELECT pg_advisory_lock(100, 5); DO $$BEGIN PERFORM pg_advisory_lock(106); END$$
+SELECT pg_try_advisory_lock(101), pg_try_advisory_lock_shared(102), public.conf_try(104);
+SELECT pg_try_advisory_lock(100, 5); DO $$BEGIN PERFORM pg_try_advisory_lock(106); END$$
 """
 
 HARMS = {

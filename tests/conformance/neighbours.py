@@ -41,6 +41,18 @@ Connect = Callable[[], Wire]
 Waiting = Callable[[], int]
 
 
+def depart(wire: Wire, how: str) -> None:
+    """A client's end: "terminate", "fin", "reset", or "half": in the middle of a message."""
+    if how == "half":
+        wire.send(query("SELECT 'the rest never comes'")[:12])
+    elif how == "reset":
+        wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    if how == "terminate":
+        wire.close()
+    else:
+        wire.socket.close()
+
+
 class Phase(enum.Enum):
     IDLE = enum.auto()
     OPENING = enum.auto()  # until its transaction is open and the harm done
@@ -122,15 +134,7 @@ class Neighbour:
 
     def leave(self, how: str) -> None:
         """Goes, one way or another."""
-        sock = self.wire.socket
-        if how == "half":
-            self.wire.send(query("SELECT 'the rest never comes'")[:12])
-        elif how == "reset":
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if how == "terminate":
-            self.wire.close()
-        else:
-            sock.close()
+        depart(self.wire, how)
         self.phase = Phase.GONE
 
 

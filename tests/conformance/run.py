@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any
 
-from tests.conformance.case import Case, Parameters
-from tests.conformance.neighbours import Gang
+from tests.conformance.case import Case, Leave, Parameters, Scene
+from tests.conformance.neighbours import Gang, depart
 from tests.conformance.transcript import Transcript
-from tests.support.exchange import THE_END, Script, Step
+from tests.support.exchange import THE_END, Step
 from tests.support.wire import EndOfStream, Message, Wire
 
 #: Logs a client in: user, startup parameters.
 Login = Callable[[str, Parameters], Wire]
+#: Waits until nobody holds that advisory lock; False if somebody goes on holding it.
+Gone = Callable[[int], bool]
 
 
 class Client:
@@ -60,45 +61,80 @@ class Client:
         self.over, self.in_transaction = True, False
         self.wire.socket.close()
 
-    def close(self) -> None:
+    def leave(self, how: str) -> None:
+        """Goes, if it is still there."""
         if not self.over:
-            self.over = True
-            self.wire.close()
+            self.over, self.in_transaction = True, False
+            depart(self.wire, how)
 
 
-def run(script: Script, case: Case, login: Login, gang: Gang | None = None) -> list[str]:
-    """The transcript of a script, with the trouble that neighbours had."""
-    transcript = Transcript()
-    names = list(dict.fromkeys(["a", *(step.who for step in script)]))
-    with contextlib.ExitStack() as stack:
-        clients: dict[str, Client] = {}
-        for name in names:
-            wire = login(case.user, case.startup.get(name, {}))
-            stack.callback(wire.socket.close)
-            clients[name] = Client(name, wire, transcript, gang)
-        try:
-            for step in [*script, *(Step(THE_END.data, THE_END.until, name) for name in names)]:
-                if not clients[step.who].over:
-                    _disturbed(step, clients, gang)
-            for client in clients.values():
-                client.close()
-            if gang:
-                transcript.lines += gang.finish()
-        except BaseException:
-            if gang:
-                gang.close()
-            raise
-    return transcript.lines
+class Conversation:
+    """The clients of one run of a case."""
 
+    def __init__(self, case: Case, login: Login, gang: Gang | None) -> None:
+        self._case = case
+        self._login = login
+        self._gang = gang
+        self._transcript = Transcript()
+        self._clients: dict[str, Client] = {}
 
-def _disturbed(step: Step, clients: Mapping[str, Client], gang: Gang | None) -> None:
-    client = clients[step.who]
-    if gang is None:
+    def enter(self, who: str) -> None:
+        """A client logs in."""
+        wire = self._login(self._case.user, self._case.startup.get(who, {}))
+        self._clients[who] = Client(who, wire, self._transcript, self._gang)
+
+    def step(self, step: Step) -> None:
+        """One step, with neighbours around it."""
+        if step.who not in self._clients:
+            self.enter(step.who)
+        client = self._clients[step.who]
+        if client.over:
+            return
+        if self._gang:
+            self._gang.before(sum(one.in_transaction for one in self._clients.values()))
         client.take(step)
-        return
-    gang.before(sum(one.in_transaction for one in clients.values()))
-    client.take(step)
-    gang.after()
+        if self._gang:
+            self._gang.after()
+
+    def leave(self, leave: Leave, gone: Gone) -> None:
+        """One goes and is forgotten, so that its next step is another session's."""
+        client = self._clients.pop(leave.who, None)
+        if client:
+            client.leave(leave.how)
+            if not gone(leave.key):
+                self._transcript.event(leave.who, "its lock is still there")
+
+    def end(self) -> list[str]:
+        """All go; the transcript, with the trouble that neighbours had."""
+        for client in self._clients.values():
+            client.leave("terminate")
+        return [*self._transcript.lines, *(self._gang.finish() if self._gang else [])]
+
+    def abandon(self) -> None:
+        """An error of the harness itself."""
+        for client in self._clients.values():
+            client.leave("fin")
+        if self._gang:
+            self._gang.close()
+
+
+def run(scenes: Iterable[Scene], case: Case, login: Login, gone: Gone, gang: Gang | None = None) -> list[str]:
+    """The transcript of a case in one of the worlds."""
+    scenes = list(scenes)
+    conversation = Conversation(case, login, gang)
+    names = list(dict.fromkeys(["a", *(scene.who for scene in scenes)]))
+    try:
+        for name in names:
+            conversation.enter(name)
+        for scene in [*scenes, *(Step(THE_END.data, THE_END.until, name) for name in names)]:
+            if isinstance(scene, Leave):
+                conversation.leave(scene, gone)
+            else:
+                conversation.step(scene)
+        return conversation.end()
+    except BaseException:
+        conversation.abandon()
+        raise
 
 
 def assert_same(expected: list[str], got: list[str]) -> None:

@@ -5,14 +5,14 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from pooler.dev.postgres import SUPERUSER
-from tests.conformance.case import Case, Parameters
+from tests.conformance.case import Case, Parameters, Scene
 from tests.conformance.neighbours import Gang
 from tests.conformance.run import run
-from tests.support.exchange import Script
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.wire import Wire
@@ -84,6 +84,8 @@ CREATE OR REPLACE FUNCTION conf_role(role text) RETURNS void LANGUAGE plpgsql
     AS 'BEGIN EXECUTE format(''SET ROLE %I'', role); END';
 CREATE OR REPLACE FUNCTION conf_lock(key bigint) RETURNS void LANGUAGE plpgsql
     AS 'BEGIN PERFORM pg_advisory_lock(key); END';
+CREATE OR REPLACE FUNCTION conf_try(key bigint) RETURNS bool LANGUAGE plpgsql
+    AS 'BEGIN RETURN pg_try_advisory_lock(key); END';
 CREATE OR REPLACE FUNCTION conf_unlock(key bigint) RETURNS bool LANGUAGE plpgsql
     AS 'BEGIN RETURN pg_advisory_unlock(key); END';
 CREATE OR REPLACE FUNCTION conf_temp(name text) RETURNS void LANGUAGE plpgsql
@@ -131,9 +133,17 @@ class Direct:
         wire = Wire(socket.create_connection((self.pg.host, self.pg.port), PATIENCE_S), PATIENCE_S)
         return wire.login(user, DATABASE, **parameters)
 
-    def run(self, script: Script, case: Case, gang: Gang | None = None) -> list[str]:
+    def run(self, scenes: list[Scene], case: Case, gang: Gang | None = None) -> list[str]:
         _sql(self.clerk, FRESH)
-        return run(script, case, self.login, gang)
+        return run(scenes, case, self.login, self.is_unlocked, gang)
+
+    def is_unlocked(self, key: int) -> bool:
+        """Waits until nobody holds the advisory lock, for a while."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.clerk.rows(f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = {key}"):
+            if time.monotonic() > deadline:
+                return False
+        return True
 
     def gang(self, user: str, servers: int = 3) -> Gang:
         """Neighbours who have a server each: what they do must not harm anybody."""
@@ -153,9 +163,9 @@ class Pooled:
     def login(self, user: str, parameters: Parameters) -> Wire:
         return self.pooler.wire(timeout_s=PATIENCE_S).login(user, POOL, **parameters)
 
-    def run(self, script: Script, case: Case) -> list[str]:
+    def run(self, scenes: list[Scene], case: Case) -> list[str]:
         _sql(self._direct.clerk, FRESH)
-        return run(script, case, self.login, self.gang(case.user))
+        return run(scenes, case, self.login, self._direct.is_unlocked, self.gang(case.user))
 
     def gang(self, user: str) -> Gang:
         if user not in self._gangs:

@@ -1,8 +1,8 @@
 """Conversations by chance: clients that mix transactions, settings and pinned state, each in its own session.
 
 What they say is chosen so that PostgreSQL itself answers the same every time: no client waits for a lock of
-another, notifications go to the client itself only, and nobody asks whether a custom setting was never set or is
-empty (that is in the list of what cannot be hidden).
+another, notifications go to the client itself only, and nobody asks whether a custom setting was never set or
+is empty (that is in the list of what cannot be hidden).
 """
 
 from __future__ import annotations

@@ -16,7 +16,8 @@ from tests.support.wire import SYNC, bind, close, describe, execute, parse, quer
 class Harm:
     """Statements of a neighbour; each request is answered with one ReadyForQuery."""
 
-    requests: tuple[bytes, ...]
+    name: str = ""
+    requests: tuple[bytes, ...] = ()
     #: The errors that belong to it.
     sqlstates: tuple[str, ...] = ()
     #: Leaves something that binds a session to its server.
@@ -28,6 +29,7 @@ class Harm:
 class Ending:
     """What comes after the transaction, whose last statement is `finish`."""
 
+    name: str = ""
     finish: str = "COMMIT"
     after: tuple[str, ...] = ()
     #: What it leaves stays in its session, and follows it to any server.
@@ -70,71 +72,79 @@ SELECT pg_try_advisory_lock(101), pg_try_advisory_lock_shared(102), public.conf_
 SELECT pg_try_advisory_lock(100, 5); DO $$BEGIN PERFORM pg_try_advisory_lock(106); END$$
 """
 
-HARMS = {
-    "settings": Harm((query(SETTINGS),)),
-    "settings_in_functions": Harm((query(FUNCTIONS),)),
-    "characteristics": Harm(
-        (query("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY"),)
+HARMS = [
+    Harm("settings", (query(SETTINGS),)),
+    Harm("settings_in_functions", (query(FUNCTIONS),)),
+    Harm(
+        "characteristics",
+        (query("SET SESSION CHARACTERISTICS AS TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY"),),
     ),
-    "role": Harm((query("SET app.tenant = 'evil'; SET ROLE conf_evil"),)),
-    "authorization": Harm(
-        (query("SET SESSION AUTHORIZATION bouncer; SELECT public.conf_role('conf_evil')"),)
+    Harm("role", (query("SET app.tenant = 'evil'; SET ROLE conf_evil"),)),
+    Harm(
+        "authorization", (query("SET SESSION AUTHORIZATION bouncer; SELECT public.conf_role('conf_evil')"),)
     ),
-    "temporary": Harm((query(TEMPORARY),), pins=True),
-    "prepared": Harm(
+    Harm("temporary", (query(TEMPORARY),), pins=True),
+    Harm(
+        "prepared",
         (
             query("PREPARE a AS SELECT 'evil'; PREPARE b(int) AS SELECT 'evil', $1"),
             query("DECLARE c CURSOR WITH HOLD FOR SELECT 'evil' FROM generate_series(1, 3); FETCH 1 FROM c"),
         ),
         pins=True,
     ),
-    "locks": Harm((query(LOCKS),), pins=True),
-    "listen": Harm((query("LISTEN conf_one; LISTEN conf_two"), query("NOTIFY conf_evil, 'evil'")), pins=True),
-    "sequences": Harm(
+    Harm("locks", (query(LOCKS),), pins=True),
+    Harm("listen", (query("LISTEN conf_one; LISTEN conf_two"), query("NOTIFY conf_evil, 'evil'")), pins=True),
+    Harm(
+        "sequences",
         (
             query("SELECT nextval('public.conf_seq'), nextval('public.conf_other'), lastval()"),
             query("INSERT INTO conf_evil.serial (name) VALUES ('evil') RETURNING id"),
         ),
         pins=True,
     ),
-    "protocol": Harm(
+    Harm(
+        "protocol",
         (
             close("S", "a") + parse("SELECT 'evil'", "a") + bind((), "a") + describe() + execute() + SYNC,
             close("S", "p1") + parse("SELECT 'evil', $1::text", "p1", [25]) + parse("SELECT 'evil'") + SYNC,
-        )
+        ),
     ),
-    "failed": Harm(
-        (query("SET app.tenant = 'evil'; CREATE TEMP TABLE t (evil int); SELECT 1/0"),), ("22012", "25P02")
+    Harm(
+        "failed",
+        (query("SET app.tenant = 'evil'; CREATE TEMP TABLE t (evil int); SELECT 1/0"),),
+        ("22012", "25P02"),
     ),
-    "subtransaction": Harm(
+    Harm(
+        "subtransaction",
         (
             query("SAVEPOINT e; SET app.tenant = 'evil'; SET TimeZone = 'Pacific/Kiritimati'; RELEASE e"),
             query("SAVEPOINT e; SET search_path = conf_evil; CREATE TEMP TABLE t (evil int); ROLLBACK TO e"),
         ),
         only_inside=True,
     ),
-}
+]
 
 #: What a neighbour may meet because of the settings that it kept: read only and serializable transactions.
 OWN_FAULT = ("25006", "40001")
 
 #: What takes a session's whole state away; others end what they began, one by one, or leave.
-ENDINGS = {
-    "discard_all": Ending(after=("DISCARD ALL",)),
-    "stays": Ending(keeps=True),
-    "terminate": Ending(leaves="terminate"),
-    "step_by_step": Ending(
+ENDINGS = [
+    Ending("discard_all", after=("DISCARD ALL",)),
+    Ending("stays", keeps=True),
+    Ending("terminate", leaves="terminate"),
+    Ending(
+        "step_by_step",
         after=(
             "RESET SESSION AUTHORIZATION; RESET ROLE; RESET ALL",
             "DEALLOCATE ALL; CLOSE ALL; UNLISTEN *; SELECT pg_advisory_unlock_all()",
             "DISCARD TEMP; DISCARD SEQUENCES",
-        )
+        ),
     ),
-    "fin": Ending(leaves="fin"),
-    "rollback": Ending("ROLLBACK", keeps=True),
-    "reset": Ending(leaves="reset"),
-    "rollback_and_terminate": Ending("ROLLBACK", leaves="terminate"),
-    "half": Ending(leaves="half"),
-    "in_transaction": Ending("SELECT 'still in the transaction'", leaves="fin"),
-    "in_failed_transaction": Ending("SELECT 1/0", sqlstates=("22012",), leaves="terminate"),
-}
+    Ending("fin", leaves="fin"),
+    Ending("rollback", "ROLLBACK", keeps=True),
+    Ending("reset", leaves="reset"),
+    Ending("rollback_and_terminate", "ROLLBACK", leaves="terminate"),
+    Ending("half", leaves="half"),
+    Ending("in_transaction", "SELECT 'still in the transaction'", leaves="fin"),
+    Ending("in_failed_transaction", "SELECT 1/0", sqlstates=("22012",), leaves="terminate"),
+]

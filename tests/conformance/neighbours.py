@@ -73,7 +73,7 @@ class Neighbour:
         self.problems: list[str] = []
         self._requests: deque[bytes] = deque()
         self._after: list[bytes] = []
-        self._harm = Harm(())
+        self._harm = Harm()
         self._ending = Ending()
 
     @property
@@ -113,12 +113,12 @@ class Neighbour:
             self.pid = int(message.values[0] or 0)
         elif message.type == "E":
             if message.fields["C"] not in (*self._harm.sqlstates, *self._ending.sqlstates, *OWN_FAULT):
-                self._failed(str(message.fields))
+                self._failed(f"{message.fields['C']} {message.fields['M']}")
         elif message.type == "Z":
             self._next()
 
     def _failed(self, what: str) -> None:
-        self.problems.append(f"{self.name} in {self._harm} {self._ending}: {what}")
+        self.problems.append(f"{self.name} ({self._harm.name}, then {self._ending.name}): {what}")
 
     def _next(self) -> None:
         if self._requests:
@@ -245,10 +245,9 @@ class Gang:
 
 def plans() -> Iterator[tuple[Harm, Ending, bool]]:
     """All combinations of harm and ending for ever, neighbours of one round differing in both."""
-    harms, endings = list(HARMS.values()), list(ENDINGS.values())
     for number in itertools.count():
-        harm = harms[number % len(harms)]
-        ending = endings[(number + number // len(harms)) % len(endings)]
+        harm = HARMS[number % len(HARMS)]
+        ending = ENDINGS[(number + number // len(HARMS)) % len(ENDINGS)]
         inside = harm.only_inside or ending.finish != "COMMIT" or (number // 2) % 2 == 0
         if not (harm.pins and ending.keeps):
             yield harm, ending, inside

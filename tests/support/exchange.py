@@ -20,10 +20,14 @@ Send = Callable[[Wire, bytes], None]
 
 @dataclass(frozen=True)
 class Step:
-    """Bytes to send, and the types of messages to wait for in this order (others may come in between)."""
+    """Bytes to send, and the types of messages to wait for in this order (others may come in between).
+
+    Where several clients take part, `who` names the one that sends.
+    """
 
     data: bytes
     until: str = "Z"
+    who: str = "a"
 
 
 Script = list[Step]

@@ -114,6 +114,11 @@ def close(kind: str = "S", name: str = "") -> bytes:
     return message("C", kind.encode(), name)
 
 
+def extended(text: str, *values: bytes) -> bytes:
+    """Parse, Bind, Describe, Execute of the unnamed statement, without Sync."""
+    return parse(text) + bind(values) + describe() + execute()
+
+
 SYNC = message("S")
 FLUSH = message("H")
 TERMINATE = message("X")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from tests.support.exchange import Script, Step, function_call
-from tests.support.wire import FLUSH, SYNC, bind, close, describe, execute, message, parse, query
+from tests.support.wire import FLUSH, SYNC, bind, close, describe, execute, extended, message, parse, query
 
 INT4PL, DIVIDE = 177, 154  # int4pl(int, int), int4div(int, int)
 
@@ -16,11 +16,6 @@ def copy_data(data: bytes) -> bytes:
 
 def copy_fail(text: str) -> bytes:
     return message("f", text)
-
-
-def extended(text: str, *values: bytes) -> bytes:
-    """Parse, Bind, Describe, Execute of the unnamed statement, without Sync."""
-    return parse(text) + bind(values) + describe() + execute()
 
 
 SIMPLE: dict[str, Script] = {

@@ -1,0 +1,50 @@
+"""Conversations by chance, always the same ones; `scripts/conformance` has others, for as long as asked."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+
+from tests.conformance.case import Case, Part
+from tests.conformance.generated import conversations
+from tests.conformance.run import assert_same
+from tests.conformance.world import SIZES, Direct, Pooled
+
+EXAMPLES = settings(
+    max_examples=25,
+    derandomize=True,
+    deadline=None,
+    database=None,
+    phases=[Phase.generate],  # to shrink takes minutes; scripts/conformance does it
+    suppress_health_check=list(HealthCheck),
+)
+LARGE = [size for size in SIZES if size.servers > 1]
+
+
+def compare(direct: Direct, pooled: Pooled, parts: list[Part], protocol: str) -> None:
+    """The same conversation in both worlds."""
+    case = Case(tuple(parts))
+    scenes = case.scenes(protocol)
+    assert_same(direct.run(scenes, case), pooled.run(scenes, case))
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+@pytest.mark.parametrize("pooled", SIZES, indirect=True, ids=str)
+def test_one_client(direct: Direct, pooled: Pooled, protocol: str) -> None:
+    @EXAMPLES
+    @given(conversations("a"))
+    def run(parts: list[Part]) -> None:
+        compare(direct, pooled, parts, protocol)
+
+    run()
+
+
+@pytest.mark.parametrize("protocol", ["simple", "extended"])
+@pytest.mark.parametrize("pooled", LARGE, indirect=True, ids=str)
+def test_three_clients(direct: Direct, pooled: Pooled, protocol: str) -> None:
+    @EXAMPLES
+    @given(conversations("abc"))
+    def run(parts: list[Part]) -> None:
+        compare(direct, pooled, parts, protocol)
+
+    run()

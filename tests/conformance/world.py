@@ -1,0 +1,215 @@
+"""The objects that cases and neighbours use, and the pools in front of them."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pooler.dev.postgres import SUPERUSER
+from tests.conformance.case import Case, Parameters, Scene
+from tests.conformance.neighbours import Gang
+from tests.conformance.run import run
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.wire import Wire
+
+
+@dataclass(frozen=True)
+class Size:
+    """What a pooler is started with."""
+
+    workers: int
+    servers: int
+
+    def __str__(self) -> str:
+        return f"{self.workers}-workers-{self.servers}-servers"
+
+
+SIZES = [Size(1, 1), Size(1, 3), Size(3, 1), Size(3, 3)]
+
+DATABASE = "p0"
+POOL = "tx"
+#: How long a client under test waits for a message.
+PATIENCE_S = float(os.environ.get("CONFORMANCE_PATIENCE_S", "10"))
+
+#: Made once, by the superuser; most things belong to bouncer, whom the clients are.
+OBJECTS = """
+DROP SCHEMA IF EXISTS conf_evil CASCADE;
+CREATE SCHEMA conf_evil AUTHORIZATION bouncer;
+DO $$BEGIN CREATE ROLE conf_one; CREATE ROLE conf_two; CREATE ROLE conf_evil;
+EXCEPTION WHEN duplicate_object THEN END$$;
+GRANT conf_one, conf_two, conf_evil TO bouncer;
+GRANT USAGE ON SCHEMA conf_evil TO PUBLIC;
+
+DROP TABLE IF EXISTS tenants;
+CREATE TABLE tenants (tenant text, what text);
+INSERT INTO tenants VALUES ('one', 'of one'), ('two', 'of two'), ('evil', 'of evil');
+ALTER TABLE tenants ENABLE ROW LEVEL SECURITY;
+CREATE POLICY mine ON tenants USING (tenant = current_setting('app.tenant', true));
+GRANT SELECT ON tenants TO PUBLIC;
+
+SET ROLE bouncer;
+CREATE TABLE conf_evil.things (id int, name text);
+INSERT INTO conf_evil.things VALUES (666, 'evil');
+CREATE SEQUENCE conf_evil.conf_seq START 666;
+CREATE TABLE conf_evil.serial (id bigserial, name text);
+
+DROP SEQUENCE IF EXISTS conf_seq, conf_other;
+DROP TABLE IF EXISTS wire_copy;
+CREATE TABLE wire_copy (n int, t text);
+CREATE SEQUENCE conf_seq START 7000000000;
+CREATE SEQUENCE conf_other START 7500000000;
+GRANT ALL ON SEQUENCE conf_seq, conf_other TO PUBLIC;
+GRANT ALL ON ALL TABLES IN SCHEMA conf_evil TO PUBLIC;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA conf_evil TO PUBLIC;
+
+CREATE OR REPLACE FUNCTION conf_set(name text, value text) RETURNS text LANGUAGE sql
+    AS 'SELECT set_config(name, value, false)';
+CREATE OR REPLACE FUNCTION conf_set_plpgsql(name text, value text) RETURNS text LANGUAGE plpgsql
+    AS 'BEGIN RETURN set_config(name, value, false); END';
+CREATE OR REPLACE FUNCTION conf_maybe(megabytes int) RETURNS void LANGUAGE plpgsql AS
+    'BEGIN IF megabytes > 3 THEN PERFORM set_config(''work_mem'', megabytes || ''MB'', false); END IF; END';
+CREATE OR REPLACE FUNCTION conf_trigger() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN PERFORM set_config(''work_mem'', NEW.setting, false); RETURN NEW; END';
+CREATE OR REPLACE FUNCTION conf_notify() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_notify(''conf_one'', NEW.payload); RETURN NEW; END';
+CREATE OR REPLACE PROCEDURE conf_steps() LANGUAGE plpgsql AS $$BEGIN
+    INSERT INTO serial (name) VALUES ('x'); PERFORM set_config('work_mem', '5MB', false); COMMIT;
+    PERFORM set_config('work_mem', '6MB', false); ROLLBACK; END$$;
+CREATE OR REPLACE FUNCTION conf_role(role text) RETURNS void LANGUAGE plpgsql
+    AS 'BEGIN EXECUTE format(''SET ROLE %I'', role); END';
+CREATE OR REPLACE FUNCTION conf_lock(key bigint) RETURNS void LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_advisory_lock(key); END';
+CREATE OR REPLACE FUNCTION conf_try(key bigint) RETURNS bool LANGUAGE plpgsql
+    AS 'BEGIN RETURN pg_try_advisory_lock(key); END';
+CREATE OR REPLACE FUNCTION conf_unlock(key bigint) RETURNS bool LANGUAGE plpgsql
+    AS 'BEGIN RETURN pg_advisory_unlock(key); END';
+CREATE OR REPLACE FUNCTION conf_temp(name text) RETURNS void LANGUAGE plpgsql
+    AS 'BEGIN EXECUTE format(''CREATE TEMP TABLE %I AS SELECT 1 AS made'', name); END';
+CREATE OR REPLACE FUNCTION conf_next() RETURNS bigint LANGUAGE plpgsql
+    AS 'BEGIN RETURN nextval(''conf_seq''); END';
+CREATE OR REPLACE FUNCTION conf_listen(channel text) RETURNS void LANGUAGE plpgsql
+    AS 'BEGIN EXECUTE format(''LISTEN %I'', channel); END';
+CREATE OR REPLACE FUNCTION conf_prepare() RETURNS void LANGUAGE plpgsql
+    AS 'BEGIN EXECUTE ''PREPARE inside AS SELECT 42''; END';
+CREATE OR REPLACE FUNCTION conf_fixed() RETURNS text LANGUAGE sql
+    SET search_path = conf_evil SET TimeZone = 'UTC'
+    AS 'SELECT current_setting(''search_path'') || current_setting(''TimeZone'')';
+RESET ROLE;
+"""
+
+#: Run before every case, in both worlds.
+FRESH = """
+DROP TABLE IF EXISTS public.things, public.serial, public.triggering, public.notifying, public.made CASCADE;
+DROP SEQUENCE IF EXISTS public.made_seq;
+SET ROLE bouncer;
+CREATE TABLE public.things (id int PRIMARY KEY, name text);
+INSERT INTO public.things VALUES (1, 'one'), (2, 'two'), (3, 'three');
+CREATE TABLE public.serial (id bigserial, name text);
+ALTER SEQUENCE serial_id_seq RESTART 7200000000 START 7200000000;
+CREATE TABLE triggering (setting text);
+CREATE TRIGGER setting BEFORE INSERT ON triggering FOR EACH ROW EXECUTE FUNCTION conf_trigger();
+CREATE TABLE notifying (payload text);
+CREATE TRIGGER notify AFTER INSERT ON notifying FOR EACH ROW EXECUTE FUNCTION conf_notify();
+GRANT ALL ON public.things, public.serial TO PUBLIC;
+GRANT ALL ON SEQUENCE serial_id_seq TO PUBLIC;
+RESET ROLE;
+"""
+
+
+class Direct:
+    """PostgreSQL itself; the judge. Nobody else is there, unless asked for."""
+
+    def __init__(self, pg: Postgres) -> None:
+        self.pg = pg
+        self.clerk = self.login(SUPERUSER, {})
+        _sql(self.clerk, OBJECTS)
+
+    def login(self, user: str, parameters: Parameters) -> Wire:
+        wire = Wire(socket.create_connection((self.pg.host, self.pg.port), PATIENCE_S), PATIENCE_S)
+        return wire.login(user, DATABASE, **parameters)
+
+    def run(self, scenes: list[Scene], case: Case, gang: Gang | None = None) -> list[str]:
+        _sql(self.clerk, FRESH)
+        return run(scenes, case, self.login, self.is_unlocked, gang)
+
+    def is_unlocked(self, key: int) -> bool:
+        """Waits until nobody holds the advisory lock, for a while."""
+        deadline = time.monotonic() + PATIENCE_S
+        while self.clerk.rows(f"SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = {key}"):
+            if time.monotonic() > deadline:
+                return False
+        return True
+
+    def gang(self, user: str, servers: int = 3) -> Gang:
+        """Neighbours who have a server each: what they do must not harm anybody."""
+        return Gang(servers, lambda: self.login(user, {}), lambda: 0)
+
+
+class Pooled:
+    """A pool of pooler with neighbours for each of its users."""
+
+    def __init__(self, pooler: Pooler, direct: Direct, servers: int) -> None:
+        self.pooler = pooler
+        self.servers = servers
+        self._direct = direct
+        self._console = pooler.wire().login(SUPERUSER, "pooler")
+        self._gangs: dict[str, Gang] = {}
+
+    def login(self, user: str, parameters: Parameters) -> Wire:
+        return self.pooler.wire(timeout_s=PATIENCE_S).login(user, POOL, **parameters)
+
+    def run(self, scenes: list[Scene], case: Case) -> list[str]:
+        _sql(self._direct.clerk, FRESH)
+        return run(scenes, case, self.login, self._direct.is_unlocked, self.gang(case.user))
+
+    def gang(self, user: str) -> Gang:
+        if user not in self._gangs:
+            self._gangs[user] = Gang(self.servers, lambda: self.login(user, {}), lambda: self._waiting(user))
+        return self._gangs[user]
+
+    def _waiting(self, user: str) -> int:
+        """Clients that wait although no server is free, being made or being cleaned."""
+        answer = self._console.query("SHOW POOLS")
+        columns = _columns(answer[0].body)
+        for message in answer:
+            if message.type == "D":
+                row = dict(zip(columns, (value or b"" for value in message.values), strict=True))
+                if row["database"] == POOL.encode() and row["user"] == user.encode():
+                    coming = sum(int(row[name]) for name in ("sv_idle", "sv_used", "sv_tested", "sv_login"))
+                    return 0 if coming else int(row["cl_waiting"])
+        return 0
+
+    def close(self) -> None:
+        for gang in self._gangs.values():
+            gang.close()
+        self._console.close()
+
+
+@contextlib.contextmanager
+def pooled_world(pooler: Pooler, direct: Direct, servers: int) -> Iterator[Pooled]:
+    """The pool, with neighbours who leave at the end."""
+    world = Pooled(pooler, direct, servers)
+    try:
+        yield world
+    finally:
+        world.close()
+
+
+def _columns(description: bytes) -> list[str]:
+    """The names in a RowDescription."""
+    names, position = [], 2
+    while position < len(description):
+        end = description.index(b"\0", position)
+        names.append(description[position:end].decode())
+        position = end + 19
+    return names
+
+
+def _sql(wire: Wire, text: str) -> None:
+    errors = [message.fields for message in wire.query(text) if message.type == "E"]
+    assert not errors, errors

@@ -1,0 +1,156 @@
+"""The measure of the leak tests: what PostgreSQL itself answers to the maker of a state and to others."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import replace
+from typing import Any
+
+from tests.leaks.kind import Act, Call, Kind, ask, digest, encode
+from tests.leaks.schema import DATABASE
+from tests.support.wire import Wire
+
+#: What a session is, as far as the catalogs tell. plpgsql makes its settings known where it was used.
+SESSION = """
+SELECT pg_backend_pid(), json_build_object(
+    'user', current_user || ' ' || session_user,
+    'settings', (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name NOT LIKE 'plpgsql.%'),
+    'prepared', array(SELECT name FROM pg_prepared_statements WHERE from_sql),
+    'cursors', array(SELECT name FROM pg_cursors WHERE name <> ''),
+    'channels', array(SELECT pg_listening_channels()),
+    'locks', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
+    'relations', array(SELECT relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()),
+    'functions', array(SELECT proname FROM pg_proc WHERE pronamespace = pg_my_temp_schema()),
+    'types', array(SELECT typname FROM pg_type WHERE typnamespace = pg_my_temp_schema()))
+"""
+
+
+class Place:
+    """Where to log in: PostgreSQL itself or the pooler."""
+
+    def __init__(self, host: str, port: int, timeout_s: float = 10) -> None:
+        self.host, self.port, self.timeout_s = host, port, timeout_s
+
+    def client(self, user: str, **startup: str) -> Wire:
+        """A client of the database of the leak tests, logged in."""
+        wire = Wire(socket.create_connection((self.host, self.port), self.timeout_s), self.timeout_s)
+        try:
+            return wire.login(user, DATABASE, **startup)
+        except BaseException:
+            wire.socket.close()
+            raise
+
+    def notify(self, channel: str) -> None:
+        """Somebody notifies a channel."""
+        with self.client("bouncer") as wire:
+            assert ask(wire, f'NOTIFY "{channel}"') == ["C NOTIFY", "Z I"]
+            wire.close()
+
+
+def spell(act: Act, number: int) -> Act:
+    """`{n}` in an act is a number, so that its text was never seen before."""
+    if isinstance(act, bytes):
+        return act
+    if isinstance(act, Call):
+        return replace(act, statement=act.statement.replace("{n}", str(number)))
+    return act.replace("{n}", str(number))
+
+
+def make(wire: Wire, kind: Kind, extended: bool, number: int) -> None:
+    """Makes the state of a kind; an AssertionError if that is answered in another way than expected."""
+    for position, act in enumerate(kind.make, 1):
+        is_last = position == len(kind.make)
+        wire.send(encode(spell(act, number), extended and not kind.simple))
+        answer = digest(wire.receive_until(kind.until if is_last else "Z"))
+        failed = any(line.startswith("error") for line in answer)
+        assert failed == (is_last and (kind.fails or kind.until == "E")), f"{act!r} is answered {answer}"
+
+
+def can_be_asked(kind: Kind, in_block: bool = False) -> bool:
+    """Whether the maker can look for it right after it was made."""
+    return kind.until == "Z" and not (kind.hears and in_block)
+
+
+def look(wire: Wire, kind: Kind, extended: bool, number: int) -> list[str]:
+    """What a session sees of the state that another one made."""
+    return ask(wire, spell(kind.probe, number), extended)
+
+
+def look_at_own(wire: Wire, kind: Kind, extended: bool, number: int, postgres: Place) -> list[str]:
+    """What its maker sees of it."""
+    if kind.hears:
+        postgres.notify(kind.hears)
+        channel, payload = wire.receive_until("A")[-1].body[4:].split(b"\0")[:2]
+        return [f"hears {channel.decode()} {payload.decode()}"]
+    return ask(wire, spell(kind.seen or kind.probe, number), extended)
+
+
+def session(wire: Wire) -> tuple[str, dict[str, Any]]:
+    """Process id of the server, and what it tells about its session."""
+    pid, described = wire.rows(SESSION)[0]
+    assert pid is not None
+    assert described is not None
+    return pid.decode(), json.loads(described.decode("latin-1"))
+
+
+def differences(expected: dict[str, Any], got: dict[str, Any]) -> dict[str, Any]:
+    """What is different in the description of a session, settings one by one."""
+    if "settings" in expected:
+        expected = {**expected["settings"], **{k: v for k, v in expected.items() if k != "settings"}}
+        got = {**got["settings"], **{k: v for k, v in got.items() if k != "settings"}}
+    names = expected.keys() | got.keys()
+    return {name: got.get(name) for name in sorted(names) if got.get(name) != expected.get(name)}
+
+
+class Reference:
+    """Answers of PostgreSQL itself, asked once each."""
+
+    def __init__(self, postgres: Place) -> None:
+        self.postgres = postgres
+        self._fresh: dict[tuple[str, bool], list[str]] = {}
+        self._kept: dict[tuple[str, bool], list[str]] = {}
+        self._sessions: dict[str, dict[str, Any]] = {}
+
+    def fresh(self, kind: Kind, extended: bool) -> list[str]:
+        """What a fresh connection sees."""
+        key = (kind.name, extended)
+        if key not in self._fresh:
+            with self.postgres.client(kind.user) as wire:
+                self._fresh[key] = look(wire, kind, extended, 0)
+                wire.close()
+        return self._fresh[key]
+
+    def kept(self, kind: Kind, extended: bool) -> list[str]:
+        """What the maker sees."""
+        key = (kind.name, extended)
+        if key not in self._kept:
+            with self.postgres.client(kind.user, **kind.startup) as wire:
+                make(wire, kind, extended, 0)
+                self._kept[key] = look_at_own(wire, kind, extended, 0, self.postgres)
+                wire.close()
+        return self._kept[key]
+
+    def fresh_own(self, kind: Kind, extended: bool) -> list[str]:
+        """What a fresh connection would answer to the question of the maker."""
+        if kind.hears:
+            return ["hears nothing"]
+        with self.postgres.client(kind.user) as wire:
+            answer = look_at_own(wire, kind, extended, 0, self.postgres)
+            wire.close()
+        return answer
+
+    def session(self, user: str) -> dict[str, Any]:
+        """The session of a fresh connection."""
+        if user not in self._sessions:
+            with self.postgres.client(user) as wire:
+                self._sessions[user] = session(wire)[1]
+                wire.close()
+        return self._sessions[user]
+
+    def works(self, statement: str, user: str) -> bool:
+        """Whether a statement is possible here."""
+        with self.postgres.client(user) as wire:
+            answer = ask(wire, statement)
+            wire.close()
+        return not any(line.startswith("error") for line in answer)

@@ -1,0 +1,167 @@
+"""What happens in a leak test: a client makes some state and leaves or stays, others come and look."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections import Counter
+
+from tests.leaks.exits import Way
+from tests.leaks.kind import Kind, ask, encode
+from tests.leaks.reference import (
+    Place,
+    Reference,
+    can_be_asked,
+    differences,
+    look,
+    look_at_own,
+    make,
+    session,
+    spell,
+)
+from tests.support.pooler import Pooler
+from tests.support.wire import EndOfStream, Wire
+
+#: What one who has left must not leave behind anywhere.
+LEFT_BEHIND = """
+SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
+       array(SELECT relname FROM pg_class WHERE relpersistence = 't'),
+       array(SELECT proname FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'pg_temp%')
+"""
+NOTHING_LEFT = "row 0|{}|{}"
+
+#: A client that got no answer for so long will get none.
+STUCK_S = 5
+
+_numbers = itertools.count(1)
+
+
+class Scene:
+    """A pooler, and PostgreSQL to compare with. Its methods return what was wrong."""
+
+    def __init__(self, pooler: Pooler, reference: Reference, workers: int) -> None:
+        self.pooler = pooler
+        self.workers = workers
+        self.pooled = Place(pooler.host, pooler.port, timeout_s=STUCK_S)
+        self.reference = reference
+        self.servers: Counter[str] = Counter()  # how often the next client had the server of the one who left
+
+    def kill(self, wire: Wire) -> None:
+        """KILL_CLIENT."""
+        port = wire.socket.getsockname()[1]
+        (row,) = self.pooler.show("clients", port=port)
+        self.pooler.console(f"KILL_CLIENT {row['id']}")
+
+    def renew(self) -> None:
+        """Only new servers from now on: what leaked once must not be found again."""
+        self.pooler.console("RECONNECT")
+
+    def leaving(self, kind: Kind, way: Way, extended: bool) -> list[str]:
+        """A client makes it and leaves; then look one who was there before, and one who comes now."""
+        number = next(_numbers)
+        with contextlib.ExitStack() as stack:
+            try:
+                early = stack.enter_context(self.pooled.client(kind.user))
+                maker = stack.enter_context(self.pooled.client(kind.user, **kind.startup))
+                pid, problems = self._live(maker, kind, way, extended, number)
+                way.leave(maker, self.kill)
+                if kind.hears:
+                    self.reference.postgres.notify(kind.hears)
+                problems += self._visit(early, kind, extended, number, "one who waited")
+                late = stack.enter_context(self.pooled.client(kind.user))
+                problems += self._visit(late, kind, not extended, number, "the next")
+                problems += self._inspect(late, kind, pid)
+                early.close()
+                late.close()
+            except (EndOfStream, AssertionError) as error:
+                return [f"{type(error).__name__} {error}"]
+        return problems
+
+    def _live(self, maker: Wire, kind: Kind, way: Way, extended: bool, number: int) -> tuple[str, list[str]]:
+        """The maker's life up to the last thing that it sends; its server's pid, and problems."""
+        pid = ask(maker, "SELECT pg_backend_pid()")[0]
+        problems = []
+        if way.at_once:
+            acts = [*way.before, *(spell(act, number) for act in kind.make), *way.after]
+            maker.send(*(encode(act, extended and not kind.simple) for act in acts))
+        else:
+            for act in way.before:
+                ask(maker, act, extended)
+            make(maker, kind, extended, number)
+            if can_be_asked(kind, bool(way.before)):
+                seen = look_at_own(maker, kind, extended, number, self.reference.postgres)
+                if _without_status(seen) != _without_status(self.reference.kept(kind, extended)):
+                    problems.append(f"its maker sees {seen}")
+            for act in way.after:
+                ask(maker, act, extended)
+        if way.last:
+            maker.send(way.last)
+        if way.sees:
+            maker.receive_until(way.sees)
+        return pid, problems
+
+    def _visit(self, wire: Wire, kind: Kind, extended: bool, number: int, who: str) -> list[str]:
+        """A client that has no state looks for it."""
+        seen = look(wire, kind, extended, number)
+        expected = self.reference.fresh(kind, extended)
+        return [] if seen == expected else [f"LEAK: {who} sees {seen}, not {expected}"]
+
+    def _inspect(self, wire: Wire, kind: Kind, left: str) -> list[str]:
+        """The same client looks for anything else that the one who left may have left."""
+        pid, seen = session(wire)
+        self.servers["same" if left == f"row {pid}" else "other"] += 1
+        problems = []
+        if found := differences(self.reference.session(kind.user), seen):
+            problems.append(f"LEAK: the next has {found}")
+        anywhere = ask(wire, LEFT_BEHIND)[0]
+        if anywhere != NOTHING_LEFT:
+            problems.append(f"LEAK: left anywhere: {anywhere}")
+        return problems
+
+    def staying(self, kind: Kind, extended: bool) -> list[str]:
+        """A client makes it and stays; others look and keep servers busy; then it looks, then others."""
+        number = next(_numbers)
+        with contextlib.ExitStack() as stack:
+            try:
+                maker = stack.enter_context(self.pooled.client(kind.user, **kind.startup))
+                first, second = (stack.enter_context(self.pooled.client(kind.user)) for _ in range(2))
+                make(maker, kind, extended, number)
+                problems = self._visit(first, kind, extended, number, "another")
+                problems += self._crowd([first, second], kind, extended, number)
+                if can_be_asked(kind):
+                    seen = look_at_own(maker, kind, extended, number, self.reference.postgres)
+                    if seen != self.reference.kept(kind, extended):
+                        problems.append(
+                            f"LOST: its maker sees {seen}, not {self.reference.kept(kind, extended)}"
+                        )
+                for wire in (first, second):
+                    ask(wire, "ROLLBACK")
+                problems += self._crowd([first, second], kind, not extended, number)
+                for wire in (maker, first, second):
+                    wire.close()
+            except (EndOfStream, AssertionError) as error:
+                return [f"{type(error).__name__} {error}"]
+        return problems
+
+    def _crowd(self, wires: list[Wire], kind: Kind, extended: bool, number: int) -> list[str]:
+        """Several clients at once look, each with a server of its own, and keep them."""
+        problems = []
+        expected = _without_status(self.reference.fresh(kind, extended))
+        for wire in wires:
+            ask(wire, "BEGIN")
+            if found := differences(self.reference.session(kind.user), session(wire)[1]):
+                problems.append(f"LEAK: another has {found}")
+            seen = _without_status(look(wire, kind, extended, number))
+            if seen != expected:
+                problems.append(f"LEAK: another sees {seen}, not {expected}")
+        return problems
+
+
+def report(problems: list[str]) -> None:
+    """Fails if there are any."""
+    assert not problems, "\n".join([f"{len(problems)} problems", *problems])
+
+
+def _without_status(lines: list[str]) -> list[str]:
+    """An answer without the state of the transaction."""
+    return [line for line in lines if not line.startswith("Z ")]

@@ -1,0 +1,135 @@
+"""The database of the leak tests: functions, triggers, views and the like, each of which hides some state.
+
+Every hiding place has a custom setting of its own name, `guc_name(place)`, so that nothing learned from one
+helps with another.
+"""
+
+from __future__ import annotations
+
+from pooler.dev.postgres import SUPERUSER
+from tests.support.postgres import Postgres
+
+DATABASE = "leaks"
+
+#: By the superuser.
+PREPARE = """
+CREATE ROLE leaks_role;
+GRANT leaks_role TO bouncer;
+"""
+
+#: By the owner of the database.
+SCHEMA = """
+CREATE SCHEMA hidden;
+CREATE TABLE written (n int);
+CREATE TABLE opened (n int);
+CREATE TABLE counted (id serial, other int GENERATED ALWAYS AS IDENTITY, n int);
+CREATE SEQUENCE numbers;
+SELECT setseed(0.25);
+CREATE TABLE seeded AS SELECT random() AS x FROM generate_series(1, 200);
+GRANT ALL ON SCHEMA public TO leaks_role;
+
+CREATE FUNCTION keep(name text, value text) RETURNS text LANGUAGE sql
+    AS $$ SELECT set_config('leaks.' || name, value, false) $$;
+CREATE FUNCTION in_sql() RETURNS text LANGUAGE sql
+    AS $$ SELECT set_config('leaks.sql_function', 'secret', false) $$;
+CREATE FUNCTION in_plpgsql() RETURNS void LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM set_config('leaks.plpgsql_function', 'secret', false); END $$;
+CREATE FUNCTION nested1(text) RETURNS text LANGUAGE plpgsql
+    AS $$ BEGIN RETURN keep('nested_functions', $1); END $$;
+CREATE FUNCTION nested2(text) RETURNS text LANGUAGE sql AS $$ SELECT nested1($1) $$;
+CREATE FUNCTION nested3(text) RETURNS text LANGUAGE plpgsql AS $$ BEGIN RETURN nested2($1); END $$;
+CREATE FUNCTION in_execute() RETURNS void LANGUAGE plpgsql
+    AS $$ BEGIN EXECUTE format('SET %I.%I = %L', 'leaks', 'execute_in_a_function', 'secret'); END $$;
+CREATE FUNCTION of_work_mem() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET work_mem = '5678kB'; END $$;
+CREATE FUNCTION of_role() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET ROLE leaks_role; END $$;
+CREATE FUNCTION definer() RETURNS text LANGUAGE sql SECURITY DEFINER
+    AS $$ SELECT keep('security_definer', 'x') $$;
+CREATE FUNCTION said_immutable() RETURNS text LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN RETURN keep('function_said_to_be_immutable', 'x'); END $$;
+CREATE FUNCTION of_set(n int) RETURNS SETOF int LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM keep('set_returning_function', 'x');
+          RETURN QUERY SELECT generate_series(1, n); END $$;
+CREATE FUNCTION overloaded(int) RETURNS int LANGUAGE sql AS $$ SELECT 1 $$;
+CREATE FUNCTION overloaded(text) RETURNS text LANGUAGE sql AS $$ SELECT keep('overloaded_function', 'x') $$;
+
+-- Clean today, dirty tomorrow.
+CREATE FUNCTION by_argument(bool) RETURNS text LANGUAGE sql
+    AS $$ SELECT CASE WHEN $1 THEN keep('function_clean_at_first', 'x') END $$;
+CREATE TABLE switch (is_on bool);
+CREATE FUNCTION by_data() RETURNS text LANGUAGE sql
+    AS $$ SELECT keep('function_by_data', 'x') FROM switch WHERE is_on LIMIT 1 $$;
+CREATE FUNCTION replaced() RETURNS text LANGUAGE sql AS $$ SELECT 'clean' $$;
+CREATE FUNCTION by_path() RETURNS text LANGUAGE sql AS $$ SELECT 'clean' $$;
+CREATE FUNCTION hidden.by_path() RETURNS text LANGUAGE sql
+    AS $$ SELECT public.keep('function_by_search_path', 'x') $$;
+CREATE TABLE later (n int);
+
+CREATE TABLE with_trigger (n int);
+CREATE FUNCTION by_trigger() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM keep(TG_ARGV[0], 'x'); RETURN NEW; END $$;
+CREATE TRIGGER t BEFORE INSERT ON with_trigger FOR EACH ROW EXECUTE FUNCTION by_trigger('trigger');
+CREATE TRIGGER d AFTER DELETE ON with_trigger
+    FOR EACH STATEMENT EXECUTE FUNCTION by_trigger('statement_trigger');
+CREATE TABLE with_deferred (n int);
+CREATE CONSTRAINT TRIGGER t AFTER INSERT ON with_deferred DEFERRABLE INITIALLY DEFERRED
+    FOR EACH ROW EXECUTE FUNCTION by_trigger('deferred_trigger');
+CREATE TABLE parent (n int PRIMARY KEY);
+CREATE TABLE child (n int REFERENCES parent ON DELETE CASCADE);
+CREATE TRIGGER t BEFORE DELETE ON child FOR EACH ROW EXECUTE FUNCTION by_trigger('cascade');
+CREATE TABLE with_copy (n int);
+CREATE TRIGGER t BEFORE INSERT ON with_copy FOR EACH ROW EXECUTE FUNCTION by_trigger('copy_with_trigger');
+CREATE VIEW with_function AS SELECT keep('view', 'x');
+CREATE VIEW view_of_view AS SELECT w.* FROM (SELECT keep('view_of_view', 'x')) AS w;
+CREATE VIEW with_instead AS SELECT 1 AS n;
+CREATE TRIGGER t INSTEAD OF INSERT ON with_instead FOR EACH ROW EXECUTE FUNCTION by_trigger('instead_of');
+CREATE TABLE with_default (n int, t text DEFAULT keep('column_default', 'x'));
+CREATE TABLE with_check (n int CHECK (keep('check_constraint', n::text) <> ''));
+CREATE DOMAIN checked AS int CHECK (keep('domain', VALUE::text) <> '');
+CREATE TABLE with_rule (n int);
+CREATE RULE r AS ON INSERT TO with_rule DO ALSO SELECT keep('rule', NEW.n::text);
+CREATE TABLE with_policy (n int);
+INSERT INTO with_policy VALUES (1);
+ALTER TABLE with_policy ENABLE ROW LEVEL SECURITY;
+ALTER TABLE with_policy FORCE ROW LEVEL SECURITY;
+CREATE POLICY p ON with_policy USING (keep('row_policy', 'x') = 'x');
+CREATE FUNCTION for_operator(int, int) RETURNS text LANGUAGE sql AS $$ SELECT keep('operator', 'x') $$;
+CREATE OPERATOR <=@=> (LEFTARG = int, RIGHTARG = int, FUNCTION = for_operator);
+CREATE FUNCTION for_aggregate(text, int) RETURNS text LANGUAGE sql AS $$ SELECT keep('aggregate', 'x') $$;
+CREATE AGGREGATE keeping(int) (SFUNC = for_aggregate, STYPE = text);
+CREATE TYPE boxed AS (n int);
+CREATE FUNCTION for_cast(boxed) RETURNS int LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM keep('cast', 'x'); RETURN 1; END $$;
+CREATE CAST (boxed AS int) WITH FUNCTION for_cast(boxed);
+
+CREATE PROCEDURE in_procedure(name text) LANGUAGE plpgsql AS $$ BEGIN PERFORM keep(name, 'x'); END $$;
+CREATE PROCEDURE commits_and_fails(name text) LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM keep(name, 'x'); COMMIT; RAISE EXCEPTION 'no'; END $$;
+
+CREATE FUNCTION locks(bigint) RETURNS void LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_advisory_lock($1); END $$;
+CREATE VIEW locking AS SELECT pg_try_advisory_lock(78) AS got;
+CREATE TABLE with_lock (n int);
+CREATE FUNCTION locks_row() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM pg_advisory_lock(NEW.n); RETURN NEW; END $$;
+CREATE TRIGGER t BEFORE INSERT ON with_lock FOR EACH ROW EXECUTE FUNCTION locks_row();
+CREATE FUNCTION runs(text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE $1; END $$;
+CREATE FUNCTION unspells(text) RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE reverse($1); END $$;
+CREATE FUNCTION temps() RETURNS void LANGUAGE plpgsql
+    AS $$ BEGIN CREATE TEMP TABLE left_behind (n int); END $$;
+CREATE FUNCTION listens() RETURNS void LANGUAGE plpgsql AS $$ BEGIN EXECUTE 'LISTEN leaks'; END $$;
+CREATE FUNCTION seeds() RETURNS void LANGUAGE sql AS $$ SELECT setseed(0.25) $$;
+CREATE FUNCTION takes() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('numbers') $$;
+"""
+
+
+def create(pg: Postgres) -> None:
+    """Makes the database, its role and what is in it."""
+    pg.sql(f"CREATE DATABASE {DATABASE} OWNER bouncer")
+    pg.sql(PREPARE, dbname=DATABASE)
+    pg.sql(SCHEMA, dbname=DATABASE, user="bouncer")
+
+
+def drop(pg: Postgres) -> None:
+    """Removes all of it."""
+    pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (DATABASE,))
+    pg.sql(f"DROP DATABASE {DATABASE} WITH (FORCE)", user=SUPERUSER)
+    pg.sql("DROP ROLE leaks_role")

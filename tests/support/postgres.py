@@ -40,6 +40,7 @@ HBA = (
 SETTINGS = {
     **THROW_AWAY,
     "max_connections": "120",
+    "max_prepared_transactions": "10",
     "log_connections": "on",
     "log_disconnections": "on",
     "log_line_prefix": "%m [%p] %q%u@%d ",

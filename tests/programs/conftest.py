@@ -1,0 +1,86 @@
+"""Fixtures for real programs: a database for each module, reached directly and through pooler, with neighbours.
+
+A module's tests run against PostgreSQL itself first: what fails there is the test's own fault. Then through
+pooler in transaction mode with two workers and a pool of two servers, or of the sizes in its `POOL_SIZES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import psycopg2
+import pytest
+
+from tests.programs.shop import make_shop
+from tests.support.neighbours import Neighbours
+from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
+from tests.support.service import Service
+from tests.support.shared import StartPooler, start_pooler
+
+__all__ = ["start_pooler"]
+
+#: A program that waits this long for a server waits for itself.
+PATIENCE_S = 20
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """`service` is PostgreSQL itself (0), then pooler with each of the module's pool sizes."""
+    if "service" in metafunc.fixturenames:
+        sizes = (0, *getattr(metafunc.module, "POOL_SIZES", (2,)))
+        names = ["direct" if size == 0 else f"pool_of_{size}" for size in sizes]
+        metafunc.parametrize("service", sizes, ids=names, indirect=True, scope="module")
+
+
+@pytest.fixture(scope="module")
+def database(request: pytest.FixtureRequest, running_postgres: Postgres) -> Iterator[str]:
+    """A database for the module alone, with the tables of the shop."""
+    running_postgres.ensure_running()
+    name = request.module.__name__.rsplit(".", 1)[-1].removeprefix("test_")
+    running_postgres.sql(f"CREATE DATABASE {name} OWNER bouncer")
+    yield name
+    running_postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def service(
+    request: pytest.FixtureRequest, running_postgres: Postgres, database: str, start_pooler: StartPooler
+) -> Iterator[Service]:
+    """Where the program connects; neighbours are there as long as the module runs."""
+    size = request.param
+    pooler = None
+    if size:
+        pooler = start_pooler(
+            workers=2, databases={database: f"pool_size={size}"}, query_wait_timeout=PATIENCE_S
+        )
+    service = Service(running_postgres, database, pooler)
+    with Neighbours(service) as neighbours:
+        if size > 1:
+            check_that_servers_change(service)
+        yield service
+    neighbours.check()
+
+
+def check_that_servers_change(service: Service) -> None:
+    """A client's transactions do land on different servers: else the tests would show nothing."""
+    seen = set()
+
+    def changed() -> bool:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            seen.add(cursor.fetchone())
+        return len(seen) > 1
+
+    connection = psycopg2.connect(service.dsn())
+    try:
+        connection.autocommit = True
+        wait_for(changed, 10, "a transaction on another server")
+    finally:
+        connection.close()
+
+
+@pytest.fixture
+def shop(service: Service) -> Service:
+    """The service, with the shop's tables as new."""
+    make_shop(service)
+    return service

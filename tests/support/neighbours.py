@@ -140,6 +140,6 @@ class Neighbours:
 
 def make_role(pg: Postgres) -> None:
     """The role that a neighbour takes, once in a cluster."""
-    if not pg.sql("SELECT FROM pg_roles WHERE rolname = %s", (ROLE,)):
+    if not pg.sql("SELECT 1 FROM pg_roles WHERE rolname = %s", (ROLE,)):
         pg.sql(f"CREATE ROLE {ROLE}")
         pg.sql(f"GRANT {ROLE} TO bouncer")

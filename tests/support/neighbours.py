@@ -8,7 +8,6 @@ The neighbours watch themselves too: what a program does must not reach them eit
 from __future__ import annotations
 
 import contextlib
-import socket
 import threading
 from collections.abc import Callable
 from types import TracebackType
@@ -18,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from tests.support.postgres import Postgres
 from tests.support.service import Service
-from tests.support.wire import SYNC, Wire, bind, execute, parse
+from tests.support.wire import SYNC, bind, execute, parse
 
 ROLE = "neighbour"
 
@@ -125,8 +124,7 @@ class Neighbours:
 
     def _by_statements(self) -> None:
         """Statements under the names that drivers use, with other texts, given up now and then."""
-        with Wire(socket.create_connection((self._service.host, self._service.port)), 30) as wire:
-            wire.login("bouncer", self._service.database)
+        with self._service.wire() as wire:
             while self._goes_on():
                 for name in STATEMENTS:
                     wire.send(parse(f"SELECT 'neighbour''s {name}'", name), SYNC)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote, urlencode
 
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
+from tests.support.wire import Wire
 
 USER = "bouncer"
 
@@ -41,6 +43,10 @@ class Service:
     def keywords(self, **more: Any) -> dict[str, Any]:
         """Host, port, user and database by the names that most drivers give them."""
         return {"host": self.host, "port": self.port, "user": USER, "database": self.database, **more}
+
+    def wire(self) -> Wire:
+        """A raw connection, logged in."""
+        return Wire(socket.create_connection((self.host, self.port)), 30).login(USER, self.database)
 
     def environment(self) -> dict[str, str]:
         """What libpq's programs and others read from the environment."""

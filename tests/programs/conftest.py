@@ -1,4 +1,4 @@
-"""Fixtures for real programs: a database for each module, reached directly and through pooler, with neighbours.
+"""Fixtures for real programs: a database a module, reached directly and through pooler, with neighbours.
 
 A module's tests run against PostgreSQL itself first: what fails there is the test's own fault. Then through
 pooler in transaction mode with two workers and a pool of two servers, or of the sizes in its `POOL_SIZES`.
@@ -63,7 +63,7 @@ def service(
 
 def check_that_servers_change(service: Service) -> None:
     """A client's transactions do land on different servers: else the tests would show nothing."""
-    seen = set()
+    seen: set[object] = set()
 
     def changed() -> bool:
         with connection.cursor() as cursor:

@@ -237,7 +237,7 @@ def test_executemany(shop: Service) -> None:
 
 
 def test_table_changed_under_a_cached_statement(shop: Service) -> None:
-    """asyncpg prepares again by itself when a result has new columns; outside of transactions nobody notices."""
+    """asyncpg prepares again by itself when a result has new columns; nobody notices outside transactions."""
     changed = asyncio.Event()
 
     async def client(counted: asyncio.Semaphore) -> list[int]:

@@ -49,7 +49,7 @@ def applied(service: Service) -> list[str]:
 
 
 def columns(service: Service) -> list[tuple[str, str]]:
-    return service.sql(  # type: ignore[return-value]
+    return service.sql(
         "SELECT column_name, data_type FROM information_schema.columns"
         " WHERE table_name = 'store_product' ORDER BY ordinal_position"
     )

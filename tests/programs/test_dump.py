@@ -83,12 +83,16 @@ def direct_dump(service: Service, tmp_path: Path) -> Path:
     return made
 
 
-@pytest.mark.parametrize("arguments", [[], ["-j3"], ["--single-transaction"]], ids=["plain", "by_three", "at_once"])
+@pytest.mark.parametrize(
+    "arguments", [[], ["-j3"], ["--single-transaction"]], ids=["plain", "by_three", "at_once"]
+)
 def test_restore(full: Service, tmp_path: Path, arguments: list[str]) -> None:
     """Everything is dropped and comes again; the dump afterwards is the dump before."""
     before = dumped(full, direct=True)
     made = direct_dump(full, tmp_path)
-    program(full, "pg_restore", "--clean", "--if-exists", "--exit-on-error", "-d", full.database, *arguments, made)
+    program(
+        full, "pg_restore", "--clean", "--if-exists", "--exit-on-error", "-d", full.database, *arguments, made
+    )
     assert dumped(full, direct=True) == before
 
 

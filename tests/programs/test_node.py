@@ -1,4 +1,4 @@
-"""A shop on node-postgres, JavaScript's own driver, with its pool, named statements, cursors and COPY streams."""
+"""A shop on node-postgres, with its pool, named statements, cursors, COPY streams, notifications."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ def test_named_statements(shop: Service, modules: Path) -> None:
 def test_notifications(shop: Service, modules: Path) -> None:
     heard = run(shop, modules, "notifications")
     assert heard == [heard[0]] * (CLIENTS // 2)
-    assert sorted(heard[0]) == sorted(f"{number}-{turn}" for number in range(CLIENTS // 2) for turn in range(8))
+    assert sorted(heard[0]) == sorted(
+        f"{number}-{turn}" for number in range(CLIENTS // 2) for turn in range(8)
+    )
 
 
 def test_streams(shop: Service, modules: Path) -> None:

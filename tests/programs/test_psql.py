@@ -22,9 +22,16 @@ def test_script(shop: Service, tmp_path: Path, name: str) -> None:
     def run(number: int) -> list[str]:
         directory = tmp_path / str(number)
         directory.mkdir()
-        command = [shop.pg.programs / "psql", "-XAtq", "-v", f"me={number}", "-f", SCRIPTS / f"{name}.sql"]
+        command: list[str | Path] = [
+            shop.pg.programs / "psql",
+            "-XAtq",
+            "-v",
+            f"me={number}",
+            "-f",
+            SCRIPTS / f"{name}.sql",
+        ]
         result = subprocess.run(
-            command,
+            [psql, "-XAtq", "-v", f"me={number}", "-f", script],
             env={**os.environ, **shop.environment(), "PGAPPNAME": "script", "PGTZ": "UTC"},
             cwd=directory,
             stdout=subprocess.PIPE,
@@ -32,7 +39,10 @@ def test_script(shop: Service, tmp_path: Path, name: str) -> None:
             text=True,
             timeout=100,
         )
-        lines = [line.split(": ", 1)[1] if line.startswith("psql:") else line for line in result.stdout.splitlines()]
+        lines = [
+            line.split(": ", 1)[1] if line.startswith("psql:") else line
+            for line in result.stdout.splitlines()
+        ]
         return [f"exit code {result.returncode}", *lines]
 
     expected = (SCRIPTS / f"{name}.out").read_text().splitlines()

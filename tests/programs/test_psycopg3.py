@@ -1,4 +1,4 @@
-"""Programs on psycopg 3 with its defaults: statements prepared at their fifth use, pipelines, cursors, COPY."""
+"""Programs on psycopg 3 with its defaults: statements prepared at their fifth use, pipelines, COPY."""
 
 from __future__ import annotations
 
@@ -146,9 +146,7 @@ def order_in_a_pipeline(connection: Connection, customer: int, quantity: int) ->
         connection.execute(
             "INSERT INTO orders (customer, total) VALUES (%s, %s)", (customer, total * quantity % 10**8)
         )
-        connection.execute(
-            "INSERT INTO order_line VALUES (currval('orders_id_seq'), %s, %s)", (3, quantity)
-        )
+        connection.execute("INSERT INTO order_line VALUES (currval('orders_id_seq'), %s, %s)", (3, quantity))
         connection.execute("UPDATE product SET stock = stock - %s WHERE id = %s", (quantity, 3))
 
 
@@ -273,7 +271,9 @@ def test_notifications(shop: Service) -> None:
 
     heard = at_once(CLIENTS, lambda number: (listener if number < listeners else speaker)(number))
     assert heard[0] == heard[1] == heard[2]
-    assert sorted(heard[0]) == sorted(f"{n}-{turn}" for n in range(listeners, CLIENTS) for turn in range(count))
+    assert sorted(heard[0]) == sorted(
+        f"{n}-{turn}" for n in range(listeners, CLIENTS) for turn in range(count)
+    )
 
 
 def test_types_looked_up(shop: Service) -> None:

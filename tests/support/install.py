@@ -47,7 +47,10 @@ def npm_packages(manifest: Path) -> Path:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
             (directory / "package.json").write_text(text)
-            _run(["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"], cwd=directory)
+            _run(
+                ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"],
+                cwd=directory,
+            )
             (directory / "done").touch()
     return modules
 

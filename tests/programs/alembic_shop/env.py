@@ -1,4 +1,4 @@
-"""How Alembic reaches the database: migrators take turns by a lock of the session, held over all transactions."""
+"""How Alembic reaches the database: migrators take turns by a lock that they hold over all transactions."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ sa.Table(
 
 
 def lock(connection: sa.Connection) -> None:
-    """Tried again and again: who waits inside PostgreSQL holds up CREATE INDEX CONCURRENTLY of the one before."""
+    """Tried again and again: who waits inside PostgreSQL holds up another's CREATE INDEX CONCURRENTLY."""
     deadline = time.monotonic() + 60
     while not connection.scalar(sa.select(sa.func.pg_try_advisory_lock(LOCK))):
         connection.commit()

@@ -12,7 +12,9 @@ down_revision = "0001"
 def upgrade() -> None:
     """Rows change by SQL."""
     op.add_column("customer", sa.Column("email", sa.Text))
-    op.execute("CREATE TEMPORARY TABLE address AS SELECT id, 'c' || id || '@example.org' AS email FROM customer")
+    op.execute(
+        "CREATE TEMPORARY TABLE address AS SELECT id, 'c' || id || '@example.org' AS email FROM customer"
+    )
     op.execute("UPDATE customer SET email = address.email FROM address WHERE address.id = customer.id")
     op.execute("DROP TABLE address")
     op.alter_column("customer", "email", nullable=False)

@@ -1,4 +1,4 @@
-"""An index made outside of any transaction, under a time limit for locks that holds for this migration only."""
+"""An index made outside of any transaction, under a time limit for locks that is this migration's own."""
 
 from __future__ import annotations
 

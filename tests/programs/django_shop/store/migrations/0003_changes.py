@@ -14,11 +14,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             "product",
             "tags",
-            django.contrib.postgres.fields.ArrayField(
-                base_field=models.TextField(), default=list, size=None
-            ),
+            django.contrib.postgres.fields.ArrayField(base_field=models.TextField(), default=list, size=None),
         ),
-        migrations.AddConstraint(
-            "line", models.UniqueConstraint(fields=["order", "product"], name="once")
-        ),
+        migrations.AddConstraint("line", models.UniqueConstraint(fields=["order", "product"], name="once")),
     ]

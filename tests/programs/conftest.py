@@ -1,18 +1,20 @@
 """Fixtures for real programs: a database a module, reached directly and through pooler, with neighbours.
 
-A module's tests run against PostgreSQL itself first: what fails there is the test's own fault. Then through
-pooler in transaction mode with two workers and a pool of two servers, or of the sizes in its `POOL_SIZES`.
+They run through pooler in transaction mode with two workers and a pool of two servers, or of the sizes in the
+module's `POOL_SIZES`. With POOLER_PROGRAMS=direct in the environment they run against PostgreSQL itself: what
+fails there too is the test's own fault.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 
 import psycopg2
 import pytest
 
 from tests.programs.shop import make_shop
-from tests.support.neighbours import Neighbours
+from tests.support.neighbours import Neighbours, make_role
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.service import Service
@@ -25,9 +27,10 @@ PATIENCE_S = 20
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
-    """`service` is PostgreSQL itself (0), then pooler with each of the module's pool sizes."""
+    """`service` is pooler with each of the module's pool sizes, or PostgreSQL itself (0)."""
     if "service" in metafunc.fixturenames:
-        sizes = (0, *getattr(metafunc.module, "POOL_SIZES", (2,)))
+        direct = os.environ.get("POOLER_PROGRAMS") == "direct"
+        sizes = (0,) if direct else getattr(metafunc.module, "POOL_SIZES", (2,))
         names = ["direct" if size == 0 else f"pool_of_{size}" for size in sizes]
         metafunc.parametrize("service", sizes, ids=names, indirect=True, scope="module")
 
@@ -47,12 +50,13 @@ def service(
     request: pytest.FixtureRequest, running_postgres: Postgres, database: str, start_pooler: StartPooler
 ) -> Iterator[Service]:
     """Where the program connects; neighbours are there as long as the module runs."""
+    make_role(running_postgres)
     size = request.param
-    pooler = None
-    if size:
-        pooler = start_pooler(
-            workers=2, databases={database: f"pool_size={size}"}, query_wait_timeout=PATIENCE_S
-        )
+    if size == 0:
+        yield Service(running_postgres, database)
+        return
+    databases = {database: f"pool_size={size}"}
+    pooler = start_pooler(workers=2, databases=databases, query_wait_timeout=PATIENCE_S)
     service = Service(running_postgres, database, pooler)
     with Neighbours(service) as neighbours:
         if size > 1:

@@ -22,14 +22,7 @@ def test_script(shop: Service, tmp_path: Path, name: str) -> None:
     def run(number: int) -> list[str]:
         directory = tmp_path / str(number)
         directory.mkdir()
-        command: list[str | Path] = [
-            shop.pg.programs / "psql",
-            "-XAtq",
-            "-v",
-            f"me={number}",
-            "-f",
-            SCRIPTS / f"{name}.sql",
-        ]
+        psql, script = str(shop.pg.programs / "psql"), str(SCRIPTS / f"{name}.sql")
         result = subprocess.run(
             [psql, "-XAtq", "-v", f"me={number}", "-f", script],
             env={**os.environ, **shop.environment(), "PGAPPNAME": "script", "PGTZ": "UTC"},

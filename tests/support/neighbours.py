@@ -45,8 +45,8 @@ SETTINGS = {
 #: Names that drivers give to their prepared statements.
 STATEMENTS = ("", "s0", "S_1", "_pg3_0", "_pg3_1", "__asyncpg_stmt_1__", "__asyncpg_stmt_2__", "lrupsc_1_0")
 
-#: A transaction of a neighbour holds its server for this long; between two it pauses as long.
-HOLD_S = 0.002
+#: A transaction of a neighbour holds its server for this long, then another one may have it as long.
+HOLD_S = 0.003
 
 LOOK = (
     "SELECT coalesce(current_setting(name, true), '') FROM unnest(%s) AS name"
@@ -64,7 +64,6 @@ class Neighbours:
         self._stop = threading.Event()
         kinds: list[Callable[[], None]] = [self._by_startup, self._by_set, self._by_statements]
         self._threads = [threading.Thread(target=self._run, args=(kind,), daemon=True) for kind in kinds]
-        make_role(service.pg)
 
     def __enter__(self) -> Neighbours:
         for thread in self._threads:

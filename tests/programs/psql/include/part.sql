@@ -1,0 +1,2 @@
+-- Included by load.sql.
+SELECT 'part', (SELECT count(*) FROM loaded);

@@ -1,0 +1,45 @@
+-- Settings, prepared statements, temporary tables and held cursors over many transactions.
+SET search_path TO public, pg_catalog;
+SET DateStyle TO German;
+\set AUTOCOMMIT off
+SET app.tenant = 'one';
+ROLLBACK;
+SELECT coalesce(nullif(current_setting('app.tenant', true), ''), 'none');
+COMMIT;
+SET app.tenant = 'two';
+COMMIT;
+SELECT current_setting('app.tenant'), DATE '2024-12-31';
+COMMIT;
+\set AUTOCOMMIT on
+PREPARE add(int, int) AS SELECT $1 + $2;
+CREATE TEMPORARY TABLE mine (n int);
+EXECUTE add(1, 2);
+INSERT INTO mine SELECT generate_series(1, 5);
+SELECT sum(n) FROM mine;
+BEGIN;
+DECLARE held CURSOR WITH HOLD FOR SELECT n FROM mine ORDER BY n;
+COMMIT;
+FETCH 2 FROM held;
+EXECUTE add(3, 4);
+FETCH 2 FROM held;
+SELECT name FROM pg_cursors;
+CLOSE held;
+DROP TABLE mine;
+DEALLOCATE add;
+EXECUTE add(5, 6);
+SHOW search_path;
+SHOW application_name;
+SHOW timezone;
+RESET ALL;
+SHOW DateStyle;
+SELECT count(*) FROM pg_prepared_statements;
+SET SESSION CHARACTERISTICS AS TRANSACTION READ ONLY;
+CREATE TABLE never (n int);
+SET SESSION CHARACTERISTICS AS TRANSACTION READ WRITE;
+SET ROLE neighbour;
+SELECT current_user;
+SELECT current_user;
+RESET ROLE;
+SELECT current_user, session_user;
+DISCARD ALL;
+SELECT 'end';

@@ -570,26 +570,35 @@ cdef class Tables:
         self.t.slots[slot].generation += 1
         return self.t.slots[slot].generation
 
-    def slot_login(self, int slot, int backend_pid, bytes cancel_key, target, addr, int port, local_addr,
-                   int local_port, bint unix, bytes welcome, double lifetime_s):
-        """What the login of a server brought.  `target` is where cancel requests go (pooler/worker/address.py);
-        `lifetime_s` 0: to be used once.  `welcome` becomes the pool's.  Clients in their login that waited for it go on."""
+    def slot_where(self, int slot, addr, int port, local_addr, int local_port, bint unix):
+        """Both ends of a connection that is being opened."""
         cdef slot_row *s = &self.t.slots[slot]
-        cdef pool_row *p = &self.t.pools[s.pool]
-        cdef uint64_t ring = 0
-        cdef bytes t = encoded(target)
-        if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 128 or len(welcome) > WELCOME_BYTES:
-            raise ValueError("cancel key, address or welcome parameters are too long")
-        s.backend_pid = backend_pid
-        s.cancel_key_bytes = <uint16_t>len(cancel_key)
-        memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
-        s.sockaddr_bytes = <uint16_t>len(t)
-        memcpy(s.sockaddr, <const char *>t, len(t))
         put_text(s.where.addr, 48, encoded(addr))
         put_text(s.where.local_addr, 48, encoded(local_addr))
         s.where.port, s.where.local_port = port, local_port
         if unix:
             slot_flag(self.t, slot, SF_UNIX)
+
+    def slot_key(self, int slot, int backend_pid, bytes cancel_key, target):
+        """How to cancel what this server runs; `target` is where the request goes (pooler/worker/address.py)."""
+        cdef slot_row *s = &self.t.slots[slot]
+        cdef bytes t = encoded(target)
+        if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 128:
+            raise ValueError("cancel key or address is too long")
+        s.backend_pid = backend_pid
+        s.cancel_key_bytes = <uint16_t>len(cancel_key)
+        memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
+        s.sockaddr_bytes = <uint16_t>len(t)
+        memcpy(s.sockaddr, <const char *>t, len(t))
+
+    def slot_login(self, int slot, bytes welcome, double lifetime_s):
+        """A server has logged in.  `lifetime_s` 0: to be used once.  `welcome` becomes the pool's, and clients in
+        their login that waited for it go on."""
+        cdef slot_row *s = &self.t.slots[slot]
+        cdef pool_row *p = &self.t.pools[s.pool]
+        cdef uint64_t ring = 0
+        if len(welcome) > WELCOME_BYTES:
+            raise ValueError("welcome parameters are too long")
         s.connect_time = _wall()
         s.connected_at = s.used_at = now_us()
         if lifetime_s > 0:
@@ -609,6 +618,11 @@ cdef class Tables:
         cdef bytes code = encoded(sqlstate), message = encoded(text)
         pool_login_failed(self.t, pool, fatal, code, message, now_us() + <uint64_t>(retry_s * 1e6), &ring)
         tables_ring(self.t, ring)
+
+    def slot_failed(self, int slot, int worker, bint logged_in):
+        """The login of a server failed, and its connection still has to end: CLOSING, this worker's.  It counts
+        until then, but nobody waits for it.  `logged_in`: it may be running something."""
+        pool_begin_close(self.t, slot, worker, logged_in)
 
     # ---- housekeeping
 

@@ -4,11 +4,12 @@
 
 /* ---- housekeeping -------------------------------------------------------------------------- */
 
-/* Time has passed: the reserve pool, retries after failed logins, min_pool_size.  At most `max` dials. */
+/* Time has passed: evictions that take too long, the reserve pool, retries after failed logins, min_pool_size.  At most `max` dials. */
 int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int max, uint64_t *ring) {
     int count = 0;
     struct outcome out;
     tables_lock(t);
+    evictions_overdue(t, now);
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
@@ -60,7 +61,7 @@ void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
         if (s->state != SL_IDLE) continue;
         slot_idle_remove(t, &t->pools[s->pool].idle, i);
         s->close_reason = CLOSE_OBSOLETE;
-        close_locked(t, i, NOBODY, &out);
+        close_locked(t, i, NOBODY, now_us(), &out);
     }
     *ring |= out.ring;
 }

@@ -55,14 +55,17 @@ def dial(worker: Worker, slot: int) -> None:
     if worker.tables.slot_from_reserve(slot):
         log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database_name, user)
     sock: socket.socket | None = None
+    session: ServerSession | None = None
     try:
         with gevent.Timeout(worker.config.settings.server_connect_timeout or None):
             sock, address, generation = _connect(worker, slot, generation, database)
+            worker.tables.slot_where(slot, *names_of(sock), address.is_unix)
             stream = Stream(sock, ServerFault)
             target = ServerTarget(
                 user, database.dbname, _credential(worker, database, user, pool), database.startup_parameters
             )
             session = converse(server_login(target), stream)
+            worker.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
             if database.connect_query:
                 converse(simple_query(database.connect_query), stream)
         _publish(worker, slot, generation, pool, sock, address, session, stream)
@@ -80,7 +83,7 @@ def dial(worker: Worker, slot: int) -> None:
         log.exception("bug while a server was opened", error)
         _failed(worker, pool, ServerFault("internal error"))
     if sock is not None:
-        _let_go(sock)
+        _let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
 
 
@@ -134,21 +137,12 @@ def _publish(
     session: ServerSession,
     stream: Stream,
 ) -> None:
-    addr, port, local_addr, local_port = names_of(sock)
+    database, user, _ = worker.tables.pool_key(pool)
     lifetime_s = worker.config.pool_limits(
-        worker.config.find_database(worker.tables.pool_key(pool)[0]) or Database(""),
-        worker.tables.pool_key(pool)[1],
+        worker.config.find_database(database) or Database(""), user
     ).server_lifetime
     worker.tables.slot_login(
         slot,
-        session.backend_pid,
-        session.cancel_key,
-        address.text,
-        addr,
-        port,
-        local_addr,
-        local_port,
-        address.is_unix,
         worker.pack_welcome(session.parameters),
         # a few percent apart, so that servers opened together are not closed together
         lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
@@ -158,12 +152,12 @@ def _publish(
             _insist(worker, outbox, slot, generation, sock.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
     if worker.config.settings.log_connections:
-        key = worker.tables.pool_key(pool)
+        addr, port, local_addr, local_port = names_of(sock)
         log.info(
             "S-%d: %s/%s@%s new connection to server (from %s)",
             worker.tables.slot(slot)[2],
-            key[0],
-            key[1],
+            database,
+            user,
             place(addr, port, address.is_unix),
             place(local_addr, local_port, address.is_unix),
         )
@@ -181,11 +175,18 @@ def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = Fal
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 
 
-def _let_go(sock: socket.socket) -> None:
-    """Wait until PostgreSQL has closed this connection too; only then is the slot free."""
+def _let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:
+    """Wait until PostgreSQL has closed this connection too; only then is the slot free.
+
+    Until then it counts as one that closes, so that the next may be opened where the limits allow one more.
+    PostgreSQL bounds a login; what it runs afterwards (connect_query) is canceled, and waited for.
+    """
+    worker.tables.slot_failed(slot, worker.number, logged_in)
     try:
         sock.shutdown(socket.SHUT_WR)
-        with gevent.Timeout(LET_GO_S, False):
+        if logged_in:
+            worker.spawn(worker.cancel_slot, slot)
+        with gevent.Timeout(None if logged_in else LET_GO_S, False):
             while sock.recv(8192):
                 pass
     except OSError:  # reset, or never connected: over all the same

@@ -137,9 +137,10 @@ class Lives(RuleBasedStateMachine):
         self.world.opened(pick(sorted(self.world.dials), slot))
 
     @precondition(lambda self: self.world.dials)
-    @rule(slot=PICK, fatal=st.booleans(), retry_s=st.sampled_from([0.0, 0.1, 2.0]))
-    def refused(self, slot: int, fatal: bool, retry_s: float) -> None:
-        self.world.refused(pick(sorted(self.world.dials), slot), fatal, retry_s)
+    @rule(slot=PICK, fatal=st.booleans(), retry_s=st.sampled_from([0.0, 0.1, 2.0]), lingers=st.booleans())
+    def refused(self, slot: int, fatal: bool, retry_s: float, lingers: bool) -> None:
+        how = self.world.failed if lingers else self.world.refused
+        how(pick(sorted(self.world.dials), slot), fatal, retry_s)
 
     @precondition(lambda self: self.world.attached)
     @rule(client=PICK, unused=st.booleans())

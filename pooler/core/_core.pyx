@@ -128,6 +128,7 @@ cdef extern from "tables.h" nogil:
     struct order:
         int32_t row
         uint8_t orders
+        uint64_t id
     tables *tables_create(const sizes *)
     void tables_destroy(tables *)
     void tables_lock(tables *)
@@ -331,6 +332,10 @@ cdef class Tables:
         """The hub of this worker lives (its relay beats by itself), and its timer was this late."""
         self.t.workers[worker].hub_lag_us = <uint64_t>(max(lag_s, 0.0) * 1e6)
         self.t.workers[worker].hub_beat = now_us()
+
+    def is_alive(self, int worker):
+        """Whether this number has a process; it has none from its funeral to the fork of its replacement."""
+        return self.t.workers[worker].pid != 0
 
     def heartbeat_age(self, int worker):
         cdef uint64_t oldest = min(self.t.workers[worker].relay_beat, self.t.workers[worker].hub_beat)
@@ -728,7 +733,7 @@ cdef class Tables:
         return found
 
     def closing_slots(self, int worker, double older_than_s):
-        """Slots of this worker that were to close and whose server has not let go for so long."""
+        """(slot, generation) of this worker's that were to close and whose server has not let go for so long."""
         cdef int32_t i
         cdef slot_row *s
         cdef uint64_t now = now_us()
@@ -738,7 +743,7 @@ cdef class Tables:
             if s.state == SL_CLOSING and s.owner == worker and s.flags & SF_WAS_BUSY:
                 if _over(now, s.closing_at, <uint64_t>(older_than_s * 1e6)):
                     s.closing_at = now
-                    found.append(i)
+                    found.append((i, s.generation))
         return found
 
     # ---- cancel requests
@@ -756,6 +761,13 @@ cdef class Tables:
 
     def cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker):
         cancel_end(self.t, slot, generation, row, client_id, worker, now_us())
+
+    def cancel_doubtful(self, int slot, uint32_t generation):
+        """A cancel request may still be on its way to this server: nobody else may get it."""
+        self._take()
+        if self.t.slots[slot].generation == generation and self.t.slots[slot].state != SL_FREE:
+            slot_flag(self.t, slot, SF_CLOSE_NEEDED)
+        tables_unlock(self.t)
 
     def cancel_target(self, int slot):
         """(generation, target, backend pid, key) to cancel what this slot's server runs."""
@@ -809,7 +821,7 @@ cdef class Tables:
         cdef order slots[64]
         cdef int nc, ns, i
         pool_attention(self.t, worker, clients, &nc, slots, &ns, 64)
-        return ([(clients[i].row, clients[i].orders) for i in range(nc)],
+        return ([(clients[i].row, clients[i].id, clients[i].orders) for i in range(nc)],
                 [(slots[i].row, slots[i].orders) for i in range(ns)])
 
     def _play_reclaim(self, int slot, int worker):

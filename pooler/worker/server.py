@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from typing import TYPE_CHECKING
 
 import gevent
@@ -22,6 +23,7 @@ from pooler.config import Database
 from pooler.core import DIALING
 from pooler.errors import ServerFault
 from pooler.ipc import inbox
+from pooler.ipc.messages import InboxFull
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
 from pooler.worker.address import Address, addresses_of
@@ -37,8 +39,10 @@ FIRST_RETRY_S = 0.05
 TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
 #: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
 LET_GO_S = 65.0
-#: A full inbox is tried again after this; the reader is busy or about to be replaced.
+#: A full inbox is tried again after this; the reader is busy, or about to be replaced.
 INBOX_RETRY_S = 0.005
+#: The master hears of an inbox that has been full for so long, again and again.
+INBOX_PATIENCE_S = 1.0
 
 
 def dial(worker: Worker, slot: int) -> None:
@@ -96,7 +100,8 @@ def _connect(
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
             generation = worker.tables.slot_bump(slot)
-        _insist(worker, worker.master_outbox, slot, generation, sock.fileno())
+        while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
+            gevent.sleep(INBOX_RETRY_S)
         worker.tables.slot_dialed(slot)
         try:
             if not address.is_unix:
@@ -113,9 +118,19 @@ def _connect(
     raise error or ServerFault("server DNS lookup failed")
 
 
-def _insist(worker: Worker, outbox: socket.socket, slot: int, generation: int, fd: int) -> None:
-    """Put a duplicate into an inbox, waiting while it is full."""
-    while not inbox.send_server(outbox, slot, generation, fd):
+def _give(worker: Worker, number: int, slot: int, generation: int, fd: int) -> None:
+    """Put a duplicate into another worker's inbox, waiting while it is full.
+
+    A worker that does not read is killed by the master. One that has no process needs nothing: its
+    replacement inherits the master's duplicate, which was sent before.
+    """
+    due = time.monotonic() + INBOX_PATIENCE_S
+    while not inbox.send_server(worker.outboxes[number], slot, generation, fd):
+        if not worker.tables.is_alive(number):
+            return
+        if time.monotonic() >= due:
+            due += INBOX_PATIENCE_S
+            worker.tell_master(InboxFull(number))
         gevent.sleep(INBOX_RETRY_S)
 
 
@@ -147,9 +162,9 @@ def _publish(
         # a few percent apart, so that servers opened together are not closed together
         lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
     )
-    for number, outbox in enumerate(worker.outboxes):
+    for number in range(len(worker.outboxes)):
         if number != worker.number:
-            _insist(worker, outbox, slot, generation, sock.fileno())
+            _give(worker, number, slot, generation, sock.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
     if worker.config.settings.log_connections:
         addr, port, local_addr, local_port = names_of(sock)
@@ -185,7 +200,7 @@ def _let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> 
     try:
         sock.shutdown(socket.SHUT_WR)
         if logged_in:
-            worker.spawn(worker.cancel_slot, slot)
+            worker.spawn(worker.cancel_slot, slot, worker.tables.slot(slot)[1])
         with gevent.Timeout(None if logged_in else LET_GO_S, False):
             while sock.recv(8192):
                 pass

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.sim.drain import drain
 from tests.sim.invariants import Watch, check_empty
-from tests.sim.world import CL_IDLE, SL_IDLE, Pool, World
+from tests.sim.world import CL_IDLE, SL_IDLE, SL_PARKED, Pool, World
 
 PICK = st.integers(0, 1000)
 LIMIT = st.sampled_from([0, 1, 2, 3])
@@ -155,9 +155,9 @@ class Lives(RuleBasedStateMachine):
     @rule(slot=PICK, worker=PICK)
     def notice(self, slot: int, worker: int) -> None:
         slots = self.world.tables._truth()[0]
-        idle = [number for number, row in slots.items() if row["state"] == SL_IDLE]
-        if idle:
-            assert self.world.notice(pick(idle, slot), worker % self.world.workers)
+        nobodys = [number for number, row in slots.items() if row["state"] in (SL_IDLE, SL_PARKED)]
+        if nobodys:
+            assert self.world.notice(pick(nobodys, slot), worker % self.world.workers)
 
     @precondition(lambda self: self.world.tested)
     @rule(slot=PICK, well=st.booleans())

@@ -267,7 +267,8 @@ class World:
     def attend(self, worker: int) -> None:
         """The worker's doorbell rang."""
         clients, slots = self.tables._play_attention(worker)
-        for row, orders in clients:
+        for row, number, orders in clients:
+            assert self.tables.client_id(row) == number, "an order for somebody else"
             assert self.members[row][0] == worker, f"client {row} is not of worker {worker}"
             self._obey(row, orders)
         for slot, orders in slots:

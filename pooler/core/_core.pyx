@@ -132,6 +132,7 @@ cdef extern from "tables.h" nogil:
     struct order:
         int32_t row
         uint8_t orders
+        uint64_t id
     tables *tables_create(const sizes *)
     void tables_destroy(tables *)
     void tables_lock(tables *)
@@ -338,6 +339,10 @@ cdef class Tables:
         """The hub of this worker lives (its relay beats by itself), and its timer was this late."""
         self.t.workers[worker].hub_lag_us = <uint64_t>(max(lag_s, 0.0) * 1e6)
         self.t.workers[worker].hub_beat = now_us()
+
+    def is_alive(self, int worker):
+        """Whether this number has a process; it has none from its funeral to the fork of its replacement."""
+        return self.t.workers[worker].pid != 0
 
     def heartbeat_age(self, int worker):
         cdef uint64_t oldest = min(self.t.workers[worker].relay_beat, self.t.workers[worker].hub_beat)
@@ -579,26 +584,35 @@ cdef class Tables:
         self.t.slots[slot].generation += 1
         return self.t.slots[slot].generation
 
-    def slot_login(self, int slot, int backend_pid, bytes cancel_key, target, addr, int port, local_addr,
-                   int local_port, bint unix, bytes welcome, double lifetime_s):
-        """What the login of a server brought.  `target` is where cancel requests go (pooler/worker/address.py);
-        `lifetime_s` 0: to be used once.  `welcome` becomes the pool's.  Clients in their login that waited for it go on."""
+    def slot_where(self, int slot, addr, int port, local_addr, int local_port, bint unix):
+        """Both ends of a connection that is being opened."""
         cdef slot_row *s = &self.t.slots[slot]
-        cdef pool_row *p = &self.t.pools[s.pool]
-        cdef uint64_t ring = 0
-        cdef bytes t = encoded(target)
-        if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 128 or len(welcome) > WELCOME_BYTES:
-            raise ValueError("cancel key, address or welcome parameters are too long")
-        s.backend_pid = backend_pid
-        s.cancel_key_bytes = <uint16_t>len(cancel_key)
-        memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
-        s.sockaddr_bytes = <uint16_t>len(t)
-        memcpy(s.sockaddr, <const char *>t, len(t))
         put_text(s.where.addr, 48, encoded(addr))
         put_text(s.where.local_addr, 48, encoded(local_addr))
         s.where.port, s.where.local_port = port, local_port
         if unix:
             slot_flag(self.t, slot, SF_UNIX)
+
+    def slot_key(self, int slot, int backend_pid, bytes cancel_key, target):
+        """How to cancel what this server runs; `target` is where the request goes (pooler/worker/address.py)."""
+        cdef slot_row *s = &self.t.slots[slot]
+        cdef bytes t = encoded(target)
+        if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 128:
+            raise ValueError("cancel key or address is too long")
+        s.backend_pid = backend_pid
+        s.cancel_key_bytes = <uint16_t>len(cancel_key)
+        memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
+        s.sockaddr_bytes = <uint16_t>len(t)
+        memcpy(s.sockaddr, <const char *>t, len(t))
+
+    def slot_login(self, int slot, bytes welcome, double lifetime_s):
+        """A server has logged in.  `lifetime_s` 0: to be used once.  `welcome` becomes the pool's, and clients in
+        their login that waited for it go on."""
+        cdef slot_row *s = &self.t.slots[slot]
+        cdef pool_row *p = &self.t.pools[s.pool]
+        cdef uint64_t ring = 0
+        if len(welcome) > WELCOME_BYTES:
+            raise ValueError("welcome parameters are too long")
         s.connect_time = _wall()
         s.connected_at = s.used_at = now_us()
         if lifetime_s > 0:
@@ -618,6 +632,11 @@ cdef class Tables:
         cdef bytes code = encoded(sqlstate), message = encoded(text)
         pool_login_failed(self.t, pool, fatal, code, message, now_us() + <uint64_t>(retry_s * 1e6), &ring)
         tables_ring(self.t, ring)
+
+    def slot_failed(self, int slot, int worker, bint logged_in):
+        """The login of a server failed, and its connection still has to end: CLOSING, this worker's.  It counts
+        until then, but nobody waits for it.  `logged_in`: it may be running something."""
+        pool_begin_close(self.t, slot, worker, logged_in)
 
     # ---- housekeeping
 
@@ -748,7 +767,7 @@ cdef class Tables:
         return totals
 
     def closing_slots(self, int worker, double older_than_s):
-        """Slots of this worker that were to close and whose server has not let go for so long."""
+        """(slot, generation) of this worker's that were to close and whose server has not let go for so long."""
         cdef int32_t i
         cdef slot_row *s
         cdef uint64_t now = now_us()
@@ -758,7 +777,7 @@ cdef class Tables:
             if s.state == SL_CLOSING and s.owner == worker and s.flags & SF_WAS_BUSY:
                 if _over(now, s.closing_at, <uint64_t>(older_than_s * 1e6)):
                     s.closing_at = now
-                    found.append(i)
+                    found.append((i, s.generation))
         return found
 
     # ---- cancel requests
@@ -776,6 +795,13 @@ cdef class Tables:
 
     def cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker):
         cancel_end(self.t, slot, generation, row, client_id, worker, now_us())
+
+    def cancel_doubtful(self, int slot, uint32_t generation):
+        """A cancel request may still be on its way to this server: nobody else may get it."""
+        self._take()
+        if self.t.slots[slot].generation == generation and self.t.slots[slot].state != SL_FREE:
+            slot_flag(self.t, slot, SF_CLOSE_NEEDED)
+        tables_unlock(self.t)
 
     def cancel_target(self, int slot):
         """(generation, target, backend pid, key) to cancel what this slot's server runs."""
@@ -829,7 +855,7 @@ cdef class Tables:
         cdef order slots[64]
         cdef int nc, ns, i
         pool_attention(self.t, worker, clients, &nc, slots, &ns, 64)
-        return ([(clients[i].row, clients[i].orders) for i in range(nc)],
+        return ([(clients[i].row, clients[i].id, clients[i].orders) for i in range(nc)],
                 [(slots[i].row, slots[i].orders) for i in range(ns)])
 
     def _play_reclaim(self, int slot, int worker):

@@ -4,11 +4,12 @@
 
 /* ---- housekeeping -------------------------------------------------------------------------- */
 
-/* Time has passed: the reserve pool, retries after failed logins, min_pool_size.  At most `max` dials. */
+/* Time has passed: evictions that take too long, the reserve pool, retries after failed logins, min_pool_size.  At most `max` dials. */
 int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int max, uint64_t *ring) {
     int count = 0;
     struct outcome out;
     tables_lock(t);
+    evictions_overdue(t, now);
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
@@ -60,7 +61,7 @@ void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
         if (s->state != SL_IDLE) continue;
         slot_idle_remove(t, &t->pools[s->pool].idle, i);
         s->close_reason = CLOSE_OBSOLETE;
-        close_locked(t, i, NOBODY, &out);
+        close_locked(t, i, NOBODY, now_us(), &out);
     }
     *ring |= out.ring;
 }
@@ -107,13 +108,13 @@ bool pool_attention(struct tables *t, int worker, struct order *clients, int *cl
     while (w->client_attention.head != NOBODY && *client_count < max) {
         int32_t i = w->client_attention.head;
         client_attention_remove(t, &w->client_attention, i);
-        clients[(*client_count)++] = (struct order){i, t->clients[i].orders};
+        clients[(*client_count)++] = (struct order){i, t->clients[i].orders, t->clients[i].id};
         t->clients[i].orders = 0;
     }
     while (w->slot_attention.head != NOBODY && *slot_count < max) {
         int32_t i = w->slot_attention.head;
         slot_attention_remove(t, &w->slot_attention, i);
-        slots[(*slot_count)++] = (struct order){i, t->slots[i].orders};
+        slots[(*slot_count)++] = (struct order){i, t->slots[i].orders, t->slots[i].id};
         t->slots[i].orders = 0;
     }
     bool more = w->client_attention.head != NOBODY || w->slot_attention.head != NOBODY;

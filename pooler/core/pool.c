@@ -143,13 +143,14 @@ void pool_abandon(struct tables *t, int32_t slot) {
     tables_unlock(t);
 }
 
-/* Takes one particular idle server (something arrived on it); false when it is not idle any more. */
+/* Takes one particular server that is nobody's, idle or parked (something arrived on it); false when it is not any
+ * more. */
 bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int worker) {
     tables_lock(t);
     struct slot_row *s = &t->slots[slot];
-    bool mine = s->state == SL_IDLE && s->generation == generation;
+    bool mine = (s->state == SL_IDLE || s->state == SL_PARKED) && s->generation == generation;
     if (mine) {
-        slot_idle_remove(t, &t->pools[s->pool].idle, slot);
+        if (s->state == SL_IDLE) slot_idle_remove(t, &t->pools[s->pool].idle, slot);
         s->owner = s->last_worker = (int16_t)worker;
         s->client = NOBODY;
         slot_state(t, slot, SL_ACTIVE);

@@ -20,6 +20,10 @@
 #define RIVAL_QUANTUM_US 100000u
 /* A server that min_pool_size protects is taken all the same for a client that has waited this long. */
 #define MIN_SIZE_MERCY_US 1000000u
+/* A pool waits this long for the row of a server that was closed for it: a host that is alive lets go within
+ * milliseconds, one that is not may take a quarter of an hour. */
+#define EVICTION_PATIENCE_US 1500000u
+
 void outcome_clear(struct outcome *out) {
     out->slot = out->dial = out->close = out->client = NOBODY;
     out->ring = 0;
@@ -230,10 +234,11 @@ void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t n
 }
 
 /* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay. */
-void close_locked(struct tables *t, int32_t slot, int worker, struct outcome *out) {
+void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
     s->owner = worker == NOBODY ? s->last_worker : (int16_t)worker;
     s->client = NOBODY;
+    s->closing_at = now;
     if (s->owner == worker && out->close == NOBODY) out->close = slot;
     else order_slot(t, slot, ORDER_CLOSE, &out->ring);   /* before the state: nobody else would know */
     slot_state(t, slot, SL_CLOSING);
@@ -262,7 +267,7 @@ static int32_t next_rival(struct tables *t, int32_t i, enum blocked_by why) {
 }
 
 /* Closes the longest idle server among the pools that share the limit `why`, for the benefit of `pool`. */
-static bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless,
+static bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless, uint64_t now,
                   struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = NOBODY;
@@ -277,8 +282,19 @@ static bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worke
     s->evict_for = pool;
     s->close_reason = CLOSE_EVICTED;
     p->evicting++;
-    close_locked(t, victim, worker, out);
+    close_locked(t, victim, worker, now, out);
     return true;
+}
+
+/* Pools stop waiting for rows whose hosts do not let go: they may evict another server, or dial when something
+ * else becomes free. */
+void evictions_overdue(struct tables *t, uint64_t now) {
+    for (int32_t i = 0; i < t->h->slots_high; i++) {
+        struct slot_row *s = &t->slots[i];
+        if (s->state == SL_FREE || s->evict_for == NOBODY || elapsed(now, s->closing_at) < EVICTION_PATIENCE_US) continue;
+        t->pools[s->evict_for].evicting--;
+        s->evict_for = NOBODY;
+    }
 }
 
 /* Opens a connection for the waiters of `pool`, if there are any and every limit allows it. */
@@ -300,7 +316,7 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
         bool merciless = elapsed(now, oldest->wait_start) > MIN_SIZE_MERCY_US;
         unsigned full = full_limits(t, p);
         starve(t, pool);
-        while (full && !evict(t, pool, (enum blocked_by)__builtin_ctz(full), worker, merciless, out)) full &= full - 1;
+        while (full && !evict(t, pool, (enum blocked_by)__builtin_ctz(full), worker, merciless, now, out)) full &= full - 1;
     }
 }
 
@@ -359,7 +375,7 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     int reason = reason_to_close(t, p, s, now);
     if (reason != CLOSE_ORDER) {
         s->close_reason = (uint8_t)reason;
-        close_locked(t, slot, worker, out);
+        close_locked(t, slot, worker, now, out);
         return;
     }
     int32_t hungry = t->h->starved.head == NOBODY ? NOBODY : rival(t, s->pool, now);
@@ -367,7 +383,7 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         s->evict_for = hungry;
         s->close_reason = CLOSE_EVICTED;
         t->pools[hungry].evicting++;
-        close_locked(t, slot, worker, out);
+        close_locked(t, slot, worker, now, out);
     } else if (p->waiting.head != NOBODY) {
         hand(t, slot, choose_waiter(t, p, worker, now), worker, now, out);
     } else {

@@ -26,7 +26,8 @@ void order_client(struct tables *t, int32_t client, uint8_t order, uint64_t *rin
 void order_slot(struct tables *t, int32_t slot, uint8_t order, uint64_t *ring);
 void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
 void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
-void close_locked(struct tables *t, int32_t slot, int worker, struct outcome *out);
+void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
+void evictions_overdue(struct tables *t, uint64_t now);
 void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);
 

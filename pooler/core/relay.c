@@ -102,24 +102,27 @@ void relay_apply(struct relay *r, struct outcome *out) {
         client_attached(r, r->clients[out->client], r->t->clients[out->client].slot);
 }
 
-static void obey_client(struct relay *r, int32_t row, uint8_t orders) {
-    struct client *c = r->clients[row];
-    struct client_row *there = &r->t->clients[row];
+/* The row may have another client by now: rows of logins are Python's to free. */
+static void obey_client(struct relay *r, const struct order *o) {
+    struct client *c = r->clients[o->row];
+    struct client_row *there = &r->t->clients[o->row];
+    if (there->state == CL_FREE || there->id != o->id) return;
     if (!c) {
-        if (there->state != CL_FREE) relay_emit(r, &(struct event){.type = EVENT_LOGIN, .a = row, .b = orders});
+        relay_emit(r, &(struct event){.type = EVENT_LOGIN, .a = o->row, .b = o->orders, .id = o->id});
         return;
     }
-    if (orders & ORDER_HANDED && there->state == CL_ACTIVE && !c->server) client_attached(r, c, there->slot);
-    if (orders & ORDER_CANCELED && !c->io.dead) client_canceled(r, c);
-    if (orders & ORDER_KILL && !c->io.dead) {
+    if (o->orders & ORDER_HANDED && there->state == CL_ACTIVE && !c->server) client_attached(r, c, there->slot);
+    if (o->orders & ORDER_CANCELED && !c->io.dead) client_canceled(r, c);
+    if (o->orders & ORDER_KILL && !c->io.dead) {
         const char *text = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
         client_close(r, c, "08P01", text, text);
     }
 }
 
-static void obey_slot(struct relay *r, int32_t slot, uint8_t orders) {
-    if (orders & ORDER_DIAL) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = slot});
-    if (orders & ORDER_CLOSE) close_slot(r, slot, close_texts[r->t->slots[slot].close_reason]);
+static void obey_slot(struct relay *r, const struct order *o) {
+    if (r->t->slots[o->row].id != o->id) return;
+    if (o->orders & ORDER_DIAL) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = o->row});
+    if (o->orders & ORDER_CLOSE) close_slot(r, o->row, close_texts[r->t->slots[o->row].close_reason]);
 }
 
 static void attention(struct relay *r) {
@@ -128,8 +131,8 @@ static void attention(struct relay *r) {
     for (bool more = true; more;) {
         int clients, slots;
         more = pool_attention(r->t, r->worker, r->client_orders, &clients, r->slot_orders, &slots, 64);
-        for (int i = 0; i < clients; i++) obey_client(r, r->client_orders[i].row, r->client_orders[i].orders);
-        for (int i = 0; i < slots; i++) obey_slot(r, r->slot_orders[i].row, r->slot_orders[i].orders);
+        for (int i = 0; i < clients; i++) obey_client(r, &r->client_orders[i]);
+        for (int i = 0; i < slots; i++) obey_slot(r, &r->slot_orders[i]);
     }
 }
 

@@ -95,8 +95,8 @@ struct server {
 enum event_type {
     EVENT_ACCEPT = 1,            /* a: descriptor, b: 1 for a unix socket */
     EVENT_DIAL,                  /* a: slot */
-    EVENT_CANCEL,                /* a: slot whose query is to be canceled because its client left */
-    EVENT_LOGIN,                 /* a: client row in its login, b: orders */
+    EVENT_CANCEL,                /* a: slot whose query is to be canceled because its client left, id: its generation */
+    EVENT_LOGIN,                 /* a: client row in its login, b: orders, id */
     EVENT_CLIENT_CLOSED,         /* a: client row (already free), b: pool, id, age_us, text */
     EVENT_SERVER_CLOSED,         /* a: slot (already free), b: pool, id, age_us, text */
     EVENT_WARNING,               /* text */

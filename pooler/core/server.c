@@ -343,7 +343,7 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     s->reason = reason;
     s->own = OWN_NONE;
     s->own_blocks = false;
-    if (busy) relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot});
+    if (busy) relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
     if (!s->shut && !busy) conn_send(r, &s->io, TERMINATE, sizeof TERMINATE);
     s->shut = false;
     conn_arm(r, &s->io);
@@ -660,7 +660,7 @@ static void settle(struct relay *r, struct server *s) {
 static bool owned(struct relay *r, struct server *s) {
     if (s->client || s->own || s->closing) return true;
     struct slot_row *row = &r->t->slots[s->slot];
-    if (row->state == SL_IDLE && pool_claim_idle(r->t, s->slot, s->generation, r->worker)) {
+    if ((row->state == SL_IDLE || row->state == SL_PARKED) && pool_claim_idle(r->t, s->slot, s->generation, r->worker)) {
         s->settled = true;
         return true;
     }

@@ -43,7 +43,7 @@ void tables_rebuild(struct tables *t);
 
 
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
-struct order { int32_t row; uint8_t orders; };
+struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */
 enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };
 
 void outcome_clear(struct outcome *out);

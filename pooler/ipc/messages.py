@@ -42,10 +42,11 @@ class ReloadRequest:
 
 @dataclass(frozen=True)
 class ReloadDone:
-    """The worker uses this generation of the configuration."""
+    """The worker uses this generation of the configuration; `error`: it goes on with the old one, because."""
 
     number: int
     generation: int
+    error: str | None = None
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,13 @@ class SetRequest:
     token: int
     key: str
     value: str
+
+
+@dataclass(frozen=True)
+class InboxFull:
+    """Worker `number` does not empty its inbox, and who opens a server waits for that."""
+
+    number: int
 
 
 @dataclass(frozen=True)
@@ -116,6 +124,7 @@ Message = (
     | ReloadRequest
     | ReloadDone
     | SetRequest
+    | InboxFull
     | ShutdownRequest
     | Reload
     | ReloadAnswer
@@ -129,7 +138,7 @@ Message = (
 MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
-        Ready, BootFailed, ReloadRequest, ReloadDone, SetRequest, ShutdownRequest,
+        Ready, BootFailed, ReloadRequest, ReloadDone, SetRequest, InboxFull, ShutdownRequest,
         Reload, ReloadAnswer, Drain, Reclaim, Pause, Resume, Quit,
     )
 }  # fmt: skip

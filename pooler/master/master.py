@@ -18,6 +18,7 @@ from pooler.ipc.messages import (
     BootFailed,
     Drain,
     DrainMode,
+    InboxFull,
     Message,
     Pause,
     Ready,
@@ -204,8 +205,10 @@ class Master:
                 self._reload(asked_by(worker, token))
             case SetRequest(token, key, value):
                 self._reloader.set(key, value, asked_by(worker, token))
-            case ReloadDone(number, generation):
-                self._reloader.done(number, generation)
+            case ReloadDone(number, generation, error):
+                self._reloader.done(number, generation, error)
+            case InboxFull(number):
+                self.workers.kill_stuck(number)
             case ShutdownRequest(mode):
                 self._on_shutdown_request(mode)
             case _:

@@ -53,6 +53,7 @@ class _Change:
     asked: Asked
     changes: ConfigDiff
     missing: set[int] = field(default_factory=set)  # numbers of workers that have not got it yet
+    error: str | None = None  # of a worker that could not take it
 
 
 class Reloader:
@@ -98,8 +99,10 @@ class Reloader:
 
         self._enqueue(change, asked)
 
-    def done(self, number: int, generation: int) -> None:
-        """A worker has a generation, and so every earlier one."""
+    def done(self, number: int, generation: int, error: str | None = None) -> None:
+        """A worker has a generation, and so every earlier one. `error`: why it could not take this one."""
+        if error is not None and generation in self._changes:
+            self._changes[generation].error = f"worker {number}: {error}"
         for other in list(self._changes):
             if other <= generation:
                 self._forget(number, other)
@@ -193,7 +196,7 @@ class Reloader:
             self._loop.after(BUSY_PAUSE_S, lambda: self._finish(generation))
             return
         del self._changes[generation]
-        change.asked.answer(None)
+        change.asked.answer(change.error)
         self._check_settled()
 
     def _check_settled(self) -> None:

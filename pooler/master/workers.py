@@ -40,6 +40,9 @@ BUSY_PAUSE_S = 0.05
 #: A worker whose control channel ended has this long to exit by itself.
 EXIT_GRACE_S = 1.0
 
+#: A worker whose inbox is full and that was silent for so long is stuck: others wait for it to read.
+STUCK_S = 1.0
+
 
 @dataclass
 class Events:
@@ -203,10 +206,24 @@ class Workers:
         """Kill workers that gave no sign of life for `timeout_s`."""
         now = time.monotonic()
         for worker in self.alive():
-            # A fresh worker is not blamed for the silence of its predecessor.
-            silent_s = min(self._host.tables.heartbeat_age(worker.number), now - worker.started_s)
+            silent_s = self._silent_s(worker, now)
             if silent_s > timeout_s:
                 self.kill(worker, f"silent for {silent_s:.0f} s (worker_timeout)")
+
+    def kill_stuck(self, number: int) -> None:
+        """Somebody says that this worker's inbox is full. It is killed if it is silent, too.
+
+        Whoever opens a server gives a duplicate to every worker before anybody uses it, so one that does not
+        read would stop them all. A busy one is waited for; a replacement inherits all duplicates from us.
+        """
+        worker = self.all[number]
+        silent_s = self._silent_s(worker, time.monotonic())
+        if worker.ready and silent_s > STUCK_S:
+            self.kill(worker, f"silent for {silent_s:.1f} s with its inbox full")
+
+    def _silent_s(self, worker: Worker, now: float) -> float:
+        """Since its last sign of life; a fresh worker is not blamed for the silence of its predecessor."""
+        return min(self._host.tables.heartbeat_age(worker.number), now - worker.started_s)
 
     def reap(self) -> None:
         """Collect every child that exited. As process 1 there may be children that are not ours."""

@@ -44,21 +44,18 @@ def serve(worker: Worker, request: CancelRequest) -> None:
         worker.tables.cancel_end(slot, generation, row, client_id, worker.number)
 
 
-def insist(worker: Worker, slot: int) -> None:
+def insist(worker: Worker, slot: int, generation: int) -> None:
     """Cancel what the server of a slot runs that is being closed, again and again until it has let go.
 
     One request ends one statement, and a client that sent many in a pipeline leaves as many behind. After
     INSIST_TRIES the janitor goes on, at its slower pace.
     """
-    _, generation, _, _, state = worker.tables.slot(slot)
-    if state != CLOSING:  # it ended before our turn came; what is there now is somebody else's
-        return
     for _ in range(INSIST_TRIES):
+        _, now, _, _, state = worker.tables.slot(slot)
+        if now != generation or state != CLOSING:  # it has ended; what is there now is somebody else's
+            return
         forward(worker, slot, generation)
         gevent.sleep(INSIST_S)
-        _, now, _, _, state = worker.tables.slot(slot)
-        if now != generation or state != CLOSING:
-            return
 
 
 def forward(worker: Worker, slot: int, generation: int) -> None:
@@ -66,16 +63,28 @@ def forward(worker: Worker, slot: int, generation: int) -> None:
 
     PostgreSQL closes the connection of a cancel request after it has sent the signal, and a signal that is
     sent is delivered before the backend can read another command: at end of stream the request is over.
+    Where that end does not come, the request may arrive at any time, and the server is not used again.
     """
     now, target, backend_pid, key = worker.tables.cancel_target(slot)
     if now != generation or not key:
         return
     address = Address.parse(target)
+    on_its_way = False
+    patience = gevent.Timeout(FORWARD_S)
     try:
-        with gevent.Timeout(FORWARD_S, False), socket.socket(address.family, socket.SOCK_STREAM) as sock:
+        with patience, socket.socket(address.family, socket.SOCK_STREAM) as sock:
             sock.connect(address.connect_target())
+            on_its_way = True
             sock.sendall(frontend.cancel_request(backend_pid, key))
             while sock.recv(64):
                 pass
+            on_its_way = False
     except OSError as error:
         log.warning("cancel request to %s failed: %s", target, error.strerror or error)
+    except gevent.Timeout as timeout:
+        if timeout is not patience:  # of our caller
+            raise
+        log.warning("cancel request to %s: no answer within %d s", target, FORWARD_S)
+    finally:
+        if on_its_way:
+            worker.tables.cancel_doubtful(slot, generation)

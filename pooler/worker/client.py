@@ -6,6 +6,7 @@ about databases or limits is told to somebody who has not proven who he is.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import struct
@@ -73,7 +74,9 @@ class Client:
         try:
             handed = self._login()
         except ClientFault as fault:
-            self._refuse(fault)
+            self.greenlet = None  # it ends already: no second reason may interrupt this one
+            with contextlib.suppress(ClientFault):  # one that was on its way
+                self._refuse(fault)
         except Hangup:
             self._log_closing("client unexpected eof")
         finally:
@@ -256,7 +259,10 @@ class Client:
         self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, pid, secret.to_bytes(4, "big")))
         console = ConsoleSession(worker.console, access)
         while not console.closed:
-            kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
+            try:
+                kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
+            except CommandError:  # a cancel request that came as its command ended
+                continue
             self.in_command = True
             answer = console.feed(kind, body)
             self.in_command = False

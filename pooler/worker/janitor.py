@@ -60,8 +60,8 @@ class Janitor:
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
             worker.relay.close_slot(slot)
         self._overdue()
-        for slot in worker.tables.closing_slots(worker.number, INSIST_S):
-            worker.spawn(worker.cancel_slot, slot)
+        for slot, generation in worker.tables.closing_slots(worker.number, INSIST_S):
+            worker.spawn(worker.cancel_slot, slot, generation)
         if now >= self._title_due:
             self._title_due = now + TITLE_S
             self._title()

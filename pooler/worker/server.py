@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import random
+import time
 from typing import TYPE_CHECKING
 
 import gevent
@@ -22,6 +23,7 @@ from pooler.config import Database
 from pooler.core import DIALING
 from pooler.errors import ServerFault
 from pooler.ipc import inbox
+from pooler.ipc.messages import InboxFull
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
 from pooler.worker.address import Address, addresses_of
@@ -37,8 +39,10 @@ FIRST_RETRY_S = 0.05
 TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
 #: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
 LET_GO_S = 65.0
-#: A full inbox is tried again after this; the reader is busy or about to be replaced.
+#: A full inbox is tried again after this; the reader is busy, or about to be replaced.
 INBOX_RETRY_S = 0.005
+#: The master hears of an inbox that has been full for so long, again and again.
+INBOX_PATIENCE_S = 1.0
 
 
 def dial(worker: Worker, slot: int) -> None:
@@ -55,14 +59,17 @@ def dial(worker: Worker, slot: int) -> None:
     if worker.tables.slot_from_reserve(slot):
         log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database_name, user)
     sock: socket.socket | None = None
+    session: ServerSession | None = None
     try:
         with gevent.Timeout(worker.config.settings.server_connect_timeout or None):
             sock, address, generation = _connect(worker, slot, generation, database)
+            worker.tables.slot_where(slot, *names_of(sock), address.is_unix)
             stream = Stream(sock, ServerFault)
             target = ServerTarget(
                 user, database.dbname, _credential(worker, database, user, pool), database.startup_parameters
             )
             session = converse(server_login(target), stream)
+            worker.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
             if database.connect_query:
                 converse(simple_query(database.connect_query), stream)
         _publish(worker, slot, generation, pool, sock, address, session, stream)
@@ -80,7 +87,7 @@ def dial(worker: Worker, slot: int) -> None:
         log.exception("bug while a server was opened", error)
         _failed(worker, pool, ServerFault("internal error"))
     if sock is not None:
-        _let_go(sock)
+        _let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
 
 
@@ -93,7 +100,8 @@ def _connect(
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
             generation = worker.tables.slot_bump(slot)
-        _insist(worker, worker.master_outbox, slot, generation, sock.fileno())
+        while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
+            gevent.sleep(INBOX_RETRY_S)
         worker.tables.slot_dialed(slot)
         try:
             if not address.is_unix:
@@ -110,9 +118,19 @@ def _connect(
     raise error or ServerFault("server DNS lookup failed")
 
 
-def _insist(worker: Worker, outbox: socket.socket, slot: int, generation: int, fd: int) -> None:
-    """Put a duplicate into an inbox, waiting while it is full."""
-    while not inbox.send_server(outbox, slot, generation, fd):
+def _give(worker: Worker, number: int, slot: int, generation: int, fd: int) -> None:
+    """Put a duplicate into another worker's inbox, waiting while it is full.
+
+    A worker that does not read is killed by the master. One that has no process needs nothing: its
+    replacement inherits the master's duplicate, which was sent before.
+    """
+    due = time.monotonic() + INBOX_PATIENCE_S
+    while not inbox.send_server(worker.outboxes[number], slot, generation, fd):
+        if not worker.tables.is_alive(number):
+            return
+        if time.monotonic() >= due:
+            due += INBOX_PATIENCE_S
+            worker.tell_master(InboxFull(number))
         gevent.sleep(INBOX_RETRY_S)
 
 
@@ -134,36 +152,27 @@ def _publish(
     session: ServerSession,
     stream: Stream,
 ) -> None:
-    addr, port, local_addr, local_port = names_of(sock)
+    database, user, _ = worker.tables.pool_key(pool)
     lifetime_s = worker.config.pool_limits(
-        worker.config.find_database(worker.tables.pool_key(pool)[0]) or Database(""),
-        worker.tables.pool_key(pool)[1],
+        worker.config.find_database(database) or Database(""), user
     ).server_lifetime
     worker.tables.slot_login(
         slot,
-        session.backend_pid,
-        session.cancel_key,
-        address.text,
-        addr,
-        port,
-        local_addr,
-        local_port,
-        address.is_unix,
         worker.pack_welcome(session.parameters),
         # a few percent apart, so that servers opened together are not closed together
         lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
     )
-    for number, outbox in enumerate(worker.outboxes):
+    for number in range(len(worker.outboxes)):
         if number != worker.number:
-            _insist(worker, outbox, slot, generation, sock.fileno())
+            _give(worker, number, slot, generation, sock.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
     if worker.config.settings.log_connections:
-        key = worker.tables.pool_key(pool)
+        addr, port, local_addr, local_port = names_of(sock)
         log.info(
             "S-%d: %s/%s@%s new connection to server (from %s)",
             worker.tables.slot(slot)[2],
-            key[0],
-            key[1],
+            database,
+            user,
             place(addr, port, address.is_unix),
             place(local_addr, local_port, address.is_unix),
         )
@@ -181,11 +190,18 @@ def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = Fal
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 
 
-def _let_go(sock: socket.socket) -> None:
-    """Wait until PostgreSQL has closed this connection too; only then is the slot free."""
+def _let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:
+    """Wait until PostgreSQL has closed this connection too; only then is the slot free.
+
+    Until then it counts as one that closes, so that the next may be opened where the limits allow one more.
+    PostgreSQL bounds a login; what it runs afterwards (connect_query) is canceled, and waited for.
+    """
+    worker.tables.slot_failed(slot, worker.number, logged_in)
     try:
         sock.shutdown(socket.SHUT_WR)
-        with gevent.Timeout(LET_GO_S, False):
+        if logged_in:
+            worker.spawn(worker.cancel_slot, slot, worker.tables.slot(slot)[1])
+        with gevent.Timeout(None if logged_in else LET_GO_S, False):
             while sock.recv(8192):
                 pass
     except OSError:  # reset, or never connected: over all the same

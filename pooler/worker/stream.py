@@ -63,9 +63,11 @@ class Stream:
         return self.take(startup.check_length(bytes(self.buffer[:4])))
 
     def message(self, max_bytes: int) -> tuple[bytes, bytes]:
-        """One typed message: (kind, body)."""
-        header = self.take(5)
-        return header[:1], self.take(messages.body_length(header, max_bytes, self._fault))
+        """One typed message: (kind, body). Whole or not at all: who is interrupted can call it again."""
+        self._fill(5)
+        length = messages.body_length(bytes(self.buffer[:5]), max_bytes, self._fault)
+        self._fill(5 + length)
+        return self.take(5)[:1], self.take(length)
 
     def send(self, data: bytes) -> None:
         """Send all of it; waits for room. Raises Hangup."""

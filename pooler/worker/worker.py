@@ -101,22 +101,15 @@ class Worker:
 
     def spawn(self, function: Callable[..., object], *arguments: Any) -> None:
         """A greenlet of its own; a bug in it is logged and ends nothing else."""
-
-        def guarded() -> None:
-            try:
-                function(*arguments)
-            except Exception as error:  # the one place for bugs of greenlets
-                log.exception(f"bug in {getattr(function, '__qualname__', function)}", error)
-
-        gevent.spawn(guarded)
+        gevent.spawn(guarded, function, *arguments)
 
     def dial(self, slot: int) -> None:
         """Open the connection of a slot that is ours."""
         dial(self, slot)
 
-    def cancel_slot(self, slot: int) -> None:
+    def cancel_slot(self, slot: int, generation: int) -> None:
         """Cancel what a server runs whose client has left, until PostgreSQL lets go."""
-        cancel.insist(self, slot)
+        cancel.insist(self, slot, generation)
 
     def next_turn(self) -> int:
         """A number that grows: whose turn it is among several hosts."""
@@ -131,19 +124,19 @@ class Worker:
                 self._event(event)
 
     def _event(self, event: RelayEvent) -> None:
-        kind, a, b = event[:3]
+        kind, a, b, number = event[:4]
         if kind == ACCEPT:
             self.spawn(Client(self, a, bool(b)).serve)
         elif kind == DIAL:
             self.spawn(dial, self, a)
         elif kind == CANCEL:
-            self.spawn(self.cancel_slot, a)
+            self.spawn(self.cancel_slot, a, number)
         elif kind == LOGIN:
             client = self.logins.get(a)
-            if client is not None:
+            if client is not None and client.id == number:
                 client.obey(b)
-            elif b & KILL:  # it was handed to the relay a moment ago
-                self.relay.kill(a, self.tables.client_id(a), 0, "08P01", self.tables.kill_text(a))
+            elif b & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
+                self.relay.kill(a, number, 0, "08P01", self.tables.kill_text(a))
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
             self._log_closing(event)
         else:
@@ -176,20 +169,24 @@ class Worker:
                 data = self._control.recv(CHANNEL_READ_BYTES)
             except OSError:
                 data = b""
+            try:
+                messages = decoder.feed(data)
+            except channel.ChannelError as error:
+                log.error("control channel: out of step: %s", error)
+                data = b""
             if not data:
                 log.error("the master is gone: worker %d finishes its transactions and ends", self.number)
                 self._drain("wait_for_servers")
                 return
-            for message in decoder.feed(data):
-                self._obey(message)
+            for message in messages:
+                guarded(self._obey, message)
 
     def _obey(self, message: ipc.Message) -> None:
         match message:
             case ipc.Reload():
-                self.config = Config.from_wire(message.config)
-                log.follow(self.config.settings.logfile, self.config.settings.verbose)
-                self._apply(self.config)
-                self.tell_master(ipc.ReloadDone(self.number, message.generation))
+                self.tell_master(
+                    ipc.ReloadDone(self.number, message.generation, self._reload(message.config))
+                )
             case ipc.ReloadAnswer():
                 self.operations.answered(message.token, message.error)
             case ipc.Drain():
@@ -222,6 +219,18 @@ class Worker:
         self.stopped.set()
 
     # -- configuration
+
+    def _reload(self, wire: dict[str, Any]) -> str | None:
+        """Take a new configuration, whole or not at all; returns why not."""
+        try:
+            config = Config.from_wire(wire)
+            self._apply(config)
+        except Exception as error:  # whoever asked waits for an answer
+            log.exception("bug while a configuration was taken", error)
+            return "internal error, see the log"
+        self.config = config
+        log.follow(config.settings.logfile, config.settings.verbose)
+        return None
 
     def _apply(self, config: Config) -> None:
         settings = config.settings
@@ -266,6 +275,14 @@ class Worker:
     def unpack_welcome(packed: bytes) -> dict[str, str]:
         parts = packed.decode("utf-8", "surrogateescape").split("\0")
         return {name: value for name, value in zip(parts[:-1:2], parts[1::2], strict=False) if name}
+
+
+def guarded(function: Callable[..., object], *arguments: Any) -> None:
+    """Call it; a bug is logged and ends nothing else."""
+    try:
+        function(*arguments)
+    except Exception as error:  # the one place for bugs of greenlets
+        log.exception(f"bug in {getattr(function, '__qualname__', function)}", error)
 
 
 def mock_secret(config: Config) -> bytes:

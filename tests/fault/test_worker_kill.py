@@ -249,3 +249,26 @@ def test_transactions_of_other_workers_go_on(make_pooler: MakePooler) -> None:
         wire.rows("COMMIT")
     for wire in wires:
         wire.close()
+
+
+#: Two datagrams each (a new server, its end) are more than an inbox holds.
+FILLING = 300
+
+
+def test_stopped_worker_with_a_full_inbox_holds_up_nobody(make_pooler: MakePooler, pg: Postgres) -> None:
+    """Each new server's descriptor goes to all workers first. The one that never reads is replaced."""
+    pooler = make_pooler(workers=2, databases={"p0": "pool_size=1"}, server_lifetime=0, worker_timeout=90)
+    wires = [pooler.wire().login() for _ in range(4)]
+    (wire, *_) = (w for w in wires if w.socket.getsockname()[1] in ports_of(pooler, 0))
+    (other, *_) = (w for w in wires if w is not wire and w.socket.getsockname()[1] in ports_of(pooler, 1))
+    assert other.rows("SELECT 1") == [[b"1"]]
+    stopped = kill_worker(pooler, 1, signal.SIGSTOP)
+    for number in range(FILLING):
+        assert wire.rows(f"SELECT {number}") == [[b"%d" % number]]
+    other.expect_closed()
+    wait_for_replacement(pooler, 1, of=stopped)
+    for unread in wires:
+        unread.close()
+    wait_until_slots_work(pooler, 1)
+    assert_consistent(pooler, pg)
+    assert "with its inbox full" in pooler.log.read_text()

@@ -81,6 +81,36 @@ def test_the_longest_idle_server_of_one_pool_is_evicted(round_robin: bool) -> No
 
 
 @pytest.mark.parametrize("kind", SHARING)
+def test_eviction_that_does_not_end_is_given_up(kind: str) -> None:
+    """The host of the evicted server is dead: another server makes room, or whatever is closed first."""
+    world = shared(kind, servers=2)
+    watch = Watch(world)
+    first = [client(world, 0, 0) for _ in range(2)]
+    serve(world, first)
+    for row in first:
+        world.advance(0.5)
+        world.release(row)
+    rival = client(world, 0, 1)
+    world.acquire(rival)
+    (dead,) = world.closing
+    world.advance(1.0)
+    world.tick(0)
+    assert list(world.closing) == [dead], "a second is nothing for a busy PostgreSQL"
+    world.advance(0.6)
+    world.tick(0)
+    world.attend_all()
+    watch.check()
+    assert len(world.closing) == 2
+    (other,) = set(world.closing) - {dead}
+    world.closed(other)
+    open_all(world)
+    assert list(world.attached) == [rival]
+    assert dead in world.closing
+    drain(world, watch.check)
+    check_empty(world)
+
+
+@pytest.mark.parametrize("kind", SHARING)
 def test_rival_gets_its_turn_after_a_quantum(kind: str) -> None:
     world = shared(kind, servers=1)
     busy = [client(world, 0, 0) for _ in range(3)]

@@ -12,7 +12,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from tests.sim.drain import drain
 from tests.sim.invariants import Watch, check_empty
-from tests.sim.world import CL_IDLE, SL_IDLE, Pool, World
+from tests.sim.world import CL_IDLE, SL_IDLE, SL_PARKED, Pool, World
 
 PICK = st.integers(0, 1000)
 LIMIT = st.sampled_from([0, 1, 2, 3])
@@ -137,9 +137,10 @@ class Lives(RuleBasedStateMachine):
         self.world.opened(pick(sorted(self.world.dials), slot))
 
     @precondition(lambda self: self.world.dials)
-    @rule(slot=PICK, fatal=st.booleans(), retry_s=st.sampled_from([0.0, 0.1, 2.0]))
-    def refused(self, slot: int, fatal: bool, retry_s: float) -> None:
-        self.world.refused(pick(sorted(self.world.dials), slot), fatal, retry_s)
+    @rule(slot=PICK, fatal=st.booleans(), retry_s=st.sampled_from([0.0, 0.1, 2.0]), lingers=st.booleans())
+    def refused(self, slot: int, fatal: bool, retry_s: float, lingers: bool) -> None:
+        how = self.world.failed if lingers else self.world.refused
+        how(pick(sorted(self.world.dials), slot), fatal, retry_s)
 
     @precondition(lambda self: self.world.attached)
     @rule(client=PICK, unused=st.booleans())
@@ -154,9 +155,9 @@ class Lives(RuleBasedStateMachine):
     @rule(slot=PICK, worker=PICK)
     def notice(self, slot: int, worker: int) -> None:
         slots = self.world.tables._truth()[0]
-        idle = [number for number, row in slots.items() if row["state"] == SL_IDLE]
-        if idle:
-            assert self.world.notice(pick(idle, slot), worker % self.world.workers)
+        nobodys = [number for number, row in slots.items() if row["state"] in (SL_IDLE, SL_PARKED)]
+        if nobodys:
+            assert self.world.notice(pick(nobodys, slot), worker % self.world.workers)
 
     @precondition(lambda self: self.world.tested)
     @rule(slot=PICK, well=st.booleans())

@@ -152,7 +152,7 @@ def test_welcome_for_logins_of_another_worker() -> None:
     assert worker == 0
 
     def publish(world: World) -> None:
-        world.tables.slot_login(slot, 1, b"key", "", "", 0, "", 0, False, b"w\0", -1.0)
+        world.tables.slot_login(slot, b"w\0", -1.0)
 
     killed_anywhere(world, 0, publish)
 

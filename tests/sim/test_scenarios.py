@@ -149,6 +149,31 @@ def test_no_new_dial_before_retry_at() -> None:
     assert row in world.attached
 
 
+def test_a_failed_login_that_lingers_does_not_hold_up_the_next() -> None:
+    world = World([Pool(size=2)])
+    watch = Watch(world)
+    row = client(world)
+    world.acquire(row)
+    (lingering,) = world.dials
+    world.dialed(lingering)
+    world.failed(lingering, retry_s=1)
+    world.advance(1.1)
+    world.tick(0)
+    watch.check()
+    assert state(world, lingering) == SL_CLOSING
+    open_all(world)
+    assert row in world.attached
+    second = client(world)
+    world.acquire(second)
+    world.tick(0)
+    assert not world.dials, "PostgreSQL may still see the one that failed: it counts"
+    world.closed(lingering)
+    open_all(world)
+    assert second in world.attached
+    drain(world, watch.check)
+    check_empty(world)
+
+
 def test_refused_logins_are_told_and_queries_wait_on() -> None:
     world = World([Pool()], workers=2)
     early = world.connect_early(1, 0)

@@ -182,15 +182,22 @@ class World:
         """PostgreSQL has accepted; the server is published."""
         worker = self.dials.pop(slot)
         self.tables.slot_dialed(slot)
-        self.tables.slot_login(slot, 1, b"key", "", "", 0, "", 0, False, b"w\0", FOREVER_S)
+        self.tables.slot_key(slot, 1, b"key", "")
+        self.tables.slot_login(slot, b"w\0", FOREVER_S)
         self._play("place", slot, worker)
 
     def refused(self, slot: int, fatal: bool = False, retry_s: float = 0.0) -> None:
         """The login failed, and PostgreSQL has let go."""
+        self.failed(slot, fatal, retry_s)
+        self.closed(slot)
+
+    def failed(self, slot: int, fatal: bool = False, retry_s: float = 0.0) -> None:
+        """The login failed; PostgreSQL may still see the connection."""
         worker = self.dials.pop(slot)
         retry_at = self.now + round(retry_s * SECOND_US) if retry_s else 0
         self.tables._play_login_failed(self.tables.slot(slot)[0], fatal, retry_at)
-        self._play("freed", slot, worker)
+        self.tables.slot_failed(slot, worker, False)
+        self.closing[slot] = worker
 
     def close_server(self, slot: int, worker: int) -> None:
         self._play("begin_close", slot, worker)
@@ -260,7 +267,8 @@ class World:
     def attend(self, worker: int) -> None:
         """The worker's doorbell rang."""
         clients, slots = self.tables._play_attention(worker)
-        for row, orders in clients:
+        for row, number, orders in clients:
+            assert self.tables.client_id(row) == number, "an order for somebody else"
             assert self.members[row][0] == worker, f"client {row} is not of worker {worker}"
             self._obey(row, orders)
         for slot, orders in slots:

@@ -102,10 +102,14 @@ Script = Callable[[Peer], None]
 
 
 class FakeServer:
-    """Listens on a port; a connection runs the script that has the name of its database, or that of `*`."""
+    """Listens on a port; a connection runs the script that has the name of its database, or that of `*`.
 
-    def __init__(self, scripts: Mapping[str, Script]) -> None:
+    A cancel request is counted, then `on_cancel` says what becomes of its connection.
+    """
+
+    def __init__(self, scripts: Mapping[str, Script], on_cancel: Script = lambda peer: None) -> None:
         self.scripts = scripts
+        self.on_cancel = on_cancel
         self.connections: dict[str, int] = {}
         self.cancels = 0
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=100)
@@ -154,6 +158,7 @@ class FakeServer:
             code, rest = peer.startup()
         if code == CANCEL_REQUEST:
             self.cancels += 1
+            self.on_cancel(peer)
             return
         words = rest.split(b"\0")
         database = dict(zip(words[::2], words[1::2], strict=False))[b"database"].decode(errors="replace")

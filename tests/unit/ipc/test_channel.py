@@ -14,6 +14,7 @@ from pooler.ipc.messages import (
     MESSAGES,
     BootFailed,
     Drain,
+    InboxFull,
     Message,
     Pause,
     Quit,
@@ -33,6 +34,8 @@ EXAMPLES: list[Message] = [
     BootFailed(0, "no such host: ü\n"),
     ReloadRequest(7),
     ReloadDone(1, 2**31),
+    ReloadDone(1, 2, "no"),
+    InboxFull(1),
     SetRequest(9, "verbose", "bytes that are no UTF-8: \udcff"),
     ShutdownRequest("wait_for_clients"),
     Reload(4, {"settings": {"a": [1, 2.5, None, True]}, "users": {"\udce4": b"\x00\xff"}, 5: "five"}),  # type: ignore[dict-item]  # any key

@@ -51,14 +51,15 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     char query[OWN_QUERY_BYTES];
     struct text t = {.out = query, .room = sizeof query};
     bool first = true;
-    add(&t, "SET LOCAL statement_timeout=0;");   /* the client's is not meant for this */
     for (int i = 0; i < QUESTION_FINGERPRINT; i++)
         if (ask & 1u << i) {
             begin_select(&t, &first);
             add(&t, r->questions[i]);
         }
     if (ask & ASK_SETTINGS) {
-        const struct profile *p = session_profile(r, s->client);
+        struct profile *p = session_profile(r, s->client);
+        for (const char *name = NULL, *value; settings_next_extra(s->client->settings, &name, &value);)
+            if (strchr(name, '.')) profile_custom(p, name);
         add_value(&t, "role", &first);
         add_value(&t, "session_authorization", &first);
         for (int i = 0; i < p->custom_count; i++) add_value(&t, p->customs[i], &first);
@@ -150,6 +151,18 @@ static struct settings *with_named(struct relay *r, struct server *s) {
         now = next;
     }
     return now;
+}
+
+/* No answer came, most likely because of the client's own statement_timeout: it keeps the server until one does. */
+void session_unanswered(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    x->pinned |= (x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS) | PIN_OPAQUE;
+    x->asked = x->traits = x->ends = x->unknown_count = 0;
+    x->failed = false;
+    if (x->notes) x->notes->bytes = 0;
+    free(x->answer);
+    x->answer = NULL;
+    (void)r;
 }
 
 /* The answer is complete: settings become the client's, the rest says whether the server stays with it. */

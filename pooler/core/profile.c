@@ -58,7 +58,7 @@ void profile_check(struct relay *r, struct server *s) {
 }
 
 /* Rows: `f` fingerprint, `k` harmless function, `d` word that may leave anything, `o` one that may set a setting
- * whose name nobody knows, `q` one that reads sequences, `n` name of a custom setting. */
+ * whose name nobody knows, `q` one that reads sequences, `n` name of a custom setting, `e` no word tells. */
 void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes,
                  int count) {
     char name[128];
@@ -77,6 +77,7 @@ void profile_row(struct relay *r, struct server *s, const unsigned char *const *
     case 'd': word.traits = word.ends = ASK_ALL; break;
     case 'o': word.traits = ASK_ALL | PIN_OPAQUE; word.ends = ASK_ALL; break;
     case 'q': word.traits = TRAIT_CURRVAL; break;
+    case 'e': p->next_everything = true; return;
     case 'k': break;
     default: return;
     }
@@ -111,6 +112,7 @@ bool profile_answered(struct relay *r, struct server *s, bool loaded) {
     struct session *x = &s->session;
     if (loaded) {
         p->reader = 0;
+        p->everything = p->next_everything;
         words_free(&p->words);
         p->words = p->next;
         p->next = (struct words){0};
@@ -126,6 +128,7 @@ bool profile_answered(struct relay *r, struct server *s, bool loaded) {
         p->reader = r->now + PROFILE_CHECK_US;
         words_free(&p->next);
         p->next.key = r->builtin.key;
+        p->next_everything = false;
         return true;
     }
     learn_unknown(p, x);

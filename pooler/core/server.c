@@ -115,6 +115,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
         memcpy(query + 5, text, n);
     }
     s->own = (uint8_t)what;
+    r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
     s->own_failed = n >= room;   /* more settings than one statement holds: an empty query, and the client is refused */
     s->own_blocks = block || s->own_failed;
     s->settled = false;
@@ -197,7 +198,7 @@ static void asked(struct relay *r, struct server *s, enum own_request what) {
     } else if (what == OWN_RESTORE) {
         session_restored(r, s);
     } else if (what == OWN_ASK && s->own_failed) {
-        client_close(r, s->client, "08P01", s->own_text, s->own_text);
+        session_unanswered(r, s);
     } else if (what == OWN_ASK) {
         session_answered(r, s);
     }
@@ -650,7 +651,7 @@ static void settle(struct relay *r, struct server *s) {
     if (!s->settled || !server_in_step(s)) return;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
     if (s->client && !s->fresh && session_settle(r, s)) return;
-    if (s->client && session && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
+    if (s->client && session && !s->fresh && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
     s->settled = false;
     if (s->placing) place(r, s);
     else server_give_back(r, s);

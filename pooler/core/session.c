@@ -110,7 +110,7 @@ void session_scan(struct relay *r, struct client *c, const char *text, uint32_t 
     struct profile *p = session_profile(r, c);
     const char *strings = settings_value(&r->store, c->settings, "standard_conforming_strings");
     scan_text(&r->builtin, &p->words, (const unsigned char *)text, bytes, strings && strcmp(strings, "off") == 0, scan);
-    if (!p->loaded) scan->traits |= ASK_ALL;   /* nothing is known of this database's functions and triggers */
+    if (!p->loaded || p->everything) scan->traits |= ASK_ALL;   /* no word tells what functions and triggers do */
 }
 
 /* A text that the client's server is about to run.  `whole`: all of it is here.  Returns its traits. */
@@ -159,7 +159,7 @@ static void forget_transaction(struct session *x) {
 /* nextval pins only where clients ask for what it left: learned from what they do. */
 static bool sequence_pins(struct pool_row *pool, uint32_t traits) {
     if (pool->currval_seen) return traits & (PIN_SEQUENCE | TRAIT_INSERT);
-    if (!(traits & PIN_SEQUENCE) || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
+    if (!(traits & PIN_SEQUENCE) || pool->waiting.count || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
     pool->sequence_lessons++;
     return true;
 }

@@ -47,6 +47,7 @@ struct profile {
     uint32_t version;            /* of the database's row when it was last checked */
     uint32_t serial;             /* changes with the words */
     bool loaded;
+    bool everything, next_everything;   /* an operator, a cast, ... may leave something behind: no word tells */
     char fingerprint[FINGERPRINT_BYTES], next_fingerprint[FINGERPRINT_BYTES];
     char *customs[CUSTOM_NAMES_MAX];
     int custom_count;
@@ -102,6 +103,7 @@ void session_restored(struct relay *r, struct server *s);
 void session_ask(struct relay *r, struct server *s, uint32_t ask);
 void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
 void session_answered(struct relay *r, struct server *s);
+void session_unanswered(struct relay *r, struct server *s);
 
 /* profile.c */
 struct profile *profile_of(struct relay *r, int32_t pool);

@@ -129,12 +129,17 @@ struct settings *settings_extra(struct settings_store *store, const struct setti
     return settings_with_extras(store, from, pairs, at);
 }
 
+/* Goes through the extras; `name` begins with NULL. */
+bool settings_next_extra(const struct settings *s, const char **name, const char **value) {
+    *name = *name ? *value + strlen(*value) + 1 : s->values + s->tracked_bytes;
+    if (*name >= s->values + s->bytes) return false;
+    *value = *name + strlen(*name) + 1;
+    return true;
+}
+
 const char *settings_find_extra(const struct settings *s, const char *name) {
-    for (const char *p = s->values + s->tracked_bytes, *end = s->values + s->bytes; p < end;) {
-        const char *value = p + strlen(p) + 1;
+    for (const char *p = NULL, *value; settings_next_extra(s, &p, &value);)
         if (strcmp(p, name) == 0) return value;
-        p = value + strlen(value) + 1;
-    }
     return NULL;
 }
 
@@ -201,11 +206,8 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
     for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1)
         at = put_tracked(out, at, room, store->tracked.names[i], value);
     for (int turn = 0; turn < 3; turn++)
-        for (const char *p = s->values + s->tracked_bytes, *end = s->values + s->bytes; p < end;) {
-            const char *text = p + strlen(p) + 1;
+        for (const char *p = NULL, *text; settings_next_extra(s, &p, &text);)
             if (rank(p) == turn) at = put_set_config(out, at, room, p, text);
-            p = text + strlen(text) + 1;
-        }
     return at;
 }
 

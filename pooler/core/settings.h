@@ -42,6 +42,7 @@ struct settings *settings_with_extras(struct settings_store *store, const struct
 struct settings *settings_extra(struct settings_store *store, const struct settings *from, const char *name,
                                 const char *value);
 const char *settings_find_extra(const struct settings *s, const char *name);
+bool settings_next_extra(const struct settings *s, const char **name, const char **value);
 bool settings_has_extras(const struct settings *s);
 bool settings_tracked(const struct settings_store *store, const char *name);
 const char *settings_value(const struct settings_store *store, const struct settings *s, const char *name);

@@ -54,6 +54,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"pg_advisory_unlock_all", W_NONE, ANYWHERE, 0, ASK_LOCKS},
     {"pg_notify", W_NONE, ANYWHERE, TRAIT_NOTIFY, 0},
     {"nextval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
+    {"pg_settings", W_NONE, ANYWHERE, ASK_SETTINGS, 0},   /* UPDATE pg_settings is a SET */
     {"setval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
     {"currval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},
     {"lastval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},
@@ -261,6 +262,7 @@ static void take_word(struct scanner *s, struct token *t) {
         unsigned char quote = *++s->at;
         take_quoted(s, t, quote, false);
         t->kind = quote == '"' ? T_QUOTED : T_STRING;
+        if (quote == '"' && memchr(t->text, '\\', t->bytes)) s->out->traits |= ASK_ALL | PIN_OPAQUE;   /* any name */
         t->hash = word_hash(s->builtin, (const char *)t->text, t->bytes);
     }
 }

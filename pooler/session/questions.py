@@ -6,7 +6,7 @@ UNION ALL. All names are qualified: the session that answers has the search_path
 Kinds of rows: `s` a setting and its value; `p` something that pins, by the number of its bit in `enum trait`
 (`core/words.h`); `f` the fingerprint of the catalogs; `k` a harmless function; `d` a word that may leave
 anything behind; `o` one that may change a setting whose name nobody knows; `q` one that reads sequences;
-`n` the name of a custom setting.
+`n` the name of a custom setting; `e`: an operator, a cast or a domain calls such a function, so no word tells.
 """
 
 from __future__ import annotations
@@ -123,6 +123,12 @@ SELECT 'd', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN leavin
 UNION SELECT 'd', relname::pg_catalog.text, NULL FROM pg_catalog.pg_class c JOIN relations r ON r.relation OPERATOR(pg_catalog.=) c.oid
 UNION SELECT 'o', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN opaque o ON o.oid OPERATOR(pg_catalog.=) p.oid
 UNION SELECT 'q', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN reading o ON o.oid OPERATOR(pg_catalog.=) p.oid
+UNION SELECT 'e', '*', NULL FROM leaving l WHERE EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprcode::pg_catalog.oid OPERATOR(pg_catalog.=) l.oid)
+ OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc OPERATOR(pg_catalog.=) l.oid)
+ OR EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtfoid OPERATOR(pg_catalog.=) l.oid)
+ OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid
+  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) l.oid
+  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND c.contypid OPERATOR(pg_catalog.<>) 0)
 UNION SELECT 'n', m[1], NULL FROM body CROSS JOIN LATERAL pg_catalog.regexp_matches(source, $re${_NAMED}$re$, 'g') m
 UNION SELECT 'n', m[1], NULL FROM body b CROSS JOIN LATERAL
  pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_functiondef(b.oid)), $re${_NAMED}$re$, 'g') m WHERE b.tree IS NOT NULL

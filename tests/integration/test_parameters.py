@@ -33,6 +33,7 @@ def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
         databases={
             "p0": "pool_size=1",
             "few": "dbname=p0 pool_size=2",
+            "off": "dbname=p0 pool_size=1 session_state=off",
             "preset": "dbname=p0 pool_size=1 timezone=Asia/Tokyo application_name=preset",
         },
         ignore_startup_parameters="extra_float_digits",
@@ -143,13 +144,13 @@ def test_presets_of_a_database(pooler: Pooler) -> None:
 
 @pytest.mark.parametrize("name", ["TimeZone", "DateStyle", "client_encoding"])
 def test_invalid_value(pooler: Pooler, name: str) -> None:
-    """The login succeeds, the first query does not; others are not disturbed."""
+    """The login fails in PostgreSQL's own words; others are not disturbed."""
     with pooler.wire() as wire, pooled(pooler) as other:
-        wire.login(**{name: "no such value"})
-        with pooler.expect_log("closing because: invalid server parameter"):
-            wire.send(b"Q\0\0\0\x0dSELECT 1\0")
-            error = wire.receive_until("E")[-1].fields
-        assert (error["S"], error["C"], error["M"]) == ("FATAL", "08P01", "invalid server parameter")
+        with pooler.expect_log("closing because: invalid value for parameter"):
+            wire.send(startup(**{name: "no such value"}))
+            error = wire.expect_error("22023")
+        assert error["S"] == "FATAL"
+        assert error["M"] == f'invalid value for parameter "{name}": "no such value"'
         wire.expect_closed()
         assert other.rows("SELECT 1") == [[b"1"]]
         other.close()
@@ -177,7 +178,8 @@ def startup_error(pooler: Pooler, **parameters: Any) -> str:
 
 
 def test_unsupported_startup_parameter(pooler: Pooler) -> None:
-    assert startup_error(pooler, work_mem="1MB") == "unsupported startup parameter: work_mem"
+    """Without session state other settings cannot follow their client."""
+    assert startup_error(pooler, database="off", work_mem="1MB") == "unsupported startup parameter: work_mem"
     with pooler.wire().login(extra_float_digits="3") as wire:
         assert shown(wire, "extra_float_digits") == "1", "ignored"
         wire.close()
@@ -212,14 +214,41 @@ def test_options(pooler: Pooler, options: str) -> None:
     ],
 )
 def test_unsupported_options(pooler: Pooler, options: str, text: str) -> None:
-    assert startup_error(pooler, options=options) == text
+    assert startup_error(pooler, database="off", options=options) == text
 
 
 def test_options_by_a_driver(pooler: Pooler) -> None:
     assert pooler.sql("SHOW TimeZone", options="-c TimeZone=Asia/Tokyo") == [("Asia/Tokyo",)]
+    assert pooler.sql("SHOW work_mem", options="-c work_mem=1MB") == [("1MB",)]
     assert "unsupported startup parameter in options: work_mem" in refusal(
-        pooler.dsn(options="-c work_mem=1MB")
+        pooler.dsn(dbname="off", options="-c work_mem=1MB")
     )
+
+
+def test_any_setting_at_startup(pooler: Pooler) -> None:
+    """As with PostgreSQL itself: what it refuses, it refuses at the login."""
+    with pooler.wire().login(work_mem="3MB", options="-c app.tenant=7 -c statement_timeout=5s") as wire:
+        with pooled(pooler) as other:
+            assert shown(other, "work_mem") == "4MB"
+            other.close()
+        assert [shown(wire, name) for name in ("work_mem", "app.tenant", "statement_timeout")] == [
+            "3MB",
+            "7",
+            "5s",
+        ]
+        wire.query("SET work_mem = '1MB'")
+        wire.query("RESET ALL")
+        assert [shown(wire, name) for name in ("work_mem", "app.tenant")] == ["3MB", "7"]
+        wire.close()
+    for name, value, code in (
+        ("work_mem", "much", "22023"),
+        ("no_such_setting", "1", "42704"),
+        ("port", "5", "55P02"),
+    ):
+        with pooler.wire() as wire:
+            wire.send(startup(**{name: value}))
+            assert wire.expect_error(code)["S"] == "FATAL"
+            wire.expect_closed()
 
 
 # What the pooler adds.

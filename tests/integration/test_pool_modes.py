@@ -22,6 +22,7 @@ def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
         workers=request.param,
         databases={
             "tx": "dbname=p0 pool_size=1",
+            "off": "dbname=p0 pool_size=1 session_state=off",
             "se": "dbname=p0 pool_size=1 pool_mode=session",
             "st": "dbname=p0 pool_size=1 pool_mode=statement",
         },

@@ -183,8 +183,8 @@ cdef extern from "relay.h" nogil:
     enum: TRACKED_MAX
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
-    enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP, COMMAND_UNPIN
-    enum: PIN_SEQUENCE, QUESTIONS
+    enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
+    enum: QUESTIONS
     struct event:
         uint8_t type
         int32_t a, b, database, user
@@ -741,20 +741,6 @@ cdef class Tables:
                 found.append(("client_idle_timeout", i, c.id, c.idle_start))
         return found
 
-    def held_sequences(self, int worker, double silent_s):
-        """(row, id) of clients of this worker, silent for so long, that keep a server for their sequences only while
-        others wait for one."""
-        cdef int32_t i
-        cdef client_row *c
-        cdef uint64_t now = now_us(), silent = <uint64_t>(silent_s * 1e6)
-        found = []
-        for i in range(self.t.h.clients_high):
-            c = &self.t.clients[i]
-            if (c.state == CL_ACTIVE and c.worker == worker and c.pinned == PIN_SEQUENCE and c.request_start == 0
-                    and self.t.pools[c.pool].waiting.count and _over(now, c.idle_start, silent)):
-                found.append((i, c.id))
-        return found
-
     def pins(self):
         """How often servers were pinned since the start, by reason, over all pools and workers."""
         cdef int w, reason
@@ -1253,10 +1239,6 @@ cdef class Relay:
         values, each NUL-terminated, then other settings as names and values; `head`, `tail`: what it is greeted with
         before and behind its tracked parameters; `rest`: what was read behind the login (at most 64 kB)."""
         self._command(COMMAND_CLIENT, row, fd, len(head), 0, len(tail), values, head + tail + rest)
-
-    def unpin(self, int row, uint64_t client_id):
-        """Others wait for the server that this client keeps for its sequences only."""
-        self._command(COMMAND_UNPIN, row, 0, 0, client_id, 0, b"", b"")
 
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""

@@ -153,16 +153,19 @@ static struct settings *with_named(struct relay *r, struct server *s) {
     return now;
 }
 
-/* No answer came, most likely because of the client's own statement_timeout: it keeps the server until one does. */
-void session_unanswered(struct relay *r, struct server *s) {
-    struct session *x = &s->session;
-    x->pinned |= (x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS) | PIN_OPAQUE;
+static void forget_question(struct session *x) {
     x->asked = x->traits = x->ends = x->unknown_count = 0;
-    x->failed = false;
+    x->failed = x->named = false;
     if (x->notes) x->notes->bytes = 0;
     free(x->answer);
     x->answer = NULL;
-    (void)r;
+}
+
+/* No answer came, most likely because of the client's own statement_timeout: it keeps the server until one does. */
+void session_unanswered(struct server *s) {
+    struct session *x = &s->session;
+    x->pinned |= (x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS) | PIN_OPAQUE;
+    forget_question(x);
 }
 
 /* The answer is complete: settings become the client's, the rest says whether the server stays with it. */
@@ -185,9 +188,5 @@ void session_answered(struct relay *r, struct server *s) {
     }
     uint32_t states = x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS;
     x->pinned = (x->pinned & ~states) | (x->answer->got & states);
-    x->asked = x->traits = x->ends = x->unknown_count = 0;
-    x->failed = false;
-    if (x->notes) x->notes->bytes = 0;
-    free(x->answer);
-    x->answer = NULL;
+    forget_question(x);
 }

@@ -225,9 +225,6 @@ static void obey(struct relay *r, struct command *k) {
     case COMMAND_KILL: kill_client(r, k); break;
     case COMMAND_SEND: send_client(r, k); break;
     case COMMAND_RECLAIM: reclaim(r); break;
-    case COMMAND_UNPIN:
-        if (r->clients[k->a] && r->t->clients[k->a].id == k->id) session_unpin(r, r->clients[k->a]);
-        break;
     case COMMAND_OPTIONS: memcpy(&r->options, k->data, sizeof r->options); break;
     case COMMAND_STOP: r->stop = true; break;
     }
@@ -288,10 +285,12 @@ static void *loop(void *argument) {
     struct epoll_event events[EVENTS_PER_WAIT];
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stop) {
-        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head ? 0 : BEAT_MS);
+        int pause = r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
+        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head ? 0 : pause);
         r->now = now_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
+        if (r->weak_pins) session_tick(r);
         run_ready(r);
         bury_the_dead(r);
     }

@@ -122,7 +122,6 @@ enum command_type {
     COMMAND_SEND,                /* a: row, id; data: bytes for the client (a notice) */
     COMMAND_RECLAIM,             /* finish the slots of dead workers */
     COMMAND_OPTIONS,             /* data: struct options */
-    COMMAND_UNPIN,               /* a: row, id: others wait for the server that it keeps for its sequences */
     COMMAND_STOP,
 };
 
@@ -157,6 +156,8 @@ struct relay {
     struct words builtin;
     struct profile **profiles;   /* by database row */
     uint32_t profile_serial;
+    uint32_t weak_pins;          /* servers kept for what nextval left: given up for others that wait */
+    uint64_t weak_checked_at;
     char *questions[QUESTIONS];
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;

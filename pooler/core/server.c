@@ -198,7 +198,7 @@ static void asked(struct relay *r, struct server *s, enum own_request what) {
     } else if (what == OWN_RESTORE) {
         session_restored(r, s);
     } else if (what == OWN_ASK && s->own_failed) {
-        session_unanswered(r, s);
+        session_unanswered(s);
     } else if (what == OWN_ASK) {
         session_answered(r, s);
     }

@@ -51,11 +51,21 @@ static void keep_name(struct session *x, char kind, const char *name) {
     x->notes->bytes += n;
 }
 
+/* Settings whose names are arguments: a literal of the text that looks like one is taken for it. */
+static void note_candidate(struct relay *r, struct client *c, const char *name) {
+    profile_custom(session_profile(r, c), name);
+    c->server->session.named = true;
+}
+
 static void note_names(struct relay *r, struct client *c, const struct scan *scan) {
     struct session *x = &c->server->session;
     char kind;
     const char *name;
     for (uint32_t at = 0; scan_next_name(scan, &at, &kind, &name);) {
+        if (kind == 'c') {
+            if (scan->traits & PIN_OPAQUE) note_candidate(r, c, name);
+            continue;
+        }
         if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
         if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name);
         keep_name(x, kind, name);
@@ -113,6 +123,24 @@ void session_scan(struct relay *r, struct client *c, const char *text, uint32_t 
     if (!p->loaded || p->everything) scan->traits |= ASK_ALL;   /* no word tells what functions and triggers do */
 }
 
+/* The same for the parameters of a Bind, in text format: behind the names of portal and statement. */
+void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
+    char name[64];
+    uint32_t at = n >= 2 ? 2 + 2 * (uint32_t)(p[0] << 8 | p[1]) : n;
+    for (at += 2; at + 4 <= n;) {
+        uint32_t bytes = read_u32(p + at);
+        at += 4;
+        if (bytes == UINT32_MAX) continue;
+        if (bytes > n - at) return;
+        if (names_a_setting(p + at, bytes)) {
+            for (uint32_t i = 0; i < bytes; i++) name[i] = (char)(p[at + i] >= 'A' && p[at + i] <= 'Z' ? p[at + i] | 0x20 : p[at + i]);
+            name[bytes] = '\0';
+            note_candidate(r, c, name);
+        }
+        at += bytes;
+    }
+}
+
 /* A text that the client's server is about to run.  `whole`: all of it is here.  Returns its traits. */
 uint32_t session_text(struct relay *r, struct client *c, const char *text, uint32_t bytes, bool whole) {
     struct scan scan;
@@ -152,7 +180,7 @@ static int pinned_servers(const struct relay *r, int32_t pool) {
 
 static void forget_transaction(struct session *x) {
     x->traits = x->ends = x->unknown_count = 0;
-    x->failed = false;
+    x->failed = x->named = false;
     if (x->notes) x->notes->bytes = 0;
 }
 
@@ -187,7 +215,6 @@ static bool decide(struct relay *r, struct server *s) {
     if (!before && pinned) row->pinned_at = r->now;
     row->pinned = pinned;
     if (!pinned) return false;
-    row->idle_start = r->now;
     if (limits->session_state == SESSION_ERROR)
         return refuse(r, c, "0A000", "session state is not allowed here (session_state = error)", pinned);
     if (!before && limits->pin_limit && pinned_servers(r, row->pool) > limits->pin_limit)
@@ -210,7 +237,7 @@ bool session_settle(struct relay *r, struct server *s) {
     uint32_t ask = (x->traits & ASK_ALL) | (x->ends & x->pinned & ASK_ALL);
     if (x->traits & TRAIT_NAMED && x->failed) ask |= ASK_SETTINGS;
     x->pinned &= ~(x->ends & PIN_ALL);
-    x->pinned |= x->traits & (PIN_OPAQUE | PIN_LOADED);
+    x->pinned |= x->traits & (PIN_LOADED | (x->named ? 0 : PIN_OPAQUE));
     if (sequence_pins(pool, x->traits)) x->pinned |= PIN_SEQUENCE;
     if (ask || (x->traits & TRAIT_NAMED && x->notes && x->notes->bytes)) {
         session_ask(r, s, ask);
@@ -218,6 +245,8 @@ bool session_settle(struct relay *r, struct server *s) {
     }
     forget_transaction(x);
     if (x->pinned != r->t->clients[c->row].pinned && decide(r, s)) return true;
+    r->t->clients[c->row].idle_start = r->now;
+    r->weak_pins += x->pinned != 0 && !(x->pinned & ~(uint32_t)PIN_WEAK);
     return x->pinned != 0;
 }
 
@@ -247,12 +276,32 @@ void session_forget(struct relay *r, struct server *s) {
     s->session.notes = NULL;
 }
 
-/* Others wait for a server, and this one is kept only for what sequences remember. */
-void session_unpin(struct relay *r, struct client *c) {
-    struct server *s = c->server;
-    if (!s || s->session.pinned != PIN_SEQUENCE || s->transaction != 'I' || !server_in_step(s)) return;
-    s->session.pinned = 0;
-    r->t->clients[c->row].pinned = 0;
-    s->settled = true;
-    conn_ready(r, &s->io);
+static bool weak(const struct relay *r, const struct server *s) {
+    return s && s->client && s->session.pinned && !(s->session.pinned & ~(uint32_t)PIN_WEAK)
+        && r->t->clients[s->client->row].pinned;
+}
+
+/* Servers that are kept only for what sequences remember, or for a setting of unknown name, are given up while others
+ * wait for one.  Nobody else gets to see it: the server is reset, or sequences are discarded, before. */
+void session_tick(struct relay *r) {
+    if (r->now < r->weak_checked_at + WEAK_PIN_LOOK_MS * 1000) return;
+    r->weak_checked_at = r->now;
+    r->weak_pins = 0;
+    for (int32_t i = 0; i < r->t->h->slots_high; i++) {
+        struct server *s = r->servers[i];
+        if (!weak(r, s)) continue;
+        struct client_row *row = &r->t->clients[s->client->row];
+        bool silent = r->now > row->idle_start + WEAK_PIN_SILENT_US && s->transaction == 'I' && server_in_step(s);
+        if (!silent || !r->t->pools[row->pool].waiting.count) {
+            r->weak_pins++;
+            continue;
+        }
+        if (s->session.pinned & PIN_OPAQUE) {
+            r->t->slots[i].settings = 0;
+            r->t->slots[i].flags |= SF_EXTRAS;
+        }
+        s->session.pinned = row->pinned = 0;
+        s->settled = true;
+        conn_ready(r, &s->io);
+    }
 }

@@ -24,8 +24,10 @@
 #include "words.h"
 
 #define PROFILE_CHECK_US 2000000u   /* the catalogs' fingerprint is looked at again after this, where there is traffic */
+#define WEAK_PIN_LOOK_MS 20         /* servers that are kept for sequences only are looked at so often */
+#define WEAK_PIN_SILENT_US 50000u   /* and given up for others that wait when their client was silent for so long */
 #define CUSTOM_NAMES_MAX 128        /* names of settings with a dot that this worker has met in one database */
-#define NOTES_BYTES 1024
+#define NOTES_BYTES 4096
 #define FINGERPRINT_BYTES 128
 
 enum session_state { SESSION_OFF, SESSION_AUTO, SESSION_ERROR };
@@ -69,6 +71,7 @@ struct session {
     uint32_t unknown_count, sequence_requests;
     bool failed;                 /* an error or a rollback since: names alone do not tell */
     bool touched_sequence;
+    bool named;                  /* a literal or a parameter gave the name of the setting that is an argument */
     uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */
     uint64_t unknown[SCAN_UNKNOWN_MAX];
     struct notes *notes;
@@ -82,6 +85,7 @@ struct profile *session_profile(struct relay *r, const struct client *c);
 uint32_t session_text(struct relay *r, struct client *c, const char *text, uint32_t bytes, bool whole);
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
+void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 bool session_sequences(struct relay *r, struct client *c, uint32_t traits);
 void session_call(struct relay *r, struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);
@@ -89,7 +93,7 @@ void session_failed(struct server *s);
 bool session_dirty(const struct server *s);
 void session_forget(struct relay *r, struct server *s);
 void session_left(struct relay *r, struct server *s);
-void session_unpin(struct relay *r, struct client *c);
+void session_tick(struct relay *r);
 const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
 
 /* restore.c: back to the values of the startup packet */
@@ -103,7 +107,7 @@ void session_restored(struct relay *r, struct server *s);
 void session_ask(struct relay *r, struct server *s, uint32_t ask);
 void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
 void session_answered(struct relay *r, struct server *s);
-void session_unanswered(struct relay *r, struct server *s);
+void session_unanswered(struct server *s);
 
 /* profile.c */
 struct profile *profile_of(struct relay *r, int32_t pool);

@@ -109,6 +109,8 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
 void statements_discard_sequences(struct relay *r, struct server *s) {
     char name[SERVER_NAME_BYTES];
     static const char text[] = "DISCARD SEQUENCES\0\0";   /* text, NUL, number of parameter types */
+    uint8_t last = s->requests.count ? requests_at(&s->requests, s->requests.count - 1) & 0x7f : 'S';
+    bool between = last == 'S' || last == 'Q' || last == 'F';   /* not in the middle of a pipeline: a Query may follow */
     uint32_t n = (uint32_t)snprintf(name, sizeof name, "pooler_s%u", ++s->session.sequence_requests) + 1;
     send_parse(r, s, name, n, (const unsigned char *)text, sizeof text, 'P' | OWN, NULL);
     put_head(r, s, 'B', 2 * n + 6);
@@ -124,11 +126,14 @@ void statements_discard_sequences(struct relay *r, struct server *s) {
     put(r, s, "S", 1);
     put(r, s, name, n);
     requests_push(&s->requests, 'C' | OWN);
+    if (!between) return;
+    put(r, s, "S\0\0\0\4", 5);
+    requests_push(&s->requests, 'S' | OWN);
 }
 
 /* What a statement that is about to run says about the session. */
-static void note_statement(struct relay *r, struct client *c, struct statement *st) {
-    if (!session_on(r, c)) return;
+static uint32_t note_statement(struct relay *r, struct client *c, struct statement *st) {
+    if (!session_on(r, c)) return 0;
     const struct profile *p = session_profile(r, c);
     struct scan scan;
     scan.traits = scan.ends = 0;
@@ -141,9 +146,10 @@ static void note_statement(struct relay *r, struct client *c, struct statement *
     } else if (st->traits | st->ends) {
         session_scan(r, c, (const char *)st->body, bytes, &scan);   /* for the names */
     }
-    if (!(scan.traits | scan.ends)) return;
+    if (!(scan.traits | scan.ends)) return 0;
     session_note(r, c, &scan);
     if (session_sequences(r, c, scan.traits)) statements_discard_sequences(r, c->server);
+    return scan.traits;
 }
 
 static void note_unnamed(struct relay *r, struct client *c) {
@@ -226,12 +232,14 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (!name_bytes) {
         ensure_unnamed(r, c);
         if (!s->unnamed_noted) note_unnamed(r, c);
+        if (s->session.traits & PIN_OPAQUE && here == total) session_parameters(r, c, end + 1, (uint32_t)(p + total - (end + 1)));
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
     const struct name *there = names_find(c->names, name, name_bytes);
     if (!there) return pass(c, 'B', head);
-    note_statement(r, c, there->statement);
+    if (note_statement(r, c, there->statement) & PIN_OPAQUE && here == total)
+        session_parameters(r, c, end + 1, (uint32_t)(p + total - (end + 1)));
     char live[SERVER_NAME_BYTES];
     uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
     put_head(r, s, 'B', total - 5 - (name_bytes + 1) + live_bytes);

@@ -313,7 +313,8 @@ static uint8_t id_of(const struct scanner *s, const struct token *t) {
 static void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
     struct scan *out = s->out;
     if (out->names_bytes + bytes + 2 > sizeof out->names || bytes > 127) {
-        out->traits |= ASK_ALL | (kind == 's' ? PIN_OPAQUE : 0);
+        if (kind == 'c') return;
+        out->traits |= ASK_ALL | (kind == 's' && memchr(name, '.', bytes) ? PIN_OPAQUE : 0);
         return;
     }
     out->names[out->names_bytes++] = kind;
@@ -428,6 +429,17 @@ static void scan_channel(struct scanner *s, char kind) {
     next_token(s, &t);
     if (t.kind == T_OTHER && t.c == '*') note_name(s, kind, "*", 1, false);
     else note_name(s, kind, name, take_name(s, &t, name, false), false);
+}
+
+/* Whether this may be a setting's name with a dot, like app.tenant. */
+bool names_a_setting(const unsigned char *text, uint32_t bytes) {
+    uint32_t dots = 0;
+    if (bytes < 3 || bytes > 63 || (unsigned)(text[0] - '0') < 10) return false;
+    for (uint32_t i = 0; i < bytes; i++) {
+        if (text[i] == '.' && i > 0 && i + 1 < bytes) dots++;
+        else if (!in_word(text[i])) return false;
+    }
+    return dots > 0;
 }
 
 /* Behind set_config: local to the transaction, by a name in the text, or by one that is not there. */
@@ -554,7 +566,10 @@ static void scan_statements(struct scanner *s) {
             previous = W_NONE;
             continue;
         }
-        if (t.kind == T_STRING) continue;
+        if (t.kind == T_STRING) {
+            if (names_a_setting(t.text, t.bytes)) note_name(s, 'c', (const char *)t.text, t.bytes, true);
+            continue;
+        }
         bool leads = first && t.kind == T_WORD;
         first = false;
         if (leads && scan_leading(s, &t, &ddl)) {

@@ -30,6 +30,7 @@ enum trait {
     PIN_LOADED = 1 << 7,         /* LOAD, a backup under way, ...: until the client leaves; then the server is closed */
     PIN_SEQUENCE = 1 << 8,       /* nextval, setval: currval and lastval would tell */
     PIN_ALL = PIN_OPAQUE | PIN_LOADED | PIN_SEQUENCE,
+    PIN_WEAK = PIN_OPAQUE | PIN_SEQUENCE,   /* given up for others that wait: it is never another client's */
     TRAIT_CURRVAL = 1 << 9,      /* reads what nextval left */
     TRAIT_INSERT = 1 << 10,      /* may call nextval for a default */
     TRAIT_NAMED = 1 << 11,       /* sets settings whose names are in `names` */
@@ -43,7 +44,7 @@ enum trait {
     TRAIT_EXECUTE = 1 << 19,     /* SQL EXECUTE: does what its PREPARE said */
 };
 
-#define SCAN_NAMES_BYTES 512
+#define SCAN_NAMES_BYTES 4096
 #define SCAN_UNKNOWN_MAX 8
 
 struct scan {
@@ -52,7 +53,7 @@ struct scan {
     uint32_t names_bytes;
     uint32_t unknown_count;
     uint64_t unknown[SCAN_UNKNOWN_MAX];
-    char names[SCAN_NAMES_BYTES];   /* a letter (s r l u) and a NUL-terminated name each, folded to lower case as the server does */
+    char names[SCAN_NAMES_BYTES];   /* a letter (s r l u; c: a literal that may be the name of a setting) and a NUL-terminated name each, folded to lower case as the server does */
 };
 
 /* A set of words by keyed hash. `traits` 0: known to be harmless. */
@@ -68,6 +69,7 @@ void words_builtin(struct words *w, uint64_t key);
 /* `backslash`: standard_conforming_strings is off.  `known` may be empty. */
 void scan_text(const struct words *builtin, const struct words *known, const unsigned char *text, uint32_t bytes,
                bool backslash, struct scan *out);
+bool names_a_setting(const unsigned char *text, uint32_t bytes);
 bool scan_next_name(const struct scan *scan, uint32_t *at, char *kind, const char **name);
 
 #endif

@@ -21,8 +21,6 @@ TICK_S = 1 / 3
 #: A server that was told to end and still runs something is sent a cancel request again after this.
 INSIST_S = 5.0
 TITLE_S = 2.0
-#: What nextval left is given up for clients that wait, when its client has been silent for so long.
-SILENT_S = 0.25
 
 #: What a client hears that outstayed a limit, in PgBouncer's words.
 TEXTS = {
@@ -61,8 +59,6 @@ class Janitor:
             worker.spawn(worker.dial, slot)
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
             worker.relay.close_slot(slot)
-        for row, client_id in worker.tables.held_sequences(worker.number, SILENT_S):
-            worker.relay.unpin(row, client_id)
         self._overdue()
         for slot, generation in worker.tables.closing_slots(worker.number, INSIST_S):
             worker.spawn(worker.cancel_slot, slot, generation)

@@ -138,6 +138,7 @@ struct database_row {
     uint8_t used, paused, disabled;
     char name[DATABASE_NAME_BYTES];
     int32_t max_servers, max_clients;
+    _Atomic uint32_t altered;        /* times that statements may have changed their meaning: the clock of `made` */
     int32_t servers, clients, first_pool;   /* derived */
 };
 

@@ -25,6 +25,13 @@ static struct counters *count(struct relay *r, const struct server *s) {
     return counters_of(r, r->t->slots[s->slot].pool);
 }
 
+/* The clock of what statements mean. */
+static _Atomic uint32_t *clock_of(const struct relay *r, const struct server *s) {
+    return &r->t->databases[r->t->pools[r->t->slots[s->slot].pool].database].altered;
+}
+
+uint32_t statements_now(const struct relay *r, const struct server *s) { return *clock_of(r, s); }
+
 /* ---- sending ---------------------------------------------------------------------------------- */
 
 /* Queues bytes for the server behind what the client sent before; the caller's feed() flushes. */
@@ -68,10 +75,11 @@ static void send_parse(struct relay *r, struct server *s, const char *name, uint
     count(r, s)->server_parse_count++;
 }
 
-/* Sends the Parse of a text that the server does not have; the least recently used may have to go. */
+/* Sends the Parse of a text that the server does not have; an older one or the least recently used may have to go. */
 static uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st, uint8_t request) {
     char name[SERVER_NAME_BYTES];
-    uint32_t evicted, number = prepared_add(set_of(r, s), &st->digest, r->options.max_prepared_statements, &evicted);
+    uint32_t evicted, number = prepared_add(set_of(r, s), &st->digest, statements_now(r, s),
+                                            r->options.max_prepared_statements, &evicted);
     if (evicted) {
         uint32_t n = server_name(name, evicted);
         put_head(r, s, 'C', 1 + n);
@@ -83,9 +91,9 @@ static uint32_t send_statement(struct relay *r, struct server *s, const struct s
     return number;
 }
 
-static uint32_t ensure_prepared(struct relay *r, struct server *s, const struct statement *st) {
-    uint32_t number = prepared_use(set_of(r, s), &st->digest);
-    return number ? number : send_statement(r, s, st, 'P' | OWN);
+static uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
+    uint32_t number = prepared_use(set_of(r, s), &name->statement->digest, name->made);
+    return number ? number : send_statement(r, s, name->statement, 'P' | OWN);
 }
 
 /* The client is about to use the unnamed statement: its own, or none; never somebody else's. */
@@ -147,14 +155,15 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     count(r, s)->client_parse_count++;
     if (there) {   /* PostgreSQL is to say that it exists */
         char live[SERVER_NAME_BYTES];
-        uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+        uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
         send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
         return REWRITTEN_ALL;
     }
     struct statement *st = statement_intern(&r->statements, body, bytes);
-    names_set(n, name, name_bytes, st);
+    uint32_t now = statements_now(r, s);
+    names_set(n, name, name_bytes, st, now);
     r->t->clients[c->row].prepared_statements = (int32_t)n->count;
-    if (prepared_use(set_of(r, s), &st->digest)) owe(r, c, 'p');
+    if (prepared_use(set_of(r, s), &st->digest, now)) owe(r, c, 'p');
     else send_statement(r, s, st, 'P');
     return REWRITTEN_ALL;
 }
@@ -173,14 +182,16 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
         ensure_unnamed(r, c);
         return pass(c, 'B', head);
     }
-    const struct name *there = names_find(c->names, name, name_bytes);
+    struct name *there = names_find(c->names, name, name_bytes);
     if (!there) return pass(c, 'B', head);
     char live[SERVER_NAME_BYTES];
-    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
     put_head(r, s, 'B', total - 5 - (name_bytes + 1) + live_bytes);
     put(r, s, p + 5, portal_bytes);
     put(r, s, live, live_bytes);
     requests_push(&s->requests, 'B');
+    c->names->bound = there;
+    if (portal_bytes > 1) there->told = true;   /* its Describe may come behind another Bind */
     *head = (uint32_t)(end + 1 - p);
     return REWRITTEN_HEAD;
 }
@@ -192,6 +203,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     uint8_t letter = p[0];
     if (total > HEAD_BYTES_MAX) return pass(c, letter, head);
     if (here < total) return REWRITTEN_MORE;
+    if (letter == 'D' && total > 6 && p[5] == 'P' && c->names && c->names->bound) c->names->bound->told = true;
     if (total < 7 || p[5] != 'S' || p[total - 1] != 0) return pass(c, letter, head);
     uint32_t name_bytes = total - 7;
     if (!name_bytes) {
@@ -209,7 +221,8 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
         return REWRITTEN_ALL;
     }
     char live[SERVER_NAME_BYTES];
-    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
+    there->told = true;
     put_head(r, s, letter, 1 + live_bytes);
     put(r, s, "S", 1);
     put(r, s, live, live_bytes);
@@ -251,9 +264,9 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     struct name *there = bytes && !c->names->first ? names_find(c->names, name, bytes) : NULL;
     if (!there) return REWRITTEN_NOT;
     struct digest d = there->statement->digest;
-    uint32_t evicted, number = prepared_use(set_of(r, s), &d);
+    uint32_t evicted, number = prepared_use(set_of(r, s), &d, 0);
     if (!number) {   /* something of that name must be there to be deallocated */
-        number = prepared_add(set_of(r, s), &d, PREPARED_MAX, &evicted);
+        number = prepared_add(set_of(r, s), &d, 0, PREPARED_MAX, &evicted);
         uint32_t n = server_name(live, number);
         send_parse(r, s, live, n, TRIVIAL, sizeof TRIVIAL, 'P' | OWN, NULL);
         put(r, s, "S\0\0\0\4", 5);
@@ -324,16 +337,42 @@ void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint
     if (request == 'P' || request == 'p' || request == 'x') ++*names_lost;
 }
 
+/* Statements of this database may mean something else now than when they were parsed. */
+void statements_altered(struct relay *r, struct server *s) { atomic_fetch_add(clock_of(r, s), 1); }
+
+static bool starts(const unsigned char *tag, uint32_t n, const char *with) {
+    size_t bytes = strlen(with);
+    return n >= bytes && memcmp(tag, with, bytes) == 0;
+}
+
 /* After DISCARD ALL and DEALLOCATE ALL the server has no statements, and neither has the client that said so.
  * Others keep their names: what they need is prepared again. */
-void statements_lost(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
-    bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
-    if (!discard && !(n == sizeof "DEALLOCATE ALL" && memcmp(tag, "DEALLOCATE ALL", n) == 0)) return;
+static void forget_all(struct relay *r, struct server *s, bool discard) {
     prepared_forget(set_of(r, s));
     if (discard) r->t->slots[s->slot].unnamed_of = 0;
     if (!s->client || requests_head(&s->requests) & OWN || !s->client->names) return;
     names_clear(&r->statements, s->client->names);
     r->t->clients[s->client->row].prepared_statements = 0;
+}
+
+/* What a CommandComplete means for statements.  DDL counts when it has run, for its own transaction, when that ends,
+ * for the others, and when it is undone. */
+void statements_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
+    bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
+    if (discard || (n == sizeof "DEALLOCATE ALL" && memcmp(tag, "DEALLOCATE ALL", n) == 0)) {
+        forget_all(r, s, discard);
+    } else if (starts(tag, n, "ALTER ") || starts(tag, n, "CREATE ") || starts(tag, n, "DROP ")) {
+        s->altered = true;
+        statements_altered(r, s);
+    } else if (s->altered && starts(tag, n, "ROLLBACK")) {
+        statements_altered(r, s);
+    }
+}
+
+/* A transaction with DDL in it has come to its end, or not yet; before its client hears of it. */
+void statements_ended(struct relay *r, struct server *s, uint8_t status) {
+    s->altered = status != 'I';
+    if (!s->altered) statements_altered(r, s);
 }
 
 /* An ErrorResponse that names a statement by the server's name goes out with the client's.  False: it has none. */

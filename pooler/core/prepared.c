@@ -264,6 +264,7 @@ static struct change *take_change(struct names *n) {
 
 static void name_free(struct statement_store *store, struct names *n, struct name *name) {
     if (n->bound == name) n->bound = NULL;
+    if (n->used == name) n->used = NULL;
     statement_drop(store, name->statement);
     free(name);
 }
@@ -334,6 +335,7 @@ void names_keep_unnamed(struct names *n, const unsigned char *body, uint32_t byt
 
 /* The name under which a client knows a text, to tell it of an error in its own words. */
 const struct name *names_of_digest(const struct names *n, const struct digest *d) {
+    if (n && n->used && same(&n->used->statement->digest, d)) return n->used;
     for (uint32_t b = 0; n && b < n->capacity; b++)
         for (const struct name *at = n->buckets[b]; at; at = at->next)
             if (same(&at->statement->digest, d)) return at;

@@ -85,7 +85,7 @@ struct names {
     struct name **buckets;
     uint32_t count, capacity;
     struct change *first, *last;         /* the journal, oldest first */
-    struct name *bound;                  /* what the last Bind used */
+    struct name *bound, *used;           /* what the last Bind used, and the last message of any kind */
     unsigned char *unnamed;              /* body of the unnamed Parse */
     uint32_t unnamed_bytes, unnamed_room;
     bool unnamed_live, unnamed_kept;     /* there is one; its text is in `unnamed` */

@@ -75,6 +75,8 @@ struct server {
     bool reset_done;
     bool own_body;               /* the message that is passing through answers a request of ours */
     bool altered;                /* DDL was seen whose transaction has not ended */
+    uint32_t renamed_at;         /* place in the last Query or Parse behind a name that was replaced, */
+    int32_t renamed_by;          /* and by how much the text became longer */
     struct digest *parsing;      /* texts of Parses in flight, oldest first; all zero for those without one */
     uint32_t parsing_count, parsing_room;
     const char *reason;          /* of the closing, for the log */

@@ -24,9 +24,14 @@ void kept_add(struct kept *k, const unsigned char *p, uint32_t n) {
     k->bytes += n;
 }
 
+void kept_release(struct kept *k) {
+    free(k->held);
+    k->held = NULL;
+}
+
 void kept_free(struct kept *k) {
     free(k->data);
-    free(k->held);
+    kept_release(k);
     *k = (struct kept){.ended = true};
 }
 
@@ -127,7 +132,6 @@ static bool find_failed(struct kept *k, uint32_t pending, struct counts *answere
     if (at != k->bytes || requests < pending) return false;
     uint32_t before = requests - pending;
     *answered = (struct counts){.repeatable = true};
-    k->from = 0;
     for (at = 0; message_at(k, at, &m); at = m.next) {
         if (!is_request(m.letter)) continue;
         if (!before--) {
@@ -166,6 +170,13 @@ static bool asked(const struct kept *k, const struct kept_message *failed) {
     return false;
 }
 
+/* The same for an EXECUTE alone in a Query: rows come with their columns, and nothing has been run. */
+static enum verdict judge_execute(const struct server *s) {
+    const struct kept *k = &s->kept;
+    if (!k->execute || !k->whole || k->data[0] != 'Q' || s->requests.count != 1 || !s->client->names->used) return VERDICT_NONE;
+    return !k->again && s->transaction == 'I' && !s->own && !s->client->io.body_left ? VERDICT_AGAIN : VERDICT_RENEW;
+}
+
 /* What is to be done about a changed plan; run[0..run_bytes) are answers that the client has not got. */
 static enum verdict judge(const struct server *s, const unsigned char *run, uint32_t run_bytes, bool framed) {
     struct kept *k = (struct kept *)&s->kept;
@@ -193,12 +204,20 @@ static void send_rest(struct relay *r, struct server *s, const unsigned char *p,
 
 static void hold(struct kept *k, const unsigned char *run, uint32_t run_bytes, const unsigned char *message,
                  uint32_t n) {
+    kept_release(k);
     k->held = malloc(run_bytes + n);
     if (!k->held) abort();   /* out of memory */
-    memcpy(k->held, run, run_bytes);
+    if (run_bytes) memcpy(k->held, run, run_bytes);
     memcpy(k->held + run_bytes, message, n);
     k->held_answers = run_bytes;
     k->held_bytes = run_bytes + n;
+}
+
+/* Whether the next Sync is one of ours, so that a Query of the client follows. */
+static bool sync_is_own(const struct requests *q) {
+    uint32_t i = 0;
+    while (i < q->count && (requests_at(q, i) & 0x7f) != 'S') i++;
+    return i < q->count && requests_at(q, i) & OWN;
 }
 
 /* An error for a client: `message`, with the unsent answers before it, run[0..run_bytes), which begin with the
@@ -206,9 +225,9 @@ static void hold(struct kept *k, const unsigned char *run, uint32_t run_bytes, c
 bool retry_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
                  uint32_t run_bytes, bool framed) {
     uint8_t head = requests_head(&s->requests);
-    if (s->client && s->client->names && (head == 'B' || head == 'D') && plan_changed(message, n)) {
+    if (s->client && s->client->names && head && strchr("BDQ", head) && plan_changed(message, n)) {
         statements_altered(r, s);
-        s->kept.verdict = (uint8_t)judge(s, run, run_bytes, framed);
+        s->kept.verdict = (uint8_t)(head == 'Q' ? judge_execute(s) : judge(s, run, run_bytes, framed));
         switch (s->kept.verdict) {
         case VERDICT_AGAIN:
             send_rest(r, s, run, run_bytes);
@@ -218,6 +237,17 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
             return true;
         default: break;
         }
+    }
+    if (head == 'Q' && s->client && s->kept.held) {   /* it could not be prepared: that is why it does not exist */
+        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
+        conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
+        kept_release(&s->kept);
+        return true;
+    }
+    if (head == ('P' | OWN) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
+        if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
+        hold(&s->kept, NULL, 0, message, n);
+        return true;
     }
     return statements_error(r, s, message, n, run, run_bytes);
 }
@@ -229,8 +259,7 @@ void retry_held(struct relay *r, struct server *s) {
     if (k->verdict == VERDICT_WAIT) return;
     if (k->verdict == VERDICT_AGAIN) send_rest(r, s, k->held, k->held_answers);
     else conn_send(r, &s->client->io, k->held, k->held_bytes);
-    free(k->held);
-    k->held = NULL;
+    kept_release(k);
     server_skip(r, s);
 }
 
@@ -238,6 +267,7 @@ void retry_held(struct relay *r, struct server *s) {
 static void renew(struct relay *r, struct server *s) {
     struct kept_message m;
     struct name *name;
+    if (s->kept.execute) s->client->names->used->made = statements_now(r, s);
     for (uint32_t at = s->kept.failed; message_at(&s->kept, at, &m); at = m.next)
         if ((name = renewable(&s->kept, s->client->names, &m))) name->made = statements_now(r, s);
 }
@@ -251,7 +281,7 @@ void retry_settle(struct relay *r, struct server *s) {
     renew(r, s);
     if (verdict != VERDICT_AGAIN) return;
     if (s->requests.count) {
-        requests_own_head(&s->requests);   /* the Sync of the pipeline ends the error, and nobody hears of it */
+        requests_own_head(&s->requests);   /* what ends the error, the Sync or the Query itself: nobody hears of it */
     } else {
         conn_append(&s->io, "S\0\0\0\4", 5);
         requests_push(&s->requests, 'S' | OWN);

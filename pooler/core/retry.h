@@ -30,19 +30,23 @@ struct kept {
     uint32_t failed, from;       /* where the message that failed begins, and what is to be sent again */
     bool ended;                  /* its Sync has been sent: the next message begins another pipeline */
     bool whole;                  /* `data` has everything of the pipeline */
+    bool execute;                /* it is a Query with one EXECUTE */
     bool again;                  /* it was sent again: once is enough */
     uint8_t verdict;             /* what the error that is being dealt with leads to; WAIT: more of the pipeline decides */
-    unsigned char *held;         /* the error that waits, behind answers */
+    unsigned char *held;         /* an error that waits, behind answers; without a verdict: it will take the place of another */
     uint32_t held_answers, held_bytes;
 };
 
 void kept_add(struct kept *k, const unsigned char *p, uint32_t n);
+void kept_release(struct kept *k);
 void kept_free(struct kept *k);
 
 /* A message begins another pipeline. */
 static inline void kept_begin(struct kept *k) {
+    if (k->held) kept_release(k);
     k->bytes = 0;
-    k->ended = k->again = false;
+    k->ended = k->again = k->execute = false;
+    k->failed = k->from = 0;
     k->whole = true;
 }
 

@@ -5,21 +5,20 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#include "relay.h"
+#include "statements.h"
 
 bool statements_on(const struct relay *r, const struct client *c) {
     return r->options.max_prepared_statements
         && r->t->pools[r->t->clients[c->row].pool].limits.mode != MODE_SESSION;
 }
 
-static struct names *names_of(struct client *c) {
+struct names *names_of(struct client *c) {
     if (!c->names && !(c->names = calloc(1, sizeof *c->names))) abort();   /* out of memory */
     return c->names;
 }
 
-static struct prepared_set *set_of(const struct relay *r, const struct server *s) { return &r->t->prepared[s->slot]; }
+struct prepared_set *set_of(const struct relay *r, const struct server *s) { return &r->t->prepared[s->slot]; }
 
 static struct counters *count(struct relay *r, const struct server *s) {
     return counters_of(r, r->t->slots[s->slot].pool);
@@ -35,25 +34,25 @@ uint32_t statements_now(const struct relay *r, const struct server *s) { return 
 /* ---- sending ---------------------------------------------------------------------------------- */
 
 /* Queues bytes for the server behind what the client sent before; the caller's feed() flushes. */
-static void put(struct relay *r, struct server *s, const void *p, uint32_t n) {
+void put(struct relay *r, struct server *s, const void *p, uint32_t n) {
     if (r->run_bytes) conn_append(&s->io, r->run, r->run_bytes);
     r->run_bytes = 0;
     conn_append(&s->io, p, n);
     s->fresh = s->settled = false;
 }
 
-static void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {
+void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {
     uint32_t length = body_bytes + 4;
     unsigned char head[5] = {(unsigned char)letter, (unsigned char)(length >> 24), (unsigned char)(length >> 16),
                              (unsigned char)(length >> 8), (unsigned char)length};
     put(r, s, head, sizeof head);
 }
 
-static uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
+uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
     return (uint32_t)snprintf(out, SERVER_NAME_BYTES, "pooler_%u", number) + 1;   /* with its NUL */
 }
 
-static void push_parsing(struct server *s, const struct digest *d) {
+void push_parsing(struct server *s, const struct digest *d) {
     if (s->parsing_count == s->parsing_room) {
         uint32_t room = s->parsing_room ? s->parsing_room * 2 : 8;
         struct digest *larger = realloc(s->parsing, room * sizeof *larger);
@@ -65,8 +64,8 @@ static void push_parsing(struct server *s, const struct digest *d) {
 }
 
 /* A Parse for the server: `request` says who is to hear of its end. */
-static void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes,
-                       const unsigned char *body, uint32_t bytes, uint8_t request, const struct digest *d) {
+void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes, const unsigned char *body,
+                uint32_t bytes, uint8_t request, const struct digest *d) {
     put_head(r, s, 'P', name_bytes + bytes);
     put(r, s, name, name_bytes);
     put(r, s, body, bytes);
@@ -91,7 +90,7 @@ static uint32_t send_statement(struct relay *r, struct server *s, const struct s
     return number;
 }
 
-static uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
+uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
     uint32_t number = prepared_use(set_of(r, s), &name->statement->digest, name->made);
     return number ? number : send_statement(r, s, name->statement, 'P' | OWN);
 }
@@ -131,13 +130,17 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
                                     uint32_t total, uint32_t *head) {
     struct server *s = c->server;
     if (here < 6 && here < total) return REWRITTEN_MORE;
+    s->renamed_by = 0;
     if (total > 5 && p[5] == 0) {
-        if (here == total) names_keep_unnamed(names_of(c), p + 6, total - 6);
+        if (here < total && total <= HEAD_BYTES_MAX && c->names && c->names->count) return REWRITTEN_MORE;
+        bool renamed = here == total && execute_parse(r, c, p, total);
+        if (here == total && !renamed) names_keep_unnamed(names_of(c), p + 6, total - 6);
         else names_keep_unnamed(names_of(c), NULL, UNNAMED_BYTES_MAX + 1);
         r->t->slots[s->slot].unnamed_of = r->t->clients[c->row].id;
-        push_parsing(s, NULL);
         count(r, s)->client_parse_count++;
         count(r, s)->server_parse_count++;
+        if (renamed) return REWRITTEN_ALL;
+        push_parsing(s, NULL);
         return pass(c, 'U', head);
     }
     if (total > STATEMENT_BYTES_MAX) return REWRITTEN_TOO_LARGE;
@@ -151,9 +154,10 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     const unsigned char *body = end + 1;
     uint32_t name_bytes = (uint32_t)(end - (p + 5)), bytes = total - 6 - name_bytes;
     struct names *n = names_of(c);
-    const struct name *there = names_find(n, name, name_bytes);
+    struct name *there = names_find(n, name, name_bytes);
     count(r, s)->client_parse_count++;
     if (there) {   /* PostgreSQL is to say that it exists */
+        n->used = there;
         char live[SERVER_NAME_BYTES];
         uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
         send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
@@ -190,7 +194,8 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     put(r, s, p + 5, portal_bytes);
     put(r, s, live, live_bytes);
     requests_push(&s->requests, 'B');
-    c->names->bound = there;
+    s->renamed_by = 0;
+    c->names->bound = c->names->used = there;
     if (portal_bytes > 1) there->told = true;   /* its Describe may come behind another Bind */
     *head = (uint32_t)(end + 1 - p);
     return REWRITTEN_HEAD;
@@ -223,63 +228,11 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     char live[SERVER_NAME_BYTES];
     uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
     there->told = true;
+    c->names->used = there;
     put_head(r, s, letter, 1 + live_bytes);
     put(r, s, "S", 1);
     put(r, s, live, live_bytes);
     requests_push(&s->requests, letter);
-    return REWRITTEN_ALL;
-}
-
-/* The name in a text that is one `DEALLOCATE [PREPARE] name`, folded as PostgreSQL does; 0 bytes: it is not. */
-static uint32_t deallocated(const char *text, char name[NAME_MAX_BYTES]) {
-    while (isspace((unsigned char)*text)) text++;
-    if (strncasecmp(text, "deallocate", 10) != 0 || !isspace((unsigned char)text[10])) return 0;
-    for (text += 10; isspace((unsigned char)*text);) text++;
-    if (strncasecmp(text, "prepare", 7) == 0 && isspace((unsigned char)text[7]))
-        for (text += 7; isspace((unsigned char)*text);) text++;
-    uint32_t n = 0;
-    if (*text == '"') {
-        for (text++; *text && n < NAME_MAX_BYTES; name[n++] = *text++)
-            if (*text == '"' && *++text != '"') break;
-    } else {
-        while (n < NAME_MAX_BYTES && (isalnum((unsigned char)*text) || *text == '_' || *text == '$' || *text & 0x80))
-            name[n++] = (char)tolower((unsigned char)*text++);
-        if (n == 3 && memcmp(name, "all", 3) == 0) return 0;
-    }
-    while (isspace((unsigned char)*text) || *text == ';') text++;
-    return *text || n >= NAME_MAX_BYTES ? 0 : n;
-}
-
-/* A Query ends the unnamed statement.  DEALLOCATE of a name that was prepared by Parse gets the server's name. */
-static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
-                                    uint32_t total) {
-    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
-    struct server *s = c->server;
-    char name[NAME_MAX_BYTES], live[SERVER_NAME_BYTES], text[SERVER_NAME_BYTES + 16];
-    if (c->names) c->names->unnamed_live = false;
-    r->t->slots[s->slot].unnamed_of = 0;
-    if (!c->names || !c->names->count || here < total || total > 256 || p[total - 1] || s->transaction == 'E')
-        return REWRITTEN_NOT;
-    uint32_t bytes = deallocated((const char *)p + 5, name);
-    struct name *there = bytes && !c->names->first ? names_find(c->names, name, bytes) : NULL;
-    if (!there) return REWRITTEN_NOT;
-    struct digest d = there->statement->digest;
-    uint32_t evicted, number = prepared_use(set_of(r, s), &d, 0);
-    if (!number) {   /* something of that name must be there to be deallocated */
-        number = prepared_add(set_of(r, s), &d, 0, PREPARED_MAX, &evicted);
-        uint32_t n = server_name(live, number);
-        send_parse(r, s, live, n, TRIVIAL, sizeof TRIVIAL, 'P' | OWN, NULL);
-        put(r, s, "S\0\0\0\4", 5);
-        requests_push(&s->requests, 'S' | OWN);
-    }
-    prepared_remove(set_of(r, s), &d);
-    names_unset(c->names, there);
-    names_confirm(&r->statements, c->names);
-    r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
-    uint32_t n = (uint32_t)snprintf(text, sizeof text, "DEALLOCATE pooler_%u", number) + 1;
-    put_head(r, s, 'Q', n);
-    put(r, s, text, n);
-    requests_push(&s->requests, 'Q');
     return REWRITTEN_ALL;
 }
 
@@ -293,7 +246,7 @@ enum rewritten statements_forward(struct relay *r, struct client *c, const unsig
     case 'P': return forward_parse(r, c, p, here, total, head);
     case 'B': return forward_bind(r, c, p, here, total, head);
     case 'D': case 'C': return forward_named(r, c, p, here, total, head);
-    case 'Q': return forward_query(r, c, p, here, total);
+    case 'Q': return execute_query(r, c, p, here, total);
     default: return REWRITTEN_NOT;
     }
 }
@@ -375,26 +328,68 @@ void statements_ended(struct relay *r, struct server *s, uint8_t status) {
     if (!s->altered) statements_altered(r, s);
 }
 
-/* An ErrorResponse that names a statement by the server's name goes out with the client's.  False: it has none. */
-bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
-                      const unsigned char *run, uint32_t run_bytes) {
+/* ---- errors ----------------------------------------------------------------------------------- */
+
+/* What is to stand in a message instead of message[at..at+old). */
+struct edit { uint32_t at, old, bytes; const char *text; };
+
+/* A statement's name, if the message has the server's for it. */
+static bool edit_name(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, struct edit *e) {
     static const char PREFIX[] = "pooler_";
-    const unsigned char *at = s->client && s->client->names ? memmem(message, n, PREFIX, sizeof PREFIX - 1) : NULL;
+    const unsigned char *at = memmem(message, n, PREFIX, sizeof PREFIX - 1);
     if (!at || !isdigit(at[sizeof PREFIX - 1])) return false;
     char *end;
     struct digest d;
     uint32_t number = (uint32_t)strtoul((const char *)at + sizeof PREFIX - 1, &end, 10);
-    if (!prepared_digest(set_of(r, s), number, &d)) return false;
-    const struct name *name = names_of_digest(s->client->names, &d);
+    const struct name *name = prepared_digest(set_of(r, s), number, &d) ? names_of_digest(s->client->names, &d) : NULL;
     if (!name) return false;
-    uint32_t before = (uint32_t)(at - message), old = (uint32_t)((unsigned char *)end - at);
-    uint32_t length = n - 1 - old + name->bytes;
+    *e = (struct edit){(uint32_t)(at - message), (uint32_t)((unsigned char *)end - at), name->bytes, name->text};
+    return true;
+}
+
+/* Whether no other text than the last is in flight. */
+static bool last_text(const struct requests *q) {
+    uint32_t i = requests_head(q) && strchr("QPU", requests_head(q)) ? 1 : 0;
+    while (i < q->count && !strchr("QPU", requests_at(q, i))) i++;
+    return i == q->count;
+}
+
+/* A place in the client's text, if it is behind a name that was replaced by one of another length. */
+static bool edit_position(const struct server *s, const unsigned char *message, uint32_t n, char text[12], struct edit *e) {
+    if (!s->renamed_by || !last_text(&s->requests)) return false;
+    const unsigned char *field = memmem(message + 5, n - 5, "\0P", 2);
+    long place = field ? strtol((const char *)field + 2, NULL, 10) : 0;
+    if (place <= (long)s->renamed_at) return false;
+    int bytes = snprintf(text, 12, "%ld", place - s->renamed_by);
+    *e = (struct edit){(uint32_t)(field + 2 - message), (uint32_t)strlen((const char *)field + 2), (uint32_t)bytes, text};
+    return true;
+}
+
+/* An ErrorResponse that speaks of what was replaced goes out in the client's own words.  False: it does not. */
+bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
+                      const unsigned char *run, uint32_t run_bytes) {
+    struct edit edits[2];
+    char place[12];
+    uint32_t count = 0, length = n - 1, at = 5;
+    if (!s->client || !s->client->names || message[n - 1]) return false;
+    count += edit_name(r, s, message, n, &edits[count]);
+    count += edit_position(s, message, n, place, &edits[count]);
+    if (!count) return false;
+    if (count == 2 && edits[0].at > edits[1].at) {
+        struct edit first = edits[1];
+        edits[1] = edits[0];
+        edits[0] = first;
+    }
+    for (uint32_t i = 0; i < count; i++) length += edits[i].bytes - edits[i].old;
     unsigned char head[5] = {'E', (unsigned char)(length >> 24), (unsigned char)(length >> 16),
                              (unsigned char)(length >> 8), (unsigned char)length};
     if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
     conn_send(r, &s->client->io, head, sizeof head);
-    conn_send(r, &s->client->io, message + 5, before - 5);
-    conn_send(r, &s->client->io, name->text, name->bytes);
-    conn_send(r, &s->client->io, message + before + old, n - before - old);
+    for (uint32_t i = 0; i < count; i++) {
+        conn_send(r, &s->client->io, message + at, edits[i].at - at);
+        conn_send(r, &s->client->io, edits[i].text, edits[i].bytes);
+        at = edits[i].at + edits[i].old;
+    }
+    conn_send(r, &s->client->io, message + at, n - at);
     return true;
 }

@@ -7,13 +7,13 @@ every server is visited.
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from itertools import count
 
 import pytest
 
 from tests.support.exchange import Script, Send, Step, assert_same, at_once, byte_by_byte, direct, pooled
+from tests.support.others import Others, run, types
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
@@ -61,20 +61,6 @@ def of_table(script: Script, table: str) -> Script:
     return [Step(step.data.replace(b"{table}", table.encode()), step.until) for step in script]
 
 
-def talk(wire: Wire, script: Script, send: Send = at_once) -> list[Message]:
-    """Runs a script; everything that came back."""
-    received: list[Message] = []
-    for step in script:
-        send(wire, step.data)
-        for kind in step.until:
-            received += wire.receive_until(kind)
-    return received
-
-
-def types(messages: list[Message]) -> str:
-    return "".join(message.type for message in messages)
-
-
 @pytest.fixture(scope="module", params=[1, 3], ids=lambda workers: f"{workers}-workers")
 def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
     """Its database `tx` sees changes that come through it, `too` is the same database by another name."""
@@ -90,54 +76,17 @@ def sql(pg: Postgres, text: str) -> None:
 @pytest.fixture
 def table(running_postgres: Postgres) -> Iterator[str]:
     name = f"t{next(numbers):06}"
-    sql(running_postgres, f"CREATE TABLE {name} AS SELECT n, 'row ' || n AS name FROM generate_series(1, 3) AS n")
+    sql(
+        running_postgres,
+        f"CREATE TABLE {name} AS SELECT n, 'row ' || n AS name FROM generate_series(1, 3) AS n",
+    )
     yield name
     sql(running_postgres, f"DROP TABLE {name} CASCADE")
 
 
-class Others:
-    """As many other clients as there are servers: together in transactions they hold all of them."""
-
-    def __init__(self, pooler: Pooler) -> None:
-        self.wires = [pooled(pooler, "tx") for _ in range(SERVERS)]
-
-    def __enter__(self) -> Others:
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        for wire in self.wires:
-            wire.close()
-
-    @contextlib.contextmanager
-    def busy(self) -> Iterator[None]:
-        """All servers are in a transaction of one of them."""
-        for wire in self.wires:
-            wire.query("BEGIN")
-        yield
-        for wire in self.wires:
-            wire.query("COMMIT")
-
-    def everywhere(self, *scripts: Script) -> None:
-        """Runs each script on every server."""
-        with self.busy():
-            for wire in self.wires:
-                for script in scripts:
-                    assert "E" not in types(talk(wire, script))
-
-    def on_each(self, act: Callable[[], list[Message]]) -> list[Message]:
-        """Lets somebody act once on every server, one after the other."""
-        received = []
-        with self.busy():
-            for wire in self.wires:
-                wire.query("COMMIT")
-                received += act()
-                wire.query("BEGIN")
-        return received
-
-
 @pytest.fixture
 def others(pooler: Pooler) -> Iterator[Others]:
-    with Others(pooler) as some:
+    with Others(pooler, "tx", SERVERS) as some:
         yield some
 
 
@@ -151,10 +100,10 @@ def test_told_of_the_columns(
     prepare, script = of_table(PREPARE, table), of_table(TOLD[name], table)
     others.everywhere(prepare, [Step(bind((), "a") + RUN), Step(bind((), "b") + RUN)])
     with pooled(pooler, "tx") as wire, direct(running_postgres) as after:
-        talk(wire, prepare)
-        assert "E" not in types(others.on_each(lambda: talk(wire, script)))
+        run(wire, prepare)
+        assert "E" not in types(others.on_each(lambda: run(wire, script)))
         sql(running_postgres, CHANGES[change].format(table=table))
-        talk(after, prepare)
-        expected = [message for _ in range(2 * SERVERS) for message in talk(after, script)]
-        got = others.on_each(lambda: talk(wire, script, send)) + others.on_each(lambda: talk(wire, script))
+        run(after, prepare)
+        expected = [message for _ in range(2 * SERVERS) for message in run(after, script)]
+        got = others.on_each(lambda: run(wire, script, send)) + others.on_each(lambda: run(wire, script))
         assert_same(expected, got)

@@ -192,6 +192,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     s->client = c;
     s->fresh = true;
     s->settled = s->reset_done = s->own_blocks = s->unnamed_noted = s->dirty = false;
+    s->kept.ended = true;
     c->server = s;
     if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)
         server_own(r, s, OWN_CHECK, r->options.check_query, true);
@@ -326,10 +327,17 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     }
 }
 
+/* What uses prepared statements may have to be sent again. */
+static void keep(const struct client *c, const unsigned char *p, uint32_t n) {
+    struct kept *k = &c->server->kept;
+    if (k->whole && c->names && c->names->count) kept_add(k, p, n);
+    else k->whole = false;
+}
+
 /* Looks at every message in p[0..n) and passes them on in runs as long as possible.  Returns the bytes used; the
  * rest must come again.  The client may be gone afterwards (io.dead). */
-static uint32_t feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
-    uint32_t at = 0, run = 0;   /* [run, at) is to be passed on */
+uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
+    uint32_t at = 0, run = 0, first = 0;   /* [run, at) is to be passed on, [first, at) kept */
     if (c->io.body_left) {
         at = c->io.body_left < n ? c->io.body_left : n;
         c->io.body_left -= at;
@@ -360,19 +368,26 @@ static uint32_t feed(struct relay *r, struct client *c, const unsigned char *p, 
         if (!c->drop_body) {
             if (!c->server && !acquire(r, c)) return at;
             if (c->server->own_blocks) return at;
+            if (c->server->kept.ended) {
+                kept_begin(&c->server->kept);
+                first = at;
+            }
             enum passing how = pass_on(r, c, effect, p, at, here, length + 1, &run);
             if (how == PASS_LATER) break;
             if (how == PASS_NEVER) return n;
             if (c->server->requests.count) stamp(r, c);
+            c->server->kept.ended = effect == FE_SYNC || effect == FE_QUERY || effect == FE_FUNCTION;
         }
         c->io.body_left = length + 1 - here;
         at += here;
         if (c->drop_body) run = at;
     }
     if (!c->server) return at;
+    if (at > first) keep(c, p + first, at - first);
     forward(r, c, p + run, at - run);
     if (bytes_pending(&c->server->io.out) && !c->server->io.stuck && !c->server->own_blocks)
         conn_flush(r, &c->server->io);
+    if (c->server->kept.verdict == VERDICT_WAIT) retry_held(r, c->server);
     return at;
 }
 
@@ -398,7 +413,7 @@ void client_run(struct relay *r, struct client *c) {
         relay_need_buffer(r, limit);
         c->whole_bytes = 0;
         uint32_t n = conn_fill(r, &c->io, limit, &received);
-        uint32_t used = n ? feed(r, c, r->buffer, n) : 0;
+        uint32_t used = n ? client_feed(r, c, r->buffer, n) : 0;
         if (c->io.dead) return;
         conn_stash(&c->io, r->buffer + used, n - used);
         if (c->server && c->server->settled) conn_ready(r, &c->server->io);   /* a late CopyData has come to its end */

@@ -148,6 +148,7 @@ struct database_row {
     _Atomic uint32_t schema_version; /* changes with every DDL that passes through */
     char name[DATABASE_NAME_BYTES];
     int32_t max_servers, max_clients;
+    _Atomic uint32_t altered;        /* times that statements may have changed their meaning: the clock of `made` */
     int32_t servers, clients, first_pool;   /* derived */
 };
 

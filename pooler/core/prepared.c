@@ -70,10 +70,11 @@ static void order_newest(struct prepared_set *set, uint16_t i) {
     set->newest = i;
 }
 
-/* The number under which the server has this text (now the most recently used), 0 when it does not. */
-uint32_t prepared_use(struct prepared_set *set, const struct digest *d) {
+/* The number under which the server has this text (now the most recently used), prepared at `made` or later; 0 when
+ * it does not. */
+uint32_t prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made) {
     uint16_t i = find(set, d);
-    if (i == PREPARED_NONE) return 0;
+    if (i == PREPARED_NONE || (int32_t)(set->entries[i].made - made) < 0) return 0;
     if (set->newest != i) {
         order_remove(set, i);
         order_newest(set, i);
@@ -104,20 +105,24 @@ void prepared_remove(struct prepared_set *set, const struct digest *d) {
 }
 
 /* Notes that the server is about to have this text.  A number never comes twice on one connection, so what was
- * forgotten here can at worst linger there.  `evicted`: number of the text that had to go, or 0. */
-uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t limit, uint32_t *evicted) {
-    *evicted = 0;
+ * forgotten here can at worst linger there.  `evicted`: number of what has to go, an older one of the same text or
+ * that of the least recently used, or 0. */
+uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t made, uint32_t limit,
+                      uint32_t *evicted) {
     if (limit > PREPARED_MAX) limit = PREPARED_MAX;
-    if (set->count >= limit) {
-        struct digest oldest = set->entries[set->oldest].digest;
-        *evicted = set->entries[set->oldest].number;
-        prepared_remove(set, &oldest);
+    uint16_t i = find(set, d);
+    if (i == PREPARED_NONE && set->count >= limit) i = set->oldest;
+    *evicted = 0;
+    if (i != PREPARED_NONE) {
+        struct digest leaves = set->entries[i].digest;
+        *evicted = set->entries[i].number;
+        prepared_remove(set, &leaves);
     }
-    uint16_t i = set->unused;
+    i = set->unused;
     if (i != PREPARED_NONE) set->unused = set->entries[i].chain;
     else i = set->used++;
     uint16_t *bucket = &set->buckets[d->low & (PREPARED_BUCKETS - 1)];
-    set->entries[i] = (struct prepared_entry){.digest = *d, .number = ++set->next_number, .chain = *bucket};
+    set->entries[i] = (struct prepared_entry){.digest = *d, .number = ++set->next_number, .made = made, .chain = *bucket};
     *bucket = i;
     order_newest(set, i);
     set->count++;
@@ -226,9 +231,10 @@ static void note_change(struct names *n, struct name *name, bool added) {
 }
 
 /* Notes a name, which takes over the reference to `s`; to be confirmed or undone. */
-void names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s) {
+void names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s, uint32_t made) {
     struct name *name = claim(sizeof *name + bytes);
     name->statement = s;
+    name->made = made;
     name->hash = hash_name(text, bytes);
     name->bytes = (uint16_t)bytes;
     memcpy(name->text, text, bytes);
@@ -242,6 +248,13 @@ void names_unset(struct names *n, struct name *name) {
     note_change(n, name, false);
 }
 
+/* The same, before all changes in the journal. */
+struct name *names_find_old(const struct names *n, const char *text, uint32_t bytes) {
+    for (const struct change *c = n->first; c; c = c->next)
+        if (c->name->bytes == bytes && memcmp(c->name->text, text, bytes) == 0) return c->added ? NULL : c->name;
+    return names_find(n, text, bytes);
+}
+
 static struct change *take_change(struct names *n) {
     struct change *c = n->first;
     n->first = c->next;
@@ -249,7 +262,9 @@ static struct change *take_change(struct names *n) {
     return c;
 }
 
-static void name_free(struct statement_store *store, struct name *name) {
+static void name_free(struct statement_store *store, struct names *n, struct name *name) {
+    if (n->bound == name) n->bound = NULL;
+    if (n->used == name) n->used = NULL;
     statement_drop(store, name->statement);
     free(name);
 }
@@ -258,7 +273,7 @@ static void name_free(struct statement_store *store, struct name *name) {
 void names_confirm(struct statement_store *store, struct names *n) {
     if (!n || !n->first) return;
     struct change *c = take_change(n);
-    if (!c->added) name_free(store, c->name);
+    if (!c->added) name_free(store, n, c->name);
     free(c);
 }
 
@@ -275,7 +290,7 @@ void names_undo(struct statement_store *store, struct names *n, uint32_t changes
         reversed = c->next;
         if (c->added) {
             unlink_name(n, c->name);
-            name_free(store, c->name);
+            name_free(store, n, c->name);
         } else {
             link_name(n, c->name);
         }
@@ -290,7 +305,7 @@ void names_clear(struct statement_store *store, struct names *n) {
     for (uint32_t b = 0; b < n->capacity; b++)
         for (struct name *at = n->buckets[b], *next; at; at = next) {
             next = at->next;
-            name_free(store, at);
+            name_free(store, n, at);
         }
     free(n->buckets);
     n->buckets = NULL;
@@ -320,6 +335,7 @@ void names_keep_unnamed(struct names *n, const unsigned char *body, uint32_t byt
 
 /* The name under which a client knows a text, to tell it of an error in its own words. */
 const struct name *names_of_digest(const struct names *n, const struct digest *d) {
+    if (n && n->used && same(&n->used->statement->digest, d)) return n->used;
     for (uint32_t b = 0; n && b < n->capacity; b++)
         for (const struct name *at = n->buckets[b]; at; at = at->next)
             if (same(&at->statement->digest, d)) return at;

@@ -15,6 +15,11 @@
  *   unknown names pass unchanged: PostgreSQL answers 26000, or finds a statement made by SQL PREPARE.
  *   a name that is live already: Parse goes out for a text the server has, so PostgreSQL itself says 42P05.
  *
+ * A text means what it meant when it was parsed: after an ALTER TABLE it is another statement.  `made` is the time of
+ * that, on the clock of the database (`altered` in its row), which ticks with every DDL that is seen and with every
+ * statement that PostgreSQL found changed.  A name is served by what was prepared at its time or later; what is older
+ * is replaced.
+ *
  * An error skips everything up to Sync, so names and texts count only when answered: `journal` (names) and
  * `parsing` (texts) hold what is in flight, and are undone for what was skipped.
  */
@@ -36,7 +41,7 @@
 struct digest { uint64_t high, low; };
 
 /* In the shared map, one per slot; only the slot's owner touches it. */
-struct prepared_entry { struct digest digest; uint32_t number; uint16_t chain, newer, older; };
+struct prepared_entry { struct digest digest; uint32_t number, made; uint16_t chain, newer, older; };
 struct prepared_set {
     uint32_t next_number;
     uint16_t count, newest, oldest, unused;   /* `unused`: chain of free entries; `count` high-water in `used` */
@@ -49,8 +54,8 @@ void digest_of(const uint64_t key[2], const unsigned char *p, uint32_t n, struct
 void prepared_reset(struct prepared_set *set);
 void prepared_forget(struct prepared_set *set);
 bool prepared_digest(const struct prepared_set *set, uint32_t number, struct digest *out);
-uint32_t prepared_use(struct prepared_set *set, const struct digest *d);
-uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t limit, uint32_t *evicted);
+uint32_t prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made);
+uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t made, uint32_t limit, uint32_t *evicted);
 void prepared_remove(struct prepared_set *set, const struct digest *d);
 
 /* A text that clients of this worker use, once. `body` is a Parse message behind the name. */
@@ -68,19 +73,28 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
 void statement_drop(struct statement_store *store, struct statement *s);
 
 /* One client's names; allocated with the first. */
-struct name { struct name *next; struct statement *statement; uint32_t hash; uint16_t bytes; char text[]; };
+struct name {
+    struct name *next;
+    struct statement *statement;
+    uint32_t hash, made;
+    uint16_t bytes;
+    bool told;                           /* the client asked for the columns of its result, and may go by them */
+    char text[];
+};
 struct change { struct change *next; bool added; struct statement *statement; struct name *name; };
 struct names {
     struct name **buckets;
     uint32_t count, capacity;
     struct change *first, *last;         /* the journal, oldest first */
+    struct name *bound, *used;           /* what the last Bind used, and the last message of any kind */
     unsigned char *unnamed;              /* body of the unnamed Parse */
     uint32_t unnamed_bytes, unnamed_room;
     bool unnamed_live, unnamed_kept;     /* there is one; its text is in `unnamed` */
 };
 
 struct name *names_find(const struct names *n, const char *text, uint32_t bytes);
-void names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s);
+struct name *names_find_old(const struct names *n, const char *text, uint32_t bytes);
+void names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s, uint32_t made);
 void names_unset(struct names *n, struct name *name);
 void names_confirm(struct statement_store *store, struct names *n);
 void names_undo(struct statement_store *store, struct names *n, uint32_t changes);

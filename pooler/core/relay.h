@@ -17,6 +17,7 @@
 #define POOLER_RELAY_H
 
 #include "requests.h"
+#include "retry.h"
 #include "session.h"
 #include "settings.h"
 #include "tables.h"
@@ -86,10 +87,14 @@ struct server {
     struct session session;
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
     bool own_body;               /* the message that is passing through answers a request of ours */
+    bool altered;                /* DDL was seen whose transaction has not ended */
+    uint32_t renamed_at;         /* place in the last Query or Parse behind a name that was replaced, */
+    int32_t renamed_by;          /* and by how much the text became longer */
     struct digest *parsing;      /* texts of Parses in flight, oldest first; all zero for those without one */
     uint32_t parsing_count, parsing_room;
     const char *reason;          /* of the closing, for the log */
     struct requests requests;
+    struct kept kept;            /* what its client sent since the last Sync */
 };
 
 enum event_type {
@@ -209,6 +214,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot);
 void client_add(struct relay *r, struct command *command);
 void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text, const char *reason);
 void client_canceled(struct relay *r, struct client *c);
+uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 
 void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_greet(struct relay *r, struct client *c);
@@ -219,13 +225,22 @@ bool statements_on(const struct relay *r, const struct client *c);
 enum rewritten statements_forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                   uint32_t total, uint32_t *head);
 bool statements_due(const struct server *s);
+uint32_t statements_now(const struct relay *r, const struct server *s);
 void statements_answer(struct relay *r, struct server *s);
 void statements_discard_sequences(struct relay *r, struct server *s);
 void statements_parsed(struct relay *r, struct server *s, uint8_t request);
 void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost);
-void statements_lost(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);
+void statements_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);
+void statements_altered(struct relay *r, struct server *s);
+void statements_ended(struct relay *r, struct server *s, uint8_t status);
 bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
                       const unsigned char *run, uint32_t run_bytes);
+
+/* retry.c: statements whose result type has changed */
+bool retry_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
+                 uint32_t run_bytes, bool framed);
+void retry_held(struct relay *r, struct server *s);
+void retry_settle(struct relay *r, struct server *s);
 
 /* server.c */
 struct server *server_of(struct relay *r, int32_t slot);
@@ -241,6 +256,7 @@ void server_left(struct relay *r, struct server *s, bool clean);
 void server_close(struct relay *r, struct server *s, bool busy, const char *reason);
 bool server_in_step(const struct server *s);
 bool server_in_message(const struct server *s);
+void server_skip(struct relay *r, struct server *s);
 struct counters *counters_of(struct relay *r, int32_t pool);
 void count_time(uint64_t *histogram, uint64_t us);
 

@@ -65,6 +65,9 @@ static inline void requests_pop(struct requests *q) {
 /* The oldest request, 0 when there is none. */
 static inline uint8_t requests_head(const struct requests *q) { return q->count ? q->ring[q->head] : 0; }
 
+/* The oldest request becomes one of ours. */
+static inline void requests_own_head(struct requests *q) { q->ring[q->head] |= OWN; }
+
 /* Removes the request at place i (only CopyInResponse needs this). */
 static inline void requests_remove(struct requests *q, uint32_t i) {
     for (; i + 1 < q->count; i++)

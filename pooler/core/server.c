@@ -34,6 +34,7 @@ static void drop_descriptor(struct relay *r, struct server *s) {
     free(s->io.stash.data);
     s->io.out = s->io.stash = (struct bytes){0};
     requests_free(&s->requests);
+    kept_free(&s->kept);
     free(s->parsing);
     s->parsing = NULL;
     s->parsing_count = s->parsing_room = 0;
@@ -474,6 +475,11 @@ static void skip_to_sync(struct relay *r, struct server *s) {
     s->skip = s->requests.count == 0;
 }
 
+void server_skip(struct relay *r, struct server *s) {
+    skip_to_sync(r, s);
+    if (s->kept.verdict) retry_settle(r, s);
+}
+
 static void drop_late_copy_done(struct server *s) {
     while (requests_head(&s->requests) == 'c') requests_pop(&s->requests);
 }
@@ -539,7 +545,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if (head == 'D') requests_pop(q);
         return true;
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
-        if (effect == BE_COMMAND && n && body[0] == 'D') statements_lost(r, s, body, n);
+        if (effect == BE_COMMAND && n && strchr("ACDR", body[0])) statements_tag(r, s, body, n);
         if (effect == BE_COMMAND && n >= 8 && memcmp(body, "ROLLBACK", 8) == 0) session_failed(s);
         drop_late_copy_done(s);
         if ((requests_head(q) & 0x7f) == 'E') requests_pop(q);
@@ -548,7 +554,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if (requests_head(q) == ('Q' | OWN)) own_error(s, body, n);
         else s->fatal_sent = is_fatal(body, n);
         session_failed(s);
-        skip_to_sync(r, s);
+        if (s->kept.verdict != VERDICT_WAIT) server_skip(r, s);
         return true;
     case BE_READY:
         return n == 1 && ready(r, s, body[0]);
@@ -600,6 +606,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             statements_answer(r, s);
         }
     }
+    const uint32_t framed = at;   /* here and behind messages begin */
     while (n - at >= 5 && !s->closing) {
         uint32_t length = read_u32(p + at + 1), left = n - at;
         enum backend_effect effect = backend_effects[p[at]];
@@ -609,6 +616,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
         s->own_body = (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
+        if (effect == BE_READY && s->altered && here == 6) statements_ended(r, s, p[at + 5]);
         bool hidden = s->own_body, held = false;
         if (session_restoring(s) && !hidden && here == length + 1) {
             if (effect == BE_PARAMETER) hidden = settings_tracked(&r->store, (const char *)p + at + 5);
@@ -627,7 +635,8 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             if (s->closing) return n;
             run = at + here;
         }
-        if (effect == BE_ERROR && !s->own_body && here == length + 1 && statements_error(r, s, p + at, here, p + run, at - run)) run = at + here;
+        if (effect == BE_ERROR && !s->own_body && here == length + 1
+            && retry_error(r, s, p + at, here, p + run, at - run, run >= framed)) run = at + here;
         if (!effect_of(r, s, effect, p + at + 5, here - 5)) {
             server_close(r, s, true, "server sent an unexpected message");
             return n;

@@ -5,48 +5,54 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
-#include "relay.h"
+#include "statements.h"
 
 bool statements_on(const struct relay *r, const struct client *c) {
     return r->options.max_prepared_statements
         && r->t->pools[r->t->clients[c->row].pool].limits.mode != MODE_SESSION;
 }
 
-static struct names *names_of(struct client *c) {
+struct names *names_of(struct client *c) {
     if (!c->names && !(c->names = calloc(1, sizeof *c->names))) abort();   /* out of memory */
     return c->names;
 }
 
-static struct prepared_set *set_of(const struct relay *r, const struct server *s) { return &r->t->prepared[s->slot]; }
+struct prepared_set *set_of(const struct relay *r, const struct server *s) { return &r->t->prepared[s->slot]; }
 
 static struct counters *count(struct relay *r, const struct server *s) {
     return counters_of(r, r->t->slots[s->slot].pool);
 }
 
+/* The clock of what statements mean. */
+static _Atomic uint32_t *clock_of(const struct relay *r, const struct server *s) {
+    return &r->t->databases[r->t->pools[r->t->slots[s->slot].pool].database].altered;
+}
+
+uint32_t statements_now(const struct relay *r, const struct server *s) { return *clock_of(r, s); }
+
 /* ---- sending ---------------------------------------------------------------------------------- */
 
 /* Queues bytes for the server behind what the client sent before; the caller's feed() flushes. */
-static void put(struct relay *r, struct server *s, const void *p, uint32_t n) {
+void put(struct relay *r, struct server *s, const void *p, uint32_t n) {
     if (r->run_bytes) conn_append(&s->io, r->run, r->run_bytes);
     r->run_bytes = 0;
     conn_append(&s->io, p, n);
     s->fresh = s->settled = false;
 }
 
-static void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {
+void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {
     uint32_t length = body_bytes + 4;
     unsigned char head[5] = {(unsigned char)letter, (unsigned char)(length >> 24), (unsigned char)(length >> 16),
                              (unsigned char)(length >> 8), (unsigned char)length};
     put(r, s, head, sizeof head);
 }
 
-static uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
+uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
     return (uint32_t)snprintf(out, SERVER_NAME_BYTES, "pooler_%u", number) + 1;   /* with its NUL */
 }
 
-static void push_parsing(struct server *s, const struct digest *d) {
+void push_parsing(struct server *s, const struct digest *d) {
     if (s->parsing_count == s->parsing_room) {
         uint32_t room = s->parsing_room ? s->parsing_room * 2 : 8;
         struct digest *larger = realloc(s->parsing, room * sizeof *larger);
@@ -58,8 +64,8 @@ static void push_parsing(struct server *s, const struct digest *d) {
 }
 
 /* A Parse for the server: `request` says who is to hear of its end. */
-static void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes,
-                       const unsigned char *body, uint32_t bytes, uint8_t request, const struct digest *d) {
+void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes, const unsigned char *body,
+                uint32_t bytes, uint8_t request, const struct digest *d) {
     put_head(r, s, 'P', name_bytes + bytes);
     put(r, s, name, name_bytes);
     put(r, s, body, bytes);
@@ -68,10 +74,11 @@ static void send_parse(struct relay *r, struct server *s, const char *name, uint
     count(r, s)->server_parse_count++;
 }
 
-/* Sends the Parse of a text that the server does not have; the least recently used may have to go. */
+/* Sends the Parse of a text that the server does not have; an older one or the least recently used may have to go. */
 static uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st, uint8_t request) {
     char name[SERVER_NAME_BYTES];
-    uint32_t evicted, number = prepared_add(set_of(r, s), &st->digest, r->options.max_prepared_statements, &evicted);
+    uint32_t evicted, number = prepared_add(set_of(r, s), &st->digest, statements_now(r, s),
+                                            r->options.max_prepared_statements, &evicted);
     if (evicted) {
         uint32_t n = server_name(name, evicted);
         put_head(r, s, 'C', 1 + n);
@@ -83,9 +90,9 @@ static uint32_t send_statement(struct relay *r, struct server *s, const struct s
     return number;
 }
 
-static uint32_t ensure_prepared(struct relay *r, struct server *s, const struct statement *st) {
-    uint32_t number = prepared_use(set_of(r, s), &st->digest);
-    return number ? number : send_statement(r, s, st, 'P' | OWN);
+uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
+    uint32_t number = prepared_use(set_of(r, s), &name->statement->digest, name->made);
+    return number ? number : send_statement(r, s, name->statement, 'P' | OWN);
 }
 
 /* The client is about to use the unnamed statement: its own, or none; never somebody else's. */
@@ -182,14 +189,18 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
                                     uint32_t total, uint32_t *head) {
     struct server *s = c->server;
     if (here < 6 && here < total) return REWRITTEN_MORE;
+    s->renamed_by = 0;
     if (total > 5 && p[5] == 0) {
         s->unnamed_noted = true;
-        if (here == total) names_keep_unnamed(names_of(c), p + 6, total - 6);
+        if (here < total && total <= HEAD_BYTES_MAX && c->names && c->names->count) return REWRITTEN_MORE;
+        bool renamed = here == total && execute_parse(r, c, p, total);
+        if (here == total && !renamed) names_keep_unnamed(names_of(c), p + 6, total - 6);
         else names_keep_unnamed(names_of(c), NULL, UNNAMED_BYTES_MAX + 1);
         r->t->slots[s->slot].unnamed_of = r->t->clients[c->row].id;
-        push_parsing(s, NULL);
         count(r, s)->client_parse_count++;
         count(r, s)->server_parse_count++;
+        if (renamed) return REWRITTEN_ALL;
+        push_parsing(s, NULL);
         return pass(c, 'U', head);
     }
     if (total > STATEMENT_BYTES_MAX) return REWRITTEN_TOO_LARGE;
@@ -203,18 +214,20 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     const unsigned char *body = end + 1;
     uint32_t name_bytes = (uint32_t)(end - (p + 5)), bytes = total - 6 - name_bytes;
     struct names *n = names_of(c);
-    const struct name *there = names_find(n, name, name_bytes);
+    struct name *there = names_find(n, name, name_bytes);
     count(r, s)->client_parse_count++;
     if (there) {   /* PostgreSQL is to say that it exists */
+        n->used = there;
         char live[SERVER_NAME_BYTES];
-        uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+        uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
         send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
         return REWRITTEN_ALL;
     }
     struct statement *st = statement_intern(&r->statements, body, bytes);
-    names_set(n, name, name_bytes, st);
+    uint32_t now = statements_now(r, s);
+    names_set(n, name, name_bytes, st, now);
     r->t->clients[c->row].prepared_statements = (int32_t)n->count;
-    if (prepared_use(set_of(r, s), &st->digest)) owe(r, c, 'p');
+    if (prepared_use(set_of(r, s), &st->digest, now)) owe(r, c, 'p');
     else send_statement(r, s, st, 'P');
     return REWRITTEN_ALL;
 }
@@ -236,16 +249,19 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
-    const struct name *there = names_find(c->names, name, name_bytes);
+    struct name *there = names_find(c->names, name, name_bytes);
     if (!there) return pass(c, 'B', head);
     if (note_statement(r, c, there->statement) & PIN_OPAQUE && here == total)
         session_parameters(r, c, end + 1, (uint32_t)(p + total - (end + 1)));
     char live[SERVER_NAME_BYTES];
-    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
     put_head(r, s, 'B', total - 5 - (name_bytes + 1) + live_bytes);
     put(r, s, p + 5, portal_bytes);
     put(r, s, live, live_bytes);
     requests_push(&s->requests, 'B');
+    s->renamed_by = 0;
+    c->names->bound = c->names->used = there;
+    if (portal_bytes > 1) there->told = true;   /* its Describe may come behind another Bind */
     *head = (uint32_t)(end + 1 - p);
     return REWRITTEN_HEAD;
 }
@@ -257,6 +273,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     uint8_t letter = p[0];
     if (total > HEAD_BYTES_MAX) return pass(c, letter, head);
     if (here < total) return REWRITTEN_MORE;
+    if (letter == 'D' && total > 6 && p[5] == 'P' && c->names && c->names->bound) c->names->bound->told = true;
     if (total < 7 || p[5] != 'S' || p[total - 1] != 0) return pass(c, letter, head);
     uint32_t name_bytes = total - 7;
     if (!name_bytes) {
@@ -274,64 +291,13 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
         return REWRITTEN_ALL;
     }
     char live[SERVER_NAME_BYTES];
-    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there->statement));
+    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
+    there->told = true;
+    c->names->used = there;
     put_head(r, s, letter, 1 + live_bytes);
     put(r, s, "S", 1);
     put(r, s, live, live_bytes);
     requests_push(&s->requests, letter);
-    return REWRITTEN_ALL;
-}
-
-/* The name in a text that is one `DEALLOCATE [PREPARE] name`, folded as PostgreSQL does; 0 bytes: it is not. */
-static uint32_t deallocated(const char *text, char name[NAME_MAX_BYTES]) {
-    while (isspace((unsigned char)*text)) text++;
-    if (strncasecmp(text, "deallocate", 10) != 0 || !isspace((unsigned char)text[10])) return 0;
-    for (text += 10; isspace((unsigned char)*text);) text++;
-    if (strncasecmp(text, "prepare", 7) == 0 && isspace((unsigned char)text[7]))
-        for (text += 7; isspace((unsigned char)*text);) text++;
-    uint32_t n = 0;
-    if (*text == '"') {
-        for (text++; *text && n < NAME_MAX_BYTES; name[n++] = *text++)
-            if (*text == '"' && *++text != '"') break;
-    } else {
-        while (n < NAME_MAX_BYTES && (isalnum((unsigned char)*text) || *text == '_' || *text == '$' || *text & 0x80))
-            name[n++] = (char)tolower((unsigned char)*text++);
-        if (n == 3 && memcmp(name, "all", 3) == 0) return 0;
-    }
-    while (isspace((unsigned char)*text) || *text == ';') text++;
-    return *text || n >= NAME_MAX_BYTES ? 0 : n;
-}
-
-/* A Query ends the unnamed statement.  DEALLOCATE of a name that was prepared by Parse gets the server's name. */
-static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
-                                    uint32_t total) {
-    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
-    struct server *s = c->server;
-    char name[NAME_MAX_BYTES], live[SERVER_NAME_BYTES], text[SERVER_NAME_BYTES + 16];
-    if (c->names) c->names->unnamed_live = false;
-    r->t->slots[s->slot].unnamed_of = 0;
-    if (!c->names || !c->names->count || here < total || total > 256 || p[total - 1] || s->transaction == 'E')
-        return REWRITTEN_NOT;
-    uint32_t bytes = deallocated((const char *)p + 5, name);
-    struct name *there = bytes && !c->names->first ? names_find(c->names, name, bytes) : NULL;
-    if (!there) return REWRITTEN_NOT;
-    struct digest d = there->statement->digest;
-    uint32_t evicted, number = prepared_use(set_of(r, s), &d);
-    if (!number) {   /* something of that name must be there to be deallocated */
-        number = prepared_add(set_of(r, s), &d, PREPARED_MAX, &evicted);
-        uint32_t n = server_name(live, number);
-        send_parse(r, s, live, n, TRIVIAL, sizeof TRIVIAL, 'P' | OWN, NULL);
-        put(r, s, "S\0\0\0\4", 5);
-        requests_push(&s->requests, 'S' | OWN);
-    }
-    prepared_remove(set_of(r, s), &d);
-    names_unset(c->names, there);
-    names_confirm(&r->statements, c->names);
-    r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
-    uint32_t n = (uint32_t)snprintf(text, sizeof text, "DEALLOCATE pooler_%u", number) + 1;
-    put_head(r, s, 'Q', n);
-    put(r, s, text, n);
-    requests_push(&s->requests, 'Q');
     return REWRITTEN_ALL;
 }
 
@@ -345,7 +311,7 @@ enum rewritten statements_forward(struct relay *r, struct client *c, const unsig
     case 'P': return forward_parse(r, c, p, here, total, head);
     case 'B': return forward_bind(r, c, p, here, total, head);
     case 'D': case 'C': return forward_named(r, c, p, here, total, head);
-    case 'Q': return forward_query(r, c, p, here, total);
+    case 'Q': return execute_query(r, c, p, here, total);
     default: return REWRITTEN_NOT;
     }
 }
@@ -389,11 +355,17 @@ void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint
     if (request == 'P' || request == 'p' || request == 'x') ++*names_lost;
 }
 
+/* Statements of this database may mean something else now than when they were parsed. */
+void statements_altered(struct relay *r, struct server *s) { atomic_fetch_add(clock_of(r, s), 1); }
+
+static bool starts(const unsigned char *tag, uint32_t n, const char *with) {
+    size_t bytes = strlen(with);
+    return n >= bytes && memcmp(tag, with, bytes) == 0;
+}
+
 /* After DISCARD ALL and DEALLOCATE ALL the server has no statements, and neither has the client that said so.
  * Others keep their names: what they need is prepared again. */
-void statements_lost(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
-    bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
-    if (!discard && !(n == sizeof "DEALLOCATE ALL" && memcmp(tag, "DEALLOCATE ALL", n) == 0)) return;
+static void forget_all(struct relay *r, struct server *s, bool discard) {
     prepared_forget(set_of(r, s));
     if (discard) r->t->slots[s->slot].unnamed_of = 0;
     if (!s->client || requests_head(&s->requests) & OWN || !s->client->names) return;
@@ -401,26 +373,88 @@ void statements_lost(struct relay *r, struct server *s, const unsigned char *tag
     r->t->clients[s->client->row].prepared_statements = 0;
 }
 
-/* An ErrorResponse that names a statement by the server's name goes out with the client's.  False: it has none. */
-bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
-                      const unsigned char *run, uint32_t run_bytes) {
+/* What a CommandComplete means for statements.  DDL counts when it has run, for its own transaction, when that ends,
+ * for the others, and when it is undone. */
+void statements_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
+    bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
+    if (discard || (n == sizeof "DEALLOCATE ALL" && memcmp(tag, "DEALLOCATE ALL", n) == 0)) {
+        forget_all(r, s, discard);
+    } else if (starts(tag, n, "ALTER ") || starts(tag, n, "CREATE ") || starts(tag, n, "DROP ")) {
+        s->altered = true;
+        statements_altered(r, s);
+    } else if (s->altered && starts(tag, n, "ROLLBACK")) {
+        statements_altered(r, s);
+    }
+}
+
+/* A transaction with DDL in it has come to its end, or not yet; before its client hears of it. */
+void statements_ended(struct relay *r, struct server *s, uint8_t status) {
+    s->altered = status != 'I';
+    if (!s->altered) statements_altered(r, s);
+}
+
+/* ---- errors ----------------------------------------------------------------------------------- */
+
+/* What is to stand in a message instead of message[at..at+old). */
+struct edit { uint32_t at, old, bytes; const char *text; };
+
+/* A statement's name, if the message has the server's for it. */
+static bool edit_name(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, struct edit *e) {
     static const char PREFIX[] = "pooler_";
-    const unsigned char *at = s->client && s->client->names ? memmem(message, n, PREFIX, sizeof PREFIX - 1) : NULL;
+    const unsigned char *at = memmem(message, n, PREFIX, sizeof PREFIX - 1);
     if (!at || !isdigit(at[sizeof PREFIX - 1])) return false;
     char *end;
     struct digest d;
     uint32_t number = (uint32_t)strtoul((const char *)at + sizeof PREFIX - 1, &end, 10);
-    if (!prepared_digest(set_of(r, s), number, &d)) return false;
-    const struct name *name = names_of_digest(s->client->names, &d);
+    const struct name *name = prepared_digest(set_of(r, s), number, &d) ? names_of_digest(s->client->names, &d) : NULL;
     if (!name) return false;
-    uint32_t before = (uint32_t)(at - message), old = (uint32_t)((unsigned char *)end - at);
-    uint32_t length = n - 1 - old + name->bytes;
+    *e = (struct edit){(uint32_t)(at - message), (uint32_t)((unsigned char *)end - at), name->bytes, name->text};
+    return true;
+}
+
+/* Whether no other text than the last is in flight. */
+static bool last_text(const struct requests *q) {
+    uint32_t i = requests_head(q) && strchr("QPU", requests_head(q)) ? 1 : 0;
+    while (i < q->count && !strchr("QPU", requests_at(q, i))) i++;
+    return i == q->count;
+}
+
+/* A place in the client's text, if it is behind a name that was replaced by one of another length. */
+static bool edit_position(const struct server *s, const unsigned char *message, uint32_t n, char text[12], struct edit *e) {
+    if (!s->renamed_by || !last_text(&s->requests)) return false;
+    const unsigned char *field = memmem(message + 5, n - 5, "\0P", 2);
+    long place = field ? strtol((const char *)field + 2, NULL, 10) : 0;
+    if (place <= (long)s->renamed_at) return false;
+    int bytes = snprintf(text, 12, "%ld", place - s->renamed_by);
+    *e = (struct edit){(uint32_t)(field + 2 - message), (uint32_t)strlen((const char *)field + 2), (uint32_t)bytes, text};
+    return true;
+}
+
+/* An ErrorResponse that speaks of what was replaced goes out in the client's own words.  False: it does not. */
+bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
+                      const unsigned char *run, uint32_t run_bytes) {
+    struct edit edits[2];
+    char place[12];
+    uint32_t count = 0, length = n - 1, at = 5;
+    if (!s->client || !s->client->names || message[n - 1]) return false;
+    count += edit_name(r, s, message, n, &edits[count]);
+    count += edit_position(s, message, n, place, &edits[count]);
+    if (!count) return false;
+    if (count == 2 && edits[0].at > edits[1].at) {
+        struct edit first = edits[1];
+        edits[1] = edits[0];
+        edits[0] = first;
+    }
+    for (uint32_t i = 0; i < count; i++) length += edits[i].bytes - edits[i].old;
     unsigned char head[5] = {'E', (unsigned char)(length >> 24), (unsigned char)(length >> 16),
                              (unsigned char)(length >> 8), (unsigned char)length};
     if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
     conn_send(r, &s->client->io, head, sizeof head);
-    conn_send(r, &s->client->io, message + 5, before - 5);
-    conn_send(r, &s->client->io, name->text, name->bytes);
-    conn_send(r, &s->client->io, message + before + old, n - before - old);
+    for (uint32_t i = 0; i < count; i++) {
+        conn_send(r, &s->client->io, message + at, edits[i].at - at);
+        conn_send(r, &s->client->io, edits[i].text, edits[i].bytes);
+        at = edits[i].at + edits[i].old;
+    }
+    conn_send(r, &s->client->io, message + at, n - at);
     return true;
 }

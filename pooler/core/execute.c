@@ -1,0 +1,133 @@
+/* EXECUTE, DEALLOCATE and PREPARE with a name that the client prepared by Parse: in PostgreSQL both have one namespace,
+ * but a server knows such a statement by another name, so the name in the text is replaced.
+ *
+ *   EXECUTE     the statement is prepared first where the server does not have it.
+ *   DEALLOCATE  of that statement alone: the client's name is gone, and so is the server's statement.
+ *   PREPARE     of a live name gets the name of a live statement: PostgreSQL itself says that it exists.
+ *
+ * In a simple query a Parse of ours ends with a Sync of ours: an error would skip the Query otherwise.  The error is
+ * kept then, and takes the place of what the Query fails with (retry.c).
+ */
+#define _GNU_SOURCE
+#include <stdio.h>
+#include <string.h>
+
+#include "sqlnames.h"
+#include "statements.h"
+
+struct renaming { struct sql_use use; struct name *name; uint32_t number; };
+
+/* The names in a text that the client prepared by Parse; how many. */
+static int find_renamings(struct client *c, const char *text, uint32_t n, struct renaming found[SQL_USES_MAX],
+                          bool *alone) {
+    struct sql_use uses[SQL_USES_MAX];
+    uint32_t statements = 0;
+    int count = 0, used = sql_uses(text, n, uses, &statements);
+    for (int i = 0; i < used; i++) {
+        const struct sql_use *use = &uses[i];
+        struct name *name = names_find(c->names, use->name, use->name_bytes);
+        if (!name || (use->verb == SQL_PREPARE && use->statement)) continue;
+        if (use->verb == SQL_DEALLOCATE && statements > 1) return 0;   /* whether it will be run is not known */
+        found[count++] = (struct renaming){.use = *use, .name = name};
+    }
+    *alone = statements == 1;
+    return count;
+}
+
+/* Something of that name must be there to be deallocated, and will be gone. */
+static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct name *name) {
+    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
+    struct server *s = c->server;
+    struct digest d = name->statement->digest;
+    char live[SERVER_NAME_BYTES];
+    uint32_t evicted, number = prepared_use(set_of(r, s), &d, 0);
+    if (!number) {
+        number = prepared_add(set_of(r, s), &d, 0, PREPARED_MAX, &evicted);
+        send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | OWN, NULL);
+    }
+    prepared_remove(set_of(r, s), &d);
+    names_unset(c->names, name);
+    r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
+    return number;
+}
+
+static void number_all(struct relay *r, struct client *c, struct renaming *all, int count) {
+    for (int i = 0; i < count; i++) {
+        c->names->used = all[i].name;
+        all[i].number = all[i].use.verb == SQL_DEALLOCATE ? number_to_deallocate(r, c, all[i].name)
+                                                          : ensure_prepared(r, c->server, all[i].name);
+    }
+}
+
+/* Sends the message with names replaced; they stand in what begins at `text`. */
+static void send_renamed(struct relay *r, struct server *s, const unsigned char *p, uint32_t total, uint32_t text,
+                         const struct renaming *all, int count) {
+    char name[SERVER_NAME_BYTES];
+    uint32_t at = 5, bytes = total - 5;
+    for (int i = 0; i < count; i++) bytes += server_name(name, all[i].number) - 1 - all[i].use.bytes;
+    put_head(r, s, (char)p[0], bytes);
+    for (int i = 0; i < count; i++) {
+        put(r, s, p + at, text + all[i].use.at - at);
+        put(r, s, name, server_name(name, all[i].number) - 1);
+        at = text + all[i].use.at + all[i].use.bytes;
+    }
+    put(r, s, p + at, total - at);
+}
+
+/* Positions in errors are in the text that the client sent, if it has one such name. */
+static void note_renaming(struct server *s, const struct renaming *one) {
+    char name[SERVER_NAME_BYTES];
+    uint32_t bytes = server_name(name, one->number) - 1;
+    s->renamed_at = one->use.at + bytes;
+    s->renamed_by = (int32_t)bytes - (int32_t)one->use.bytes;
+}
+
+/* A Query; it ends the unnamed statement. */
+enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
+    struct server *s = c->server;
+    struct renaming all[SQL_USES_MAX];
+    if (c->names) c->names->unnamed_live = false;
+    r->t->slots[s->slot].unnamed_of = 0;
+    s->renamed_by = 0;
+    if (!c->names || !c->names->count || total < 6 || total > WHOLE_MESSAGE_BYTES || s->transaction == 'E')
+        return REWRITTEN_NOT;
+    if (here < total) return REWRITTEN_MORE;
+    bool alone = false;
+    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone);
+    bool deallocates = count && all[0].use.verb == SQL_DEALLOCATE;
+    if (!count || (deallocates && c->names->first)) return REWRITTEN_NOT;
+    uint32_t before = s->requests.count;
+    number_all(r, c, all, count);
+    if (deallocates) names_confirm(&r->statements, c->names);
+    if (s->requests.count > before) {
+        put(r, s, "S\0\0\0\4", 5);
+        requests_push(&s->requests, 'S' | OWN);
+    }
+    send_renamed(r, s, p, total, 5, all, count);
+    if (count == 1) note_renaming(s, &all[0]);
+    s->kept.execute = count == 1 && alone && all[0].use.verb == SQL_EXECUTE;
+    requests_push(&s->requests, 'Q');
+    return REWRITTEN_ALL;
+}
+
+static bool may_use(const char *text) {
+    while (*text == ' ' || (unsigned)(*text - '\t') < 5) text++;
+    return *text && strchr("eEdDpPcC-/", *text);
+}
+
+/* A Parse of the unnamed statement that came whole.  True: it was sent with names replaced. */
+bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total) {
+    struct renaming all[SQL_USES_MAX];
+    const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
+    if (!c->names || !c->names->count || total > HEAD_BYTES_MAX || !end || !may_use((const char *)p + 6)) return false;
+    bool alone = false;
+    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone);
+    if (!count) return false;
+    bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
+    number_all(r, c, all, count);
+    send_renamed(r, c->server, p, total, 6, all, count);
+    if (count == 1) note_renaming(c->server, &all[0]);
+    push_parsing(c->server, NULL);
+    requests_push(&c->server->requests, deallocates ? 'P' : 'U');
+    return true;
+}

@@ -1,0 +1,23 @@
+/* Names of prepared statements in SQL: EXECUTE, DEALLOCATE and PREPARE share one namespace with the protocol. */
+#ifndef POOLER_SQLNAMES_H
+#define POOLER_SQLNAMES_H
+
+#include <stdint.h>
+
+#include "prepared.h"
+
+#define SQL_USES_MAX 8          /* names in one text; beyond them it passes as it is */
+
+enum sql_verb { SQL_EXECUTE, SQL_DEALLOCATE, SQL_PREPARE };
+
+struct sql_use {
+    enum sql_verb verb;
+    uint32_t statement;          /* which one of the text, from 0 */
+    uint32_t at, bytes;          /* of the name in the text, with its quotes */
+    uint32_t name_bytes;
+    char name[NAME_MAX_BYTES];   /* folded and unquoted as the server does */
+};
+
+int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements);
+
+#endif

@@ -1,0 +1,21 @@
+/* What statements.c and execute.c share: the writing of messages about prepared statements. */
+#ifndef POOLER_STATEMENTS_H
+#define POOLER_STATEMENTS_H
+
+#include "relay.h"
+
+struct names *names_of(struct client *c);
+struct prepared_set *set_of(const struct relay *r, const struct server *s);
+void put(struct relay *r, struct server *s, const void *p, uint32_t n);
+void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes);
+uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number);
+void push_parsing(struct server *s, const struct digest *d);
+void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes, const unsigned char *body,
+                uint32_t bytes, uint8_t request, const struct digest *d);
+uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name);
+
+/* execute.c */
+enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
+bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total);
+
+#endif

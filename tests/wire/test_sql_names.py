@@ -1,0 +1,153 @@
+"""SQL about statements that were prepared by Parse: EXECUTE, DEALLOCATE and PREPARE know the same names.
+
+Every transaction runs on another server, which somebody else has used since.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.exchange import (
+    THE_END,
+    Script,
+    Send,
+    Step,
+    assert_same,
+    at_once,
+    byte_by_byte,
+    direct,
+    pooled,
+)
+from tests.support.others import Others, run
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.shared import StartPooler
+from tests.support.wire import SYNC, bind, close, describe, execute, parse, query
+
+RUN = execute() + SYNC
+SERVERS = 3
+
+PREPARED = [
+    Step(parse("SELECT $1::int + 1 AS next", "a", [23]) + SYNC),
+    Step(
+        parse("SELECT 'quoted' AS q", 'A "b"') + parse("SELECT 1", "a_name_that_is_longer_than_ours") + SYNC
+    ),
+]
+
+
+def sql(*texts: str) -> Script:
+    return [Step(query(text)) for text in texts]
+
+
+def extended(text: str) -> Step:
+    return Step(parse(text) + bind() + describe() + RUN)
+
+
+SCRIPTS: dict[str, Script] = {
+    "execute": sql("EXECUTE a(41)", "EXECUTE a(41)", "EXECUTE a(41)", "EXECUTE a(41)"),
+    "written_otherwise": sql(
+        "execute A (1)",
+        '/* a /* b */ */ EXECUTE -- c\n "a"(2);',
+        'EXECUTE "A ""b"""',
+        "EXECUTE a_Name_that_is_longer_than_ours",
+        "\n\tEXECUTE\ta\n(3)\n",
+    ),
+    "several_statements": sql("SELECT 1; EXECUTE a(1); EXECUTE a(2)", "EXECUTE a(1);; SELECT 2"),
+    "explain": sql(
+        'EXPLAIN (COSTS off, VERBOSE) EXECUTE "A ""b"""',
+        "EXPLAIN VERBOSE EXECUTE a_name_that_is_longer_than_ours",
+    ),
+    "create_table": sql("BEGIN; CREATE TEMP TABLE x AS EXECUTE a(1); SELECT next + 0 FROM x; ROLLBACK"),
+    "in_a_transaction": sql("BEGIN", "EXECUTE a(1)", "EXECUTE a(2)", "COMMIT", "EXECUTE a(3)"),
+    "in_a_failed_transaction": sql("BEGIN", "SELECT 1/0", "EXECUTE a(1)", "ROLLBACK", "EXECUTE a(2)"),
+    "unknown": sql("EXECUTE nobody", 'EXECUTE "A"', "DEALLOCATE nobody"),
+    "wrong_arguments": sql("EXECUTE a", "EXECUTE a(1, 2)", "EXECUTE a(nosuch)", "EXECUTE a('x')"),
+    "places_in_errors": sql(
+        "EXECUTE a(nosuch)",
+        "EXECUTE a_name_that_is_longer_than_ours(nosuch)",
+        "EXECUTE a(1) nosuch",
+        "SELECT nosuch; EXECUTE a(1)",
+        "EXECUTE nobody(nosuch)",
+    ),
+    "not_a_name": sql(
+        "SELECT '; EXECUTE a(1)'",
+        "SELECT $$; EXECUTE a(1)$$, $x$; EXECUTE a(1); $$ $x$",
+        r"SELECT E'\'; EXECUTE a(1); --'",
+        "SELECT 1 AS execute -- ; EXECUTE a(1)",
+        "GRANT EXECUTE ON FUNCTION now() TO public",
+        "PREPARE TRANSACTION 'a'",
+        "EXECUTE",
+        "EXECUTE 'a'",
+        'EXECUTE "a',
+    ),
+    "deallocate": sql("DEALLOCATE a", "EXECUTE a(1)", "DEALLOCATE a", 'DEALLOCATE PREPARE "A ""b""";'),
+    "deallocate_and_again": [
+        *sql("DEALLOCATE PREPARE a"),
+        Step(parse("SELECT 'another'", "a") + SYNC),
+        *sql("EXECUTE a", "EXECUTE a", "EXECUTE a"),
+    ],
+    "deallocate_in_a_transaction": sql("BEGIN", "DEALLOCATE a", "EXECUTE a(1)", "ROLLBACK", "EXECUTE a(1)"),
+    "prepare_of_a_live_name": sql(
+        "PREPARE a AS SELECT 2",
+        "PREPARE a (int, text) AS SELECT $1",
+        "PREPARE a AS SELECT nosuch",
+        "PREPARE a_name_that_is_longer_than_ours AS SELECT 2; SELECT 3",
+        "EXECUTE a(1)",
+    ),
+    "prepare_of_a_free_name": sql(
+        "BEGIN", "PREPARE free AS SELECT 2", "EXECUTE free", "DEALLOCATE free", "COMMIT"
+    ),
+    "two_names_of_one_text": [
+        Step(parse("SELECT 1", "one") + parse("SELECT 1", "two") + SYNC),
+        *sql("PREPARE one AS SELECT 2", "PREPARE two AS SELECT 2", "EXECUTE two(1)", "EXECUTE one(1)"),
+    ],
+    "closed": [Step(close("S", "a") + SYNC), *sql("EXECUTE a(1)", "DEALLOCATE a")],
+    "pipelined": [
+        Step(
+            query("EXECUTE a(1)")
+            + query("EXECUTE a(1, 2)")
+            + query("SELECT nosuch")
+            + query("EXECUTE a(2)"),
+            "ZZZZ",
+        ),
+        Step(query("DEALLOCATE a") + query("EXECUTE a(1)") + query("SELECT 1"), "ZZZ"),
+    ],
+    "behind_a_parse": [Step(parse("SELECT 5", "five") + query("EXECUTE five"))],
+    "extended": [
+        extended("EXECUTE a(1)"),
+        extended("EXECUTE a(nosuch)"),
+        extended("DEALLOCATE a"),
+        extended("EXECUTE a(1)"),
+    ],
+    "extended_errors": [
+        Step(bind((), "nobody") + parse("DEALLOCATE a") + bind() + RUN),
+        extended("PREPARE a AS SELECT 3"),
+        extended("EXECUTE a(1)"),
+        Step(parse("DEALLOCATE a") + bind((), "nobody") + SYNC),
+    ],
+}
+
+
+@pytest.fixture(scope="module", params=[1, 3], ids=lambda workers: f"{workers}-workers")
+def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
+    return start_pooler(workers=request.param, databases={"tx": f"dbname=p0 pool_size={SERVERS}"})
+
+
+@pytest.fixture
+def others(pooler: Pooler) -> Iterator[Others]:
+    with Others(pooler, "tx", SERVERS) as some:
+        yield some
+
+
+@pytest.mark.parametrize("send", [at_once, byte_by_byte])
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_same_bytes(
+    running_postgres: Postgres, others: Others, pooler: Pooler, name: str, send: Send
+) -> None:
+    script = [*PREPARED, *SCRIPTS[name], THE_END]
+    with direct(running_postgres) as wire:
+        expected = run(wire, script)
+    with pooled(pooler, "tx") as wire:
+        assert_same(expected, others.lead(wire, script, send))

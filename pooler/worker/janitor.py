@@ -64,6 +64,7 @@ class Janitor:
         for row, client_id in worker.tables.held_sequences(worker.number, SILENT_S):
             worker.relay.unpin(row, client_id)
         self._overdue()
+        worker.door.tick(now)
         for slot, generation in worker.tables.closing_slots(worker.number, INSIST_S):
             worker.spawn(worker.cancel_slot, slot, generation)
         if now >= self._title_due:

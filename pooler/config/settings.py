@@ -382,8 +382,17 @@ class Settings:
     max_server_connections: int = _own.integer(
         0, "Servers per PostgreSQL instance (host and port), over all databases; 0: no limit.", own=True
     )
+    server_answer_timeout: float = _own.seconds(
+        5,
+        "Time for PostgreSQL to answer a request of pooler's own (check, SET, ROLLBACK; reset: six times as"
+        " long), or to read on when a client has hung up; 0: no limit.",
+        own=True,
+    )
     max_unauthenticated: int = _own.integer(
-        100, "Clients in login at once, per worker; 0: no limit.", own=True, works=False
+        100,
+        "Clients in their login at once, per worker; more wait their turn, and who has been silent for two"
+        " seconds then makes room; 0: no limit.",
+        own=True,
     )
     client_write_timeout: float = _own.seconds(
         300, "A client that doesn't read its result for this long loses its server; 0: no limit.", own=True

@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from tests.leaks.kind import Act, Call, Kind, ask, digest, encode
+from tests.leaks.kind import Act, Call, Elsewhere, Kind, ask, digest, encode
 from tests.leaks.schema import DATABASE
 from tests.support.wire import Wire
 
@@ -15,7 +15,8 @@ from tests.support.wire import Wire
 SESSION = """
 SELECT pg_backend_pid(), json_build_object(
     'user', current_user || ' ' || session_user,
-    'settings', (SELECT json_object_agg(name, setting ORDER BY name) FROM pg_settings WHERE name !~ '^plpgsql'),
+    'settings', (SELECT json_object_agg(name, setting ORDER BY name)
+                 FROM pg_settings WHERE name !~ '^plpgsql'),
     'prepared', array(SELECT name FROM pg_prepared_statements WHERE from_sql),
     'cursors', array(SELECT name FROM pg_cursors WHERE name <> ''),
     'channels', array(SELECT pg_listening_channels()),
@@ -41,10 +42,10 @@ class Place:
             wire.socket.close()
             raise
 
-    def notify(self, channel: str) -> None:
-        """Somebody notifies a channel."""
+    def do(self, statement: str) -> None:
+        """Somebody does something."""
         with self.client("bouncer") as wire:
-            assert ask(wire, f'NOTIFY "{channel}"') == ["C NOTIFY", "Z I"]
+            wire.rows(statement)
             wire.close()
 
 
@@ -52,14 +53,17 @@ def spell(act: Act, number: int) -> Act:
     """`{n}` in an act is a number, so that its text was never seen before."""
     if isinstance(act, bytes):
         return act
-    if isinstance(act, Call):
+    if isinstance(act, Call | Elsewhere):
         return replace(act, statement=act.statement.replace("{n}", str(number)))
     return act.replace("{n}", str(number))
 
 
-def make(wire: Wire, kind: Kind, extended: bool, number: int) -> None:
+def make(wire: Wire, kind: Kind, extended: bool, number: int, postgres: Place) -> None:
     """Makes the state of a kind; an AssertionError if that is answered in another way than expected."""
     for position, act in enumerate(kind.make, 1):
+        if isinstance(act, Elsewhere):
+            postgres.do(act.statement)
+            continue
         is_last = position == len(kind.make)
         wire.send(encode(spell(act, number), extended and not kind.simple))
         answer = digest(wire.receive_until(kind.until if is_last else "Z"))
@@ -80,7 +84,7 @@ def look(wire: Wire, kind: Kind, extended: bool, number: int) -> list[str]:
 def look_at_own(wire: Wire, kind: Kind, extended: bool, number: int, postgres: Place) -> list[str]:
     """What its maker sees of it."""
     if kind.hears:
-        postgres.notify(kind.hears)
+        postgres.do(f'NOTIFY "{kind.hears}"')
         channel, payload = wire.receive_until("A")[-1].body[4:].split(b"\0")[:2]
         return [f"hears {channel.decode()} {payload.decode()}"]
     return ask(wire, spell(kind.seen or kind.probe, number), extended)
@@ -139,7 +143,7 @@ class Reference:
         key = (kind.name, extended)
         if key not in self._kept:
             with self.postgres.client(kind.user, **kind.startup) as wire:
-                make(wire, kind, extended, 0)
+                make(wire, kind, extended, 0, self.postgres)
                 self._kept[key] = look_at_own(wire, kind, extended, 0, self.postgres)
                 wire.close()
         return self._kept[key]

@@ -81,7 +81,7 @@ class Scene:
             pid, problems = self._live(maker, kind, way, extended, number)
             way.leave(maker, self.kill)
             if kind.hears:
-                self.reference.postgres.notify(kind.hears)
+                self.reference.postgres.do(f'NOTIFY "{kind.hears}"')
             problems += self._visit(early, kind, extended, number, "one who waited")
             early.close()
             late = self.witnesses[kind.user] = self.client(kind.user)
@@ -101,7 +101,7 @@ class Scene:
         else:
             for act in way.before:
                 ask(maker, act, extended)
-            make(maker, kind, extended, number)
+            make(maker, kind, extended, number, self.reference.postgres)
             if can_be_asked(kind, bool(way.before)):
                 seen = look_at_own(maker, kind, extended, number, self.reference.postgres)
                 if _without_status(seen) != _without_status(self.reference.kept(kind, extended)):
@@ -138,7 +138,7 @@ class Scene:
         try:
             maker = self.client(kind.user, **kind.startup)
             first, second = self.client(kind.user), self.client(kind.user)
-            make(maker, kind, extended, number)
+            make(maker, kind, extended, number, self.reference.postgres)
             problems = self._visit(first, kind, extended, number, "another")
             problems += self._crowd([first, second], kind, extended, number)
             if can_be_asked(kind):

@@ -50,6 +50,8 @@ class Way:
 
     def suits(self, kind: Kind) -> bool:
         """A kind in the middle of something can only be left, not continued."""
+        if self.at_once and not kind.is_alone:
+            return False
         if kind.is_finished:
             return kind.block or not self.before
         return not self.before and not self.after and not self.sees and not self.at_once

@@ -91,9 +91,9 @@ CLEAN_AT_FIRST = [
     custom(
         "DO clean at first",
         "DELETE FROM switch",
-        *["DO $$ BEGIN PERFORM keep('do_clean_at_first', 'x{n}') FROM switch; END $$"] * 5,
+        *["DO $$ BEGIN PERFORM keep('do_clean_at_first', 'x'), {n} FROM switch; END $$"] * 5,
         "INSERT INTO switch VALUES (true)",
-        "DO $$ BEGIN PERFORM keep('do_clean_at_first', 'x{n}') FROM switch; END $$",
+        "DO $$ BEGIN PERFORM keep('do_clean_at_first', 'x'), {n} FROM switch; END $$",
     ),
 ]
 

@@ -21,8 +21,15 @@ class Call:
     values: tuple[str, ...]
 
 
-#: A statement, sent by either protocol; one with parameters; or bytes, sent as they are.
-Act = str | Call | bytes
+@dataclass(frozen=True)
+class Elsewhere:
+    """A statement of somebody who is connected to PostgreSQL itself."""
+
+    statement: str
+
+
+#: A statement, sent by either protocol; one with parameters; bytes as they are; what somebody else does.
+Act = str | Call | bytes | Elsewhere
 
 
 @dataclass(frozen=True)
@@ -56,6 +63,11 @@ class Kind:
         return self.name
 
     @property
+    def is_alone(self) -> bool:
+        """Nobody else has a part in it."""
+        return not any(isinstance(act, Elsewhere) for act in self.make)
+
+    @property
     def is_finished(self) -> bool:
         """After `make` the session is idle outside a transaction."""
         return self.until == "Z" and not self.open
@@ -65,6 +77,7 @@ def encode(act: Act, extended: bool) -> bytes:
     """The messages of an act."""
     if isinstance(act, bytes):
         return act
+    assert not isinstance(act, Elsewhere)
     if isinstance(act, Call):
         values = [value.encode() for value in act.values]
         return parse(act.statement) + bind(values) + describe() + execute() + SYNC

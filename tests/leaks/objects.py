@@ -98,10 +98,18 @@ TEMPORARY = [
     Kind(
         "temp function",
         ("CREATE FUNCTION pg_temp.left_behind() RETURNS int LANGUAGE sql AS 'SELECT 1'",),
-        "SELECT pg_temp.left_behind()",
+        "SELECT to_regprocedure('pg_temp.left_behind()') IS NULL",
     ),
-    Kind("temp type", ("CREATE TYPE pg_temp.left_behind AS (n int)",), "SELECT NULL::pg_temp.left_behind"),
-    Kind("temp domain", ("CREATE DOMAIN pg_temp.left_behind AS int",), "SELECT 1::pg_temp.left_behind"),
+    Kind(
+        "temp type",
+        ("CREATE TYPE pg_temp.left_behind AS (n int)",),
+        "SELECT to_regtype('pg_temp.left_behind') IS NULL",
+    ),
+    Kind(
+        "temp domain",
+        ("CREATE DOMAIN pg_temp.left_behind AS int",),
+        "SELECT to_regtype('pg_temp.left_behind') IS NULL",
+    ),
 ]
 
 EXECUTE_P = "EXECUTE left_behind"

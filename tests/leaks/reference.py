@@ -7,7 +7,7 @@ import socket
 from dataclasses import replace
 from typing import Any
 
-from tests.leaks.kind import Act, Call, Kind, ask, digest, encode
+from tests.leaks.kind import Act, Call, Elsewhere, Kind, ask, digest, encode
 from tests.leaks.schema import DATABASE
 from tests.support.wire import Wire
 
@@ -15,7 +15,8 @@ from tests.support.wire import Wire
 SESSION = """
 SELECT pg_backend_pid(), json_build_object(
     'user', current_user || ' ' || session_user,
-    'settings', (SELECT json_object_agg(name, setting) FROM pg_settings WHERE name NOT LIKE 'plpgsql.%'),
+    'settings', (SELECT json_object_agg(name, setting ORDER BY name)
+                 FROM pg_settings WHERE name !~ '^plpgsql'),
     'prepared', array(SELECT name FROM pg_prepared_statements WHERE from_sql),
     'cursors', array(SELECT name FROM pg_cursors WHERE name <> ''),
     'channels', array(SELECT pg_listening_channels()),
@@ -41,10 +42,10 @@ class Place:
             wire.socket.close()
             raise
 
-    def notify(self, channel: str) -> None:
-        """Somebody notifies a channel."""
+    def do(self, statement: str) -> None:
+        """Somebody does something."""
         with self.client("bouncer") as wire:
-            assert ask(wire, f'NOTIFY "{channel}"') == ["C NOTIFY", "Z I"]
+            wire.rows(statement)
             wire.close()
 
 
@@ -52,14 +53,17 @@ def spell(act: Act, number: int) -> Act:
     """`{n}` in an act is a number, so that its text was never seen before."""
     if isinstance(act, bytes):
         return act
-    if isinstance(act, Call):
+    if isinstance(act, Call | Elsewhere):
         return replace(act, statement=act.statement.replace("{n}", str(number)))
     return act.replace("{n}", str(number))
 
 
-def make(wire: Wire, kind: Kind, extended: bool, number: int) -> None:
+def make(wire: Wire, kind: Kind, extended: bool, number: int, postgres: Place) -> None:
     """Makes the state of a kind; an AssertionError if that is answered in another way than expected."""
     for position, act in enumerate(kind.make, 1):
+        if isinstance(act, Elsewhere):
+            postgres.do(act.statement)
+            continue
         is_last = position == len(kind.make)
         wire.send(encode(spell(act, number), extended and not kind.simple))
         answer = digest(wire.receive_until(kind.until if is_last else "Z"))
@@ -80,27 +84,30 @@ def look(wire: Wire, kind: Kind, extended: bool, number: int) -> list[str]:
 def look_at_own(wire: Wire, kind: Kind, extended: bool, number: int, postgres: Place) -> list[str]:
     """What its maker sees of it."""
     if kind.hears:
-        postgres.notify(kind.hears)
+        postgres.do(f'NOTIFY "{kind.hears}"')
         channel, payload = wire.receive_until("A")[-1].body[4:].split(b"\0")[:2]
         return [f"hears {channel.decode()} {payload.decode()}"]
     return ask(wire, spell(kind.seen or kind.probe, number), extended)
 
 
-def session(wire: Wire) -> tuple[str, dict[str, Any]]:
+def session(wire: Wire) -> tuple[str, str]:
     """Process id of the server, and what it tells about its session."""
     pid, described = wire.rows(SESSION)[0]
     assert pid is not None
     assert described is not None
-    return pid.decode(), json.loads(described.decode("latin-1"))
+    return pid.decode(), described.decode("latin-1")
 
 
-def differences(expected: dict[str, Any], got: dict[str, Any]) -> dict[str, Any]:
+def differences(expected: str, got: str) -> dict[str, Any]:
     """What is different in the description of a session, settings one by one."""
-    if "settings" in expected:
-        expected = {**expected["settings"], **{k: v for k, v in expected.items() if k != "settings"}}
-        got = {**got["settings"], **{k: v for k, v in got.items() if k != "settings"}}
-    names = expected.keys() | got.keys()
-    return {name: got.get(name) for name in sorted(names) if got.get(name) != expected.get(name)}
+    if got == expected:
+        return {}
+    before, after = (
+        {**described.pop("settings"), **described} for described in (json.loads(expected), json.loads(got))
+    )
+    return {
+        name: after.get(name) for name in before.keys() | after.keys() if after.get(name) != before.get(name)
+    }
 
 
 class Reference:
@@ -108,15 +115,25 @@ class Reference:
 
     def __init__(self, postgres: Place) -> None:
         self.postgres = postgres
-        self._fresh: dict[tuple[str, bool], list[str]] = {}
+        self._fresh: dict[tuple[str, bool, bool], list[str]] = {}
         self._kept: dict[tuple[str, bool], list[str]] = {}
-        self._sessions: dict[str, dict[str, Any]] = {}
+        self._sessions: dict[str, str] = {}
 
-    def fresh(self, kind: Kind, extended: bool) -> list[str]:
-        """What a fresh connection sees."""
-        key = (kind.name, extended)
+    def prepare(self, kind: Kind) -> None:
+        """Asks all about a kind beforehand: once it was made, it may be in the way (locks)."""
+        for extended in (False, True):
+            self.fresh(kind, extended)
+            self.fresh(kind, extended, in_block=True)
+            if can_be_asked(kind):
+                self.kept(kind, extended)
+
+    def fresh(self, kind: Kind, extended: bool, in_block: bool = False) -> list[str]:
+        """What a fresh connection sees, or one in a fresh transaction block."""
+        key = (kind.name, extended, in_block)
         if key not in self._fresh:
             with self.postgres.client(kind.user) as wire:
+                if in_block:
+                    ask(wire, "BEGIN")
                 self._fresh[key] = look(wire, kind, extended, 0)
                 wire.close()
         return self._fresh[key]
@@ -126,7 +143,7 @@ class Reference:
         key = (kind.name, extended)
         if key not in self._kept:
             with self.postgres.client(kind.user, **kind.startup) as wire:
-                make(wire, kind, extended, 0)
+                make(wire, kind, extended, 0, self.postgres)
                 self._kept[key] = look_at_own(wire, kind, extended, 0, self.postgres)
                 wire.close()
         return self._kept[key]
@@ -140,7 +157,7 @@ class Reference:
             wire.close()
         return answer
 
-    def session(self, user: str) -> dict[str, Any]:
+    def session(self, user: str) -> str:
         """The session of a fresh connection."""
         if user not in self._sessions:
             with self.postgres.client(user) as wire:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 from collections import Counter
 
@@ -26,7 +25,8 @@ from tests.support.wire import EndOfStream, Wire
 LEFT_BEHIND = """
 SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
        array(SELECT relname FROM pg_class WHERE relpersistence = 't'),
-       array(SELECT proname FROM pg_proc WHERE pronamespace::regnamespace::text LIKE 'pg_temp%')
+       array(SELECT oid FROM pg_proc
+             WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname LIKE 'pg_temp%'))
 """
 NOTHING_LEFT = "row 0|{}|{}"
 
@@ -44,6 +44,8 @@ class Scene:
         self.workers = workers
         self.pooled = Place(pooler.host, pooler.port, timeout_s=STUCK_S)
         self.reference = reference
+        self.wires: list[Wire] = []  # all clients since the last renewal
+        self.witnesses: dict[str, Wire] = {}  # by user: the next one of the last case, who still has no state
         self.servers: Counter[str] = Counter()  # how often the next client had the server of the one who left
 
     def kill(self, wire: Wire) -> None:
@@ -52,29 +54,41 @@ class Scene:
         (row,) = self.pooler.show("clients", port=port)
         self.pooler.console(f"KILL_CLIENT {row['id']}")
 
+    def client(self, user: str, **startup: str) -> Wire:
+        """A client of the pooler."""
+        wire = self.pooled.client(user, **startup)
+        self.wires.append(wire)
+        return wire
+
+    def finish(self) -> None:
+        """The end of all clients."""
+        for wire in self.wires:
+            wire.socket.close()
+        self.wires.clear()
+        self.witnesses.clear()
+
     def renew(self) -> None:
         """Only new servers from now on: what leaked once must not be found again."""
+        self.finish()
         self.pooler.console("RECONNECT")
 
     def leaving(self, kind: Kind, way: Way, extended: bool) -> list[str]:
         """A client makes it and leaves; then look one who was there before, and one who comes now."""
         number = next(_numbers)
-        with contextlib.ExitStack() as stack:
-            try:
-                early = stack.enter_context(self.pooled.client(kind.user))
-                maker = stack.enter_context(self.pooled.client(kind.user, **kind.startup))
-                pid, problems = self._live(maker, kind, way, extended, number)
-                way.leave(maker, self.kill)
-                if kind.hears:
-                    self.reference.postgres.notify(kind.hears)
-                problems += self._visit(early, kind, extended, number, "one who waited")
-                late = stack.enter_context(self.pooled.client(kind.user))
-                problems += self._visit(late, kind, not extended, number, "the next")
-                problems += self._inspect(late, kind, pid)
-                early.close()
-                late.close()
-            except (EndOfStream, AssertionError) as error:
-                return [f"{type(error).__name__} {error}"]
+        try:
+            early = self.witnesses.pop(kind.user, None) or self.client(kind.user)
+            maker = self.client(kind.user, **kind.startup)
+            pid, problems = self._live(maker, kind, way, extended, number)
+            way.leave(maker, self.kill)
+            if kind.hears:
+                self.reference.postgres.do(f'NOTIFY "{kind.hears}"')
+            problems += self._visit(early, kind, extended, number, "one who waited")
+            early.close()
+            late = self.witnesses[kind.user] = self.client(kind.user)
+            problems += self._visit(late, kind, not extended, number, "the next")
+            problems += self._inspect(late, kind, pid)
+        except (EndOfStream, AssertionError) as error:
+            return [f"{type(error).__name__} {error}"]
         return problems
 
     def _live(self, maker: Wire, kind: Kind, way: Way, extended: bool, number: int) -> tuple[str, list[str]]:
@@ -87,7 +101,7 @@ class Scene:
         else:
             for act in way.before:
                 ask(maker, act, extended)
-            make(maker, kind, extended, number)
+            make(maker, kind, extended, number, self.reference.postgres)
             if can_be_asked(kind, bool(way.before)):
                 seen = look_at_own(maker, kind, extended, number, self.reference.postgres)
                 if _without_status(seen) != _without_status(self.reference.kept(kind, extended)):
@@ -121,37 +135,33 @@ class Scene:
     def staying(self, kind: Kind, extended: bool) -> list[str]:
         """A client makes it and stays; others look and keep servers busy; then it looks, then others."""
         number = next(_numbers)
-        with contextlib.ExitStack() as stack:
-            try:
-                maker = stack.enter_context(self.pooled.client(kind.user, **kind.startup))
-                first, second = (stack.enter_context(self.pooled.client(kind.user)) for _ in range(2))
-                make(maker, kind, extended, number)
-                problems = self._visit(first, kind, extended, number, "another")
-                problems += self._crowd([first, second], kind, extended, number)
-                if can_be_asked(kind):
-                    seen = look_at_own(maker, kind, extended, number, self.reference.postgres)
-                    if seen != self.reference.kept(kind, extended):
-                        problems.append(
-                            f"LOST: its maker sees {seen}, not {self.reference.kept(kind, extended)}"
-                        )
-                for wire in (first, second):
-                    ask(wire, "ROLLBACK")
-                problems += self._crowd([first, second], kind, not extended, number)
-                for wire in (maker, first, second):
-                    wire.close()
-            except (EndOfStream, AssertionError) as error:
-                return [f"{type(error).__name__} {error}"]
+        try:
+            maker = self.client(kind.user, **kind.startup)
+            first, second = self.client(kind.user), self.client(kind.user)
+            make(maker, kind, extended, number, self.reference.postgres)
+            problems = self._visit(first, kind, extended, number, "another")
+            problems += self._crowd([first, second], kind, extended, number)
+            if can_be_asked(kind):
+                seen = look_at_own(maker, kind, extended, number, self.reference.postgres)
+                if seen != self.reference.kept(kind, extended):
+                    problems.append(f"LOST: its maker sees {seen}, not {self.reference.kept(kind, extended)}")
+            for wire in (first, second):
+                ask(wire, "ROLLBACK")
+            problems += self._crowd([first, second], kind, not extended, number)
+        except (EndOfStream, AssertionError) as error:
+            problems = [f"{type(error).__name__} {error}"]
+        self.finish()
         return problems
 
     def _crowd(self, wires: list[Wire], kind: Kind, extended: bool, number: int) -> list[str]:
         """Several clients at once look, each with a server of its own, and keep them."""
         problems = []
-        expected = _without_status(self.reference.fresh(kind, extended))
+        expected = self.reference.fresh(kind, extended, in_block=True)
         for wire in wires:
             ask(wire, "BEGIN")
             if found := differences(self.reference.session(kind.user), session(wire)[1]):
                 problems.append(f"LEAK: another has {found}")
-            seen = _without_status(look(wire, kind, extended, number))
+            seen = look(wire, kind, extended, number)
             if seen != expected:
                 problems.append(f"LEAK: another sees {seen}, not {expected}")
         return problems

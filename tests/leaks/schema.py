@@ -15,6 +15,9 @@ DATABASE = "leaks"
 PREPARE = """
 CREATE ROLE leaks_role;
 GRANT leaks_role TO bouncer;
+CREATE FUNCTION by_event() RETURNS event_trigger LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM set_config('leaks.event_trigger', 'x', false); END $$;
+CREATE EVENT TRIGGER e ON ddl_command_start WHEN TAG IN ('CREATE COLLATION') EXECUTE FUNCTION by_event();
 """
 
 #: By the owner of the database.
@@ -120,12 +123,57 @@ CREATE FUNCTION seeds() RETURNS void LANGUAGE sql AS $$ SELECT setseed(0.25) $$;
 CREATE FUNCTION takes() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('numbers') $$;
 """
 
+#: By the owner of the database: for the kinds of devious.py.
+MORE = f"""
+CREATE FUNCTION schlüssel() RETURNS text LANGUAGE sql
+    AS $$ SELECT keep('function_with_an_umlaut_in_latin_1', 'x') $$;
+CREATE FUNCTION {("long_name_" * 7)[:63]}() RETURNS text LANGUAGE sql
+    AS $$ SELECT keep('function_with_a_long_name', 'x') $$;
+CREATE FUNCTION "Key for ""leaks""\"() RETURNS text LANGUAGE sql
+    AS $$ SELECT keep('function_with_a_quoted_name', 'x') $$;
+CREATE FUNCTION in_escapes() RETURNS text LANGUAGE sql AS $$ SELECT keep('function_in_escapes', 'x') $$;
+CREATE FUNCTION as_attribute(opened) RETURNS text LANGUAGE sql
+    AS $$ SELECT keep('function_without_parentheses', 'x') $$;
+CREATE FUNCTION at_bind() RETURNS text LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN RETURN keep('function_at_bind', 'x'); END $$;
+CREATE FUNCTION comments() RETURNS void LANGUAGE plpgsql
+    AS $$ BEGIN -- a comment
+    SET leaks.comment_in_a_function = 'x'; END $$;
+CREATE TABLE written_to (n int);
+CREATE TRIGGER t BEFORE INSERT ON written_to FOR EACH ROW EXECUTE FUNCTION by_trigger('function_that_writes');
+CREATE FUNCTION writes() RETURNS void LANGUAGE sql AS $$ INSERT INTO written_to VALUES (1) $$;
+CREATE VIEW read_from AS SELECT keep('function_that_reads', 'x');
+CREATE FUNCTION reads() RETURNS text LANGUAGE plpgsql
+    AS $$ BEGIN RETURN (SELECT r FROM read_from AS r); END $$;
+CREATE TABLE with_writing_trigger (n int);
+CREATE TABLE written_by_trigger (n int);
+CREATE TRIGGER t BEFORE INSERT ON written_by_trigger
+    FOR EACH ROW EXECUTE FUNCTION by_trigger('trigger_that_writes');
+CREATE FUNCTION writing() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN INSERT INTO written_by_trigger VALUES (NEW.n); RETURN NEW; END $$;
+CREATE TRIGGER t AFTER INSERT ON with_writing_trigger FOR EACH ROW EXECUTE FUNCTION writing();
+CREATE FUNCTION for_index(int) RETURNS text LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN RETURN keep('index', 'x'); END $$;
+CREATE TABLE with_index (n int);
+CREATE INDEX ON with_index (for_index(n));
+CREATE FUNCTION for_generated(int) RETURNS text LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN RETURN keep('generated_column', 'x'); END $$;
+CREATE TABLE with_generated (n int, g text GENERATED ALWAYS AS (for_generated(n)) STORED);
+CREATE TABLE partitioned (n int) PARTITION BY LIST (n);
+CREATE TABLE partition PARTITION OF partitioned DEFAULT;
+CREATE TRIGGER t AFTER INSERT ON partitioned FOR EACH ROW EXECUTE FUNCTION by_trigger('partition');
+CREATE VIEW with_privilege AS SELECT keep('privilege_and_view', 'x');
+GRANT SELECT ON with_privilege TO leaks_role;
+CREATE TABLE moved (n int);
+CREATE TRIGGER t BEFORE INSERT ON moved FOR EACH ROW EXECUTE FUNCTION by_trigger('table_renamed');
+"""
+
 
 def create(pg: Postgres) -> None:
     """Makes the database, its role and what is in it."""
     pg.sql(f"CREATE DATABASE {DATABASE} OWNER bouncer")
     pg.sql(PREPARE, dbname=DATABASE)
-    pg.sql(SCHEMA, dbname=DATABASE, user="bouncer")
+    pg.sql(SCHEMA + MORE, dbname=DATABASE, user="bouncer")
 
 
 def drop(pg: Postgres) -> None:

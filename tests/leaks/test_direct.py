@@ -16,7 +16,7 @@ def test_direct(reference: Reference, kind: Kind) -> None:
     for extended in (False, True):
         if not can_be_asked(kind):
             with reference.postgres.client(kind.user) as wire:
-                make(wire, kind, extended, 0)
+                make(wire, kind, extended, 0, reference.postgres)
         else:
             is_seen = reference.kept(kind, extended) != reference.fresh_own(kind, extended)
             assert is_seen == kind.kept, reference.kept(kind, extended)

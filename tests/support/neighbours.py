@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from tests.support.postgres import Postgres
 from tests.support.service import Service
-from tests.support.wire import SYNC, bind, execute, parse
+from tests.support.wire import SYNC, EndOfStream, bind, execute, parse
 
 ROLE = "neighbour"
 
@@ -97,7 +97,7 @@ class Neighbours:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (psycopg2.Error, OSError, AssertionError) as error:
+        except (psycopg2.Error, OSError, EndOfStream, AssertionError) as error:
             self.failures.append(f"{work.__name__}: {error!r}")
 
     def _goes_on(self) -> bool:

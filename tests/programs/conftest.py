@@ -56,7 +56,7 @@ def service(
         yield Service(running_postgres, database)
         return
     databases = {database: f"pool_size={size}"}
-    pooler = start_pooler(workers=2, databases=databases, query_wait_timeout=PATIENCE_S)
+    pooler = start_pooler(workers=2, databases=databases, query_wait_timeout=PATIENCE_S, query_wait_notify=0)
     service = Service(running_postgres, database, pooler)
     with Neighbours(service) as neighbours:
         if size > 1:

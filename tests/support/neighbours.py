@@ -17,7 +17,7 @@ from psycopg2.extensions import connection as Connection
 
 from tests.support.postgres import Postgres
 from tests.support.service import Service
-from tests.support.wire import SYNC, bind, execute, parse
+from tests.support.wire import SYNC, EndOfStream, bind, execute, parse
 
 ROLE = "neighbour"
 
@@ -45,6 +45,17 @@ SETTINGS = {
 #: Names that drivers give to their prepared statements.
 STATEMENTS = ("", "s0", "S_1", "_pg3_0", "_pg3_1", "__asyncpg_stmt_1__", "__asyncpg_stmt_2__", "lrupsc_1_0")
 
+#: What pins a server, under names that the programs use too.
+SESSION = (
+    f"SET ROLE {ROLE}",
+    "CREATE TEMPORARY TABLE staging AS SELECT 'neighbour' AS what FROM generate_series(1, 3)",
+    "PREPARE add(int, int) AS SELECT 'neighbour'",
+    "DECLARE report CURSOR WITH HOLD FOR SELECT what FROM staging",
+    "SELECT pg_advisory_lock_shared(808)",
+    "CREATE TEMPORARY SEQUENCE job_id_seq; SELECT nextval('job_id_seq')",
+    "LISTEN jobs",
+)
+
 #: A transaction of a neighbour holds its server for this long, then another one may have it as long.
 HOLD_S = 0.003
 
@@ -62,7 +73,7 @@ class Neighbours:
         self.failures: list[str] = []
         self._service = service
         self._stop = threading.Event()
-        kinds: list[Callable[[], None]] = [self._by_startup, self._by_set, self._by_statements]
+        kinds = [self._by_startup, self._by_set, self._by_statements, self._by_leaving]
         self._threads = [threading.Thread(target=self._run, args=(kind,), daemon=True) for kind in kinds]
 
     def __enter__(self) -> Neighbours:
@@ -86,7 +97,7 @@ class Neighbours:
     def _run(self, work: Callable[[], None]) -> None:
         try:
             work()
-        except (psycopg2.Error, OSError, AssertionError) as error:
+        except (psycopg2.Error, OSError, EndOfStream, AssertionError) as error:
             self.failures.append(f"{work.__name__}: {error!r}")
 
     def _goes_on(self) -> bool:
@@ -133,6 +144,21 @@ class Neighbours:
                     (row,) = wire.expect("2DCZ")[1].values
                     assert row == f"neighbour's {name}".encode(), f"{row!r} from {name}"
                 wire.query("DEALLOCATE ALL")
+
+    def _by_leaving(self) -> None:
+        """Sessions full of everything: thrown away, or left behind by a client that goes without a word."""
+        while self._goes_on():
+            with self._service.wire() as wire:
+                for command in SESSION:
+                    wire.rows(command)
+                assert wire.rows("EXECUTE add(1, 1)") == [[b"neighbour"]]
+                assert wire.rows("FETCH ALL FROM report") == [[b"neighbour"]] * 3
+                wire.rows("DISCARD ALL")
+                answer = wire.query("SELECT * FROM staging")
+                assert answer[0].fields["C"] == "42P01", answer
+                for command in SESSION[: self.turns % len(SESSION)]:
+                    wire.rows(command)
+            self._stop.wait(HOLD_S * 10)
 
 
 def make_role(pg: Postgres) -> None:

@@ -382,6 +382,12 @@ class Settings:
     max_server_connections: int = _own.integer(
         0, "Servers per PostgreSQL instance (host and port), over all databases; 0: no limit.", own=True
     )
+    server_answer_timeout: float = _own.seconds(
+        5,
+        "Time for PostgreSQL to answer a request of pooler's own (check, SET, ROLLBACK, reset), or to read on"
+        " behind a client that has hung up; 0: no limit.",
+        own=True,
+    )
     max_unauthenticated: int = _own.integer(
         100, "Clients in login at once, per worker; 0: no limit.", own=True, works=False
     )

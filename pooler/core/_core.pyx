@@ -201,7 +201,7 @@ cdef extern from "relay.h" nogil:
         uint32_t data_bytes, extra_bytes
         unsigned char data[1]
     struct options:
-        uint64_t check_delay_us
+        uint64_t check_delay_us, answer_timeout_us
         uint32_t max_packet_bytes, max_prepared_statements
         bint reset_always, disable_pqexec, has_check, fast_close
         char check_query[256]
@@ -1265,11 +1265,13 @@ cdef class Relay:
         self._command(COMMAND_RECLAIM, 0, 0, 0, 0, 0, b"", b"")
 
     def options(self, *, double check_delay_s, check_query, reset_query, bint reset_always, bint disable_pqexec,
-                bint fast_close, uint32_t max_packet_bytes, uint32_t max_prepared_statements):
+                bint fast_close, uint32_t max_packet_bytes, uint32_t max_prepared_statements,
+                double answer_timeout_s):
         """What the relay has to know of the configuration; check_query None: no checks."""
         cdef options o
         memset(&o, 0, sizeof(options))
         o.check_delay_us = <uint64_t>(check_delay_s * 1e6)
+        o.answer_timeout_us = <uint64_t>(answer_timeout_s * 1e6)
         o.max_packet_bytes = max_packet_bytes
         o.max_prepared_statements = max_prepared_statements
         o.reset_always, o.disable_pqexec, o.fast_close = reset_always, disable_pqexec, fast_close

@@ -39,6 +39,7 @@ void conn_disarm(struct relay *r, struct conn *c) {
 
 /* Writability is asked for only while something is stuck: on unix sockets every read of the peer would wake us. */
 static void want_out(struct relay *r, struct conn *c, bool want) {
+    if (want && !c->stuck) c->stuck_since = r->now;
     c->stuck = want;
     if (c->wants_out == want || !c->armed) return;
     c->wants_out = want;
@@ -109,9 +110,11 @@ void conn_append(struct conn *c, const void *p, uint32_t n) { bytes_add(&c->out,
 
 void conn_flush(struct relay *r, struct conn *c) {
     bool full = false;
-    uint32_t pending = bytes_pending(&c->out);
-    if (pending) c->out.start += put_out(c, c->out.data + c->out.start, pending, &full);
+    uint32_t pending = bytes_pending(&c->out), done = 0;
+    if (pending) done = put_out(c, c->out.data + c->out.start, pending, &full);
+    c->out.start += done;
     if (c->out.data && !bytes_pending(&c->out)) bytes_free(&c->out);
+    if (done) c->stuck_since = r->now;
     want_out(r, c, full);
 }
 

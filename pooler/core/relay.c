@@ -14,6 +14,7 @@
 
 #define EVENTS_PER_WAIT 256
 #define BEAT_MS 500             /* an idle relay still shows that it lives */
+#define LOOK_US 250000          /* how often it looks for what no event brings */
 #define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
 
 /* Why a client is closed by order of another process; the numbers are client_row.kill_text. */
@@ -280,6 +281,12 @@ static void note(struct relay *r, struct conn *c, uint32_t events) {
     }
 }
 
+static void look(struct relay *r) {
+    r->look_at = r->now + LOOK_US;
+    for (int32_t i = 0; i < r->t->h->slots_high; i++)
+        if (r->servers[i]) server_overdue(r, r->servers[i]);
+}
+
 static void *loop(void *argument) {
     struct relay *r = argument;
     struct epoll_event events[EVENTS_PER_WAIT];
@@ -291,6 +298,7 @@ static void *loop(void *argument) {
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
         if (r->weak_pins) session_tick(r);
+        if (r->now >= r->look_at) look(r);
         run_ready(r);
         bury_the_dead(r);
     }

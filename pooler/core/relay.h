@@ -41,6 +41,7 @@ struct conn {
     bool readable, hangup, eof, stuck, queued, dead, wants_out, armed;
     int fd;
     uint32_t body_left;          /* of the message that is passing through */
+    uint64_t stuck_since;        /* nothing that is to be written went out since */
     struct bytes out, stash;
     struct conn *next_ready;
 };
@@ -74,6 +75,7 @@ struct server {
     struct client *client;
     uint8_t transaction;         /* status byte of the last ReadyForQuery: I T E */
     uint8_t own;                 /* enum own_request in flight */
+    uint64_t own_since;
     bool own_failed, own_blocks; /* the client's statement waits for our request's answer */
     bool copy_in, skip;          /* reading CopyData; after an error, skipping to Sync */
     bool closing, shut;
@@ -131,7 +133,7 @@ enum command_type {
 };
 
 struct options {
-    uint64_t check_delay_us;
+    uint64_t check_delay_us, answer_timeout_us;
     uint32_t max_packet_bytes, max_prepared_statements;
     bool reset_always, disable_pqexec, has_check, fast_close;
     char check_query[256], reset_query[1024];
@@ -166,7 +168,7 @@ struct relay {
     char *questions[QUESTIONS];
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
-    uint64_t now;
+    uint64_t now, look_at;       /* look_at: for what no event brings */
     bool stop;
     pthread_t thread;
     pthread_mutex_t lock;        /* guards commands and events, both short */
@@ -254,6 +256,7 @@ void server_suit(struct relay *r, struct server *s);
 void server_give_back(struct relay *r, struct server *s);
 void server_left(struct relay *r, struct server *s, bool clean);
 void server_close(struct relay *r, struct server *s, bool busy, const char *reason);
+void server_overdue(struct relay *r, struct server *s);
 bool server_in_step(const struct server *s);
 bool server_in_message(const struct server *s);
 void server_skip(struct relay *r, struct server *s);

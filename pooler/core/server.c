@@ -117,6 +117,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     }
     s->own = (uint8_t)what;
     r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
+    s->own_since = r->now;
     s->own_failed = n >= room;   /* more settings than one statement holds: an empty query, and the client is refused */
     s->own_blocks = block || s->own_failed;
     s->settled = false;
@@ -362,6 +363,29 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
         const char *text = s->fatal_sent || server_in_message(s) ? NULL : "server conn crashed?";
         client_close(r, c, "08P01", text, "server conn crashed?");
     }
+}
+
+static const char *unanswered(enum own_request what) {
+    switch (what) {
+    case OWN_SETTINGS: return "settings unanswered";
+    case OWN_CHECK: return "test query unanswered";
+    case OWN_RESET: return "reset query unanswered";
+    case OWN_ROLLBACK: return "rollback unanswered";
+    case OWN_NONE: break;
+    }
+    return "request unanswered";
+}
+
+/* Time has passed.  A request of ours that a dead host never answers: its client, if any, gets another server.
+ * (What a client sent behind ours without waiting has the client's limits.)  And a client that hung up behind a
+ * server that reads nothing: as long as that one reads, it gets what was sent. */
+void server_overdue(struct relay *r, struct server *s) {
+    uint64_t patience = r->options.answer_timeout_us;
+    if (s->io.fd < 0 || s->closing || !patience) return;
+    if (s->own && (s->own_blocks || !s->client) && r->now > s->own_since + patience)
+        server_close(r, s, true, unanswered((enum own_request)s->own));
+    else if (s->client && s->client->io.hangup && s->io.stuck && r->now > s->io.stuck_since + patience)
+        client_close(r, s->client, NULL, NULL, "client unexpected eof");
 }
 
 /* Has all others close their duplicates.  A note that is lost costs a descriptor until the slot is used again. */

@@ -245,6 +245,7 @@ class Worker:
             fast_close=settings.server_fast_close,
             max_packet_bytes=settings.max_packet_size,
             max_prepared_statements=settings.max_prepared_statements,
+            answer_timeout_s=settings.server_answer_timeout,
         )
 
     # -- tracked parameters

@@ -9,7 +9,8 @@ from __future__ import annotations
 import socket
 import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from types import TracebackType
 
 import pytest
 
@@ -23,23 +24,27 @@ MakePooler = Callable[..., Pooler]
 
 
 class Silence:
-    """Scripts whose connections fall silent, each but for the numbers that stay sane, until the test ends."""
+    """The first connection begins and falls silent until the end of the block; the others are sane."""
 
     def __init__(self) -> None:
         self.over = threading.Event()
         self.count = 0
 
-    def fall(self) -> None:
-        self.over.wait(PATIENCE_S)
+    def __enter__(self) -> Silence:
+        return self
 
-    def first(self, silent: Script) -> Script:
-        """The first connection does this and falls silent; the others are sane."""
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.over.set()
+
+    def after(self, beginning: Script) -> Script:
 
         def script(peer: Peer) -> None:
             self.count += 1
             if self.count == 1:
-                silent(peer)
-                self.fall()
+                beginning(peer)
+                self.over.wait(PATIENCE_S)
             else:
                 peer.send(WELCOME)
                 peer.serve()
@@ -47,22 +52,16 @@ class Silence:
         return script
 
 
-@pytest.fixture
-def silence() -> Iterator[Silence]:
-    made = Silence()
-    yield made
-    made.over.set()
-
-
 def states(pooler: Pooler, database: str) -> list[str]:
     return sorted(row["state"] for row in pooler.show("slots", database=database))
 
 
 @pytest.mark.parametrize("query_of_ours", [False, True], ids=["login", "connect_query"])
-def test_login_that_never_ends(make_pooler: MakePooler, silence: Silence, query_of_ours: bool) -> None:
+def test_login_that_never_ends(make_pooler: MakePooler, query_of_ours: bool) -> None:
     """The next server is opened although the host has not closed the connection, which goes on to count."""
     silent: Script = (lambda peer: peer.send(WELCOME)) if query_of_ours else (lambda peer: None)
-    with FakeServer({"*": silence.first(silent)}) as fake:
+    silence = Silence()
+    with FakeServer({"*": silence.after(silent)}) as fake, silence:
         keys = "connect_query='SELECT 1'" if query_of_ours else ""
         pooler = make_pooler(
             workers=1,
@@ -78,6 +77,91 @@ def test_login_that_never_ends(make_pooler: MakePooler, silence: Silence, query_
                 wait_for(lambda: fake.cancels, 3, "a cancel request for what the connection runs")
             silence.over.set()
             wait_for(lambda: states(pooler, "f") == ["idle"], 3, "the end of the first")
+        assert_no_bugs(pooler)
+
+
+def reset(sock: socket.socket) -> None:
+    """It ends by a reset when it is closed."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+
+
+def is_setting(body: bytes) -> bool:
+    return body[:3].upper() == b"SET"
+
+
+#: What the first connection leaves unanswered; the client that meets it: pool mode, time zone, what it asks.
+UNANSWERED: dict[str, tuple[Callable[[bytes], bool], str, str, tuple[str, ...]]] = {
+    "check": (lambda body: b"check" in body, "transaction", "UTC", ("SELECT 1",)),
+    "settings": (is_setting, "transaction", "Asia/Tokyo", ("SELECT 1",)),
+    "rollback": (lambda body: body[:8] == b"ROLLBACK", "transaction", "UTC", ("SELECT 1", "BEGIN")),
+    "reset": (lambda body: body[:7] == b"DISCARD", "session", "UTC", ("SELECT 1",)),
+}
+
+
+def answers_until(unanswered: Callable[[bytes], bool]) -> Script:
+    """A sane server up to a query of that kind."""
+
+    def script(peer: Peer) -> None:
+        peer.send(WELCOME)
+        while not unanswered(body := peer.message()[1]):
+            if body[:5] == b"BEGIN":
+                peer.send(message("C", "BEGIN") + message("Z", b"T"))
+            else:
+                peer.send(ANSWER)
+
+    return script
+
+
+@pytest.mark.parametrize("what", UNANSWERED)
+def test_request_of_ours_that_is_never_answered(make_pooler: MakePooler, what: str) -> None:
+    """The server is closed; a client that waits for it gets another, and hears nothing of it."""
+    unanswered, mode, zone, asks = UNANSWERED[what]
+    silence = Silence()
+    with FakeServer({"*": silence.after(answers_until(unanswered))}) as fake, silence:
+        pooler = make_pooler(
+            workers=1,
+            databases={"f": f"port={fake.port} pool_size=2 pool_mode={mode}"},
+            server_answer_timeout=1,
+            server_check_query="SELECT check" if what == "check" else "",
+            server_check_delay=0,
+        )
+        with pooler.wire(timeout_s=6) as wire:
+            wire.login(database="f", TimeZone=zone)
+            for text in asks:
+                wire.query(text)
+            if what in ("check", "settings"):
+                assert fake.connections["f"] == 2
+        wait_for(lambda: states(pooler, "f")[:1] == ["closing"], 4, "the end of the first server")
+        with pooler.wire(timeout_s=3) as wire:
+            wire.login(database="f")
+            assert wire.rows("SELECT 1") == [[b"1"]]
+        assert_no_bugs(pooler)
+
+
+def copies(peer: Peer) -> None:
+    """Says that it will read CopyData."""
+    peer.send(WELCOME)
+    peer.message()
+    peer.send(message("G", b"\0\0\0"))
+
+
+def test_client_that_leaves_behind_a_server_that_does_not_read(make_pooler: MakePooler) -> None:
+    """What it sent cannot be passed on, so its end is not read; it is noticed all the same."""
+    silence = Silence()
+    with FakeServer({"*": silence.after(copies)}) as fake, silence:
+        pooler = make_pooler(
+            workers=1, databases={"f": f"port={fake.port} pool_size=2"}, server_answer_timeout=1
+        )
+        with pooler.wire() as wire:
+            wire.login(database="f").send(query("COPY t FROM STDIN"))
+            wire.expect("G")
+            wire.socket.settimeout(0.3)
+            with pytest.raises(TimeoutError):
+                wire.socket.sendall(message("d", b"x" * 60_000) * 1000)
+            reset(wire.socket)
+        wait_for(lambda: not pooler.show("clients", database="f"), 5, "the end of the client")
+        assert states(pooler, "f") == ["closing"]
+        assert fake.cancels
         assert_no_bugs(pooler)
 
 
@@ -98,15 +182,10 @@ class Slow:
         self.then(peer)
 
 
-def reset(peer: Peer) -> None:
-    """Not the end of a request that was carried out."""
-    peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-
-
 def test_server_whose_cancel_request_is_lost_is_not_used_again(make_pooler: MakePooler) -> None:
     """The connection of the request broke after it was sent: it may arrive when somebody else is there."""
     slow = Slow()
-    with FakeServer({"*": slow}, on_cancel=reset) as fake:
+    with FakeServer({"*": slow}, on_cancel=lambda peer: reset(peer.socket)) as fake:
         pooler = make_pooler(workers=1, databases={"f": f"port={fake.port} pool_size=1"})
         with pooler.wire() as wire, pooler.expect_log("cancel request to .* failed"):
             wire.login(database="f").send(query("SELECT 1"))

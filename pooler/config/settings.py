@@ -384,8 +384,8 @@ class Settings:
     )
     server_answer_timeout: float = _own.seconds(
         5,
-        "Time for PostgreSQL to answer a request of pooler's own (check, SET, ROLLBACK, reset), or to read on"
-        " behind a client that has hung up; 0: no limit.",
+        "Time for PostgreSQL to answer a request of pooler's own (check, SET, ROLLBACK; reset: six times as"
+        " long), or to read on when a client has hung up; 0: no limit.",
         own=True,
     )
     max_unauthenticated: int = _own.integer(

@@ -371,20 +371,28 @@ static const char *unanswered(enum own_request what) {
     case OWN_CHECK: return "test query unanswered";
     case OWN_RESET: return "reset query unanswered";
     case OWN_ROLLBACK: return "rollback unanswered";
+    case OWN_RESTORE: case OWN_ASK: return "question about the session unanswered";
+    case OWN_FINGERPRINT: case OWN_PROFILE: return "question about the catalogs unanswered";
     case OWN_NONE: break;
     }
     return "request unanswered";
+}
+
+/* What takes the longer the more there is gets more time than what is answered at once. */
+static uint64_t patience_for(const struct relay *r, enum own_request what) {
+    bool slow = what == OWN_RESET || what == OWN_FINGERPRINT || what == OWN_PROFILE;
+    return r->options.answer_timeout_us * (slow ? 6 : 1);
 }
 
 /* Time has passed.  A request of ours that a dead host never answers: its client, if any, gets another server.
  * (What a client sent behind ours without waiting has the client's limits.)  And a client that hung up behind a
  * server that reads nothing: as long as that one reads, it gets what was sent. */
 void server_overdue(struct relay *r, struct server *s) {
-    uint64_t patience = r->options.answer_timeout_us;
-    if (s->io.fd < 0 || s->closing || !patience) return;
-    if (s->own && (s->own_blocks || !s->client) && r->now > s->own_since + patience)
-        server_close(r, s, true, unanswered((enum own_request)s->own));
-    else if (s->client && s->client->io.hangup && s->io.stuck && r->now > s->io.stuck_since + patience)
+    enum own_request what = (enum own_request)s->own;
+    if (s->io.fd < 0 || s->closing || !r->options.answer_timeout_us) return;
+    if (what && (s->own_blocks || !s->client) && r->now > s->own_since + patience_for(r, what))
+        server_close(r, s, true, unanswered(what));
+    else if (s->client && s->client->io.hangup && s->io.stuck && r->now > s->io.stuck_since + patience_for(r, OWN_NONE))
         client_close(r, s->client, NULL, NULL, "client unexpected eof");
 }
 

@@ -52,6 +52,12 @@ class Silence:
         return script
 
 
+def behind(make_pooler: MakePooler, fake: FakeServer, keys: str, **settings: object) -> Pooler:
+    """A pooler with the fake server as database f, which understands nothing but simple queries."""
+    databases = {"f": f"port={fake.port} {keys}"}
+    return make_pooler(databases=databases, **{"workers": 1, "session_state": "off", **settings})
+
+
 def states(pooler: Pooler, database: str) -> list[str]:
     return sorted(row["state"] for row in pooler.show("slots", database=database))
 
@@ -63,11 +69,7 @@ def test_login_that_never_ends(make_pooler: MakePooler, query_of_ours: bool) -> 
     silence = Silence()
     with FakeServer({"*": silence.after(silent)}) as fake, silence:
         keys = "connect_query='SELECT 1'" if query_of_ours else ""
-        pooler = make_pooler(
-            workers=1,
-            databases={"f": f"port={fake.port} pool_size=2 {keys}"},
-            server_connect_timeout=1,
-        )
+        pooler = behind(make_pooler, fake, f"pool_size=2 {keys}", server_connect_timeout=1)
         with pooler.wire(timeout_s=6) as wire:
             wire.send(startup(database="f"))
             wire.receive_until("Z")
@@ -118,10 +120,11 @@ def test_request_of_ours_that_is_never_answered(make_pooler: MakePooler, what: s
     unanswered, mode, zone, asks = UNANSWERED[what]
     silence = Silence()
     with FakeServer({"*": silence.after(answers_until(unanswered))}) as fake, silence:
-        pooler = make_pooler(
-            workers=1,
-            databases={"f": f"port={fake.port} pool_size=2 pool_mode={mode}"},
-            server_answer_timeout=1,
+        pooler = behind(
+            make_pooler,
+            fake,
+            f"pool_size=2 pool_mode={mode}",
+            server_answer_timeout=0.4,
             server_check_query="SELECT check" if what == "check" else "",
             server_check_delay=0,
         )
@@ -149,9 +152,7 @@ def test_client_that_leaves_behind_a_server_that_does_not_read(make_pooler: Make
     """What it sent cannot be passed on, so its end is not read; it is noticed all the same."""
     silence = Silence()
     with FakeServer({"*": silence.after(copies)}) as fake, silence:
-        pooler = make_pooler(
-            workers=1, databases={"f": f"port={fake.port} pool_size=2"}, server_answer_timeout=1
-        )
+        pooler = behind(make_pooler, fake, "pool_size=2", server_answer_timeout=1)
         with pooler.wire() as wire:
             wire.login(database="f").send(query("COPY t FROM STDIN"))
             wire.expect("G")
@@ -186,7 +187,7 @@ def test_server_whose_cancel_request_is_lost_is_not_used_again(make_pooler: Make
     """The connection of the request broke after it was sent: it may arrive when somebody else is there."""
     slow = Slow()
     with FakeServer({"*": slow}, on_cancel=lambda peer: reset(peer.socket)) as fake:
-        pooler = make_pooler(workers=1, databases={"f": f"port={fake.port} pool_size=1"})
+        pooler = behind(make_pooler, fake, "pool_size=1")
         with pooler.wire() as wire, pooler.expect_log("cancel request to .* failed"):
             wire.login(database="f").send(query("SELECT 1"))
             assert slow.asked.wait(5)
@@ -213,7 +214,7 @@ def test_server_that_ends_while_a_cancel_request_is_under_way(make_pooler: MakeP
 
     slow = Slow(then)
     with FakeServer({"*": slow}, on_cancel=hold) as fake:
-        pooler = make_pooler(workers=2, databases={"f": f"port={fake.port} pool_size=1"})
+        pooler = behind(make_pooler, fake, "pool_size=1", workers=2)
         with pooler.wire() as wire, pooler.wire() as other:
             wire.login(database="f").send(query("SELECT 1"))
             assert slow.asked.wait(5)

@@ -63,18 +63,20 @@ void pool_wait_welcome(struct tables *t, int32_t client, uint64_t now, struct ou
     tables_ring(t, out->ring);
 }
 
+static void client_becomes_idle(struct tables *t, int32_t client, uint64_t now) {
+    if (client == NOBODY) return;
+    struct client_row *c = &t->clients[client];
+    c->slot = NOBODY;
+    c->idle_start = now;
+    COMMIT();
+    c->state = CL_IDLE;
+}
+
 /* Gives back a server that is in step; its client (if any) becomes idle. */
 void pool_release(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);
-    struct slot_row *s = &t->slots[slot];
-    if (s->client != NOBODY) {
-        struct client_row *c = &t->clients[s->client];
-        c->slot = NOBODY;
-        c->idle_start = now;
-        COMMIT();
-        c->state = CL_IDLE;
-    }
+    client_becomes_idle(t, t->slots[slot].client, now);
     place_locked(t, slot, worker, now, out);
     tables_unlock(t);
 }
@@ -82,15 +84,8 @@ void pool_release(struct tables *t, int32_t slot, int worker, uint64_t now, stru
 /* Takes a server from its client without giving it to anybody: it is about to be reset (session pooling). */
 void pool_detach(struct tables *t, int32_t slot, uint64_t now) {
     tables_lock(t);
-    struct slot_row *s = &t->slots[slot];
-    if (s->client != NOBODY) {
-        struct client_row *c = &t->clients[s->client];
-        c->slot = NOBODY;
-        c->idle_start = now;
-        COMMIT();
-        c->state = CL_IDLE;
-        s->client = NOBODY;
-    }
+    client_becomes_idle(t, t->slots[slot].client, now);
+    t->slots[slot].client = NOBODY;
     tables_unlock(t);
 }
 
@@ -168,18 +163,22 @@ void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct
     tables_unlock(t);
 }
 
-/* The welcome parameters of a pool are known: every client in its login may go on. */
-void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring) {
-    struct pool_row *p = &t->pools[pool];
+/* Every client of the pool that waits in its login is told how that goes on. */
+static void order_logins(struct tables *t, const struct pool_row *p, enum client_order order, uint64_t *ring) {
     int32_t next;
     for (int32_t i = p->waiting.head; i != NOBODY; i = next) {
         next = t->clients[i].queue.next;
         if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
-        order_client(t, i, ORDER_WELCOME, ring);   /* first: a rebuild does the rest */
+        order_client(t, i, (uint8_t)order, ring);   /* first: a rebuild does the rest */
         queue_leave(t, i);
         t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
         t->clients[i].state = CL_LOGIN;
     }
+}
+
+/* The welcome parameters of a pool are known. */
+void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring) {
+    order_logins(t, &t->pools[pool], ORDER_WELCOME, ring);
 }
 
 /* A server login failed.  `fatal`: PostgreSQL refused in words that clients in their login are to hear. */
@@ -191,14 +190,6 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
     p->retry_at = retry_at;
     snprintf(p->error_sqlstate, sizeof p->error_sqlstate, "%s", sqlstate);
     snprintf(p->error_text, sizeof p->error_text, "%s", text);
-    int32_t next;
-    for (int32_t i = p->waiting.head; fatal && i != NOBODY; i = next) {
-        next = t->clients[i].queue.next;
-        if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
-        order_client(t, i, ORDER_FAIL, ring);   /* first: a rebuild does the rest */
-        queue_leave(t, i);
-        t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
-        t->clients[i].state = CL_LOGIN;
-    }
+    if (fatal) order_logins(t, p, ORDER_FAIL, ring);
     tables_unlock(t);
 }

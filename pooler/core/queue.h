@@ -4,15 +4,10 @@
 
 #include "tables.h"
 
+/* queue.c */
 uint64_t elapsed(uint64_t now, uint64_t since);
 uint64_t bit(int worker);
 bool held(struct tables *t, const struct pool_row *p);
-int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now);
-enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size);
-bool over_limits(struct tables *t, const struct pool_row *p);
-bool contested(struct tables *t, const struct pool_row *p);
-bool protected(const struct pool_row *p);
-bool opening(const struct pool_row *p);
 void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
 void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t now, struct outcome *out);
 void queue_join(struct tables *t, int32_t client, uint64_t now);
@@ -21,14 +16,27 @@ void slot_state(struct tables *t, int32_t slot, enum slot_state state);
 void slot_drop_orders(struct tables *t, int32_t slot);
 void queue_insert(struct tables *t, int32_t client);
 void queue_leave(struct tables *t, int32_t client);
-void starve(struct tables *t, int32_t pool);
 void order_client(struct tables *t, int32_t client, uint8_t order, uint64_t *ring);
 void order_slot(struct tables *t, int32_t slot, uint8_t order, uint64_t *ring);
 void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
 void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
-void evictions_overdue(struct tables *t, uint64_t now);
 void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
+
+/* limits.c */
+int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now);
+enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size);
+bool over_limits(struct tables *t, const struct pool_row *p);
+void starve(struct tables *t, int32_t pool);
+void sate(struct tables *t, int32_t pool);
+bool opening(const struct pool_row *p);
+bool protected(const struct pool_row *p);
+void make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
+void evictions_overdue(struct tables *t, uint64_t now);
+bool contested(struct tables *t, const struct pool_row *p);
+int32_t rival(struct tables *t, int32_t pool, uint64_t now);
+
+/* tables.c */
 void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);
 
 #endif

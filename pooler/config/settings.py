@@ -389,7 +389,10 @@ class Settings:
         own=True,
     )
     max_unauthenticated: int = _own.integer(
-        100, "Clients in login at once, per worker; 0: no limit.", own=True, works=False
+        100,
+        "Clients in their login at once, per worker; more wait their turn, and who has been silent for two"
+        " seconds then makes room; 0: no limit.",
+        own=True,
     )
     client_write_timeout: float = _own.seconds(
         300, "A client that doesn't read its result for this long loses its server; 0: no limit.", own=True

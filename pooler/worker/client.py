@@ -64,6 +64,19 @@ class Client:
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
         self.waits_for_server = False
         self.in_command = False  # of the console
+        self.fault: ClientFault | None = None  # ends its login before it begins
+
+    def arrive(self) -> None:
+        """Take a row, which makes it count and be seen."""
+        self.row = self.worker.tables.client_new(self.worker.number)
+        if self.row < 0:
+            self.fault = ClientFault(REFUSALS[1])
+            return
+        self.id = self.worker.tables.client_id(self.row)
+        self.worker.logins[self.row] = self
+        addr, port, local_addr, local_port = names_of(self.sock)
+        self.where = place(addr, port, self.is_unix)
+        self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
 
     # -- the life of a login
 
@@ -75,12 +88,14 @@ class Client:
             handed = self._login()
         except ClientFault as fault:
             self.greenlet = None  # it ends already: no second reason may interrupt this one
+            self.worker.door.leave(self)
             with contextlib.suppress(ClientFault):  # one that was on its way
                 self._refuse(fault)
         except Hangup:
             self._log_closing("client unexpected eof")
         finally:
             self.greenlet = None  # which holds us: a cycle per login would wait for the collector
+            self.worker.door.leave(self)
             if not handed:
                 self.sock.close()
                 if self.row >= 0:
@@ -88,18 +103,14 @@ class Client:
                     self.worker.tables.client_free(self.row)
 
     def _login(self) -> bool:
-        self.row = self.worker.tables.client_new(self.worker.number)
-        if self.row < 0:
-            raise ClientFault(REFUSALS[1])
-        self.id = self.worker.tables.client_id(self.row)
-        self.worker.logins[self.row] = self
-        addr, port, local_addr, local_port = names_of(self.sock)
-        self.where = place(addr, port, self.is_unix)
-        self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
+        if self.fault is not None:
+            raise self.fault
         limit_s = self.worker.config.settings.client_login_timeout
+        left_s = max(0.001, limit_s - (time.monotonic() - self.started_s))
         try:
-            with gevent.Timeout(limit_s or None):
+            with gevent.Timeout(left_s if limit_s else None):
                 session = converse(client_login(self._policy()), self.stream, self._secret)
+                self.worker.door.leave(self)
                 if isinstance(session, CancelRequest):
                     cancel.serve(self.worker, session)
                     return False
@@ -219,10 +230,19 @@ class Client:
         poll.register(self.sock.fileno(), select.POLLRDHUP)
         return bool(poll.poll(0))
 
-    def end(self, text: str) -> None:
+    def silent_s(self, now: float) -> float:
+        """How long we have waited for bytes of it; 0 if they are there, and we are the ones who are late."""
+        since = self.stream.waits_since
+        return 0.0 if since is None or self.stream.pending() else now - since
+
+    def end(self, text: str, sqlstate: str = "08P01") -> None:
         """Close this client, wherever its login is."""
+        fault = ClientFault(text, sqlstate)
         if self.greenlet is not None:
-            self.greenlet.kill(ClientFault(text), block=False)
+            self.greenlet.kill(fault, block=False)
+        elif self.fault is None:
+            self.fault = fault
+            self.worker.door.turn_away(self)
 
     def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
         """Give the client to the relay, which greets it: only a server knows what its parameters come to."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import select
+import time
 from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
@@ -38,14 +39,18 @@ class Stream:
     def __init__(self, sock: socket.socket, fault: type[ClientFault] | type[ServerFault]) -> None:
         self.sock = sock
         self.buffer = bytearray()
+        self.waits_since: float | None = None  # for bytes of the other side
         self._fault = fault
 
     def _fill(self, n: int) -> None:
         while len(self.buffer) < n:
+            self.waits_since = time.monotonic()
             try:
                 data = self.sock.recv(READ_BYTES)
             except OSError as error:
                 raise Hangup(str(error)) from error
+            finally:
+                self.waits_since = None
             if not data:
                 raise Hangup("unexpected eof")
             self.buffer += data

@@ -39,6 +39,7 @@ from pooler.protocol.startup import TRACKED
 from pooler.session import QUESTIONS
 from pooler.worker import cancel
 from pooler.worker.client import Client
+from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
 from pooler.worker.operations import WorkerOperations
 from pooler.worker.server import dial, place
@@ -68,6 +69,7 @@ class Worker:
         self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
         self.draining = False
         self.logins: dict[int, Client] = {}
+        self.door = Door(self)
         self.stopped = Event()
         self._turn = 0
         self._control = socket.socket(fileno=boot.control.detach())
@@ -126,15 +128,17 @@ class Worker:
     def _event(self, event: RelayEvent) -> None:
         kind, a, b, number = event[:4]
         if kind == ACCEPT:
-            self.spawn(Client(self, a, bool(b)).serve)
+            client = Client(self, a, bool(b))
+            client.arrive()
+            self.door.knock(client)
         elif kind == DIAL:
             self.spawn(dial, self, a)
         elif kind == CANCEL:
             self.spawn(self.cancel_slot, a, number)
         elif kind == LOGIN:
-            client = self.logins.get(a)
-            if client is not None and client.id == number:
-                client.obey(b)
+            known = self.logins.get(a)
+            if known is not None and known.id == number:
+                known.obey(b)
             elif b & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
                 self.relay.kill(a, number, 0, "08P01", self.tables.kill_text(a))
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):

@@ -6,9 +6,11 @@ Its relay runs; the test plays the master at the other end of the control channe
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import gevent
 import pytest
@@ -43,6 +45,12 @@ class Scene:
             return bool(fact())
 
         wait_for(look, 5, what)
+
+    def limit(self, **settings: Any) -> None:
+        """Other settings from now on."""
+        self.worker.config = replace(
+            self.worker.config, settings=replace(self.worker.config.settings, **settings)
+        )
 
     def accept(self) -> tuple[Client, socket.socket]:
         """A client in its login, and its other end."""
@@ -179,3 +187,76 @@ def test_bad_message_of_the_master_does_not_deafen(scene: Scene) -> None:
     (done,) = scene.heard()
     assert done == ReloadDone(0, 8)
     assert scene.worker.config.settings.max_client_conn == 77
+
+
+# The door.
+
+
+def started(client: Client) -> bool:
+    gevent.sleep(0.01)
+    return client.greenlet is not None
+
+
+def test_no_more_logins_at_once_than_allowed(scene: Scene) -> None:
+    """The third waits until one of the two is through, then it has its turn."""
+    scene.limit(max_unauthenticated=2)
+    scenes = [scene.accept() for _ in range(4)]
+    (_, one), (second, two), (third, three), (fourth, four) = scenes
+    assert [started(client) for client, _ in scenes] == [True, True, False, False]
+    one.close()
+    scene.until(lambda: started(third), "its turn")
+    assert not started(fourth)
+    scene.worker.door.leave(second)  # it has proven who it is
+    assert started(fourth)
+    for peer in (two, three, four):
+        peer.close()
+    scene.until(lambda: not scene.worker.logins, "the end of all")
+
+
+def test_limit_that_is_raised_lets_in_who_waits(scene: Scene) -> None:
+    scene.limit(max_unauthenticated=1)
+    (_, one), (second, two), (third, three) = (scene.accept() for _ in range(3))
+    scene.limit(max_unauthenticated=2)
+    scene.worker.door.tick(time.monotonic())
+    assert (started(second), started(third)) == (True, False)
+    scene.limit(max_unauthenticated=0)
+    scene.worker.door.tick(time.monotonic())
+    assert started(third)
+    for peer in (one, two, three):
+        peer.close()
+    scene.until(lambda: not scene.worker.logins, "the end of all")
+
+
+def test_silent_ones_make_room_when_somebody_waits(scene: Scene) -> None:
+    """The longest silent first, as many as wait, and nobody before two seconds."""
+    scene.limit(max_unauthenticated=3)
+    inside = [scene.accept() for _ in range(3)]
+    assert all(started(client) for client, _ in inside)
+    scene.worker.door.tick(time.monotonic() + 100)
+    gevent.sleep(0.01)
+    assert [said(peer) for _, peer in inside] == [b""] * 3, "nobody waits"
+    late, peer_of_late = scene.accept()
+    scene.worker.door.tick(time.monotonic() + 1.5)
+    assert not started(late)
+    inside[0][1].send(b"\0")  # no longer silent
+    gevent.sleep(0.01)
+    scene.worker.door.tick(time.monotonic() + 2.5)
+    scene.until(lambda: started(late), "its turn")
+    words = [said(peer) for _, peer in inside]
+    assert [b"max_unauthenticated" in word for word in words] == [False, True, False]
+    for _, peer in inside:
+        peer.close()
+    peer_of_late.close()
+    scene.until(lambda: not scene.worker.logins, "the end of all")
+
+
+def test_who_waits_at_the_door_can_be_ended(scene: Scene) -> None:
+    scene.limit(max_unauthenticated=1, client_login_timeout=30)
+    (_, one), (second, two), (_, three) = (scene.accept() for _ in range(3))
+    scene.order(second.row, second.id, KILL)
+    scene.until(lambda: b"admin forced disconnect" in said(two), "the order")
+    scene.worker.door.tick(time.monotonic() + 31)
+    scene.until(lambda: b"client_login_timeout" in said(three), "the end of its time")
+    for peer in (one, two, three):
+        peer.close()
+    scene.until(lambda: not scene.worker.logins, "the end of all")

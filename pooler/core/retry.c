@@ -24,13 +24,19 @@ void kept_add(struct kept *k, const unsigned char *p, uint32_t n) {
     k->bytes += n;
 }
 
+void kept_shrink(struct kept *k) {
+    free(k->data);
+    k->data = NULL;
+    k->room = 0;
+}
+
 void kept_release(struct kept *k) {
     free(k->held);
     k->held = NULL;
 }
 
 void kept_free(struct kept *k) {
-    free(k->data);
+    kept_shrink(k);
     kept_release(k);
     *k = (struct kept){.ended = true};
 }

@@ -20,7 +20,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KEPT_BYTES_MAX 16384    /* of one pipeline; a longer one is not sent again */
+#define KEPT_BYTES_MAX 65536    /* of one pipeline; a longer one is not sent again */
+#define KEPT_ROOM 4096          /* stays between pipelines */
 
 enum verdict { VERDICT_NONE, VERDICT_RENEW, VERDICT_AGAIN, VERDICT_WAIT };
 
@@ -38,12 +39,14 @@ struct kept {
 };
 
 void kept_add(struct kept *k, const unsigned char *p, uint32_t n);
+void kept_shrink(struct kept *k);
 void kept_release(struct kept *k);
 void kept_free(struct kept *k);
 
 /* A message begins another pipeline. */
 static inline void kept_begin(struct kept *k) {
     if (k->held) kept_release(k);
+    if (k->room > KEPT_ROOM) kept_shrink(k);
     k->bytes = 0;
     k->ended = k->again = k->execute = false;
     k->failed = k->from = 0;

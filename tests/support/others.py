@@ -1,4 +1,4 @@
-"""Other clients of a small pool, who together hold all of its servers: so a client can be led from one to the next."""
+"""Other clients of a small pool: together they hold all of its servers, and so lead a client to each."""
 
 from __future__ import annotations
 

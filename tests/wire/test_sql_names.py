@@ -106,10 +106,7 @@ SCRIPTS: dict[str, Script] = {
     "closed": [Step(close("S", "a") + SYNC), *sql("EXECUTE a(1)", "DEALLOCATE a")],
     "pipelined": [
         Step(
-            query("EXECUTE a(1)")
-            + query("EXECUTE a(1, 2)")
-            + query("SELECT nosuch")
-            + query("EXECUTE a(2)"),
+            query("EXECUTE a(1)") + query("EXECUTE a(1, 2)") + query("SELECT nosuch") + query("EXECUTE a(2)"),
             "ZZZZ",
         ),
         Step(query("DEALLOCATE a") + query("EXECUTE a(1)") + query("SELECT 1"), "ZZZ"),

@@ -41,6 +41,18 @@ static void add_value(struct text *t, const char *name, bool *first) {
     add(t, ",true)");
 }
 
+/* Settings with a dot that no library has defined: those that one has are in pg_settings like all others. */
+static void add_customs(struct text *t, const struct profile *p, bool *first) {
+    if (!p->custom_count) return;
+    begin_select(t, first);
+    add(t, "SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
+    for (int i = 0; i < p->custom_count; i++) {
+        if (i) add(t, ",");
+        add_literal(t, p->customs[i]);
+    }
+    add(t, "]::pg_catalog.text[]) n WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings g WHERE g.name OPERATOR(pg_catalog.=) n)");
+}
+
 static const char *login_user(const struct relay *r, const struct server *s) {
     return r->t->users[r->t->pools[r->t->slots[s->slot].pool].user].name;
 }
@@ -62,7 +74,7 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
             if (strchr(name, '.')) profile_custom(p, name);
         add_value(&t, "role", &first);
         add_value(&t, "session_authorization", &first);
-        for (int i = 0; i < p->custom_count; i++) add_value(&t, p->customs[i], &first);
+        add_customs(&t, p, &first);
     } else if (x->notes) {
         for (uint32_t at = 0; at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1)
             if (x->notes->names[at] == 's') add_value(&t, x->notes->names + at + 1, &first);

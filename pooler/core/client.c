@@ -34,13 +34,25 @@ static bool printable(const char *text) {
     return true;
 }
 
+/* A server reports a setting that is not tracked, because the client's startup packet has it. */
+void client_report(struct client *c, const unsigned char *message, uint32_t n) {
+    struct greeting *g = realloc(c->greeting, sizeof *g + c->greeting->head_bytes + c->greeting->tail_bytes + n);
+    if (!g) abort();   /* out of memory */
+    c->greeting = g;
+    memmove(g->bytes + g->head_bytes + n, g->bytes + g->head_bytes, g->tail_bytes);
+    memcpy(g->bytes + g->head_bytes, message, n);
+    g->head_bytes += n;
+    g->reports_bytes += n;
+}
+
 /* What a server has made of these values before, all but application_name; NULL: none has seen them. */
-static struct settings *accepted(struct relay *r, const struct settings *given) {
+static struct settings *accepted(struct relay *r, struct client *c, const struct settings *given) {
     struct settings *key = without_name(r, given), *found = NULL;
     const char *name = settings_value(&r->store, given, "application_name");
     const struct settings *canonical = key->verified ? key : key->canonical;
     if (canonical && name && printable(name)) found = settings_change(&r->store, canonical, "application_name", name);
     if (found) found->verified = true;
+    if (found && key->reports) client_report(c, key->reports, key->reports_bytes);
     settings_drop(&r->store, key);
     return found;
 }
@@ -53,6 +65,10 @@ static void remember_accepted(struct relay *r, struct client *c) {
         return;
     }
     key->canonical = without_name(r, c->settings);   /* the reference to the key stays */
+    const struct greeting *g = c->greeting;
+    key->reports = g->reports_bytes ? malloc(g->reports_bytes) : NULL;
+    if (key->reports) memcpy(key->reports, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
+    key->reports_bytes = key->reports ? g->reports_bytes : 0;
     r->store.canonical_count++;
 }
 
@@ -98,7 +114,7 @@ void client_add(struct relay *r, struct command *command) {
     uint32_t greeted = c->greeting->head_bytes + c->greeting->tail_bytes;
     conn_stash(&c->io, command->data + command->data_bytes + greeted, command->extra_bytes - greeted);
     c->io.readable = true;
-    struct settings *known = accepted(r, given);
+    struct settings *known = accepted(r, c, given);
     c->startup = known ? settings_keep(known) : settings_keep(given);
     client_settings(r, c, known ? known : settings_keep(given));
     settings_drop(&r->store, given);

@@ -151,10 +151,12 @@ static void store_grow(struct statement_store *store) {
     store->capacity = capacity;
 }
 
-/* A reference to the statement with this text. */
-struct statement *statement_intern(struct statement_store *store, const unsigned char *body, uint32_t bytes) {
+/* A reference to the statement with this text, parsed under settings with this meaning. */
+struct statement *statement_intern(struct statement_store *store, const unsigned char *body, uint32_t bytes,
+                                   uint64_t meaning) {
     struct digest d;
     digest_of(store->key, body, bytes, &d);
+    d.high ^= meaning;
     if (store->count >= store->capacity) store_grow(store);
     struct statement **bucket = &store->buckets[d.low & (store->capacity - 1)];
     for (struct statement *s = *bucket; s; s = s->next)

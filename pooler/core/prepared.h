@@ -69,7 +69,8 @@ struct statement {
 
 struct statement_store { uint64_t key[2]; uint32_t count, capacity; struct statement **buckets; };
 
-struct statement *statement_intern(struct statement_store *store, const unsigned char *body, uint32_t bytes);
+struct statement *statement_intern(struct statement_store *store, const unsigned char *body, uint32_t bytes,
+                                   uint64_t meaning);
 void statement_drop(struct statement_store *store, struct statement *s);
 
 /* One client's names; allocated with the first. */

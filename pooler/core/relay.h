@@ -66,7 +66,7 @@ enum own_request {
 #define OWN_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
 
 /* What a client is greeted with: before and behind its ParameterStatus messages; then what it sent early. */
-struct greeting { uint32_t head_bytes, tail_bytes; unsigned char bytes[]; };
+struct greeting { uint32_t head_bytes, tail_bytes, reports_bytes; unsigned char bytes[]; };
 
 struct server {
     struct conn io;
@@ -220,6 +220,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
 
 void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_greet(struct relay *r, struct client *c);
+void client_report(struct client *c, const unsigned char *message, uint32_t n);
 
 /* statements.c: prepared statements, where messages pass */
 enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_TOO_LARGE };

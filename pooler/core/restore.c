@@ -57,7 +57,7 @@ void session_restore(struct relay *r, struct server *s) {
     char query[OWN_QUERY_BYTES];
     uint32_t n = 0, room = sizeof query - 1;
     if (x->traits & TRAIT_RESET_ALL) {
-        n = settings_statement(&r->store, startup, false, query, room);
+        n = settings_assign_all(&r->store, startup, query, room);
     } else {
         for (uint32_t at = 0; x->notes && at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1)
             if (x->notes->names[at] == 'r')

@@ -662,6 +662,8 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             to_client(r, s, p + run, at - run);
             run = at + here;
             if (s->own_body && effect == BE_NOTHING && s->own >= OWN_ASK) session_row(r, s, p + at + 5, here - 5);
+            if (effect == BE_PARAMETER && s->own == OWN_SETTINGS && c && c->greeting && here == length + 1
+                && !settings_tracked(&r->store, (const char *)p + at + 5)) client_report(c, p + at, here);
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
             if (here < 6 || !open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);
             if (s->closing) return n;

@@ -22,6 +22,23 @@ static uint32_t tracked_bytes(const struct settings_store *store, const char *va
     return at;
 }
 
+static bool matters_for_parsing(const char *name) {
+    return !strchr(name, '.') && !strstr(name, "timeout") && strcmp(name, "work_mem") != 0;
+}
+
+/* Literals are read, and names are looked up, when a statement is parsed: one prepared under other settings (DateStyle,
+ * TimeZone, search_path, role, ...) is another statement, whatever its text. */
+static uint64_t meaning_of(const struct settings_store *store, const struct settings *s) {
+    uint64_t h = 0;
+    const char *value = s->values;
+    for (int i = 0; i < store->tracked.count && value < s->values + s->tracked_bytes; i++, value += strlen(value) + 1)
+        if (strcasecmp(store->tracked.names[i], "application_name") != 0)
+            h = h * 31 + hash_bytes(value, (uint32_t)strlen(value) + 1);
+    for (const char *p = NULL, *text; settings_next_extra(s, &p, &text);)
+        if (matters_for_parsing(p)) h = h * 31 + hash_bytes(p, (uint32_t)(text + strlen(text) - p));
+    return h;
+}
+
 /* A reference to the set with these values (one NUL-terminated text per tracked name, then the extras by name);
  * NULL without memory. */
 struct settings *settings_intern(struct settings_store *store, const char *values, uint32_t bytes, bool verified) {
@@ -37,6 +54,7 @@ struct settings *settings_intern(struct settings_store *store, const char *value
     *s = (struct settings){.next = *bucket, .hash = hash, .references = 1, .verified = verified, .bytes = bytes,
                            .tracked_bytes = tracked_bytes(store, values, bytes)};
     memcpy(s->values, values, bytes);
+    s->meaning = meaning_of(store, s);
     return *bucket = s;
 }
 
@@ -54,6 +72,7 @@ void settings_drop(struct settings_store *store, struct settings *s) {
         store->canonical_count--;
         settings_drop(store, s->canonical);
     }
+    free(s->reports);
     free(s);
 }
 
@@ -176,9 +195,18 @@ static uint32_t put_literal(char *out, uint32_t at, uint32_t room, const char *v
     return put(out, at, room, "'");
 }
 
+/* A custom setting that is empty again.  When a library has defined it meanwhile, empty is no value of it. */
+static uint32_t put_empty(char *out, uint32_t at, uint32_t room, const char *name) {
+    at = put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
+    at = put(out, put_literal(out, at, room, name), room, ",'',false) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings "
+             "WHERE name OPERATOR(pg_catalog.=) ");
+    return put(out, put_literal(out, at, room, name), room, ")");
+}
+
 /* search_path and other lists: quoting them as one value would make them one name.  set_config() takes the text as it
  * was given and leaves nothing to inject. */
 static uint32_t put_set_config(char *out, uint32_t at, uint32_t room, const char *name, const char *value) {
+    if (!*value && strchr(name, '.')) return put_empty(out, at, room, name);
     at = put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
     at = put(out, put_literal(out, at, room, name), room, ",");
     return put(out, put_literal(out, at, room, value), room, ",false)");
@@ -208,6 +236,17 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
     for (int turn = 0; turn < 3; turn++)
         for (const char *p = NULL, *text; settings_next_extra(s, &p, &text);)
             if (rank(p) == turn) at = put_set_config(out, at, room, p, text);
+    return at;
+}
+
+/* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the session is. */
+uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out, uint32_t room) {
+    uint32_t at = 0;
+    const char *value = s->values;
+    for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1)
+        at = put_tracked(out, at, room, store->tracked.names[i], value);
+    for (const char *p = NULL, *text; settings_next_extra(s, &p, &text);)
+        if (!rank(p)) at = put_set_config(out, at, room, p, text);
     return at;
 }
 

@@ -17,7 +17,10 @@ struct settings {
     struct settings *next;      /* in the same bucket */
     struct settings *canonical; /* what a server made of these values of a startup packet; NULL: not yet tried */
     uint64_t hash;
+    uint64_t meaning;           /* hash of what decides what a statement's text means when it is parsed */
     uint32_t references;
+    unsigned char *reports;     /* with `canonical`: ParameterStatus messages of others that the server reports */
+    uint32_t reports_bytes;
     bool verified;              /* a server has accepted these values: they may be sent ahead of a statement */
     uint32_t bytes, tracked_bytes;   /* of values[]: tracked_count NUL-terminated texts, then names and values */
     char values[];
@@ -48,6 +51,7 @@ bool settings_tracked(const struct settings_store *store, const char *name);
 const char *settings_value(const struct settings_store *store, const struct settings *s, const char *name);
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset, char *out,
                             uint32_t room);
+uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out, uint32_t room);
 uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name, char *out,
                          uint32_t at, uint32_t room);
 

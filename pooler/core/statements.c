@@ -223,7 +223,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
         send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
         return REWRITTEN_ALL;
     }
-    struct statement *st = statement_intern(&r->statements, body, bytes);
+    struct statement *st = statement_intern(&r->statements, body, bytes, c->settings->meaning);
     uint32_t now = statements_now(r, s);
     names_set(n, name, name_bytes, st, now);
     r->t->clients[c->row].prepared_statements = (int32_t)n->count;

@@ -7,7 +7,7 @@
 enum where { LEADING = 1, ANYWHERE = 2, CALLED = 4, AFTER_CREATE = 8, AFTER_WITH = 16 };
 enum id {
     W_NONE, W_SET, W_RESET, W_DISCARD, W_PREPARE, W_DO, W_LISTEN, W_UNLISTEN, W_SET_CONFIG, W_DDL, W_BODY, W_EXECUTE,
-    W_CREATE_OR_INTO, W_WITH, W_SESSION, W_LOCAL, W_ALL, W_TRUE, W_DEFAULT, W_TO, W_TRANSACTION, W_IGNORED_SET,
+    W_CREATE_OR_INTO, W_WITH, W_SESSION, W_LOCAL, W_ALL, W_TRUE, W_DEFAULT, W_NULL, W_TO, W_TRANSACTION, W_IGNORED_SET,
     W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_ZONE, W_SCHEMA, W_SEED, W_XML,
 };
 
@@ -82,6 +82,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"true", W_TRUE, 0, 0, 0},
     {"default", W_DEFAULT, 0, 0, 0},
     {"to", W_TO, 0, 0, 0},
+    {"null", W_NULL, 0, 0, 0},
     {"transaction", W_TRANSACTION, 0, 0, 0},
     {"constraints", W_IGNORED_SET, 0, 0, 0},
     {"characteristics", W_CHARACTERISTICS, 0, 0, 0},
@@ -449,7 +450,7 @@ static void scan_set_config(struct scanner *s) {
     next_token(&ahead, &t);   /* the parenthesis */
     next_token(&ahead, &name);
     t = name;
-    bool comma = false, local = false, first = true, literal = name.kind == T_STRING;
+    bool comma = false, local = false, null = false, first = true, literal = name.kind == T_STRING;
     for (int depth = 1; depth > 0 && t.kind != T_END; next_token(&ahead, &t)) {
         if (t.kind == T_OTHER && t.c == '(') depth++;
         if (t.kind == T_OTHER && t.c == ')' && --depth == 0) break;
@@ -459,13 +460,14 @@ static void scan_set_config(struct scanner *s) {
             literal = literal && before.text == name.text;   /* nothing but the literal before the comma */
         }
         local = comma && id_of(&ahead, &t) == W_TRUE;
+        null |= comma && id_of(&ahead, &t) == W_NULL;   /* as RESET */
         comma = here_comma;
         before = t;
     }
     if (local && id_of(&ahead, &before) == W_TRUE) return;
     if (literal) {
-        s->out->traits |= TRAIT_NAMED;
-        note_name(s, 's', (const char *)name.text, name.bytes, true);
+        s->out->traits |= null ? ASK_SETTINGS | TRAIT_RESET : TRAIT_NAMED;
+        note_name(s, null ? 'r' : 's', (const char *)name.text, name.bytes, true);
     } else {
         s->out->traits |= ASK_SETTINGS | PIN_OPAQUE;
     }

@@ -149,7 +149,7 @@ def parse_options(text: str) -> list[tuple[str, str]]:
         name, equals, value = setting.partition("=")
         if not name or not equals:
             raise ClientFault(_BAD_OPTIONS)
-        found.append((name, value))
+        found.append((name.replace("-", "_"), value))
     return found
 
 

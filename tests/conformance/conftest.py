@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from pooler.dev.processes import Account
-from tests.conformance.world import POOL, Direct, Pooled, Size, pooled_world
+from tests.conformance.world import POOL, Direct, Pooled, Pools, Size, pooled_world
 from tests.support.postgres import Postgres
 from tests.support.shared import running_pooler
 
@@ -22,14 +25,15 @@ def direct(running_postgres: Postgres) -> Iterator[Direct]:
 
 
 @pytest.fixture(scope="package")
-def pooled(
-    request: pytest.FixtureRequest, running_postgres: Postgres, direct: Direct, owner: Account, work: Path
-) -> Iterator[Pooled]:
-    """Transaction pooling with neighbours; tests name the Size."""
-    size: Size = request.param
-    databases = {POOL: f"dbname=p0 pool_size={size.servers}"}
-    with (
-        running_pooler(running_postgres, owner, work, workers=size.workers, databases=databases) as pooler,
-        pooled_world(pooler, direct, size.servers) as world,
-    ):
-        yield world
+def pools(running_postgres: Postgres, direct: Direct, owner: Account, work: Path) -> Iterator[Pools]:
+    """pools(Size(3, 1), session_state="off"): transaction pooling with neighbours, shared by all tests."""
+    with contextlib.ExitStack() as stack:
+
+        @cache
+        def pool(size: Size, **settings: str) -> Pooled:
+            databases = {POOL: f"dbname=p0 pool_size={size.servers}"}
+            keywords: dict[str, Any] = {"workers": size.workers, "databases": databases, **settings}
+            pooler = stack.enter_context(running_pooler(running_postgres, owner, work, **keywords))
+            return stack.enter_context(pooled_world(pooler, direct, size.servers))
+
+        yield pool

@@ -144,8 +144,8 @@ class Gang:
     def __init__(self, servers: int, connect: Connect, waiting: Waiting) -> None:
         self.servers = servers
         self.problems: list[str] = []
-        #: Servers that the client under test was sent to, and how often neighbours had all the others.
-        self.pids: list[int] = []
+        #: Of every round: the servers that neighbours had, and the one of them that was left to the client.
+        self.rounds: list[tuple[list[int], int]] = []
         self._connect = connect
         self._waiting = waiting
         self._names = itertools.count(1)
@@ -166,9 +166,9 @@ class Gang:
             one.stops = False
         holding = sorted((one for one in starting if one.phase is Phase.HOLDING), key=lambda one: one.pid)
         if holding:
-            last = self.pids[-1] if self.pids else 0
+            last = self.rounds[-1][1] if self.rounds else 0
             chosen = next((one for one in holding if one.pid > last), holding[0])
-            self.pids.append(chosen.pid)
+            self.rounds.append(([one.pid for one in holding], chosen.pid))
             chosen.end()
             self._pump(lambda: [chosen] if chosen.busy else [])
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.conformance.case import Case, Leave, Parameters, Scene
 from tests.conformance.neighbours import Gang, depart
-from tests.conformance.transcript import Transcript
+from tests.conformance.transcript import Transcript, settled
 from tests.support.exchange import THE_END, Step
 from tests.support.wire import EndOfStream, Message, Wire
 
@@ -146,6 +146,7 @@ def assert_same(expected: list[str], got: list[str]) -> None:
 
 def difference(expected: list[str], got: list[str], context: int = 6) -> str:
     """The first difference of two transcripts, with what came before; empty if there is none."""
+    expected, got = settled(expected), settled(got)
     for number in range(max(len(expected), len(got))):
         wanted, seen = expected[number : number + 1], got[number : number + 1]
         if wanted != seen:

@@ -8,17 +8,16 @@ from hypothesis import HealthCheck, Phase, given, settings
 from tests.conformance.case import Case, Part
 from tests.conformance.generated import conversations
 from tests.conformance.run import assert_same
-from tests.conformance.world import SIZES, Direct, Pooled
+from tests.conformance.world import SIZES, Direct, Pooled, Pools, Size
 
 EXAMPLES = settings(
-    max_examples=25,
+    max_examples=12,
     derandomize=True,
     deadline=None,
     database=None,
     phases=[Phase.generate],  # to shrink takes minutes; scripts/conformance does it
     suppress_health_check=list(HealthCheck),
 )
-LARGE = [size for size in SIZES if size.servers > 1]
 
 
 def compare(direct: Direct, pooled: Pooled, parts: list[Part], protocol: str) -> None:
@@ -28,23 +27,23 @@ def compare(direct: Direct, pooled: Pooled, parts: list[Part], protocol: str) ->
     assert_same(direct.run(scenes, case), pooled.run(scenes, case))
 
 
+@pytest.mark.parametrize("size", SIZES, ids=str)
 @pytest.mark.parametrize("protocol", ["simple", "extended"])
-@pytest.mark.parametrize("pooled", SIZES, indirect=True, ids=str)
-def test_one_client(direct: Direct, pooled: Pooled, protocol: str) -> None:
+def test_one_client(direct: Direct, pools: Pools, size: Size, protocol: str) -> None:
     @EXAMPLES
     @given(conversations("a"))
     def run(parts: list[Part]) -> None:
-        compare(direct, pooled, parts, protocol)
+        compare(direct, pools(size), parts, protocol)
 
     run()
 
 
+@pytest.mark.parametrize("size", [size for size in SIZES if size.servers == 3], ids=str)
 @pytest.mark.parametrize("protocol", ["simple", "extended"])
-@pytest.mark.parametrize("pooled", LARGE, indirect=True, ids=str)
-def test_three_clients(direct: Direct, pooled: Pooled, protocol: str) -> None:
+def test_three_clients(direct: Direct, pools: Pools, size: Size, protocol: str) -> None:
     @EXAMPLES
     @given(conversations("abc"))
     def run(parts: list[Part]) -> None:
-        compare(direct, pooled, parts, protocol)
+        compare(direct, pools(size), parts, protocol)
 
     run()

@@ -9,12 +9,15 @@ What is left out or renamed, and why; everything else has to be the same, byte b
 * Values of sequences that start at 7,000,000,000 are numbered in the same way: neighbours draw from them
   meanwhile, so that a value tells only whether it was seen before, and by whom.
 * The number of a temporary schema (pg_temp_3) becomes N: it is the number of the backend.
+* ParameterStatus messages next to each other are sorted: PostgreSQL's own order is that of an internal
+  list, and differs between its versions.
 * The source file, line and function of an error are left out: a statement that was prepared when it was
   parsed may fail at its next preparation instead, in another function with the same message.
 """
 
 from __future__ import annotations
 
+import itertools
 import re
 import struct
 from collections.abc import Mapping
@@ -30,6 +33,21 @@ _MARKED = re.compile(rb"\b7\d{9}\b")
 _TEXTS = re.compile(rb"[ -~]{6,}")
 _TEMPORARY = re.compile(rb"pg_(toast_)?temp_\d+")
 _SOURCE_FIELDS = b"FLR"
+
+
+def settled(lines: list[str]) -> list[str]:
+    """The lines with neighbouring ParameterStatus messages of a client in the order of their names."""
+    found: list[str] = []
+    for reporter, group in itertools.groupby(lines, _reporter):
+        together = list(group)
+        found += sorted(together) if reporter else together
+    return found
+
+
+def _reporter(line: str) -> str:
+    """Who is told a parameter in this line; "" if nobody is."""
+    who, _, rest = line.partition(" ")
+    return who if rest.startswith("< S ") else ""
 
 
 class Transcript:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from pooler.dev.postgres import SUPERUSER
@@ -188,6 +188,10 @@ class Pooled:
         for gang in self._gangs.values():
             gang.close()
         self._console.close()
+
+
+#: Pools by their size and settings; each is started when it is asked for first.
+Pools = Callable[..., Pooled]
 
 
 @contextlib.contextmanager

@@ -60,9 +60,7 @@ TEMPORARY: dict[str, Case] = {
         "DROP TABLE t",
         "SELECT * FROM t",
     ),
-    "none": case(
-        "SELECT * FROM t", "SELECT name FROM things WHERE id = 1", "SELECT * FROM v", "SELECT pg_temp.f()"
-    ),
+    "none": case("SELECT * FROM t", "SELECT name FROM things WHERE id = 1", "SELECT * FROM v"),
     "temporary": case("CREATE TEMPORARY TABLE t (x int)", "INSERT INTO t VALUES (1)", "TABLE t", "TABLE t"),
     "local": case("CREATE LOCAL TEMP TABLE t AS SELECT 1 AS x", "TABLE t", "TABLE t"),
     "in_schema": case(
@@ -203,12 +201,6 @@ TEMPORARY: dict[str, Case] = {
         "SELECT count(*) FROM things",
         "TABLE pg_temp.things",
     ),
-    "schema_of_session": case(
-        "SELECT pg_my_temp_schema() = 0",
-        "CREATE TEMP TABLE t (x int)",
-        "SELECT pg_my_temp_schema() = 0",
-        "SELECT pg_is_other_temp_schema(pg_my_temp_schema())",
-    ),
 }
 
 CURSORS: dict[str, Case] = {
@@ -312,10 +304,18 @@ DISCARDS: dict[str, Case] = {
 LOADS: dict[str, Case] = {
     "load": case(
         "LOAD 'plpgsql'",
-        "SELECT 1",
         "SHOW plpgsql.variable_conflict",
         "SET plpgsql.variable_conflict = 'use_column'",
         "SHOW plpgsql.variable_conflict",
+        "RESET plpgsql.variable_conflict",
+        "SHOW plpgsql.variable_conflict",
+    ),
+    "set_after_load": case(
+        "DO $$BEGIN NULL; END$$",
+        "SET plpgsql.extra_warnings = 'all'",
+        "SHOW plpgsql.extra_warnings",
+        "SET plpgsql.extra_warnings = 'no such'",
+        "SHOW plpgsql.extra_warnings",
     ),
     "refused": case("LOAD 'no_such_library'", "LOAD '$libdir/../x'", "SELECT 1"),
 }

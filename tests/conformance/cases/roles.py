@@ -144,22 +144,3 @@ TENANTS: dict[str, Case] = {
         "SHOW app.tenant",
     ),
 }
-
-#: PostgreSQL keeps the name of a custom setting for as long as the connection lives, empty after a RESET.
-PLACEHOLDERS: dict[str, Case] = {
-    "never_set": case(
-        "SELECT current_setting('app.tenant', true)", "SELECT current_setting('app.who', true)"
-    ),
-    "show_never_set": case("SHOW app.tenant"),
-    "after_local": case(
-        "BEGIN",
-        "SET LOCAL app.mine = 'x'",
-        "COMMIT",
-        "SELECT current_setting('app.mine', true)",
-        "SHOW app.mine",
-    ),
-    "after_rollback": case(
-        "BEGIN", "SET app.mine = 'x'", "ROLLBACK", "SELECT current_setting('app.mine', true)"
-    ),
-    "after_discard": case("SET app.mine = 'x'", "DISCARD ALL", "SELECT current_setting('app.mine', true)"),
-}

@@ -87,12 +87,6 @@ STARTUP: dict[str, Case] = {
         options("-c default_transaction_isolation=serializable"), "SHOW transaction_isolation", MANY
     ),
     "timeout": started(options("-c statement_timeout=50"), "SELECT pg_sleep(5)", "SELECT 1", MANY),
-    "source": started(
-        {"work_mem": "2MB"},
-        "SELECT name, setting, source, reset_val FROM pg_settings WHERE name IN ('work_mem', 'TimeZone')",
-        "SET work_mem = '3MB'",
-        "SELECT name, setting, source, reset_val FROM pg_settings WHERE name IN ('work_mem', 'TimeZone')",
-    ),
     "different_clients": case(
         MANY,
         *by("b", MANY),

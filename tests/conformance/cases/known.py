@@ -1,0 +1,76 @@
+"""What cannot be hidden, with the reasons: the only differences there may be, and what they look like.
+
+Everybody else's sessions leave these traces in a server process, and PostgreSQL has no command that takes
+them away.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from tests.conformance.case import Case, case
+from tests.conformance.cases.startup import started
+
+
+@dataclass(frozen=True)
+class Known:
+    """A case that may differ like this and in no other way: expressions of the first lines that do."""
+
+    case: Case
+    reason: str
+    directly: str
+    through_pooler: str
+
+
+NAMES_STAY = (
+    "A custom setting's name exists in a server process from its first SET on, and is empty after a RESET. "
+    "An application that asks for app.tenant before it ever set it has to expect both, as it has to directly "
+    "after a SET LOCAL."
+)
+SCHEMA_STAYS = "A server process keeps its empty temporary schema once somebody had temporary objects there."
+LIBRARY_STAYS = (
+    "A library that was loaded into a server process, by LOAD or by a function's use, stays there."
+)
+SOURCE = (
+    "pg_settings tells whence a value comes; what a client asked for at its start is put in force by SET, "
+    "so it comes from the session and reset_val is the server's. RESET itself leads to the client's."
+)
+
+KNOWN: dict[str, Known] = {
+    "setting_never_set": Known(
+        case("SELECT current_setting('app.tenant', true)"), NAMES_STAY, r"D \[None\]", r"D \[b''\]"
+    ),
+    "setting_never_set_shown": Known(
+        case("SHOW app.tenant"), NAMES_STAY, "unrecognized configuration parameter", r"T app\.tenant"
+    ),
+    "setting_after_local": Known(
+        case("BEGIN", "SET LOCAL app.mine = 'x'", "COMMIT", "SELECT current_setting('app.mine', true)"),
+        NAMES_STAY,
+        r"D \[b''\]",
+        r"D \[None\]",
+    ),
+    "setting_after_rollback": Known(
+        case("BEGIN", "SET app.mine = 'x'", "ROLLBACK", "SELECT current_setting('app.mine', true)"),
+        NAMES_STAY,
+        r"D \[b''\]",
+        r"D \[None\]",
+    ),
+    "temporary_schema": Known(
+        case("SELECT pg_my_temp_schema() = 0"), SCHEMA_STAYS, r"D \[b't'\]", r"D \[b'f'\]"
+    ),
+    "function_in_no_schema": Known(
+        case("SELECT pg_temp.f()"), SCHEMA_STAYS, 'schema "pg_temp" does not exist', r"f\(\) does not exist"
+    ),
+    "library": Known(
+        case("SHOW plpgsql.variable_conflict"), LIBRARY_STAYS, "unrecognized configuration", "T plpgsql"
+    ),
+    "source": Known(
+        started(
+            {"work_mem": "2MB"},
+            "SELECT setting, source, reset_val FROM pg_settings WHERE name = 'work_mem'",
+        ),
+        SOURCE,
+        r"D \[b'2048', b'client', b'2048'\]",
+        r"D \[b'2048', b'session', b'4096'\]",
+    ),
+}

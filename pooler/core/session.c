@@ -6,7 +6,7 @@
 
 #include "relay.h"
 
-#define SEQUENCE_LESSONS 32   /* pins for nextval that nobody needed: then the pool's clients do not use currval */
+#define SEQUENCE_LESSONS 200   /* pins for nextval that nobody needed: then the pool's clients do not use currval */
 
 static const struct { uint32_t bit; const char *text; } REASONS[] = {
     {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
@@ -186,8 +186,9 @@ static void forget_transaction(struct session *x) {
 
 /* nextval pins only where clients ask for what it left: learned from what they do. */
 static bool sequence_pins(struct pool_row *pool, uint32_t traits) {
-    if (pool->currval_seen) return traits & (PIN_SEQUENCE | TRAIT_INSERT);
-    if (!(traits & PIN_SEQUENCE) || pool->waiting.count || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
+    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT))) return false;
+    if (pool->currval_seen) return true;
+    if (pool->waiting.count || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
     pool->sequence_lessons++;
     return true;
 }

@@ -5,7 +5,7 @@ UNION ALL. All names are qualified: the session that answers has the search_path
 
 Kinds of rows: `s` a setting and its value; `p` something that pins, by the number of its bit in `enum trait`
 (`core/words.h`); `f` the fingerprint of the catalogs; `k` a harmless function; `d` a word that may leave
-anything behind; `o` one that may change a setting whose name nobody knows; `q` one that reads sequences;
+anything behind; `o` one that may change a setting whose name nobody knows; `s` one that counts by a sequence; `q` one that reads what that left;
 `n` the name of a custom setting; `e`: an operator, a cast or a domain calls such a function, so no word tells.
 """
 
@@ -58,10 +58,12 @@ SELECT 'f', pg_catalog.concat_ws(',', functions, triggers, rules, policies, defa
 
 #: What in a function's body may leave something behind in the session: dynamic SQL may do anything.
 _LEAVES = (
-    r"\m(set_config|pg_(try_)?advisory_lock|pg_(try_)?advisory_lock_shared|temp|temporary|pg_temp\w*|execute|nextval|"
-    r"setval|dblink_connect\w*|setseed|query_to_xml\w*|ts_stat)\M"
+    r"\m(set_config|pg_(try_)?advisory_lock|pg_(try_)?advisory_lock_shared|temp|temporary|pg_temp\w*|execute|"
+    r"dblink_connect\w*|setseed|query_to_xml\w*|ts_stat)\M"
     r"|(^|;|\mbegin|\mthen|\melse|\mloop|\mas)\s*(set|reset|discard|listen|load|prepare)\M|\mwith\s+hold\M"
 )
+#: What leaves something for currval and lastval.
+_COUNTS = r"\m(nextval|setval)\M"
 #: set_config with anything but a literal as its name.
 _UNNAMED = r"set_config\s*\(\s*[^'\s]"
 #: Literal names of settings with a dot.
@@ -92,6 +94,9 @@ WITH RECURSIVE body AS MATERIALIZED (
 ), opaque AS (
  SELECT oid FROM body WHERE source OPERATOR(pg_catalog.~) $re${_UNNAMED}$re$
  UNION SELECT u.caller FROM used u JOIN opaque o ON o.oid OPERATOR(pg_catalog.=) u.callee
+), counting AS (
+ SELECT oid FROM body WHERE source OPERATOR(pg_catalog.~) $re${_COUNTS}$re$
+ UNION SELECT u.caller FROM used u JOIN counting o ON o.oid OPERATOR(pg_catalog.=) u.callee
 ), reading AS (
  SELECT oid FROM body WHERE source OPERATOR(pg_catalog.~) $re$\m(currval|lastval)\M$re$
  UNION SELECT u.caller FROM used u JOIN reading o ON o.oid OPERATOR(pg_catalog.=) u.callee
@@ -122,6 +127,7 @@ WITH RECURSIVE body AS MATERIALIZED (
 SELECT 'd', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN leaving l ON l.oid OPERATOR(pg_catalog.=) p.oid
 UNION SELECT 'd', relname::pg_catalog.text, NULL FROM pg_catalog.pg_class c JOIN relations r ON r.relation OPERATOR(pg_catalog.=) c.oid
 UNION SELECT 'o', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN opaque o ON o.oid OPERATOR(pg_catalog.=) p.oid
+UNION SELECT 's', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN counting o ON o.oid OPERATOR(pg_catalog.=) p.oid
 UNION SELECT 'q', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN reading o ON o.oid OPERATOR(pg_catalog.=) p.oid
 UNION SELECT 'e', '*', NULL FROM leaving l WHERE EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprcode::pg_catalog.oid OPERATOR(pg_catalog.=) l.oid)
  OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc OPERATOR(pg_catalog.=) l.oid)

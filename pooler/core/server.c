@@ -422,7 +422,11 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if (effect == BE_POP_PARSE) statements_parsed(r, s, request);
         return true;
     }
+    case BE_PARAMDESC:
+        if (requests_head(q) == ('D' | OWN)) columns_parameters(s, body, n);
+        return true;
     case BE_ROWDESC: case BE_NODATA:
+        if (requests_head(q) == ('D' | OWN)) columns_learned(r, s, effect == BE_ROWDESC ? body : NULL, n);
         if (head == 'D') requests_pop(q);
         return true;
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
@@ -450,8 +454,9 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
     }
 }
 
-static bool looked_into(enum backend_effect effect) {
-    return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND;
+static bool looked_into(const struct server *s, enum backend_effect effect) {
+    return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND
+        || ((effect == BE_ROWDESC || effect == BE_PARAMDESC) && requests_head(&s->requests) == ('D' | OWN));
 }
 
 static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
@@ -490,7 +495,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         enum backend_effect effect = backend_effects[p[at]];
         if (length < 4 || length > 0x7fffffffu) effect = BE_FORBIDDEN;
         uint32_t here = length < left ? length + 1 : left;
-        if (looked_into(effect) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
+        if (looked_into(s, effect) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
         s->own_body = (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));

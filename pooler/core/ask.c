@@ -118,7 +118,11 @@ static void take_setting(struct relay *r, struct server *s, const unsigned char 
 }
 
 /* One DataRow of an answer of ours: its first column says what it is. */
-void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
+void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
+    if (!whole) {
+        if (s->session.answer) s->session.answer->overflow = true;
+        return;
+    }
     const unsigned char *fields[3] = {0};
     uint32_t bytes[3] = {0};
     int count = n >= 2 ? body[0] << 8 | body[1] : 0;
@@ -193,10 +197,13 @@ void session_answered(struct relay *r, struct server *s) {
     if (!now || x->answer->overflow) {   /* more than can follow it */
         settings_drop(&r->store, now);
         x->pinned |= PIN_OPAQUE;
+        x->opaque = true;
+        row->settings = 0;
+        row->flags |= SF_EXTRAS;
     } else {
         client_settings(r, c, now);
-        row->settings = now->hash;
-        if (settings_has_extras(now)) row->flags |= SF_EXTRAS;
+        row->settings = x->opaque ? 0 : now->hash;
+        if (x->opaque || settings_has_extras(now)) row->flags |= SF_EXTRAS;
     }
     uint32_t states = x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS;
     x->pinned = (x->pinned & ~states) | (x->answer->got & states);

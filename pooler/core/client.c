@@ -313,11 +313,12 @@ enum passing { PASS_NOW, PASS_LATER, PASS_NEVER };
 /* One message for the server: notes what it asks for, and replaces names of statements.  [*run, at) was not yet
  * passed on; what is to be passed on as it is begins at *run afterwards.  LATER: it must come whole first. */
 static enum passing pass_on(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
-                            uint32_t at, uint32_t here, uint32_t total, uint32_t *run) {
-    uint32_t head = 0;
+                            uint32_t at, uint32_t n, uint32_t total, uint32_t *run) {
+    uint32_t head = 0, here = total < n - at ? total : n - at;
     enum rewritten how = REWRITTEN_NOT;
     r->run = p + *run;   /* it has to go out before anything of ours */
     r->run_bytes = at - *run;
+    r->ahead = n - at;
     if (effect <= FE_FUNCTION && session_on(r, c) && !note_text(r, c, effect, p + at, here, total)) how = REWRITTEN_MORE;
     else if (effect <= FE_CLOSE && statements_on(r, c)) how = statements_forward(r, c, p + at, here, total, &head);
     if (!r->run_bytes) *run = at;
@@ -335,7 +336,7 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
         *run = at + here;
         return PASS_NOW;
     case REWRITTEN_MORE:
-        c->whole_bytes = total;
+        c->whole_bytes = total + HEAD_BYTES_MAX;
         return PASS_LATER;
     default:
         client_close(r, c, "54000", "prepared statement is too long", "prepared statement is too long");
@@ -388,7 +389,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
                 kept_begin(&c->server->kept);
                 first = at;
             }
-            enum passing how = pass_on(r, c, effect, p, at, here, length + 1, &run);
+            enum passing how = pass_on(r, c, effect, p, at, n, length + 1, &run);
             if (how == PASS_LATER) break;
             if (how == PASS_NEVER) return n;
             if (c->server->requests.count) stamp(r, c);

@@ -71,6 +71,16 @@ void conn_stash(struct conn *c, const unsigned char *p, uint32_t n) {
     if (n) bytes_add(&c->stash, p, n);
 }
 
+/* The same, but in front of what is kept already. */
+void conn_unread(struct conn *c, const unsigned char *p, uint32_t n) {
+    if (!n) return;
+    struct bytes behind = c->stash;
+    c->stash = (struct bytes){0};
+    bytes_add(&c->stash, p, n);
+    conn_stash(c, behind.data + behind.start, bytes_pending(&behind));
+    bytes_free(&behind);
+}
+
 /* Puts the stash and what the socket has into the read buffer.  Returns the bytes there; `received` says whether
  * any are new.  A read shorter than asked for has emptied the socket (unless the peer hung up). */
 uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received) {

@@ -40,8 +40,9 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
     struct server *s = c->server;
     struct digest d = name->statement->digest;
     char live[SERVER_NAME_BYTES];
-    uint32_t evicted, number = prepared_use(set_of(r, s), &d, 0);
-    if (!number) {
+    const struct prepared_entry *e = prepared_find(set_of(r, s), &d);
+    uint32_t evicted, number = e ? e->number : 0;
+    if (!e) {
         number = prepared_add(set_of(r, s), &d, 0, PREPARED_MAX, &evicted);
         send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | OWN, NULL);
     }

@@ -70,16 +70,20 @@ static void order_newest(struct prepared_set *set, uint16_t i) {
     set->newest = i;
 }
 
-/* The number under which the server has this text (now the most recently used), prepared at `made` or later; 0 when
- * it does not. */
-uint32_t prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made) {
+struct prepared_entry *prepared_find(struct prepared_set *set, const struct digest *d) {
     uint16_t i = find(set, d);
-    if (i == PREPARED_NONE || (int32_t)(set->entries[i].made - made) < 0) return 0;
+    return i == PREPARED_NONE ? NULL : &set->entries[i];
+}
+
+/* What the server has of this text (now the most recently used), prepared at `made` or later; NULL: nothing. */
+struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made) {
+    uint16_t i = find(set, d);
+    if (i == PREPARED_NONE || (int32_t)(set->entries[i].made - made) < 0) return NULL;
     if (set->newest != i) {
         order_remove(set, i);
         order_newest(set, i);
     }
-    return set->entries[i].number;
+    return &set->entries[i];
 }
 
 /* The text behind a number. */

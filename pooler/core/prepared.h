@@ -17,8 +17,8 @@
  *
  * A text means what it meant when it was parsed: after an ALTER TABLE it is another statement.  `made` is the time of
  * that, on the clock of the database (`altered` in its row), which ticks with every DDL that is seen and with every
- * statement that PostgreSQL found changed.  A name is served by what was prepared at its time or later; what is older
- * is replaced.
+ * statement that PostgreSQL found changed.  A name is served by what was prepared at its time or later (what is older
+ * is replaced), if the client does not go by columns that it has no more: columns.c.
  *
  * An error skips everything up to Sync, so names and texts count only when answered: `journal` (names) and
  * `parsing` (texts) hold what is in flight, and are undone for what was skipped.
@@ -33,7 +33,7 @@
 #define PREPARED_BUCKETS 1024
 #define PREPARED_NONE 0xffff
 #define STATEMENT_BYTES_MAX (16u << 20) /* a named Parse is read whole */
-#define UNNAMED_BYTES_MAX 65536         /* a longer unnamed text is not kept for a later transaction */
+#define UNNAMED_BYTES_MAX (1u << 20)         /* a longer unnamed text is not kept for a later transaction */
 #define HEAD_BYTES_MAX 8192             /* portal and statement name of a Bind */
 #define SERVER_NAME_BYTES 24            /* pooler_4294967295 */
 #define NAME_MAX_BYTES 64               /* of an SQL identifier: NAMEDATALEN */
@@ -41,7 +41,7 @@
 struct digest { uint64_t high, low; };
 
 /* In the shared map, one per slot; only the slot's owner touches it. */
-struct prepared_entry { struct digest digest; uint32_t number, made; uint16_t chain, newer, older; };
+struct prepared_entry { struct digest digest; uint32_t number, made, columns; uint16_t chain, newer, older; };
 struct prepared_set {
     uint32_t next_number;
     uint16_t count, newest, oldest, unused;   /* `unused`: chain of free entries; `count` high-water in `used` */
@@ -54,7 +54,8 @@ void digest_of(const uint64_t key[2], const unsigned char *p, uint32_t n, struct
 void prepared_reset(struct prepared_set *set);
 void prepared_forget(struct prepared_set *set);
 bool prepared_digest(const struct prepared_set *set, uint32_t number, struct digest *out);
-uint32_t prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made);
+struct prepared_entry *prepared_find(struct prepared_set *set, const struct digest *d);
+struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made);
 uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t made, uint32_t limit, uint32_t *evicted);
 void prepared_remove(struct prepared_set *set, const struct digest *d);
 
@@ -78,8 +79,9 @@ struct name {
     struct name *next;
     struct statement *statement;
     uint32_t hash, made;
+    uint32_t columns;                    /* hash of those of its result, as the client may know them; 0: unknown */
     uint16_t bytes;
-    bool told;                           /* the client asked for the columns of its result, and may go by them */
+    bool told;                           /* the client asked for them */
     char text[];
 };
 struct change { struct change *next; bool added; struct statement *statement; struct name *name; };

@@ -93,6 +93,8 @@ struct server {
     uint32_t renamed_at;         /* place in the last Query or Parse behind a name that was replaced, */
     int32_t renamed_by;          /* and by how much the text became longer */
     struct digest *parsing;      /* texts of Parses in flight, oldest first; all zero for those without one */
+    struct digest parsed;        /* the text of the last ParseComplete */
+    uint32_t parameters;         /* hash of the last ParameterDescription that answered us */
     uint32_t parsing_count, parsing_room;
     const char *reason;          /* of the closing, for the log */
     struct requests requests;
@@ -180,6 +182,7 @@ struct relay {
     uint32_t buffer_bytes;
     const unsigned char *run;    /* what the client being fed sent before, not yet passed on */
     uint32_t run_bytes;
+    uint32_t ahead;              /* bytes there from the beginning of the message that is being fed */
 };
 
 /* relay.c */
@@ -200,6 +203,7 @@ bool conn_arm(struct relay *r, struct conn *c);
 void conn_disarm(struct relay *r, struct conn *c);
 uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received);
 void conn_stash(struct conn *c, const unsigned char *p, uint32_t n);
+void conn_unread(struct conn *c, const unsigned char *p, uint32_t n);
 void conn_send(struct relay *r, struct conn *c, const void *p, uint32_t n);
 void conn_append(struct conn *c, const void *p, uint32_t n);
 void conn_flush(struct relay *r, struct conn *c);
@@ -239,10 +243,15 @@ void statements_ended(struct relay *r, struct server *s, uint8_t status);
 bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
                       const unsigned char *run, uint32_t run_bytes);
 
+/* columns.c: what a client may know of the rows to come */
+void columns_parameters(struct server *s, const unsigned char *body, uint32_t n);
+void columns_learned(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
+
 /* retry.c: statements whose result type has changed */
 bool retry_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
                  uint32_t run_bytes, bool framed);
 void retry_held(struct relay *r, struct server *s);
+void retry_refuse(struct server *s);
 void retry_settle(struct relay *r, struct server *s);
 
 /* server.c */

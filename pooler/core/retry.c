@@ -1,5 +1,6 @@
 /* Statements whose result type was changed by others: which may be sent again, and how.  The theory stands in retry.h. */
 #define _GNU_SOURCE
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -226,6 +227,22 @@ static bool sync_is_own(const struct requests *q) {
     return i < q->count && requests_at(q, i) & OWN;
 }
 
+/* Has the client hear of a changed plan instead of the error that is to come. */
+void retry_refuse(struct server *s) {
+    static const char FIELDS[] = "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0"
+        "RRevalidateCachedQuery\0";
+    unsigned char message[5 + sizeof FIELDS] = {'E', 0, 0, 0, 4 + sizeof FIELDS};
+    memcpy(message + 5, FIELDS, sizeof FIELDS);
+    hold(&s->kept, NULL, 0, message, sizeof message);
+}
+
+/* It names the statement that never is. */
+static bool is_of_no_statement(const unsigned char *message, uint32_t n) {
+    static const char NAME[] = "pooler_0";
+    const unsigned char *at = memmem(message, n, NAME, sizeof NAME - 1);
+    return at && !isdigit(at[sizeof NAME - 1]);
+}
+
 /* An error for a client: `message`, with the unsent answers before it, run[0..run_bytes), which begin with the
  * beginning of a message if `framed`.  True: nothing of either is left to be passed on. */
 bool retry_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
@@ -244,7 +261,7 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         default: break;
         }
     }
-    if (head == 'Q' && s->client && s->kept.held) {   /* it could not be prepared: that is why it does not exist */
+    if (s->client && s->kept.held && (head == 'Q' || is_of_no_statement(message, n))) {   /* this is why it does not exist */
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
         kept_release(&s->kept);
@@ -275,7 +292,10 @@ static void renew(struct relay *r, struct server *s) {
     struct name *name;
     if (s->kept.execute) s->client->names->used->made = statements_now(r, s);
     for (uint32_t at = s->kept.failed; message_at(&s->kept, at, &m); at = m.next)
-        if ((name = renewable(&s->kept, s->client->names, &m))) name->made = statements_now(r, s);
+        if ((name = renewable(&s->kept, s->client->names, &m))) {
+            name->made = statements_now(r, s);
+            name->columns = 0;
+        }
 }
 
 /* The error has been taken off the queue: does what it leads to. */
@@ -294,8 +314,10 @@ void retry_settle(struct relay *r, struct server *s) {
         s->skip = false;
     }
     struct kept old = *k;
+    struct client *c = s->client;
     *k = (struct kept){.ended = true};
-    client_feed(r, s->client, old.data + old.from, old.bytes - old.from);
+    uint32_t used = old.from + client_feed(r, c, old.data + old.from, old.bytes - old.from);
+    if (!c->io.dead) conn_unread(&c->io, old.data + used, old.bytes - used);
     k->again = true;
     free(old.data);
 }

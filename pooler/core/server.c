@@ -573,7 +573,11 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if (effect == BE_POP_PARSE) statements_parsed(r, s, request);
         return true;
     }
+    case BE_PARAMDESC:
+        if (requests_head(q) == ('D' | OWN)) columns_parameters(s, body, n);
+        return true;
     case BE_ROWDESC: case BE_NODATA:
+        if (requests_head(q) == ('D' | OWN)) columns_learned(r, s, effect == BE_ROWDESC ? body : NULL, n);
         if (head == 'D') requests_pop(q);
         return true;
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
@@ -605,7 +609,8 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
 
 static bool looked_into(const struct server *s, enum backend_effect effect) {
     return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND
-        || (effect == BE_NOTHING && s->own >= OWN_RESTORE);
+        || (effect == BE_NOTHING && s->own >= OWN_RESTORE)
+        || ((effect == BE_ROWDESC || effect == BE_PARAMDESC) && requests_head(&s->requests) == ('D' | OWN));
 }
 
 static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
@@ -661,7 +666,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         if (hidden) {
             to_client(r, s, p + run, at - run);
             run = at + here;
-            if (s->own_body && effect == BE_NOTHING && s->own >= OWN_ASK) session_row(r, s, p + at + 5, here - 5);
+            if (s->own_body && effect == BE_NOTHING && s->own >= OWN_ASK) session_row(r, s, p + at + 5, here - 5, here == length + 1);
             if (effect == BE_PARAMETER && s->own == OWN_SETTINGS && c && c->greeting && here == length + 1
                 && !settings_tracked(&r->store, (const char *)p + at + 5)) client_report(c, p + at, here);
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "relay.h"
 
@@ -116,11 +117,21 @@ void session_note(struct relay *r, struct client *c, const struct scan *scan) {
     x->ends |= scan->ends;
 }
 
+/* Encodings in which a byte of a character can be a backslash or a letter: the scanner may see what is not there. */
+static bool misleading_encoding(const char *name) {
+    static const char *const names[] = {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"};
+    if (!name || strcmp(name, "UTF8") == 0) return false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcasecmp(names[i], name) == 0) return true;
+    return false;
+}
+
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan) {
     struct profile *p = session_profile(r, c);
     const char *strings = settings_value(&r->store, c->settings, "standard_conforming_strings");
     scan_text(&r->builtin, &p->words, (const unsigned char *)text, bytes, strings && strcmp(strings, "off") == 0, scan);
     if (!p->loaded || p->everything) scan->traits |= ASK_ALL;   /* no word tells what functions and triggers do */
+    if (misleading_encoding(settings_value(&r->store, c->settings, "client_encoding"))) scan->traits |= ASK_ALL | PIN_OPAQUE;
 }
 
 /* The same for the parameters of a Bind, in text format: behind the names of portal and statement. */
@@ -159,7 +170,7 @@ void session_call(struct relay *r, struct client *c, const unsigned char *p, uin
     (void)r;
     for (size_t i = 0; i < sizeof large_objects / sizeof *large_objects; i++)
         if (large_objects[i] == oid) return;
-    c->server->session.traits |= ASK_ALL;
+    c->server->session.traits |= ASK_ALL | PIN_OPAQUE;
 }
 
 /* An error, or a rollback: what the statements set may not be in force. */
@@ -229,8 +240,14 @@ bool session_settle(struct relay *r, struct server *s) {
     struct client *c = s->client;
     struct pool_row *pool = pool_of(r, c);
     if (pool->limits.mode == MODE_SESSION || pool->limits.session_state == SESSION_OFF) return false;
+    if (x->traits & TRAIT_SCHEMA && x->unknown_count) x->traits |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
     if (x->traits & TRAIT_SCHEMA) atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1);
     x->traits &= ~(uint32_t)TRAIT_SCHEMA;
+    if (x->traits & PIN_OPAQUE) {   /* whatever it was, whoever comes next gets a server without it */
+        r->t->slots[s->slot].settings = 0;
+        r->t->slots[s->slot].flags |= SF_EXTRAS;
+        x->opaque = true;
+    }
     if (profile_stale(r, s)) {
         profile_check(r, s);
         return true;
@@ -263,7 +280,7 @@ void session_left(struct relay *r, struct server *s) {
     if (s->client) r->t->clients[s->client->row].pinned = 0;
     forget_transaction(x);
     x->prepared_traits = x->pinned = x->asked = 0;
-    x->touched_sequence = false;
+    x->touched_sequence = x->opaque = false;
     x->held = 0;
     settings_drop(&r->store, x->told);
     x->told = NULL;
@@ -296,10 +313,6 @@ void session_tick(struct relay *r) {
         if (!silent || !r->t->pools[row->pool].waiting.count) {
             r->weak_pins++;
             continue;
-        }
-        if (s->session.pinned & PIN_OPAQUE) {
-            r->t->slots[i].settings = 0;
-            r->t->slots[i].flags |= SF_EXTRAS;
         }
         s->session.pinned = row->pinned = 0;
         s->settled = true;

@@ -71,6 +71,7 @@ struct session {
     uint32_t unknown_count, sequence_requests;
     bool failed;                 /* an error or a rollback since: names alone do not tell */
     bool touched_sequence;
+    bool opaque;                 /* something set a setting whose name is not known: the server is reset before its next client */
     bool named;                  /* a literal or a parameter gave the name of the setting that is an argument */
     uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */
     uint64_t unknown[SCAN_UNKNOWN_MAX];
@@ -105,7 +106,7 @@ void session_restored(struct relay *r, struct server *s);
 
 /* ask.c: answers of the server */
 void session_ask(struct relay *r, struct server *s, uint32_t ask);
-void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
+void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole);
 void session_answered(struct relay *r, struct server *s);
 void session_unanswered(struct server *s);
 

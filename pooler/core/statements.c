@@ -74,6 +74,13 @@ void send_parse(struct relay *r, struct server *s, const char *name, uint32_t na
     count(r, s)->server_parse_count++;
 }
 
+static void send_describe(struct relay *r, struct server *s, const char *name, uint32_t name_bytes, uint8_t request) {
+    put_head(r, s, 'D', 1 + name_bytes);
+    put(r, s, "S", 1);
+    put(r, s, name, name_bytes);
+    requests_push(&s->requests, request);
+}
+
 /* Sends the Parse of a text that the server does not have; an older one or the least recently used may have to go. */
 static uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st, uint8_t request) {
     char name[SERVER_NAME_BYTES];
@@ -86,13 +93,15 @@ static uint32_t send_statement(struct relay *r, struct server *s, const struct s
         put(r, s, name, n);
         requests_push(&s->requests, 'C' | OWN);
     }
-    send_parse(r, s, name, server_name(name, number), st->body, st->bytes, request, &st->digest);
+    uint32_t name_bytes = server_name(name, number);
+    send_parse(r, s, name, name_bytes, st->body, st->bytes, request, &st->digest);
+    send_describe(r, s, name, name_bytes, 'D' | OWN);   /* its columns are compared when others use it */
     return number;
 }
 
 uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
-    uint32_t number = prepared_use(set_of(r, s), &name->statement->digest, name->made);
-    return number ? number : send_statement(r, s, name->statement, 'P' | OWN);
+    const struct prepared_entry *e = prepared_use(set_of(r, s), &name->statement->digest, name->made);
+    return e ? e->number : send_statement(r, s, name->statement, 'P' | OWN);
 }
 
 /* The client is about to use the unnamed statement: its own, or none; never somebody else's. */
@@ -238,23 +247,27 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     const unsigned char *portal_end = memchr(p + 5, 0, here - 5);
     const unsigned char *end = portal_end ? memchr(portal_end + 1, 0, (size_t)(p + here - portal_end - 1)) : NULL;
     if (!end && here < total && here < HEAD_BYTES_MAX) return REWRITTEN_MORE;
-    count(r, s)->bind_count++;
     if (!end) return pass(c, 'B', head);   /* malformed */
     const char *name = (const char *)portal_end + 1;
     uint32_t name_bytes = (uint32_t)(end - (portal_end + 1)), portal_bytes = (uint32_t)(portal_end + 1 - (p + 5));
-    if (!name_bytes) {
+    struct name *there = name_bytes ? names_find(c->names, name, name_bytes) : NULL;
+    const unsigned char *behind = end + 1;
+    if (!there) {
+        count(r, s)->bind_count++;
+        if (name_bytes) return pass(c, 'B', head);
         ensure_unnamed(r, c);
         if (!s->unnamed_noted) note_unnamed(r, c);
-        if (s->session.traits & PIN_OPAQUE && here == total) session_parameters(r, c, end + 1, (uint32_t)(p + total - (end + 1)));
+        if (s->session.traits & PIN_OPAQUE && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
-    struct name *there = names_find(c->names, name, name_bytes);
-    if (!there) return pass(c, 'B', head);
+    enum columns check = columns_check(r, c, there, p, portal_bytes, total);
+    if (check == COLUMNS_WAIT) return REWRITTEN_MORE;
+    count(r, s)->bind_count++;
     if (note_statement(r, c, there->statement) & PIN_OPAQUE && here == total)
-        session_parameters(r, c, end + 1, (uint32_t)(p + total - (end + 1)));
+        session_parameters(r, c, behind, (uint32_t)(p + total - behind));
     char live[SERVER_NAME_BYTES];
-    uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
+    uint32_t live_bytes = server_name(live, check == COLUMNS_CHANGED ? NO_NUMBER : ensure_prepared(r, s, there));
     put_head(r, s, 'B', total - 5 - (name_bytes + 1) + live_bytes);
     put(r, s, p + 5, portal_bytes);
     put(r, s, live, live_bytes);
@@ -293,11 +306,9 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     char live[SERVER_NAME_BYTES];
     uint32_t live_bytes = server_name(live, ensure_prepared(r, s, there));
     there->told = true;
+    there->columns = 0;   /* those that it will hear of now */
     c->names->used = there;
-    put_head(r, s, letter, 1 + live_bytes);
-    put(r, s, "S", 1);
-    put(r, s, live, live_bytes);
-    requests_push(&s->requests, letter);
+    send_describe(r, s, live, live_bytes, letter);
     return REWRITTEN_ALL;
 }
 
@@ -341,7 +352,7 @@ static struct digest pop_parsing(struct server *s) {
 
 /* ParseComplete came for this request. */
 void statements_parsed(struct relay *r, struct server *s, uint8_t request) {
-    pop_parsing(s);
+    s->parsed = pop_parsing(s);
     if (request == 'P' && s->client) names_confirm(&r->statements, s->client->names);
 }
 
@@ -353,6 +364,7 @@ void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint
         if (d.high | d.low) prepared_remove(set_of(r, s), &d);
     }
     if (request == 'P' || request == 'p' || request == 'x') ++*names_lost;
+    if (request == ('D' | OWN)) columns_known(r, s);
 }
 
 /* Statements of this database may mean something else now than when they were parsed. */

@@ -14,6 +14,13 @@ void send_parse(struct relay *r, struct server *s, const char *name, uint32_t na
                 uint32_t bytes, uint8_t request, const struct digest *d);
 uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name);
 
+/* columns.c */
+#define NO_NUMBER 0   /* no statement has it: a Bind of it fails */
+enum columns { COLUMNS_FINE, COLUMNS_CHANGED, COLUMNS_WAIT };
+enum columns columns_check(struct relay *r, struct client *c, struct name *name, const unsigned char *p,
+                           uint32_t portal_bytes, uint32_t total);
+void columns_known(struct relay *r, struct server *s);
+
 /* execute.c */
 enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
 bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total);

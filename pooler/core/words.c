@@ -65,12 +65,14 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"dblink_connect_u", W_NONE, ANYWHERE, PIN_LOADED, 0},
     {"setseed", W_NONE, CALLED, PIN_LOADED, 0},
     /* these run a text that is one of their arguments */
-    {"query_to_xml", W_NONE, CALLED, ASK_ALL, ASK_ALL},
-    {"query_to_xmlschema", W_NONE, CALLED, ASK_ALL, ASK_ALL},
-    {"query_to_xml_and_xmlschema", W_NONE, CALLED, ASK_ALL, ASK_ALL},
-    {"ts_stat", W_NONE, CALLED, ASK_ALL, ASK_ALL},
-    {"ts_rewrite", W_NONE, CALLED, ASK_ALL, ASK_ALL},
-    {"crosstab", W_NONE, CALLED, ASK_ALL, ASK_ALL},
+    {"query_to_xml", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"query_to_xmlschema", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"query_to_xml_and_xmlschema", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"ts_stat", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"ts_rewrite", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"crosstab", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"pg_create_physical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},   /* a temporary one is its session's */
+    {"pg_create_logical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},
     /* words in a body of a DO block behind which a statement begins */
     {"begin", W_BODY, ANYWHERE, 0, 0},
     {"then", W_BODY, ANYWHERE, 0, 0},
@@ -165,6 +167,7 @@ struct token {
     uint32_t bytes;
     unsigned char c;             /* of others */
     uint64_t hash;               /* of words, folded to lower case */
+    bool escaped;                /* a string in which escapes count: it does not say what it means */
 };
 
 struct scanner {
@@ -251,18 +254,22 @@ static bool take_dollar(struct scanner *s, struct token *t) {
 static void take_word(struct scanner *s, struct token *t) {
     uint64_t h = s->builtin->key;
     t->kind = T_WORD;
+    t->escaped = false;
     t->text = s->at;
     do h = hash_byte(h, lower(*s->at)); while (++s->at < s->end && in_word(*s->at));
     t->bytes = (uint32_t)(s->at - t->text);
     t->hash = h | 1;
     if (s->at < s->end && *s->at == '\'' && t->bytes == 1) {   /* E'..', B'..', X'..', N'..' */
-        take_quoted(s, t, '\'', s->backslash || lower(t->text[0]) == 'e');
+        bool escapes = s->backslash || lower(t->text[0]) == 'e';
+        take_quoted(s, t, '\'', escapes);
         t->kind = T_STRING;
+        t->escaped = escapes && memchr(t->text, '\\', t->bytes);
     } else if (t->bytes == 1 && lower(t->text[0]) == 'u' && s->end - s->at >= 2 && s->at[0] == '&'
                && (s->at[1] == '\'' || s->at[1] == '"')) {   /* U&'..', U&".." */
         unsigned char quote = *++s->at;
         take_quoted(s, t, quote, false);
         t->kind = quote == '"' ? T_QUOTED : T_STRING;
+        t->escaped = true;
         if (quote == '"' && memchr(t->text, '\\', t->bytes)) s->out->traits |= ASK_ALL | PIN_OPAQUE;   /* any name */
         t->hash = word_hash(s->builtin, (const char *)t->text, t->bytes);
     }
@@ -280,12 +287,14 @@ static void next_token(struct scanner *s, struct token *t) {
         t->kind = T_OTHER;
         t->c = '0';
     } else if (c == '$' && take_dollar(s, t)) {
+        t->escaped = false;
         return;
     } else if (in_word(c) && c != '$') {
         take_word(s, t);
     } else if (c == '\'') {
         t->kind = T_STRING;
         take_quoted(s, t, '\'', s->backslash);
+        t->escaped = s->backslash && memchr(t->text, '\\', t->bytes);
     } else if (c == '"') {
         take_quoted(s, t, '"', false);
         t->kind = T_QUOTED;
@@ -450,7 +459,7 @@ static void scan_set_config(struct scanner *s) {
     next_token(&ahead, &t);   /* the parenthesis */
     next_token(&ahead, &name);
     t = name;
-    bool comma = false, local = false, null = false, first = true, literal = name.kind == T_STRING;
+    bool comma = false, local = false, null = false, first = true, literal = name.kind == T_STRING && !name.escaped;
     for (int depth = 1; depth > 0 && t.kind != T_END; next_token(&ahead, &t)) {
         if (t.kind == T_OTHER && t.c == '(') depth++;
         if (t.kind == T_OTHER && t.c == ')' && --depth == 0) break;
@@ -486,13 +495,17 @@ static void scan_inner(struct scanner *s, const struct token *text) {
 static void scan_body(struct scanner *s) {
     struct scanner ahead = *s;
     struct token t;
-    for (int i = 0; i < 3; i++) {
+    for (int i = 0; i < (s->body ? 1 : 3); i++) {
         next_token(&ahead, &t);
-        if (t.kind == T_STRING) {
-            scan_inner(s, &t);
-            return;
-        }
+        if (t.kind != T_STRING) continue;
+        struct token behind;
+        peek_token(&ahead, &behind);
+        bool all = !t.escaped && !(behind.kind == T_OTHER && behind.c == '|');   /* not one part of the text only */
+        if (!all) s->out->traits |= PIN_OPAQUE;
+        scan_inner(s, &t);
+        return;
     }
+    s->out->traits |= PIN_OPAQUE;   /* a text that is made when it runs */
 }
 
 /* The first word of a statement.  True: it has been dealt with, the rest is scanned as any. */

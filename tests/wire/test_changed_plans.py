@@ -17,7 +17,7 @@ from tests.support.others import Others, run, types
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
-from tests.support.wire import FLUSH, SYNC, Message, bind, close, describe, execute, parse, query
+from tests.support.wire import FLUSH, SYNC, Message, Wire, bind, close, describe, execute, parse, query
 
 SERVERS = 3
 RUN = execute() + SYNC
@@ -282,3 +282,69 @@ def test_execute_of_what_cannot_be_prepared(
         expected = run(before, use)
         assert types(expected) == "EZTDCEZ"
         assert_same(expected * SERVERS, others.on_each(lambda: run(wire, use)))
+
+
+@pytest.fixture
+def knowing(
+    running_postgres: Postgres, pooler: Pooler, others: Others, table: str
+) -> Iterator[tuple[Wire, Wire]]:
+    """A client of PostgreSQL and one of pooler who were told of the table's columns, and go by them."""
+    others.everywhere(of_table(PREPARE, table), [BLIND])
+    with direct(running_postgres) as before, pooled(pooler, "tx") as wire:
+        for client in (before, wire):
+            run(client, [*of_table(PREPARE, table), Step(describe("S", "a") + SYNC), BLIND])
+        yield before, wire
+
+
+def without_place(messages: list[Message]) -> list[Message]:
+    """Errors without the line of PostgreSQL's source, which pooler does not know."""
+    return [
+        Message("E", b"\0".join(f for f in m.body.split(b"\0") if f[:1] != b"L")) if m.type == "E" else m
+        for m in messages
+    ]
+
+
+@pytest.mark.parametrize("send", [at_once, byte_by_byte])
+@pytest.mark.parametrize("state", ["prepared_anew", "new_servers"])
+def test_columns_that_are_no_more(
+    pooler: Pooler, others: Others, table: str, knowing: tuple[Wire, Wire], state: str, send: Send
+) -> None:
+    """Who goes by columns is refused where somebody else has prepared the statement anew, or nobody has."""
+    before, wire = knowing
+    alter, prepare = query(CHANGES["type"].format(table=table)), of_table(PREPARE, table)
+    script = [BLIND, Step(query("BEGIN")), Step(query("SELECT 1")), BLIND, Step(query("ROLLBACK")), BLIND]
+    with pooled(pooler, "tx") as other:
+        run(other, [Step(alter)])
+    if state == "new_servers":
+        pooler.console("RECONNECT tx")
+    else:
+        anew = [Step(close("S", "a") + close("S", "b") + SYNC), *prepare, BLIND]
+        for other in others.wires:
+            run(other, anew[:1])
+        others.everywhere(anew)
+    expected = without_place(run(before, script))
+    assert types(expected) == "EZCZTDCZEZCZEZ"
+    assert_same(expected * SERVERS, without_place(others.on_each(lambda: run(wire, script, send))))
+    again = [
+        Step(bind((), "a") + describe() + RUN),
+        *of_table([Step(close("S", "a") + parse(TEXT, "a") + SYNC)], table),
+    ]
+    assert types(others.on_each(lambda: run(wire, [again[0], BLIND], send))) == "2TDDDCZ2DDDCZ" * SERVERS
+    run(before, again[1:])
+    assert_same(run(before, [BLIND]) * SERVERS, others.on_each(lambda: run(wire, [BLIND])))
+
+
+def test_columns_that_are_still_there(
+    pooler: Pooler, others: Others, table: str, knowing: tuple[Wire, Wire]
+) -> None:
+    """Nobody is refused because something else was altered, or the same table made again."""
+    before, wire = knowing
+    with pooled(pooler, "tx") as other:
+        other.query(f"CREATE INDEX ON {table} (n)")
+        other.query(f"BEGIN; CREATE TABLE copy AS TABLE {table}; DROP TABLE {table}")
+        other.query(f"ALTER TABLE copy RENAME TO {table}; COMMIT")
+    expected = run(before, [BLIND])
+    assert types(expected) == "2DDDCZ"
+    assert_same(expected * SERVERS, others.on_each(lambda: run(wire, [BLIND])))
+    pooler.console("RECONNECT tx")
+    assert_same(expected * SERVERS, others.on_each(lambda: run(wire, [BLIND])))

@@ -56,7 +56,7 @@ SESSION = (
     "LISTEN jobs",
 )
 
-#: A transaction of a neighbour holds its server for this long. Some pause longer: they disturb, they do not load.
+#: A transaction of a neighbour holds its server for this long. Some pause longer: to disturb, not to load.
 HOLD_S = 0.003
 PAUSE_S = 0.02
 

@@ -18,7 +18,7 @@ from tests.support.neighbours import Neighbours, make_role
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.service import Service
-from tests.support.shared import StartPooler, start_pooler
+from tests.support.shared import StartPooler, start_pooler, wait_until_free
 
 __all__ = ["start_pooler"]
 
@@ -63,6 +63,7 @@ def service(
             check_that_servers_change(service)
         yield service
     neighbours.check()
+    wait_until_free(pooler, database)
 
 
 def check_that_servers_change(service: Service) -> None:

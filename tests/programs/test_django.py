@@ -80,4 +80,3 @@ def test_customers(service: Service, options: dict[str, object]) -> None:
     output = manage(service, "migrate -v0", f"serve_customers {CLIENTS}", **options)
     assert json.loads(output) == [{"orders": [2] * 6, "total": 30}] * CLIENTS
     assert service.value("SELECT 80000 - sum(stock) FROM store_product") == CLIENTS * 30
-    manage(service, "flush --no-input", "migrate store 0001", "migrate -v0")

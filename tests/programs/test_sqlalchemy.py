@@ -152,22 +152,27 @@ def test_settings_made_at_connect(engine: sa.Engine, shop: Service) -> None:
 
 @pytest.mark.parametrize("level", ["AUTOCOMMIT", "REPEATABLE READ", "SERIALIZABLE"])
 def test_isolation_levels(engine: sa.Engine, shop: Service, level: str) -> None:
-    """Half of the clients by an option of the connection, half by an engine of its own."""
-    special = engine.execution_options(isolation_level=level)
+    """By an option of a connection, of an engine, or for all connections of another engine."""
+    optional = engine.execution_options(isolation_level=level)
+    another = sa.create_engine(engine.url, isolation_level=level)
     wanted = "read committed" if level == "AUTOCOMMIT" else level.lower()
 
     def client(number: int) -> None:
         for turn in range(4):
-            with special.connect() if number % 2 else engine.connect() as connection:
-                if number % 2 == 0:
+            with [engine, optional, another][number % 3].connect() as connection:
+                if number % 3 == 0:
                     connection = connection.execution_options(isolation_level=level)
                 assert connection.scalar(text("SHOW transaction_isolation")) == wanted
                 assert connection.scalar(text(f"SELECT {turn}")) == turn
                 connection.commit()
+                assert connection.scalar(text("SHOW transaction_isolation")) == wanted
             with engine.connect() as connection:
                 assert connection.scalar(text("SHOW transaction_isolation")) == "read committed"
 
-    at_once(CLIENTS, client)
+    try:
+        at_once(CLIENTS, client)
+    finally:
+        another.dispose()
 
 
 def test_rows_streamed(engine: sa.Engine, shop: Service) -> None:

@@ -56,8 +56,9 @@ SESSION = (
     "LISTEN jobs",
 )
 
-#: A transaction of a neighbour holds its server for this long, then another one may have it as long.
+#: A transaction of a neighbour holds its server for this long. Some pause longer: to disturb, not to load.
 HOLD_S = 0.003
+PAUSE_S = 0.02
 
 LOOK = (
     "SELECT coalesce(current_setting(name, true), '') FROM unnest(%s) AS name"
@@ -100,9 +101,9 @@ class Neighbours:
         except (psycopg2.Error, OSError, EndOfStream, AssertionError) as error:
             self.failures.append(f"{work.__name__}: {error!r}")
 
-    def _goes_on(self) -> bool:
+    def _goes_on(self, pause_s: float = HOLD_S) -> bool:
         self.turns += 1
-        return not self._stop.wait(HOLD_S)
+        return not self._stop.wait(pause_s)
 
     # The kinds.
 
@@ -135,7 +136,7 @@ class Neighbours:
     def _by_statements(self) -> None:
         """Statements under the names that drivers use, with other texts, given up now and then."""
         with self._service.wire() as wire:
-            while self._goes_on():
+            while self._goes_on(PAUSE_S):
                 for name in STATEMENTS:
                     wire.send(parse(f"SELECT 'neighbour''s {name}'", name), SYNC)
                     wire.expect("1Z")
@@ -147,7 +148,7 @@ class Neighbours:
 
     def _by_leaving(self) -> None:
         """Sessions full of everything: thrown away, or left behind by a client that goes without a word."""
-        while self._goes_on():
+        while self._goes_on(PAUSE_S):
             with self._service.wire() as wire:
                 for command in SESSION:
                     wire.rows(command)
@@ -158,7 +159,6 @@ class Neighbours:
                 assert answer[0].fields["C"] == "42P01", answer
                 for command in SESSION[: self.turns % len(SESSION)]:
                     wire.rows(command)
-            self._stop.wait(HOLD_S * 10)
 
 
 def make_role(pg: Postgres) -> None:

@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand
 from django.db import close_old_connections, connection, transaction
 from django.test import Client
 
-from django_shop.store.models import Line, Order
+from django_shop.store.models import Line, Order, Product
 
 
 class Command(BaseCommand):
@@ -20,6 +20,9 @@ class Command(BaseCommand):
 
     def handle(self, customers, **options):
         """All customers at once, each with a connection of its own that stays open between requests."""
+        User.objects.all().delete()
+        Product.objects.all().update(stock=10_000)
+        connection.close()
         with ThreadPoolExecutor(customers) as threads:
             seen = list(threads.map(self.customer, range(customers)))
         self.stdout.write(json.dumps(seen))

@@ -11,12 +11,12 @@ from tests.leaks.kind import Act, Call, Elsewhere, Kind, ask, digest, encode
 from tests.leaks.schema import DATABASE
 from tests.support.wire import Wire
 
-#: What a session is, as far as the catalogs tell. plpgsql makes its settings known where it was used.
+#: What a session is, as far as the catalogs tell. Libraries make their settings known where they were used.
 SESSION = """
 SELECT pg_backend_pid(), json_build_object(
     'user', current_user || ' ' || session_user,
     'settings', (SELECT json_object_agg(name, setting ORDER BY name)
-                 FROM pg_settings WHERE name !~ '^plpgsql'),
+                 FROM pg_settings WHERE name !~ '^(plpgsql|pg_trgm)'),
     'prepared', array(SELECT name FROM pg_prepared_statements WHERE from_sql),
     'cursors', array(SELECT name FROM pg_cursors WHERE name <> ''),
     'channels', array(SELECT pg_listening_channels()),

@@ -47,7 +47,7 @@ def test_leaving(scene: Scene, kind: Kind, possible: bool) -> None:
 
 
 def _share(kind: Kind, workers: int) -> Iterator[tuple[Way, bool]]:
-    """The ways for this number of workers, and by which protocol. All would take minutes: each way of each kind
+    """The ways for this number of workers, and by which protocol. All would take minutes: each way of a kind
     is gone once, by one protocol, with one number of workers, in an even mixture.
     """
     everything = bool(os.environ.get("POOLER_LEAKS_ALL"))

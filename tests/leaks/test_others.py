@@ -1,4 +1,4 @@
-"""State of clients whose worker is killed, who undo it themselves, or whose neighbours discard everything; prepared
+"""State of clients whose worker is killed, who undo it, or whose neighbours discard everything; prepared
 transactions, which belong to nobody; and that these tests find a leak where there is one.
 """
 
@@ -43,7 +43,7 @@ SORTS = named(
 def many_pools(start_pooler: StartPooler, reference: Reference) -> Pooler:
     """Two workers, and a pool of one server for each kind."""
     names = [f"leaks{number}" for number in range(len(SORTS))]
-    return start_pooler(workers=2, databases={n: f"dbname={schema.DATABASE} pool_size=1" for n in names})
+    return start_pooler(workers=2, databases=dict.fromkeys(names, f"dbname={schema.DATABASE} pool_size=1"))
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -206,9 +206,7 @@ def test_prepared_transaction(narrow: Scene, running_postgres: Postgres) -> None
 def test_leaks_are_found(start_pooler: StartPooler, reference: Reference) -> None:
     """Without session state everything does leak, and is found to."""
     scene = start_scene(start_pooler, reference, workers=1, pool_size=1, session_state="off")
-    for kind in named(
-        "SET work_mem", "SET custom", "SQL function", "SET ROLE", "temp table", "PREPARE", "LOAD"
-    ):
+    for kind in named("SET work_mem", "SET custom", "SQL function", "SET ROLE", "temp table", "PREPARE"):
         reference.prepare(kind)
         found = scene.leaving(kind, WAYS[0], False)
         assert any(problem.startswith("LEAK") for problem in found), f"{kind}: {found}"

@@ -21,7 +21,9 @@ def reference(running_postgres: Postgres) -> Iterator[Reference]:
     """PostgreSQL itself, with the database of the leak tests."""
     running_postgres.ensure_running()
     schema.create(running_postgres)
-    yield Reference(Place(running_postgres.host, running_postgres.port))
+    made = Reference(Place(running_postgres.host, running_postgres.port))
+    yield made
+    made.close()
     schema.drop(running_postgres)
 
 
@@ -32,7 +34,9 @@ def possible(request: pytest.FixtureRequest, reference: Reference) -> bool:
     return not kind.needs or reference.works(kind.needs, kind.user)
 
 
-def start_scene(start_pooler: StartPooler, reference: Reference, workers: int, pool_size: int) -> Scene:
+def start_scene(
+    start_pooler: StartPooler, reference: Reference, workers: int, pool_size: int, **settings: object
+) -> Scene:
     """A scene with a pooler of its own."""
-    pooler = start_pooler(workers=workers, databases={schema.DATABASE: f"pool_size={pool_size}"})
-    return Scene(pooler, reference, workers)
+    databases = {schema.DATABASE: f"pool_size={pool_size}"}
+    return Scene(start_pooler(workers=workers, databases=databases, **settings), reference, workers)

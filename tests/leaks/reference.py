@@ -2,29 +2,34 @@
 
 from __future__ import annotations
 
-import json
 import socket
 from dataclasses import replace
-from typing import Any
 
 from tests.leaks.kind import Act, Call, Elsewhere, Kind, ask, digest, encode
 from tests.leaks.schema import DATABASE
 from tests.support.wire import Wire
 
-#: What a session is, as far as the catalogs tell. plpgsql makes its settings known where it was used.
+#: What a session is, as far as the catalogs tell, and what it has left anywhere, in short: equal to that of a
+#: fresh one or not. Libraries make their settings known where they were used.
 SESSION = """
-SELECT pg_backend_pid(), json_build_object(
-    'user', current_user || ' ' || session_user,
-    'settings', (SELECT json_object_agg(name, setting ORDER BY name)
-                 FROM pg_settings WHERE name !~ '^plpgsql'),
-    'prepared', array(SELECT name FROM pg_prepared_statements WHERE from_sql),
-    'cursors', array(SELECT name FROM pg_cursors WHERE name <> ''),
-    'channels', array(SELECT pg_listening_channels()),
-    'locks', (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()),
-    'relations', array(SELECT relname FROM pg_class WHERE relnamespace = pg_my_temp_schema()),
-    'functions', array(SELECT proname FROM pg_proc WHERE pronamespace = pg_my_temp_schema()),
-    'types', array(SELECT typname FROM pg_type WHERE typnamespace = pg_my_temp_schema()))
+SELECT pg_backend_pid(), concat_ws(' ', current_user, session_user,
+    (SELECT sum(hashtext(name || ' ' || setting)) FROM pg_settings WHERE name !~ '^(plpgsql|pg_trgm)'),
+    array(SELECT name FROM pg_prepared_statements WHERE from_sql),
+    array(SELECT name FROM pg_cursors WHERE name <> ''),
+    array(SELECT pg_listening_channels()))
 """
+SETTINGS = "SELECT name, setting FROM pg_settings WHERE name !~ '^(plpgsql|pg_trgm)'"
+
+#: Locks and temporary objects: of a session, and of all there are.
+OBJECTS = """
+SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'{}),
+       array(SELECT classid::regclass || ' ' || objid FROM pg_depend
+             WHERE refclassid = 'pg_namespace'::regclass
+             AND refobjid IN (SELECT oid FROM pg_namespace WHERE nspname ~ '^pg_temp'{}))
+"""
+OWN = OBJECTS.format(" AND pid = pg_backend_pid()", " AND oid = pg_my_temp_schema()")
+ANYBODYS = OBJECTS.format("", "")
+NO_OBJECTS = ["row 0|{}"]
 
 
 class Place:
@@ -98,18 +103,6 @@ def session(wire: Wire) -> tuple[str, str]:
     return pid.decode(), described.decode("latin-1")
 
 
-def differences(expected: str, got: str) -> dict[str, Any]:
-    """What is different in the description of a session, settings one by one."""
-    if got == expected:
-        return {}
-    before, after = (
-        {**described.pop("settings"), **described} for described in (json.loads(expected), json.loads(got))
-    )
-    return {
-        name: after.get(name) for name in before.keys() | after.keys() if after.get(name) != before.get(name)
-    }
-
-
 class Reference:
     """Answers of PostgreSQL itself, asked once each."""
 
@@ -118,6 +111,18 @@ class Reference:
         self._fresh: dict[tuple[str, bool, bool], list[str]] = {}
         self._kept: dict[tuple[str, bool], list[str]] = {}
         self._sessions: dict[str, str] = {}
+        self._witnesses: dict[str, Wire] = {}
+
+    def witness(self, user: str) -> Wire:
+        """A connection that never had any state."""
+        if user not in self._witnesses:
+            self._witnesses[user] = self.postgres.client(user)
+        return self._witnesses[user]
+
+    def close(self) -> None:
+        """The end of all connections."""
+        for wire in self._witnesses.values():
+            wire.close()
 
     def prepare(self, kind: Kind) -> None:
         """Asks all about a kind beforehand: once it was made, it may be in the way (locks)."""
@@ -131,11 +136,11 @@ class Reference:
         """What a fresh connection sees, or one in a fresh transaction block."""
         key = (kind.name, extended, in_block)
         if key not in self._fresh:
-            with self.postgres.client(kind.user) as wire:
-                if in_block:
-                    ask(wire, "BEGIN")
-                self._fresh[key] = look(wire, kind, extended, 0)
-                wire.close()
+            wire = self.witness(kind.user)
+            if in_block:
+                ask(wire, "BEGIN")
+            self._fresh[key] = look(wire, kind, extended, 0)
+            ask(wire, "ROLLBACK")  # drops the unnamed statement, too
         return self._fresh[key]
 
     def kept(self, kind: Kind, extended: bool) -> list[str]:
@@ -160,10 +165,13 @@ class Reference:
     def session(self, user: str) -> str:
         """The session of a fresh connection."""
         if user not in self._sessions:
-            with self.postgres.client(user) as wire:
-                self._sessions[user] = session(wire)[1]
-                wire.close()
+            self._sessions[user] = session(self.witness(user))[1]
         return self._sessions[user]
+
+    def different(self, wire: Wire, user: str) -> list[str]:
+        """The settings that are different from those of a fresh connection."""
+        before, after = ask(self.witness(user), SETTINGS), ask(wire, SETTINGS)
+        return [line for line in after if line not in before]
 
     def works(self, statement: str, user: str) -> bool:
         """Whether a statement is possible here."""

@@ -8,10 +8,12 @@ from collections import Counter
 from tests.leaks.exits import Way
 from tests.leaks.kind import Kind, ask, encode
 from tests.leaks.reference import (
+    ANYBODYS,
+    NO_OBJECTS,
+    OWN,
     Place,
     Reference,
     can_be_asked,
-    differences,
     look,
     look_at_own,
     make,
@@ -20,15 +22,6 @@ from tests.leaks.reference import (
 )
 from tests.support.pooler import Pooler
 from tests.support.wire import EndOfStream, Wire
-
-#: What one who has left must not leave behind anywhere.
-LEFT_BEHIND = """
-SELECT (SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'),
-       array(SELECT relname FROM pg_class WHERE relpersistence = 't'),
-       array(SELECT oid FROM pg_proc
-             WHERE pronamespace IN (SELECT oid FROM pg_namespace WHERE nspname LIKE 'pg_temp%'))
-"""
-NOTHING_LEFT = "row 0|{}|{}"
 
 #: A client that got no answer for so long will get none.
 STUCK_S = 5
@@ -122,15 +115,19 @@ class Scene:
 
     def _inspect(self, wire: Wire, kind: Kind, left: str) -> list[str]:
         """The same client looks for anything else that the one who left may have left."""
-        pid, seen = session(wire)
+        pid, problems = self._compare(wire, kind.user, "the next")
         self.servers["same" if left == f"row {pid}" else "other"] += 1
-        problems = []
-        if found := differences(self.reference.session(kind.user), seen):
-            problems.append(f"LEAK: the next has {found}")
-        anywhere = ask(wire, LEFT_BEHIND)[0]
-        if anywhere != NOTHING_LEFT:
-            problems.append(f"LEAK: left anywhere: {anywhere}")
+        if (left_behind := ask(wire, ANYBODYS)[:1]) != NO_OBJECTS:
+            problems.append(f"LEAK: left anywhere: {left_behind}")
         return problems
+
+    def _compare(self, wire: Wire, user: str, who: str) -> tuple[str, list[str]]:
+        """The pid of a client's server, and what of its session is not as in a fresh one."""
+        pid, seen = session(wire)
+        expected = self.reference.session(user)
+        if seen == expected:
+            return pid, []
+        return pid, [f"LEAK: {who} has {seen}, not {expected}, {self.reference.different(wire, user)}"]
 
     def staying(self, kind: Kind, extended: bool) -> list[str]:
         """A client makes it and stays; others look and keep servers busy; then it looks, then others."""
@@ -159,8 +156,9 @@ class Scene:
         expected = self.reference.fresh(kind, extended, in_block=True)
         for wire in wires:
             ask(wire, "BEGIN")
-            if found := differences(self.reference.session(kind.user), session(wire)[1]):
-                problems.append(f"LEAK: another has {found}")
+            problems += self._compare(wire, kind.user, "another")[1]
+            if (objects := ask(wire, OWN)[:1]) != NO_OBJECTS:
+                problems.append(f"LEAK: another has {objects}")
             seen = look(wire, kind, extended, number)
             if seen != expected:
                 problems.append(f"LEAK: another sees {seen}, not {expected}")

@@ -126,23 +126,24 @@ CREATE FUNCTION takes() RETURNS bigint LANGUAGE sql AS $$ SELECT nextval('number
 #: By the owner of the database: for the kinds of devious.py.
 MORE = f"""
 CREATE FUNCTION schlüssel() RETURNS text LANGUAGE sql
-    AS $$ SELECT keep('function_with_an_umlaut_in_latin_1', 'x') $$;
+    AS $$ SELECT set_config('leaks.function_with_an_umlaut_in_latin_1', 'x', false) $$;
 CREATE FUNCTION {("long_name_" * 7)[:63]}() RETURNS text LANGUAGE sql
-    AS $$ SELECT keep('function_with_a_long_name', 'x') $$;
+    AS $$ SELECT set_config('leaks.function_with_a_long_name', 'x', false) $$;
 CREATE FUNCTION "Key for ""leaks""\"() RETURNS text LANGUAGE sql
-    AS $$ SELECT keep('function_with_a_quoted_name', 'x') $$;
-CREATE FUNCTION in_escapes() RETURNS text LANGUAGE sql AS $$ SELECT keep('function_in_escapes', 'x') $$;
+    AS $$ SELECT set_config('leaks.function_with_a_quoted_name', 'x', false) $$;
+CREATE FUNCTION in_escapes() RETURNS text LANGUAGE sql
+    AS $$ SELECT set_config('leaks.function_in_escapes', 'x', false) $$;
 CREATE FUNCTION as_attribute(opened) RETURNS text LANGUAGE sql
-    AS $$ SELECT keep('function_without_parentheses', 'x') $$;
+    AS $$ SELECT set_config('leaks.function_without_parentheses', 'x', false) $$;
 CREATE FUNCTION at_bind() RETURNS text LANGUAGE plpgsql IMMUTABLE
-    AS $$ BEGIN RETURN keep('function_at_bind', 'x'); END $$;
+    AS $$ BEGIN RETURN set_config('leaks.function_at_bind', 'x', false); END $$;
 CREATE FUNCTION comments() RETURNS void LANGUAGE plpgsql
     AS $$ BEGIN -- a comment
     SET leaks.comment_in_a_function = 'x'; END $$;
 CREATE TABLE written_to (n int);
 CREATE TRIGGER t BEFORE INSERT ON written_to FOR EACH ROW EXECUTE FUNCTION by_trigger('function_that_writes');
 CREATE FUNCTION writes() RETURNS void LANGUAGE sql AS $$ INSERT INTO written_to VALUES (1) $$;
-CREATE VIEW read_from AS SELECT keep('function_that_reads', 'x');
+CREATE VIEW read_from AS SELECT set_config('leaks.function_that_reads', 'x', false);
 CREATE FUNCTION reads() RETURNS text LANGUAGE plpgsql
     AS $$ BEGIN RETURN (SELECT r FROM read_from AS r); END $$;
 CREATE TABLE with_writing_trigger (n int);
@@ -153,16 +154,16 @@ CREATE FUNCTION writing() RETURNS trigger LANGUAGE plpgsql
     AS $$ BEGIN INSERT INTO written_by_trigger VALUES (NEW.n); RETURN NEW; END $$;
 CREATE TRIGGER t AFTER INSERT ON with_writing_trigger FOR EACH ROW EXECUTE FUNCTION writing();
 CREATE FUNCTION for_index(int) RETURNS text LANGUAGE plpgsql IMMUTABLE
-    AS $$ BEGIN RETURN keep('index', 'x'); END $$;
+    AS $$ BEGIN RETURN set_config('leaks.index', 'x', false); END $$;
 CREATE TABLE with_index (n int);
 CREATE INDEX ON with_index (for_index(n));
 CREATE FUNCTION for_generated(int) RETURNS text LANGUAGE plpgsql IMMUTABLE
-    AS $$ BEGIN RETURN keep('generated_column', 'x'); END $$;
+    AS $$ BEGIN RETURN set_config('leaks.generated_column', 'x', false); END $$;
 CREATE TABLE with_generated (n int, g text GENERATED ALWAYS AS (for_generated(n)) STORED);
 CREATE TABLE partitioned (n int) PARTITION BY LIST (n);
 CREATE TABLE partition PARTITION OF partitioned DEFAULT;
 CREATE TRIGGER t AFTER INSERT ON partitioned FOR EACH ROW EXECUTE FUNCTION by_trigger('partition');
-CREATE VIEW with_privilege AS SELECT keep('privilege_and_view', 'x');
+CREATE VIEW with_privilege AS SELECT set_config('leaks.privilege_and_view', 'x', false);
 GRANT SELECT ON with_privilege TO leaks_role;
 CREATE TABLE moved (n int);
 CREATE TRIGGER t BEFORE INSERT ON moved FOR EACH ROW EXECUTE FUNCTION by_trigger('table_renamed');

@@ -111,6 +111,7 @@ SUITES = (
         pytest("test", "--benchmark-disable", *(f"--ignore=test/{part}/auth" for part in ("dbapi", "legacy", "native"))),
         timeout_s=400,
         sql=("CREATE EXTENSION hstore",),
+        users=("boltzmann",),  # a role that the tests make
     ),
     sqlalchemy("psycopg2", PSYCOPG2),
     sqlalchemy("psycopg", PSYCOPG),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -120,7 +121,10 @@ def run(
         output = execute(suite, stage, cache, source, one, more, owner)
         one.seconds = time.monotonic() - start
         suite.read(one, work / "report", output)
-        (cache.directory / "results" / f"{suite.name}-{target}.out").write_text(output)
+        kept = cache.directory / "results" / f"{suite.name}-{target}"
+        kept.with_suffix(".out").write_text(output)
+        if stage.bouncer:
+            shutil.copy(stage.bouncer.log, kept.with_suffix(".log"))
     surprises = stage.notes.get("neighbours", {}).get("surprises", [])
     one.note += "".join(f"\n  neighbours, {count} times: {what}" for what, count in surprises)
     say(f"{suite.name}, {target}: {len(one.passed)} of {len(one.outcomes)} passed in {one.seconds:.0f} s{one.note}")

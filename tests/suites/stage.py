@@ -59,6 +59,7 @@ class Stage:
     work: Path
     owner: Account
     database: str
+    bouncer: Bouncer | None = None
     notes: dict[str, Any] = field(default_factory=dict)
 
     @property
@@ -100,6 +101,7 @@ def set_up(
             bouncer = make_bouncer(target, conditions, pg, owner, work / "bouncer", users)
             stack.callback(bouncer.stop)
             bouncer.start()
+            stage.bouncer = bouncer
             stage.host, stage.port = bouncer.host, bouncer.port
         with busy(stage, conditions):
             yield stage

@@ -737,6 +737,9 @@ cdef class Tables:
                     found.append(("transaction_timeout", i, c.id, c.xact_start))
                 elif not c.request_start and c.xact_start and _over(now, c.idle_start, l.idle_transaction_timeout_us):
                     found.append(("idle_transaction_timeout", i, c.id, c.idle_start))
+                elif (c.pinned and not c.request_start and not c.xact_start   # a session in its hands, and idle
+                      and _over(now, c.idle_start, l.client_idle_timeout_us)):
+                    found.append(("client_idle_timeout", i, c.id, c.idle_start))
             elif c.state == CL_IDLE and _over(now, c.idle_start, l.client_idle_timeout_us):
                 found.append(("client_idle_timeout", i, c.id, c.idle_start))
         return found

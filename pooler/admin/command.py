@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from pooler.admin import control, show, show_pools, show_sockets, show_stats
+from pooler.admin import control, show, show_pins, show_pools, show_sockets, show_stats
 from pooler.admin.model import Column, Declaration, Notice, Result, Row, Sources, columns
 
 #: Words in one line of SHOW HELP.
@@ -29,8 +29,8 @@ _SHOWS = (
     _show("config", show.CONFIG_COLUMNS, show.config),
     _show("databases", show_pools.DATABASE_COLUMNS, show_pools.databases),
     _show("pools", show_pools.POOL_COLUMNS, show_pools.pools),
-    _show("clients", show_sockets.CONNECTION_COLUMNS, show_sockets.clients),
-    _show("servers", show_sockets.CONNECTION_COLUMNS, show_sockets.servers),
+    _show("clients", show_sockets.CLIENT_COLUMNS, show_sockets.clients),
+    _show("servers", show_sockets.SERVER_COLUMNS, show_sockets.servers),
     _show("users", show_pools.USER_COLUMNS, show_pools.users),
     _show("version", show.VERSION_COLUMNS, show.version),
     _show("peers", show_pools.PEER_COLUMNS, show_pools.peers),
@@ -48,6 +48,8 @@ _SHOWS = (
     _show("stats_averages", show_stats.STATS_AVERAGES_COLUMNS, show_stats.stats_averages),
     _show("totals", show_stats.TOTALS_COLUMNS, show_stats.totals),
     _show("workers", show_sockets.WORKER_COLUMNS, show_sockets.workers),
+    _show("pins", show_pins.PIN_COLUMNS, show_pins.pins),
+    _show("pin_totals", show_pins.PIN_TOTAL_COLUMNS, show_pins.pin_totals),
     _show("slots", show_sockets.SLOT_COLUMNS, show_sockets.slots),
 )
 

@@ -23,7 +23,8 @@ _BUFFERS = """
 """
 _OURS = "worker int4, slot int4"
 
-CONNECTION_COLUMNS = columns(_CONNECTION + _OURS)
+CLIENT_COLUMNS = columns(_CONNECTION + _OURS + ", pinned text, pinned_since text")
+SERVER_COLUMNS = columns(_CONNECTION + _OURS)
 SOCKET_COLUMNS = columns(_CONNECTION + _BUFFERS + _OURS)
 
 #: What PgBouncer shows for a socket without a buffer. The relay keeps none for a connection that is not
@@ -66,7 +67,7 @@ _BUSY = frozenset({"active", "waiting", "waiting_login", "login", "tested", "new
 def clients(sources: Sources) -> list[Row]:
     """Rows of SHOW CLIENTS."""
     return [
-        _connection("C", row, state) + _ours(row)
+        _connection("C", row, state) + _ours(row) + (row["pinned"] or None, time_text(row["pinned_since"]))
         for row, state in _listed(sources.tables.clients(), _CLIENT_STATES)
     ]
 
@@ -138,8 +139,8 @@ def _connection(kind: str, row: TableRow, state: str) -> Row:
         wait_s,
         wait_us,
         int(row["close_needed"]),
-        _pointer(row["id"]),
-        _pointer(row["link"]),
+        pointer(row["id"]),
+        pointer(row["link"]),
         row["remote_pid"] if unix or kind == "S" else 0,  # nobody knows the process behind a TCP client
         row["tls"],
         row["application_name"],
@@ -157,7 +158,7 @@ def _number(value: int) -> Value:
     return value if value >= 0 else None
 
 
-def _pointer(number: int) -> str:
+def pointer(number: int) -> str:
     """PgBouncer prints addresses, which tools only compare; ids of clients and servers never collide
     either."""
     return f"0x{number:x}" if number else ""

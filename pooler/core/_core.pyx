@@ -737,19 +737,33 @@ cdef class Tables:
                     found.append(("transaction_timeout", i, c.id, c.xact_start))
                 elif not c.request_start and c.xact_start and _over(now, c.idle_start, l.idle_transaction_timeout_us):
                     found.append(("idle_transaction_timeout", i, c.id, c.idle_start))
+                elif (c.pinned and not c.request_start and not c.xact_start   # a session in its hands, and idle
+                      and _over(now, c.idle_start, l.client_idle_timeout_us)):
+                    found.append(("client_idle_timeout", i, c.id, c.idle_start))
             elif c.state == CL_IDLE and _over(now, c.idle_start, l.client_idle_timeout_us):
                 found.append(("client_idle_timeout", i, c.id, c.idle_start))
         return found
 
     def pins(self):
-        """How often servers were pinned since the start, by reason, over all pools and workers."""
+        """Session state by pool row, added up over workers: how often servers were pinned since the start, by
+        reason, how often a server was asked what is left, and how often settings were put in force."""
         cdef int w, reason
         cdef int32_t i
-        totals = {reasons_of(1 << (reason + 1)): 0 for reason in range(PIN_REASONS)}
-        for w in range(self.t.h.sizes.workers):
-            for i in range(self.t.h.pools_high):
+        cdef counters *n
+        totals = {}
+        for i in range(self.t.h.pools_high):
+            pins = [0] * PIN_REASONS
+            asks = applied = 0
+            for w in range(self.t.h.sizes.workers):
+                n = &self.t.counters[<int64_t>w * self.t.h.sizes.pools + i]
+                asks += n.session_asks
+                applied += n.settings_applied
                 for reason in range(PIN_REASONS):
-                    totals[reasons_of(1 << (reason + 1))] += self.t.counters[<int64_t>w * self.t.h.sizes.pools + i].pins[reason]
+                    pins[reason] += n.pins[reason]
+            row = dict(zip(PIN_NAMES, pins))
+            row["session_asks"], row["settings_applied"] = asks, applied
+            row["database"], row["user"], _ = self.pool_key(i)
+            totals[i] = row
         return totals
 
     def closing_slots(self, int worker, double older_than_s):
@@ -1125,6 +1139,9 @@ def reasons_of(uint32_t pinned):
     return decoded(pin_reasons(pinned, text, 128))
 
 
+PIN_NAMES = tuple(reasons_of(1 << (reason + 1)) for reason in range(PIN_REASONS))
+
+
 cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
     names = ("free", "login", "idle", "waiting", "active")
     state = names[c.state]
@@ -1142,6 +1159,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
         "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
+        "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
     }
 

@@ -83,6 +83,7 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     x->answer->got = x->answer->bytes = 0;
     x->answer->overflow = t.bytes + 1 >= t.room;
     x->asked = ask | TRAIT_NAMED;
+    counters_of(r, r->t->slots[s->slot].pool)->session_asks++;
     server_own(r, s, OWN_ASK, query, true);
 }
 

@@ -199,7 +199,8 @@ static void kill_client(struct relay *r, const struct command *k) {
     struct client_row *row = &r->t->clients[k->a];
     if (!c || row->id != k->id) return;
     bool waits_for_it = c->waiting && k->token == row->wait_start;
-    bool quiet = !c->waiting && (!c->server || c->server->transaction != 'I') && k->token == row->idle_start;
+    bool idle = !c->server || c->server->transaction != 'I' || (row->pinned && !row->request_start);
+    bool quiet = !c->waiting && idle && k->token == row->idle_start;
     bool works = c->server && (k->token == row->request_start || k->token == row->xact_start);
     bool never_reads = c->io.stuck && k->token == row->stuck_start;
     if (k->token && !waits_for_it && !quiet && !works && !never_reads) return;   /* what it was to be punished for is over */

@@ -180,11 +180,15 @@ void session_failed(struct server *s) {
 
 /* ---- the end of a transaction ------------------------------------------------------------------ */
 
+/* Why others of the pool cannot have the server even if they wait for it. */
+static uint32_t strong(uint32_t pinned) { return pinned & ~(uint32_t)PIN_WEAK; }
+
 static int pinned_servers(const struct relay *r, int32_t pool) {
     int n = 0;
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         const struct slot_row *row = &r->t->slots[i];
-        n += row->state == SL_ACTIVE && row->pool == pool && row->client != NOBODY && r->t->clients[row->client].pinned;
+        n += row->state == SL_ACTIVE && row->pool == pool && row->client != NOBODY
+            && strong(r->t->clients[row->client].pinned);
     }
     return n;
 }
@@ -227,9 +231,9 @@ static bool decide(struct relay *r, struct server *s) {
     if (!before && pinned) row->pinned_at = r->now;
     row->pinned = pinned;
     if (!pinned) return false;
-    if (limits->session_state == SESSION_ERROR)
+    if (limits->session_state == SESSION_ERROR && pinned & ~(uint32_t)PIN_SEQUENCE)
         return refuse(r, c, "0A000", "session state is not allowed here (session_state = error)", pinned);
-    if (!before && limits->pin_limit && pinned_servers(r, row->pool) > limits->pin_limit)
+    if (strong(pinned) && !strong(before) && limits->pin_limit && pinned_servers(r, row->pool) > limits->pin_limit)
         return refuse(r, c, "53400", "too many pinned servers (pin_limit)", pinned);
     return false;
 }
@@ -264,7 +268,7 @@ bool session_settle(struct relay *r, struct server *s) {
     forget_transaction(x);
     if (x->pinned != r->t->clients[c->row].pinned && decide(r, s)) return true;
     r->t->clients[c->row].idle_start = r->now;
-    r->weak_pins += x->pinned != 0 && !(x->pinned & ~(uint32_t)PIN_WEAK);
+    r->weak_pins += x->pinned != 0 && !strong(x->pinned);
     return x->pinned != 0;
 }
 
@@ -295,8 +299,16 @@ void session_forget(struct relay *r, struct server *s) {
 }
 
 static bool weak(const struct relay *r, const struct server *s) {
-    return s && s->client && s->session.pinned && !(s->session.pinned & ~(uint32_t)PIN_WEAK)
+    return s && s->client && s->session.pinned && !strong(s->session.pinned)
         && r->t->clients[s->client->row].pinned;
+}
+
+/* Somebody else needs the server: a client in the queue, or an operator who waits for it or wants another. */
+static bool wanted(const struct relay *r, const struct server *s) {
+    const struct slot_row *row = &r->t->slots[s->slot];
+    const struct pool_row *pool = &r->t->pools[row->pool];
+    return pool->waiting.count || row->flags & SF_CLOSE_NEEDED || r->t->h->paused || r->t->h->draining
+        || r->t->databases[pool->database].paused;
 }
 
 /* Servers that are kept only for what sequences remember, or for a setting of unknown name, are given up while others
@@ -310,7 +322,7 @@ void session_tick(struct relay *r) {
         if (!weak(r, s)) continue;
         struct client_row *row = &r->t->clients[s->client->row];
         bool silent = r->now > row->idle_start + WEAK_PIN_SILENT_US && s->transaction == 'I' && server_in_step(s);
-        if (!silent || !r->t->pools[row->pool].waiting.count) {
+        if (!silent || !wanted(r, s)) {
             r->weak_pins++;
             continue;
         }

@@ -23,6 +23,8 @@ SHOWS = [
     *["active_sockets", "clients", "config", "databases", "dns_hosts", "dns_zones", "lists", "mem", "peers"],
     *[
         "peer_pools",
+        "pin_totals",
+        "pins",
         "pools",
         "servers",
         "slots",
@@ -34,7 +36,7 @@ SHOWS = [
     ],
     *["totals", "users", "version", "workers"],
 ]
-MAY_BE_EMPTY = ("active_sockets", "dns_hosts", "dns_zones", "peers", "peer_pools")
+MAY_BE_EMPTY = ("active_sockets", "dns_hosts", "dns_zones", "peers", "peer_pools", "pins")
 ORDERS = [
     *[
         "RELOAD",

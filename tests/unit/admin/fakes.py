@@ -9,6 +9,7 @@ from typing import Any
 from pooler.admin import Console, StatsSampler
 from pooler.admin.averages import COUNTERS
 from pooler.admin.model import Access, Operations, Result, Row, ShutdownMode, TableRow, TablesView
+from pooler.admin.show_pins import REASONS
 from pooler.config import Config, Database, Peer, Settings, UserOptions
 from pooler.protocol import messages
 
@@ -43,6 +44,8 @@ def client(
         "replication": "none",
         "remote_pid": 0,
         "pinned": "",
+        "pinned_since": 0.0,
+        "pinned_s": 0.0,
         "slot": -1,
         "is_unix": False,
     }
@@ -54,7 +57,7 @@ def server(
 ) -> TableRow:
     """A row of tables.servers()."""
     row: dict[str, Any] = dict(client(number, database, user, state))
-    del row["row"], row["pinned"]
+    del row["row"], row["pinned"], row["pinned_since"], row["pinned_s"]
     return row | {"slot": number, "remote_pid": 9000 + number, "generation": 1, "port": 5432} | more
 
 
@@ -93,6 +96,13 @@ def counters(database: str, user: str, **more: int) -> Mapping[str, Any]:
     return dict.fromkeys(COUNTERS, 0) | {"database": database, "user": user} | more
 
 
+def pin_counters(database: str, user: str, **more: int) -> Mapping[str, Any]:
+    """One entry of tables.pins(); reasons by the names of their columns."""
+    row: dict[str, Any] = dict.fromkeys(REASONS.values(), 0) | {"session_asks": 0, "settings_applied": 0}
+    row |= {REASONS.get(name, name): count for name, count in more.items()}
+    return row | {"database": database, "user": user}
+
+
 @dataclass
 class FakeTables:
     """The snapshots of tables that hold what a test put into them."""
@@ -104,6 +114,7 @@ class FakeTables:
     user_rows: list[TableRow] = field(default_factory=list)
     worker_rows: list[TableRow] = field(default_factory=list)
     slot_rows: list[TableRow] = field(default_factory=list)
+    pool_pins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def clients(self) -> Sequence[TableRow]:
@@ -129,6 +140,9 @@ class FakeTables:
 
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_stats
+
+    def pins(self) -> Mapping[int, Mapping[str, Any]]:
+        return self.pool_pins
 
     def memory(self) -> Iterable[tuple[str, int, int, int, int]]:
         return [("client_rows", 256, 3, 97, 25600)]

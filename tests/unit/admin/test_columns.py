@@ -55,7 +55,11 @@ PGBOUNCER = {
 }
 
 OURS = {
-    "clients": "worker:23 slot:23",
+    "clients": "worker:23 slot:23 pinned:25 pinned_since:25",
+    "pins": """database:25 user:25 client_id:23 ptr:25 addr:25 port:23 server_pid:23 reason:25 since:25
+        seconds:20 worker:23 slot:23""",
+    "pin_totals": """database:25 user:25 session_asks settings_applied pins advisory_lock temporary_object
+        prepare holdable_cursor listen setting load sequence""",
     "servers": "worker:23 slot:23",
     "sockets": "worker:23 slot:23",
     "active_sockets": "worker:23 slot:23",

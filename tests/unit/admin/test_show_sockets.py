@@ -31,7 +31,7 @@ def test_client_row(bench: Bench) -> None:
         (
             "C", "alice", "app", "none", "active", "127.0.0.1", 40258, "127.0.0.1", 6432,
             "2026-01-31 12:00:00 UTC", "2026-01-31 12:01:01 UTC", 2, 500_003, 0, "0x102", "0x201", 0, "",
-            "psql", 0, 258, 1, 3,
+            "psql", 0, 258, 1, 3, None, None,
         )
     ]  # fmt: skip
 

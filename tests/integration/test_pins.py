@@ -1,0 +1,416 @@
+"""Servers that stay with their clients: why, since when, for how long, and what everybody else may do to them.
+
+Other clients of the same pool run between any two statements of the client under test.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import Any
+
+import pytest
+
+from tests.support.exchange import pooled
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
+from tests.support.shared import StartPooler, wait_until_free
+from tests.support.wire import SYNC, Message, Wire, bind, execute, parse, query
+
+LOCK, UNLOCK = "SELECT pg_advisory_lock(77001)", "SELECT pg_advisory_unlock(77001)"
+LOCKS = "SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND objid = 77001"
+CURSOR = "BEGIN; DECLARE held CURSOR WITH HOLD FOR SELECT 1; COMMIT"
+TEMP = "CREATE TEMPORARY TABLE left_here (n int)"
+
+#: What pins a server, the reason that is shown, and what ends it.
+ENDS = [
+    (LOCK, "advisory lock", UNLOCK),
+    (LOCK, "advisory lock", "SELECT pg_advisory_unlock_all()"),
+    (LOCK, "advisory lock", "DISCARD ALL"),
+    (f"BEGIN; {LOCK}; ROLLBACK", "advisory lock", UNLOCK),
+    (f"DO $$ BEGIN PERFORM {LOCK.removeprefix('SELECT')}; END $$", "advisory lock", UNLOCK),
+    (TEMP, "temporary object", "DROP TABLE left_here"),
+    (TEMP, "temporary object", "BEGIN; DROP TABLE left_here; COMMIT"),
+    (TEMP, "temporary object", "DISCARD TEMP"),
+    ("CREATE TEMP VIEW left_view AS SELECT 1", "temporary object", "DROP VIEW left_view"),
+    ("CREATE TEMP SEQUENCE left_seq", "temporary object", "DISCARD ALL"),
+    ("SELECT 1 AS n INTO TEMP left_here", "temporary object", "DROP TABLE left_here"),
+    ("PREPARE left_plan AS SELECT 1", "prepare", "DEALLOCATE left_plan"),
+    ("PREPARE left_plan AS SELECT 1", "prepare", "DEALLOCATE ALL"),
+    ("PREPARE left_plan AS SELECT 1", "prepare", "DISCARD ALL"),
+    (CURSOR, "holdable cursor", "CLOSE held"),
+    (CURSOR, "holdable cursor", "CLOSE ALL"),
+]
+
+#: What looks as if it pinned a server, and leaves nothing behind.
+HARMLESS = [
+    "SELECT pg_advisory_xact_lock(77001)",
+    f"{LOCK}; {UNLOCK}",
+    "BEGIN; CREATE TEMP TABLE gone (n int) ON COMMIT DROP; COMMIT",
+    "BEGIN; CREATE TEMP TABLE gone (n int); ROLLBACK",
+    "BEGIN; DECLARE held CURSOR WITH HOLD FOR SELECT 1; ROLLBACK",
+    "PREPARE gone AS SELECT 1; DEALLOCATE gone",
+    "SELECT 'CREATE TEMP TABLE x'",
+]
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
+def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
+    return start_pooler(
+        workers=request.param,
+        databases={
+            "p0": "pool_size=3",
+            "single": "dbname=p0 pool_size=1",
+            "off": "dbname=p0 pool_size=1 session_state=off",
+            "error": "dbname=p0 pool_size=2 session_state=error",
+            "scarce": "dbname=p0 pool_size=3 pin_limit=1",
+        },
+        users={"limited": "session_state=error", "puser": "pin_limit=1"},
+        auth_type="trust",
+    )
+
+
+@contextmanager
+def settings(pooler: Pooler, **values: object) -> Iterator[None]:
+    """These settings by reload, for the block."""
+    pooler.configure(**values)
+    try:
+        yield
+    finally:
+        pooler.configure(**dict.fromkeys(values))
+
+
+class Client:
+    """A client beside another one of the same pool, which runs something after each of its statements."""
+
+    def __init__(self, pooler: Pooler, database: str = "p0", user: str = "bouncer") -> None:
+        self.pooler, self.database = pooler, database
+        self.wire = pooler.wire().login(database=database, user=user)
+        self.other = pooler.wire().login(database=database, user=user)
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.wire.socket.close()
+        self.other.socket.close()
+
+    def do(self, text: str) -> list[Message]:
+        """Runs a statement; it has to succeed."""
+        answer = self.wire.query(text)
+        assert not [m.fields for m in answer if m.type == "E"], text
+        self.other.rows("SELECT 'somebody else'")
+        return answer
+
+    def value(self, text: str) -> str:
+        """The one value that a statement gives."""
+        (row,) = [m.values for m in self.do(text) if m.type == "D"]
+        assert row[0] is not None
+        return row[0].decode()
+
+    def pins(self) -> list[dict[str, Any]]:
+        """Who is pinned in this database."""
+        return self.pooler.show("pins", database=self.database)
+
+    def pin(self, text: str = LOCK) -> dict[str, Any]:
+        """Runs what pins the server; the row that shows it."""
+        self.do(text)
+        wait_for(self.pins, 5, f"a pin by {text}")
+        (row,) = self.pins()
+        return row
+
+    def wait_until_unpinned(self) -> None:
+        wait_for(lambda: not self.pins(), 5, "the end of the pin")
+
+
+def expect_end(wire: Wire, sqlstate: str, text: str) -> None:
+    """The client is told by a FATAL, and closed."""
+    fields = wire.receive_until("E")[-1].fields
+    assert (fields["S"], fields["C"]) == ("FATAL", sqlstate)
+    assert text in fields["M"]
+    wire.expect_closed()
+
+
+def pin_total(pooler: Pooler, database: str, column: str) -> int:
+    return sum(int(row[column]) for row in pooler.show("pin_totals", database=database))
+
+
+# Pinned, and not any more.
+
+
+@pytest.mark.parametrize(("make", "reason", "end"), ENDS, ids=lambda text: text[:40])
+def test_pinned_until_it_is_gone(pooler: Pooler, make: str, reason: str, end: str) -> None:
+    column = reason.replace(" ", "_")
+    before = pin_total(pooler, "p0", column)
+    with Client(pooler) as client:
+        row = client.pin(make)
+        assert row["reason"] == reason
+        assert {client.value("SELECT pg_backend_pid()") for _ in range(3)} == {str(row["server_pid"])}
+        (shown,) = pooler.show("clients", id=row["client_id"])
+        assert (shown["pinned"], shown["pinned_since"], shown["ptr"]) == (reason, row["since"], row["ptr"])
+        client.do(end)
+        client.wait_until_unpinned()
+        assert pooler.show("clients", id=row["client_id"])[0]["pinned"] is None
+    assert pin_total(pooler, "p0", column) == before + 1
+
+
+@pytest.mark.parametrize("text", HARMLESS, ids=lambda text: text[:40])
+def test_not_pinned(pooler: Pooler, text: str) -> None:
+    before = pin_total(pooler, "p0", "pins")
+    with Client(pooler) as client:
+        client.do(text)
+        wait_until_free(pooler, "p0")
+        assert not client.pins()
+    assert pin_total(pooler, "p0", "pins") == before
+
+
+def test_both_reasons_are_shown_until_each_is_gone(pooler: Pooler) -> None:
+    def reason() -> object:
+        return [row["reason"] for row in client.pins()]
+
+    with Client(pooler) as client:
+        client.pin(f"{LOCK}; {TEMP}")
+        assert reason() == ["advisory lock, temporary object"]
+        client.do(UNLOCK)
+        wait_for(lambda: reason() == ["temporary object"], 5, "one reason")
+        client.do("DROP TABLE left_here")
+        client.wait_until_unpinned()
+
+
+def test_a_lock_that_is_held_twice_is_there_after_one_unlock(pooler: Pooler) -> None:
+    with Client(pooler) as client:
+        client.pin(f"{LOCK}; {LOCK}")
+        assert client.value(UNLOCK) == "t"
+        assert client.pins()
+        assert client.value(UNLOCK) == "t"
+        client.wait_until_unpinned()
+
+
+def test_questions_and_settings_are_counted(pooler: Pooler) -> None:
+    asks, applied = (pin_total(pooler, "single", name) for name in ("session_asks", "settings_applied"))
+    with Client(pooler, "single") as client:
+        client.do("SET work_mem = '1234kB'")
+        assert client.value("SHOW work_mem") == "1234kB"
+        assert client.other.rows("SHOW work_mem") != [[b"1234kB"]]
+    assert pin_total(pooler, "single", "session_asks") == asks + 1
+    assert pin_total(pooler, "single", "settings_applied") >= applied + 2
+
+
+# session_state and pin_limit.
+
+
+def test_off_leaks_as_pgbouncer_does(pooler: Pooler) -> None:
+    with Client(pooler, "off") as client:
+        client.do("SET work_mem = '1234kB'")
+        assert client.other.rows("SHOW work_mem") == [[b"1234kB"]]
+        client.do(LOCK)
+        assert client.other.rows(UNLOCK) == [[b"t"]]
+        assert not client.pins()
+        client.do("RESET work_mem")
+
+
+def test_off_refuses_unknown_startup_parameters(pooler: Pooler) -> None:
+    with pooler.wire() as wire, pytest.raises(AssertionError, match="unsupported startup parameter: work_mem"):
+        wire.login(database="off", work_mem="1234kB")
+    with pooler.wire().login(database="p0", work_mem="1234kB") as wire:
+        assert wire.rows("SHOW work_mem") == [[b"1234kB"]]
+
+
+@pytest.mark.parametrize("make", [LOCK, TEMP, "PREPARE left_plan AS SELECT 1", CURSOR], ids=lambda t: t[:20])
+def test_error_refuses_what_pins(running_postgres: Postgres, pooler: Pooler, make: str) -> None:
+    with Client(pooler, "error") as client:
+        with pooler.expect_log("session state is not allowed here"):
+            client.wire.send(query(make))
+            expect_end(client.wire, "0A000", "session state is not allowed here (session_state = error)")
+        wait_until_free(pooler, "error")
+        assert client.other.rows(f"{LOCKS} UNION ALL SELECT 2") == [[b"2"]]
+        assert client.other.rows("SELECT to_regclass('left_here')") == [[None]]
+
+
+def test_error_lets_settings_follow(pooler: Pooler) -> None:
+    """Nothing of them stays on a server that others get, so there is nothing to refuse."""
+    with Client(pooler, "error") as client:
+        client.do("SET app.tenant = 'blue'; CREATE SEQUENCE IF NOT EXISTS counted; SELECT nextval('counted')")
+        assert client.value("SHOW app.tenant") == "blue"
+
+
+def test_error_by_user(pooler: Pooler) -> None:
+    with Client(pooler, user="limited") as client:
+        client.wire.send(query(LOCK))
+        expect_end(client.wire, "0A000", "session_state = error")
+
+
+@pytest.mark.parametrize(("database", "user"), [("scarce", "bouncer"), ("p0", "puser")])
+def test_pin_limit(pooler: Pooler, database: str, user: str) -> None:
+    with Client(pooler, database, user) as first, Client(pooler, database, user) as second:
+        first.pin()
+        second.wire.send(query("SELECT pg_advisory_lock(77002)"))
+        expect_end(second.wire, "53400", "too many pinned servers (pin_limit)")
+        assert first.value(UNLOCK) == "t"
+        first.wait_until_unpinned()
+        second.wire = pooler.wire().login(database=database, user=user)
+        second.pin()
+        second.do(UNLOCK)
+        second.wait_until_unpinned()
+
+
+def test_reload_changes_both(pooler: Pooler) -> None:
+    with Client(pooler) as client, Client(pooler) as later:
+        client.pin()
+        with settings(pooler, pin_limit=1):
+            later.wire.send(query("SELECT pg_advisory_lock(77002)"))
+            expect_end(later.wire, "53400", "pin_limit")
+        with settings(pooler, session_state="error"):
+            later.wire = pooled(pooler)
+            later.wire.send(query("SELECT pg_advisory_lock(77002)"))
+            expect_end(later.wire, "0A000", "session_state")
+        assert client.value(UNLOCK) == "t"
+        client.wait_until_unpinned()
+
+
+# Time.
+
+
+def test_an_idle_pinned_client_is_idle(pooler: Pooler) -> None:
+    """client_idle_timeout is about it; the limits of transactions are not, though it has a server."""
+    with Client(pooler) as client:
+        client.pin()
+        limits = {"idle_transaction_timeout": 1, "transaction_timeout": 1, "client_idle_timeout": 2}
+        with settings(pooler, **limits):
+            expect_end(client.wire, "08P01", "client_idle_timeout")
+        client.wait_until_unpinned()
+
+
+def test_a_busy_pinned_client_is_not_idle(pooler: Pooler) -> None:
+    with Client(pooler) as client:
+        client.pin()
+        with settings(pooler, client_idle_timeout=1):
+            assert client.value("SELECT pg_sleep(1.5)") == ""
+        client.do(UNLOCK)
+
+
+# The client leaves.
+
+
+@pytest.mark.parametrize("orderly", [True, False], ids=["terminate", "gone"])
+def test_nothing_is_left_for_the_next_client(pooler: Pooler, orderly: bool) -> None:
+    with ExitStack() as stack:
+        client = stack.enter_context(Client(pooler, "single"))
+        client.other.close()
+        client.other = client.wire
+        pid = client.pin(f"{LOCK}; {TEMP}; {CURSOR}; PREPARE left_plan AS SELECT 1")["server_pid"]
+        client.wire.close() if orderly else client.wire.socket.close()
+        wire = stack.enter_context(pooled(pooler, "single"))
+        assert wire.rows("SELECT pg_backend_pid()") == [[str(pid).encode()]], "cleaned, not closed"
+        assert wire.rows(f"{LOCKS} UNION ALL SELECT 2") == [[b"2"]]
+        assert wire.rows("SELECT to_regclass('left_here')") == [[None]]
+        assert wire.rows("SELECT count(*) FROM pg_cursors WHERE is_holdable") == [[b"0"]]
+        assert wire.rows("SELECT count(*) FROM pg_prepared_statements WHERE from_sql") == [[b"0"]]
+
+
+def test_what_cannot_be_undone_costs_the_server(pooler: Pooler) -> None:
+    with Client(pooler, "p0", "postgres") as client:
+        pid = client.pin("LOAD 'plpgsql'")["server_pid"]
+        client.do("DISCARD ALL")
+        assert client.pins()[0]["reason"] == "load"
+        client.wire.close()
+        client.wait_until_unpinned()
+        wait_for(lambda: not pooler.show("servers", remote_pid=pid), 5, "the end of the server")
+
+
+# Operators.
+
+
+def test_pause_waits_for_pinned_clients(pooler: Pooler) -> None:
+    with Client(pooler) as client, pooler.wire().login(database="pgbouncer", user="postgres") as console:
+        client.pin()
+        console.send(query("PAUSE p0"))
+        wait_for(lambda: pooler.show("databases", name="p0")[0]["paused"], 5, "paused")
+        assert client.wire.rows("SELECT 1") == [[b"1"]], "it has its server"
+        console.expect_silence(0.1)
+        client.wire.rows(UNLOCK)
+        console.expect("CZ")
+        console.query("RESUME p0")
+
+
+def test_pause_does_not_wait_for_what_sequences_remember(pooler: Pooler) -> None:
+    with Client(pooler) as client, pooler.wire().login(database="pgbouncer", user="postgres") as console:
+        client.do("CREATE SEQUENCE IF NOT EXISTS counted")
+        client.pin("SELECT nextval('counted'), lastval()")
+        assert client.pins()[0]["reason"] == "sequence"
+        assert console.query("PAUSE p0")[-1].type == "Z"
+        console.query("RESUME p0")
+
+
+def test_kill_ends_pinned_clients(running_postgres: Postgres, pooler: Pooler) -> None:
+    with Client(pooler) as client:
+        client.pin()
+        pooler.console("KILL p0")
+        expect_end(client.wire, "08P01", "admin forced disconnect")
+        wait_for(lambda: not running_postgres.sql(LOCKS), 5, "the end of the lock")
+        pooler.console("RESUME p0")
+
+
+def test_kill_client(running_postgres: Postgres, pooler: Pooler) -> None:
+    with Client(pooler) as client:
+        pooler.console(f"KILL_CLIENT {client.pin()['client_id']}")
+        expect_end(client.wire, "08P01", "admin forced disconnect")
+        wait_for(lambda: not running_postgres.sql(LOCKS), 5, "the end of the lock")
+
+
+def test_reconnect_leaves_it_its_server_until_it_is_unpinned(pooler: Pooler) -> None:
+    with Client(pooler) as client:
+        pid = str(client.pin()["server_pid"])
+        pooler.console("RECONNECT p0")
+        assert client.value("SELECT pg_backend_pid()") == pid
+        assert client.value(UNLOCK) == "t"
+        wait_for(lambda: not pooler.show("servers", remote_pid=int(pid)), 5, "the end of the old server")
+        assert client.value("SELECT pg_backend_pid()") != pid
+
+
+def test_terminated_server(running_postgres: Postgres, pooler: Pooler) -> None:
+    """The client's session is gone with it, and PostgreSQL says why."""
+    with Client(pooler) as client:
+        row = client.pin()
+        running_postgres.sql("SELECT pg_terminate_backend(%s)", (row["server_pid"],))
+        expect_end(client.wire, "57P01", "terminating connection due to administrator command")
+        client.wait_until_unpinned()
+        assert client.other.rows("SELECT 1") == [[b"1"]]
+
+
+def test_cancel_reaches_the_pinned_server(pooler: Pooler) -> None:
+    with Client(pooler) as client:
+        client.pin()
+        client.wire.send(parse("SELECT pg_sleep(60)"), bind(), execute(), SYNC)
+        wait_for(lambda: client.pins() and pooler.show("clients", id=client.pins()[0]["client_id"]), 5)
+        with pooler.expect_log("cancel", count=None) if False else ExitStack(), pooler.wire() as wire:
+            wire.send(client.wire.cancel_request())
+            assert client.wire.receive_until("Z")[-2].fields["C"] == "57014"
+        assert client.value(UNLOCK) == "t"
+
+
+def test_worker_dies(running_postgres: Postgres, pooler: Pooler) -> None:
+    """Its pinned servers end; what was in their sessions reaches nobody."""
+    with Client(pooler) as client:
+        row = client.pin(f"{LOCK}; {TEMP}; SET app.tenant = 'blue'")
+        pid = pooler.kill_worker(row["worker"])
+        client.wire.expect_closed()
+        pooler.wait_for_workers(len(pooler.show("workers")), without=pid)
+        wait_for(lambda: not pooler.show("slots", backend_pid=row["server_pid"]), 5, "the end of the server")
+        assert not client.pins()
+        assert not running_postgres.sql(LOCKS)
+        with Client(pooler) as after:
+            assert after.value("SELECT coalesce(current_setting('app.tenant', true), '')") == ""
+
+
+def test_shutdown_waits_for_pinned_clients(make_pooler: Any) -> None:
+    pooler = make_pooler(databases={"p0": "pool_size=2"})
+    with Client(pooler) as client:
+        client.pin()
+        with pooler.expect_log("SHUTDOWN WAIT_FOR_SERVERS"):
+            pooler.console("SHUTDOWN WAIT_FOR_SERVERS")
+        assert client.wire.rows("SELECT 1") == [[b"1"]]
+        assert pooler.is_running
+        client.wire.rows(UNLOCK)
+        assert pooler.wait() == 0

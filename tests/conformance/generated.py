@@ -56,7 +56,7 @@ PINNED = (
     "INSERT INTO t VALUES (1)",
     "DROP TABLE t",
     "CREATE TEMP TABLE things AS SELECT 9 AS id, 'temporary' AS name",
-    "DROP TABLE pg_temp.things",
+    "DO $$BEGIN DROP TABLE IF EXISTS pg_temp.things; END$$",
     "SELECT public.conf_temp('t')",
     "PREPARE a AS SELECT 'prepared', current_setting('work_mem')",
     "DEALLOCATE a",

@@ -36,6 +36,7 @@ FINISH_S = 10.0
 #: So many more than servers may wait in the queue.
 SPARE = 2
 
+#: Makes a connection; the login is the neighbour's.
 Connect = Callable[[], Wire]
 #: How many clients wait for a server although none is free or on its way.
 Waiting = Callable[[], int]
@@ -64,9 +65,10 @@ class Phase(enum.Enum):
 class Neighbour:
     """One of them: a list of requests, of which each is answered with one ReadyForQuery."""
 
-    def __init__(self, wire: Wire, name: str) -> None:
+    def __init__(self, wire: Wire, hello: bytes, name: str) -> None:
         self.wire = wire
         self.name = name
+        self._hello = hello  # its startup packet; a login is answered with ReadyForQuery like all else
         self.phase = Phase.IDLE
         self.pid = 0
         self.stops = False
@@ -91,7 +93,11 @@ class Neighbour:
             self._after = [query(ending.finish), *after]
         else:
             self._after = [query("COMMIT"), *harm.requests, *after]
-        self.wire.send(query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"))
+        self._requests.appendleft(query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"))
+        if self._hello:
+            self._requests.appendleft(self._hello)
+            self._hello = b""
+        self._next()
 
     def end(self) -> None:
         """Ends its transaction, now or as soon as it has come so far."""
@@ -141,12 +147,13 @@ class Neighbour:
 class Gang:
     """The neighbours of one pool."""
 
-    def __init__(self, servers: int, connect: Connect, waiting: Waiting) -> None:
+    def __init__(self, servers: int, connect: Connect, hello: bytes, waiting: Waiting) -> None:
         self.servers = servers
         self.problems: list[str] = []
         #: Of every round: the servers that neighbours had, and the one of them that was left to the client.
         self.rounds: list[tuple[list[int], int]] = []
         self._connect = connect
+        self._hello = hello
         self._waiting = waiting
         self._names = itertools.count(1)
         self._plans = plans()
@@ -209,7 +216,7 @@ class Gang:
             if one.phase is Phase.IDLE:
                 one.phase = Phase.OPENING
                 return one
-        self._all.append(Neighbour(self._connect(), f"neighbour {next(self._names)}"))
+        self._all.append(Neighbour(self._connect(), self._hello, f"neighbour {next(self._names)}"))
         return self._idle()
 
     def _forget(self, problems: list[str]) -> None:

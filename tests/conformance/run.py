@@ -9,7 +9,7 @@ from tests.conformance.case import Case, Leave, Parameters, Scene
 from tests.conformance.neighbours import Gang, depart
 from tests.conformance.transcript import Transcript, settled
 from tests.support.exchange import THE_END, Step
-from tests.support.wire import EndOfStream, Message, Wire
+from tests.support.wire import EndOfStream, LoginRefused, Message, Wire
 
 #: Logs a client in: user, startup parameters.
 Login = Callable[[str, Parameters], Wire]
@@ -77,16 +77,24 @@ class Conversation:
         self._gang = gang
         self._transcript = Transcript()
         self._clients: dict[str, Client] = {}
+        self._refused: set[str] = set()
 
     def enter(self, who: str) -> None:
-        """A client logs in."""
-        wire = self._login(self._case.user, self._case.startup.get(who, {}))
+        """A client logs in; who is refused takes part no more."""
+        try:
+            wire = self._login(self._case.user, self._case.startup.get(who, {}))
+        except LoginRefused as refused:
+            self._transcript.received(who, refused.error)
+            self._refused.add(who)
+            return
         self._clients[who] = Client(who, wire, self._transcript, self._gang)
 
     def step(self, step: Step) -> None:
         """One step, with neighbours around it."""
-        if step.who not in self._clients:
+        if step.who not in self._clients.keys() | self._refused:
             self.enter(step.who)
+        if step.who in self._refused:
+            return
         client = self._clients[step.who]
         if client.over:
             return

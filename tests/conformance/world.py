@@ -15,7 +15,7 @@ from tests.conformance.neighbours import Gang
 from tests.conformance.run import run
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
-from tests.support.wire import Wire
+from tests.support.wire import Wire, startup
 
 
 @dataclass(frozen=True)
@@ -130,8 +130,10 @@ class Direct:
         _sql(self.clerk, OBJECTS)
 
     def login(self, user: str, parameters: Parameters) -> Wire:
-        wire = Wire(socket.create_connection((self.pg.host, self.pg.port), PATIENCE_S), PATIENCE_S)
-        return wire.login(user, DATABASE, **parameters)
+        return _login(self.connect(), user, DATABASE, parameters)
+
+    def connect(self) -> Wire:
+        return Wire(socket.create_connection((self.pg.host, self.pg.port), PATIENCE_S), PATIENCE_S)
 
     def run(self, scenes: list[Scene], case: Case, gang: Gang | None = None) -> list[str]:
         _sql(self.clerk, FRESH)
@@ -147,7 +149,7 @@ class Direct:
 
     def gang(self, user: str, servers: int = 3) -> Gang:
         """Neighbours who have a server each: what they do must not harm anybody."""
-        return Gang(servers, lambda: self.login(user, {}), lambda: 0)
+        return Gang(servers, self.connect, startup(user, DATABASE), lambda: 0)
 
 
 class Pooled:
@@ -161,7 +163,10 @@ class Pooled:
         self._gangs: dict[str, Gang] = {}
 
     def login(self, user: str, parameters: Parameters) -> Wire:
-        return self.pooler.wire(timeout_s=PATIENCE_S).login(user, POOL, **parameters)
+        return _login(self.connect(), user, POOL, parameters)
+
+    def connect(self) -> Wire:
+        return self.pooler.wire(timeout_s=PATIENCE_S)
 
     def run(self, scenes: list[Scene], case: Case) -> list[str]:
         _sql(self._direct.clerk, FRESH)
@@ -169,7 +174,9 @@ class Pooled:
 
     def gang(self, user: str) -> Gang:
         if user not in self._gangs:
-            self._gangs[user] = Gang(self.servers, lambda: self.login(user, {}), lambda: self._waiting(user))
+            self._gangs[user] = Gang(
+                self.servers, self.connect, startup(user, POOL), lambda: self._waiting(user)
+            )
         return self._gangs[user]
 
     def _waiting(self, user: str) -> int:
@@ -202,6 +209,14 @@ def pooled_world(pooler: Pooler, direct: Direct, servers: int) -> Iterator[Poole
         yield world
     finally:
         world.close()
+
+
+def _login(wire: Wire, user: str, database: str, parameters: Parameters) -> Wire:
+    try:
+        return wire.login(user, database, **parameters)
+    except BaseException:
+        wire.socket.close()
+        raise
 
 
 def _columns(description: bytes) -> list[str]:

@@ -61,6 +61,14 @@ class Message:
         return self.body.rstrip(b"\0").decode(errors="replace")
 
 
+class LoginRefused(AssertionError):
+    """A login was answered with this ErrorResponse."""
+
+    def __init__(self, error: Message) -> None:
+        super().__init__(error.fields)
+        self.error = error
+
+
 def message(kind: str, *parts: bytes | str | int) -> bytes:
     """A typed message; str becomes a zero-terminated string, int a 16-bit number."""
     body = b"".join(map(_encode, parts))
@@ -242,7 +250,9 @@ class Wire:
             elif got.type == "Z":
                 return self
             else:
-                assert got.type == "N", got.fields if got.type == "E" else got
+                if got.type == "E":
+                    raise LoginRefused(got)
+                assert got.type == "N", got
 
     def _answer(self, body: bytes, user: str, password: str) -> None:
         kind = struct.unpack_from("!I", body)[0]

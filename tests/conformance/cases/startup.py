@@ -87,6 +87,13 @@ STARTUP: dict[str, Case] = {
         options("-c default_transaction_isolation=serializable"), "SHOW transaction_isolation", MANY
     ),
     "timeout": started(options("-c statement_timeout=50"), "SELECT pg_sleep(5)", "SELECT 1", MANY),
+    "unknown": started({"no_such_setting": "1"}, "SELECT 1"),
+    "bad_value": started({"work_mem": "lots"}, "SELECT 1"),
+    "bad_option": started(options("-c work_mem"), "SELECT 1"),
+    "unknown_option": started(options("--no-such-setting=1"), "SELECT 1"),
+    "not_for_users": started(options("-c shared_buffers=1MB"), "SELECT 1"),
+    "not_for_this_user": started(options("-c log_min_messages=error"), "SELECT 1"),
+    "role_of_others": started({"role": "postgres"}, "SELECT 1"),
     "different_clients": case(
         MANY,
         *by("b", MANY),

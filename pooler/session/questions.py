@@ -5,7 +5,7 @@ UNION ALL. All names are qualified: the session that answers has the search_path
 
 Kinds of rows: `s` a setting and its value; `p` something that pins, by the number of its bit in `enum trait`
 (`core/words.h`); `f` the fingerprint of the catalogs; `k` a harmless function; `d` a word that may leave
-anything behind; `o` one that may change a setting whose name nobody knows; `s` one that counts by a sequence; `q` one that reads what that left;
+anything behind; `o` one that may change a setting whose name nobody knows; `l` one that loads a library or the like; `s` one that counts by a sequence; `q` one that reads what that left;
 `n` the name of a custom setting; `e`: an operator, a cast or a domain calls such a function, so no word tells.
 """
 
@@ -59,17 +59,81 @@ SELECT 'f', pg_catalog.concat_ws(',', functions, triggers, rules, policies, defa
 #: What in a function's body may leave something behind in the session: dynamic SQL may do anything.
 _LEAVES = (
     r"\m(set_config|pg_(try_)?advisory_lock|pg_(try_)?advisory_lock_shared|temp|temporary|pg_temp\w*|execute|"
-    r"dblink_connect\w*|setseed|query_to_xml\w*|ts_stat)\M"
-    r"|(^|;|\mbegin|\mthen|\melse|\mloop|\mas)\s*(set|reset|discard|listen|load|prepare)\M|\mwith\s+hold\M"
+    r"query_to_xml\w*|ts_stat)\M"
+    r"|(^|;|\mbegin|\mthen|\melse|\mloop|\mas)\s*(set|reset|discard|listen|prepare)\M|\mwith\s+hold\M"
+)
+#: What stays until the session ends, and in the server even then.
+_LOADS = (
+    r"\m(dblink_connect\w*|setseed|pg_(start_backup|backup_start))\M"
+    r"|(^|;|\mbegin|\mthen|\melse|\mloop|\mas)\s*load\M"
 )
 #: What leaves something for currval and lastval.
 _COUNTS = r"\m(nextval|setval)\M"
-#: set_config with anything but a literal as its name.
-_UNNAMED = r"set_config\s*\(\s*[^'\s]"
+_READS = r"\m(currval|lastval)\M"
+#: set_config with anything but a whole literal as its name; texts that are made when they run.
+_UNNAMED = r"set_config\s*\((?!\s*'[^'\\]*'(::\w+)?\s*,)|\m(execute|query_to_xml\w*|ts_stat)\M"
 #: Literal names of settings with a dot.
 _NAMED = r"(?:set_config\s*\(\s*'|\mset\s+(?:session\s+)?)([a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)+)"
-#: set_config, the functions of session level advisory locks, nextval, setval: by their oids in parsed expressions.
+#: set_config, the functions of session level advisory locks: by their oids in parsed expressions.
 _CALLS = ":funcid (2078|2880|2881|2882|2883|2886|2887|2888|2889) "
+
+
+def _class(name: str) -> str:
+    return f"'pg_catalog.{name}'::pg_catalog.regclass::pg_catalog.oid"
+
+
+def _closure(name: str, condition: str) -> str:
+    """Functions for which the condition holds, and all functions and relations from which one comes to such."""
+    return rf"""{name} (kind, id) AS (
+ SELECT 'f', oid FROM body WHERE {condition}
+ UNION SELECT e.from_kind, e.from_id FROM edges e JOIN {name} x ON x.kind OPERATOR(pg_catalog.=) e.to_kind AND x.id OPERATOR(pg_catalog.=) e.to_id
+)"""
+
+
+def _words(letter: str, name: str) -> str:
+    """The names of what a closure has found."""
+    return rf"""SELECT '{letter}', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN {name} x ON x.kind OPERATOR(pg_catalog.=) 'f' AND x.id OPERATOR(pg_catalog.=) p.oid
+UNION SELECT '{letter}', relname::pg_catalog.text, NULL FROM pg_catalog.pg_class c JOIN {name} x ON x.kind OPERATOR(pg_catalog.=) 'r' AND x.id OPERATOR(pg_catalog.=) c.oid"""
+
+
+def _names_in(texts: str) -> str:
+    return rf"""SELECT 'n', m[1], NULL FROM {texts}, $re${_NAMED}$re$, 'g') m"""
+
+
+#: Who leads to whom: functions to what their bodies name, tables to their triggers, defaults, policies and
+#: checks, views to what they are made of, parents to partitions and to tables with foreign keys.
+_EDGES = rf"""edges (from_kind, from_id, to_kind, to_id) AS MATERIALIZED (
+ SELECT 'f', w.oid, 'f', callee.oid FROM words w JOIN body callee ON pg_catalog.lower(callee.proname::pg_catalog.text) OPERATOR(pg_catalog.=) w.word
+ WHERE callee.oid OPERATOR(pg_catalog.<>) w.oid
+ UNION SELECT 'f', w.oid, 'r', c.oid FROM words w JOIN pg_catalog.pg_class c ON pg_catalog.lower(c.relname::pg_catalog.text) OPERATOR(pg_catalog.=) w.word
+ WHERE c.oid OPERATOR(pg_catalog.>=) {_USER} AND c.relkind::pg_catalog.text OPERATOR(pg_catalog.~) '[rvmpf]'
+ UNION SELECT 'f', a.aggfnoid::pg_catalog.oid, 'f', part FROM pg_catalog.pg_aggregate a
+ CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[a.aggtransfn::pg_catalog.oid, a.aggfinalfn::pg_catalog.oid]) part
+ WHERE part OPERATOR(pg_catalog.>=) {_USER}
+ UNION SELECT 'r', t.tgrelid, 'f', t.tgfoid FROM pg_catalog.pg_trigger t WHERE NOT t.tgisinternal
+ UNION SELECT CASE WHEN d.classid OPERATOR(pg_catalog.=) {_class("pg_proc")} THEN 'f' ELSE 'r' END,
+  CASE WHEN d.classid OPERATOR(pg_catalog.=) {_class("pg_proc")} THEN d.objid ELSE coalesce(r.ev_class, a.adrelid, p.polrelid, c.conrelid) END,
+  CASE WHEN d.refclassid OPERATOR(pg_catalog.=) {_class("pg_proc")} THEN 'f' ELSE 'r' END, d.refobjid
+ FROM pg_catalog.pg_depend d
+ LEFT JOIN pg_catalog.pg_rewrite r ON d.classid OPERATOR(pg_catalog.=) {_class("pg_rewrite")} AND r.oid OPERATOR(pg_catalog.=) d.objid
+ LEFT JOIN pg_catalog.pg_attrdef a ON d.classid OPERATOR(pg_catalog.=) {_class("pg_attrdef")} AND a.oid OPERATOR(pg_catalog.=) d.objid
+ LEFT JOIN pg_catalog.pg_policy p ON d.classid OPERATOR(pg_catalog.=) {_class("pg_policy")} AND p.oid OPERATOR(pg_catalog.=) d.objid
+ LEFT JOIN pg_catalog.pg_constraint c ON d.classid OPERATOR(pg_catalog.=) {_class("pg_constraint")} AND c.oid OPERATOR(pg_catalog.=) d.objid
+ WHERE (d.refclassid OPERATOR(pg_catalog.=) {_class("pg_proc")} AND d.refobjid OPERATOR(pg_catalog.>=) {_USER}
+   AND (d.classid OPERATOR(pg_catalog.=) {_class("pg_proc")} OR coalesce(r.ev_class, a.adrelid, p.polrelid, c.conrelid) IS NOT NULL))
+ OR (d.refclassid OPERATOR(pg_catalog.=) {_class("pg_class")} AND r.oid OPERATOR(pg_catalog.>=) {_USER})
+ UNION SELECT 'r', inhparent, 'r', inhrelid FROM pg_catalog.pg_inherits
+ UNION SELECT 'r', confrelid, 'r', conrelid FROM pg_catalog.pg_constraint WHERE contype OPERATOR(pg_catalog.=) 'f'
+)"""
+
+#: Relations whose view, default or policy calls such a function of PostgreSQL itself.
+_DIRECT = rf"""direct (id) AS MATERIALIZED (
+ SELECT r.ev_class FROM pg_catalog.pg_rewrite r
+ WHERE r.oid OPERATOR(pg_catalog.>=) {_USER} AND r.ev_action::pg_catalog.text OPERATOR(pg_catalog.~) '{_CALLS}'
+ UNION SELECT a.adrelid FROM pg_catalog.pg_attrdef a WHERE a.adbin::pg_catalog.text OPERATOR(pg_catalog.~) '{_CALLS}'
+ UNION SELECT p.polrelid FROM pg_catalog.pg_policy p WHERE pg_catalog.concat(p.polqual, p.polwithcheck) OPERATOR(pg_catalog.~) '{_CALLS}'
+ UNION SELECT c.conrelid FROM pg_catalog.pg_constraint c WHERE c.conbin::pg_catalog.text OPERATOR(pg_catalog.~) '{_CALLS}' AND c.conrelid OPERATOR(pg_catalog.<>) 0
+)"""
 
 #: Reads the whole: runs once per database and worker, and when the fingerprint has changed.
 PROFILE = rf"""{_UNLIMITED}
@@ -77,71 +141,32 @@ WITH RECURSIVE body AS MATERIALIZED (
  SELECT p.oid, p.proname, pg_catalog.lower(p.prosrc) AS source, pg_catalog.to_jsonb(p) OPERATOR(pg_catalog.->>) 'prosqlbody' AS tree
  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
  WHERE p.oid OPERATOR(pg_catalog.>=) {_USER} AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{{internal,c}}'::pg_catalog.name[])
-), used AS MATERIALIZED (
- SELECT DISTINCT b.oid AS caller, callee.oid AS callee FROM body b
- CROSS JOIN LATERAL pg_catalog.regexp_split_to_table(b.source, '[^a-z0-9_]+') word
- JOIN body callee ON pg_catalog.lower(callee.proname::pg_catalog.text) OPERATOR(pg_catalog.=) word
- WHERE callee.oid OPERATOR(pg_catalog.<>) b.oid
- UNION SELECT a.aggfnoid::pg_catalog.oid, part FROM pg_catalog.pg_aggregate a
- CROSS JOIN LATERAL pg_catalog.unnest(ARRAY[a.aggtransfn::pg_catalog.oid, a.aggfinalfn::pg_catalog.oid]) part
- WHERE part OPERATOR(pg_catalog.>=) {_USER}
- UNION SELECT d.objid, d.refobjid FROM pg_catalog.pg_depend d
- WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
- AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-), leaving AS (
- SELECT oid FROM body WHERE source OPERATOR(pg_catalog.~) $re${_LEAVES}$re$ OR tree OPERATOR(pg_catalog.~) '{_CALLS}'
- UNION SELECT u.caller FROM used u JOIN leaving l ON l.oid OPERATOR(pg_catalog.=) u.callee
-), opaque AS (
- SELECT oid FROM body WHERE source OPERATOR(pg_catalog.~) $re${_UNNAMED}$re$
- UNION SELECT u.caller FROM used u JOIN opaque o ON o.oid OPERATOR(pg_catalog.=) u.callee
-), counting AS (
- SELECT oid FROM body WHERE source OPERATOR(pg_catalog.~) $re${_COUNTS}$re$
- UNION SELECT u.caller FROM used u JOIN counting o ON o.oid OPERATOR(pg_catalog.=) u.callee
-), reading AS (
- SELECT oid FROM body WHERE source OPERATOR(pg_catalog.~) $re$\m(currval|lastval)\M$re$
- UNION SELECT u.caller FROM used u JOIN reading o ON o.oid OPERATOR(pg_catalog.=) u.callee
-), touched AS (
- SELECT t.tgrelid AS relation FROM pg_catalog.pg_trigger t JOIN leaving l ON l.oid OPERATOR(pg_catalog.=) t.tgfoid
- UNION SELECT r.ev_class FROM pg_catalog.pg_rewrite r
- WHERE r.oid OPERATOR(pg_catalog.>=) {_USER} AND r.ev_action::pg_catalog.text OPERATOR(pg_catalog.~) '{_CALLS}'
- UNION SELECT a.adrelid FROM pg_catalog.pg_attrdef a WHERE a.adbin::pg_catalog.text OPERATOR(pg_catalog.~) '{_CALLS}'
- UNION SELECT p.polrelid FROM pg_catalog.pg_policy p
- WHERE pg_catalog.concat(p.polqual, p.polwithcheck) OPERATOR(pg_catalog.~) '{_CALLS}'
- UNION SELECT coalesce(r.ev_class, a.adrelid, p.polrelid, c.conrelid)
- FROM pg_catalog.pg_depend d JOIN leaving l ON l.oid OPERATOR(pg_catalog.=) d.refobjid
- LEFT JOIN pg_catalog.pg_rewrite r ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND r.oid OPERATOR(pg_catalog.=) d.objid
- LEFT JOIN pg_catalog.pg_attrdef a ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_attrdef'::pg_catalog.regclass AND a.oid OPERATOR(pg_catalog.=) d.objid
- LEFT JOIN pg_catalog.pg_policy p ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_policy'::pg_catalog.regclass AND p.oid OPERATOR(pg_catalog.=) d.objid
- LEFT JOIN pg_catalog.pg_constraint c ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass AND c.oid OPERATOR(pg_catalog.=) d.objid
- WHERE d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass
-), reach AS MATERIALIZED (
- SELECT r.ev_class AS outer_one, d.refobjid AS inner_one FROM pg_catalog.pg_rewrite r
- JOIN pg_catalog.pg_depend d ON d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_rewrite'::pg_catalog.regclass AND d.objid OPERATOR(pg_catalog.=) r.oid
- WHERE r.oid OPERATOR(pg_catalog.>=) {_USER} AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_class'::pg_catalog.regclass
- UNION SELECT inhparent, inhrelid FROM pg_catalog.pg_inherits
- UNION SELECT confrelid, conrelid FROM pg_catalog.pg_constraint WHERE contype OPERATOR(pg_catalog.=) 'f'
-), relations AS (
- SELECT relation FROM touched WHERE relation IS NOT NULL
- UNION SELECT r.outer_one FROM reach r JOIN relations x ON x.relation OPERATOR(pg_catalog.=) r.inner_one
-)
-SELECT 'd', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN leaving l ON l.oid OPERATOR(pg_catalog.=) p.oid
-UNION SELECT 'd', relname::pg_catalog.text, NULL FROM pg_catalog.pg_class c JOIN relations r ON r.relation OPERATOR(pg_catalog.=) c.oid
-UNION SELECT 'o', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN opaque o ON o.oid OPERATOR(pg_catalog.=) p.oid
-UNION SELECT 's', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN counting o ON o.oid OPERATOR(pg_catalog.=) p.oid
-UNION SELECT 'q', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc p JOIN reading o ON o.oid OPERATOR(pg_catalog.=) p.oid
-UNION SELECT 'e', '*', NULL FROM leaving l WHERE EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprcode::pg_catalog.oid OPERATOR(pg_catalog.=) l.oid)
- OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc OPERATOR(pg_catalog.=) l.oid)
- OR EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtfoid OPERATOR(pg_catalog.=) l.oid)
+), words AS MATERIALIZED (
+ SELECT DISTINCT b.oid, word FROM body b CROSS JOIN LATERAL pg_catalog.regexp_split_to_table(b.source, '[^a-z0-9_]+') word
+), {_EDGES}, {_DIRECT}, {_closure("leaving0", f"source OPERATOR(pg_catalog.~) $re${_LEAVES}$re$ OR tree OPERATOR(pg_catalog.~) '{_CALLS}'")},
+leaving (kind, id) AS (
+ SELECT kind, id FROM leaving0 UNION SELECT 'r', id FROM direct
+ UNION SELECT e.from_kind, e.from_id FROM edges e JOIN leaving x ON x.kind OPERATOR(pg_catalog.=) e.to_kind AND x.id OPERATOR(pg_catalog.=) e.to_id
+), {_closure("opaque", f"source OPERATOR(pg_catalog.~) $re${_UNNAMED}$re$")},
+{_closure("loading", f"source OPERATOR(pg_catalog.~) $re${_LOADS}$re$")},
+{_closure("counting", f"source OPERATOR(pg_catalog.~) $re${_COUNTS}$re$")},
+{_closure("reading", f"source OPERATOR(pg_catalog.~) $re${_READS}$re$")}
+{_words("d", "leaving")}
+UNION {_words("o", "opaque")}
+UNION {_words("l", "loading")}
+UNION {_words("s", "counting")}
+UNION {_words("q", "reading")}
+UNION SELECT 'e', '*', NULL FROM leaving l WHERE l.kind OPERATOR(pg_catalog.=) 'f' AND (
+ EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprcode::pg_catalog.oid OPERATOR(pg_catalog.=) l.id)
+ OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc OPERATOR(pg_catalog.=) l.id)
+ OR EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtfoid OPERATOR(pg_catalog.=) l.id)
  OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid
-  WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_constraint'::pg_catalog.regclass AND d.refobjid OPERATOR(pg_catalog.=) l.oid
-  AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass AND c.contypid OPERATOR(pg_catalog.<>) 0)
-UNION SELECT 'n', m[1], NULL FROM body CROSS JOIN LATERAL pg_catalog.regexp_matches(source, $re${_NAMED}$re$, 'g') m
-UNION SELECT 'n', m[1], NULL FROM body b CROSS JOIN LATERAL
- pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_functiondef(b.oid)), $re${_NAMED}$re$, 'g') m WHERE b.tree IS NOT NULL
-UNION SELECT 'n', m[1], NULL FROM relations x JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) x.relation CROSS JOIN LATERAL
- pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_viewdef(c.oid)), $re${_NAMED}$re$, 'g') m WHERE c.relkind OPERATOR(pg_catalog.=) 'v'
-UNION SELECT 'n', m[1], NULL FROM relations x JOIN pg_catalog.pg_attrdef a ON a.adrelid OPERATOR(pg_catalog.=) x.relation CROSS JOIN LATERAL
- pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_expr(a.adbin, a.adrelid)), $re${_NAMED}$re$, 'g') m
+  WHERE d.classid OPERATOR(pg_catalog.=) {_class("pg_constraint")} AND d.refobjid OPERATOR(pg_catalog.=) l.id
+  AND d.refclassid OPERATOR(pg_catalog.=) {_class("pg_proc")} AND c.contypid OPERATOR(pg_catalog.<>) 0))
+UNION {_names_in("body CROSS JOIN LATERAL pg_catalog.regexp_matches(source")}
+UNION {_names_in("(SELECT oid FROM body WHERE tree IS NOT NULL) b CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_functiondef(b.oid))")}
+UNION {_names_in("direct x JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) x.id AND c.relkind OPERATOR(pg_catalog.=) 'v' CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_viewdef(c.oid))")}
+UNION {_names_in("direct x JOIN pg_catalog.pg_attrdef a ON a.adrelid OPERATOR(pg_catalog.=) x.id CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_expr(a.adbin, a.adrelid))")}
 UNION SELECT 'k', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc"""
 
 #: In the order of `enum question` in `core/session.h`.

@@ -1252,11 +1252,11 @@ cdef class Relay:
         memcpy(&c.data[len(data)], <const char *>extra, len(extra))
         relay_command(self.r, c)
 
-    def add_client(self, int row, int fd, bytes values, bytes head, bytes tail, bytes rest):
+    def add_client(self, int row, int fd, bytes values, bytes head, bytes tail, bytes rest, bint usual):
         """Gives a logged-in client to the relay, which owns `fd` from now on.  `values`: the tracked parameters'
         values, each NUL-terminated, then other settings as names and values; `head`, `tail`: what it is greeted with
-        before and behind its tracked parameters; `rest`: what was read behind the login (at most 64 kB)."""
-        self._command(COMMAND_CLIENT, row, fd, len(head), 0, len(tail), values, head + tail + rest)
+        before and behind its tracked parameters; `usual`: these are what the pool's servers have; `rest`: what was read behind the login (at most 64 kB)."""
+        self._command(COMMAND_CLIENT, row, fd, len(head), usual, len(tail), values, head + tail + rest)
 
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""

@@ -75,7 +75,7 @@ static void remember_accepted(struct relay *r, struct client *c) {
 /* The client is in: AuthenticationOk, its parameters, its key, ReadyForQuery. */
 void client_greet(struct relay *r, struct client *c) {
     struct greeting *g = c->greeting;
-    if (c->startup != c->settings) {
+    if (c->server && c->startup != c->settings) {
         remember_accepted(r, c);
         settings_drop(&r->store, c->startup);
         c->startup = settings_keep(c->settings);
@@ -102,6 +102,11 @@ void client_add(struct relay *r, struct command *command) {
     struct client *c = calloc(1, sizeof *c);
     struct settings *given = settings_intern(&r->store, (const char *)command->data, command->data_bytes, false);
     if (!c || !given) abort();   /* out of memory */
+    if (command->id) {   /* they are what servers of the pool have by themselves */
+        struct settings *key = without_name(r, given);
+        if (!key->verified) key->verified = true;
+        else settings_drop(&r->store, key);   /* one reference stays */
+    }
     c->io.kind = KIND_CLIENT;
     c->io.fd = command->b;
     c->row = command->a;
@@ -120,7 +125,7 @@ void client_add(struct relay *r, struct command *command) {
     settings_drop(&r->store, given);
     conn_arm(r, &c->io);
     conn_ready(r, &c->io);
-    if (known) client_greet(r, c);
+    if (known || r->t->pools[row->pool].idle.head == NOBODY) client_greet(r, c);   /* nobody waits for a server to get in */
     else acquire(r, c);
 }
 

@@ -110,6 +110,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     if (what == OWN_SETTINGS) {
         bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
         n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
+        if (s->client->greeting) n = settings_question(&r->store, query + 5, n, room);
         counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
     } else {
         n = (uint32_t)strnlen(text, room);
@@ -609,7 +610,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
 
 static bool looked_into(const struct server *s, enum backend_effect effect) {
     return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND
-        || (effect == BE_NOTHING && s->own >= OWN_RESTORE)
+        || (effect == BE_NOTHING && (s->own >= OWN_RESTORE || (s->own == OWN_SETTINGS && s->client && s->client->greeting)))
         || ((effect == BE_ROWDESC || effect == BE_PARAMDESC) && requests_head(&s->requests) == ('D' | OWN));
 }
 
@@ -666,8 +667,9 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         if (hidden) {
             to_client(r, s, p + run, at - run);
             run = at + here;
-            if (s->own_body && effect == BE_NOTHING && s->own >= OWN_ASK) session_row(r, s, p + at + 5, here - 5, here == length + 1);
-            if (effect == BE_PARAMETER && s->own == OWN_SETTINGS && c && c->greeting && here == length + 1
+            bool greeting = s->own == OWN_SETTINGS && c && c->greeting;
+            if (s->own_body && effect == BE_NOTHING && (s->own >= OWN_ASK || greeting)) session_row(r, s, p + at + 5, here - 5, here == length + 1);
+            if (effect == BE_PARAMETER && greeting && here == length + 1
                 && !settings_tracked(&r->store, (const char *)p + at + 5)) client_report(c, p + at, here);
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
             if (here < 6 || !open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);

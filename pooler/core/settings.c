@@ -239,6 +239,16 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
     return at;
 }
 
+/* Appends the question what the tracked parameters are, in the server's spelling. */
+uint32_t settings_question(const struct settings_store *store, char *out, uint32_t at, uint32_t room) {
+    at = put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
+    for (int i = 0; i < store->tracked.count; i++) {
+        if (i) at = put(out, at, room, ",");
+        at = put_literal(out, at, room, store->tracked.names[i]);
+    }
+    return put(out, at, room, "]::pg_catalog.text[]) n");
+}
+
 /* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the session is. */
 uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out, uint32_t room) {
     uint32_t at = 0;

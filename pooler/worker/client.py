@@ -47,6 +47,22 @@ REFUSALS = {
 CONSOLE_MESSAGE_BYTES = 64 * 1024
 
 
+def spelled_as(usual: dict[str, str], given: dict[str, str]) -> dict[str, str]:
+    """Values of a startup packet in the server's spelling, where they are its own: utf-8 is UTF8, ISO is "ISO, MDY"."""
+
+    def plain(text: str) -> str:
+        return "".join(filter(str.isalnum, text)).lower()
+
+    def spelled(name: str, value: str) -> str:
+        there = usual.get(name, "")
+        same = (name == "client_encoding" and plain(value) == plain(there)) or (
+            name == "DateStyle" and there.lower().startswith(f"{value.lower()},")
+        )
+        return there if same and value else value
+
+    return {name: spelled(name, value) for name, value in given.items()}
+
+
 class Client:
     """One socket on its way in. The greenlet that runs `serve` owns it until the relay does."""
 
@@ -64,6 +80,7 @@ class Client:
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
         self.waits_for_server = False
         self.in_command = False  # of the console
+        self.usual: dict[str, str] = {}  # what the pool's servers report
         self.fault: ClientFault | None = None  # ends its login before it begins
 
     def arrive(self) -> None:
@@ -179,7 +196,8 @@ class Client:
             keys = session.scram_keys
             worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
         welcome = self._welcome(pool)
-        parameters = {**welcome, **session.parameters}
+        self.usual = welcome
+        parameters = {**welcome, **spelled_as(welcome, session.parameters)}
         if config.settings.application_name_add_host:
             name = parameters.get("application_name") or "app"
             parameters["application_name"] = f"{name} - {self.where}"
@@ -259,7 +277,10 @@ class Client:
         rest = bytes(self.stream.buffer)
         values = worker.values_of(parameters) + worker.extras_of(session.others)
         del worker.logins[self.row]
-        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest)
+        usual = not session.others and all(
+            value == self.usual.get(name) for name, value in parameters.items() if name != "application_name"
+        )
+        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest, usual)
         return True
 
     # -- the console

@@ -45,7 +45,7 @@ def test_every_step_meets_another_server(direct: Direct, pools: Pools, size: Siz
         assert all(one != other for one, other in itertools.pairwise(pids))
 
 
-@pytest.mark.parametrize("name", ["tenants-none-simple", "settings-set-simple", "prepared-prepare-simple"])
+@pytest.mark.parametrize("name", ["tenants-set-simple", "settings-set-simple", "prepared-prepare-simple"])
 def test_leaks_are_seen(direct: Direct, pools: Pools, name: str) -> None:
     """Without care for sessions' state the same scripts differ."""
     script = SCRIPTS[name]

@@ -180,16 +180,20 @@ class Pooled:
         return self._gangs[user]
 
     def _waiting(self, user: str) -> int:
-        """Clients that wait although no server is free, being made or being cleaned."""
-        answer = self._console.query("SHOW POOLS")
-        columns = _columns(answer[0].body)
-        for message in answer:
-            if message.type == "D":
-                row = dict(zip(columns, (value or b"" for value in message.values), strict=True))
-                if row["database"] == POOL.encode() and row["user"] == user.encode():
-                    coming = sum(int(row[name]) for name in ("sv_idle", "sv_used", "sv_tested", "sv_login"))
-                    return 0 if coming else int(row["cl_waiting"])
-        return 0
+        """Clients that wait while others have all servers; none is being made or cleaned."""
+        of_pool = {"database": POOL, "user": user}
+        taken = [row for row in self._show("servers", of_pool) if row["link"]]
+        if len(taken) < self.servers:
+            return 0
+        return sum(int(row["cl_waiting"]) for row in self._show("pools", of_pool))
+
+    def _show(self, what: str, where: dict[str, str]) -> list[dict[str, str]]:
+        """Rows of SHOW on a connection that stays: it is asked often."""
+        answer = self._console.query(f"SHOW {what}")
+        names = _columns(answer[0].body)
+        values = [[(value or b"").decode() for value in m.values] for m in answer if m.type == "D"]
+        rows = [dict(zip(names, row, strict=True)) for row in values]
+        return [row for row in rows if where.items() <= row.items()]
 
     def close(self) -> None:
         for gang in self._gangs.values():

@@ -24,7 +24,7 @@ from tests.support.pooler import Pooler
 from tests.support.wire import EndOfStream, Wire
 
 #: A client that got no answer for so long will get none.
-STUCK_S = 5
+STUCK_S = 10
 
 _numbers = itertools.count(1)
 

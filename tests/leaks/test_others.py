@@ -188,8 +188,9 @@ def test_statement_pooling(start_pooler: StartPooler, reference: Reference) -> N
     problems = []
     for position, kind in enumerate(kind for kind in SORTS if not kind.open):
         reference.prepare(kind)
-        for number, way in enumerate(way for way in ways if way.suits(kind)):
-            problems += scene.leaving(kind, way, (position + number) % 2 == 0)
+        suiting = [way for way in ways if way.suits(kind)]
+        mixed = [(way, (position + number) % 2 == 0) for number, way in enumerate(suiting)]
+        problems += [f"{kind}: {problem}" for problem in scene.all_ways(kind, mixed)]
     scene.finish()
     report(problems)
 

@@ -5,7 +5,7 @@ encodings, lengths and numbers, objects renamed, replaced or gone by the time th
 from __future__ import annotations
 
 from pooler.dev.postgres import SUPERUSER
-from tests.leaks.kind import Act, Elsewhere, Kind, custom
+from tests.leaks.kind import Act, Call, Elsewhere, Kind, custom
 from tests.leaks.objects import CHANNELS, LASTVAL, MY_LOCKS, MYSELF
 from tests.support.wire import SYNC, bind, execute, message, parse
 
@@ -28,6 +28,16 @@ SPELLED = [
     ),
     custom("set_config not local", "SELECT set_config('{}', 'secret', true AND NOT true)"),
     custom("set_config in set_config", "SELECT set_config('leaks.x', set_config('{}', 'x', false), true)"),
+    custom(
+        "value like a name",
+        Call("SELECT set_config('leaks.value_' || $1, $2, false)", ("like_a_name", "leaks.decoy")),
+    ),
+    custom("decoy", "SELECT set_config(concat('leaks', '.', 'decoy'), 'leaks.other', false)"),
+    custom("names in a table", "SELECT set_config(name, value, false) FROM named"),
+    custom(
+        "names of two",
+        "SELECT set_config('leaks.first', 'x', false), set_config(name, 'x', false) FROM named_too",
+    ),
     custom("set_config of capitals", "SELECT set_config('LEAKS.Set_Config_Of_Capitals', 'secret', false)"),
     custom(
         "strings with backslashes",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
+from collections.abc import Iterable
 
 from tests.leaks.exits import Way
 from tests.leaks.kind import Kind, ask, encode
@@ -24,7 +25,7 @@ from tests.support.pooler import Pooler
 from tests.support.wire import EndOfStream, Wire
 
 #: A client that got no answer for so long will get none.
-STUCK_S = 5
+STUCK_S = 10
 
 _numbers = itertools.count(1)
 
@@ -64,6 +65,22 @@ class Scene:
         """Only new servers from now on: what leaked once must not be found again."""
         self.finish()
         self.pooler.console("RECONNECT")
+
+    def all_ways(self, kind: Kind, ways: Iterable[tuple[Way, bool]]) -> list[str]:
+        """Leaves in all of these ways, each by the simple or the extended protocol."""
+        problems = []
+        for way, extended in ways:
+            found = []
+            try:
+                found = self.leaving(kind, way, extended)
+            except TimeoutError:
+                found = ["stuck"]
+            if found:
+                problems.append(f"{way.name} ({'extended' if extended else 'simple'}): {'; '.join(found)}")
+                self.renew()
+            if found == ["stuck"]:
+                break
+        return problems
 
     def leaving(self, kind: Kind, way: Way, extended: bool) -> list[str]:
         """A client makes it and leaves; then look one who was there before, and one who comes now."""

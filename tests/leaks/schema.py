@@ -165,6 +165,8 @@ CREATE TABLE partition PARTITION OF partitioned DEFAULT;
 CREATE TRIGGER t AFTER INSERT ON partitioned FOR EACH ROW EXECUTE FUNCTION by_trigger('partition');
 CREATE VIEW with_privilege AS SELECT set_config('leaks.privilege_and_view', 'x', false);
 GRANT SELECT ON with_privilege TO leaks_role;
+CREATE TABLE named AS SELECT 'leaks.names_in_a_table' AS name, 'secret' AS value;
+CREATE TABLE named_too AS SELECT 'leaks.names_of_two' AS name;
 CREATE TABLE moved (n int);
 CREATE TRIGGER t BEFORE INSERT ON moved FOR EACH ROW EXECUTE FUNCTION by_trigger('table_renamed');
 """

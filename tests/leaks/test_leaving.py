@@ -31,19 +31,7 @@ def test_leaving(scene: Scene, kind: Kind, possible: bool) -> None:
     if not possible:
         return
     scene.reference.prepare(kind)
-    problems: dict[str, list[str]] = {}
-    for way, extended in _share(kind, scene.workers):
-        name = f"{way.name} ({'extended' if extended else 'simple'})"
-        try:
-            found = scene.leaving(kind, way, extended)
-        except TimeoutError:
-            problems[name] = ["stuck"]
-            scene.renew()
-            break
-        if found:
-            problems[name] = found
-            scene.renew()
-    report([f"{name}: {'; '.join(found)}" for name, found in problems.items()])
+    report(scene.all_ways(kind, _share(kind, scene.workers)))
 
 
 def _share(kind: Kind, workers: int) -> Iterator[tuple[Way, bool]]:

@@ -178,6 +178,23 @@ def test_undone(narrow: Scene, name: str, extended: bool) -> None:
     report(problems)
 
 
+# Statement pooling.
+
+
+def test_statement_pooling(start_pooler: StartPooler, reference: Reference) -> None:
+    """The same as in transaction pooling, but for what needs a transaction."""
+    scene = start_scene(start_pooler, reference, workers=1, pool_size=1, pool_mode="statement")
+    ways = [way for way in WAYS if not way.before and not any("BEGIN" in act for act in way.after)]
+    problems = []
+    for position, kind in enumerate(kind for kind in SORTS if not kind.open):
+        reference.prepare(kind)
+        suiting = [way for way in ways if way.suits(kind)]
+        mixed = [(way, (position + number) % 2 == 0) for number, way in enumerate(suiting)]
+        problems += [f"{kind}: {problem}" for problem in scene.all_ways(kind, mixed)]
+    scene.finish()
+    report(problems)
+
+
 # What is no state of a session.
 
 

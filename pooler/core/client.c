@@ -212,7 +212,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     row->last_worker = (int16_t)r->worker;
     s->client = c;
     s->fresh = true;
-    s->settled = s->reset_done = s->own_blocks = s->unnamed_noted = s->dirty = false;
+    s->settled = s->reset_done = s->own_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
     s->kept.ended = true;
     c->server = s;
     if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)

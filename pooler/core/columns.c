@@ -7,8 +7,7 @@
  * first.  When they differ, and the client does not ask again, it gets PostgreSQL's error; the Bind goes out for a
  * statement that does not exist, so that the server is in the same state as if the error were its own.
  *
- * A server that does not have the statement is asked before the client's Bind is sent, but only when anything was
- * altered since the client's Parse.
+ * A server that does not have the statement is asked before the client's Bind is sent.
  */
 #include <string.h>
 
@@ -43,8 +42,8 @@ static uint32_t hash_columns(uint32_t h, const unsigned char *body, uint32_t n) 
 
 /* A Describe of ours has been answered, or skipped: who waits for it can go on. */
 void columns_known(struct relay *r, struct server *s) {
-    if (s->own != OWN_NONE || !s->own_blocks) return;
-    s->own_blocks = false;
+    if (!s->asks_columns) return;
+    s->asks_columns = s->own_blocks = false;
     if (s->client) conn_ready(r, &s->client->io);
 }
 
@@ -76,7 +75,7 @@ enum columns columns_check(struct relay *r, struct client *c, struct name *name,
         if (e->columns) name->columns = e->columns;
         return COLUMNS_FINE;
     }
-    if (!goes_by || (!e && name->made == statements_now(r, s)) || s->skip || s->transaction == 'E') return COLUMNS_FINE;
+    if (!goes_by || s->transaction == 'E') return COLUMNS_FINE;
     enum columns check = look_ahead(r, p, portal_bytes, total);
     if (check == COLUMNS_FINE) name->columns = 0;
     if (check != COLUMNS_CHANGED) return check;
@@ -86,7 +85,7 @@ enum columns columns_check(struct relay *r, struct client *c, struct name *name,
     }
     ensure_prepared(r, s, name);
     put(r, s, "H\0\0\0\4", 5);
-    s->own_blocks = true;
+    s->asks_columns = s->own_blocks = true;
     conn_flush(r, &s->io);
     return COLUMNS_WAIT;
 }

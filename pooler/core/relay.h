@@ -77,6 +77,7 @@ struct server {
     uint8_t own;                 /* enum own_request in flight */
     uint64_t own_since;
     bool own_failed, own_blocks; /* the client's statement waits for our request's answer */
+    bool asks_columns;           /* that request is a Describe */
     bool copy_in, skip;          /* reading CopyData; after an error, skipping to Sync */
     bool closing, shut;
     bool fatal_sent;             /* the server's own FATAL went to the client: no text of ours behind it */

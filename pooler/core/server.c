@@ -210,9 +210,9 @@ static void asked(struct relay *r, struct server *s, enum own_request what) {
 /* The answer to our own request is complete. */
 static void own_done(struct relay *r, struct server *s) {
     enum own_request what = (enum own_request)s->own;
-    bool blocked = s->own_blocks;
+    bool blocked = s->own_blocks && !s->asks_columns;
     s->own = OWN_NONE;
-    s->own_blocks = false;
+    s->own_blocks = s->asks_columns;
     switch (what) {
     case OWN_SETTINGS:
         own_settings_done(r, s);
@@ -346,7 +346,7 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     s->closing = true;
     s->reason = reason;
     s->own = OWN_NONE;
-    s->own_blocks = false;
+    s->own_blocks = s->asks_columns = false;
     if (busy) relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
     if (!s->shut && !busy) conn_send(r, &s->io, TERMINATE, sizeof TERMINATE);
     s->shut = false;

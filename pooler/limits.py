@@ -28,11 +28,13 @@ def apply(tables: Tables, config: Config) -> None:
         database = config.find_database(row["name"])
         if database is not None:
             _set_database(tables, row["index"], config, database)
+        else:
+            tables.set_database(row["index"], 0, 0, kept=row["name"] == CONSOLE)
     for row in tables.users():
         _set_user(tables, row["index"], config, row["name"])
     for row in tables.instances():
         tables.set_instance(row["index"], settings.max_server_connections)
-    for pool in range(tables.pools_count()):
+    for pool in tables.pool_rows():
         database_name, user, _ = tables.pool_key(pool)
         database = config.find_database(database_name)
         if database is not None:
@@ -80,7 +82,12 @@ def open_user(tables: Tables, config: Config, user: str) -> int:
 
 def _set_database(tables: Tables, row: int, config: Config, database: Database) -> None:
     limits = config.pool_limits(database, "")
-    tables.set_database(row, limits.max_db_connections, limits.max_db_client_connections)
+    tables.set_database(
+        row,
+        limits.max_db_connections,
+        limits.max_db_client_connections,
+        kept=database.name in config.databases,
+    )
 
 
 def _set_user(tables: Tables, row: int, config: Config, user: str) -> None:
@@ -91,6 +98,7 @@ def _set_user(tables: Tables, row: int, config: Config, user: str) -> None:
         row,
         settings.max_user_connections if servers is None else servers,
         settings.max_user_client_connections if clients is None else clients,
+        kept=user in config.users or user in config.userlist or user in config.forced_users,
     )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
+from functools import cached_property
 from typing import Any, TypeVar
 
 from pooler.config.ini import Place
@@ -142,6 +143,11 @@ class Config:
     userlist: Mapping[str, str] = field(default_factory=dict, repr=False)
     problems: tuple[Problem, ...] = field(default=(), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
+
+    @cached_property
+    def forced_users(self) -> frozenset[str]:
+        """The users that databases log in as, whoever the client is."""
+        return frozenset(row.user for row in self.databases.values() if row.user is not None)
 
     def find_database(self, name: str) -> Database | None:
         """The database a client means by `name`; None: there is none. The console is no database."""

@@ -310,11 +310,9 @@ class Settings:
     transaction_timeout: float = _timeouts.seconds(0, "Longest transaction; 0: no limit.", scopes=(_USER,))
     suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then.", works=False)
     autodb_idle_timeout: float = _timeouts.seconds(
-        3600, "Forget a database made from * when unused for this long.", works=False
+        3600, "Forget a database made from *, or a user of auth_type any, unused for this long; 0: never."
     )
-    pool_idle_timeout: float = _timeouts.seconds(
-        0, "Forget empty pools after this long; 0: never.", works=False
-    )
+    pool_idle_timeout: float = _timeouts.seconds(0, "Forget empty pools after this long; 0: never.")
     dns_max_ttl: float = _timeouts.seconds(15, "Longest use of a host's address.", works=False)
     dns_nxdomain_ttl: float = _timeouts.seconds(15, "Pause after a failed look-up.", works=False)
     dns_zone_check_period: float = _timeouts.seconds(0, "Period of zone serial checks; 0: none.", works=False)

@@ -76,10 +76,11 @@ cdef extern from "layout.h" nogil:
         unsigned char welcome[4096]
     struct database_row:
         uint8_t used, paused, disabled
+        uint8_t kept
         char name[64]
         int32_t max_servers, max_clients, servers, clients
     struct user_row:
-        uint8_t used
+        uint8_t used, kept
         char name[128]
         int32_t max_servers, max_clients, servers, clients
     struct instance_row:
@@ -147,6 +148,7 @@ cdef extern from "tables.h" nogil:
     int32_t tables_user(tables *, const char *, bint)
     int32_t tables_instance(tables *, const char *, bint)
     int32_t tables_pool(tables *, int32_t, int32_t, int32_t, bint)
+    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int)
     int32_t client_new(tables *, int, uint64_t)
     int client_login(tables *, int32_t, int32_t, int32_t, int32_t, bint)
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
@@ -386,13 +388,16 @@ cdef class Tables:
         tables_unlock(self.t)
         return i
 
-    def set_database(self, int row, int max_servers, int max_clients):
+    def set_database(self, int row, int max_servers, int max_clients, bint kept=True):
+        """Limits (0: none); `kept`: named by the configuration, so it is never forgotten."""
         self.t.databases[row].max_servers = max_servers
         self.t.databases[row].max_clients = max_clients
+        self.t.databases[row].kept = kept
 
-    def set_user(self, int row, int max_servers, int max_clients):
+    def set_user(self, int row, int max_servers, int max_clients, bint kept=True):
         self.t.users[row].max_servers = max_servers
         self.t.users[row].max_clients = max_clients
+        self.t.users[row].kept = kept
 
     def set_instance(self, int row, int max_servers):
         self.t.instances[row].max_servers = max_servers
@@ -427,8 +432,17 @@ cdef class Tables:
         return (decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
                 decoded(self.t.instances[p.instance].name))
 
-    def pools_count(self):
-        return self.t.h.pools_high
+    def pool_rows(self):
+        """The rows of all pools."""
+        return [i for i in range(self.t.h.pools_high) if self.t.pools[i].used]
+
+    def forget(self, double idle_s, double pool_idle_s, at_us=None):
+        """Frees the rows of what the configuration does not name and nobody has used for idle_s (0: never), and of
+        pools that nobody has used for pool_idle_s; returns the names of the databases."""
+        cdef int32_t found[256]
+        cdef uint64_t now = now_us() if at_us is None else at_us
+        cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6), found, 256)
+        return [decoded(self.t.databases[found[i]].name) for i in range(min(n, 256))]
 
     def set_paused(self, int database, bint paused):
         """Holds back a database's waiters (-1: all databases')."""
@@ -465,7 +479,8 @@ cdef class Tables:
 
     def client_login(self, int row, int database, int user, int pool, bint exempt=False):
         """Counts an authenticated client: 0 when every limit allows it, else 1 max_client_conn, 2 the database's,
-        3 the user's limit, 4 the database is disabled.  `exempt`: a client of the console."""
+        3 the user's limit, 4 the database is disabled, 5 the rows were forgotten meanwhile: look them up again.
+        `exempt`: a client of the console."""
         cdef int verdict = client_login(self.t, row, database, user, pool, exempt)
         if verdict == 0:
             if exempt:
@@ -980,6 +995,8 @@ cdef class Tables:
         rows = []
         for i in range(self.t.h.pools_high):
             p = &self.t.pools[i]
+            if not p.used:
+                continue
             c, s = cl.get(i, {}), sv.get(i, {})
             head = p.waiting.head
             wait = 0
@@ -1008,20 +1025,20 @@ cdef class Tables:
                  "disabled": bool(self.t.databases[i].disabled), "server_count": self.t.databases[i].servers,
                  "client_count": self.t.databases[i].clients, "max_connections": self.t.databases[i].max_servers,
                  "max_client_connections": self.t.databases[i].max_clients}
-                for i in range(self.t.h.databases_high)]
+                for i in range(self.t.h.databases_high) if self.t.databases[i].used]
 
     def users(self):
         cdef int32_t i
         return [{"index": i, "name": decoded(self.t.users[i].name), "server_count": self.t.users[i].servers,
                  "client_count": self.t.users[i].clients, "max_connections": self.t.users[i].max_servers,
                  "max_client_connections": self.t.users[i].max_clients}
-                for i in range(self.t.h.users_high)]
+                for i in range(self.t.h.users_high) if self.t.users[i].used]
 
     def instances(self):
         cdef int32_t i
         return [{"index": i, "name": decoded(self.t.instances[i].name), "server_count": self.t.instances[i].servers,
                  "max_connections": self.t.instances[i].max_servers}
-                for i in range(self.t.h.instances_high)]
+                for i in range(self.t.h.instances_high) if self.t.instances[i].used]
 
     def workers(self):
         cdef int w
@@ -1041,6 +1058,8 @@ cdef class Tables:
         cdef counters *n
         totals = {}
         for i in range(self.t.h.pools_high):
+            if not self.t.pools[i].used:
+                continue
             sums = [0] * 12
             for w in range(self.t.h.sizes.workers):
                 n = &self.t.counters[<int64_t>w * self.t.h.sizes.pools + i]
@@ -1074,8 +1093,10 @@ cdef class Tables:
         for i in range(h.slots_high):
             servers += self.t.slots[i].state != SL_FREE
         return {"free_clients": h.sizes.clients - used, "used_clients": used - login, "login_clients": login,
-                "free_servers": h.sizes.slots - servers, "used_servers": servers, "pools": h.pools_high,
-                "databases": h.databases_high, "users": h.users_high}
+                "free_servers": h.sizes.slots - servers, "used_servers": servers,
+                "pools": sum(self.t.pools[i].used for i in range(h.pools_high)),
+                "databases": sum(self.t.databases[i].used for i in range(h.databases_high)),
+                "users": sum(self.t.users[i].used for i in range(h.users_high))}
 
     def memory(self):
         """(name, row bytes, used rows, free rows, bytes of used rows) per table."""

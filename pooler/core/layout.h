@@ -122,6 +122,7 @@ struct pool_limits {
 
 struct pool_row {
     uint8_t used;
+    uint64_t idle_since, forgotten_at;   /* rows.c */
     uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
     uint8_t currval_seen;            /* a client has used currval or lastval */
     uint8_t sequence_lessons;        /* pins for nextval so far, while nobody did */
@@ -145,6 +146,9 @@ struct pool_row {
 
 struct database_row {
     uint8_t used, paused, disabled;
+    uint8_t kept;                    /* the configuration names it: it is never forgotten */
+    uint32_t generation;             /* a reused row is another database */
+    uint64_t idle_since, forgotten_at;
     _Atomic uint32_t schema_version; /* changes with every DDL that passes through */
     char name[DATABASE_NAME_BYTES];
     int32_t max_servers, max_clients;
@@ -153,14 +157,18 @@ struct database_row {
 };
 
 struct user_row {
-    uint8_t used;
+    uint8_t used, kept;
+    uint32_t generation;
+    uint64_t idle_since, forgotten_at;
     char name[USER_NAME_BYTES];
     int32_t max_servers, max_clients;
     int32_t servers, clients, first_pool;   /* derived */
 };
 
 struct instance_row {
-    uint8_t used;
+    uint8_t used, kept;              /* kept: never set; instances live as long as their pools */
+    uint32_t generation;
+    uint64_t idle_since, forgotten_at;
     char name[280];                  /* host:port */
     int32_t max_servers;
     int32_t servers, first_pool;     /* derived */

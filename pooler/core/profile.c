@@ -26,9 +26,19 @@ void profile_custom(struct profile *p, const char *name) {
     p->customs[victim] = copy;
 }
 
+static void forget(struct relay *r, struct profile *p) {
+    words_free(&p->words);
+    words_free(&p->next);
+    for (int i = 0; i < p->custom_count; i++) free(p->customs[i]);
+    *p = (struct profile){.serial = ++r->profile_serial};
+}
+
 struct profile *profile_of(struct relay *r, int32_t pool) {
-    struct profile **p = &r->profiles[r->t->pools[pool].database];
+    int32_t row = r->t->pools[pool].database;
+    struct profile **p = &r->profiles[row];
     if (!*p && !(*p = calloc(1, sizeof **p))) abort();   /* out of memory */
+    if ((*p)->row_generation != r->t->databases[row].generation) forget(r, *p);
+    (*p)->row_generation = r->t->databases[row].generation;
     (*p)->words.key = r->builtin.key;
     return *p;
 }

@@ -47,6 +47,7 @@ struct profile {
     uint64_t checked_at;         /* 0: never */
     uint64_t reader;             /* somebody reads it, until this time at most */
     uint32_t version;            /* of the database's row when it was last checked */
+    uint32_t row_generation;     /* the row may have become another database's */
     uint32_t serial;             /* changes with the words */
     bool loaded;
     bool everything, next_everything;   /* an operator, a cast, ... may leave something behind: no word tells */

@@ -13,6 +13,7 @@
 
 #include "lists.h"
 #include "queue.h"
+#include "rows.h"
 
 uint64_t now_us(void) {
     struct timespec ts;
@@ -139,65 +140,6 @@ void tables_ring(struct tables *t, uint64_t mask) {
         if (mask & 1) (void)!write(t->doorbells[w], &one, sizeof one);
 }
 
-/* ---- named rows (created under the lock, never freed) ---------------------------------------- */
-
-#define DEFINE_NAMED(FUNCTION, ROWS, HIGH, SIZE, INIT)                                             \
-    int32_t FUNCTION(struct tables *t, const char *name, bool create) {                            \
-        for (int32_t i = 0; i < t->h->HIGH; i++)                                                   \
-            if (t->ROWS[i].used && strcmp(t->ROWS[i].name, name) == 0) return i;                   \
-        if (!create || t->h->HIGH >= t->h->sizes.SIZE || strlen(name) >= sizeof t->ROWS[0].name)   \
-            return NOBODY;                                                                         \
-        int32_t i = t->h->HIGH;                                                                    \
-        memset(&t->ROWS[i], 0, sizeof t->ROWS[i]);                                                 \
-        strcpy(t->ROWS[i].name, name);                                                             \
-        t->ROWS[i].first_pool = NOBODY;                                                            \
-        COMMIT();                                                                                  \
-        t->ROWS[i].used = 1;                                                                       \
-        t->h->HIGH = i + 1;                                                                        \
-        return i;                                                                                  \
-    }
-DEFINE_NAMED(tables_database, databases, databases_high, databases, )
-DEFINE_NAMED(tables_user, users, users_high, users, )
-DEFINE_NAMED(tables_instance, instances, instances_high, instances, )
-
-static void pool_link(struct tables *t, int32_t pool) {
-    struct pool_row *p = &t->pools[pool];
-    p->next_in_database = t->databases[p->database].first_pool;
-    t->databases[p->database].first_pool = pool;
-    p->next_in_user = t->users[p->user].first_pool;
-    t->users[p->user].first_pool = pool;
-    p->next_in_instance = t->instances[p->instance].first_pool;
-    t->instances[p->instance].first_pool = pool;
-}
-
-static void pool_clear_derived(struct pool_row *p, int workers) {
-    p->starved = 0;
-    p->servers = p->evicting = p->clients = 0;
-    memset(p->by_state, 0, sizeof p->by_state);
-    list_clear(&p->idle);
-    list_clear(&p->waiting);
-    for (int w = 0; w < workers; w++) list_clear(&p->waiting_of[w]);
-}
-
-/* The pool of (database, user) on that instance; a pool whose database moved to another instance is
- * another pool row (its servers are, too).  Caller holds the lock. */
-int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create) {
-    for (int32_t i = t->databases[database].first_pool; i != NOBODY; i = t->pools[i].next_in_database)
-        if (t->pools[i].user == user && t->pools[i].instance == instance) return i;
-    if (!create || t->h->pools_high >= t->h->sizes.pools) return NOBODY;
-    int32_t i = t->h->pools_high;
-    struct pool_row *p = &t->pools[i];
-    p->database = database;
-    p->user = user;
-    p->instance = instance;
-    pool_clear_derived(p, t->h->sizes.workers);
-    COMMIT();
-    p->used = 1;
-    t->h->pools_high = i + 1;
-    pool_link(t, i);
-    return i;
-}
-
 /* ---- client rows --------------------------------------------------------------------------- */
 
 /* A row for a client that begins to log in; NOBODY when the table is full. */
@@ -236,7 +178,9 @@ enum login_verdict client_login(struct tables *t, int32_t row, int32_t database,
     struct client_row *c = &t->clients[row];
     struct database_row *d = &t->databases[database];
     struct user_row *u = &t->users[user];
-    if (!exempt && t->h->max_clients && t->h->clients >= t->h->max_clients) verdict = LOGIN_MAX_CLIENT_CONN;
+    bool there = d->used && u->used && (pool == NOBODY || (t->pools[pool].used && t->pools[pool].database == database));
+    if (!there) verdict = LOGIN_FORGOTTEN;
+    else if (!exempt && t->h->max_clients && t->h->clients >= t->h->max_clients) verdict = LOGIN_MAX_CLIENT_CONN;
     else if (d->disabled) verdict = LOGIN_DISABLED;
     else if (!exempt && d->max_clients && d->clients >= d->max_clients) verdict = LOGIN_MAX_DB;
     else if (!exempt && u->max_clients && u->clients >= u->max_clients) verdict = LOGIN_MAX_USER;
@@ -369,7 +313,7 @@ static void clear_derived(struct tables *t) {
     }
     for (int i = 0; i < h->pools_high; i++) {
         pool_clear_derived(&t->pools[i], h->sizes.workers);
-        pool_link(t, i);
+        if (t->pools[i].used) pool_link(t, i);
     }
 }
 

@@ -26,13 +26,16 @@ uint64_t new_id(struct tables *t);
 void client_flag(struct tables *t, int32_t row, uint8_t flag);
 void slot_flag(struct tables *t, int32_t slot, uint8_t flag);
 
+/* rows.c */
 int32_t tables_database(struct tables *t, const char *name, bool create);
 int32_t tables_user(struct tables *t, const char *name, bool create);
 int32_t tables_instance(struct tables *t, const char *name, bool create);
 int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create);
+int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases, int max);
 
+/* tables.c, again: clients, workers */
 int32_t client_new(struct tables *t, int worker, uint64_t now);
-enum login_verdict { LOGIN_OK, LOGIN_MAX_CLIENT_CONN, LOGIN_MAX_DB, LOGIN_MAX_USER, LOGIN_DISABLED };
+enum login_verdict { LOGIN_OK, LOGIN_MAX_CLIENT_CONN, LOGIN_MAX_DB, LOGIN_MAX_USER, LOGIN_DISABLED, LOGIN_FORGOTTEN };
 enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool, bool exempt);
 void client_free(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);
 

@@ -58,6 +58,7 @@ class Duties:
     ready: Callable[[], None]  # everything works
     check: Callable[[Config], None]  # raises BootError if there is no room for a new configuration
     log_changed: Callable[[Config], None]  # reopen the log, with these settings
+    replacing: Callable[[], None]  # a worker died, another is about to be forked
 
 
 class Master:
@@ -233,6 +234,7 @@ class Master:
             self._end_if_done()
         elif self.serving:
             log.error("%s, starting another", how)
+            self._duties.replacing()
         else:
             self._boot_failure = self._boot_failure or f"{how} before it was ready (see the log)"
             self.workers.replace = False

@@ -3,6 +3,7 @@
 The order matters:
 
     configuration   before anything: it says where everything is
+    program         kept in memory, before its files can change
     user            before the log file, sockets and pid file, so that they belong to it
     log             then everything after it is on record
     pid file check  before the sockets: "another instance runs" is a better reason than "address in use"
@@ -18,6 +19,7 @@ import signal
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from setproctitle import setproctitle
 
@@ -32,6 +34,7 @@ from pooler.master.faults import BootError
 from pooler.master.host import Host
 from pooler.master.master import Duties, Master
 from pooler.master.notify import Notifier
+from pooler.master.program import Program
 from pooler.master.signals import HANDLED
 from pooler.master.sockets import open_listeners
 
@@ -95,11 +98,13 @@ class _Start:
         self.run_worker = run_worker
         self.background = Background()
         self.pidfile = PidFile(config.settings.pidfile)
+        self.program = Program("pooler", Path(pooler.__file__).parent)
         self.fd_limit = 0
         self.sizes: dict[str, int] = {}
 
     def run(self) -> int:
         settings = self.config.settings
+        self.program.install()
         if self.options.daemon and not settings.pidfile:
             raise BootError("daemon needs pidfile configured")
         if settings.user:
@@ -128,7 +133,7 @@ class _Start:
                 listeners,
                 self.run_worker,
                 notifier,
-                Duties(self.ready, self.check, self.open_log_again),
+                Duties(self.ready, self.check, self.open_log_again, self.program.tell_changes),
             )
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             self.pidfile.write()

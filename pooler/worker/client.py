@@ -212,6 +212,8 @@ class Client:
             log.error("a shared table is full: restart with more workers' room for databases, users or pools")
             raise ClientFault("bouncer config error")
         verdict = tables.client_login(self.row, database_row, user_row, pool)
+        if verdict == 5:  # forgotten since we looked them up
+            return self._count(session, database)
         if verdict == 4:
             raise ClientFault(f'database "{session.database}" is disabled')
         if verdict:

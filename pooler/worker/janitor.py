@@ -21,6 +21,8 @@ TICK_S = 1 / 3
 #: A server that was told to end and still runs something is sent a cancel request again after this.
 INSIST_S = 5.0
 TITLE_S = 2.0
+#: How often rows are looked for that nobody uses, at most; more often when the timeouts are short.
+FORGET_S = 30.0
 
 #: What a client hears that outstayed a limit, in PgBouncer's words.
 TEXTS = {
@@ -41,6 +43,7 @@ class Janitor:
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
         self._title_due = 0.0
+        self._forget_due = 0.0
         self._stats_due = time.monotonic() + worker.config.settings.stats_period
 
     def run(self) -> None:
@@ -67,6 +70,8 @@ class Janitor:
             self._title_due = now + TITLE_S
             self._title()
             worker.relay.reclaim()  # of servers that others could not go on with
+        if now >= self._forget_due:
+            self._forget(now)
         if now >= self._stats_due:
             self._stats_due += worker.config.settings.stats_period
             self._stats(now)
@@ -84,6 +89,14 @@ class Janitor:
                 worker.logins[row].end(TEXTS[what])
             else:
                 worker.relay.kill(row, client_id, token, "08P01", TEXTS[what])
+
+    def _forget(self, now: float) -> None:
+        """Rows of databases made from `*`, and of users that nobody named, when they are idle for long."""
+        settings = self.worker.config.settings
+        idle_s, pool_idle_s = settings.autodb_idle_timeout, settings.pool_idle_timeout
+        self._forget_due = now + min([FORGET_S, *(one / 4 for one in (idle_s, pool_idle_s) if one)])
+        for name in self.worker.tables.forget(idle_s, pool_idle_s):
+            log.info("dropping database '%s' as it does not exist anymore or inactive auto-database", name)
 
     def _title(self) -> None:
         row = self.worker.tables.workers()[self.worker.number]

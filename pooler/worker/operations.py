@@ -119,8 +119,9 @@ class WorkerOperations:
         if database is None:
             return -1
         entry = self.worker.config.find_database(database)
-        row = int(self.worker.tables.database(database))
-        if row < 0 or (entry is None and database != limits.CONSOLE):
+        known = entry is not None or database == limits.CONSOLE
+        row = int(self.worker.tables.database(database)) if known else -1
+        if row < 0:
             raise CommandError(f"no such database: {database}")
         return row
 

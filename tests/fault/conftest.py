@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -9,12 +10,15 @@ from typing import Any
 import pytest
 
 from pooler.dev.processes import Account
-from tests.support.health import assert_no_bugs, restarts, worker_pids
+from tests.support.health import assert_no_bugs, restarts, wait_until_slots_work, worker_pids
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
 from tests.support.wire import Wire
 
 MakeShared = Callable[..., Pooler]
+
+BUSY = "SELECT query FROM pg_stat_activity WHERE datname = 'p0' AND state <> 'idle'"
 
 
 class GuardedPooler(Pooler):
@@ -72,3 +76,29 @@ class Witnesses:
     def close(self) -> None:
         for wire in self.wires:
             wire.close()
+
+
+@pytest.fixture(scope="module")
+def witnesses(shared: Pooler) -> Iterator[Witnesses]:
+    """Those of the module's pooler."""
+    made = Witnesses(shared)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def undisturbed(witnesses: Witnesses) -> Iterator[None]:
+    """The test must not be noticed by others."""
+    yield
+    witnesses.assert_undisturbed()
+
+
+@contextlib.contextmanager
+def nothing_left(pooler: Pooler, pg: Postgres, table: str) -> Iterator[None]:
+    """After the block p0 has no client's row, two slots work, and nothing was committed to the table."""
+    pg.sql(f"CREATE TABLE IF NOT EXISTS {table} (n int); TRUNCATE {table}", dbname="p0", user="bouncer")
+    yield
+    wait_for(lambda: not pooler.show("clients", database="p0"), 5, "the end of the client's row")
+    wait_until_slots_work(pooler, 2, timeout_s=8)
+    wait_for(lambda: not pg.sql(BUSY), 5, "the end of what it ran")
+    assert pg.sql(f"SELECT count(*) FROM {table}", dbname="p0") == [(0,)]

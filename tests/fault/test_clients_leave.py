@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import pytest
 
-from tests.fault.conftest import MakeShared, Witnesses
+from tests.fault.conftest import BUSY, MakeShared, Witnesses, nothing_left
 from tests.support.health import assert_consistent, wait_until_slots_work
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -98,29 +98,13 @@ def shared(make_shared: MakeShared) -> Pooler:
     return make_shared(workers=2, databases={"p0": "pool_size=2", "p1": ""})
 
 
-@pytest.fixture(scope="module")
-def witnesses(shared: Pooler) -> Iterator[Witnesses]:
-    made = Witnesses(shared)
-    yield made
-    made.close()
-
-
 @pytest.fixture(autouse=True)
-def nobody_noticed(shared: Pooler, witnesses: Witnesses, pg: Postgres) -> Iterator[None]:
+def nobody_noticed(shared: Pooler, witnesses: Witnesses, undisturbed: None, pg: Postgres) -> Iterator[None]:
     """After each exit: no row is left, both slots work, nothing was committed, the witnesses are served."""
-    pg.sql("CREATE TABLE IF NOT EXISTS gone (n int); TRUNCATE gone", dbname="p0", user="bouncer")
-    yield
-    wait_for(lambda: not shared.show("clients", database="p0"), 5, "the end of the client's row")
-    wait_until_slots_work(shared, 2)
-    wait_for(lambda: not _busy(pg), 5, "the end of what it ran")
-    assert pg.sql("SELECT count(*) FROM gone", dbname="p0") == [(0,)]
+    with nothing_left(shared, pg, "gone"):
+        yield
     used = witnesses.pooler.show("lists", list="used_clients")[0]["items"]
     assert used <= len(witnesses.wires) + 1, "a client's row is lost"
-    witnesses.assert_undisturbed()
-
-
-def _busy(pg: Postgres) -> Sequence[object]:
-    return pg.sql("SELECT query FROM pg_stat_activity WHERE datname = 'p0' AND state <> 'idle'")
 
 
 def leave_by_fin(wire: Wire) -> None:
@@ -160,7 +144,7 @@ def test_after_the_login(shared: Pooler, pg: Postgres, point: str, how: str) -> 
     wire.send(point_of_exit.sends)
     _see(wire, point_of_exit.sees)
     if point_of_exit.runs:
-        wait_for(lambda: _busy(pg), 5, "PostgreSQL to run it")
+        wait_for(lambda: pg.sql(BUSY), 5, "PostgreSQL to run it")
     LEAVE[how](wire)
 
 

@@ -7,12 +7,11 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fault.conftest import MakeShared, Witnesses
-from tests.support.health import wait_until_slots_work
+from tests.fault.conftest import MakeShared, nothing_left
 from tests.support.hostile import header, raw_startup, read_to_end
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
-from tests.support.processes import pss_kb, wait_for
+from tests.support.processes import pss_kb
 from tests.support.wire import (
     FLUSH,
     SYNC,
@@ -38,22 +37,11 @@ def shared(make_shared: MakeShared) -> Pooler:
     return make_shared(workers=2, databases={"p0": "pool_size=2", "p1": ""}, max_packet_size=20_000_000)
 
 
-@pytest.fixture(scope="module")
-def witnesses(shared: Pooler) -> Iterator[Witnesses]:
-    made = Witnesses(shared)
-    yield made
-    made.close()
-
-
 @pytest.fixture(autouse=True)
-def nobody_noticed(shared: Pooler, witnesses: Witnesses, pg: Postgres) -> Iterator[None]:
+def nobody_noticed(shared: Pooler, undisturbed: None, pg: Postgres) -> Iterator[None]:
     """Nothing smuggled was run, the pool is whole, the witnesses were not disturbed."""
-    pg.sql("CREATE TABLE IF NOT EXISTS smuggled (n int); TRUNCATE smuggled", dbname="p0", user="bouncer")
-    yield
-    assert pg.sql("SELECT count(*) FROM smuggled", dbname="p0") == [(0,)]
-    wait_for(lambda: not shared.show("clients", database="p0"), 5, "the end of the client's row")
-    wait_until_slots_work(shared, 2, timeout_s=8)
-    witnesses.assert_undisturbed()
+    with nothing_left(shared, pg, "smuggled"):
+        yield
 
 
 def assert_thrown_out(pooler: Pooler, sent: bytes, before: bytes = b"", seen: str = "") -> None:

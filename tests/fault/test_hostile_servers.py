@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.fault.conftest import MakeShared, Witnesses
+from tests.fault.conftest import MakeShared
 from tests.support.fakeserver import (
     ANSWER,
     AUTH_OK,
@@ -232,17 +232,7 @@ def shared(make_shared: MakeShared, fake: FakeServer) -> Pooler:
     )
 
 
-@pytest.fixture(scope="module")
-def witnesses(shared: Pooler) -> Iterator[Witnesses]:
-    made = Witnesses(shared)
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_noticed(shared: Pooler, witnesses: Witnesses) -> Iterator[None]:
-    yield
-    witnesses.assert_undisturbed()
+pytestmark = pytest.mark.usefixtures("undisturbed")
 
 
 def what_comes(pooler: Pooler, database: str, to_end: bool = False, timeout_s: float = 8) -> list[Message]:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import struct
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.fault.conftest import MakeShared, Witnesses
+from tests.fault.conftest import MakeShared
 from tests.support.hostile import assert_refused, header, raw_startup, read_to_end
 from tests.support.pooler import Pooler
 from tests.support.processes import wait_for
@@ -24,17 +23,7 @@ def shared(make_shared: MakeShared) -> Pooler:
     return make_shared(workers=2, client_login_timeout=2, tcp_defer_accept=0, databases={"p0": "", "p1": ""})
 
 
-@pytest.fixture(scope="module")
-def witnesses(shared: Pooler) -> Iterator[Witnesses]:
-    made = Witnesses(shared)
-    yield made
-    made.close()
-
-
-@pytest.fixture(autouse=True)
-def nobody_noticed(shared: Pooler, witnesses: Witnesses) -> Iterator[None]:
-    yield
-    witnesses.assert_undisturbed()
+pytestmark = pytest.mark.usefixtures("undisturbed")
 
 
 BAD_LENGTHS = [0, 1, 3, 4, 7, 10_001, 65_536, INT_MAX, INT_MIN, INT_MIN + 1, 0xFFFFFFFE, 0xFFFFFFFF]

@@ -16,7 +16,7 @@ from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
-from tests.support.shared import StartPooler, wait_until_free
+from tests.support.shared import module_pooler, wait_until_free
 from tests.support.wire import (
     CANCEL_REQUEST,
     FLUSH,
@@ -34,16 +34,13 @@ LONG = "SELECT pg_sleep(60)"
 CANCELED = "57014"
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
-def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
-    return start_pooler(
-        workers=request.param,
-        databases={
-            "p0": "pool_size=1",
-            "few": "dbname=p1 pool_size=3",
-            "se": "dbname=p0 pool_size=2 pool_mode=session",
-        },
-    )
+pooler = module_pooler(
+    databases={
+        "p0": "pool_size=1",
+        "few": "dbname=p1 pool_size=3",
+        "se": "dbname=p0 pool_size=2 pool_mode=session",
+    },
+)
 
 
 def cancel(pooler: Pooler, wire: Wire, unix: bool = False) -> None:

@@ -12,7 +12,7 @@ from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
-from tests.support.shared import StartPooler
+from tests.support.shared import StartPooler, module_pooler
 from tests.support.wire import SYNC, Wire, bind, execute, parse, startup
 
 #: Two values of each; what is shown is what was set.
@@ -26,18 +26,15 @@ TRACKED = {
 }
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
-def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
-    return start_pooler(
-        workers=request.param,
-        databases={
-            "p0": "pool_size=1",
-            "few": "dbname=p0 pool_size=2",
-            "off": "dbname=p0 pool_size=1 session_state=off",
-            "preset": "dbname=p0 pool_size=1 timezone=Asia/Tokyo application_name=preset",
-        },
-        ignore_startup_parameters="extra_float_digits",
-    )
+pooler = module_pooler(
+    databases={
+        "p0": "pool_size=1",
+        "few": "dbname=p0 pool_size=2",
+        "off": "dbname=p0 pool_size=1 session_state=off",
+        "preset": "dbname=p0 pool_size=1 timezone=Asia/Tokyo application_name=preset",
+    },
+    ignore_startup_parameters="extra_float_digits",
+)
 
 
 def shown(wire: Wire, name: str) -> str:

@@ -9,25 +9,22 @@ from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
-from tests.support.shared import StartPooler, wait_until_free
+from tests.support.shared import module_pooler, wait_until_free
 from tests.support.wire import SYNC, Wire, bind, execute, parse, query
 
 MY_PID = "SELECT pg_backend_pid()"
 NO_BLOCKS = "transaction blocks not allowed in statement pooling mode"
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
-def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
-    return start_pooler(
-        workers=request.param,
-        databases={
-            "tx": "dbname=p0 pool_size=1",
-            "off": "dbname=p0 pool_size=1 session_state=off",
-            "se": "dbname=p0 pool_size=1 pool_mode=session",
-            "st": "dbname=p0 pool_size=1 pool_mode=statement",
-        },
-        users={"limited": "pool_mode=session"},
-    )
+pooler = module_pooler(
+    databases={
+        "tx": "dbname=p0 pool_size=1",
+        "off": "dbname=p0 pool_size=1 session_state=off",
+        "se": "dbname=p0 pool_size=1 pool_mode=session",
+        "st": "dbname=p0 pool_size=1 pool_mode=statement",
+    },
+    users={"limited": "pool_mode=session"},
+)
 
 
 def pid(wire: Wire) -> bytes:

@@ -11,24 +11,21 @@ from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
-from tests.support.shared import StartPooler, wait_until_free
+from tests.support.shared import module_pooler, wait_until_free
 from tests.support.wire import SYNC, Wire, bind, execute, parse, query
 
 RUNNING = "SELECT 1 FROM pg_stat_activity WHERE datname = 'p0' AND state <> 'idle'"
 LONG = "SELECT pg_sleep(60)"
 
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
-def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
-    return start_pooler(
-        workers=request.param,
-        databases={
-            "p0": "pool_size=1",
-            "impatient": "dbname=p0 pool_size=1 query_wait_timeout=1",
-            "se": "dbname=p0 pool_size=2 pool_mode=session",
-        },
-        users={"limited": "query_timeout=1 idle_transaction_timeout=1"},
-    )
+pooler = module_pooler(
+    databases={
+        "p0": "pool_size=1",
+        "impatient": "dbname=p0 pool_size=1 query_wait_timeout=1",
+        "se": "dbname=p0 pool_size=2 pool_mode=session",
+    },
+    users={"limited": "query_timeout=1 idle_transaction_timeout=1"},
+)
 
 
 @contextmanager

@@ -47,6 +47,16 @@ def start_pooler(running_postgres: Postgres, owner: Account, work: Path) -> Iter
         yield start
 
 
+def module_pooler(**keywords: Any) -> Any:
+    """A fixture `pooler` for the tests of a module, which run with one worker and with two."""
+
+    @pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
+    def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
+        return start_pooler(workers=request.param, **keywords)
+
+    return pooler
+
+
 def wait_until_free(pooler: Pooler, database: str, timeout_s: float = 5) -> None:
     """Waits until no client of the database holds or wants a server."""
 

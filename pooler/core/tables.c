@@ -53,6 +53,7 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(clients, struct client_row, z->clients);
     PLACE(counters, struct counters, (uint64_t)z->workers * (uint64_t)z->pools);
     PLACE(prepared, struct prepared_set, z->slots);
+    PLACE(channels, struct channel_row, CHANNELS_MAX);
 #undef PLACE
     return (at + 4095) & ~4095ull;
 }
@@ -80,6 +81,7 @@ struct tables *tables_create(const struct sizes *sizes) {
     t->h->sizes = *sizes;
     init_mutex(&t->h->mutex);
     if (getrandom(t->h->statement_key, sizeof t->h->statement_key, 0) < 0) goto fail;
+    if (getrandom(&t->h->notify_key, sizeof t->h->notify_key, 0) < 0) goto fail;
     for (int w = 0; w < sizes->workers; w++) {
         t->doorbells[w] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (t->doorbells[w] < 0) goto fail;
@@ -181,21 +183,27 @@ static void pool_clear_derived(struct pool_row *p, int workers) {
 
 /* The pool of (database, user) on that instance; a pool whose database moved to another instance is
  * another pool row (its servers are, too).  Caller holds the lock. */
-int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create) {
+int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance, enum pool_kind kind,
+                            bool create) {
     for (int32_t i = t->databases[database].first_pool; i != NOBODY; i = t->pools[i].next_in_database)
-        if (t->pools[i].user == user && t->pools[i].instance == instance) return i;
+        if (t->pools[i].user == user && t->pools[i].instance == instance && t->pools[i].kind == kind) return i;
     if (!create || t->h->pools_high >= t->h->sizes.pools) return NOBODY;
     int32_t i = t->h->pools_high;
     struct pool_row *p = &t->pools[i];
     p->database = database;
     p->user = user;
     p->instance = instance;
+    p->kind = (uint8_t)kind;
     pool_clear_derived(p, t->h->sizes.workers);
     COMMIT();
     p->used = 1;
     t->h->pools_high = i + 1;
     pool_link(t, i);
     return i;
+}
+
+int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create) {
+    return tables_pool_of_kind(t, database, user, instance, POOL_CLIENTS, create);
 }
 
 /* ---- client rows --------------------------------------------------------------------------- */
@@ -333,6 +341,7 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
         slot_state(t, i, SL_RECLAIM);
         ++*reclaim;
     }
+    channels_worker_died(t, worker, &out->ring);
     t->workers[worker].pid = 0;
     atomic_fetch_add(&t->workers[worker].restarts, 1);
 }

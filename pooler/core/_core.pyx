@@ -14,6 +14,7 @@ import os
 
 cdef extern from "layout.h" nogil:
     enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
+    enum: POOL_CLIENTS, CHANNELS_MAX, CH_FREE, CH_HEARD
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
@@ -31,7 +32,7 @@ cdef extern from "layout.h" nogil:
         uint8_t state, flags, orders, kill_text
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
-        int32_t prepared_statements
+        int32_t prepared_statements, listens
         uint32_t pinned
         uint64_t pinned_at
         uint32_t cancel_pid, cancel_secret
@@ -59,7 +60,7 @@ cdef extern from "layout.h" nogil:
         uint64_t reserve_timeout_us, query_timeout_us, query_wait_timeout_us, idle_transaction_timeout_us
         uint64_t transaction_timeout_us, client_idle_timeout_us, server_lifetime_us
     struct pool_row:
-        uint8_t used, starved, forced_user
+        uint8_t used, kind, starved, forced_user
         int32_t database, user, instance
         pool_limits limits
         int32_t servers, evicting, clients
@@ -74,7 +75,19 @@ cdef extern from "layout.h" nogil:
         char error_sqlstate[6]
         char error_text[256]
         unsigned char welcome[4096]
+    struct listener:
+        uint8_t state
+        int16_t owner
+        uint32_t generation
+        char encoding[64]
+    struct channel_row:
+        uint8_t state
+        int32_t database
+        uint32_t id
+        char name[64]
+        int32_t clients[64]
     struct database_row:
+        listener listener
         uint8_t used, paused, disabled
         uint8_t kept
         char name[64]
@@ -109,7 +122,8 @@ cdef extern from "layout.h" nogil:
         uint64_t rebuilds
         uint8_t paused, suspended, draining, round_robin
         uint64_t check_delay_us
-        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high
+        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
+        uint64_t notify_key
         list free_clients, free_slots, starved
     struct tables:
         header *h
@@ -122,6 +136,7 @@ cdef extern from "layout.h" nogil:
         client_row *clients
         counters *counters
         prepared_set *prepared
+        channel_row *channels
         int doorbells[64]
         uint64_t map_bytes
         int fd
@@ -154,6 +169,13 @@ cdef extern from "tables.h" nogil:
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
     void worker_starting(tables *, int, int32_t)
     void worker_died_locked(tables *, int, int32_t *, int32_t *, outcome *)
+    void channel_heard(tables *, int32_t, uint32_t)
+    bint channel_drop(tables *, int32_t, uint32_t)
+    int32_t listener_reserve(tables *, int32_t, int, uint64_t, int32_t *)
+    void listener_opened(tables *, int32_t, int32_t)
+    bint listener_rest(tables *, int32_t)
+    int listener_lost(tables *, int32_t, uint64_t)
+    int listeners_kill(tables *, int32_t, int)
     void outcome_clear(outcome *)
     void pool_acquire(tables *, int32_t, uint64_t, outcome *)
     void pool_requeue(tables *, int32_t, uint64_t, outcome *)
@@ -184,6 +206,7 @@ cdef extern from "effects.h" nogil:
 cdef extern from "relay.h" nogil:
     enum: TRACKED_MAX
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
+    enum: EVENT_LISTEN
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
     enum: QUESTIONS
@@ -232,6 +255,8 @@ WELCOME, FAIL, KILL, CANCELED = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL, ORDER_CAN
 DIALING, CLOSING = SL_LOGIN, SL_CLOSING  # states of a slot whose connection is being opened, or ended
 ACCEPT, DIAL, CANCEL, LOGIN = EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
 CLIENT_CLOSED, SERVER_CLOSED, WARNING = EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
+LISTEN = EVENT_LISTEN
+LISTENER_STATES = ("none", "opening", "open", "refused")
 COUNTER_NAMES = ("server_assignment_count", "xact_count", "query_count", "bytes_received", "bytes_sent", "xact_time",
                  "query_time", "wait_time", "client_parse_count", "server_parse_count", "bind_count",
                  "client_login_count")
@@ -653,6 +678,77 @@ cdef class Tables:
         until then, but nobody waits for it.  `logged_in`: it may be running something."""
         pool_begin_close(self.t, slot, worker, logged_in)
 
+    # ---- channels
+
+    @property
+    def note_channel(self):
+        """The channel on which a listening connection hears what relays tell it."""
+        return f"pooler_{self.t.h.notify_key:016x}"
+
+    def channels(self, int database=-1):
+        """What clients (of a database) listen on: dicts with row, id, name (as it came), heard, clients by worker."""
+        cdef int32_t i
+        cdef int w
+        cdef channel_row *c
+        rows = []
+        self._take()
+        for i in range(self.t.h.channels_high):
+            c = &self.t.channels[i]
+            if c.state != CH_FREE and (database < 0 or c.database == database):
+                rows.append({"row": i, "id": c.id, "name": <bytes>c.name[:strlen(c.name)], "heard": c.state == CH_HEARD,
+                             "database": decoded(self.t.databases[c.database].name),
+                             "listener": self.listener(c.database),
+                             "clients": [c.clients[w] for w in range(self.t.h.sizes.workers)]})
+        tables_unlock(self.t)
+        return rows
+
+    def channel_workers(self, int row, uint32_t id):
+        """The workers with clients that listen on it."""
+        cdef int w
+        cdef channel_row *c = &self.t.channels[row]
+        if c.id != id:
+            return []
+        return [w for w in range(self.t.h.sizes.workers) if c.clients[w] > 0]
+
+    def channel_heard(self, int row, uint32_t id):
+        """LISTEN was said for it."""
+        channel_heard(self.t, row, id)
+
+    def channel_drop(self, int row, uint32_t id):
+        """Frees the row of a channel; False when somebody listens on it."""
+        return channel_drop(self.t, row, id)
+
+    def listener(self, int database):
+        """(state, worker, client_encoding) of the connection that listens for a database."""
+        cdef listener *l = &self.t.databases[database].listener
+        return LISTENER_STATES[l.state], l.owner, decoded(l.encoding)
+
+    def listener_reserve(self, int pool, int worker):
+        """(slot, whether to ask again soon) for a listening connection that logs in as the user of a pool; slot -1:
+        a limit forbids it."""
+        cdef int32_t ever = 0
+        cdef int32_t slot = listener_reserve(self.t, pool, worker, now_us(), &ever)
+        return slot, bool(ever)
+
+    def listener_opened(self, int database, int slot):
+        """It is logged in."""
+        self.t.slots[slot].connect_time = _wall()
+        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
+        listener_opened(self.t, database, slot)
+
+    def listener_rest(self, int database):
+        """It is not needed any more; False when it is."""
+        return listener_rest(self.t, database)
+
+    def listener_lost(self, int database, double refused_s=0.0):
+        """It is gone, or could not be opened and shall not be tried again for so long; returns how many clients
+        are closed because they may have missed something."""
+        return listener_lost(self.t, database, now_us() + <uint64_t>(refused_s * 1e6) if refused_s > 0 else 0)
+
+    def listeners_kill(self, int database, int worker):
+        """Closes the listening clients of a worker that does not take their notifications; returns how many."""
+        return listeners_kill(self.t, database, worker)
+
     # ---- housekeeping
 
     def tick(self, int worker):
@@ -698,6 +794,8 @@ cdef class Tables:
             s = &self.t.slots[i]
             if s.state == SL_FREE or (database >= 0 and self.t.pools[s.pool].database != database):
                 continue
+            if self.t.pools[s.pool].kind != POOL_CLIENTS:
+                continue   # the listening connection stays as long as somebody listens
             n += not marked_only or (s.flags & SF_CLOSE_NEEDED) != 0
         return n
 
@@ -995,7 +1093,7 @@ cdef class Tables:
         rows = []
         for i in range(self.t.h.pools_high):
             p = &self.t.pools[i]
-            if not p.used:
+            if not p.used or p.kind != POOL_CLIENTS:
                 continue
             c, s = cl.get(i, {}), sv.get(i, {})
             head = p.waiting.head
@@ -1058,7 +1156,7 @@ cdef class Tables:
         cdef counters *n
         totals = {}
         for i in range(self.t.h.pools_high):
-            if not self.t.pools[i].used:
+            if not self.t.pools[i].used or self.t.pools[i].kind != POOL_CLIENTS:
                 continue
             sums = [0] * 12
             for w in range(self.t.h.sizes.workers):
@@ -1195,7 +1293,7 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
     cdef pool_row *p = &t.pools[s.pool]
     linked = s.state == SL_ACTIVE and s.client >= 0
     if s.state == SL_ACTIVE and not linked:
-        state = "tested"
+        state = "tested" if p.kind == POOL_CLIENTS else "active"
     return {
         "id": s.id, "slot": i, "worker": s.owner if s.owner >= 0 else s.last_worker, "state": state, "pool": s.pool,
         "database": decoded(t.databases[p.database].name), "user": decoded(t.users[p.user].name),

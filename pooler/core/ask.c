@@ -81,6 +81,7 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     }
     if (!x->answer && !(x->answer = malloc(sizeof *x->answer))) abort();   /* out of memory */
     x->answer->got = x->answer->bytes = 0;
+    if (x->listen) x->listen->count = 0;
     x->answer->overflow = t.bytes + 1 >= t.room;
     x->asked = ask | TRAIT_NAMED;
     counters_of(r, r->t->slots[s->slot].pool)->session_asks++;
@@ -161,7 +162,10 @@ void session_row(struct relay *r, struct server *s, const unsigned char *body, u
     struct answer *a = s->session.answer;
     if (!a || !s->client) return;
     if (fields[0][0] == 'p' && bytes[1] == 1) a->got |= 1u << (fields[1][0] - '0');
-    else if (fields[0][0] == 's' && fields[1] && fields[2]) take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
+    else if (fields[0][0] == 'l' && fields[1]) {
+        a->got |= ASK_CHANNELS;
+        listen_row(s, fields[1], bytes[1]);
+    } else if (fields[0][0] == 's' && fields[1] && fields[2]) take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
 }
 
 /* ---- what follows -------------------------------------------------------------------------------- */
@@ -224,5 +228,6 @@ void session_answered(struct relay *r, struct server *s) {
     }
     uint32_t states = x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS;
     x->pinned = (x->pinned & ~states) | (x->answer->got & states);
+    if (x->asked & ASK_CHANNELS) listen_answered(r, s);
     forget_question(x);
 }

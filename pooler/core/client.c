@@ -168,6 +168,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     c->greeting = NULL;
     names_free(&r->statements, c->names);
     c->names = NULL;
+    listen_client_gone(r, c);
     conn_bury(r, &c->io);
     relay_emit(r, &e);
     relay_apply(r, &out);
@@ -390,6 +391,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
         if (!c->drop_body) {
             if (!c->server && !acquire(r, c)) return at;
             if (c->server->own_blocks) return at;
+            if (run == at && listen_first(r, c, p + at, here, length + 1)) return at;
             if (c->server->kept.ended) {
                 kept_begin(&c->server->kept);
                 first = at;

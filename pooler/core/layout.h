@@ -36,6 +36,8 @@
 #define HISTOGRAM_BUCKETS 64    /* two per power of two: 1 us .. 1 h */
 #define NOBODY (-1)
 #define SEQUENCE_MIXED UINT64_MAX
+#define CHANNELS_MAX 4096        /* names that clients listen on, over all databases; one more: its client keeps a server */
+#define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
 #define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
@@ -58,6 +60,10 @@ enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, S
 enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
 
+enum pool_kind { POOL_CLIENTS, POOL_LISTENER };   /* LISTENER: of the one connection that listens for a database */
+enum channel_state { CH_FREE, CH_WANTED, CH_HEARD };
+enum listener_state { LISTENER_NONE, LISTENER_WANTED, LISTENER_OPEN, LISTENER_REFUSED };
+
 struct list { int32_t head, tail, count; };
 struct link { int32_t prev, next; };
 
@@ -76,6 +82,7 @@ struct client_row {
     int16_t cancel_requests;         /* cancel requests in flight for this client */
     int32_t pool, database, user, slot;
     int32_t prepared_statements;     /* names, for SHOW only */
+    int32_t listens;                 /* on so many channels that the listening connection hears for it */
     uint32_t pinned;                 /* why it keeps its server between transactions: bits of enum trait */
     uint64_t pinned_at;
     uint64_t settings;               /* hash of its settings: a server that has them is preferred */
@@ -105,6 +112,8 @@ struct slot_row {
     uint16_t cancel_key_bytes, sockaddr_bytes;
     uint64_t id;
     uint64_t sequence_of;            /* id of the client that used sequences there; 0: nobody, SEQUENCE_MIXED: several */
+    uint32_t notifier, notifier_of;  /* cancel_pid of the client whose notifications come from there, as the listener of
+                                        that generation was told; 0: nobody's in particular */
     uint64_t settings, login_settings;   /* hash of the tracked parameters in force now, and at login; 0: unknown */
     uint64_t connected_at, used_at, expires_at, closing_at;
     double connect_time;
@@ -122,6 +131,7 @@ struct pool_limits {
 
 struct pool_row {
     uint8_t used;
+    uint8_t kind;                    /* enum pool_kind */
     uint64_t idle_since, forgotten_at;   /* rows.c */
     uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
     uint8_t currval_seen;            /* a client has used currval or lastval */
@@ -144,6 +154,24 @@ struct pool_row {
     unsigned char welcome[WELCOME_BYTES];
 };
 
+/* The connection that listens for the clients of one database. */
+struct listener {
+    uint8_t state;                   /* enum listener_state */
+    int16_t owner;                   /* worker that has it, or opens it */
+    uint32_t generation;             /* changes when notifications may have been missed */
+    uint64_t refused_until;
+    char encoding[CHANNEL_NAME_BYTES];   /* client_encoding: texts are the same for clients with the same */
+};
+
+/* One name that clients listen on.  */
+struct channel_row {
+    uint8_t state;
+    int32_t database;
+    uint32_t id;                     /* a reused row is another channel */
+    char name[CHANNEL_NAME_BYTES];
+    int32_t clients[MAX_WORKERS];    /* that listen, or are about to, by worker */
+};
+
 struct database_row {
     uint8_t used, paused, disabled;
     uint8_t kept;                    /* the configuration names it: it is never forgotten */
@@ -153,6 +181,7 @@ struct database_row {
     char name[DATABASE_NAME_BYTES];
     int32_t max_servers, max_clients;
     _Atomic uint32_t altered;        /* times that statements may have changed their meaning: the clock of `made` */
+    struct listener listener;
     int32_t servers, clients, first_pool;   /* derived */
 };
 
@@ -196,6 +225,7 @@ struct sizes { int32_t workers, slots, clients, databases, users, pools, instanc
 
 struct header {
     uint64_t statement_key[2];       /* of the hash of statement texts */
+    uint64_t notify_key;             /* in the name of the channel on which listeners hear from ourselves */
     pthread_mutex_t mutex;           /* process-shared and robust */
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
@@ -206,7 +236,7 @@ struct header {
     int32_t max_clients;
     int32_t clients;                 /* derived: CF_COUNTED rows that are not CF_CONSOLE */
     /* rows ever used: beyond them memory was never touched */
-    int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high;
+    int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high;
     struct list free_clients, free_slots, starved;   /* derived */
 };
 
@@ -222,6 +252,7 @@ struct tables {
     struct client_row *clients;
     struct counters *counters;       /* [worker][pool] */
     struct prepared_set *prepared;   /* [slot] */
+    struct channel_row *channels;
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

@@ -92,8 +92,8 @@ static int32_t next_rival(struct tables *t, int32_t i, enum blocked_by why) {
 }
 
 /* Closes the longest idle server among the pools that share the limit `why`, for the benefit of `pool`. */
-static bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless, uint64_t now,
-                  struct outcome *out) {
+bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless, uint64_t now,
+           struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = NOBODY;
     for (int32_t i = first_rival(t, p, why); i != NOBODY; i = next_rival(t, i, why)) {

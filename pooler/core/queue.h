@@ -30,6 +30,8 @@ bool over_limits(struct tables *t, const struct pool_row *p);
 void starve(struct tables *t, int32_t pool);
 void sate(struct tables *t, int32_t pool);
 bool opening(const struct pool_row *p);
+bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless, uint64_t now,
+           struct outcome *out);
 bool protected(const struct pool_row *p);
 void make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
 void evictions_overdue(struct tables *t, uint64_t now);

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define EVENTS_PER_WAIT 256
+#define KILL_UNHEARD 6          /* of kill_texts */
 #define BEAT_MS 500             /* an idle relay still shows that it lives */
 #define LOOK_US 250000          /* how often it looks for what no event brings */
 #define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
@@ -21,6 +22,7 @@
 static const char *const kill_texts[] = {
     "admin forced disconnect", "database removed", "server shutting down", "pooler is shutting down",
     "database configuration changed", "client_login_timeout",
+    "the connection that listens for this client was lost: notifications may be missing",
 };
 
 /* Why a server is closed, by slot_row.close_reason. */
@@ -116,7 +118,7 @@ static void obey_client(struct relay *r, const struct order *o) {
     if (o->orders & ORDER_CANCELED && !c->io.dead) client_canceled(r, c);
     if (o->orders & ORDER_KILL && !c->io.dead) {
         const char *text = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
-        client_close(r, c, "08P01", text, text);
+        client_close(r, c, there->kill_text == KILL_UNHEARD ? "57P01" : "08P01", text, text);
     }
 }
 
@@ -135,6 +137,7 @@ static void attention(struct relay *r) {
         for (int i = 0; i < clients; i++) obey_client(r, &r->client_orders[i]);
         for (int i = 0; i < slots; i++) obey_slot(r, &r->slot_orders[i]);
     }
+    listen_look(r);
 }
 
 /* ---- inbox ----------------------------------------------------------------------------------- */
@@ -151,6 +154,9 @@ static void take_mail(struct relay *r, const int32_t note[3], int fd) {
     case INBOX_CLOSED:
         if (note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_forget(r, note[1], (uint32_t)note[2]);
         break;
+    case INBOX_LISTEN:
+        relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = note[1], .b = NOBODY});
+        break;
     default:
         if (fd >= 0) close(fd);
     }
@@ -160,15 +166,18 @@ void relay_drain_inbox(struct relay *r) {
     for (;;) {
         int32_t note[3] = {0};
         union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } control;
-        struct iovec iov = {note, sizeof note};
-        struct msghdr m = {.msg_iov = &iov, .msg_iovlen = 1, .msg_control = control.room,
+        unsigned char news[NEWS_MESSAGE_MAX];
+        struct iovec iov[2] = {{note, sizeof note}, {news, sizeof news}};
+        struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2, .msg_control = control.room,
                            .msg_controllen = sizeof control.room};
         ssize_t got = recvmsg(r->inbox.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (got <= 0 && errno != EINTR) return;
         int fd = -1;
         struct cmsghdr *h = CMSG_FIRSTHDR(&m);
         if (h && h->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(h), sizeof fd);
-        if (got == (ssize_t)sizeof note) take_mail(r, note, fd);
+        bool mail = note[0] == INBOX_NEWS || note[0] == INBOX_NOTE;
+        if (mail && got >= (ssize_t)sizeof note) listen_mail(r, note, news, (uint32_t)got - (uint32_t)sizeof note);
+        else if (got == (ssize_t)sizeof note) take_mail(r, note, fd);
     }
 }
 
@@ -286,6 +295,7 @@ static void look(struct relay *r) {
     r->look_at = r->now + LOOK_US;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
         if (r->servers[i]) server_overdue(r, r->servers[i]);
+    listen_look(r);
 }
 
 static void *loop(void *argument) {
@@ -294,10 +304,11 @@ static void *loop(void *argument) {
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stop) {
         int pause = r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
-        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head ? 0 : pause);
+        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head || r->mail.end ? 0 : pause);
         r->now = now_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
+        if (r->mail.end) listen_deliver(r);
         if (r->weak_pins) session_tick(r);
         if (r->now >= r->look_at) look(r);
         run_ready(r);
@@ -326,7 +337,8 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     r->servers = calloc((size_t)t->h->sizes.slots, sizeof *r->servers);
     int *copy = malloc(sizeof(int) * (size_t)outbox_count);
     r->profiles = calloc((size_t)t->h->sizes.databases, sizeof(struct profile *));
-    if (!r->clients || !r->servers || !r->profiles || !copy) return NULL;
+    r->heard_by = calloc(CHANNELS_MAX, sizeof *r->heard_by);
+    if (!r->heard_by || !r->clients || !r->servers || !r->profiles || !copy) return NULL;
     for (int i = 0; i < QUESTIONS; i++) r->questions[i] = strdup(questions[i]);
     words_builtin(&r->builtin, t->h->statement_key[0]);
     memcpy(copy, outboxes, sizeof(int) * (size_t)outbox_count);

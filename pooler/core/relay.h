@@ -16,6 +16,7 @@
 #ifndef POOLER_RELAY_H
 #define POOLER_RELAY_H
 
+#include "listen.h"
 #include "requests.h"
 #include "retry.h"
 #include "session.h"
@@ -30,7 +31,8 @@
 #define EVENT_TEXT_BYTES 200
 
 /* Inbox datagrams: int32 kind, a, b and at most one descriptor (pooler/ipc/inbox.py). */
-enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3 };
+enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3, INBOX_NEWS = 4, INBOX_NOTE = 5, INBOX_LISTEN = 6 };
+#define NEWS_MESSAGE_MAX 8192   /* a notification of PostgreSQL has at most 8000 bytes of text and a channel name */
 
 enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_DOORBELL, KIND_INBOX, KIND_COMMAND };
 
@@ -57,11 +59,14 @@ struct client {
     struct settings *settings, *startup;   /* now; and those of its startup packet, to which RESET leads back */
     struct greeting *greeting;   /* it waits for a server to accept the values of its startup packet */
     struct names *names;         /* its prepared statements; NULL until the first */
+    struct subscription *subscriptions;   /* channels that are heard for it */
+    struct bytes news;           /* notifications that came while it was not idle */
     uint32_t whole_bytes;        /* the message to be read whole before anything else, 0: none */
 };
 
 enum own_request {
     OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK, OWN_RESTORE, OWN_ASK, OWN_FINGERPRINT, OWN_PROFILE,
+    OWN_LISTEN, OWN_UNLISTEN, OWN_NOTIFY,
 };
 #define OWN_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
 
@@ -110,6 +115,7 @@ enum event_type {
     EVENT_CLIENT_CLOSED,         /* a: client row (already free), b: pool, id, age_us, text */
     EVENT_SERVER_CLOSED,         /* a: slot (already free), b: pool, id, age_us, text */
     EVENT_WARNING,               /* text */
+    EVENT_LISTEN,                /* a: database whose listening connection has work here, b: pool to open it for, or NOBODY */
 };
 
 struct event {
@@ -164,6 +170,9 @@ struct relay {
     struct settings_store store;
     struct statement_store statements;
     struct words builtin;
+    struct subscription **heard_by;   /* by channel row */
+    bool listen_work;            /* servers wait for channels, or clients have news */
+    struct bytes mail;           /* of listening connections, not yet delivered */
     struct profile **profiles;   /* by database row */
     uint32_t profile_serial;
     uint32_t weak_pins;          /* servers kept for what nextval left: given up for others that wait */

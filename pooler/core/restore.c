@@ -73,5 +73,6 @@ void session_restored(struct relay *r, struct server *s) {
     unsigned char ready[6] = {'Z', 0, 0, 0, 5, x->held};
     tell(r, s);
     x->held = 0;
+    listen_flush(r, s->client);
     conn_send(r, &s->client->io, ready, sizeof ready);
 }

@@ -73,9 +73,10 @@ static int32_t free_pool(struct tables *t) {
 
 /* The pool of (database, user) on that instance; a pool whose database moved to another instance is
  * another pool row (its servers are, too).  Caller holds the lock. */
-int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create) {
+int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance, enum pool_kind kind,
+                            bool create) {
     for (int32_t i = t->databases[database].first_pool; i != NOBODY; i = t->pools[i].next_in_database)
-        if (t->pools[i].user == user && t->pools[i].instance == instance) {
+        if (t->pools[i].user == user && t->pools[i].instance == instance && t->pools[i].kind == kind) {
             t->pools[i].idle_since = 0;
             return i;
         }
@@ -86,6 +87,7 @@ int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t in
     p->database = database;
     p->user = user;
     p->instance = instance;
+    p->kind = (uint8_t)kind;
     pool_clear_derived(p, t->h->sizes.workers);
     for (int w = 0; w < t->h->sizes.workers; w++)
         memset(&t->counters[(int64_t)w * t->h->sizes.pools + i], 0, sizeof *t->counters);
@@ -94,6 +96,10 @@ int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t in
     if (i == t->h->pools_high) t->h->pools_high = i + 1;
     pool_link(t, i);
     return i;
+}
+
+int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create) {
+    return tables_pool_of_kind(t, database, user, instance, POOL_CLIENTS, create);
 }
 
 /* ---- forgetting ---------------------------------------------------------------------------- */

@@ -205,6 +205,7 @@ static void asked(struct relay *r, struct server *s, enum own_request what) {
     } else if (what == OWN_ASK) {
         session_answered(r, s);
     }
+    if (s->client && s->session.listen) listen_done(r, s, what == OWN_UNLISTEN);
 }
 
 /* The answer to our own request is complete. */
@@ -241,6 +242,7 @@ static void own_done(struct relay *r, struct server *s) {
         else if (needs_reset(r, s)) reset(r, s);
         return;
     case OWN_RESTORE: case OWN_ASK: case OWN_FINGERPRINT: case OWN_PROFILE:
+    case OWN_LISTEN: case OWN_UNLISTEN: case OWN_NOTIFY:
         asked(r, s, what);
         if (s->own || s->closing) return;
         break;
@@ -374,6 +376,7 @@ static const char *unanswered(enum own_request what) {
     case OWN_ROLLBACK: return "rollback unanswered";
     case OWN_RESTORE: case OWN_ASK: return "question about the session unanswered";
     case OWN_FINGERPRINT: case OWN_PROFILE: return "question about the catalogs unanswered";
+    case OWN_LISTEN: case OWN_UNLISTEN: case OWN_NOTIFY: return "request about channels unanswered";
     case OWN_NONE: break;
     }
     return "request unanswered";
@@ -526,7 +529,7 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     s->transaction = status;
     s->copy_in = s->skip = false;
     struct client *before = s->client;
-    bool first = s->own == OWN_SETTINGS || s->own == OWN_CHECK;   /* what its client's statement waited for */
+    bool first = s->own == OWN_SETTINGS || s->own == OWN_CHECK || s->own == OWN_LISTEN;   /* what its client's statement waited for */
     if (head & OWN) own_done(r, s);
     else if (s->client) count_ready(r, s);
     if (s->client != before) return true;   /* its client is gone, and it may be somebody else's already */
@@ -650,10 +653,11 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         enum backend_effect effect = backend_effects[p[at]];
         if (length < 4 || length > 0x7fffffffu) effect = BE_FORBIDDEN;
         uint32_t here = length < left ? length + 1 : left;
-        if (looked_into(s, effect) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
+        bool notification = p[at] == 'A';
+        if ((looked_into(s, effect) || notification) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
-        s->own_body = (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
+        s->own_body = !notification && (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
         if (effect == BE_READY && s->altered && here == 6) statements_ended(r, s, p[at + 5]);
         bool hidden = s->own_body, held = false;
         if (session_restoring(s) && !hidden && here == length + 1) {
@@ -664,6 +668,13 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
                 hidden = held = session_hold(r, s, p[at + 5]);
             }
         }
+        if (effect == BE_READY && !hidden && c && here == 6 && p[at + 5] == 'I') {
+            to_client(r, s, p + run, at - run);
+            run = at;
+            hidden = listen_hold(r, s, p[at + 5]);
+            if (!hidden) listen_flush(r, c);
+        }
+        if (notification && here == length + 1) hidden = listen_message(r, s, r->buffer + (p - r->buffer) + at);
         if (hidden) {
             to_client(r, s, p + run, at - run);
             run = at + here;
@@ -700,7 +711,12 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
 static void settle(struct relay *r, struct server *s) {
     if (!s->settled || !server_in_step(s)) return;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
-    if (s->client && !s->fresh && session_settle(r, s)) return;
+    if (s->client && !s->fresh && listen_waits(r, s)) return;
+    if (s->client && !s->fresh && session_settle(r, s)) {
+        if (s->client && !s->own) listen_after(r, s, true);
+        return;
+    }
+    if (s->client && !s->fresh && listen_after(r, s, false)) return;
     if (s->client && session && !s->fresh && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
     s->settled = false;
     if (s->placing) place(r, s);

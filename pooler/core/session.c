@@ -113,6 +113,7 @@ void session_note(struct relay *r, struct client *c, const struct scan *scan) {
     if (traits & (TRAIT_RESET | TRAIT_RESET_ALL)) note_reset(r, c);
     for (uint32_t i = 0; i < scan->unknown_count && x->unknown_count < SCAN_UNKNOWN_MAX; i++)
         x->unknown[x->unknown_count++] = scan->unknown[i];
+    if (traits & TRAIT_UNLISTEN && c->subscriptions) traits |= ASK_CHANNELS;
     x->traits |= traits;
     x->ends |= scan->ends;
 }
@@ -286,6 +287,7 @@ void session_left(struct relay *r, struct server *s) {
     x->prepared_traits = x->pinned = x->asked = 0;
     x->touched_sequence = x->opaque = false;
     x->held = 0;
+    listen_forget(r, s);
     settings_drop(&r->store, x->told);
     x->told = NULL;
     free(x->answer);

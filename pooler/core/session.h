@@ -79,6 +79,7 @@ struct session {
     struct notes *notes;
     struct settings *told;       /* what the client believes while a RESET is under way; NULL: none is */
     struct answer *answer;
+    struct listening *listen;    /* listen.h; NULL: nothing about channels is under way */
 };
 
 /* session.c: what statements say; what is asked; what follows */

@@ -54,6 +54,7 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(clients, struct client_row, z->clients);
     PLACE(counters, struct counters, (uint64_t)z->workers * (uint64_t)z->pools);
     PLACE(prepared, struct prepared_set, z->slots);
+    PLACE(channels, struct channel_row, CHANNELS_MAX);
 #undef PLACE
     return (at + 4095) & ~4095ull;
 }
@@ -81,6 +82,7 @@ struct tables *tables_create(const struct sizes *sizes) {
     t->h->sizes = *sizes;
     init_mutex(&t->h->mutex);
     if (getrandom(t->h->statement_key, sizeof t->h->statement_key, 0) < 0) goto fail;
+    if (getrandom(&t->h->notify_key, sizeof t->h->notify_key, 0) < 0) goto fail;
     for (int w = 0; w < sizes->workers; w++) {
         t->doorbells[w] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (t->doorbells[w] < 0) goto fail;
@@ -277,6 +279,7 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
         slot_state(t, i, SL_RECLAIM);
         ++*reclaim;
     }
+    channels_worker_died(t, worker, &out->ring);
     t->workers[worker].pid = 0;
     atomic_fetch_add(&t->workers[worker].restarts, 1);
 }

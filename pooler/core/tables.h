@@ -33,6 +33,9 @@ int32_t tables_instance(struct tables *t, const char *name, bool create);
 int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create);
 int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases, int max);
 
+int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance, enum pool_kind kind,
+                            bool create);
+
 /* tables.c, again: clients, workers */
 int32_t client_new(struct tables *t, int worker, uint64_t now);
 enum login_verdict { LOGIN_OK, LOGIN_MAX_CLIENT_CONN, LOGIN_MAX_DB, LOGIN_MAX_USER, LOGIN_DISABLED, LOGIN_FORGOTTEN };
@@ -43,7 +46,21 @@ void worker_starting(struct tables *t, int worker, int32_t pid);
 void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t *reclaim, struct outcome *out);
 void tables_rebuild(struct tables *t);
 
-
+/* channels.c: what clients listen on, and who hears it for them */
+struct joined { int32_t row; uint32_t id; };
+int32_t channel_join(struct tables *t, int32_t client, const char *name, const char *encoding, int worker, uint64_t now,
+                     struct joined *out);
+void channel_leave(struct tables *t, const struct joined *channel, int worker);
+enum hearing { HEARING_NO, HEARING_SOON, HEARING_YES };
+enum hearing channels_heard(struct tables *t, int32_t client, const struct joined *channels, int count, int32_t listens);
+void channel_heard(struct tables *t, int32_t row, uint32_t id);
+bool channel_drop(struct tables *t, int32_t row, uint32_t id);
+int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t now, int32_t *ever);
+void listener_opened(struct tables *t, int32_t database, int32_t slot);
+bool listener_rest(struct tables *t, int32_t database);
+int listener_lost(struct tables *t, int32_t database, uint64_t refused_until);
+int listeners_kill(struct tables *t, int32_t database, int worker);
+void channels_worker_died(struct tables *t, int worker, uint64_t *ring);
 
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */

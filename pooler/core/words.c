@@ -53,6 +53,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"pg_advisory_unlock_shared", W_NONE, ANYWHERE, 0, ASK_LOCKS},
     {"pg_advisory_unlock_all", W_NONE, ANYWHERE, 0, ASK_LOCKS},
     {"pg_notify", W_NONE, ANYWHERE, TRAIT_NOTIFY, 0},
+    {"pg_listening_channels", W_NONE, ANYWHERE, ASK_CHANNELS, 0},
     {"nextval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
     {"pg_settings", W_NONE, ANYWHERE, ASK_SETTINGS, 0},   /* UPDATE pg_settings is a SET */
     {"setval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},

@@ -11,6 +11,9 @@ format is fixed.
     CLIENT   1 if a unix socket     0            an accepted client
     SERVER   slot                   generation   a duplicate of a server connection
     CLOSED   slot                   generation   none: close your duplicate
+    NEWS     row of a channel       its id       none; behind it a NotificationResponse for those who listen
+    NOTE     row of a client        its id       none: what this client sent has come back (core/listen.h)
+    LISTEN   row of a database      0            none: the listening connection that you have has work
 
 Whoever opens a server sends SERVER to the master *first*, before it connects: a worker forked meanwhile
 either inherits the duplicate or finds the datagram in its inbox, never neither.
@@ -36,6 +39,9 @@ class Kind(enum.IntEnum):
     CLIENT = 1
     SERVER = 2
     CLOSED = 3
+    NEWS = 4
+    NOTE = 5
+    LISTEN = 6
 
 
 class Datagram(NamedTuple):
@@ -72,6 +78,16 @@ def send_server(outbox: socket.socket, slot: int, generation: int, fd: int) -> b
 def send_closed(outbox: socket.socket, slot: int, generation: int) -> bool:
     """Ask for the duplicate of a server connection to be closed; False if the inbox is full."""
     return fds.send(outbox, FORMAT.pack(Kind.CLOSED, slot, generation))
+
+
+def send_news(outbox: socket.socket, row: int, channel_id: int, message: bytes) -> bool:
+    """Give a NotificationResponse to the clients that listen on a channel; False if the inbox is full."""
+    return fds.send(outbox, FORMAT.pack(Kind.NEWS, row, channel_id) + message)
+
+
+def send_note(outbox: socket.socket, row: int, client_id: int) -> bool:
+    """Tell that what a client sent has come back; False if the inbox is full."""
+    return fds.send(outbox, FORMAT.pack(Kind.NOTE, row, client_id))
 
 
 def receive(inbox: socket.socket) -> Datagram | None:

@@ -4,8 +4,10 @@ Each question is a SELECT of three columns of type text (kind, name, value); the
 UNION ALL. All names are qualified: the session that answers has the search_path of a stranger.
 
 Kinds of rows: `s` a setting and its value; `p` something that pins, by the number of its bit in `enum trait`
-(`core/words.h`); `f` the fingerprint of the catalogs; `k` a harmless function; `d` a word that may leave
-anything behind; `o` one that may change a setting whose name nobody knows; `l` one that loads a library or the like; `s` one that counts by a sequence; `q` one that reads what that left;
+(`core/words.h`); in an answer about the session `l` a channel that it listens on; `f` the fingerprint of the
+catalogs; `k` a harmless function; `d` a word that may leave anything behind; `o` one that may change a setting
+whose name nobody knows; `l` one that loads a library or the like; `s` one that counts by a sequence; `q` one that
+reads what that left;
 `n` the name of a custom setting; `e`: an operator, a cast or a domain calls such a function, so no word tells.
 """
 
@@ -35,7 +37,7 @@ CURSORS = """
 SELECT 'p', '4', NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_holdable)"""
 
 CHANNELS = """
-SELECT 'p', '5', NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_listening_channels())"""
+SELECT 'l', channel, NULL FROM pg_catalog.pg_listening_channels() channel"""
 
 #: What a user made has an oid from here on (access/transam.h: FirstNormalObjectId).
 _USER = "16384"

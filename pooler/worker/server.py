@@ -62,11 +62,11 @@ def dial(worker: Worker, slot: int) -> None:
     session: ServerSession | None = None
     try:
         with gevent.Timeout(worker.config.settings.server_connect_timeout or None):
-            sock, address, generation = _connect(worker, slot, generation, database)
+            sock, address, generation = connect_slot(worker, slot, generation, database)
             worker.tables.slot_where(slot, *names_of(sock), address.is_unix)
             stream = Stream(sock, ServerFault)
             target = ServerTarget(
-                user, database.dbname, _credential(worker, database, user, pool), database.startup_parameters
+                user, database.dbname, credential_for(worker, database, user, pool), database.startup_parameters
             )
             session = converse(server_login(target), stream)
             worker.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
@@ -87,11 +87,11 @@ def dial(worker: Worker, slot: int) -> None:
         log.exception("bug while a server was opened", error)
         _failed(worker, pool, ServerFault("internal error"))
     if sock is not None:
-        _let_go(worker, slot, sock, logged_in=session is not None)
+        let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
 
 
-def _connect(
+def connect_slot(
     worker: Worker, slot: int, generation: int, database: Database
 ) -> tuple[socket.socket, Address, int]:
     """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
@@ -134,7 +134,7 @@ def _give(worker: Worker, number: int, slot: int, generation: int, fd: int) -> N
         gevent.sleep(INBOX_RETRY_S)
 
 
-def _credential(worker: Worker, database: Database, user: str, pool: int) -> Credential:
+def credential_for(worker: Worker, database: Database, user: str, pool: int) -> Credential:
     """What we can log in with: the database's password, the userlist's, or keys that a client has shown."""
     keys = worker.tables.pool_scram_keys(pool)
     text = database.password if database.password is not None else worker.config.userlist.get(user)
@@ -190,7 +190,7 @@ def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = Fal
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 
 
-def _let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:
+def let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:
     """Wait until PostgreSQL has closed this connection too; only then is the slot free.
 
     Until then it counts as one that closes, so that the next may be opened where the limits allow one more.

@@ -26,6 +26,7 @@ from pooler.core import (
     CLIENT_CLOSED,
     DIAL,
     KILL,
+    LISTEN,
     LOGIN,
     SERVER_CLOSED,
     WELCOME_ROOM,
@@ -41,6 +42,7 @@ from pooler.worker import cancel
 from pooler.worker.client import Client
 from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
+from pooler.worker.listener import Listeners
 from pooler.worker.operations import WorkerOperations
 from pooler.worker.server import dial, place
 
@@ -70,6 +72,7 @@ class Worker:
         self.draining = False
         self.logins: dict[int, Client] = {}
         self.door = Door(self)
+        self.listeners = Listeners(self)
         self.stopped = Event()
         self._turn = 0
         self._control = socket.socket(fileno=boot.control.detach())
@@ -141,6 +144,8 @@ class Worker:
                 known.obey(b)
             elif b & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
                 self.relay.kill(a, number, 0, "08P01", self.tables.kill_text(a))
+        elif kind == LISTEN:
+            self.listeners.wake(a, b)
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
             self._log_closing(event)
         else:

@@ -1,0 +1,316 @@
+"""The connection that listens for all clients of a database, whatever worker they are on.
+
+Relays note in the shared tables which channels their clients want to hear of (`core/channels.c`); the worker whose
+client was first opens one connection, says LISTEN there, and gives every notification to the inboxes of the
+workers that have clients for it, in the order in which PostgreSQL sent them. Nothing is lost unnoticed: when the
+connection ends, or a worker does not take its mail, the clients that relied on it are closed.
+
+The pid in a notification is PostgreSQL's; clients know each other by the pids that pooler told them. Relays tell
+who notifies by notes on a channel of their own (`core/listen.h`): `c <pid>`: what comes from this backend now is that
+client's; `e`: it is not any more; `b <worker> <row> <id>`: the same, and that client wants to know.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent import socket
+from gevent.event import Event
+
+from pooler import log
+from pooler.errors import ServerFault
+from pooler.ipc import inbox
+from pooler.protocol import frontend, messages
+from pooler.protocol.query import simple_query
+from pooler.protocol.server_login import ServerTarget, server_login
+from pooler.worker.server import connect_slot, credential_for, let_go, names_of
+from pooler.worker.stream import Hangup, Stream, converse
+
+if TYPE_CHECKING:
+    from pooler.worker.worker import Worker
+
+#: A channel, and the connection, are kept for so long after the last client has left.
+LINGER_S = 5.0
+#: How long a limit may forbid the connection while an idle server makes room for it; then clients keep servers.
+ROOM_PATIENCE_S = 2.0
+ROOM_LOOK_S = 0.02
+#: After a failure clients keep their servers for so long before it is tried again.
+REFUSED_S = 5.0
+#: What a worker may leave untaken: about a second of the most that PostgreSQL sends.
+BACKLOG_BYTES = 16 << 20
+INBOX_RETRY_S = 0.005
+MESSAGE_MAX_BYTES = 1 << 20
+
+_PID = struct.Struct("!I")
+
+
+class Listeners:
+    """The listening connections of one worker, by database row."""
+
+    def __init__(self, worker: Worker) -> None:
+        self.worker = worker
+        self._open: dict[int, Listener] = {}
+
+    def wake(self, database: int, pool: int) -> None:
+        """Clients of a database want to hear of a channel; open the connection (as the user of `pool`), if
+        there is none and it is ours to have."""
+        known = self._open.get(database)
+        if known is not None:
+            known.work.set()
+        elif pool >= 0:
+            one = Listener(self.worker, database, pool, lambda: self._forget(database, one))
+            self._open[database] = one
+            self.worker.spawn(self._run, one)
+
+    def _forget(self, database: int, one: Listener) -> None:
+        if self._open.get(database) is one:
+            del self._open[database]
+
+    def _run(self, one: Listener) -> None:
+        try:
+            one.run()
+        finally:  # whatever happened: nobody relies on it any more
+            one.end("internal error")
+
+
+class Listener:
+    """One listening connection."""
+
+    def __init__(self, worker: Worker, database: int, pool: int, ended: Callable[[], None]) -> None:
+        self.worker = worker
+        self._ended: Callable[[], None] | None = ended  # called once, when the tables say that it is over
+        self._opened = False
+        self.tables = worker.tables
+        self.database = database
+        self.pool = pool
+        self.work = Event()
+        self.name = self.tables.pool_key(pool)[0]
+        self._post = Post(worker, database)
+        self._asked: deque[tuple[int, int] | None] = deque()  # (channel row, its id) by Query in flight
+        self._channels: dict[bytes, tuple[int, int]] = {}
+        self._unused: dict[int, float] = {}  # when a channel by its id was first seen without clients
+        self._notifiers: dict[int, int] = {}  # backend -> client, by the pids that clients know
+        self._note_channel = self.tables.note_channel.encode()
+        self._stream: Stream | None = None
+
+    def run(self) -> None:
+        """Open it, listen, close it. Never raises for what the network does."""
+        slot = self._reserve()
+        if slot < 0:
+            self.end("no connection is left for it")
+            return
+        generation = self.tables.slot(slot)[1]
+        sock: socket.socket | None = None
+        try:
+            with gevent.Timeout(self.worker.config.settings.server_connect_timeout or None):
+                sock, generation = self._login(slot, generation)
+            self.tables.listener_opened(self.database, slot)
+            self._opened = True
+            self._serve()
+        except ServerFault as fault:
+            self.end(fault.message)
+        except Hangup as hangup:
+            self.end(f"server conn crashed? ({hangup})")
+        except gevent.Timeout:
+            self.end("connect timeout")
+        except OSError as error:
+            self.end(f"connect failed: {error.strerror or error}")
+        finally:
+            self._post.close()
+            if sock is not None:
+                let_go(self.worker, slot, sock, logged_in=False)
+            self.worker.relay.freed_slot(slot, self.tables.slot(slot)[1])
+
+    def end(self, reason: str | None) -> None:
+        """It is over (None: because nobody listens any more, and the tables know)."""
+        if self._ended is None:
+            return
+        if reason is not None:
+            closed = self.tables.listener_lost(self.database, 0.0 if self._opened else REFUSED_S)
+            what = f"{closed} clients are closed" if self._opened else "clients that listen keep their servers"
+            log.warning("%s: the connection that listens for clients: %s; %s", self.name, reason, what)
+        self._ended()
+        self._ended = None
+
+    # -- opening
+
+    def _reserve(self) -> int:
+        due = time.monotonic() + ROOM_PATIENCE_S
+        while True:
+            slot, soon = self.tables.listener_reserve(self.pool, self.worker.number)
+            if slot >= 0 or not soon or time.monotonic() >= due:
+                return int(slot)
+            gevent.sleep(ROOM_LOOK_S)
+
+    def _login(self, slot: int, generation: int) -> tuple[socket.socket, int]:
+        database_name, user, _ = self.tables.pool_key(self.pool)
+        database = self.worker.config.find_database(database_name)
+        if database is None:
+            raise ServerFault("database removed")
+        sock, address, generation = connect_slot(self.worker, slot, generation, database)
+        try:
+            self.tables.slot_where(slot, *names_of(sock), address.is_unix)
+            stream = Stream(sock, ServerFault)
+            parameters = database.startup_parameters | {
+                "client_encoding": self.tables.listener(self.database)[2],
+                "application_name": "pooler listener",
+            }
+            target = ServerTarget(
+                user, database.dbname, credential_for(self.worker, database, user, self.pool), parameters
+            )
+            session = converse(server_login(target), stream)
+            self.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
+            converse(simple_query(f"LISTEN {self.tables.note_channel}"), stream)
+        except BaseException:
+            let_go(self.worker, slot, sock, logged_in=False)
+            raise
+        self._stream = stream
+        return sock, generation
+
+    # -- listening
+
+    def _serve(self) -> None:
+        assert self._stream is not None
+        reader = gevent.spawn(self._read, self._stream)
+        reader.link(lambda _: self.work.set())
+        try:
+            idle_since = time.monotonic()
+            while not reader.ready():
+                self.work.clear()
+                if self._update():
+                    idle_since = time.monotonic()
+                elif time.monotonic() - idle_since >= LINGER_S and self.tables.listener_rest(self.database):
+                    self.end(None)
+                    self._stream.send(frontend.terminate())
+                    return
+                self.work.wait(1.0)
+            reader.get()
+        finally:
+            reader.kill()
+
+    def _update(self) -> bool:
+        """Say LISTEN and UNLISTEN as clients need it; whether anybody listens."""
+        assert self._stream is not None
+        now = time.monotonic()
+        wanted = self.tables.channels(self.database)
+        for channel in wanted:
+            row, number, name = channel["row"], channel["id"], channel["name"]
+            if self._channels.get(name) != (row, number):
+                self._channels[name] = (row, number)
+                self._asked.append((row, number))
+                self._stream.send(frontend.query(f"LISTEN {quoted(name)}"))
+            if any(channel["clients"]):
+                self._unused.pop(number, None)
+            elif now - self._unused.setdefault(number, now) >= LINGER_S and self.tables.channel_drop(
+                row, number
+            ):
+                del self._unused[number]
+                del self._channels[name]
+                self._asked.append(None)
+                self._stream.send(frontend.query(f"UNLISTEN {quoted(name)}"))
+        return bool(wanted)
+
+    def _read(self, stream: Stream) -> None:
+        failed: str | None = None
+        while True:
+            kind, body = stream.message(MESSAGE_MAX_BYTES)
+            if kind == b"A":
+                self._notification(body)
+            elif kind == b"E":
+                raise messages.server_fault(body)
+            elif kind == b"Z" and self._asked:
+                channel = self._asked.popleft()
+                if channel is not None and failed is None:
+                    self.tables.channel_heard(*channel)
+
+    def _notification(self, body: bytes) -> None:
+        (pid,) = _PID.unpack_from(body)
+        name, _, rest = body[4:].partition(b"\0")
+        if name == self._note_channel:
+            self._note(pid, rest[:-1].split())
+            return
+        channel = self._channels.get(name)
+        if channel is None:
+            return  # UNLISTEN is on its way
+        message = messages.message(b"A", _PID.pack(self._notifiers.get(pid, pid)), body[4:])
+        for number in self.tables.channel_workers(*channel):
+            self._post.news(number, *channel, message)
+
+    def _note(self, pid: int, words: list[bytes]) -> None:
+        try:
+            if words[0] == b"c":
+                self._notifiers[pid] = int(words[1])
+                return
+            self._notifiers.pop(pid, None)
+            if words[0] == b"b":
+                number, row, client = map(int, words[1:4])
+                self._post.note(number, row, client)
+        except (IndexError, ValueError):
+            log.warning("%s: somebody else uses the channel of our notes", self.name)
+
+
+class Post:
+    """What goes to the inboxes of workers, in order; kept while an inbox is full."""
+
+    def __init__(self, worker: Worker, database: int) -> None:
+        self.worker = worker
+        self.database = database
+        self._kept: dict[int, deque[tuple[int, int, bytes | None]]] = {}
+        self._bytes: dict[int, int] = {}
+        self._closed = False
+
+    def news(self, number: int, row: int, channel_id: int, message: bytes) -> None:
+        """A NotificationResponse for a worker's clients."""
+        self._send(number, (row, channel_id, message))
+
+    def note(self, number: int, row: int, client_id: int) -> None:
+        """A note that came back to the client that sent it."""
+        if number < len(self.worker.outboxes):
+            self._send(number, (row, client_id, None))
+
+    def close(self) -> None:
+        """Give up what is kept: those it is for are closed."""
+        self._closed = True
+
+    def _put(self, number: int, letter: tuple[int, int, bytes | None]) -> bool:
+        row, identity, message = letter
+        outbox = self.worker.outboxes[number]
+        if message is None:
+            return inbox.send_note(outbox, row, identity)
+        return inbox.send_news(outbox, row, identity, message)
+
+    def _send(self, number: int, letter: tuple[int, int, bytes | None]) -> None:
+        kept = self._kept.get(number)
+        if kept is None:
+            if self._put(number, letter):
+                return
+            kept = self._kept[number] = deque()
+            self._bytes[number] = 0
+            self.worker.spawn(self._retry, number)
+        kept.append(letter)
+        self._bytes[number] += len(letter[2] or b"")
+        if self._bytes[number] > BACKLOG_BYTES:
+            kept.clear()
+            self._bytes[number] = 0
+            closed = self.worker.tables.listeners_kill(self.database, number)
+            log.warning("worker %d does not take notifications: %d clients are closed", number, closed)
+
+    def _retry(self, number: int) -> None:
+        kept = self._kept[number]
+        while kept and not self._closed:
+            if self._put(number, kept[0]):
+                self._bytes[number] -= len(kept.popleft()[2] or b"")
+            else:
+                gevent.sleep(INBOX_RETRY_S)
+        del self._kept[number]
+
+
+def quoted(name: bytes) -> str:
+    """A channel's name as an identifier of SQL."""
+    text = name.decode("utf-8", "surrogateescape").replace('"', '""')
+    return f'"{text}"'

@@ -18,6 +18,7 @@ from ._core import (
     KILL_TEXTS,
     LOGIN,
     SERVER_CLOSED,
+    TRAITS,
     WARNING,
     WELCOME,
     WELCOME_ROOM,
@@ -27,6 +28,7 @@ from ._core import (
     backend_effects,
     frontend_effects,
     monotonic_us,
+    scan,
 )
 
 __all__ = [
@@ -42,6 +44,7 @@ __all__ = [
     "KILL_TEXTS",
     "LOGIN",
     "SERVER_CLOSED",
+    "TRAITS",
     "WARNING",
     "WELCOME",
     "WELCOME_ROOM",
@@ -51,4 +54,5 @@ __all__ = [
     "backend_effects",
     "frontend_effects",
     "monotonic_us",
+    "scan",
 ]

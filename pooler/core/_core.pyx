@@ -1339,6 +1339,7 @@ def scan(bytes text, bint backslash=False):
     cdef uint32_t at = 0
     cdef char kind
     cdef const char *name
+    text = text.partition(b"\0")[0]   # where a text ends in the protocol, too
     cdef size_t n = len(text)
     # a copy of exactly this size: what reads beyond its end is found out by a sanitizer
     cdef unsigned char *copy = <unsigned char *>malloc(n if n else 1)

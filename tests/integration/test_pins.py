@@ -1,4 +1,4 @@
-"""Servers that stay with their clients: why, since when, for how long, and what everybody else may do to them.
+"""Servers that stay with their clients: why, since when, how long, and what everybody else may do to them.
 
 Other clients of the same pool run between any two statements of the client under test.
 """
@@ -226,7 +226,10 @@ def test_off_leaks_as_pgbouncer_does(pooler: Pooler) -> None:
 
 
 def test_off_refuses_unknown_startup_parameters(pooler: Pooler) -> None:
-    with pooler.wire() as wire, pytest.raises(AssertionError, match="unsupported startup parameter: work_mem"):
+    with (
+        pooler.wire() as wire,
+        pytest.raises(AssertionError, match="unsupported startup parameter: work_mem"),
+    ):
         wire.login(database="off", work_mem="1234kB")
     with pooler.wire().login(database="p0", work_mem="1234kB") as wire:
         assert wire.rows("SHOW work_mem") == [[b"1234kB"]]
@@ -332,6 +335,15 @@ def test_what_cannot_be_undone_costs_the_server(pooler: Pooler) -> None:
         client.wire.close()
         client.wait_until_unpinned()
         wait_for(lambda: not pooler.show("servers", remote_pid=pid), 5, "the end of the server")
+
+
+def test_a_name_that_the_server_cuts(pooler: Pooler) -> None:
+    """SET makes a setting of 63 bytes of it; it must not stay for the next client."""
+    with Client(pooler, "single") as client:
+        client.wire.rows(f"SET app.{'n' * 70} = 'blue'")
+        client.other.rows("SELECT 1")
+        (row,) = client.other.rows(f"SELECT coalesce(current_setting('app.{'n' * 63}', true), '')")
+        assert row == [b""]
 
 
 # Operators.

@@ -398,12 +398,14 @@ class Settings:
     session_state: str = _own.word(
         "auto",
         SESSION_STATES,
-        "What happens to a session's state between transactions: auto, it stays its client's; off, as in"
-        " PgBouncer; error, as auto, but what would pin a server is refused.",
+        "What happens to a session's state between transactions (transaction and statement pooling): auto, it"
+        " stays its client's; off, as in PgBouncer; error, as auto, but what would pin a server is refused.",
         own=True,
     )
     pin_limit: int = _own.integer(
-        0, "Servers of a pool that may be pinned to their clients at once; 0: no limit.", own=True
+        0,
+        "Servers of a pool that may be pinned to their clients at once (but for sequences); 0: no limit.",
+        own=True,
     )
 
     @property

@@ -19,6 +19,7 @@ from ._core import (
     LISTEN,
     LOGIN,
     SERVER_CLOSED,
+    TRAITS,
     WARNING,
     WELCOME,
     WELCOME_ROOM,
@@ -28,6 +29,7 @@ from ._core import (
     backend_effects,
     frontend_effects,
     monotonic_us,
+    scan,
 )
 
 __all__ = [
@@ -44,6 +46,7 @@ __all__ = [
     "LISTEN",
     "LOGIN",
     "SERVER_CLOSED",
+    "TRAITS",
     "WARNING",
     "WELCOME",
     "WELCOME_ROOM",
@@ -53,4 +56,5 @@ __all__ = [
     "backend_effects",
     "frontend_effects",
     "monotonic_us",
+    "scan",
 ]

@@ -1422,3 +1422,54 @@ cdef class Relay:
         self._command(COMMAND_STOP, 0, 0, 0, 0, 0, b"", b"")
         with nogil:
             relay_join(self.r)
+
+
+cdef extern from "words.h" nogil:
+    struct words:
+        pass
+    struct scan_result "scan":
+        uint32_t traits, ends, names_bytes, unknown_count
+    void words_builtin(words *, uint64_t)
+    void words_free(words *)
+    void scan_text(const words *, const words *, const unsigned char *, uint32_t, bint, scan_result *)
+    bint scan_next_name(const scan_result *, uint32_t *, char *, const char **)
+    bint names_a_setting(const unsigned char *, uint32_t)
+    enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE, PIN_LOADED
+    enum: PIN_SEQUENCE, TRAIT_CURRVAL, TRAIT_INSERT, TRAIT_NAMED, TRAIT_RESET, TRAIT_RESET_ALL, TRAIT_LISTEN
+    enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE
+
+
+TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
+          "cursors": ASK_CURSORS, "channels": ASK_CHANNELS, "opaque": PIN_OPAQUE, "loaded": PIN_LOADED,
+          "sequence": PIN_SEQUENCE, "currval": TRAIT_CURRVAL, "insert": TRAIT_INSERT, "named": TRAIT_NAMED,
+          "reset": TRAIT_RESET, "reset_all": TRAIT_RESET_ALL, "listen": TRAIT_LISTEN, "unlisten": TRAIT_UNLISTEN,
+          "notify": TRAIT_NOTIFY, "schema": TRAIT_SCHEMA, "unknown": TRAIT_UNKNOWN, "execute": TRAIT_EXECUTE}
+
+
+cdef words _builtin
+words_builtin(&_builtin, 0x9e3779b97f4a7c15)
+
+
+def scan(bytes text, bint backslash=False):
+    """What the text of a statement says about its session, as (traits, ends, names): sets of words, and pairs of a
+    letter and a name (see core/words.h).  `backslash`: standard_conforming_strings is off."""
+    cdef words nothing
+    cdef scan_result found
+    cdef uint32_t at = 0
+    cdef char kind
+    cdef const char *name
+    text = text.partition(b"\0")[0]   # where a text ends in the protocol, too
+    cdef size_t n = len(text)
+    # a copy of exactly this size: what reads beyond its end is found out by a sanitizer
+    cdef unsigned char *copy = <unsigned char *>malloc(n if n else 1)
+    if copy is NULL:
+        raise MemoryError
+    memset(&nothing, 0, sizeof(nothing))
+    memcpy(copy, <const char *>text, n)
+    scan_text(&_builtin, &nothing, copy, <uint32_t>n, backslash, &found)
+    free(copy)
+    names = []
+    while scan_next_name(&found, &at, &kind, &name):
+        names.append((chr(kind), decoded(name)))
+    return ({word for word, bit in TRAITS.items() if found.traits & bit},
+            {word for word, bit in TRAITS.items() if found.ends & bit}, names)

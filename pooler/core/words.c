@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#define IDENTIFIER_BYTES 63   /* the server cuts longer ones (NAMEDATALEN) */
+
 enum where { LEADING = 1, ANYWHERE = 2, CALLED = 4, AFTER_CREATE = 8, AFTER_WITH = 16 };
 enum id {
     W_NONE, W_SET, W_RESET, W_DISCARD, W_PREPARE, W_DO, W_LISTEN, W_UNLISTEN, W_SET_CONFIG, W_DDL, W_BODY, W_EXECUTE,
@@ -340,6 +342,7 @@ static uint32_t take_name(struct scanner *s, const struct token *first, char nam
     uint32_t n = 0;
     for (;;) {
         if (t.kind != T_WORD && t.kind != T_QUOTED) return n;
+        if (t.bytes > IDENTIFIER_BYTES || n + t.bytes > 127) s->out->traits |= ASK_SETTINGS | PIN_OPAQUE;   /* it has another name there */
         for (uint32_t i = 0; i < t.bytes && n < 127; i++) {
             name[n++] = (char)(t.kind == T_WORD || fold_quoted ? lower(t.text[i]) : t.text[i]);
             if (t.kind == T_QUOTED && t.text[i] == '"') i++;   /* doubled */

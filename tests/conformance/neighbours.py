@@ -31,6 +31,8 @@ from tests.support.wire import EndOfStream, Message, Wire, query
 ROUND_S = 5.0
 #: When nothing came for so long: look whether all that are missing wait in the pooler's queue.
 QUIET_S = 0.003
+#: So long they stay in their transactions for a client that waits.
+HOLD_S = 0.3
 #: At the end nobody holds anything any more, so all have to come to their end.
 FINISH_S = 10.0
 #: So many more than servers may wait in the queue.
@@ -38,8 +40,8 @@ SPARE = 2
 
 #: Makes a connection; the login is the neighbour's.
 Connect = Callable[[], Wire]
-#: How many clients wait for a server although none is free or on its way.
-Waiting = Callable[[], int]
+#: How many clients wait for a server although none is free or on its way; those with these ports have left.
+Waiting = Callable[[set[int]], int]
 
 
 def depart(wire: Wire, how: str) -> None:
@@ -67,6 +69,7 @@ class Neighbour:
 
     def __init__(self, wire: Wire, hello: bytes, name: str) -> None:
         self.wire = wire
+        self.port: int = wire.socket.getsockname()[1]
         self.name = name
         self._hello = hello  # its startup packet; a login is answered with ReadyForQuery like all else
         self.phase = Phase.IDLE
@@ -158,6 +161,7 @@ class Gang:
         self._names = itertools.count(1)
         self._plans = plans()
         self._all: list[Neighbour] = []
+        self._departed: set[int] = set()
 
     def before(self, held: int) -> None:
         """Harm on all servers but those that the clients under test hold; leaves them one to run on."""
@@ -180,11 +184,19 @@ class Gang:
             self._pump(lambda: [chosen] if chosen.busy else [])
 
     def receive(self, wire: Wire) -> Message:
-        """The next message for a client under test; neighbours go on meanwhile."""
-        deadline = time.monotonic() + (wire.socket.gettimeout() or FINISH_S)
-        while not self._step([wire], deadline - time.monotonic()):
-            if time.monotonic() > deadline:
+        """The next message for a client under test; neighbours go on meanwhile.
+
+        Statements like CREATE INDEX CONCURRENTLY wait for all transactions: after a while they end.
+        """
+        start = time.monotonic()
+        deadline = start + (wire.socket.gettimeout() or FINISH_S)
+        while not self._step([wire], HOLD_S):
+            now = time.monotonic()
+            if now > deadline:
                 raise TimeoutError
+            if now > start + HOLD_S:
+                for one in self._all:
+                    one.end()
         return wire.receive()
 
     def after(self) -> None:
@@ -217,6 +229,7 @@ class Gang:
                 one.phase = Phase.OPENING
                 return one
         self._all.append(Neighbour(self._connect(), self._hello, f"neighbour {next(self._names)}"))
+        self._departed.discard(self._all[-1].port)
         return self._idle()
 
     def _forget(self, problems: list[str]) -> None:
@@ -226,6 +239,8 @@ class Gang:
                 one.leave("fin")
             self.problems += one.problems
             one.problems = []
+            if one.phase is Phase.GONE:
+                self._departed.add(one.port)
         self.problems += problems
         self._all = [one for one in self._all if one.phase is not Phase.GONE]
 
@@ -235,7 +250,9 @@ class Gang:
         while unfinished():
             if self._step([], QUIET_S):
                 continue
-            if time.monotonic() > deadline or self._waiting() >= sum(one.busy for one in self._all):
+            if time.monotonic() > deadline or self._waiting(self._departed) >= sum(
+                one.busy for one in self._all
+            ):
                 break
         self._forget([])
 

@@ -149,7 +149,7 @@ class Direct:
 
     def gang(self, user: str, servers: int = 3) -> Gang:
         """Neighbours who have a server each: what they do must not harm anybody."""
-        return Gang(servers, self.connect, startup(user, DATABASE), lambda: 0)
+        return Gang(servers, self.connect, startup(user, DATABASE), lambda departed: 0)
 
 
 class Pooled:
@@ -175,25 +175,22 @@ class Pooled:
     def gang(self, user: str) -> Gang:
         if user not in self._gangs:
             self._gangs[user] = Gang(
-                self.servers, self.connect, startup(user, POOL), lambda: self._waiting(user)
+                self.servers,
+                self.connect,
+                startup(user, POOL),
+                lambda departed: self._waiting(user, departed),
             )
         return self._gangs[user]
 
-    def _waiting(self, user: str) -> int:
-        """Clients that wait while others have all servers; none is being made or cleaned."""
-        of_pool = {"database": POOL, "user": user}
-        taken = [row for row in self._show("servers", of_pool) if row["link"]]
-        if len(taken) < self.servers:
-            return 0
-        return sum(int(row["cl_waiting"]) for row in self._show("pools", of_pool))
-
-    def _show(self, what: str, where: dict[str, str]) -> list[dict[str, str]]:
-        """Rows of SHOW on a connection that stays: it is asked often."""
-        answer = self._console.query(f"SHOW {what}")
+    def _waiting(self, user: str, departed: set[int]) -> int:
+        """Clients that wait while others have all servers and keep them; none is being made or cleaned."""
+        answer = self._console.query("SHOW CLIENTS")
         names = _columns(answer[0].body)
         values = [[(value or b"").decode() for value in m.values] for m in answer if m.type == "D"]
         rows = [dict(zip(names, row, strict=True)) for row in values]
-        return [row for row in rows if where.items() <= row.items()]
+        rows = [row for row in rows if (row["database"], row["user"]) == (POOL, user)]
+        holding = [row for row in rows if row["link"] and int(row["port"]) not in departed]
+        return sum(row["state"] == "waiting" for row in rows) if len(holding) >= self.servers else 0
 
     def close(self) -> None:
         for gang in self._gangs.values():

@@ -303,8 +303,8 @@ DISCARDS: dict[str, Case] = {
 
 LOADS: dict[str, Case] = {
     "load": case(
+        "DO $$BEGIN NULL; END$$",
         "LOAD 'plpgsql'",
-        "SHOW plpgsql.variable_conflict",
         "SET plpgsql.variable_conflict = 'use_column'",
         "SHOW plpgsql.variable_conflict",
         "RESET plpgsql.variable_conflict",

@@ -54,6 +54,26 @@ void columns_learned(struct relay *r, struct server *s, const unsigned char *bod
     columns_known(r, s);
 }
 
+static uint32_t short_at(const unsigned char *p, uint32_t at, uint32_t total) {
+    return at + 2 <= total ? (uint32_t)p[at] << 8 | p[at + 1] : 0;
+}
+
+/* Whether a Bind asks for a format column by column: then their number is known to the client. */
+bool columns_formatted(const unsigned char *bind, uint32_t total) {
+    uint32_t at = 5;
+    for (int name = 0; name < 2; name++, at++)
+        while (at < total && bind[at]) at++;
+    at += 2 + 2 * short_at(bind, at, total);
+    uint32_t values = short_at(bind, at, total);
+    for (at += 2; values && at + 4 <= total; values--) {
+        uint32_t bytes = read_u32(bind + at);
+        if (bytes == 0xffffffffu) bytes = 0;   /* NULL */
+        if (bytes > total - at - 4) return false;
+        at += 4 + bytes;
+    }
+    return short_at(bind, at, total) > 1;
+}
+
 /* Whether the message behind the Bind at p describes its portal. */
 static enum columns look_ahead(const struct relay *r, const unsigned char *p, uint32_t portal_bytes, uint32_t total) {
     uint32_t room = total + 5 + 1 + portal_bytes;   /* of both messages; portal_bytes is with its NUL */
@@ -61,7 +81,7 @@ static enum columns look_ahead(const struct relay *r, const unsigned char *p, ui
     if (r->ahead > total && p[total] != 'D') return COLUMNS_CHANGED;
     if (r->ahead < room) return COLUMNS_WAIT;
     bool asks = p[total + 5] == 'P' && memcmp(p + total + 6, p + 5, portal_bytes) == 0;
-    return asks ? COLUMNS_FINE : COLUMNS_CHANGED;
+    return asks && !columns_formatted(p, total) ? COLUMNS_FINE : COLUMNS_CHANGED;
 }
 
 /* Whether a Bind of this name can be sent as things are. */

@@ -2,6 +2,8 @@
  * but a server knows such a statement by another name, so the name in the text is replaced.
  *
  *   EXECUTE     the statement is prepared first where the server does not have it.
+ *               A Parse under a name is kept longer than a server's names are: it is taken for the statement itself, if
+ *               there are no arguments.
  *   DEALLOCATE  of that statement alone: the client's name is gone, and so is the server's statement.
  *   PREPARE     of a live name gets the name of a live statement: PostgreSQL itself says that it exists.
  *
@@ -114,6 +116,17 @@ enum rewritten execute_query(struct relay *r, struct client *c, const unsigned c
 static bool may_use(const char *text) {
     while (*text == ' ' || (unsigned)(*text - '\t') < 5) text++;
     return *text && strchr("eEdDpPcC-/", *text);
+}
+
+/* The statement that the text of a Parse stands for: EXECUTE of another one.  NULL: none. */
+struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes) {
+    struct renaming all[SQL_USES_MAX];
+    bool alone = false;
+    uint32_t n = (uint32_t)strnlen((const char *)body, bytes);
+    if (!c->names->count || bytes > HEAD_BYTES_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
+        || !may_use((const char *)body)) return NULL;
+    int count = find_renamings(c, (const char *)body, n, all, &alone);
+    return count == 1 && alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
 }
 
 /* A Parse of the unnamed statement that came whole.  True: it was sent with names replaced. */

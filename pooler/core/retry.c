@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay.h"
+#include "statements.h"
 
 /* ---- what is kept of a pipeline ----------------------------------------------------------------- */
 
@@ -102,8 +102,8 @@ static struct name *renewable(const struct kept *k, const struct names *names, c
     if (use->letter != 'B' && use->letter != 'D') return NULL;
     struct span text = statement_of(use);
     struct name *name = text.bytes ? names_find_old(names, text.text, text.bytes) : NULL;
-    if (!name || use->letter == 'D' || !name->told || parsed_before(k, use) || portal_described(k, use)) return name;
-    return NULL;
+    if (!name || use->letter == 'D' || !name->told || parsed_before(k, use)) return name;
+    return portal_described(k, use) && !columns_formatted(k->data + use->at, use->next - use->at) ? name : NULL;
 }
 
 /* ---- the error ---------------------------------------------------------------------------------- */
@@ -267,7 +267,8 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         kept_release(&s->kept);
         return true;
     }
-    if (head == ('P' | OWN) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
+    bool statement = s->parsing_count && (s->parsing[0].high | s->parsing[0].low);
+    if (head == ('P' | OWN) && statement && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
         if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         hold(&s->kept, NULL, 0, message, n);
         return true;

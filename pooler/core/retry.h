@@ -9,7 +9,7 @@
  *            columns: it has no old ones.  Its name is renewed (`made`: now), so that every server prepares it again;
  *            and if nothing of the pipeline has been executed, no answer to what must be repeated has been sent and
  *            no transaction is open, what it sent since is sent again: it never sees the error.
- *   otherwise it goes by columns that it was told before, and would read rows wrongly.  The error is what PostgreSQL
+ *   otherwise (also when its Bind asks for a format column by column) it goes by columns that it was told before, and would read rows wrongly.  The error is what PostgreSQL
  *            would say, and drivers of that kind parse the statement again then.
  *
  * For that the messages of the pipeline under way are kept as the client sent them, as long as they are few.

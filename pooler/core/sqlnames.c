@@ -3,7 +3,6 @@
 #define _GNU_SOURCE
 #include "sqlnames.h"
 
-#include <stdbool.h>
 #include <string.h>
 #include <strings.h>
 
@@ -182,6 +181,9 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
         if (first || (creates && as && is(&s, &t, "execute"))) {
             if (take_use(&s, &t, &use)) {
                 if (count == SQL_USES_MAX) return -1;
+                struct scanner ahead = s;
+                struct token behind = next(&ahead);
+                use.bare = behind.kind == T_END || is_char(&s, &behind, ';');
                 uses[count++] = use;
             }
         }

@@ -2,6 +2,7 @@
 #ifndef POOLER_SQLNAMES_H
 #define POOLER_SQLNAMES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "prepared.h"
@@ -13,6 +14,7 @@ enum sql_verb { SQL_EXECUTE, SQL_DEALLOCATE, SQL_PREPARE };
 struct sql_use {
     enum sql_verb verb;
     uint32_t statement;          /* which one of the text, from 0 */
+    bool bare;                   /* the statement ends behind the name */
     uint32_t at, bytes;          /* of the name in the text, with its quotes */
     uint32_t name_bytes;
     char name[NAME_MAX_BYTES];   /* folded and unquoted as the server does */

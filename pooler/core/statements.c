@@ -232,11 +232,13 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
         send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
         return REWRITTEN_ALL;
     }
-    struct statement *st = statement_intern(&r->statements, body, bytes, c->settings->meaning);
-    uint32_t now = statements_now(r, s);
-    names_set(n, name, name_bytes, st, now);
+    const struct name *target = execute_target(c, body, bytes);
+    struct statement *st = target ? target->statement : statement_intern(&r->statements, body, bytes, c->settings->meaning);
+    uint32_t made = target ? target->made : statements_now(r, s);
+    if (target) st->references++;
+    names_set(n, name, name_bytes, st, made);
     r->t->clients[c->row].prepared_statements = (int32_t)n->count;
-    if (prepared_use(set_of(r, s), &st->digest, now)) owe(r, c, 'p');
+    if (prepared_use(set_of(r, s), &st->digest, made)) owe(r, c, 'p');
     else send_statement(r, s, st, 'P');
     return REWRITTEN_ALL;
 }

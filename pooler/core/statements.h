@@ -19,10 +19,12 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
 enum columns { COLUMNS_FINE, COLUMNS_CHANGED, COLUMNS_WAIT };
 enum columns columns_check(struct relay *r, struct client *c, struct name *name, const unsigned char *p,
                            uint32_t portal_bytes, uint32_t total);
+bool columns_formatted(const unsigned char *bind, uint32_t total);
 void columns_known(struct relay *r, struct server *s);
 
 /* execute.c */
 enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
+struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes);
 bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total);
 
 #endif

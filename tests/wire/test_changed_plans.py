@@ -17,7 +17,19 @@ from tests.support.others import Others, run, types
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
-from tests.support.wire import FLUSH, SYNC, Message, Wire, bind, close, describe, execute, parse, query
+from tests.support.wire import (
+    FLUSH,
+    SYNC,
+    Message,
+    Wire,
+    bind,
+    close,
+    describe,
+    execute,
+    message,
+    parse,
+    query,
+)
 
 SERVERS = 3
 RUN = execute() + SYNC
@@ -127,16 +139,23 @@ def test_told_of_the_columns(
         assert "E" not in types(others.on_each(lambda: run(wire, script)))
         sql(running_postgres, CHANGES[change].format(table=table))
         run(after, prepare)
-        expected = [message for _ in range(2 * SERVERS) for message in run(after, script)]
+        expected = [got for _ in range(2 * SERVERS) for got in run(after, script)]
         got = others.on_each(lambda: run(wire, script, send)) + others.on_each(lambda: run(wire, script))
         assert_same(expected, got)
 
 
+#: As BLIND, and by a format for each column, which is no better if the columns are asked for again.
+FORMATS = message("B", "", "a", 0, 0, 2, 0, 0)
+GOING_BY = {"blind": BLIND, "formats": Step(FORMATS + RUN), "formats_again": Step(FORMATS + describe() + RUN)}
+
+
+@pytest.mark.parametrize("going_by", GOING_BY)
 @pytest.mark.parametrize("told", [describe("S", "a"), bind((), "a") + describe() + execute()])
 def test_goes_by_columns_told_before(
-    running_postgres: Postgres, others: Others, pooler: Pooler, table: str, told: bytes
+    running_postgres: Postgres, others: Others, pooler: Pooler, table: str, told: bytes, going_by: str
 ) -> None:
     """A client that knows the old columns gets PostgreSQL's error, on every server, until it parses again."""
+    use = GOING_BY[going_by]
     prepare, again = (
         of_table(PREPARE, table),
         of_table([Step(close("S", "a") + parse(TEXT, "a") + SYNC)], table),
@@ -146,11 +165,11 @@ def test_goes_by_columns_told_before(
         for client in (before, wire):
             run(client, [*prepare, Step(told + SYNC)])
         sql(running_postgres, CHANGES["type"].format(table=table))
-        expected = [message for _ in range(SERVERS) for message in run(before, [BLIND])]
+        expected = [got for _ in range(SERVERS) for got in run(before, [use])]
         assert types(expected) == "EZ" * SERVERS
-        assert_same(expected, others.on_each(lambda: run(wire, [BLIND])))
-        expected = run(before, again) + [message for _ in range(SERVERS) for message in run(before, [BLIND])]
-        assert_same(expected, run(wire, again) + others.on_each(lambda: run(wire, [BLIND])))
+        assert_same(expected, others.on_each(lambda: run(wire, [use])))
+        expected = run(before, again) + [got for _ in range(SERVERS) for got in run(before, [use])]
+        assert_same(expected, run(wire, again) + others.on_each(lambda: run(wire, [use])))
 
 
 @pytest.mark.parametrize("name", FRESH)
@@ -312,7 +331,8 @@ def test_columns_that_are_no_more(
     """Who goes by columns is refused where somebody else has prepared the statement anew, or nobody has."""
     before, wire = knowing
     alter, prepare = query(CHANGES["type"].format(table=table)), of_table(PREPARE, table)
-    script = [BLIND, Step(query("BEGIN")), Step(query("SELECT 1")), BLIND, Step(query("ROLLBACK")), BLIND]
+    last = GOING_BY["formats_again"]
+    script = [BLIND, Step(query("BEGIN")), Step(query("SELECT 1")), BLIND, Step(query("ROLLBACK")), last]
     with pooled(pooler, "tx") as other:
         run(other, [Step(alter)])
     if state == "new_servers":

@@ -118,6 +118,12 @@ SCRIPTS: dict[str, Script] = {
         extended("DEALLOCATE a"),
         extended("EXECUTE a(1)"),
     ],
+    "named": [
+        Step(parse('EXECUTE "A ""b""";', "x") + describe("S", "x") + SYNC),
+        *(Step(bind((), "x") + describe() + RUN) for _ in range(SERVERS)),
+        Step(close("S", "x") + SYNC),
+        Step(parse("EXECUTE nobody", "x") + bind((), "x") + RUN),
+    ],
     "extended_errors": [
         Step(bind((), "nobody") + parse("DEALLOCATE a") + bind() + RUN),
         extended("PREPARE a AS SELECT 3"),

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from pooler.admin import control, show, show_pools, show_sockets, show_stats
+from pooler.admin import control, show, show_listeners, show_pools, show_sockets, show_stats
 from pooler.admin.model import Column, Declaration, Notice, Result, Row, Sources, columns
 
 #: Words in one line of SHOW HELP.
@@ -49,6 +49,7 @@ _SHOWS = (
     _show("totals", show_stats.TOTALS_COLUMNS, show_stats.totals),
     _show("workers", show_sockets.WORKER_COLUMNS, show_sockets.workers),
     _show("slots", show_sockets.SLOT_COLUMNS, show_sockets.slots),
+    _show("listeners", show_listeners.LISTENER_COLUMNS, show_listeners.listeners),
 )
 
 _ORDERS = (

@@ -9,7 +9,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 
-from pooler.admin import control, show, show_pins, show_pools, show_sockets, show_stats
+from pooler.admin import (
+    control,
+    show,
+    show_listeners,
+    show_pins,
+    show_pools,
+    show_sockets,
+    show_stats,
+)
 from pooler.admin.model import Column, Declaration, Notice, Result, Row, Sources, columns
 
 #: Words in one line of SHOW HELP.
@@ -51,6 +59,7 @@ _SHOWS = (
     _show("pins", show_pins.PIN_COLUMNS, show_pins.pins),
     _show("pin_totals", show_pins.PIN_TOTAL_COLUMNS, show_pins.pin_totals),
     _show("slots", show_sockets.SLOT_COLUMNS, show_sockets.slots),
+    _show("listeners", show_listeners.LISTENER_COLUMNS, show_listeners.listeners),
 )
 
 _ORDERS = (

@@ -147,6 +147,7 @@ bool listen_message(struct relay *r, struct server *s, unsigned char *p) {
     if (!c || !session_on(r, c)) return false;
     const struct listening *l = s->session.listen;
     if (!(l && l->doubles) && find(c, (const char *)p + 9)) return true;
+    need(s)->direct = true;
     if ((int32_t)read_u32(p + 5) == r->t->slots[s->slot].backend_pid) {
         uint32_t pid = r->t->clients[c->row].cancel_pid;
         for (int i = 0; i < 4; i++) p[5 + i] = (unsigned char)(pid >> (24 - 8 * i));
@@ -314,6 +315,31 @@ void listen_answered(struct relay *r, struct server *s) {
     l->again = l->outside = false;
 }
 
+static void subscribe_all(struct relay *r, struct server *s) {
+    struct listening *l = s->session.listen;
+    for (int32_t i = 0, next = 0; i < l->count; i++)
+        if (!find(s->client, l->names[i])) subscribe(r, s->client, &l->joined[next++], l->names[i]);
+    l->joined_count = l->count = 0;
+    l->late = false;
+}
+
+/* The answer to a note has to come round before its client goes on. */
+static void send_note(struct relay *r, struct server *s, enum own_request what, const char *before, bool comes_back) {
+    char query[256], note[NOTE_MAX];
+    struct listening *l = s->session.listen;
+    int32_t row = s->client->row;
+    if (comes_back) snprintf(note, sizeof note, "b %d %d %u", r->worker, row, (uint32_t)r->t->clients[row].id);
+    else snprintf(note, sizeof note, "e");
+    l->notified = false;
+    r->t->slots[s->slot].notifier = 0;
+    l->note_seen = !comes_back;
+    l->wait = WAIT_NOTE;
+    l->since = r->now;
+    r->listen_work = true;
+    add_note(r, query, (uint32_t)sprintf(query, "%s", before), note);
+    server_own(r, s, what, query, true);
+}
+
 /* Its channels are heard for it from now on: the server need not. */
 static bool heard(struct relay *r, struct server *s) {
     struct client *c = s->client;
@@ -327,9 +353,13 @@ static bool heard(struct relay *r, struct server *s) {
         l->count = 0;
         return true;
     }
-    for (int32_t i = 0, next = 0; i < l->count; i++)
-        if (!find(c, l->names[i])) subscribe(r, c, &l->joined[next++], l->names[i]);
-    l->joined_count = l->count = 0;
+    l->late = l->direct && l->ready && l->joined_count;
+    l->direct = false;
+    if (l->late) {
+        send_note(r, s, OWN_UNLISTEN, "UNLISTEN *;", true);
+        return true;
+    }
+    subscribe_all(r, s);
     l->doubles = !l->ready;
     server_own(r, s, OWN_UNLISTEN, "UNLISTEN *", true);
     return true;
@@ -340,8 +370,10 @@ bool listen_waits(struct relay *r, struct server *s) {
     struct listening *l = s->session.listen;
     if (!l || l->wait == WAIT_NOT) return false;
     if (l->wait == WAIT_CHANNELS) return !heard(r, s) || s->own != OWN_NONE;
+    if (s->own != OWN_NONE) return true;
     if (!l->note_seen && r->now < l->since + HEAR_PATIENCE_US && listener_of(r, s->client)->state == LISTENER_OPEN) return true;
     l->wait = WAIT_NOT;
+    if (l->late) subscribe_all(r, s);
     return false;
 }
 
@@ -356,24 +388,11 @@ void listen_done(struct relay *r, struct server *s, bool was_unlisten) {
 
 /* The transaction is over, and the session looked after.  True: the server is not free yet. */
 bool listen_after(struct relay *r, struct server *s, bool kept) {
-    char query[256], note[NOTE_MAX];
     struct listening *l = s->session.listen;
-    struct client *c = s->client;
     if (!l) return false;
     if (l->wait != WAIT_NOT) return true;
     if (l->notified) {
-        struct client_row *me = &r->t->clients[c->row];
-        bool comes_back = l->ready && c->subscriptions;
-        l->notified = false;
-        r->t->slots[s->slot].notifier = 0;
-        if (comes_back) snprintf(note, sizeof note, "b %d %d %u", r->worker, c->row, (uint32_t)me->id);
-        else snprintf(note, sizeof note, "e");
-        l->note_seen = !comes_back;
-        l->wait = WAIT_NOTE;
-        r->listen_work = true;
-        l->since = r->now;
-        add_note(r, query, 0, note);
-        server_own(r, s, OWN_NOTIFY, query, true);
+        send_note(r, s, OWN_NOTIFY, "", l->ready && s->client->subscriptions);
         return true;
     }
     release(r, s);
@@ -424,7 +443,9 @@ static void note_returned(struct relay *r, const struct letter *head) {
     if (head->a < 0 || head->a >= r->t->h->sizes.clients) return;
     struct client *c = r->clients[head->a];
     if (!c || (uint32_t)r->t->clients[head->a].id != (uint32_t)head->b || !c->server || !c->server->session.listen) return;
-    c->server->session.listen->note_seen = true;
+    struct listening *l = c->server->session.listen;
+    l->note_seen = true;
+    if (l->late && l->wait == WAIT_NOTE) subscribe_all(r, c->server);
     conn_ready(r, &c->server->io);
 }
 

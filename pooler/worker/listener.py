@@ -16,7 +16,7 @@ import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import gevent
 from gevent import socket
@@ -132,7 +132,9 @@ class Listener:
             return
         if reason is not None:
             closed = self.tables.listener_lost(self.database, 0.0 if self._opened else REFUSED_S)
-            what = f"{closed} clients are closed" if self._opened else "clients that listen keep their servers"
+            what = (
+                f"{closed} clients are closed" if self._opened else "clients that listen keep their servers"
+            )
             log.warning("%s: the connection that listens for clients: %s; %s", self.name, reason, what)
         self._ended()
         self._ended = None
@@ -189,7 +191,7 @@ class Listener:
                     self._stream.send(frontend.terminate())
                     return
                 self.work.wait(1.0)
-            reader.get()
+            raise reader.get()
         finally:
             reader.kill()
 
@@ -215,8 +217,14 @@ class Listener:
                 self._stream.send(frontend.query(f"UNLISTEN {quoted(name)}"))
         return bool(wanted)
 
-    def _read(self, stream: Stream) -> None:
-        failed: str | None = None
+    def _read(self, stream: Stream) -> Exception:
+        """Read until it ends; returns why (gevent would print what a greenlet raises)."""
+        try:
+            self._take(stream)
+        except (ServerFault, Hangup) as end:
+            return end
+
+    def _take(self, stream: Stream) -> NoReturn:
         while True:
             kind, body = stream.message(MESSAGE_MAX_BYTES)
             if kind == b"A":
@@ -225,7 +233,7 @@ class Listener:
                 raise messages.server_fault(body)
             elif kind == b"Z" and self._asked:
                 channel = self._asked.popleft()
-                if channel is not None and failed is None:
+                if channel is not None:
                     self.tables.channel_heard(*channel)
 
     def _notification(self, body: bytes) -> None:

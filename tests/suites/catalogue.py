@@ -108,7 +108,11 @@ SUITES = (
         "pg8000",
         (*PYTEST, PG8000, "pytest-mock", "pytest-benchmark", "pytz"),
         sdist("pg8000", "1.31.6"),
-        pytest("test", "--benchmark-disable", *(f"--ignore=test/{part}/auth" for part in ("dbapi", "legacy", "native"))),
+        pytest(
+            "test",
+            "--benchmark-disable",
+            *(f"--ignore=test/{part}/auth" for part in ("dbapi", "legacy", "native")),
+        ),
         timeout_s=400,
         sql=("CREATE EXTENSION hstore",),
         users=("boltzmann",),  # a role that the tests make

@@ -41,7 +41,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--neighbours", type=int, default=6, help="how many (default 6)")
     parser.add_argument("--style", choices=("harmful", "plain"), default="harmful", help="of the neighbours")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a setting of pooler")
-    parser.add_argument("--only", default="", metavar="WORDS", help="further arguments of the suite's runner, e.g. -k")
+    parser.add_argument(
+        "--only", default="", metavar="WORDS", help="further arguments of the suite's runner, e.g. -k"
+    )
     parser.add_argument("--work", type=Path, default=ROOT / ".suites", help="kept downloads and results")
     options = parser.parse_args(argv)
     if unknown := set(options.suites) - set(names):
@@ -54,7 +56,9 @@ def main(argv: Sequence[str]) -> int:
     options = parse_arguments(argv)
     if "POOLER_PGBIN" not in os.environ and (found := sorted(DEBIAN_POSTGRES.glob("*/bin/postgres"))):
         os.environ["POOLER_PGBIN"] = str(found[-1].parent)
-    os.environ["PATH"] += os.pathsep + os.environ.get("POOLER_PGBIN", "")  # pg_config, for source distributions
+    os.environ["PATH"] += os.pathsep + os.environ.get(
+        "POOLER_PGBIN", ""
+    )  # pg_config, for source distributions
     cache = Cache(options.work.resolve())
     targets = [name for name in ("pooler", "pgbouncer") if getattr(options, name)]
     if not targets and not options.direct:
@@ -127,7 +131,9 @@ def run(
             shutil.copy(stage.bouncer.log, kept.with_suffix(".log"))
     surprises = stage.notes.get("neighbours", {}).get("surprises", [])
     one.note += "".join(f"\n  neighbours, {count} times: {what}" for what, count in surprises)
-    say(f"{suite.name}, {target}: {len(one.passed)} of {len(one.outcomes)} passed in {one.seconds:.0f} s{one.note}")
+    say(
+        f"{suite.name}, {target}: {len(one.passed)} of {len(one.outcomes)} passed in {one.seconds:.0f} s{one.note}"
+    )
     return one
 
 
@@ -137,7 +143,12 @@ def execute(
     """The suite's process, ended when its time is over; what it printed."""
     command = suite.command(stage, cache, source, stage.work / "report")
     log = stage.work / "output"
-    environment = {**os.environ, **stage.environment, **command.env, "SUITES_REPORT": str(stage.work / "report")}
+    environment = {
+        **os.environ,
+        **stage.environment,
+        **command.env,
+        "SUITES_REPORT": str(stage.work / "report"),
+    }
     with open(log, "wb") as file:
         process = subprocess.Popen(
             [*command.argv, *more],

@@ -223,7 +223,9 @@ def main(conninfo: str, count: str, style: str) -> None:
     surprises: Counter[str] = Counter()
     for neighbour in neighbours:
         surprises += neighbour.surprises
-    print(json.dumps({"statements": sum(n.count for n in neighbours), "surprises": surprises.most_common(30)}))
+    print(
+        json.dumps({"statements": sum(n.count for n in neighbours), "surprises": surprises.most_common(30)})
+    )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,9 @@ class Run:
     suite: str
     target: str
     outcomes: dict[str, str] = field(default_factory=dict)  # test: what became of it
-    reasons: dict[str, str] = field(default_factory=dict)  # test: its error in a line or two, an empty line, all of it
+    reasons: dict[str, str] = field(
+        default_factory=dict
+    )  # test: its error in a line or two, an empty line, all of it
     seconds: float = 0.0
     note: str = ""  # what went wrong with the run as a whole
 
@@ -90,7 +92,10 @@ def judge(run: Run, direct: Sequence[Run]) -> Verdict:
 
 def table(verdicts: Iterable[Verdict]) -> str:
     """A row per suite and target, and the mean of each target at the end."""
-    lines = ["| suite | target | passed directly | kept | kept % | s |", "| --- | --- | ---: | ---: | ---: | ---: |"]
+    lines = [
+        "| suite | target | passed directly | kept | kept % | s |",
+        "| --- | --- | ---: | ---: | ---: | ---: |",
+    ]
     percents: dict[str, list[float]] = {}
     for verdict in verdicts:
         run = verdict.run
@@ -108,7 +113,9 @@ def losses(verdicts: Iterable[Verdict]) -> str:
     for verdict in verdicts:
         run = verdict.run
         if run.note or verdict.lost:
-            lines.append(f"\n{run.suite}, {run.target}: {len(verdict.lost)} lost{', ' if run.note else ''}{run.note}")
+            lines.append(
+                f"\n{run.suite}, {run.target}: {len(verdict.lost)} lost{', ' if run.note else ''}{run.note}"
+            )
         missing = [test for test in verdict.lost if test not in run.outcomes]
         lines += [f"  {test}\n      {verdict.reason(test)}" for test in verdict.lost if test in run.outcomes]
         if missing:

@@ -38,7 +38,20 @@ def fetch_regress(cache: Cache) -> Path:
     driver(programs)
     if not (source / "regress.so").exists():
         include = call(programs / "pg_config", "--includedir-server").strip()
-        call("cc", "-O1", "-w", "-fPIC", "-shared", "-fwrapv", "-I", include, "-o", "regress.so", "regress.c", cwd=source)
+        call(
+            "cc",
+            "-O1",
+            "-w",
+            "-fPIC",
+            "-shared",
+            "-fwrapv",
+            "-I",
+            include,
+            "-o",
+            "regress.so",
+            "regress.c",
+            cwd=source,
+        )
         library = Path(call(programs / "pg_config", "--pkglibdir").strip())
         for name in ("autoinc.so", "refint.so"):
             shutil.copy(library / name, source)

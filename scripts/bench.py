@@ -34,6 +34,7 @@ from tests.support.processes import cpu_s  # noqa: E402
 
 BASE = "pgbouncer"  # what ratios are to
 DIRECT = "direct"
+OFF = ", session_state off"
 SCALE = 10
 
 #: Figures of a run: attribute, heading, format.
@@ -114,6 +115,11 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         "--workers", type=several(int), default=[1, many], help=f"of pooler; default 1,{many}"
     )
     parser.add_argument(
+        "--session-state",
+        action="store_true",
+        help="pooler with session_state = auto against off, as ratios to off; PgBouncer in session pooling",
+    )
+    parser.add_argument(
         "--output", type=Path, default=ROOT / "bench", help="directory of JSON and plot (default bench)"
     )
     return parser.parse_args(argv)
@@ -134,7 +140,7 @@ def main(argv: Sequence[str]) -> int:
         pg.create()
         stack.callback(pg.stop)
         pg.pgbench_tables(scale=SCALE)
-        programs = start_programs(pg, work, arguments.workers, stack)
+        programs = start_programs(pg, work, arguments.workers, stack, arguments.session_state)
         if BASE not in {program.name for program in programs}:
             print("pgbouncer is not installed: no ratios", file=sys.stderr)
         cells = []
@@ -142,20 +148,29 @@ def main(argv: Sequence[str]) -> int:
             cells += measure(pg, programs, workload, arguments.turns, arguments.seconds)
         # before anything is stopped: minutes of measuring must not be lost to trouble at the end
         print(f"\n{markdown(cells)}", flush=True)
+        if arguments.session_state:
+            print(f"\n{auto_to_off(cells)}", flush=True)
         arguments.output.mkdir(parents=True, exist_ok=True)
         write_json(arguments.output / "bench.json", cells, versions_of(pg), arguments)
         write_plot(arguments.output / "bench.svg", cells)
     return 0
 
 
-def start_programs(pg: Postgres, work: Path, workers: Sequence[int], stack: ExitStack) -> list[Program]:
-    """Everything that takes turns, running; stopped when the stack unwinds."""
+def start_programs(
+    pg: Postgres, work: Path, workers: Sequence[int], stack: ExitStack, session_state: bool
+) -> list[Program]:
+    """Everything that takes turns, running; stopped when the stack unwinds.
+
+    For `-M prepared` PgBouncer needs session pooling, unless it is 1.21 or later: so both of its ways differ.
+    """
     programs = [Program(DIRECT, pg.host, pg.socket_dir, pg.port, None, {"tcp": "p0", "unix": "p0"})]
     kinds: list[tuple[str, type[Bouncer], dict[str, Any]]] = [
         (f"pooler, {count} worker{'s' * (count > 1)}", Pooler, {"workers": count}) for count in workers
     ]
+    if session_state:
+        kinds += [(f"{name}{OFF}", kind, {**keys, "session_state": "off"}) for name, kind, keys in kinds]
     if PgBouncer.find():
-        kinds.insert(0, (BASE, PgBouncer, {}))
+        kinds.insert(0, (BASE, PgBouncer, {"pool_mode": "session"} if session_state else {}))
     targets = {"tcp": "dbname=p0 pool_size=20", "unix": f"dbname=p0 pool_size=20 host={pg.socket_dir}"}
     for number, (name, kind, keywords) in enumerate(kinds):
         bouncer = kind(pg, pg.cluster.owner, work / f"b{number}", targets, **keywords, max_client_conn=1000)
@@ -243,6 +258,18 @@ def markdown(cells: Sequence[Cell]) -> str:
             row.append(f"{text} ({ratio:.2f}×)" if ratio is not None else text)
         rows.append(row)
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
+
+
+def auto_to_off(cells: Sequence[Cell]) -> str:
+    """What following a session's state costs where there is none: CPU per transaction, auto to off."""
+    lines = []
+    for off in (cell for cell in cells if cell.program.endswith(OFF)):
+        auto = next(
+            c for c in cells if c.workload == off.workload and c.program == off.program.removesuffix(OFF)
+        )
+        ratio = auto.ratio(off, "cpu_us")
+        lines.append(f"{auto.workload}, {auto.program}: auto / off = {ratio or 0:.3f}")
+    return "\n".join(lines)
 
 
 def versions_of(pg: Postgres) -> dict[str, str]:

@@ -130,7 +130,7 @@ class Client:
         """Waits until every server of the database is nobody's, or stays with a pinned client."""
 
         def settled() -> bool:
-            active = sum(row["sv_active"] for row in self.pooler.show("pools", database=self.database))
+            active = sum(int(row["sv_active"]) for row in self.pooler.show("pools", database=self.database))
             return active == len(self.pins())
 
         wait_for(settled, 5, "idle servers")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
+from pooler.admin.model import TableRow
 from tests.unit.admin import fakes
 from tests.unit.admin.fakes import Bench
 
@@ -21,10 +23,10 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def pinned(number: int, seconds: float, reason: str = "advisory lock", **more: object) -> fakes.TableRow:
+def pinned(number: int, seconds: float, reason: str = "advisory lock", **more: Any) -> TableRow:
     """A pinned client."""
     since = fakes.MOMENT + 60 - seconds
-    keys = {"state": "active", "link": 513, "slot": 3, "worker": 1, "remote_pid": 4711}
+    keys: dict[str, Any] = {"state": "active", "link": 513, "slot": 3, "worker": 1, "remote_pid": 4711}
     return fakes.client(number, pinned=reason, pinned_since=since, pinned_s=seconds, **(keys | more))
 
 

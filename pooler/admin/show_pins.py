@@ -1,8 +1,8 @@
 """SHOW PINS, PIN_TOTALS: servers that stay with their clients between transactions, and why.
 
 A client in transaction pooling whose session has something that cannot follow it (an advisory lock, a
-temporary table, ...) keeps its server until that is gone. PINS has a row per such client now, PIN_TOTALS counts
-per pool since the start.
+temporary table, ...) keeps its server until that is gone. PINS has a row per such client now, PIN_TOTALS
+counts per pool since the start.
 """
 
 from __future__ import annotations

@@ -100,9 +100,10 @@ def wanted_parameters(
 ) -> tuple[dict[str, str], dict[str, str]]:
     """The settings that this client shall have: tracked ones by their canonical names, and others.
 
-    A parameter that is neither tracked nor ignored is refused unless `accept_unknown`: dropping it silently would
-    give the client a session other than it asked for. `options` among the ignored names means to ignore unknown settings in
-    there. The options of a replication client are not looked at; it gets a server of its own.
+    A parameter that is neither tracked nor ignored is refused unless `accept_unknown`: dropping it silently
+    would give the client a session other than it asked for. `options` among the ignored names means to
+    ignore unknown settings in there. The options of a replication client are not looked at; it gets a server
+    of its own.
     """
     names = {name.lower(): name for name in (*TRACKED, *extra) if name.lower() not in NEVER_TRACKED}
     ignore = frozenset(name.lower() for name in ignored)

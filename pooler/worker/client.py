@@ -48,7 +48,9 @@ CONSOLE_MESSAGE_BYTES = 64 * 1024
 
 
 def spelled_as(usual: dict[str, str], given: dict[str, str]) -> dict[str, str]:
-    """Values of a startup packet in the server's spelling, where they are its own: utf-8 is UTF8, ISO is "ISO, MDY"."""
+    """Values of a startup packet in the server's spelling, where they are its own: utf-8 is UTF8, ISO is
+    "ISO, MDY".
+    """
 
     def plain(text: str) -> str:
         return "".join(filter(str.isalnum, text)).lower()

@@ -144,7 +144,7 @@ def test_invalid_value(pooler: Pooler, name: str) -> None:
     """The login fails in PostgreSQL's own words; others are not disturbed."""
     with pooler.wire() as wire, pooled(pooler) as other:
         with pooler.expect_log("closing because: invalid value for parameter"):
-            wire.send(startup(**{name: "no such value"}))
+            wire.send(startup(**dict[str, Any]({name: "no such value"})))
             error = wire.expect_error("22023")
         assert error["S"] == "FATAL"
         assert error["M"] == f'invalid value for parameter "{name}": "no such value"'
@@ -243,7 +243,7 @@ def test_any_setting_at_startup(pooler: Pooler) -> None:
         ("port", "5", "55P02"),
     ):
         with pooler.wire() as wire:
-            wire.send(startup(**{name: value}))
+            wire.send(startup(**dict[str, Any]({name: value})))
             assert wire.expect_error(code)["S"] == "FATAL"
             wire.expect_closed()
 

@@ -119,7 +119,9 @@ def test_waiters_are_served_in_the_order_they_came(pooler: Pooler) -> None:
 
 
 def test_session_state_is_not_reset_between_transactions(pooler: Pooler) -> None:
-    """server_reset_query is for session pooling: with session_state = off a transaction pool has nothing of it."""
+    """server_reset_query is for session pooling: with session_state = off a transaction pool has nothing of
+    it.
+    """
     with pooled(pooler, "off") as first, pooled(pooler, "off") as second:
         mine = pid(first)
         first.query("SET work_mem = '7MB'")

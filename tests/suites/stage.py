@@ -111,7 +111,7 @@ def make_bouncer(
     target: str, conditions: Conditions, pg: Postgres, owner: Account, directory: Path, users: Sequence[str]
 ) -> Bouncer:
     """The pooler, not started: any database, transaction mode, servers in turn so that they change hands."""
-    settings: dict[str, object] = {
+    settings: dict[str, Any] = {
         "max_client_conn": 1000,
         "default_pool_size": conditions.pool_size,
         "server_round_robin": 1,

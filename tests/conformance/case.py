@@ -51,6 +51,9 @@ class Case:
     user: str = "bouncer"
     #: Fewer servers would make it wait for itself: several clients hold one at the same time.
     servers: int = 1
+    #: A client is notified by the very transaction in which it began to listen: PostgreSQL tells it before or
+    #: after the end of the reply, as it happens.
+    notified_late: bool = False
 
     @property
     def is_raw(self) -> bool:
@@ -74,9 +77,13 @@ def _scene(part: Part, encode: Callable[[str], bytes]) -> Scene:
 
 
 def case(
-    *parts: Part, user: str = "bouncer", servers: int = 1, startup: Mapping[str, Parameters] | None = None
+    *parts: Part,
+    user: str = "bouncer",
+    servers: int = 1,
+    startup: Mapping[str, Parameters] | None = None,
+    notified_late: bool = False,
 ) -> Case:
-    return Case(parts, startup or {}, user, servers)
+    return Case(parts, startup or {}, user, servers, notified_late)
 
 
 def by(who: str, *texts: str) -> list[Say]:

@@ -163,6 +163,10 @@ class Gang:
         self._all: list[Neighbour] = []
         self._departed: set[int] = set()
 
+    def meet(self, wire: Wire) -> None:
+        """A client under test has come, perhaps from the port of somebody who left."""
+        self._departed.discard(wire.socket.getsockname()[1])
+
     def before(self, held: int) -> None:
         """Harm on all servers but those that the clients under test hold; leaves them one to run on."""
         free = self.servers - held

@@ -7,7 +7,7 @@ from typing import Any
 
 from tests.conformance.case import Case, Leave, Parameters, Scene
 from tests.conformance.neighbours import Gang, depart
-from tests.conformance.transcript import Transcript, settled
+from tests.conformance.transcript import Transcript, notifications_last, settled
 from tests.support.exchange import THE_END, Step
 from tests.support.wire import EndOfStream, LoginRefused, Message, Wire
 
@@ -87,6 +87,8 @@ class Conversation:
             self._transcript.received(who, refused.error)
             self._refused.add(who)
             return
+        if self._gang:
+            self._gang.meet(wire)
         self._clients[who] = Client(who, wire, self._transcript, self._gang)
 
     def step(self, step: Step) -> None:
@@ -116,7 +118,10 @@ class Conversation:
         """All go; the transcript, with the trouble that neighbours had."""
         for client in self._clients.values():
             client.leave("terminate")
-        return [*self._transcript.lines, *(self._gang.finish() if self._gang else [])]
+        lines = self._transcript.lines
+        if self._case.notified_late:
+            lines = notifications_last(lines)
+        return [*lines, *(self._gang.finish() if self._gang else [])]
 
     def abandon(self) -> None:
         """An error of the harness itself."""

@@ -11,7 +11,7 @@ from tests.conformance.run import assert_same
 from tests.conformance.world import SIZES, Direct, Pooled, Pools, Size
 
 EXAMPLES = settings(
-    max_examples=12,
+    max_examples=6,
     derandomize=True,
     deadline=None,
     database=None,
@@ -22,7 +22,7 @@ EXAMPLES = settings(
 
 def compare(direct: Direct, pooled: Pooled, parts: list[Part], protocol: str) -> None:
     """The same conversation in both worlds."""
-    case = Case(tuple(parts))
+    case = Case(tuple(parts), notified_late=True)
     scenes = case.scenes(protocol)
     assert_same(direct.run(scenes, case), pooled.run(scenes, case))
 

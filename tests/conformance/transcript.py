@@ -44,6 +44,11 @@ def settled(lines: list[str]) -> list[str]:
     return found
 
 
+def notifications_last(lines: list[str]) -> list[str]:
+    """The lines with all notifications at the end, in their order."""
+    return sorted(lines, key=lambda line: line.partition(" ")[2].startswith("< A "))
+
+
 def _reporter(line: str) -> str:
     """Who is told a parameter in this line; "" if nobody is."""
     who, _, rest = line.partition(" ")

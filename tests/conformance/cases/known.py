@@ -31,6 +31,10 @@ SCHEMA_STAYS = "A server process keeps its empty temporary schema once somebody 
 LIBRARY_STAYS = (
     "A library that was loaded into a server process, by LOAD or by a function's use, stays there."
 )
+STATEMENTS_SHARED = (
+    "pg_prepared_statements tells what a server process has: statements of the protocol are prepared there "
+    "once, under names of pooler's, for all clients. Those of SQL's PREPARE (from_sql) are the client's own."
+)
 SOURCE = (
     "pg_settings tells whence a value comes; what a client asked for at its start is put in force by SET, "
     "so it comes from the session and reset_val is the server's. RESET itself leads to the client's."
@@ -63,6 +67,9 @@ KNOWN: dict[str, Known] = {
     ),
     "library": Known(
         case("SHOW plpgsql.variable_conflict"), LIBRARY_STAYS, "unrecognized configuration", "T plpgsql"
+    ),
+    "statements": Known(
+        case("SELECT count(*) FROM pg_prepared_statements"), STATEMENTS_SHARED, r"D \[b'0'\]", r"D \[b'\d+'\]"
     ),
     "source": Known(
         started(

@@ -29,7 +29,7 @@ NOTIFY: dict[str, Case] = {
         "BEGIN", "LISTEN conf_one", LISTENING, "COMMIT", LISTENING, "NOTIFY conf_one", "SELECT 1"
     ),
     "listen_and_notify_in_one": case(
-        "BEGIN", "LISTEN conf_one", "NOTIFY conf_one, 'x'", "COMMIT", "SELECT 1"
+        "BEGIN", "LISTEN conf_one", "NOTIFY conf_one, 'x'", "COMMIT", "SELECT 1", notified_late=True
     ),
     "unlisten_rolled_back": case(
         "LISTEN conf_one",
@@ -97,6 +97,7 @@ NOTIFY: dict[str, Case] = {
         "SELECT 1",
         simple("UNLISTEN *; NOTIFY conf_one"),
         "SELECT 1",
+        notified_late=True,
     ),
     "with_error": case("LISTEN conf_one", simple("NOTIFY conf_one, 'lost'; SELECT 1/0"), "SELECT 1"),
     "with_other_state": case(

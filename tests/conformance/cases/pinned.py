@@ -8,7 +8,10 @@ PREPARED: dict[str, Case] = {
     "prepare": case("PREPARE a AS SELECT 1", "EXECUTE a", "EXECUTE a", "DEALLOCATE a", "EXECUTE a"),
     "arguments": case("PREPARE b(int, text) AS SELECT $1 + 1, $2", "EXECUTE b(1, 'x')", "EXECUTE b(2, 'y')"),
     "unknown": case(
-        "EXECUTE a", "DEALLOCATE a", "EXECUTE b(1)", "SELECT count(*) FROM pg_prepared_statements"
+        "EXECUTE a",
+        "DEALLOCATE a",
+        "EXECUTE b(1)",
+        "SELECT count(*) FROM pg_prepared_statements WHERE from_sql",
     ),
     "twice": case("PREPARE a AS SELECT 1", "PREPARE a AS SELECT 2", "EXECUTE a", "EXECUTE a"),
     "deallocate_all": case(

@@ -22,7 +22,7 @@ def _lock(name: str, *make: Act, **keywords: Any) -> Kind:
 LOCKS = [
     _lock("exclusive", "SELECT pg_advisory_lock(70)"),
     _lock("shared", "SELECT pg_advisory_lock_shared(71)"),
-    _lock("tried", "SELECT pg_try_advisory_lock(72)"),
+    _lock("tried", "SELECT pg_try_advisory_lock(72, {n})"),
     _lock("tried shared", "SELECT pg_try_advisory_lock_shared(73)"),
     _lock("of two keys", "SELECT pg_advisory_lock(1, 2)"),
     _lock(

@@ -12,7 +12,15 @@ from typing import Any, TypeVar
 
 from pooler.config.ini import Place
 from pooler.config.options import option
-from pooler.config.settings import POOL_MODES, SESSION_STATES, SETTINGS, Settings, Value, parse_setting, setting_rows
+from pooler.config.settings import (
+    POOL_MODES,
+    SESSION_STATES,
+    SETTINGS,
+    Settings,
+    Value,
+    parse_setting,
+    setting_rows,
+)
 from pooler.config.userlist import byte_length
 from pooler.errors import ConfigError, Problem
 

@@ -268,11 +268,23 @@ static void wake_listener(struct relay *r, const struct client *c, int32_t owner
     else (void)!send(r->outboxes[owner], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* One spelling for utf-8, 'UTF8' and utf_8: PostgreSQL takes them for the same. */
+static bool encoding_of(struct relay *r, const struct client *c, char out[CHANNEL_NAME_BYTES]) {
+    const char *given = settings_value(&r->store, c->settings, "client_encoding");
+    uint32_t n = 0;
+    for (; given && *given && n + 1 < CHANNEL_NAME_BYTES; given++) {
+        bool letter = (unsigned)((*given | 0x20) - 'a') < 26;
+        if (letter || (unsigned)(*given - '0') < 10) out[n++] = (char)(letter ? *given | 0x20 : *given);
+    }
+    out[n] = '\0';
+    return n > 0;
+}
+
 /* Wants to hear of what the server listens on and the client is not subscribed to.  False: that is not possible. */
 static bool join(struct relay *r, struct client *c, struct listening *l) {
-    const char *encoding = settings_value(&r->store, c->settings, "client_encoding");
+    char encoding[CHANNEL_NAME_BYTES];
     int32_t owner = NOBODY, have = count_subscriptions(c);
-    if (l->overflow || !encoding || !*encoding) return false;
+    if (l->overflow || !encoding_of(r, c, encoding)) return false;
     for (int32_t i = 0; i < l->count; i++) {
         if (find(c, l->names[i])) continue;
         owner = have + l->joined_count >= CLIENT_CHANNELS_MAX ? NOBODY

@@ -66,7 +66,10 @@ def dial(worker: Worker, slot: int) -> None:
             worker.tables.slot_where(slot, *names_of(sock), address.is_unix)
             stream = Stream(sock, ServerFault)
             target = ServerTarget(
-                user, database.dbname, credential_for(worker, database, user, pool), database.startup_parameters
+                user,
+                database.dbname,
+                credential_for(worker, database, user, pool),
+                database.startup_parameters,
             )
             session = converse(server_login(target), stream)
             worker.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)

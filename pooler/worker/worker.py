@@ -78,9 +78,7 @@ class Worker:
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
-        self.relay = Relay(
-            boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS
-        )
+        self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS)
         for slot, (generation, fd) in boot.server_fds.items():
             self.relay.learn(slot, generation, fd)
         self.operations = WorkerOperations(self)
@@ -269,7 +267,8 @@ class Worker:
     def extras_of(settings: dict[str, str]) -> bytes:
         """Other settings as the relay takes them: names and values, by name."""
         return b"".join(
-            f"{name}\0{value}\0".encode("utf-8", "surrogateescape") for name, value in sorted(settings.items())
+            f"{name}\0{value}\0".encode("utf-8", "surrogateescape")
+            for name, value in sorted(settings.items())
         )
 
     @staticmethod

@@ -247,13 +247,30 @@ static bool unlistened(const struct session *x, const char *name) {
     return false;
 }
 
+/* What came for a name before its UNLISTEN was committed is not told any more, as PostgreSQL has it. */
+static void forget_news(struct client *c, const char *name) {
+    struct bytes *b = &c->news;
+    uint32_t kept = b->start;
+    for (uint32_t at = b->start, n; at < b->end; at += n) {
+        n = read_u32(b->data + at + 1) + 1;
+        if (strcmp((const char *)b->data + at + 9, name) == 0) continue;
+        memmove(b->data + kept, b->data + at, n);
+        kept += n;
+    }
+    b->end = kept;
+}
+
 static void drop_subscriptions(struct relay *r, struct client *c, const struct session *x) {
     const struct listening *l = x->listen;
     bool exact = l->again && (l->outside || !x->failed) && !l->overflow;
     for (struct subscription **place = &c->subscriptions; *place;) {
         bool stays = on_server(l, (*place)->name) || (!exact && !unlistened(x, (*place)->name));
-        if (stays) place = &(*place)->next_of_client;
-        else unsubscribe(r, place);
+        if (stays) {
+            place = &(*place)->next_of_client;
+        } else {
+            forget_news(c, (*place)->name);
+            unsubscribe(r, place);
+        }
     }
 }
 

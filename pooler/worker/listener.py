@@ -6,8 +6,8 @@ workers that have clients for it, in the order in which PostgreSQL sent them. No
 connection ends, or a worker does not take its mail, the clients that relied on it are closed.
 
 The pid in a notification is PostgreSQL's; clients know each other by the pids that pooler told them. Relays tell
-who notifies by notes on a channel of their own (`core/listen.h`): `c <pid>`: what comes from this backend now is that
-client's; `e`: it is not any more; `b <worker> <row> <id>`: the same, and that client wants to know.
+who notifies by notes on a channel of their own (`core/listen.h`): `c <pid>`: what comes from this backend now
+is that client's; `e`: it is not any more; `b <worker> <row> <id>`: the same, and that client wants to know.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 #: A channel, and the connection, are kept for so long after the last client has left.
 LINGER_S = 5.0
-#: How long a limit may forbid the connection while an idle server makes room for it; then clients keep servers.
+#: How long a limit may forbid the connection while a server makes room for it; then clients keep servers.
 ROOM_PATIENCE_S = 2.0
 ROOM_LOOK_S = 0.02
 #: After a failure clients keep their servers for so long before it is tried again.

@@ -104,6 +104,7 @@ class FakeTables:
     user_rows: list[TableRow] = field(default_factory=list)
     worker_rows: list[TableRow] = field(default_factory=list)
     slot_rows: list[TableRow] = field(default_factory=list)
+    channel_rows: list[TableRow] = field(default_factory=list)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def clients(self) -> Sequence[TableRow]:
@@ -126,6 +127,9 @@ class FakeTables:
 
     def slots(self) -> Sequence[TableRow]:
         return self.slot_rows
+
+    def channels(self) -> Sequence[TableRow]:
+        return self.channel_rows
 
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_stats

@@ -120,6 +120,17 @@ bool channel_drop(struct tables *t, int32_t row, uint32_t id) {
 
 /* ---- the listening connection ---------------------------------------------------------------------- */
 
+/* Whether a server that counts against the same limits is on its way to be idle or gone. */
+static bool passing(const struct tables *t, const struct pool_row *own) {
+    for (int32_t i = 0; i < t->h->slots_high; i++) {
+        const struct slot_row *s = &t->slots[i];
+        const struct pool_row *p = &t->pools[s->pool];
+        if (s->state == SL_FREE || p->kind != POOL_CLIENTS || (s->state == SL_ACTIVE && s->client != NOBODY)) continue;
+        if (p->database == own->database || p->user == own->user || p->instance == own->instance) return true;
+    }
+    return false;
+}
+
 /* A slot for the listener of a database, logged in as the user of `pool`; NOBODY when a limit forbids it.  `ever`: it may
  * be granted soon, an idle server has been told to go. */
 int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t now, int32_t *ever) {
@@ -132,7 +143,7 @@ int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t no
     if (own != NOBODY) {
         enum blocked_by why = blocked(t, &t->pools[own], 0);
         if (why == BLOCKED_NOT) dial_for(t, own, worker, worker, now, &out);
-        else *ever = opening(&t->pools[own]) || evict(t, own, why, NOBODY, true, now, &out);
+        else *ever = opening(&t->pools[own]) || evict(t, own, why, NOBODY, true, now, &out) || passing(t, &t->pools[own]);
     }
     tables_unlock(t);
     tables_ring(t, out.ring);

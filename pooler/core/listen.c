@@ -247,13 +247,30 @@ static bool unlistened(const struct session *x, const char *name) {
     return false;
 }
 
+/* What came for a name before its UNLISTEN was committed is not told any more, as PostgreSQL has it. */
+static void forget_news(struct client *c, const char *name) {
+    struct bytes *b = &c->news;
+    uint32_t kept = b->start;
+    for (uint32_t at = b->start, n; at < b->end; at += n) {
+        n = read_u32(b->data + at + 1) + 1;
+        if (strcmp((const char *)b->data + at + 9, name) == 0) continue;
+        memmove(b->data + kept, b->data + at, n);
+        kept += n;
+    }
+    b->end = kept;
+}
+
 static void drop_subscriptions(struct relay *r, struct client *c, const struct session *x) {
     const struct listening *l = x->listen;
     bool exact = l->again && (l->outside || !x->failed) && !l->overflow;
     for (struct subscription **place = &c->subscriptions; *place;) {
         bool stays = on_server(l, (*place)->name) || (!exact && !unlistened(x, (*place)->name));
-        if (stays) place = &(*place)->next_of_client;
-        else unsubscribe(r, place);
+        if (stays) {
+            place = &(*place)->next_of_client;
+        } else {
+            forget_news(c, (*place)->name);
+            unsubscribe(r, place);
+        }
     }
 }
 
@@ -268,11 +285,23 @@ static void wake_listener(struct relay *r, const struct client *c, int32_t owner
     else (void)!send(r->outboxes[owner], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* One spelling for utf-8, 'UTF8' and utf_8: PostgreSQL takes them for the same. */
+static bool encoding_of(struct relay *r, const struct client *c, char out[CHANNEL_NAME_BYTES]) {
+    const char *given = settings_value(&r->store, c->settings, "client_encoding");
+    uint32_t n = 0;
+    for (; given && *given && n + 1 < CHANNEL_NAME_BYTES; given++) {
+        bool letter = (unsigned)((*given | 0x20) - 'a') < 26;
+        if (letter || (unsigned)(*given - '0') < 10) out[n++] = (char)(letter ? *given | 0x20 : *given);
+    }
+    out[n] = '\0';
+    return n > 0;
+}
+
 /* Wants to hear of what the server listens on and the client is not subscribed to.  False: that is not possible. */
 static bool join(struct relay *r, struct client *c, struct listening *l) {
-    const char *encoding = settings_value(&r->store, c->settings, "client_encoding");
+    char encoding[CHANNEL_NAME_BYTES];
     int32_t owner = NOBODY, have = count_subscriptions(c);
-    if (l->overflow || !encoding || !*encoding) return false;
+    if (l->overflow || !encoding_of(r, c, encoding)) return false;
     for (int32_t i = 0; i < l->count; i++) {
         if (find(c, l->names[i])) continue;
         owner = have + l->joined_count >= CLIENT_CHANNELS_MAX ? NOBODY

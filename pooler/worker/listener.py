@@ -38,8 +38,7 @@ if TYPE_CHECKING:
 
 #: A channel, and the connection, are kept for so long after the last client has left.
 LINGER_S = 5.0
-#: How long a limit may forbid the connection while an idle server makes room for it; then clients keep
-#: servers.
+#: How long a limit may forbid the connection while a server makes room for it; then clients keep servers.
 ROOM_PATIENCE_S = 2.0
 ROOM_LOOK_S = 0.02
 #: After a failure clients keep their servers for so long before it is tried again.

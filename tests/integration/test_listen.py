@@ -357,3 +357,16 @@ def test_asyncpg(pooler: Pooler) -> None:
 
 def asyncpg_target(pooler: Pooler) -> dict[str, object]:
     return {"host": pooler.host, "port": pooler.port, "user": "bouncer", "database": "one"}
+
+
+def test_listen_and_notify_in_one(wires: list[Wire]) -> None:
+    mine, other = wires[:2]
+    for number in range(4):
+        answer = mine.query("LISTEN pair; NOTIFY pair, 'x'")
+        assert types(answer) == "CCAZ", [m.fields for m in answer if m.type == "E"]
+        assert news(answer[2])[0] == pid(mine)
+        other.query("SELECT 1")
+        for text, wanted in (("SELECT 1", "TDCZ"), ("UNLISTEN pair; NOTIFY pair, 'y'", "CCZ")):
+            answer = mine.query(text)
+            assert types(answer) == wanted, (number, answer)
+            other.query("SELECT 1")

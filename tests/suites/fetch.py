@@ -67,7 +67,16 @@ class Cache:
         target = self.directory / "sources" / f"{name}-{version}"
         if not target.exists():
             partial = self._partial(target)
-            pip: list[str | Path] = [self.python, "-m", "pip", "download", "-q", "--no-deps", "--no-binary", ":all:"]
+            pip: list[str | Path] = [
+                self.python,
+                "-m",
+                "pip",
+                "download",
+                "-q",
+                "--no-deps",
+                "--no-binary",
+                ":all:",
+            ]
             call(*pip, "-d", partial, f"{name}=={version}")
             (archive,) = partial.glob("*.tar.gz")
             shutil.unpack_archive(archive, partial, filter="data")

@@ -115,6 +115,7 @@ class FakeTables:
     worker_rows: list[TableRow] = field(default_factory=list)
     slot_rows: list[TableRow] = field(default_factory=list)
     pool_pins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    channel_rows: list[TableRow] = field(default_factory=list)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def clients(self) -> Sequence[TableRow]:
@@ -137,6 +138,9 @@ class FakeTables:
 
     def slots(self) -> Sequence[TableRow]:
         return self.slot_rows
+
+    def channels(self) -> Sequence[TableRow]:
+        return self.channel_rows
 
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_stats

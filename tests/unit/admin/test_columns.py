@@ -66,6 +66,7 @@ OURS = {
     "pools": "pool_size:23 reserve_pool_size:23 paused:23 mean_wait_us:20",
     "workers": """worker:23 pid:23 clients:23 active:23 started:25 restarts:23 heartbeat_age_ms:23
         loop_lag_us:23""",
+    "listeners": "database:25 channel:25 clients:23 worker:23 state:25",
     "slots": """slot:23 generation:23 state:25 worker:23 database:25 user:25 server_id:23 client_id:23
         backend_pid:23 connect_time:25 close_needed:23""",
 }

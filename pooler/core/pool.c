@@ -4,13 +4,21 @@
 #include "lists.h"
 #include "queue.h"
 
-/* How many idle servers are looked at for one that this worker used last (saves an epoll_ctl). */
+/* How many idle servers are looked at for the one that fits best: what the client left in its sequences is there; it has
+ * the client's settings (saves a round trip); this worker used it last (saves an epoll_ctl). */
 #define AFFINITY_DEPTH 4
 
-static int32_t take_idle_locked(struct tables *t, struct pool_row *p, int worker) {
+static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const struct client_row *c) {
     int32_t best = p->idle.head, i = best;
-    for (int depth = 0; i != NOBODY && depth < AFFINITY_DEPTH && !t->h->round_robin; depth++, i = t->slots[i].idle.next)
-        if (t->slots[i].last_worker == worker) { best = i; break; }
+    int most = 0;
+    for (int depth = 0; i != NOBODY && depth < AFFINITY_DEPTH && !t->h->round_robin; depth++, i = t->slots[i].idle.next) {
+        const struct slot_row *s = &t->slots[i];
+        int fit = (s->last_worker == c->worker) + 2 * (s->settings == c->settings) + 4 * (s->sequence_of == c->id);
+        if (fit > most) {
+            most = fit;
+            best = i;
+        }
+    }
     slot_idle_remove(t, &p->idle, best);
     return best;
 }
@@ -22,7 +30,7 @@ void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome
     struct client_row *c = &t->clients[client];
     struct pool_row *p = &t->pools[c->pool];
     if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !held(t, p)) {
-        out->slot = take_idle_locked(t, p, c->worker);
+        out->slot = take_idle_locked(t, p, c);
         attach(t, out->slot, client, c->worker);
     } else {
         queue_join(t, client, now);
@@ -42,7 +50,7 @@ void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome
     c->state = CL_WAITING;
     queue_insert(t, client);
     struct pool_row *p = &t->pools[c->pool];
-    if (p->idle.head != NOBODY && !held(t, p)) hand(t, take_idle_locked(t, p, c->worker), p->waiting.head, c->worker, now, out);
+    if (p->idle.head != NOBODY && !held(t, p)) hand(t, take_idle_locked(t, p, &t->clients[p->waiting.head]), p->waiting.head, c->worker, now, out);
     else demand(t, c->pool, c->worker, now, out);
     tables_unlock(t);
 }

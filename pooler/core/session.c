@@ -7,7 +7,7 @@
 
 #include "relay.h"
 
-#define SEQUENCE_LESSONS 200   /* pins for nextval that nobody needed: then the pool's clients do not use currval */
+#define SEQUENCE_LESSONS 64   /* pins for nextval that nobody needed: then the pool's clients do not use currval */
 
 static const struct { uint32_t bit; const char *text; } REASONS[] = {
     {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
@@ -204,7 +204,7 @@ static void forget_transaction(struct session *x) {
 static bool sequence_pins(struct pool_row *pool, uint32_t traits) {
     if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT))) return false;
     if (pool->currval_seen) return true;
-    if (pool->waiting.count || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
+    if (pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
     pool->sequence_lessons++;
     return true;
 }
@@ -309,7 +309,7 @@ static bool weak(const struct relay *r, const struct server *s) {
 static bool wanted(const struct relay *r, const struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     const struct pool_row *pool = &r->t->pools[row->pool];
-    return pool->waiting.count || row->flags & SF_CLOSE_NEEDED || r->t->h->paused || r->t->h->draining
+    return row->flags & SF_CLOSE_NEEDED || r->t->h->paused || r->t->h->draining
         || r->t->databases[pool->database].paused;
 }
 

@@ -20,6 +20,19 @@ from tests.support.service import Service
 POOL_SIZES = (2, 1)
 
 
+def test_last_value_is_one_s_own(shop: Service) -> None:
+    def client(number: int) -> None:
+        with open_to(shop) as connection:
+            connection.autocommit = True
+            for _ in range(5):
+                run(connection, "INSERT INTO job (what) VALUES (%s)", f"client {number}")
+                mine = one(connection, "SELECT currval('job_id_seq')")
+                assert one(connection, "SELECT what FROM job WHERE id = %s", mine) == f"client {number}"
+                assert one(connection, "SELECT lastval()") == mine
+
+    at_once(CLIENTS, client)
+
+
 def test_tenants(shop: Service) -> None:
     """Who sees what follows from a setting that each connection makes once."""
 
@@ -177,19 +190,6 @@ def test_staging_table(shop: Service) -> None:
 
     at_once(CLIENTS, load)
     assert shop.value("SELECT count(*) FROM job") == CLIENTS * 2
-
-
-def test_last_value_is_one_s_own(shop: Service) -> None:
-    def client(number: int) -> None:
-        with open_to(shop) as connection:
-            connection.autocommit = True
-            for _ in range(5):
-                run(connection, "INSERT INTO job (what) VALUES (%s)", f"client {number}")
-                mine = one(connection, "SELECT currval('job_id_seq')")
-                assert one(connection, "SELECT what FROM job WHERE id = %s", mine) == f"client {number}"
-                assert one(connection, "SELECT lastval()") == mine
-
-    at_once(CLIENTS, client)
 
 
 def test_advisory_lock_across_transactions(shop: Service) -> None:

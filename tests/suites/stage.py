@@ -123,7 +123,8 @@ def make_bouncer(
         settings |= {"workers": conditions.workers, **conditions.settings}
         bouncer = Pooler(pg, owner, directory, databases, **settings)
     else:
-        bouncer = PgBouncer(pg, owner, directory, databases, **settings, **PGBOUNCER_SETTINGS)
+        settings |= PGBOUNCER_SETTINGS
+        bouncer = PgBouncer(pg, owner, directory, databases, **settings)
     bouncer.passwords |= dict.fromkeys(users, "")
     return bouncer
 

@@ -70,7 +70,7 @@ class Result(unittest.TextTestResult):
             self.tell(test, "failed", err)
 
 
-class Runner(DiscoverRunner):
+class Runner(DiscoverRunner):  # type: ignore[misc]
     """Django's runner with results of ours."""
 
     def get_resultclass(self) -> type[Result]:

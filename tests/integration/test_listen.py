@@ -363,7 +363,11 @@ def test_listen_and_notify_in_one(wires: list[Wire]) -> None:
     mine, other = wires[:2]
     for number in range(4):
         answer = mine.query("LISTEN pair; NOTIFY pair, 'x'")
-        assert types(answer) == "CCAZ", [m.fields for m in answer if m.type == "E"]
+        assert types(answer) == "CCAZ", (
+            number,
+            [news(m) for m in answer if m.type == "A"],
+            [w.backend_key[0] for w in wires],
+        )
         assert news(answer[2])[0] == pid(mine)
         other.query("SELECT 1")
         for text, wanted in (("SELECT 1", "TDCZ"), ("UNLISTEN pair; NOTIFY pair, 'y'", "CCZ")):

@@ -10,6 +10,7 @@ from tests.leaks import schema
 from tests.leaks.catalog import SORTS, named
 from tests.leaks.conftest import start_scene
 from tests.leaks.exits import WAYS
+from tests.leaks.hidden import HIDDEN
 from tests.leaks.kind import Kind, ask
 from tests.leaks.reference import Reference, can_be_asked, look, look_at_own, make
 from tests.leaks.scene import Scene, report
@@ -75,6 +76,40 @@ def _nothing(reference: Reference, wire: Wire, kind: Kind, number: int) -> list[
         if seen != expected:
             problems.append(f"LEAK: {kind}: another sees {seen}, not {expected}")
     return problems
+
+
+# Nothing is known of a database yet.
+
+UNKNOWN = [kind for kind in HIDDEN if kind.is_alone]
+
+
+@pytest.fixture(scope="module")
+def unknown(start_pooler: StartPooler, reference: Reference) -> Pooler:
+    """A name of the database for each kind that hides: what is learned of one is not known of the other."""
+    names = [f"leaks{number}" for number in range(len(UNKNOWN))]
+    return start_pooler(workers=1, databases=dict.fromkeys(names, f"dbname={schema.DATABASE} pool_size=2"))
+
+
+@pytest.mark.parametrize("kind", UNKNOWN, ids=str)
+def test_first_client(unknown: Pooler, reference: Reference, kind: Kind) -> None:
+    """The first statements ever in a database: others see nothing of them, their client sees it all."""
+    reference.prepare(kind)
+    database = f"leaks{UNKNOWN.index(kind)}"
+    with unknown.wire().login(kind.user, database) as maker:
+        make(maker, kind, False, 0, reference.postgres)
+        with unknown.wire().login(kind.user, database) as other:
+            ask(other, "SELECT 1")
+            ask(other, "BEGIN")
+            problems = _kept(reference, maker, kind, False, 0)
+            ask(other, "COMMIT")
+            problems += _nothing(reference, other, kind, 0)
+            other.close()
+        maker.close()
+    with unknown.wire().login(kind.user, database) as following:
+        problems += _nothing(reference, following, kind, 0)
+        following.close()
+    unknown.console(f"KILL {database}")  # its servers go: there are many such databases
+    report(problems)
 
 
 # A neighbour discards.

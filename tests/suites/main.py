@@ -54,6 +54,7 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
 def main(argv: Sequence[str]) -> int:
     """Runs what was asked for, prints table and losses."""
     options = parse_arguments(argv)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # unwinds: whatever runs is stopped
     if "POOLER_PGBIN" not in os.environ and (found := sorted(DEBIAN_POSTGRES.glob("*/bin/postgres"))):
         os.environ["POOLER_PGBIN"] = str(found[-1].parent)
     os.environ["PATH"] += os.pathsep + os.environ.get(

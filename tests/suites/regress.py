@@ -93,7 +93,10 @@ def read_regress(run: Run, report: Path, output: str) -> None:
     for line in output.splitlines():
         found = re.match(r"(?:test |\s+)(\w+)\s+\.\.\. (ok|FAILED|failed)", line)
         if found:
-            run.add(found[1], PASSED if found[2] == "ok" else "failed", differences.get(found[1], ""))
+            outcome = PASSED if found[2] == "ok" else "failed"
+            difference = differences.get(found[1], "")
+            changed = [line for line in difference.splitlines()[2:] if line.startswith(("+", "-"))]
+            run.add(found[1], outcome, " | ".join(changed[:4]) + "\n\n" + difference)
 
 
 REGRESS = Suite(

@@ -17,11 +17,7 @@ from tests.conformance.world import SIZES, Direct, Pools, Size
 
 
 #: Every case in one of its two forms, in turn.
-CHOSEN = [
-    name
-    for number, name in enumerate(SCRIPTS)
-    if number % 2 == number // 2 % 2 and not is_open(name)
-]
+CHOSEN = [name for number, name in enumerate(SCRIPTS) if number % 2 == number // 2 % 2 and not is_open(name)]
 
 
 def size_for(script: Script) -> Size:

@@ -363,7 +363,8 @@ def test_listen_and_notify_in_one(wires: list[Wire]) -> None:
     mine, other = wires[:2]
     for number in range(4):
         answer = mine.query("LISTEN pair; NOTIFY pair, 'x'")
-        assert types(answer) == "CCAZ", (
+        # under load it may come twice, rather than not at all (core/listen.h: doubles)
+        assert types(answer).replace("AA", "A") == "CCAZ", (
             number,
             [news(m) for m in answer if m.type == "A"],
             [w.backend_key[0] for w in wires],

@@ -125,7 +125,8 @@ void client_add(struct relay *r, struct command *command) {
     settings_drop(&r->store, given);
     conn_arm(r, &c->io);
     conn_ready(r, &c->io);
-    if (known || r->t->pools[row->pool].idle.head == NOBODY) client_greet(r, c);   /* nobody waits for a server to get in */
+    bool full = r->t->pools[row->pool].idle.head == NOBODY;
+    if (known || (full && !settings_has_extras(given))) client_greet(r, c);   /* it need not wait for a server to get in */
     else acquire(r, c);
 }
 

@@ -82,7 +82,7 @@ static void note_reset(struct relay *r, struct client *c) {
 
 /* A statement that leaves or reads what sequences remember.  True: what others have left is to be discarded first. */
 bool session_sequences(struct relay *r, struct client *c, uint32_t traits) {
-    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_CURRVAL | ASK_SETTINGS))) return false;
+    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY | TRAIT_CURRVAL | ASK_SETTINGS))) return false;
     struct server *s = c->server;
     struct slot_row *row = &r->t->slots[s->slot];
     struct pool_row *pool = pool_of(r, c);
@@ -95,7 +95,7 @@ bool session_sequences(struct relay *r, struct client *c, uint32_t traits) {
             row->sequence_of = 0;
         }
     }
-    if (traits & (PIN_SEQUENCE | TRAIT_INSERT | ASK_SETTINGS)) {
+    if (traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY | ASK_SETTINGS)) {
         if (mixed && !discard && pool->currval_seen && !s->session.touched_sequence) discard = true;
         row->sequence_of = mixed && !discard ? SEQUENCE_MIXED : me;
         s->session.touched_sequence = true;

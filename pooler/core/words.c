@@ -35,7 +35,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"revoke", W_DDL, LEADING, 0, 0},
     {"import", W_DDL, LEADING, TRAIT_SCHEMA, 0},
     {"insert", W_NONE, ANYWHERE, TRAIT_INSERT, 0},
-    {"copy", W_NONE, LEADING, TRAIT_INSERT, 0},
+    {"copy", W_NONE, LEADING, TRAIT_COPY, 0},
     {"create", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
     {"replace", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
     {"global", W_CREATE_OR_INTO, ANYWHERE, 0, 0},

@@ -15,7 +15,6 @@ from tests.conformance.cases.known import KNOWN, is_open
 from tests.conformance.run import assert_same, difference
 from tests.conformance.world import SIZES, Direct, Pools, Size
 
-
 #: Every case in one of its two forms, in turn.
 CHOSEN = [name for number, name in enumerate(SCRIPTS) if number % 2 == number // 2 % 2 and not is_open(name)]
 

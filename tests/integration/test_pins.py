@@ -208,7 +208,7 @@ def test_questions_and_settings_are_counted(pooler: Pooler) -> None:
         client.do("SET work_mem = '1234kB'")
         assert client.value("SHOW work_mem") == "1234kB"
         assert client.other.rows("SHOW work_mem") != [[b"1234kB"]]
-    assert pin_total(pooler, "single", "session_asks") >= asks + 1, "a worker new to the database asks more"
+    assert pin_total(pooler, "single", "session_asks") > asks, "once, or again after the catalogs were read"
     assert pin_total(pooler, "single", "settings_applied") >= applied + 2
 
 

@@ -83,14 +83,14 @@ KNOWN: dict[str, Known] = {
 }
 
 
-#: Scripts that still differ, or do so when others are in a hurry, by the beginnings of their names. `scripts/conformance`
-#: runs them and prints the differences.
+#: Scripts that still differ, or do so when others are in a hurry, by the beginnings of their names.
+#: `scripts/conformance` runs them and prints the differences.
 OPEN = {
-    "sequences-": "What sequences remember is given up for others who wait for a server: 55000, never another's value.",
-    "settings-set_config_of_rows": "The names of the settings come from rows: no text has them, so they are not asked for.",
-    "startup-set_config_empty": "set_config(name, NULL) returns NULL's empty text, not the value of the startup packet.",
+    "sequences-": "What sequences remember is given up for others who wait: 55000, never another's value.",
+    "settings-set_config_of_rows": "Names of settings that come from rows are in no text, and not asked for.",
+    "startup-set_config_empty": "set_config(name, NULL) does not return the startup packet's value.",
     "startup-bad_option": "PostgreSQL has other words for an option without a value.",
-    "startup-different_clients": "DISCARD ALL reports search_path (PostgreSQL 18) on the way to the startup packet's value.",
+    "startup-different_clients": "DISCARD ALL reports search_path (PostgreSQL 18) once more than it should.",
     "portals-implicit_transaction-simple": "A sequence again: INSERT, and lastval in another transaction.",
 }
 

@@ -140,8 +140,8 @@ _DIRECT = rf"""direct (id) AS MATERIALIZED (
 #: Reads the whole: runs once per database and worker, and when the fingerprint has changed.
 PROFILE = rf"""{_UNLIMITED}
 WITH RECURSIVE body AS MATERIALIZED (
- SELECT p.oid, p.proname, pg_catalog.lower(
-  pg_catalog.regexp_replace(p.prosrc, '--[^\n]*|/[*].*?[*]/', ' ', 'g')) AS source, pg_catalog.to_jsonb(p) OPERATOR(pg_catalog.->>) 'prosqlbody' AS tree
+ SELECT p.oid, p.proname, pg_catalog.lower(pg_catalog.concat(
+  p.prosrc, '; ', pg_catalog.regexp_replace(p.prosrc, '--[^\n]*|/[*]([^*]|[*]+[^*/])*[*]+/', ' ', 'g'))) AS source, pg_catalog.to_jsonb(p) OPERATOR(pg_catalog.->>) 'prosqlbody' AS tree
  FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_language l ON l.oid OPERATOR(pg_catalog.=) p.prolang
  WHERE p.oid OPERATOR(pg_catalog.>=) {_USER} AND l.lanname OPERATOR(pg_catalog.<>) ALL ('{{internal,c}}'::pg_catalog.name[])
 ), words AS MATERIALIZED (

@@ -470,7 +470,7 @@ static void scan_set_config(struct scanner *s) {
         bool here_comma = t.kind == T_OTHER && t.c == ',' && depth == 1;
         if (here_comma && first) {
             first = false;
-            literal = literal && before.text == name.text;   /* nothing but the literal before the comma */
+            literal = literal && before.kind == T_STRING && before.text == name.text;   /* nothing but the literal before the comma */
         }
         local = comma && id_of(&ahead, &t) == W_TRUE;
         null |= comma && id_of(&ahead, &t) == W_NULL;   /* as RESET */

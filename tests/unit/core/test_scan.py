@@ -104,6 +104,7 @@ SPEAKING = [
     ("RESET ALL", "settings reset_all", ""),
     ("RESET SESSION AUTHORIZATION", "settings reset", None),
     ("SELECT set_config('a.b', 'x', false)", "named", "s:a.b"),
+    ("SELECT set_config('a.b' || $1, 'x', false)", "settings opaque", "c:a.b"),
     ("SELECT set_config('A.B', 'x', false)", "named", "s:a.b"),
     ("SELECT pg_catalog.set_config('a.b', 'x', $1)", "named", "s:a.b"),
     ("SELECT set_config /* why */ ('a.b', 'x', false)", "named", "s:a.b"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.leaks.catalog import KINDS
+from tests.leaks.catalog import KINDS, KNOWN
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Reference, can_be_asked, make
 
@@ -22,6 +22,7 @@ def test_direct(reference: Reference, kind: Kind) -> None:
             assert is_seen == kind.kept, reference.kept(kind, extended)
 
 
-def test_names_differ() -> None:
+def test_names() -> None:
     names = [kind.name for kind in KINDS]
     assert len(names) == len(set(names))
+    assert set(KNOWN) <= set(names)

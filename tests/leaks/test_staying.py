@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.leaks.catalog import KINDS
+from tests.leaks.catalog import KINDS, TESTED
 from tests.leaks.conftest import start_scene
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Reference
@@ -17,7 +17,7 @@ def scene(request: pytest.FixtureRequest, start_pooler: StartPooler, reference: 
     return start_scene(start_pooler, reference, request.param, pool_size=3)
 
 
-@pytest.mark.parametrize("kind", KINDS, ids=str)
+@pytest.mark.parametrize("kind", TESTED, ids=str)
 def test_staying(scene: Scene, kind: Kind, possible: bool) -> None:
     if not possible:
         return

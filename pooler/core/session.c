@@ -309,7 +309,7 @@ static bool weak(const struct relay *r, const struct server *s) {
 static bool wanted(const struct relay *r, const struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     const struct pool_row *pool = &r->t->pools[row->pool];
-    return row->flags & SF_CLOSE_NEEDED || r->t->h->paused || r->t->h->draining
+    return pool->waiting.count || row->flags & SF_CLOSE_NEEDED || r->t->h->paused || r->t->h->draining
         || r->t->databases[pool->database].paused;
 }
 

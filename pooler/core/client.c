@@ -217,8 +217,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     s->settled = s->reset_done = s->own_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
     s->kept.ended = true;
     c->server = s;
-    if (r->options.has_check && (!r->options.check_delay_us
-                                 || (r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)))
+    if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)
         server_own(r, s, OWN_CHECK, r->options.check_query, true);
     else server_suit(r, s);
     if (bytes_pending(&c->io.stash) || c->io.readable) conn_ready(r, &c->io);

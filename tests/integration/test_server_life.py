@@ -156,7 +156,7 @@ def test_server_check_query_with_every_use(start: MakePooler, checks: Callable[[
     with pooled(pooler) as wire:
         for _ in range(5):
             assert wire.rows("SELECT 1") == [[b"1"]]
-        assert checks() >= 4
+        assert checks() >= 3, "not a server that was given back in the same moment"
         wire.close()
 
 

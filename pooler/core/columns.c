@@ -84,12 +84,11 @@ static enum columns look_ahead(const struct relay *r, const unsigned char *p, ui
     return asks && !columns_formatted(p, total) ? COLUMNS_FINE : COLUMNS_CHANGED;
 }
 
-/* Whether a Bind of this name can be sent as things are. */
-enum columns columns_check(struct relay *r, struct client *c, struct name *name, const unsigned char *p,
-                           uint32_t portal_bytes, uint32_t total) {
+/* Whether a Bind of this name can be sent as things are: the server has `e` for it (NULL: nothing), which may have other
+ * columns than those that the client knows. */
+enum columns columns_check(struct relay *r, struct client *c, struct name *name, const struct prepared_entry *e,
+                           const unsigned char *p, uint32_t portal_bytes, uint32_t total) {
     struct server *s = c->server;
-    struct prepared_entry *e = prepared_use(set_of(r, s), &name->statement->digest, name->made);
-    if (e && e->columns == name->columns) return COLUMNS_FINE;
     bool goes_by = name->told && name->columns;
     if (e && (!goes_by || !e->columns)) {
         if (e->columns) name->columns = e->columns;

@@ -48,8 +48,15 @@ void put_head(struct relay *r, struct server *s, char letter, uint32_t body_byte
     put(r, s, head, sizeof head);
 }
 
+/* With its NUL; every Bind needs one, so not by printf. */
 uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
-    return (uint32_t)snprintf(out, SERVER_NAME_BYTES, "pooler_%u", number) + 1;   /* with its NUL */
+    char digits[10];
+    uint32_t count = 0, n = sizeof "pooler_" - 1;
+    memcpy(out, "pooler_", n);
+    do digits[count++] = (char)('0' + number % 10); while (number /= 10);
+    while (count) out[n++] = digits[--count];
+    out[n++] = '\0';
+    return n;
 }
 
 void push_parsing(struct server *s, const struct digest *d) {
@@ -263,13 +270,16 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
-    enum columns check = columns_check(r, c, there, p, portal_bytes, total);
+    const struct prepared_entry *e = prepared_use(set_of(r, s), &there->statement->digest, there->made);
+    bool same = e && e->columns == there->columns;
+    enum columns check = same ? COLUMNS_FINE : columns_check(r, c, there, e, p, portal_bytes, total);
     if (check == COLUMNS_WAIT) return REWRITTEN_MORE;
     count(r, s)->bind_count++;
     if (note_statement(r, c, there->statement) & PIN_OPAQUE && here == total)
         session_parameters(r, c, behind, (uint32_t)(p + total - behind));
     char live[SERVER_NAME_BYTES];
-    uint32_t live_bytes = server_name(live, check == COLUMNS_CHANGED ? NO_NUMBER : ensure_prepared(r, s, there));
+    uint32_t number = same ? e->number : check == COLUMNS_CHANGED ? NO_NUMBER : ensure_prepared(r, s, there);
+    uint32_t live_bytes = server_name(live, number);
     put_head(r, s, 'B', total - 5 - (name_bytes + 1) + live_bytes);
     put(r, s, p + 5, portal_bytes);
     put(r, s, live, live_bytes);

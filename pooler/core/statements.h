@@ -17,8 +17,8 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
 /* columns.c */
 #define NO_NUMBER 0   /* no statement has it: a Bind of it fails */
 enum columns { COLUMNS_FINE, COLUMNS_CHANGED, COLUMNS_WAIT };
-enum columns columns_check(struct relay *r, struct client *c, struct name *name, const unsigned char *p,
-                           uint32_t portal_bytes, uint32_t total);
+enum columns columns_check(struct relay *r, struct client *c, struct name *name, const struct prepared_entry *e,
+                           const unsigned char *p, uint32_t portal_bytes, uint32_t total);
 bool columns_formatted(const unsigned char *bind, uint32_t total);
 void columns_known(struct relay *r, struct server *s);
 

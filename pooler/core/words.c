@@ -4,13 +4,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lexer.h"
+
 #define IDENTIFIER_BYTES 63   /* the server cuts longer ones (NAMEDATALEN) */
 
 enum where { LEADING = 1, ANYWHERE = 2, CALLED = 4, AFTER_CREATE = 8, AFTER_WITH = 16 };
 enum id {
     W_NONE, W_SET, W_RESET, W_DISCARD, W_PREPARE, W_DO, W_LISTEN, W_UNLISTEN, W_SET_CONFIG, W_DDL, W_BODY, W_EXECUTE,
-    W_CREATE_OR_INTO, W_WITH, W_SESSION, W_LOCAL, W_ALL, W_TRUE, W_DEFAULT, W_NULL, W_TO, W_TRANSACTION, W_IGNORED_SET,
-    W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_ZONE, W_SCHEMA, W_SEED, W_XML,
+    W_CREATE_OR_INTO, W_WITH, W_SESSION, W_ALL, W_TRUE, W_DEFAULT, W_NULL, W_TO, W_TRANSACTION, W_IGNORED_SET,
+    W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_SCHEMA, W_SEED, W_XML,
 };
 
 /* The one table of words that matter.  LEADING: first of a statement; CALLED: before a parenthesis. */
@@ -101,12 +103,8 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
 
 /* ---- sets of words ---------------------------------------------------------------------------- */
 
-static uint64_t hash_byte(uint64_t h, unsigned char c) { return (h ^ c) * 1099511628211ull; }   /* FNV-1a */
-
 uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes) {
-    uint64_t h = w->key;
-    for (uint32_t i = 0; i < bytes; i++) h = hash_byte(h, (unsigned char)text[i]);
-    return h | 1;   /* 0: an empty place */
+    return hash_of_word(w->key, (const unsigned char *)text, bytes);
 }
 
 static uint32_t place_of(const struct words *w, uint64_t hash) {
@@ -160,167 +158,21 @@ void words_builtin(struct words *w, uint64_t key) {
     }
 }
 
-/* ---- tokens ------------------------------------------------------------------------------------ */
-
-enum token_kind { T_END, T_WORD, T_QUOTED, T_STRING, T_OTHER };
-
-struct token {
-    enum token_kind kind;
-    const unsigned char *text;   /* of words and strings: without quotes */
-    uint32_t bytes;
-    unsigned char c;             /* of others */
-    uint64_t hash;               /* of words, folded to lower case */
-    bool escaped;                /* a string in which escapes count: it does not say what it means */
-};
+/* ---- statements -------------------------------------------------------------------------------- */
 
 struct scanner {
+    struct lexer lexer;
     const struct words *builtin, *known;
-    const unsigned char *at, *end;
-    bool backslash, body;
+    bool body;
     int depth;                   /* of DO bodies in DO bodies */
     struct scan *out;
 };
-
-/* Letters, digits, _ $ and everything beyond ASCII. */
-static bool in_word(unsigned char c) {
-    return (unsigned)((c | 0x20) - 'a') < 26 || (unsigned)(c - '0') < 10 || c == '_' || c == '$' || c >= 0x80;
-}
-
-static unsigned char lower(unsigned char c) { return (unsigned)(c - 'A') < 26 ? c | 0x20 : c; }
-
-static void skip_block_comment(struct scanner *s) {
-    int depth = 0;
-    for (; s->at + 1 < s->end; s->at++) {
-        if (s->at[0] == '/' && s->at[1] == '*') { depth++; s->at++; }
-        else if (s->at[0] == '*' && s->at[1] == '/') {
-            s->at++;
-            if (--depth == 0) { s->at++; return; }
-        }
-    }
-    s->at = s->end;
-}
-
-/* True while there was something to skip. */
-static bool skip_space(struct scanner *s) {
-    if (s->at >= s->end) return false;
-    unsigned char c = *s->at;
-    if (c == ' ' || (unsigned)(c - '\t') < 5) { s->at++; return true; }
-    if (s->at + 1 >= s->end) return false;
-    if (c == '-' && s->at[1] == '-') {
-        while (s->at < s->end && *s->at != '\n' && *s->at != '\r') s->at++;
-        return true;
-    }
-    if (c == '/' && s->at[1] == '*') {
-        skip_block_comment(s);
-        return true;
-    }
-    return false;
-}
-
-static void take_quoted(struct scanner *s, struct token *t, unsigned char quote, bool backslash) {
-    t->text = ++s->at;
-    while (s->at < s->end) {
-        if (*s->at == '\\' && backslash) s->at++;
-        else if (*s->at == quote) {
-            if (s->at + 1 >= s->end || s->at[1] != quote) break;
-            s->at++;
-        }
-        s->at++;
-    }
-    if (s->at > s->end) s->at = s->end;
-    t->bytes = (uint32_t)(s->at - t->text);
-    if (s->at < s->end) s->at++;
-}
-
-/* $tag$ ... $tag$; false: it is none (a parameter like $1, or an operator). */
-static bool take_dollar(struct scanner *s, struct token *t) {
-    const unsigned char *tag = s->at, *p = tag + 1;
-    while (p < s->end && in_word(*p) && *p != '$') p++;
-    if (p >= s->end || *p != '$' || (p > tag + 1 && (unsigned)(tag[1] - '0') < 10)) return false;
-    size_t tag_bytes = (size_t)(p + 1 - tag);
-    t->kind = T_STRING;
-    t->text = p + 1;
-    for (p = t->text; p + tag_bytes <= s->end; p++) {
-        p = memchr(p, '$', (size_t)(s->end - p));
-        if (!p || p + tag_bytes > s->end) break;
-        if (memcmp(p, tag, tag_bytes) == 0) {
-            t->bytes = (uint32_t)(p - t->text);
-            s->at = p + tag_bytes;
-            return true;
-        }
-    }
-    t->bytes = (uint32_t)(s->end - t->text);
-    s->at = s->end;
-    return true;
-}
-
-static void take_word(struct scanner *s, struct token *t) {
-    uint64_t h = s->builtin->key;
-    t->kind = T_WORD;
-    t->escaped = false;
-    t->text = s->at;
-    do h = hash_byte(h, lower(*s->at)); while (++s->at < s->end && in_word(*s->at));
-    t->bytes = (uint32_t)(s->at - t->text);
-    t->hash = h | 1;
-    if (s->at < s->end && *s->at == '\'' && t->bytes == 1) {   /* E'..', B'..', X'..', N'..' */
-        bool escapes = s->backslash || lower(t->text[0]) == 'e';
-        take_quoted(s, t, '\'', escapes);
-        t->kind = T_STRING;
-        t->escaped = escapes && memchr(t->text, '\\', t->bytes);
-    } else if (t->bytes == 1 && lower(t->text[0]) == 'u' && s->end - s->at >= 2 && s->at[0] == '&'
-               && (s->at[1] == '\'' || s->at[1] == '"')) {   /* U&'..', U&".." */
-        unsigned char quote = *++s->at;
-        take_quoted(s, t, quote, false);
-        t->kind = quote == '"' ? T_QUOTED : T_STRING;
-        t->escaped = true;
-        if (quote == '"' && memchr(t->text, '\\', t->bytes)) s->out->traits |= ASK_ALL | PIN_OPAQUE;   /* any name */
-        t->hash = word_hash(s->builtin, (const char *)t->text, t->bytes);
-    }
-}
-
-static void next_token(struct scanner *s, struct token *t) {
-    while (skip_space(s)) {}
-    if (s->at >= s->end) {
-        t->kind = T_END;
-        return;
-    }
-    unsigned char c = *s->at;
-    if ((unsigned)(c - '0') < 10) {
-        while (s->at < s->end && (in_word(*s->at) || *s->at == '.')) s->at++;
-        t->kind = T_OTHER;
-        t->c = '0';
-    } else if (c == '$' && take_dollar(s, t)) {
-        t->escaped = false;
-        return;
-    } else if (in_word(c) && c != '$') {
-        take_word(s, t);
-    } else if (c == '\'') {
-        t->kind = T_STRING;
-        take_quoted(s, t, '\'', s->backslash);
-        t->escaped = s->backslash && memchr(t->text, '\\', t->bytes);
-    } else if (c == '"') {
-        take_quoted(s, t, '"', false);
-        t->kind = T_QUOTED;
-        t->hash = word_hash(s->builtin, (const char *)t->text, t->bytes);
-    } else {
-        t->kind = T_OTHER;
-        t->c = c;
-        s->at++;
-    }
-}
-
-static void peek_token(const struct scanner *s, struct token *t) {
-    struct scanner copy = *s;
-    next_token(&copy, t);
-}
 
 static uint8_t id_of(const struct scanner *s, const struct token *t) {
     if (t->kind != T_WORD) return W_NONE;
     const struct word *w = words_find(s->builtin, t->hash);
     return w ? w->id : W_NONE;
 }
-
-/* ---- statements -------------------------------------------------------------------------------- */
 
 /* Without room the names are lost, and everything is asked for instead. */
 static void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
@@ -348,11 +200,11 @@ static uint32_t take_name(struct scanner *s, const struct token *first, char nam
             if (t.kind == T_QUOTED && t.text[i] == '"') i++;   /* doubled */
         }
         struct token dot;
-        peek_token(s, &dot);
-        if (dot.kind != T_OTHER || dot.c != '.') return n;
-        next_token(s, &dot);
+        peek_token(&s->lexer, &dot);
+        if (!is_char(&dot, '.')) return n;
+        next_token(&s->lexer, &dot);
         if (n < 127) name[n++] = '.';
-        next_token(s, &t);
+        next_token(&s->lexer, &t);
     }
 }
 
@@ -364,11 +216,11 @@ static void note_set(struct scanner *s, const struct token *first) {
         s->out->traits |= ASK_SETTINGS;
         return;
     }
-    struct scanner copy = *s;
+    struct lexer copy = s->lexer;
     next_token(&copy, &to);
     next_token(&copy, &value);
-    bool operator = (to.kind == T_OTHER && to.c == '=') || id_of(&copy, &to) == W_TO;
-    bool reset = operator && id_of(&copy, &value) == W_DEFAULT;
+    bool operator = (is_char(&to, '=')) || id_of(s, &to) == W_TO;
+    bool reset = operator && id_of(s, &value) == W_DEFAULT;
     s->out->traits |= reset ? ASK_SETTINGS | TRAIT_RESET : TRAIT_NAMED;
     note_name(s, reset ? 'r' : 's', name, n, false);
 }
@@ -380,10 +232,10 @@ static void note_literal_name(struct scanner *s, const char *name) {
 
 static void scan_set(struct scanner *s) {
     struct token t;
-    next_token(s, &t);
+    next_token(&s->lexer, &t);
     uint8_t id = id_of(s, &t);
     if (id == W_SESSION) {
-        next_token(s, &t);
+        next_token(&s->lexer, &t);
         id = id_of(s, &t);
         if (id == W_CHARACTERISTICS) {
             note_literal_name(s, "default_transaction_isolation");
@@ -412,7 +264,7 @@ static void scan_set(struct scanner *s) {
 static void scan_reset(struct scanner *s) {
     char name[128];
     struct token t;
-    next_token(s, &t);
+    next_token(&s->lexer, &t);
     if (id_of(s, &t) == W_ALL) {
         s->out->traits |= TRAIT_RESET_ALL;
         s->out->ends |= PIN_OPAQUE;
@@ -427,7 +279,7 @@ static void scan_reset(struct scanner *s) {
 
 static void scan_discard(struct scanner *s) {
     struct token t;
-    next_token(s, &t);
+    next_token(&s->lexer, &t);
     if (id_of(s, &t) == W_ALL) {
         s->out->traits |= TRAIT_RESET_ALL | TRAIT_UNLISTEN | ASK_SETTINGS;
         s->out->ends |= ASK_ALL | PIN_OPAQUE | PIN_SEQUENCE;
@@ -440,8 +292,8 @@ static void scan_discard(struct scanner *s) {
 static void scan_channel(struct scanner *s, char kind) {
     char name[128];
     struct token t;
-    next_token(s, &t);
-    if (t.kind == T_OTHER && t.c == '*') note_name(s, kind, "*", 1, false);
+    next_token(&s->lexer, &t);
+    if (is_char(&t, '*')) note_name(s, kind, "*", 1, false);
     else note_name(s, kind, name, take_name(s, &t, name, false), false);
 }
 
@@ -458,26 +310,26 @@ bool names_a_setting(const unsigned char *text, uint32_t bytes) {
 
 /* Behind set_config: local to the transaction, by a name in the text, or by one that is not there. */
 static void scan_set_config(struct scanner *s) {
-    struct scanner ahead = *s;
+    struct lexer ahead = s->lexer;
     struct token t, name, before = {.kind = T_END};
     next_token(&ahead, &t);   /* the parenthesis */
     next_token(&ahead, &name);
     t = name;
     bool comma = false, local = false, null = false, first = true, literal = name.kind == T_STRING && !name.escaped;
     for (int depth = 1; depth > 0 && t.kind != T_END; next_token(&ahead, &t)) {
-        if (t.kind == T_OTHER && t.c == '(') depth++;
-        if (t.kind == T_OTHER && t.c == ')' && --depth == 0) break;
-        bool here_comma = t.kind == T_OTHER && t.c == ',' && depth == 1;
+        if (is_char(&t, '(')) depth++;
+        if (is_char(&t, ')') && --depth == 0) break;
+        bool here_comma = is_char(&t, ',') && depth == 1;
         if (here_comma && first) {
             first = false;
-            literal = literal && before.kind == T_STRING && before.text == name.text;   /* nothing but the literal before the comma */
+            literal = literal && before.start == name.start;   /* nothing but the literal before the comma */
         }
-        local = comma && id_of(&ahead, &t) == W_TRUE;
-        null |= comma && id_of(&ahead, &t) == W_NULL;   /* as RESET */
+        local = comma && id_of(s, &t) == W_TRUE;
+        null |= comma && id_of(s, &t) == W_NULL;   /* as RESET */
         comma = here_comma;
         before = t;
     }
-    if (local && id_of(&ahead, &before) == W_TRUE) return;
+    if (local && id_of(s, &before) == W_TRUE) return;
     if (literal) {
         s->out->traits |= null ? ASK_SETTINGS | TRAIT_RESET : TRAIT_NAMED;
         note_name(s, null ? 'r' : 's', (const char *)name.text, name.bytes, true);
@@ -490,21 +342,23 @@ static void scan_statements(struct scanner *s);
 
 static void scan_inner(struct scanner *s, const struct token *text) {
     if (s->depth >= 3) return;
-    struct scanner inner = {.builtin = s->builtin, .known = s->known, .at = text->text, .end = text->text + text->bytes,
-                            .backslash = s->backslash, .body = true, .depth = s->depth + 1, .out = s->out};
+    struct scanner inner = {.lexer = s->lexer, .builtin = s->builtin, .known = s->known, .body = true,
+                            .depth = s->depth + 1, .out = s->out};
+    inner.lexer.at = text->text;
+    inner.lexer.end = text->text + text->bytes;
     scan_statements(&inner);
 }
 
 /* DO [LANGUAGE name] 'text' [LANGUAGE name]; EXECUTE 'text' in a body. */
 static void scan_body(struct scanner *s) {
-    struct scanner ahead = *s;
+    struct lexer ahead = s->lexer;
     struct token t;
     for (int i = 0; i < (s->body ? 1 : 3); i++) {
         next_token(&ahead, &t);
         if (t.kind != T_STRING) continue;
         struct token behind;
         peek_token(&ahead, &behind);
-        bool all = !t.escaped && !(behind.kind == T_OTHER && behind.c == '|');   /* not one part of the text only */
+        bool all = !t.escaped && !(is_char(&behind, '|'));   /* not one part of the text only */
         if (!all) s->out->traits |= PIN_OPAQUE;
         scan_inner(s, &t);
         return;
@@ -527,7 +381,7 @@ static bool scan_leading(struct scanner *s, const struct token *t, bool *ddl) {
     case W_LISTEN: scan_channel(s, 'l'); break;
     case W_UNLISTEN: scan_channel(s, 'u'); break;
     case W_PREPARE:
-        peek_token(s, &next);
+        peek_token(&s->lexer, &next);
         if (id_of(s, &next) != W_TRANSACTION) s->out->traits |= ASK_PREPARED;
         break;
     case W_EXECUTE:
@@ -547,9 +401,9 @@ static void note_unknown(struct scanner *s, uint64_t hash) {
 
 static bool before_parenthesis(const struct scanner *s) {
     struct token next;
-    if (s->at < s->end && in_word(*s->at)) return false;
-    peek_token(s, &next);
-    return next.kind == T_OTHER && next.c == '(';
+    if (s->lexer.at < s->lexer.end && in_word(*s->lexer.at)) return false;
+    peek_token(&s->lexer, &next);
+    return is_char(&next, '(');
 }
 
 /* Any word but the first.  Returns the id of a built-in one. */
@@ -579,7 +433,7 @@ static void scan_statements(struct scanner *s) {
     struct token t;
     bool first = true, ddl = false;
     uint8_t previous = W_NONE;
-    for (next_token(s, &t); t.kind != T_END; next_token(s, &t)) {
+    for (next_token(&s->lexer, &t); t.kind != T_END; next_token(&s->lexer, &t)) {
         if (t.kind == T_OTHER) {
             if (t.c == ';') first = true;
             previous = W_NONE;
@@ -598,13 +452,14 @@ static void scan_statements(struct scanner *s) {
         previous = scan_word(s, &t, previous, ddl);
         if (s->body && previous == W_BODY) first = true;
     }
+    if (s->lexer.escaped_name) s->out->traits |= ASK_ALL | PIN_OPAQUE;   /* any name */
 }
 
 void scan_text(const struct words *builtin, const struct words *known, const unsigned char *text, uint32_t bytes,
                bool backslash, struct scan *out) {
     out->traits = out->ends = out->names_bytes = out->unknown_count = 0;
-    struct scanner s = {.builtin = builtin, .known = known, .at = text, .end = text + bytes, .backslash = backslash,
-                        .out = out};
+    struct scanner s = {.lexer = {.at = text, .end = text + bytes, .key = builtin->key, .backslash = backslash},
+                        .builtin = builtin, .known = known, .out = out};
     scan_statements(&s);
 }
 

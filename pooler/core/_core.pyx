@@ -291,6 +291,12 @@ cdef void put_text(char *target, size_t room, bytes text):
     target[n] = 0
 
 
+cdef void put_endpoint(endpoint *where, addr, int port, local_addr, int local_port):
+    put_text(where.addr, 48, encoded(addr))
+    put_text(where.local_addr, 48, encoded(local_addr))
+    where.port, where.local_port = port, local_port
+
+
 cdef class Tables:
     """The shared tables.  Made by the master before any fork; every process uses the same object.
 
@@ -492,10 +498,7 @@ cdef class Tables:
         return client_new(self.t, worker, now_us())
 
     def client_where(self, int row, addr, int port, local_addr, int local_port, bint unix):
-        cdef client_row *c = &self.t.clients[row]
-        put_text(c.where.addr, 48, encoded(addr))
-        put_text(c.where.local_addr, 48, encoded(local_addr))
-        c.where.port, c.where.local_port = port, local_port
+        put_endpoint(&self.t.clients[row].where, addr, port, local_addr, local_port)
         if unix:
             client_flag(self.t, row, CF_UNIX)
 
@@ -626,10 +629,7 @@ cdef class Tables:
 
     def slot_where(self, int slot, addr, int port, local_addr, int local_port, bint unix):
         """Both ends of a connection that is being opened."""
-        cdef slot_row *s = &self.t.slots[slot]
-        put_text(s.where.addr, 48, encoded(addr))
-        put_text(s.where.local_addr, 48, encoded(local_addr))
-        s.where.port, s.where.local_port = port, local_port
+        put_endpoint(&self.t.slots[slot].where, addr, port, local_addr, local_port)
         if unix:
             slot_flag(self.t, slot, SF_UNIX)
 
@@ -1429,10 +1429,11 @@ cdef extern from "words.h" nogil:
         pass
     struct scan_result "scan":
         uint32_t traits, ends, names_bytes, unknown_count
+        char names[4096]
     void words_builtin(words *, uint64_t)
     void words_free(words *)
     void scan_text(const words *, const words *, const unsigned char *, uint32_t, bint, scan_result *)
-    bint scan_next_name(const scan_result *, uint32_t *, char *, const char **)
+    bint next_name(const char *, uint32_t, uint32_t *, char *, const char **)
     bint names_a_setting(const unsigned char *, uint32_t)
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE, PIN_LOADED
     enum: PIN_SEQUENCE, TRAIT_CURRVAL, TRAIT_INSERT, TRAIT_NAMED, TRAIT_RESET, TRAIT_RESET_ALL, TRAIT_LISTEN
@@ -1469,7 +1470,7 @@ def scan(bytes text, bint backslash=False):
     scan_text(&_builtin, &nothing, copy, <uint32_t>n, backslash, &found)
     free(copy)
     names = []
-    while scan_next_name(&found, &at, &kind, &name):
+    while next_name(found.names, found.names_bytes, &at, &kind, &name):
         names.append((chr(kind), decoded(name)))
     return ({word for word, bit in TRAITS.items() if found.traits & bit},
             {word for word, bit in TRAITS.items() if found.ends & bit}, names)

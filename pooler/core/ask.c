@@ -4,28 +4,18 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lexer.h"
 #include "relay.h"
+#include "sqltext.h"
 
 /* Local to one transaction; told by the server as if the session had set them. */
 static const char *const PASSING[] = {"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
 
 struct text { uint32_t bytes, room; char *out; };
 
-static void add(struct text *t, const char *p) {
-    for (; *p && t->bytes + 1 < t->room; p++) t->out[t->bytes++] = *p;
-    t->out[t->bytes] = '\0';
-}
+static void add(struct text *t, const char *p) { t->bytes = sql_put(t->out, t->bytes, t->room, p); }
 
-static void add_literal(struct text *t, const char *p) {
-    char c[3] = {0};
-    add(t, strchr(p, '\\') ? " E'" : "'");
-    for (; *p; p++) {
-        c[0] = *p;
-        c[1] = *p == '\'' || *p == '\\' ? *p : '\0';
-        add(t, c);
-    }
-    add(t, "'");
-}
+static void add_literal(struct text *t, const char *p) { t->bytes = sql_put_literal(t->out, t->bytes, t->room, p); }
 
 static void begin_select(struct text *t, bool *first) {
     if (!*first) add(t, " UNION ALL ");
@@ -61,7 +51,7 @@ static const char *login_user(const struct relay *r, const struct server *s) {
 void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     struct session *x = &s->session;
     char query[OWN_QUERY_BYTES];
-    struct text t = {.out = query, .room = sizeof query};
+    struct text t = {.out = query, .room = sizeof query - 1};
     bool first = true;
     for (int i = 0; i < QUESTION_FINGERPRINT; i++)
         if (ask & 1u << i) {
@@ -76,13 +66,16 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
         add_value(&t, "session_authorization", &first);
         add_customs(&t, p, &first);
     } else if (x->notes) {
-        for (uint32_t at = 0; at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1)
-            if (x->notes->names[at] == 's') add_value(&t, x->notes->names + at + 1, &first);
+        char kind;
+        const char *name;
+        for (uint32_t at = 0; next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+            if (kind == 's') add_value(&t, name, &first);
     }
     if (!x->answer && !(x->answer = malloc(sizeof *x->answer))) abort();   /* out of memory */
     x->answer->got = x->answer->bytes = 0;
     if (x->listen) x->listen->count = 0;
-    x->answer->overflow = t.bytes + 1 >= t.room;
+    query[t.bytes] = '\0';
+    x->answer->overflow = t.bytes >= t.room;
     x->asked = ask | TRAIT_NAMED;
     counters_of(r, r->t->slots[s->slot].pool)->session_asks++;
     server_own(r, s, OWN_ASK, query, true);
@@ -109,7 +102,7 @@ static void take_setting(struct relay *r, struct server *s, const unsigned char 
     at[name_bytes] = '\0';
     memcpy(text, value, value_bytes);
     text[value_bytes] = '\0';
-    for (char *c = at; *c; c++) *c = (char)(*c >= 'A' && *c <= 'Z' ? *c | 0x20 : *c);   /* one spelling for all */
+    for (char *c = at; *c; c++) *c = (char)lower((unsigned char)*c);   /* one spelling for all */
     bool none = (strcmp(at, "role") == 0 && strcmp(text, "none") == 0)
         || (strcmp(at, "session_authorization") == 0 && strcmp(text, login_user(r, s)) == 0);
     /* a custom setting that somebody had: it is empty for ever after, and nobody's */
@@ -175,9 +168,11 @@ static struct settings *with_named(struct relay *r, struct server *s) {
     const struct session *x = &s->session;
     const struct answer *a = x->answer;
     struct settings *now = settings_keep(s->client->settings);
-    for (uint32_t at = 0; now && at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1) {
-        if (x->notes->names[at] != 's') continue;
-        const char *name = x->notes->names + at + 1, *value = NULL;
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; now && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);) {
+        if (kind != 's') continue;
+        const char *value = NULL;
         for (const char *p = a->pairs; p < a->pairs + a->bytes && !value; p += strlen(p) + 1) {
             const char *text = p + strlen(p) + 1;
             if (strcmp(p, name) == 0) value = text;
@@ -191,9 +186,8 @@ static struct settings *with_named(struct relay *r, struct server *s) {
 }
 
 static void forget_question(struct session *x) {
-    x->asked = x->traits = x->ends = x->unknown_count = 0;
-    x->failed = x->named = false;
-    if (x->notes) x->notes->bytes = 0;
+    session_begin(x);
+    x->asked = 0;
     free(x->answer);
     x->answer = NULL;
 }
@@ -219,8 +213,7 @@ void session_answered(struct relay *r, struct server *s) {
         settings_drop(&r->store, now);
         x->pinned |= PIN_OPAQUE;
         x->opaque = true;
-        row->settings = 0;
-        row->flags |= SF_EXTRAS;
+        session_unknown(row);
     } else {
         client_settings(r, c, now);
         row->settings = x->opaque ? 0 : now->hash;

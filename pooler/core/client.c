@@ -28,12 +28,6 @@ static struct settings *without_name(struct relay *r, const struct settings *s) 
     return key ? key : settings_intern(&r->store, s->values, s->bytes, false);
 }
 
-static bool printable(const char *text) {
-    for (; *text; text++)
-        if (*text < ' ' || *text > '~') return false;   /* the server would replace it */
-    return true;
-}
-
 /* A server reports a setting that is not tracked, because the client's startup packet has it. */
 void client_report(struct client *c, const unsigned char *message, uint32_t n) {
     struct greeting *g = realloc(c->greeting, sizeof *g + c->greeting->head_bytes + c->greeting->tail_bytes + n);
@@ -50,7 +44,7 @@ static struct settings *accepted(struct relay *r, struct client *c, const struct
     struct settings *key = without_name(r, given), *found = NULL;
     const char *name = settings_value(&r->store, given, "application_name");
     const struct settings *canonical = key->verified ? key : key->canonical;
-    if (canonical && name && printable(name)) found = settings_change(&r->store, canonical, "application_name", name);
+    if (canonical && name) found = settings_change(&r->store, canonical, "application_name", name);
     if (found) found->verified = true;
     if (found && key->reports) client_report(c, key->reports, key->reports_bytes);
     settings_drop(&r->store, key);
@@ -85,6 +79,13 @@ void client_greet(struct relay *r, struct client *c) {
     conn_send(r, &c->io, g->bytes + g->head_bytes, g->tail_bytes);
     free(g);
     c->greeting = NULL;
+}
+
+/* ReadyForQuery that was held back, behind the notifications that came meanwhile. */
+void client_ready(struct relay *r, struct client *c, uint8_t status) {
+    unsigned char ready[6] = {'Z', 0, 0, 0, 5, status};
+    listen_flush(r, c);
+    conn_send(r, &c->io, ready, sizeof ready);
 }
 
 static struct greeting *greeting_of(const struct command *command) {
@@ -301,7 +302,7 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
 /* What the text of a message says about the session.  False: it must come whole first. */
 static bool note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
                       uint32_t here, uint32_t total) {
-    if (effect == FE_FUNCTION) session_call(r, c, p, here);
+    if (effect == FE_FUNCTION) session_call(c, p, here);
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
     if (effect != FE_QUERY && !parse) return true;
     if (here < total && total <= WHOLE_MESSAGE_BYTES) return false;

@@ -46,7 +46,7 @@ static void want_out(struct relay *r, struct conn *c, bool want) {
     control(r, c, EPOLL_CTL_MOD);
 }
 
-static void bytes_add(struct bytes *b, const void *p, uint32_t n) {
+void bytes_add(struct bytes *b, const void *p, uint32_t n) {
     if (b->start == b->end) b->start = b->end = 0;
     if (b->end + n > b->capacity) {
         uint32_t pending = bytes_pending(b), capacity = 512;
@@ -161,9 +161,6 @@ uint32_t error_message(char *out, const char *severity, const char *sqlstate, co
     out[n++] = 0;
     uint32_t length = n - 1;
     out[0] = 'E';
-    out[1] = (char)(length >> 24);
-    out[2] = (char)(length >> 16);
-    out[3] = (char)(length >> 8);
-    out[4] = (char)length;
+    write_u32(out + 1, length);
     return n;
 }

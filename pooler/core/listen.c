@@ -149,8 +149,7 @@ bool listen_message(struct relay *r, struct server *s, unsigned char *p) {
     if (!(l && l->doubles) && find(c, (const char *)p + 9)) return true;
     need(s)->direct = true;
     if ((int32_t)read_u32(p + 5) == r->t->slots[s->slot].backend_pid) {
-        uint32_t pid = r->t->clients[c->row].cancel_pid;
-        for (int i = 0; i < 4; i++) p[5 + i] = (unsigned char)(pid >> (24 - 8 * i));
+        write_u32(p + 5, r->t->clients[c->row].cancel_pid);
     }
     return false;
 }
@@ -190,11 +189,10 @@ void listen_flush(struct relay *r, struct client *c) {
 static void release(struct relay *r, struct server *s) {
     struct listening *l = s->session.listen;
     if (!l->ready) return;
-    unsigned char ready[6] = {'Z', 0, 0, 0, 5, l->ready};
+    uint8_t status = l->ready;
     l->ready = 0;
     s->own_blocks = false;
-    listen_flush(r, s->client);
-    conn_send(r, &s->client->io, ready, sizeof ready);
+    client_ready(r, s->client, status);
     conn_ready(r, &s->client->io);
 }
 
@@ -240,9 +238,10 @@ static bool on_server(const struct listening *l, const char *name) {
 /* Whether the statements of the transaction named it in an UNLISTEN. */
 static bool unlistened(const struct session *x, const char *name) {
     if (x->failed || !x->notes) return false;
-    for (uint32_t at = 0; at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1) {
-        const char *given = x->notes->names + at + 1;
-        if (x->notes->names[at] == 'u' && (strcmp(given, "*") == 0 || strcmp(given, name) == 0)) return true;
+    char kind;
+    const char *given;
+    for (uint32_t at = 0; next_name(x->notes->names, x->notes->bytes, &at, &kind, &given);) {
+        if (kind == 'u' && (strcmp(given, "*") == 0 || strcmp(given, name) == 0)) return true;
     }
     return false;
 }
@@ -442,20 +441,11 @@ void listen_forget(struct relay *r, struct server *s) {
 
 struct letter { int32_t kind, a, b; uint32_t bytes; };
 
-static void grow(struct bytes *b, const void *p, uint32_t n) {
-    if (b->end + n > b->capacity) {
-        b->capacity = (b->end + n) * 2;
-        if (!(b->data = realloc(b->data, b->capacity))) abort();   /* out of memory */
-    }
-    memcpy(b->data + b->end, p, n);
-    b->end += n;
-}
-
 /* A datagram from a listening connection: kept until nobody up the stack works on a client. */
 void listen_mail(struct relay *r, const int32_t note[3], const unsigned char *data, uint32_t n) {
     struct letter head = {note[0], note[1], note[2], n};
-    grow(&r->mail, &head, sizeof head);
-    grow(&r->mail, data, n);
+    bytes_add(&r->mail, &head, sizeof head);
+    bytes_add(&r->mail, data, n);
 }
 
 static void tell(struct relay *r, struct client *c, const unsigned char *message, uint32_t n) {
@@ -463,7 +453,7 @@ static void tell(struct relay *r, struct client *c, const unsigned char *message
     if (bytes_pending(&c->news) + bytes_pending(&c->io.out) + n > NEWS_BYTES_MAX) client_close(r, c, "53200", text, text);
     else if (quiet(c) && !bytes_pending(&c->news)) conn_send(r, &c->io, message, n);
     else {
-        grow(&c->news, message, n);
+        bytes_add(&c->news, message, n);
         r->listen_work = true;
     }
 }

@@ -68,8 +68,8 @@ void profile_check(struct relay *r, struct server *s) {
 }
 
 /* Rows: `f` fingerprint, `k` harmless function, `d` word that may leave anything, `o` one that may set a setting
- * whose name nobody knows, `l` one that loads a
- * library or the like, `s` one that counts by a sequence, `q` one that reads sequences, `n` name of a custom setting, `e` no word tells. */
+ * whose name nobody knows, `l` one that loads a library or the like, `s` one that counts by a sequence, `q` one that
+ * reads sequences, `n` name of a custom setting, `e` no word tells. */
 void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes,
                  int count) {
     char name[128];

@@ -223,6 +223,11 @@ static inline uint32_t bytes_pending(const struct bytes *b) { return b->end - b-
 static inline uint32_t read_u32(const unsigned char *p) {
     return (uint32_t)p[0] << 24 | (uint32_t)p[1] << 16 | (uint32_t)p[2] << 8 | p[3];
 }
+static inline void write_u32(void *out, uint32_t value) {
+    unsigned char *p = out;
+    for (int i = 0; i < 4; i++) p[i] = (unsigned char)(value >> (24 - 8 * i));
+}
+void bytes_add(struct bytes *b, const void *p, uint32_t n);
 
 /* client.c */
 void client_run(struct relay *r, struct client *c);
@@ -234,6 +239,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
 
 void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_greet(struct relay *r, struct client *c);
+void client_ready(struct relay *r, struct client *c, uint8_t status);
 void client_report(struct client *c, const unsigned char *message, uint32_t n);
 
 /* statements.c: prepared statements, where messages pass */

@@ -14,9 +14,7 @@ static void put_parameter(struct relay *r, struct client *c, const char *name, c
     uint32_t n = (uint32_t)(strlen(name) + strlen(value)) + 2, length = n + 4;
     if (n > sizeof message - 5) return;
     message[0] = 'S';
-    message[1] = message[2] = '\0';
-    message[3] = (char)(length >> 8);
-    message[4] = (char)length;
+    write_u32(message + 1, length);
     memcpy(message + 5, name, strlen(name) + 1);
     memcpy(message + 6 + strlen(name), value, strlen(value) + 1);
     conn_send(r, &c->io, message, n + 5);
@@ -59,9 +57,10 @@ void session_restore(struct relay *r, struct server *s) {
     if (x->traits & TRAIT_RESET_ALL) {
         n = settings_assign_all(&r->store, startup, query, room);
     } else {
-        for (uint32_t at = 0; x->notes && at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1)
-            if (x->notes->names[at] == 'r')
-                n = settings_assign(&r->store, startup, x->notes->names + at + 1, query, n, room);
+        char kind;
+        const char *name;
+        for (uint32_t at = 0; x->notes && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+            if (kind == 'r') n = settings_assign(&r->store, startup, name, query, n, room);
     }
     query[n < room ? n : 0] = '\0';
     s->settled = false;
@@ -70,9 +69,8 @@ void session_restore(struct relay *r, struct server *s) {
 
 void session_restored(struct relay *r, struct server *s) {
     struct session *x = &s->session;
-    unsigned char ready[6] = {'Z', 0, 0, 0, 5, x->held};
+    uint8_t status = x->held;
     tell(r, s);
     x->held = 0;
-    listen_flush(r, s->client);
-    conn_send(r, &s->client->io, ready, sizeof ready);
+    client_ready(r, s->client, status);
 }

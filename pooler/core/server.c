@@ -126,10 +126,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     query[5 + n] = '\0';
     uint32_t length = n + 5;
     query[0] = 'Q';
-    query[1] = (char)(length >> 24);
-    query[2] = (char)(length >> 16);
-    query[3] = (char)(length >> 8);
-    query[4] = (char)length;
+    write_u32(query + 1, length);
     requests_push(&s->requests, 'Q' | OWN);
     if (s->own_blocks) conn_send(r, &s->io, query, length + 1);
     else conn_append(&s->io, query, length + 1);
@@ -139,8 +136,7 @@ static void own_settings_done(struct relay *r, struct server *s) {
     struct client *c = s->client;
     struct slot_row *row = &r->t->slots[s->slot];
     if (s->own_failed) {
-        row->settings = 0;
-        row->flags |= SF_EXTRAS;
+        session_unknown(row);
         if (c && c->greeting && s->own_text[0]) client_close(r, c, s->own_sqlstate, s->own_text, s->own_text);
         else if (c) client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
         else s->settled = true;

@@ -5,6 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "lexer.h"
 #include "relay.h"
 
 #define SEQUENCE_LESSONS 64   /* pins for nextval that nobody needed: then the pool's clients do not use currval */
@@ -62,7 +63,7 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
     struct session *x = &c->server->session;
     char kind;
     const char *name;
-    for (uint32_t at = 0; scan_next_name(scan, &at, &kind, &name);) {
+    for (uint32_t at = 0; next_name(scan->names, scan->names_bytes, &at, &kind, &name);) {
         if (kind == 'c') {
             if (scan->traits & PIN_OPAQUE) note_candidate(r, c, name);
             continue;
@@ -145,7 +146,7 @@ void session_parameters(struct relay *r, struct client *c, const unsigned char *
         if (bytes == UINT32_MAX) continue;
         if (bytes > n - at) return;
         if (names_a_setting(p + at, bytes)) {
-            for (uint32_t i = 0; i < bytes; i++) name[i] = (char)(p[at + i] >= 'A' && p[at + i] <= 'Z' ? p[at + i] | 0x20 : p[at + i]);
+            for (uint32_t i = 0; i < bytes; i++) name[i] = (char)lower(p[at + i]);
             name[bytes] = '\0';
             note_candidate(r, c, name);
         }
@@ -164,11 +165,10 @@ uint32_t session_text(struct relay *r, struct client *c, const char *text, uint3
 }
 
 /* A fast-path call names its function by number: those of large objects leave nothing behind. */
-void session_call(struct relay *r, struct client *c, const unsigned char *p, uint32_t here) {
+void session_call(struct client *c, const unsigned char *p, uint32_t here) {
     static const uint16_t large_objects[] = {715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004,
                                              3170, 3171, 3172, 3457, 3458, 3459, 3460};
     uint32_t oid = here >= 9 ? read_u32(p + 5) : 0;
-    (void)r;
     for (size_t i = 0; i < sizeof large_objects / sizeof *large_objects; i++)
         if (large_objects[i] == oid) return;
     c->server->session.traits |= ASK_ALL | PIN_OPAQUE;
@@ -177,6 +177,12 @@ void session_call(struct relay *r, struct client *c, const unsigned char *p, uin
 /* An error, or a rollback: what the statements set may not be in force. */
 void session_failed(struct server *s) {
     if (s->session.traits) s->session.failed = true;
+}
+
+/* Nobody knows what settings are in force on a server: whoever comes next has them reset. */
+void session_unknown(struct slot_row *row) {
+    row->settings = 0;
+    row->flags |= SF_EXTRAS;
 }
 
 /* ---- the end of a transaction ------------------------------------------------------------------ */
@@ -194,7 +200,8 @@ static int pinned_servers(const struct relay *r, int32_t pool) {
     return n;
 }
 
-static void forget_transaction(struct session *x) {
+/* Nothing has been said in this transaction yet. */
+void session_begin(struct session *x) {
     x->traits = x->ends = x->unknown_count = 0;
     x->failed = x->named = false;
     if (x->notes) x->notes->bytes = 0;
@@ -249,8 +256,7 @@ bool session_settle(struct relay *r, struct server *s) {
     if (x->traits & TRAIT_SCHEMA) atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1);
     x->traits &= ~(uint32_t)TRAIT_SCHEMA;
     if (x->traits & PIN_OPAQUE) {   /* whatever it was, whoever comes next gets a server without it */
-        r->t->slots[s->slot].settings = 0;
-        r->t->slots[s->slot].flags |= SF_EXTRAS;
+        session_unknown(&r->t->slots[s->slot]);
         x->opaque = true;
     }
     if (profile_stale(r, s)) {
@@ -266,7 +272,7 @@ bool session_settle(struct relay *r, struct server *s) {
         session_ask(r, s, ask);
         return true;
     }
-    forget_transaction(x);
+    session_begin(x);
     if (x->pinned != r->t->clients[c->row].pinned && decide(r, s)) return true;
     r->t->clients[c->row].idle_start = r->now;
     r->weak_pins += x->pinned != 0 && !strong(x->pinned);
@@ -283,7 +289,7 @@ bool session_dirty(const struct server *s) {
 void session_left(struct relay *r, struct server *s) {
     struct session *x = &s->session;
     if (s->client) r->t->clients[s->client->row].pinned = 0;
-    forget_transaction(x);
+    session_begin(x);
     x->prepared_traits = x->pinned = x->asked = 0;
     x->touched_sequence = x->opaque = false;
     x->held = 0;

@@ -90,9 +90,11 @@ void session_scan(struct relay *r, struct client *c, const char *text, uint32_t 
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 bool session_sequences(struct relay *r, struct client *c, uint32_t traits);
-void session_call(struct relay *r, struct client *c, const unsigned char *p, uint32_t here);
+void session_call(struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);
 void session_failed(struct server *s);
+void session_begin(struct session *x);
+void session_unknown(struct slot_row *row);
 bool session_dirty(const struct server *s);
 void session_forget(struct relay *r, struct server *s);
 void session_left(struct relay *r, struct server *s);

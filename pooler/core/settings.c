@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "sqltext.h"
+
 static uint64_t hash_bytes(const char *p, uint32_t n) {   /* FNV-1a: equal sets, equal hash in every worker */
     uint64_t h = 14695981039346656037ull;
     for (uint32_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 1099511628211ull;
@@ -178,46 +180,29 @@ bool settings_tracked(const struct settings_store *store, const char *name) {
     return false;
 }
 
-static uint32_t put(char *out, uint32_t at, uint32_t room, const char *text) {
-    for (; *text && at < room; text++) out[at++] = *text;
-    return at;
-}
-
-/* A literal that means the same whatever standard_conforming_strings is. */
-static uint32_t put_literal(char *out, uint32_t at, uint32_t room, const char *value) {
-    if (strchr(value, '\\')) at = put(out, at, room, "E");
-    at = put(out, at, room, "'");
-    for (char c[2] = {0}; *value; value++) {
-        c[0] = *value;
-        if (c[0] == '\'' || c[0] == '\\') at = put(out, at, room, c);
-        at = put(out, at, room, c);
-    }
-    return put(out, at, room, "'");
-}
-
 /* A custom setting that is empty again.  When a library has defined it meanwhile, empty is no value of it. */
 static uint32_t put_empty(char *out, uint32_t at, uint32_t room, const char *name) {
-    at = put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
-    at = put(out, put_literal(out, at, room, name), room, ",'',false) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings "
+    at = sql_put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
+    at = sql_put(out, sql_put_literal(out, at, room, name), room, ",'',false) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings "
              "WHERE name OPERATOR(pg_catalog.=) ");
-    return put(out, put_literal(out, at, room, name), room, ")");
+    return sql_put(out, sql_put_literal(out, at, room, name), room, ")");
 }
 
 /* search_path and other lists: quoting them as one value would make them one name.  set_config() takes the text as it
  * was given and leaves nothing to inject. */
 static uint32_t put_set_config(char *out, uint32_t at, uint32_t room, const char *name, const char *value) {
     if (!*value && strchr(name, '.')) return put_empty(out, at, room, name);
-    at = put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
-    at = put(out, put_literal(out, at, room, name), room, ",");
-    return put(out, put_literal(out, at, room, value), room, ",false)");
+    at = sql_put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
+    at = sql_put(out, sql_put_literal(out, at, room, name), room, ",");
+    return sql_put(out, sql_put_literal(out, at, room, value), room, ",false)");
 }
 
 static uint32_t put_tracked(char *out, uint32_t at, uint32_t room, const char *name, const char *value) {
     if (*value == '\0' && strcasecmp(name, "application_name") != 0) return at;   /* not reported by the server */
     if (strcasecmp(name, "search_path") == 0) return put_set_config(out, at, room, name, value);
-    at = put(out, at, room, at ? ";SET " : "SET ");
-    at = put(out, put(out, at, room, name), room, "=");
-    return put_literal(out, at, room, value);
+    at = sql_put(out, at, room, at ? ";SET " : "SET ");
+    at = sql_put(out, sql_put(out, at, room, name), room, "=");
+    return sql_put_literal(out, at, room, value);
 }
 
 /* Who the session is decides what it may set: the role comes last, behind the session's user. */
@@ -229,7 +214,7 @@ static int rank(const char *name) {
  * Returns the bytes, `room` or more when it does not fit. */
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset, char *out,
                             uint32_t room) {
-    uint32_t at = reset ? put(out, 0, room, "SET SESSION AUTHORIZATION DEFAULT;RESET ALL") : 0;
+    uint32_t at = reset ? sql_put(out, 0, room, "SET SESSION AUTHORIZATION DEFAULT;RESET ALL") : 0;
     const char *value = s->values;
     for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1)
         at = put_tracked(out, at, room, store->tracked.names[i], value);
@@ -241,12 +226,12 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
 
 /* Appends the question what the tracked parameters are, in the server's spelling. */
 uint32_t settings_question(const struct settings_store *store, char *out, uint32_t at, uint32_t room) {
-    at = put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
+    at = sql_put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < store->tracked.count; i++) {
-        if (i) at = put(out, at, room, ",");
-        at = put_literal(out, at, room, store->tracked.names[i]);
+        if (i) at = sql_put(out, at, room, ",");
+        at = sql_put_literal(out, at, room, store->tracked.names[i]);
     }
-    return put(out, at, room, "]::pg_catalog.text[]) n");
+    return sql_put(out, at, room, "]::pg_catalog.text[]) n");
 }
 
 /* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the session is. */

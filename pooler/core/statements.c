@@ -42,9 +42,8 @@ void put(struct relay *r, struct server *s, const void *p, uint32_t n) {
 }
 
 void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {
-    uint32_t length = body_bytes + 4;
-    unsigned char head[5] = {(unsigned char)letter, (unsigned char)(length >> 24), (unsigned char)(length >> 16),
-                             (unsigned char)(length >> 8), (unsigned char)length};
+    unsigned char head[5] = {(unsigned char)letter};
+    write_u32(head + 1, body_bytes + 4);
     put(r, s, head, sizeof head);
 }
 
@@ -470,8 +469,8 @@ bool statements_error(struct relay *r, struct server *s, const unsigned char *me
         edits[0] = first;
     }
     for (uint32_t i = 0; i < count; i++) length += edits[i].bytes - edits[i].old;
-    unsigned char head[5] = {'E', (unsigned char)(length >> 24), (unsigned char)(length >> 16),
-                             (unsigned char)(length >> 8), (unsigned char)length};
+    unsigned char head[5] = {'E'};
+    write_u32(head + 1, length);
     if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
     conn_send(r, &s->client->io, head, sizeof head);
     for (uint32_t i = 0; i < count; i++) {

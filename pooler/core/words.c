@@ -463,11 +463,11 @@ void scan_text(const struct words *builtin, const struct words *known, const uns
     scan_statements(&s);
 }
 
-/* Goes through the names of a scan: `at` begins with 0. */
-bool scan_next_name(const struct scan *scan, uint32_t *at, char *kind, const char **name) {
-    if (*at >= scan->names_bytes) return false;
-    *kind = scan->names[*at];
-    *name = scan->names + *at + 1;
+/* Goes through names kept as a letter and a NUL-terminated name each; `at` begins with 0. */
+bool next_name(const char *names, uint32_t bytes, uint32_t *at, char *kind, const char **name) {
+    if (*at >= bytes) return false;
+    *kind = names[*at];
+    *name = names + *at + 1;
     *at += (uint32_t)strlen(*name) + 2;
     return true;
 }

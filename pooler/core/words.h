@@ -54,7 +54,8 @@ struct scan {
     uint32_t names_bytes;
     uint32_t unknown_count;
     uint64_t unknown[SCAN_UNKNOWN_MAX];
-    char names[SCAN_NAMES_BYTES];   /* a letter (s r l u; c: a literal that may be the name of a setting) and a NUL-terminated name each, folded to lower case as the server does */
+    char names[SCAN_NAMES_BYTES];   /* a letter (s r l u; c: a literal that may be the name of a setting) and a
+                                       NUL-terminated name each, folded to lower case as the server does */
 };
 
 /* A set of words by keyed hash. `traits` 0: known to be harmless. */
@@ -71,6 +72,6 @@ void words_builtin(struct words *w, uint64_t key);
 void scan_text(const struct words *builtin, const struct words *known, const unsigned char *text, uint32_t bytes,
                bool backslash, struct scan *out);
 bool names_a_setting(const unsigned char *text, uint32_t bytes);
-bool scan_next_name(const struct scan *scan, uint32_t *at, char *kind, const char **name);
+bool next_name(const char *names, uint32_t bytes, uint32_t *at, char *kind, const char **name);
 
 #endif

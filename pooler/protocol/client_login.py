@@ -68,9 +68,7 @@ class ClientSession:
     database: str
     parameters: dict[str, str]  # tracked ones, by canonical name
     auth_ok: bytes  # to be sent first
-    others: dict[str, str] = field(
-        default_factory=dict
-    )  # settings that are not tracked, where they may follow
+    others: dict[str, str] = field(default_factory=dict)  # not tracked, where settings may follow
     replication: Replication = "none"
     options: str = ""  # verbatim; for replication clients, whose options are not parsed
     minor_version: int = 0

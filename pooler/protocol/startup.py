@@ -129,10 +129,8 @@ def wanted_parameters(
             others[name.lower()] = value
         else:
             raise ClientFault(f"unsupported startup parameter: {name}")
-    return {
-        **from_options,
-        **result,
-    }, others  # a parameter of its own wins over one in options, as in PostgreSQL
+    # a parameter of its own wins over one in options, as in PostgreSQL
+    return {**from_options, **result}, others
 
 
 def parse_options(text: str) -> list[tuple[str, str]]:

@@ -262,7 +262,7 @@ def test_stopped_worker_with_a_full_inbox_holds_up_nobody(make_pooler: MakePoole
     (wire, *_) = (w for w in wires if w.socket.getsockname()[1] in ports_of(pooler, 0))
     (other, *_) = (w for w in wires if w is not wire and w.socket.getsockname()[1] in ports_of(pooler, 1))
     assert other.rows("SELECT 1") == [[b"1"]]
-    wait_for(lambda: not pooler.show("servers", database="p0"), 5, "no server is in the worker's hands")
+    wait_for(lambda: not pooler.show("slots", database="p0"), 5, "no slot is in the worker's hands")
     stopped = kill_worker(pooler, 1, signal.SIGSTOP)
     for number in range(FILLING):
         assert wire.rows(f"SELECT {number}") == [[b"%d" % number]]

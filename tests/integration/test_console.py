@@ -111,8 +111,12 @@ def test_rows_tell_the_truth(pooler: Pooler) -> None:
     with pooled(pooler) as busy, pooled(pooler) as idle:
         busy.query("BEGIN")
         idle.query("SELECT 1")
+
+        def states() -> list[str]:
+            return sorted(row["state"] for row in pooler.show("clients", database="p0"))
+
+        wait_for(lambda: states() == ["active", "idle"], 5, "a worker's first questions to the catalogs")
         clients = pooler.show("clients", database="p0")
-        assert sorted(row["state"] for row in clients) == ["active", "idle"]
         (active,) = [row for row in clients if row["state"] == "active"]
         servers = pooler.show("servers", database="p0", state="active")
         assert [row["id"] for row in servers] != [active["id"]]

@@ -5,8 +5,7 @@ Other clients of the same pool run between any two statements of the client unde
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from typing import Any
 
 import pytest
@@ -70,16 +69,6 @@ def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
         users={"limited": "session_state=error", "puser": "pin_limit=1"},
         auth_type="trust",
     )
-
-
-@contextmanager
-def settings(pooler: Pooler, **values: object) -> Iterator[None]:
-    """These settings by reload, for the block."""
-    pooler.configure(**values)
-    try:
-        yield
-    finally:
-        pooler.configure(**dict.fromkeys(values))
 
 
 class Client:
@@ -276,10 +265,10 @@ def test_pin_limit(pooler: Pooler, database: str, user: str) -> None:
 def test_reload_changes_both(pooler: Pooler) -> None:
     with Client(pooler) as client, Client(pooler) as later:
         client.pin()
-        with settings(pooler, pin_limit=1):
+        with pooler.configured(pin_limit=1):
             later.wire.send(query("SELECT pg_advisory_lock(77002)"))
             expect_end(later.wire, "53400", "pin_limit")
-        with settings(pooler, session_state="error"):
+        with pooler.configured(session_state="error"):
             later.come_again()
             later.wire.send(query("SELECT pg_advisory_lock(77002)"))
             expect_end(later.wire, "0A000", "session_state")
@@ -295,7 +284,7 @@ def test_an_idle_pinned_client_is_idle(pooler: Pooler) -> None:
     with Client(pooler) as client:
         client.pin()
         limits = {"idle_transaction_timeout": 1, "transaction_timeout": 1, "client_idle_timeout": 2}
-        with settings(pooler, **limits):
+        with pooler.configured(**limits):
             expect_end(client.wire, "08P01", "client_idle_timeout")
         client.wait_until_unpinned()
 
@@ -303,7 +292,7 @@ def test_an_idle_pinned_client_is_idle(pooler: Pooler) -> None:
 def test_a_busy_pinned_client_is_not_idle(pooler: Pooler) -> None:
     with Client(pooler) as client:
         client.pin()
-        with settings(pooler, client_idle_timeout=1):
+        with pooler.configured(client_idle_timeout=1):
             assert client.wire.rows("SELECT pg_sleep(1.5)") == [[b""]]
         client.wire.rows(UNLOCK)
 

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import pytest
 
 from tests.support.exchange import pooled
@@ -28,16 +25,6 @@ pooler = module_pooler(
 )
 
 
-@contextmanager
-def settings(pooler: Pooler, **values: object) -> Iterator[None]:
-    """These settings by reload, for the block."""
-    pooler.configure(**values)
-    try:
-        yield
-    finally:
-        pooler.configure(**dict.fromkeys(values))
-
-
 def expect_end(wire: Wire, text: str) -> None:
     """The client is told, and closed."""
     fields = wire.receive_until("E")[-1].fields
@@ -55,7 +42,7 @@ def assert_nothing_runs(pg: Postgres, pooler: Pooler) -> None:
 
 
 def test_query_wait_timeout(running_postgres: Postgres, pooler: Pooler) -> None:
-    with settings(pooler, query_wait_timeout=1), pooled(pooler) as holder, pooled(pooler) as waiter:
+    with pooler.configured(query_wait_timeout=1), pooled(pooler) as holder, pooled(pooler) as waiter:
         holder.query("BEGIN")
         with pooler.expect_log("closing because: query_wait_timeout"):
             waiter.send(query("SELECT 1"))
@@ -87,7 +74,7 @@ def test_waiting_client_is_served_before_the_timeout(pooler: Pooler) -> None:
 
 
 def test_query_timeout(running_postgres: Postgres, pooler: Pooler) -> None:
-    with settings(pooler, query_timeout=1), pooled(pooler) as wire:
+    with pooler.configured(query_timeout=1), pooled(pooler) as wire:
         assert wire.rows("SELECT 1") == [[b"1"]]
         with pooler.expect_log("closing because: query timeout"):
             wire.send(query(LONG))
@@ -96,7 +83,7 @@ def test_query_timeout(running_postgres: Postgres, pooler: Pooler) -> None:
 
 
 def test_query_timeout_by_extended_protocol(running_postgres: Postgres, pooler: Pooler) -> None:
-    with settings(pooler, query_timeout=1), pooled(pooler) as wire:
+    with pooler.configured(query_timeout=1), pooled(pooler) as wire:
         wire.send(parse(LONG) + bind() + execute() + SYNC)
         expect_end(wire, "query timeout")
     assert_nothing_runs(running_postgres, pooler)
@@ -104,7 +91,7 @@ def test_query_timeout_by_extended_protocol(running_postgres: Postgres, pooler: 
 
 def test_query_timeout_is_for_one_query(pooler: Pooler) -> None:
     """A transaction of many short queries may take longer."""
-    with settings(pooler, query_timeout=1), pooled(pooler) as wire:
+    with pooler.configured(query_timeout=1), pooled(pooler) as wire:
         wire.query("BEGIN")
         for _ in range(5):
             assert [m.type for m in wire.query("SELECT pg_sleep(0.4)")] == ["T", "D", "C", "Z"]
@@ -115,7 +102,7 @@ def test_query_timeout_is_for_one_query(pooler: Pooler) -> None:
 def test_query_timeout_for_a_waiting_client(pooler: Pooler) -> None:
     with pooled(pooler) as holder, pooled(pooler) as waiter:
         holder.query("BEGIN")
-        with settings(pooler, query_timeout=1):
+        with pooler.configured(query_timeout=1):
             waiter.send(query("SELECT 1"))
             expect_end(waiter, "query_timeout")
         holder.close()
@@ -135,7 +122,7 @@ def test_timeouts_of_a_user(running_postgres: Postgres, pooler: Pooler) -> None:
 
 
 def test_idle_transaction_timeout(running_postgres: Postgres, pooler: Pooler) -> None:
-    with settings(pooler, idle_transaction_timeout=1), pooled(pooler) as wire, pooled(pooler, "se") as idle:
+    with pooler.configured(idle_transaction_timeout=1), pooled(pooler) as wire, pooled(pooler, "se") as idle:
         idle.query("SELECT 1")
         wire.query("BEGIN")
         wire.query("SELECT pg_sleep(1.5)")
@@ -147,7 +134,7 @@ def test_idle_transaction_timeout(running_postgres: Postgres, pooler: Pooler) ->
 
 
 def test_transaction_timeout(running_postgres: Postgres, pooler: Pooler) -> None:
-    with settings(pooler, transaction_timeout=1), pooled(pooler) as wire, pooled(pooler, "se") as idle:
+    with pooler.configured(transaction_timeout=1), pooled(pooler) as wire, pooled(pooler, "se") as idle:
         idle.query("SELECT 1")
         wire.query("BEGIN")
         with pooler.expect_log("closing because: transaction timeout"):
@@ -159,7 +146,7 @@ def test_transaction_timeout(running_postgres: Postgres, pooler: Pooler) -> None
 
 
 def test_client_idle_timeout(pooler: Pooler) -> None:
-    with settings(pooler, client_idle_timeout=1), pooled(pooler) as idle, pooled(pooler) as busy:
+    with pooler.configured(client_idle_timeout=1), pooled(pooler) as idle, pooled(pooler) as busy:
         idle.query("SELECT 1")
         busy.query("BEGIN")
         with pooler.expect_log("closing because: client_idle_timeout"):
@@ -171,7 +158,7 @@ def test_client_idle_timeout(pooler: Pooler) -> None:
 @pytest.mark.parametrize("begun", [b"", b"\0\0"], ids=["nothing", "half-a-length"])
 def test_client_login_timeout(pooler: Pooler, begun: bytes) -> None:
     """Over the unix socket: with TCP the kernel keeps a silent client to itself at first."""
-    with settings(pooler, client_login_timeout=1), pooler.wire(unix=True) as silent, pooled(pooler) as other:
+    with pooler.configured(client_login_timeout=1), pooler.wire(unix=True) as silent, pooled(pooler) as other:
         with pooler.expect_log("closing because: client_login_timeout"):
             silent.send(begun)
             assert silent.receive_until("E")[-1].fields["M"] == "client_login_timeout"
@@ -182,7 +169,7 @@ def test_client_login_timeout(pooler: Pooler, begun: bytes) -> None:
 
 def test_query_wait_notify(pooler: Pooler) -> None:
     """Who waits for long is told so, and is served all the same."""
-    with settings(pooler, query_wait_notify=1), pooled(pooler) as holder, pooled(pooler) as waiter:
+    with pooler.configured(query_wait_notify=1), pooled(pooler) as holder, pooled(pooler) as waiter:
         holder.query("BEGIN")
         waiter.send(query("SELECT 1"))
         (notice,) = waiter.expect("N")

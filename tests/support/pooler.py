@@ -119,6 +119,15 @@ class Bouncer:
         self.write_config()
         self.reload()
 
+    @contextlib.contextmanager
+    def configured(self, **settings: object) -> Iterator[None]:
+        """These settings by reload, for the block."""
+        self.configure(**settings)
+        try:
+            yield
+        finally:
+            self.configure(**dict.fromkeys(settings))
+
     def reload(self) -> None:
         """RELOAD on the console, which answers when it is in force everywhere."""
         self.console("RELOAD")

@@ -69,7 +69,7 @@ void profile_check(struct relay *r, struct server *s) {
 
 /* Rows: `f` fingerprint, `k` harmless function, `d` word that may leave anything, `o` one that may set a setting
  * whose name nobody knows, `l` one that loads a library or the like, `s` one that counts by a sequence, `q` one that
- * reads sequences, `n` name of a custom setting, `e` no word tells. */
+ * reads sequences, `n` name of a custom setting, `e` no word tells (`o`: nor the name of the setting). */
 void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes,
                  int count) {
     char name[128];
@@ -90,7 +90,7 @@ void profile_row(struct relay *r, struct server *s, const unsigned char *const *
     case 'l': word.traits = PIN_LOADED; break;
     case 's': word.traits = PIN_SEQUENCE; break;
     case 'q': word.traits = TRAIT_CURRVAL; break;
-    case 'e': p->next_everything = true; return;
+    case 'e': p->next_everything |= ASK_ALL | (name[0] == 'o' ? TRAIT_UNSURE : 0); return;
     case 'k': break;
     default: return;
     }
@@ -141,7 +141,7 @@ bool profile_answered(struct relay *r, struct server *s, bool loaded) {
         p->reader = r->now + PROFILE_CHECK_US;
         words_free(&p->next);
         p->next.key = r->builtin.key;
-        p->next_everything = false;
+        p->next_everything = 0;
         return true;
     }
     learn_unknown(p, x);

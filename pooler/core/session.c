@@ -132,7 +132,7 @@ void session_scan(struct relay *r, struct client *c, const char *text, uint32_t 
     struct profile *p = session_profile(r, c);
     const char *strings = settings_value(&r->store, c->settings, "standard_conforming_strings");
     scan_text(&r->builtin, &p->words, (const unsigned char *)text, bytes, strings && strcmp(strings, "off") == 0, scan);
-    if (!p->loaded || p->everything) scan->traits |= ASK_ALL;   /* no word tells what functions and triggers do */
+    scan->traits |= p->loaded ? p->everything : ASK_ALL | TRAIT_UNSURE;   /* no word tells what functions and triggers do */
     if (misleading_encoding(settings_value(&r->store, c->settings, "client_encoding"))) scan->traits |= ASK_ALL | PIN_OPAQUE;
 }
 
@@ -255,7 +255,7 @@ bool session_settle(struct relay *r, struct server *s) {
     if (x->traits & TRAIT_SCHEMA && x->unknown_count) x->traits |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
     if (x->traits & TRAIT_SCHEMA) atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1);
     x->traits &= ~(uint32_t)TRAIT_SCHEMA;
-    if (x->traits & PIN_OPAQUE) {   /* whatever it was, whoever comes next gets a server without it */
+    if (x->traits & (PIN_OPAQUE | TRAIT_UNSURE)) {   /* whatever it was, whoever comes next gets a server without it */
         session_unknown(&r->t->slots[s->slot]);
         x->opaque = true;
     }

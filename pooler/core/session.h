@@ -50,7 +50,7 @@ struct profile {
     uint32_t row_generation;     /* the row may have become another database's */
     uint32_t serial;             /* changes with the words */
     bool loaded;
-    bool everything, next_everything;   /* an operator, a cast, ... may leave something behind: no word tells */
+    uint32_t everything, next_everything;   /* traits of every statement: an operator, a cast, ... that no word tells of */
     char fingerprint[FINGERPRINT_BYTES], next_fingerprint[FINGERPRINT_BYTES];
     char *customs[CUSTOM_NAMES_MAX];
     int custom_count;

@@ -8,7 +8,8 @@ Kinds of rows: `s` a setting and its value; `p` something that pins, by the numb
 catalogs; `k` a harmless function; `d` a word that may leave anything behind; `o` one that may change a setting
 whose name nobody knows; `l` one that loads a library or the like; `s` one that counts by a sequence; `q` one that
 reads what that left;
-`n` the name of a custom setting; `e`: an operator, a cast or a domain calls such a function, so no word tells.
+`n` the name of a custom setting; `e`: an operator, a cast or a domain calls such a function, so no
+word tells (`o`: nor the name of the setting).
 """
 
 from __future__ import annotations
@@ -98,6 +99,17 @@ def _words(letter: str, name: str) -> str:
 UNION SELECT '{letter}', relname::pg_catalog.text, NULL FROM pg_catalog.pg_class c JOIN {name} x ON x.kind OPERATOR(pg_catalog.=) 'r' AND x.id OPERATOR(pg_catalog.=) c.oid"""
 
 
+def _wordless(how: str, name: str) -> str:
+    """Whether an operator, a cast, an event trigger or a domain calls a function of a closure: no word tells."""
+    return rf"""SELECT 'e', '{how}', NULL FROM {name} x WHERE x.kind OPERATOR(pg_catalog.=) 'f' AND (
+ EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprcode::pg_catalog.oid OPERATOR(pg_catalog.=) x.id)
+ OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc OPERATOR(pg_catalog.=) x.id)
+ OR EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtfoid OPERATOR(pg_catalog.=) x.id)
+ OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid
+  WHERE d.classid OPERATOR(pg_catalog.=) {_class("pg_constraint")} AND d.refobjid OPERATOR(pg_catalog.=) x.id
+  AND d.refclassid OPERATOR(pg_catalog.=) {_class("pg_proc")} AND c.contypid OPERATOR(pg_catalog.<>) 0))"""
+
+
 def _names_in(texts: str) -> str:
     return rf"""SELECT 'n', m[1], NULL FROM {texts}, $re${_NAMED}$re$, 'g') m"""
 
@@ -159,13 +171,8 @@ UNION {_words("o", "opaque")}
 UNION {_words("l", "loading")}
 UNION {_words("s", "counting")}
 UNION {_words("q", "reading")}
-UNION SELECT 'e', '*', NULL FROM leaving l WHERE l.kind OPERATOR(pg_catalog.=) 'f' AND (
- EXISTS (SELECT FROM pg_catalog.pg_operator WHERE oprcode::pg_catalog.oid OPERATOR(pg_catalog.=) l.id)
- OR EXISTS (SELECT FROM pg_catalog.pg_cast WHERE castfunc OPERATOR(pg_catalog.=) l.id)
- OR EXISTS (SELECT FROM pg_catalog.pg_event_trigger WHERE evtfoid OPERATOR(pg_catalog.=) l.id)
- OR EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_constraint c ON c.oid OPERATOR(pg_catalog.=) d.objid
-  WHERE d.classid OPERATOR(pg_catalog.=) {_class("pg_constraint")} AND d.refobjid OPERATOR(pg_catalog.=) l.id
-  AND d.refclassid OPERATOR(pg_catalog.=) {_class("pg_proc")} AND c.contypid OPERATOR(pg_catalog.<>) 0))
+UNION {_wordless("*", "leaving")}
+UNION {_wordless("o", "opaque")}
 UNION {_names_in("body CROSS JOIN LATERAL pg_catalog.regexp_matches(source")}
 UNION {_names_in("(SELECT oid FROM body WHERE tree IS NOT NULL) b CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_functiondef(b.oid))")}
 UNION {_names_in("direct x JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) x.id AND c.relkind OPERATOR(pg_catalog.=) 'v' CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_viewdef(c.oid))")}

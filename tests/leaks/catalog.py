@@ -19,7 +19,6 @@ def named(*names: str) -> list[Kind]:
     return found
 
 
-NO_WORD = "no word of the text says that a function is called"
 PASSED_BY = "the catalogs are read after it has gone or changed"
 BEYOND = "no catalog shows it, and what dynamic SQL does is not known"
 NAMELESS = (
@@ -28,10 +27,6 @@ NAMELESS = (
 
 #: What still leaks or is lost through the pooler, with the reason: to become empty.
 KNOWN = {
-    "operator": NO_WORD,
-    "cast": NO_WORD,
-    "domain": NO_WORD,
-    "event trigger": NO_WORD,
     "function that reads": "a function's body names a view that calls another function",
     "privilege and view": "a view that sets something, read under another role",
     "function gone": PASSED_BY,
@@ -41,6 +36,10 @@ KNOWN = {
     "LOAD in a function": BEYOND,
     "dblink_connect in a function": BEYOND,
     "pg_backup_start in a function": BEYOND,
+    "operator": NAMELESS,
+    "cast": NAMELESS,
+    "domain": NAMELESS,
+    "event trigger": NAMELESS,
     "set_config of two strings": NAMELESS,
     "value like a name": NAMELESS,
     "decoy": NAMELESS,

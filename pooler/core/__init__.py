@@ -2,7 +2,7 @@
 
 Reading order: layout.h (the rows, why they survive a SIGKILL), queue.c, limits.c, pool.c (who gets which
 server), relay.h (the theory of the relay), client.c and server.c (the life of a query), relay.c (the loop),
-_core.pyx (the binding).
+tls.h (TLS of a connection), _core.pyx (the binding).
 """
 
 from ._core import (
@@ -19,6 +19,7 @@ from ._core import (
     LISTEN,
     LOGIN,
     SERVER_CLOSED,
+    TLS_VERIFY,
     TRAITS,
     WARNING,
     WELCOME,
@@ -26,6 +27,9 @@ from ._core import (
     Relay,
     Tables,
     TablesBusy,
+    TlsContext,
+    TlsError,
+    TlsSession,
     backend_effects,
     frontend_effects,
     monotonic_us,
@@ -46,6 +50,7 @@ __all__ = [
     "LISTEN",
     "LOGIN",
     "SERVER_CLOSED",
+    "TLS_VERIFY",
     "TRAITS",
     "WARNING",
     "WELCOME",
@@ -53,6 +58,9 @@ __all__ = [
     "Relay",
     "Tables",
     "TablesBusy",
+    "TlsContext",
+    "TlsError",
+    "TlsSession",
     "backend_effects",
     "frontend_effects",
     "monotonic_us",

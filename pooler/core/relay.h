@@ -22,6 +22,7 @@
 #include "session.h"
 #include "settings.h"
 #include "tables.h"
+#include "tls.h"
 
 #define BUFFER_BYTES 65536      /* the one read buffer; also what a slow reader may have pending */
 #define FIRST_READ_BYTES 8192   /* read from a client that has no server yet */
@@ -45,6 +46,8 @@ struct conn {
     uint32_t body_left;          /* of the message that is passing through */
     uint64_t stuck_since;        /* nothing that is to be written went out since */
     struct bytes out, stash;
+    struct tls *tls;             /* NULL: plain */
+    bool read_wants_out;         /* TLS has to write before it can be read on */
     struct conn *next_ready;
 };
 
@@ -154,6 +157,7 @@ struct command {
     int32_t a, b;
     uint32_t generation;
     uint64_t id, token;
+    struct tls *tls;             /* COMMAND_CLIENT: of the connection, the relay's from now on; NULL: plain */
     uint32_t data_bytes, extra_bytes;
     unsigned char data[];        /* data, then extra */
 };

@@ -45,6 +45,7 @@ from pooler.worker.janitor import Janitor
 from pooler.worker.listener import Listeners
 from pooler.worker.operations import WorkerOperations
 from pooler.worker.server import dial, place
+from pooler.worker.tls import Contexts
 
 MACHINE_ID = "/etc/machine-id"
 #: How often a draining worker looks whether it is done.
@@ -74,6 +75,7 @@ class Worker:
         self.door = Door(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
+        self.tls = Contexts(self.config.tls)
         self._turn = 0
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
@@ -195,7 +197,7 @@ class Worker:
                     ipc.ReloadDone(self.number, message.generation, self._reload(message.config))
                 )
             case ipc.ReloadAnswer():
-                self.operations.answered(message.token, message.error)
+                self.operations.answered(message.token, message.error, message.notice)
             case ipc.Drain():
                 self.spawn(self._drain, message.mode)
             case ipc.Reclaim():
@@ -241,6 +243,7 @@ class Worker:
 
     def _apply(self, config: Config) -> None:
         settings = config.settings
+        self.tls.adopt(config.tls)
         self.mock_scram = any(text.startswith("SCRAM-SHA-256$") for text in config.userlist.values())
         self.mock_secret = mock_secret(config)
         self.relay.options(

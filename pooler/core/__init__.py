@@ -2,7 +2,7 @@
 
 Reading order: layout.h (the rows, why they survive a SIGKILL), queue.c, limits.c, pool.c (who gets which
 server), relay.h (the theory of the relay), client.c and server.c (the life of a query), relay.c (the loop),
-tls.h (TLS of a connection), _core.pyx (the binding).
+tls.h and pump.h (TLS with clients and with PostgreSQL), _core.pyx (the binding).
 """
 
 from ._core import (
@@ -24,6 +24,7 @@ from ._core import (
     WARNING,
     WELCOME,
     WELCOME_ROOM,
+    Pump,
     Relay,
     Tables,
     TablesBusy,
@@ -55,6 +56,7 @@ __all__ = [
     "WARNING",
     "WELCOME",
     "WELCOME_ROOM",
+    "Pump",
     "Relay",
     "Tables",
     "TablesBusy",

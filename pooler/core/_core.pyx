@@ -55,6 +55,8 @@ cdef extern from "layout.h" nogil:
         link idle, attention
         endpoint where
         char tls[96]
+        int16_t pump
+        uint32_t pump_life
         unsigned char sockaddr[512]
         unsigned char cancel_key[256]
     struct pool_limits:
@@ -242,7 +244,7 @@ cdef extern from "relay.h" nogil:
     void relay_join(relay *)
     void relay_command(relay *, command *)
     int relay_events(relay *, event *, int)
-    void server_learn(relay *, int32_t, uint32_t, int)
+    void server_learn(relay *, int32_t, uint32_t, int, bint)
 
 
 class TablesBusy(Exception):
@@ -654,6 +656,18 @@ cdef class Tables:
         memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
         s.sockaddr_bytes = <uint16_t>len(t)
         memcpy(s.sockaddr, <const char *>t, len(t))
+
+    def slot_tls(self, int slot, text, int pump=-1):
+        """Version and cipher of a server's TLS, and the worker whose pump has the session (-1: nobody shares it)."""
+        cdef slot_row *s = &self.t.slots[slot]
+        if pump >= 0:
+            s.pump, s.pump_life = <int16_t>pump, self.t.workers[pump].restarts + 1
+        put_text(s.tls, 96, encoded(text))
+
+    def slot_secured(self, int slot):
+        """(whether this slot's connection has TLS, the worker that has or had the session, or -1)."""
+        cdef slot_row *s = &self.t.slots[slot]
+        return s.tls[0] != 0, s.pump if s.pump_life else -1
 
     def slot_login(self, int slot, bytes welcome, double lifetime_s):
         """A server has logged in.  `lifetime_s` 0: to be used once.  `welcome` becomes the pool's, and clients in
@@ -1317,6 +1331,32 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
     }
 
 
+cdef extern from "pump.h" nogil:
+    struct pump:
+        pass
+    pump *pump_open(tables *)
+    void pump_add(pump *, int32_t, uint32_t, int, int, tls *, const void *, uint32_t)
+
+
+cdef class Pump:
+    """A thread that copies between encrypted connections to PostgreSQL and the socket pairs that all workers use
+    instead. Raises OSError."""
+
+    cdef pump *p
+
+    def __cinit__(self, Tables shared):
+        self.p = pump_open(shared.t)
+        if self.p is NULL:
+            raise OSError(errno, os.strerror(errno))
+
+    def add(self, int slot, uint32_t generation, int raw, int inner, TlsSession session, bytes early):
+        """Takes over both descriptors (non-blocking) and the session, whose handshake is done and which is attached
+        to `raw`; `early` was read behind the login."""
+        cdef tls *t
+        t, session.t = session.t, NULL
+        pump_add(self.p, slot, generation, raw, inner, t, <const char *>early, <uint32_t>len(early))
+
+
 cdef class Relay:
     """One worker's relay.  `outboxes` are the send ends of all workers' inboxes and, last, of the master's.
 
@@ -1358,9 +1398,10 @@ cdef class Relay:
     def event_fd(self):
         return self.r.event_bell
 
-    def learn(self, int slot, uint32_t generation, int fd):
-        """A duplicate inherited from the master.  Only before start()."""
-        server_learn(self.r, slot, generation, fd)
+    def learn(self, int slot, uint32_t generation, int fd, bint raw=False):
+        """A duplicate inherited from the master; `raw`: an encrypted connection whose pump died.  Only before
+        start()."""
+        server_learn(self.r, slot, generation, fd, raw)
 
     def events(self):
         """What happened: tuples (type, a, b, id, age_us, text, database row, user row, address, port, told)."""

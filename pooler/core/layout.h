@@ -122,6 +122,9 @@ struct slot_row {
     struct link idle, attention;     /* derived; a free row uses idle.next */
     struct endpoint where;
     char tls[TLS_NAME_BYTES];        /* empty: none; a cancel request needs it too then */
+    int16_t pump;                    /* worker that has the TLS session, */
+    uint32_t pump_life;              /* in which of its lives (restarts + 1); 0: what is shared is the connection itself */
+    _Atomic uint32_t over;           /* generation whose end of stream the pump has read */
     unsigned char sockaddr[512];     /* where a cancel request goes, and the name of that host */
     unsigned char cancel_key[CANCEL_KEY_BYTES];
 };

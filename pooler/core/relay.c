@@ -149,7 +149,7 @@ static void take_mail(struct relay *r, const int32_t note[3], int fd) {
         if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = note[1]});
         break;
     case INBOX_SERVER:
-        if (fd >= 0 && note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_learn(r, note[1], (uint32_t)note[2], fd);
+        if (fd >= 0 && note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_learn(r, note[1], (uint32_t)note[2], fd, false);
         break;
     case INBOX_CLOSED:
         if (note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_forget(r, note[1], (uint32_t)note[2]);
@@ -196,7 +196,7 @@ static void reclaim(struct relay *r) {
     relay_drain_inbox(r);
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         struct slot_row *row = &r->t->slots[i];
-        if (row->state != SL_RECLAIM) continue;
+        if (row->state != SL_RECLAIM || (pump_is_lost(r->t, row) && row->pump != r->worker)) continue;
         struct server *s = server_of(r, i);
         if (!s || !pool_take_reclaim(r->t, i, r->worker)) continue;
         server_close(r, s, (row->flags & SF_WAS_BUSY) != 0, "reclaimed");

@@ -17,12 +17,12 @@
 #define POOLER_RELAY_H
 
 #include "listen.h"
+#include "pump.h"
 #include "requests.h"
 #include "retry.h"
 #include "session.h"
 #include "settings.h"
 #include "tables.h"
-#include "tls.h"
 
 #define BUFFER_BYTES 65536      /* the one read buffer; also what a slow reader may have pending */
 #define FIRST_READ_BYTES 8192   /* read from a client that has no server yet */
@@ -94,6 +94,7 @@ struct server {
     bool reset_done;
     bool unnamed_noted;          /* the unnamed statement that comes next was looked at when it was parsed */
     bool placing;                /* logged in, and not yet given to the pool */
+    bool raw;                    /* its descriptor is the encrypted connection, whose pump died: good for its end only */
     bool dirty;                  /* must be cleaned before anybody gets it */
     struct session session;
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
@@ -278,7 +279,7 @@ void retry_settle(struct relay *r, struct server *s);
 struct server *server_of(struct relay *r, int32_t slot);
 void server_run(struct relay *r, struct server *s);
 void server_add(struct relay *r, struct command *command);
-void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd);
+void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd, bool raw);
 void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation);
 void server_forget(struct relay *r, int32_t slot, uint32_t generation);
 void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block);

@@ -162,6 +162,11 @@ class Stream:
             raise HandshakeFailed(failure)
         return bool(done)
 
+    def wait_for_end(self) -> None:
+        """Read and drop what comes until the other side has closed. Raises Hangup."""
+        while self._receive():
+            pass
+
     def close(self) -> None:
         """The end, without waiting for anything."""
         if self.session is not None:

@@ -30,6 +30,7 @@ from pooler.core import (
     LOGIN,
     SERVER_CLOSED,
     WELCOME_ROOM,
+    Pump,
     Relay,
     monotonic_us,
 )
@@ -81,8 +82,8 @@ class Worker:
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
         self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS)
-        for slot, (generation, fd) in boot.server_fds.items():
-            self.relay.learn(slot, generation, fd)
+        self._pump: Pump | None = None
+        self._inherit(boot)
         self.operations = WorkerOperations(self)
         self.console = Console(
             self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text)
@@ -103,6 +104,27 @@ class Worker:
         self.tell_master(ipc.Ready(self.number))
         self.stopped.wait()
         return 0
+
+    def _inherit(self, boot: WorkerBoot) -> None:
+        """The master's duplicates of server connections. Of an encrypted one the plain end is used; those
+        whose session our predecessor had can only be ended."""
+        for slot, (generation, fd) in boot.server_fds.items():
+            plain_generation, plain = boot.plain_fds.get(slot, (generation, -1))
+            if plain < 0 or plain_generation != generation:
+                self.relay.learn(slot, generation, fd)
+            elif self.tables.slot_secured(slot)[1] == self.number:
+                self.relay.learn(slot, generation, fd, True)
+                os.close(plain)
+            else:
+                self.relay.learn(slot, generation, plain)
+                os.close(fd)
+
+    @property
+    def pump(self) -> Pump:
+        """Made when the first server with TLS needs it."""
+        if self._pump is None:
+            self._pump = Pump(self.tables)
+        return self._pump
 
     def spawn(self, function: Callable[..., object], *arguments: Any) -> None:
         """A greenlet of its own; a bug in it is logged and ends nothing else."""

@@ -41,7 +41,7 @@ class Authority:
     def sign(
         self, name: str, subject: str, names: str = "", days: int = 30, key: str = "ec", ours: bool = False
     ) -> Pair:
-        """A certificate for `subject` ("/CN=..."); `names`: its subjectAltNames; negative days: expired; `ours`:
+        """A certificate for `subject` ("/CN=..."); `names`: subjectAltNames; negative days: expired; `ours`:
         its key belongs to whoever runs the tests, as libpq wants it."""
         pair = self._request(f"{self.name}-{name}", subject, key)
         request = self.directory / f"{self.name}-{name}.csr"

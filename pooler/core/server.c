@@ -680,10 +680,12 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             }
         }
         if (effect == BE_READY && !hidden && c && here == 6 && p[at + 5] == 'I') {
-            to_client(r, s, p + run, at - run);
-            run = at;
             hidden = listen_hold(r, s, p[at + 5]);
-            if (!hidden) listen_flush(r, c);
+            if (!hidden && bytes_pending(&c->news)) {   /* else the reply is one write */
+                to_client(r, s, p + run, at - run);
+                run = at;
+                listen_flush(r, c);
+            }
         }
         if (notification && here == length + 1) hidden = listen_message(r, s, r->buffer + (p - r->buffer) + at);
         if (hidden) {

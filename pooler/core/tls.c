@@ -137,6 +137,11 @@ void tls_free(struct tls *t) {
 
 void tls_attach(struct tls *t, int fd) { t->fd = fd; }
 
+/* SSL_get_error looks at the thread's list of errors, too.  It is nearly always empty, and clearing costs. */
+static void forget_errors(void) {
+    if (ERR_peek_error()) ERR_clear_error();
+}
+
 static enum tls_result result_of(struct tls *t, int rc) {
     switch (SSL_get_error(t->ssl, rc)) {
     case SSL_ERROR_WANT_READ: return TLS_WANT_READ;
@@ -162,7 +167,7 @@ enum tls_result tls_read(struct tls *t, void *out, uint32_t room, uint32_t *done
     *done = 0;
     while (*done < room) {
         size_t got = 0;
-        ERR_clear_error();
+        forget_errors();
         int rc = SSL_read_ex(t->ssl, (char *)out + *done, room - *done, &got);
         if (rc != 1) return result_of(t, rc);
         *done += (uint32_t)got;
@@ -174,7 +179,7 @@ enum tls_result tls_read(struct tls *t, void *out, uint32_t room, uint32_t *done
 /* Writes one record.  After WANT_WRITE the same bytes (and more, if there are more) must come again. */
 enum tls_result tls_write(struct tls *t, const void *bytes, uint32_t n, uint32_t *done) {
     size_t sent = 0;
-    ERR_clear_error();
+    forget_errors();
     int rc = SSL_write_ex(t->ssl, bytes, n, &sent);
     *done = rc == 1 ? (uint32_t)sent : 0;
     return rc == 1 ? TLS_DONE : result_of(t, rc);

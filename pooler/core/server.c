@@ -225,7 +225,7 @@ static void own_done(struct relay *r, struct server *s) {
             return;
         }
         if (s->client) server_suit(r, s);
-        if (s->own) return;
+        if (s->own_blocks) return;   /* settings that go out with the client's statement do not hold it up */
         break;
     case OWN_RESET:
         if (s->own_failed) {

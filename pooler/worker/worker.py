@@ -49,6 +49,8 @@ from pooler.worker.server import dial, place
 from pooler.worker.tls import Contexts
 
 MACHINE_ID = "/etc/machine-id"
+#: Where the cores do not suffice, a storm of logins takes longer, not the queries that the relay serves.
+HUB_NICE = 5
 #: How often a draining worker looks whether it is done.
 DRAIN_LOOK_S = 0.05
 #: Frames from the master are read in pieces of this size.
@@ -82,7 +84,6 @@ class Worker:
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
         self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS)
-        self._pump: Pump | None = None
         self._inherit(boot)
         self.operations = WorkerOperations(self)
         self.console = Console(
@@ -96,6 +97,8 @@ class Worker:
         """Serve until told to stop; returns the exit code."""
         self.relay.start()
         self.relay.reclaim()
+        self.pump = Pump(self.tables)  # threads have the priority of who starts them
+        os.setpriority(os.PRIO_PROCESS, 0, HUB_NICE)  # of this thread alone
         watcher = gevent.get_hub().loop.io(self.relay.event_fd, 1)
         watcher.start(self._drain_events)
         self.spawn(self._listen)
@@ -118,13 +121,6 @@ class Worker:
             else:
                 self.relay.learn(slot, generation, plain)
                 os.close(fd)
-
-    @property
-    def pump(self) -> Pump:
-        """Made when the first server with TLS needs it."""
-        if self._pump is None:
-            self._pump = Pump(self.tables)
-        return self._pump
 
     def spawn(self, function: Callable[..., object], *arguments: Any) -> None:
         """A greenlet of its own; a bug in it is logged and ends nothing else."""

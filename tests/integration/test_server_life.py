@@ -263,7 +263,7 @@ def test_backend_that_dies_under_a_client(start: MakePooler, pg: Postgres) -> No
 
 
 def test_a_check_and_settings_before_one_statement(make_pooler: Callable[..., Pooler]) -> None:
-    """A server is checked before each use and has another client's settings: the statement is not forgotten."""
+    """A server is checked at each use and has other settings: the statement is not forgotten."""
     pooler = make_pooler(
         workers=1, databases={"p0": "pool_size=1"}, server_check_delay=0, query_wait_timeout=5
     )

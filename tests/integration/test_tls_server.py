@@ -234,10 +234,17 @@ def test_a_client_that_leaves_frees_its_server(make: Make, secure: Postgres) -> 
     connection = psycopg.connect(pooler.dsn(), autocommit=True)
     connection.pgconn.send_query(b"SELECT pg_sleep(30)")
     wait_for(lambda: pooler.pool()["sv_active"] == 1, 5, "the query")
-    with socket.socket(fileno=os.dup(connection.fileno())) as same:
-        same.shutdown(socket.SHUT_RDWR)
+    hang_up(connection)
     assert pooler.sql("SELECT 1") == [(1,)]
     connection.close()
+
+
+def hang_up(connection: psycopg.Connection[Any]) -> None:
+    """Without a goodbye."""
+    if connection.closed:
+        return
+    with socket.socket(fileno=os.dup(connection.fileno())) as same, contextlib.suppress(OSError):
+        same.shutdown(socket.SHUT_RDWR)
 
 
 def test_postgresql_ends(make: Make, secure: Postgres) -> None:
@@ -300,6 +307,8 @@ def test_the_worker_with_the_session_dies(make: Make, secure: Postgres, busy: bo
         assert pooler.workers()[1] == victims[1]
         wait_for(new_ones_work, 15, "a query")
         assert max(most) <= 2, most
+        for client in clients:  # who says goodbye lets PostgreSQL finish what it runs
+            hang_up(client)
     pooler.console("RECONNECT")
     wait_for(lambda: not before & set(secure.backends()), 15, "the end of the old backends")
     assert _works(pooler)

@@ -1,6 +1,6 @@
 # docker build -t pooler . && docker run -p 6432:6432 -v ./pooler.ini:/etc/pooler/pooler.ini:ro pooler
 FROM python:3.13-slim AS build
-RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev && rm -rf /var/lib/apt/lists/*
+RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libssl-dev && rm -rf /var/lib/apt/lists/*
 COPY . /src
 RUN python -m venv /opt/pooler && /opt/pooler/bin/pip install --no-cache-dir /src
 

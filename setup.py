@@ -10,8 +10,9 @@ GENERATED = "pooler/core/_core.c"  # Cython's output lies among our own C files
 core = Extension(
     "pooler.core._core",
     sources=["pooler/core/_core.pyx", *sorted(set(glob("pooler/core/*.c")) - {GENERATED})],
-    depends=[*sorted(glob("pooler/core/*.h")), *sorted(glob("pooler/core/*.pxd"))],
+    depends=[*sorted(glob("pooler/core/*.h")), *sorted(glob("pooler/core/*.px[di]"))],
     extra_compile_args=["-O2", "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
+    libraries=["ssl", "crypto"],
     extra_link_args=["-pthread"],
 )
 

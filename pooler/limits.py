@@ -46,11 +46,12 @@ def apply(tables: Tables, config: Config) -> None:
 
 def close_changed(tables: Tables, diff: ConfigDiff) -> None:
     """Have the servers of databases that lead elsewhere replaced, and the clients of removed ones closed."""
+    tls_changed = not diff.old.tls.server.same_settings(diff.new.tls.server)
     for row in tables.databases():
         if row["name"] == CONSOLE:
             continue
         fate = diff.fate(row["name"])
-        if fate in (CHANGED, REMOVED):
+        if tls_changed or fate in (CHANGED, REMOVED):
             tables.mark_close(row["index"])
         if fate == REMOVED:
             tables.kill_clients(row["index"], "database removed")

@@ -27,10 +27,12 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
 from pooler.dev.postgres import SUPERUSER  # noqa: E402
-from pooler.dev.processes import account, workplace  # noqa: E402
+from pooler.dev.processes import Account, account, workplace  # noqa: E402
+from tests.support.certificates import Authority  # noqa: E402
 from tests.support.pooler import Bouncer, PgBouncer, Pooler  # noqa: E402
 from tests.support.postgres import Postgres  # noqa: E402
 from tests.support.processes import cpu_s  # noqa: E402
+from tests.support.tls_postgres import debians_programs  # noqa: E402
 
 BASE = "pgbouncer"  # what ratios are to
 DIRECT = "direct"
@@ -120,6 +122,9 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
         help="pooler with session_state = auto against off, as ratios to off; PgBouncer in session pooling",
     )
     parser.add_argument(
+        "--tls", action="store_true", help="clients over TCP with TLS (but direct); needs Debian's postgresql"
+    )
+    parser.add_argument(
         "--output", type=Path, default=ROOT / "bench", help="directory of JSON and plot (default bench)"
     )
     return parser.parse_args(argv)
@@ -136,11 +141,15 @@ def main(argv: Sequence[str]) -> int:
     ]
     owner = account()
     with workplace(owner, "pooler-bench-") as work, ExitStack() as stack:
+        if arguments.tls:
+            os.environ.setdefault("POOLER_PGBIN", str(debians_programs()))
+            os.environ["PGSSLMODE"] = "prefer"
         pg = Postgres(owner, work, max_connections="300", log_connections="off", log_disconnections="off")
         pg.create()
         stack.callback(pg.stop)
         pg.pgbench_tables(scale=SCALE)
-        programs = start_programs(pg, work, arguments.workers, stack, arguments.session_state)
+        tls = tls_settings(work, owner) if arguments.tls else {}
+        programs = start_programs(pg, work, arguments.workers, stack, arguments.session_state, tls)
         if BASE not in {program.name for program in programs}:
             print("pgbouncer is not installed: no ratios", file=sys.stderr)
         cells = []
@@ -156,8 +165,23 @@ def main(argv: Sequence[str]) -> int:
     return 0
 
 
+def tls_settings(work: Path, owner: Account) -> dict[str, Any]:
+    """What lets clients in by TLS only: the same certificate, versions and ciphers for all."""
+    pair = Authority(work / "tls", owner).sign("server", "/CN=localhost")
+    return {
+        "client_tls_sslmode": "prefer",
+        "client_tls_key_file": pair.key,
+        "client_tls_cert_file": pair.cert,
+    }
+
+
 def start_programs(
-    pg: Postgres, work: Path, workers: Sequence[int], stack: ExitStack, session_state: bool
+    pg: Postgres,
+    work: Path,
+    workers: Sequence[int],
+    stack: ExitStack,
+    session_state: bool,
+    settings: dict[str, Any],
 ) -> list[Program]:
     """Everything that takes turns, running; stopped when the stack unwinds.
 
@@ -173,7 +197,9 @@ def start_programs(
         kinds.insert(0, (BASE, PgBouncer, {"pool_mode": "session"} if session_state else {}))
     targets = {"tcp": "dbname=p0 pool_size=20", "unix": f"dbname=p0 pool_size=20 host={pg.socket_dir}"}
     for number, (name, kind, keywords) in enumerate(kinds):
-        bouncer = kind(pg, pg.cluster.owner, work / f"b{number}", targets, **keywords, max_client_conn=1000)
+        bouncer = kind(
+            pg, pg.cluster.owner, work / f"b{number}", targets, **keywords, **settings, max_client_conn=1000
+        )
         stack.callback(bouncer.stop)
         bouncer.start()
         programs.append(

@@ -33,10 +33,10 @@ def reload(sources: Sources, _argument: str, _value: str) -> Result:
 def set_setting(sources: Sources, key: str, value: str) -> Result:
     """SET key = value."""
     try:
-        sources.operations.set(key, value)
+        notice = sources.operations.set(key, value)
     except (ConfigError, CommandError) as error:
         raise CommandError("SET failed", detail=_reasons(error)) from error
-    return Result(f"SET {key}={value}")
+    return Result(f"SET {key}={value}", notices=() if notice is None else (Notice(notice),))
 
 
 def pretend_to_set(_sources: Sources, _key: str, _value: str) -> Result:

@@ -24,6 +24,9 @@ from pooler.auth.saslprep import saslprep
 
 KEY_BYTES = 32
 
+#: The only type of channel binding that is spoken, as in PostgreSQL: to the server's certificate (RFC 5929).
+BOUND = b"p=tls-server-end-point"
+
 #: PBKDF2 runs that often, so a peer that names the count may not burn hours of our time (CVE-2026-42198).
 MAX_ITERATIONS = 1_000_000
 

@@ -9,8 +9,9 @@ from pooler.auth import scram
 from pooler.auth.scram import ScramKeys, attribute
 from pooler.errors import ServerFault
 
-#: No channel binding, and no authorization identity. Signed by the final message as "biws".
-CHANNEL_FLAG = b"n,,"
+#: What the first message begins with, and the last one signs: no channel binding (and no authorization
+#: identity); that we would bind, had it been offered; that we do.
+UNBOUND, WOULD_BIND, BOUND = b"n,,", b"y,,", scram.BOUND + b",,"
 
 NONCE_BYTES = 18
 
@@ -42,9 +43,9 @@ def new_nonce(random: bytes) -> bytes:
     return scram.b64encode(random)
 
 
-def client_first(nonce: bytes) -> bytes:
+def client_first(nonce: bytes, flag: bytes = UNBOUND) -> bytes:
     """The client-first-message; PostgreSQL takes the user from the startup packet."""
-    return CHANNEL_FLAG + _bare(nonce)
+    return flag + _bare(nonce)
 
 
 def parse_server_first(data: bytes, nonce: bytes) -> ServerFirst:
@@ -67,9 +68,9 @@ def parse_server_first(data: bytes, nonce: bytes) -> ServerFirst:
     return ServerFirst(data, combined, salt, int(count))
 
 
-def prove(keys: ScramKeys, nonce: bytes, server: ServerFirst) -> Proof:
-    """Prove that we have the keys."""
-    without_proof = b"c=%b,r=%b" % (scram.b64encode(CHANNEL_FLAG), server.nonce)
+def prove(keys: ScramKeys, nonce: bytes, server: ServerFirst, channel: bytes = UNBOUND) -> Proof:
+    """Prove that we have the keys; `channel`: the flag, and if it is BOUND, the certificate's hash."""
+    without_proof = b"c=%b,r=%b" % (scram.b64encode(channel), server.nonce)
     auth_message = b",".join((_bare(nonce), server.raw, without_proof))
     client_signature = scram.hmac_sha256(scram.sha256(keys.client_key), auth_message)
     proof = scram.xor(keys.client_key, client_signature)

@@ -22,7 +22,7 @@ NONCE_BYTES = 18
 class ClientFirst:
     """A client-first-message, taken apart."""
 
-    channel_flag: bytes  # "n,," or "y,,": repeated in the final message, where it is signed
+    channel: bytes  # "n,,", "y,," or "p=…,," and what it is bound to: repeated in the final message
     bare: bytes
     nonce: bytes
 
@@ -35,12 +35,19 @@ class Proven:
     client_key: bytes  # revealed by the proof; good for logging in elsewhere with the same verifier
 
 
-def parse_client_first(data: bytes) -> ClientFirst:
-    """Read `n,,n=user,r=nonce`. The user is ignored, as PostgreSQL does: the startup packet named it."""
+def parse_client_first(data: bytes, plus: bool = False, certificate: bytes | None = None) -> ClientFirst:
+    """Read `n,,n=user,r=nonce`. The user is ignored, as PostgreSQL does: the startup packet named it.
+
+    `certificate` is the hash to bind to, if binding was offered; `plus`: the client has chosen to.
+    """
     try:
         flag, authzid, user, nonce, *_extensions = data.split(b",")
-        if flag not in (b"n", b"y"):  # "p=...": channel binding, which we did not offer
-            raise ValueError("channel binding was asked for but not offered")
+        if plus != (flag == scram.BOUND) or (plus and certificate is None):
+            raise ValueError("the channel binding flag is not that of the mechanism")
+        if flag not in (b"n", b"y", scram.BOUND):
+            raise ValueError("channel binding of another type was asked for")
+        if flag == b"y" and certificate is not None:  # somebody between us took the offer away
+            raise ValueError("the client supports channel binding but thinks the server does not")
         if authzid:
             raise ValueError("an authorization identity is not supported")
         attribute(user, b"n")  # "m=..." stands here when a mandatory extension is asked for
@@ -49,7 +56,8 @@ def parse_client_first(data: bytes) -> ClientFirst:
             raise ValueError("the nonce has characters that are not allowed")
     except ValueError as exc:
         raise failed(f"client-first-message: {exc}") from exc
-    return ClientFirst(flag + b",,", data[len(flag) + 2 :], nonce)
+    bound_to = certificate if plus and certificate else b""
+    return ClientFirst(flag + b",," + bound_to, data[len(flag) + 2 :], nonce)
 
 
 def server_first(first: ClientFirst, salt: bytes, iterations: int, random: bytes) -> bytes:
@@ -65,7 +73,7 @@ def check_client_final(data: bytes, first: ClientFirst, server_said: bytes, veri
         if not separator:
             raise ValueError("no proof")
         binding, nonce, *extensions = signed.split(b",")
-        if scram.b64decode(attribute(binding, b"c")) != first.channel_flag:
+        if scram.b64decode(attribute(binding, b"c")) != first.channel:  # nothing secret
             raise ValueError("channel binding differs from that of the first message")
         if not hmac.compare_digest(nonce, server_said.split(b",")[0]):
             raise ValueError("altered nonce")

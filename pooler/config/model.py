@@ -22,6 +22,7 @@ from pooler.config.settings import (
     parse_setting,
     setting_rows,
 )
+from pooler.config.tls import TlsSetup
 from pooler.config.userlist import byte_length
 from pooler.errors import ConfigError, Problem
 
@@ -149,6 +150,7 @@ class Config:
     users: Mapping[str, UserOptions] = field(default_factory=dict)
     peers: Mapping[int, Peer] = field(default_factory=dict)
     userlist: Mapping[str, str] = field(default_factory=dict, repr=False)
+    tls: TlsSetup = field(default_factory=TlsSetup)  # in force: what is asked for, if it could be set up
     problems: tuple[Problem, ...] = field(default=(), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
@@ -213,6 +215,7 @@ class Config:
             "users": [_pack_row(user) for user in self.users.values()],
             "peers": [_pack_row(peer) for peer in self.peers.values()],
             "userlist": [[_pack(user), _pack(secret)] for user, secret in self.userlist.items()],
+            "tls": self.tls.to_wire(),
         }
 
     @classmethod
@@ -227,6 +230,7 @@ class Config:
             users={row.name: row for row in (_unpack_row(UserOptions, r) for r in wire["users"])},
             peers={row.id: row for row in (_unpack_row(Peer, r) for r in wire["peers"])},
             userlist={_unpack(user): _unpack(secret) for user, secret in wire["userlist"]},
+            tls=TlsSetup.from_wire(wire["tls"]),
         )
 
 

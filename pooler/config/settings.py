@@ -319,37 +319,35 @@ class Settings:
 
     # -- TLS
     client_tls_sslmode: str = _tls.word(
-        "disable", TLS_MODES, "TLS with clients. Only disable yet.", apply=NEW, works=False
+        "disable",
+        TLS_MODES,
+        "TLS with clients: allow and prefer, if they ask for it; require, always; verify-ca and verify-full,"
+        " with a certificate of theirs.",
+        apply=NEW,
     )
-    client_tls_key_file: str = _tls.text("", "Key shown to clients.", apply=NEW, works=False)
-    client_tls_cert_file: str = _tls.text("", "Certificate shown to clients.", apply=NEW, works=False)
-    client_tls_ca_file: str = _tls.text(
-        "", "Authorities that sign clients' certificates.", apply=NEW, works=False
+    client_tls_key_file: str = _tls.text("", "Key shown to clients.", apply=NEW)
+    client_tls_cert_file: str = _tls.text("", "Certificate shown to clients.", apply=NEW)
+    client_tls_ca_file: str = _tls.text("", "Authorities that sign clients' certificates.", apply=NEW)
+    client_tls_protocols: str = _tls.text(
+        "secure", "TLS versions for clients: secure is 1.2 and 1.3; all; tlsv1.2, tlsv1.3.", apply=NEW
     )
-    client_tls_protocols: str = _tls.text("secure", "TLS versions for clients.", apply=NEW, works=False)
-    client_tls_ciphers: str = _tls.text(
-        "default", "Ciphers for clients, up to TLS 1.2.", apply=NEW, works=False
-    )
-    client_tls13_ciphers: str | None = _tls.null("Ciphers for clients, TLS 1.3.", apply=NEW, works=False)
-    client_tls_ecdhcurve: str = _tls.text("auto", "Curve for key exchange.", apply=NEW, works=False)
-    client_tls_dheparams: str = _tls.text("auto", "DHE key exchange.", apply=NEW, works=False)
+    client_tls_ciphers: str = _tls.text("default", "Ciphers for clients, up to TLS 1.2.", apply=NEW)
+    client_tls13_ciphers: str | None = _tls.null("Ciphers for clients, TLS 1.3.", apply=NEW)
+    client_tls_ecdhcurve: str = _tls.text("auto", "Curve for key exchange: auto, none or a name.", apply=NEW)
+    client_tls_dheparams: str = _tls.text("auto", "DHE key exchange: auto, none, legacy.", apply=NEW)
     server_tls_sslmode: str = _tls.word(
         "prefer",
         TLS_MODES,
-        "TLS with PostgreSQL. Up to prefer, and plain in fact yet.",
+        "TLS with PostgreSQL: allow and prefer, if it has it; require, always; verify-ca, signed by"
+        " server_tls_ca_file; verify-full, for the host's name too.",
         apply=NEW,
-        works=False,
     )
-    server_tls_ca_file: str = _tls.text(
-        "", "Authorities that sign PostgreSQL's certificate.", apply=NEW, works=False
-    )
-    server_tls_key_file: str = _tls.text("", "Key shown to PostgreSQL.", apply=NEW, works=False)
-    server_tls_cert_file: str = _tls.text("", "Certificate shown to PostgreSQL.", apply=NEW, works=False)
-    server_tls_protocols: str = _tls.text("secure", "TLS versions for PostgreSQL.", apply=NEW, works=False)
-    server_tls_ciphers: str = _tls.text(
-        "default", "Ciphers for PostgreSQL, up to TLS 1.2.", apply=NEW, works=False
-    )
-    server_tls13_ciphers: str | None = _tls.null("Ciphers for PostgreSQL, TLS 1.3.", apply=NEW, works=False)
+    server_tls_ca_file: str = _tls.text("", "Authorities that sign PostgreSQL's certificate.", apply=NEW)
+    server_tls_key_file: str = _tls.text("", "Key shown to PostgreSQL.", apply=NEW)
+    server_tls_cert_file: str = _tls.text("", "Certificate shown to PostgreSQL.", apply=NEW)
+    server_tls_protocols: str = _tls.text("secure", "TLS versions for PostgreSQL.", apply=NEW)
+    server_tls_ciphers: str = _tls.text("default", "Ciphers for PostgreSQL, up to TLS 1.2.", apply=NEW)
+    server_tls13_ciphers: str | None = _tls.null("Ciphers for PostgreSQL, TLS 1.3.", apply=NEW)
 
     # -- Low level network
     pkt_buf: int = _network.integer(
@@ -394,6 +392,13 @@ class Settings:
     )
     client_write_timeout: float = _own.seconds(
         300, "A client that doesn't read its result for this long loses its server; 0: no limit.", own=True
+    )
+    server_channel_binding: str = _own.word(
+        "prefer",
+        ("disable", "prefer", "require"),
+        "SCRAM bound to the TLS with PostgreSQL: if it offers that; require, or no login.",
+        apply=NEW,
+        own=True,
     )
     session_state: str = _own.word(
         "auto",

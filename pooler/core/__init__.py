@@ -2,7 +2,7 @@
 
 Reading order: layout.h (the rows, why they survive a SIGKILL), queue.c, limits.c, pool.c (who gets which
 server), relay.h (the theory of the relay), client.c and server.c (the life of a query), relay.c (the loop),
-_core.pyx (the binding).
+tls.h and pump.h (TLS with clients and with PostgreSQL), _core.pyx (the binding).
 """
 
 from ._core import (
@@ -19,13 +19,18 @@ from ._core import (
     LISTEN,
     LOGIN,
     SERVER_CLOSED,
+    TLS_VERIFY,
     TRAITS,
     WARNING,
     WELCOME,
     WELCOME_ROOM,
+    Pump,
     Relay,
     Tables,
     TablesBusy,
+    TlsContext,
+    TlsError,
+    TlsSession,
     backend_effects,
     frontend_effects,
     monotonic_us,
@@ -46,13 +51,18 @@ __all__ = [
     "LISTEN",
     "LOGIN",
     "SERVER_CLOSED",
+    "TLS_VERIFY",
     "TRAITS",
     "WARNING",
     "WELCOME",
     "WELCOME_ROOM",
+    "Pump",
     "Relay",
     "Tables",
     "TablesBusy",
+    "TlsContext",
+    "TlsError",
+    "TlsSession",
     "backend_effects",
     "frontend_effects",
     "monotonic_us",

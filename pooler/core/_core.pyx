@@ -41,6 +41,7 @@ cdef extern from "layout.h" nogil:
         link queue, local_queue, attention
         endpoint where
         char application_name[64]
+        char tls[96]
     struct slot_row:
         uint8_t state, flags, orders
         int16_t owner, last_worker
@@ -53,7 +54,10 @@ cdef extern from "layout.h" nogil:
         double connect_time
         link idle, attention
         endpoint where
-        unsigned char sockaddr[128]
+        char tls[96]
+        int16_t pump
+        uint32_t pump_life
+        unsigned char sockaddr[512]
         unsigned char cancel_key[256]
     struct pool_limits:
         int32_t mode, size, min_size, reserve_size, session_state, pin_limit
@@ -223,6 +227,7 @@ cdef extern from "relay.h" nogil:
         int32_t a, b
         uint32_t generation
         uint64_t id, token
+        tls *tls
         uint32_t data_bytes, extra_bytes
         unsigned char data[1]
     struct options:
@@ -239,7 +244,7 @@ cdef extern from "relay.h" nogil:
     void relay_join(relay *)
     void relay_command(relay *, command *)
     int relay_events(relay *, event *, int)
-    void server_learn(relay *, int32_t, uint32_t, int)
+    void server_learn(relay *, int32_t, uint32_t, int, bint)
 
 
 class TablesBusy(Exception):
@@ -295,6 +300,9 @@ cdef void put_endpoint(endpoint *where, addr, int port, local_addr, int local_po
     put_text(where.addr, 48, encoded(addr))
     put_text(where.local_addr, 48, encoded(local_addr))
     where.port, where.local_port = port, local_port
+
+
+include "_tls.pxi"
 
 
 cdef class Tables:
@@ -505,6 +513,10 @@ cdef class Tables:
     def client_application(self, int row, name):
         put_text(self.t.clients[row].application_name, 64, encoded(name))
 
+    def client_tls(self, int row, text):
+        """Version and cipher, for SHOW."""
+        put_text(self.t.clients[row].tls, 96, encoded(text))
+
     def client_login(self, int row, int database, int user, int pool, bint exempt=False):
         """Counts an authenticated client: 0 when every limit allows it, else 1 max_client_conn, 2 the database's,
         3 the user's limit, 4 the database is disabled, 5 the rows were forgotten meanwhile: look them up again.
@@ -637,13 +649,25 @@ cdef class Tables:
         """How to cancel what this server runs; `target` is where the request goes (pooler/worker/address.py)."""
         cdef slot_row *s = &self.t.slots[slot]
         cdef bytes t = encoded(target)
-        if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 128:
+        if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 512:
             raise ValueError("cancel key or address is too long")
         s.backend_pid = backend_pid
         s.cancel_key_bytes = <uint16_t>len(cancel_key)
         memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
         s.sockaddr_bytes = <uint16_t>len(t)
         memcpy(s.sockaddr, <const char *>t, len(t))
+
+    def slot_tls(self, int slot, text, int pump=-1):
+        """Version and cipher of a server's TLS, and the worker whose pump has the session (-1: nobody shares it)."""
+        cdef slot_row *s = &self.t.slots[slot]
+        if pump >= 0:
+            s.pump, s.pump_life = <int16_t>pump, self.t.workers[pump].restarts + 1
+        put_text(s.tls, 96, encoded(text))
+
+    def slot_secured(self, int slot):
+        """(whether this slot's connection has TLS, the worker that has or had the session, or -1)."""
+        cdef slot_row *s = &self.t.slots[slot]
+        return s.tls[0] != 0, s.pump if s.pump_life else -1
 
     def slot_login(self, int slot, bytes welcome, double lifetime_s):
         """A server has logged in.  `lifetime_s` 0: to be used once.  `welcome` becomes the pool's, and clients in
@@ -1276,7 +1300,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "request_time": _wall_of(c.wait_start if c.state == CL_WAITING else c.request_start, now),
         "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
-        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
+        "tls": decoded(c.tls), "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
@@ -1301,10 +1325,36 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
         "local_port": s.where.local_port, "connect_time": s.connect_time,
         "request_time": _wall_of(t.clients[s.client].request_start if linked else s.used_at, now),
         "close_needed": bool(s.flags & SF_CLOSE_NEEDED), "link": t.clients[s.client].id if linked else 0,
-        "remote_pid": s.backend_pid, "tls": "", "application_name": "", "prepared_statements": t.prepared[i].count,
+        "remote_pid": s.backend_pid, "tls": decoded(s.tls), "application_name": "", "prepared_statements": t.prepared[i].count,
         "replication": "none", "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
         "idle_s": (now - s.used_at) / 1e6 if s.state == SL_IDLE and now > s.used_at else 0.0,
     }
+
+
+cdef extern from "pump.h" nogil:
+    struct pump:
+        pass
+    pump *pump_open(tables *)
+    void pump_add(pump *, int32_t, uint32_t, int, int, tls *, const void *, uint32_t)
+
+
+cdef class Pump:
+    """A thread that copies between encrypted connections to PostgreSQL and the socket pairs that all workers use
+    instead. Raises OSError."""
+
+    cdef pump *p
+
+    def __cinit__(self, Tables shared):
+        self.p = pump_open(shared.t)
+        if self.p is NULL:
+            raise OSError(errno, os.strerror(errno))
+
+    def add(self, int slot, uint32_t generation, int raw, int inner, TlsSession session, bytes early):
+        """Takes over both descriptors (non-blocking) and the session, whose handshake is done and which is attached
+        to `raw`; `early` was read behind the login."""
+        cdef tls *t
+        t, session.t = session.t, NULL
+        pump_add(self.p, slot, generation, raw, inner, t, <const char *>early, <uint32_t>len(early))
 
 
 cdef class Relay:
@@ -1348,9 +1398,10 @@ cdef class Relay:
     def event_fd(self):
         return self.r.event_bell
 
-    def learn(self, int slot, uint32_t generation, int fd):
-        """A duplicate inherited from the master.  Only before start()."""
-        server_learn(self.r, slot, generation, fd)
+    def learn(self, int slot, uint32_t generation, int fd, bint raw=False):
+        """A duplicate inherited from the master; `raw`: an encrypted connection whose pump died.  Only before
+        start()."""
+        server_learn(self.r, slot, generation, fd, raw)
 
     def events(self):
         """What happened: tuples (type, a, b, id, age_us, text, database row, user row, address, port, told)."""
@@ -1361,21 +1412,27 @@ cdef class Relay:
                  found[i].database, found[i].user, decoded(found[i].addr), found[i].port, bool(found[i].told)) for i in range(n)]
 
     cdef void _command(self, int kind, int a, int b, uint32_t generation, uint64_t client_id, uint64_t token,
-                       bytes data, bytes extra):
+                       bytes data, bytes extra, tls *session=NULL):
         cdef command *c = <command *>malloc(sizeof(command) + len(data) + len(extra))
         if c is NULL:
             raise MemoryError
         c.type, c.a, c.b, c.generation, c.id, c.token = <uint8_t>kind, a, b, generation, client_id, token
+        c.tls = session
         c.data_bytes, c.extra_bytes = <uint32_t>len(data), <uint32_t>len(extra)
         memcpy(c.data, <const char *>data, len(data))
         memcpy(&c.data[len(data)], <const char *>extra, len(extra))
         relay_command(self.r, c)
 
-    def add_client(self, int row, int fd, bytes values, bytes head, bytes tail, bytes rest, bint usual):
+    def add_client(self, int row, int fd, bytes values, bytes head, bytes tail, bytes rest, bint usual,
+                   TlsSession session=None):
         """Gives a logged-in client to the relay, which owns `fd` from now on.  `values`: the tracked parameters'
         values, each NUL-terminated, then other settings as names and values; `head`, `tail`: what it is greeted with
-        before and behind its tracked parameters; `usual`: these are what the pool's servers have; `rest`: what was read behind the login (at most 64 kB)."""
-        self._command(COMMAND_CLIENT, row, fd, len(head), usual, len(tail), values, head + tail + rest)
+        before and behind its tracked parameters; `usual`: these are what the pool's servers have; `rest`: what was read behind the login (at most 64 kB).
+        `session`: its TLS, which is used up."""
+        cdef tls *t = NULL
+        if session is not None:
+            t, session.t = session.t, NULL
+        self._command(COMMAND_CLIENT, row, fd, len(head), usual, len(tail), values, head + tail + rest, t)
 
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""

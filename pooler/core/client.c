@@ -110,6 +110,7 @@ void client_add(struct relay *r, struct command *command) {
     }
     c->io.kind = KIND_CLIENT;
     c->io.fd = command->b;
+    c->io.tls = command->tls;
     c->row = command->a;
     struct client_row *row = &r->t->clients[c->row];
     row->idle_start = r->now;
@@ -159,6 +160,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     struct outcome out;
     client_free(r->t, c->row, r->worker, r->now, &out);
     conn_disarm(r, &c->io);
+    if (c->io.tls && !bytes_pending(&c->io.out)) tls_close(c->io.tls);
     shutdown(c->io.fd, SHUT_WR);
     if (text) swallow_input(&c->io);
     close(c->io.fd);

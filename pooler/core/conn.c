@@ -41,6 +41,7 @@ void conn_disarm(struct relay *r, struct conn *c) {
 static void want_out(struct relay *r, struct conn *c, bool want) {
     if (want && !c->stuck) c->stuck_since = r->now;
     c->stuck = want;
+    want |= c->read_wants_out;
     if (c->wants_out == want || !c->armed) return;
     c->wants_out = want;
     control(r, c, EPOLL_CTL_MOD);
@@ -81,6 +82,30 @@ void conn_unread(struct conn *c, const unsigned char *p, uint32_t n) {
     bytes_free(&behind);
 }
 
+/* The same for TLS, where a record is read whole before any of it can be used. */
+static uint32_t fill_from_tls(struct relay *r, struct conn *c, uint32_t n, uint32_t limit, bool *received) {
+    uint32_t got;
+    enum tls_result how = tls_read(c->tls, r->buffer + n, limit - n, &got);
+    *received = got > 0;
+    switch (how) {
+    case TLS_DONE: break;
+    case TLS_DRAINED:
+        if (!c->hangup) c->readable = false;
+        break;
+    case TLS_WANT_WRITE:
+        c->read_wants_out = c->wants_out = true;
+        control(r, c, EPOLL_CTL_MOD);   /* fall through */
+    case TLS_WANT_READ:
+        c->readable = false;
+        break;
+    case TLS_END: case TLS_BROKEN:   /* it comes again when what was received is used */
+        if (got) break;
+        c->readable = false;
+        c->eof = c->hangup = true;
+    }
+    return n + got;
+}
+
 /* Puts the stash and what the socket has into the read buffer.  Returns the bytes there; `received` says whether
  * any are new.  A read shorter than asked for has emptied the socket (unless the peer hung up). */
 uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received) {
@@ -89,6 +114,7 @@ uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *receiv
     if (c->stash.data) bytes_free(&c->stash);
     *received = false;
     if (!c->readable || n >= limit) return n;
+    if (c->tls) return fill_from_tls(r, c, n, limit, received);
     ssize_t got = recv(c->fd, r->buffer + n, limit - n, MSG_DONTWAIT);
     if (got > 0) {
         *received = true;
@@ -101,9 +127,28 @@ uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *receiv
     return n;
 }
 
+static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n, bool *full) {
+    uint32_t done = 0;
+    while (done < n) {
+        uint32_t sent;
+        enum tls_result how = tls_write(c->tls, p + done, n - done, &sent);
+        done += sent;
+        if (how == TLS_WANT_WRITE) {   /* the record is made; its bytes are given again when there is room */
+            *full = true;
+            break;
+        }
+        if (how != TLS_DONE) {
+            c->readable = c->hangup = true;
+            return n;
+        }
+    }
+    return done;
+}
+
 /* How many bytes the socket took; a broken connection takes them all and is noticed when it is read. */
 static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool *full) {
     uint32_t done = 0;
+    if (c->tls) return put_into_tls(c, p, n, full);
     while (done < n) {
         ssize_t sent = send(c->fd, p + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent >= 0) done += (uint32_t)sent;
@@ -145,6 +190,8 @@ void conn_bury(struct relay *r, struct conn *c) {
     c->dead = true;
     bytes_free(&c->out);
     bytes_free(&c->stash);
+    tls_free(c->tls);
+    c->tls = NULL;
     if (c->queued) return;   /* the ready list buries it when it comes to it */
     c->queued = true;
     c->next_ready = r->graveyard;

@@ -28,6 +28,7 @@
 #define MAX_WORKERS 64          /* doorbells and per-worker queues are arrays; a ring mask is one 64-bit word */
 #define DATABASE_NAME_BYTES 64  /* NAMEDATALEN of PostgreSQL */
 #define USER_NAME_BYTES 128     /* PgBouncer's limit */
+#define TLS_NAME_BYTES 96       /* version and cipher */
 #define ADDRESS_BYTES 48        /* INET6_ADDRSTRLEN is 46 */
 #define APPLICATION_NAME_BYTES 64
 #define CANCEL_KEY_BYTES 256    /* protocol 3.2 allows up to 256 */
@@ -94,6 +95,7 @@ struct client_row {
     struct link queue, local_queue, attention;   /* derived */
     struct endpoint where;
     char application_name[APPLICATION_NAME_BYTES];
+    char tls[TLS_NAME_BYTES];        /* for SHOW; empty: none */
 };
 
 struct slot_row {
@@ -119,7 +121,11 @@ struct slot_row {
     double connect_time;
     struct link idle, attention;     /* derived; a free row uses idle.next */
     struct endpoint where;
-    unsigned char sockaddr[128];     /* where a cancel request goes */
+    char tls[TLS_NAME_BYTES];        /* empty: none; a cancel request needs it too then */
+    int16_t pump;                    /* worker that has the TLS session, */
+    uint32_t pump_life;              /* in which of its lives (restarts + 1); 0: what is shared is the connection itself */
+    _Atomic uint32_t over;           /* generation whose end of stream the pump has read */
+    unsigned char sockaddr[512];     /* where a cancel request goes, and the name of that host */
     unsigned char cancel_key[CANCEL_KEY_BYTES];
 };
 

@@ -149,7 +149,7 @@ static void take_mail(struct relay *r, const int32_t note[3], int fd) {
         if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = note[1]});
         break;
     case INBOX_SERVER:
-        if (fd >= 0 && note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_learn(r, note[1], (uint32_t)note[2], fd);
+        if (fd >= 0 && note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_learn(r, note[1], (uint32_t)note[2], fd, false);
         break;
     case INBOX_CLOSED:
         if (note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_forget(r, note[1], (uint32_t)note[2]);
@@ -196,7 +196,7 @@ static void reclaim(struct relay *r) {
     relay_drain_inbox(r);
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         struct slot_row *row = &r->t->slots[i];
-        if (row->state != SL_RECLAIM) continue;
+        if (row->state != SL_RECLAIM || (pump_is_lost(r->t, row) && row->pump != r->worker)) continue;
         struct server *s = server_of(r, i);
         if (!s || !pool_take_reclaim(r->t, i, r->worker)) continue;
         server_close(r, s, (row->flags & SF_WAS_BUSY) != 0, "reclaimed");
@@ -287,6 +287,10 @@ static void note(struct relay *r, struct conn *c, uint32_t events) {
     default:
         if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->hangup = true;
+        if (events & EPOLLOUT && c->read_wants_out) {
+            c->read_wants_out = false;
+            c->readable = true;
+        }
         conn_ready(r, c);
     }
 }

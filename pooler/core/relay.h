@@ -17,6 +17,7 @@
 #define POOLER_RELAY_H
 
 #include "listen.h"
+#include "pump.h"
 #include "requests.h"
 #include "retry.h"
 #include "session.h"
@@ -45,6 +46,8 @@ struct conn {
     uint32_t body_left;          /* of the message that is passing through */
     uint64_t stuck_since;        /* nothing that is to be written went out since */
     struct bytes out, stash;
+    struct tls *tls;             /* NULL: plain */
+    bool read_wants_out;         /* TLS has to write before it can be read on */
     struct conn *next_ready;
 };
 
@@ -93,6 +96,7 @@ struct server {
     bool reset_done;
     bool unnamed_noted;          /* the unnamed statement that comes next was looked at when it was parsed */
     bool placing;                /* logged in, and not yet given to the pool */
+    bool raw;                    /* its descriptor is the encrypted connection, whose pump died: good for its end only */
     bool dirty;                  /* must be cleaned before anybody gets it */
     struct session session;
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
@@ -156,6 +160,7 @@ struct command {
     int32_t a, b;
     uint32_t generation;
     uint64_t id, token;
+    struct tls *tls;             /* COMMAND_CLIENT: of the connection, the relay's from now on; NULL: plain */
     uint32_t data_bytes, extra_bytes;
     unsigned char data[];        /* data, then extra */
 };
@@ -276,7 +281,7 @@ void retry_settle(struct relay *r, struct server *s);
 struct server *server_of(struct relay *r, int32_t slot);
 void server_run(struct relay *r, struct server *s);
 void server_add(struct relay *r, struct command *command);
-void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd);
+void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd, bool raw);
 void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation);
 void server_forget(struct relay *r, int32_t slot, uint32_t generation);
 void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block);

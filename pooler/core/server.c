@@ -42,7 +42,7 @@ static void drop_descriptor(struct relay *r, struct server *s) {
 }
 
 /* A (duplicate of a) descriptor for this generation of a slot has arrived. */
-void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd) {
+void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd, bool raw) {
     struct server *s = server_struct(r, slot);
     if (s->io.fd >= 0 && (int32_t)(generation - s->generation) <= 0) {
         close(fd);
@@ -50,7 +50,8 @@ void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd) {
     }
     drop_descriptor(r, s);
     struct conn io = {.kind = KIND_SERVER, .fd = fd, .queued = s->io.queued, .next_ready = s->io.next_ready};
-    *s = (struct server){.io = io, .slot = slot, .generation = generation, .transaction = 'I'};
+    *s = (struct server){.io = io, .slot = slot, .generation = generation, .transaction = 'I',
+                         .raw = raw};
     requests_init(&s->requests);
 }
 
@@ -84,7 +85,7 @@ static void place(struct relay *r, struct server *s) {
 
 /* Takes over a server whose login is done. */
 void server_add(struct relay *r, struct command *command) {
-    server_learn(r, command->a, command->generation, command->b);
+    server_learn(r, command->a, command->generation, command->b, false);
     struct slot_row *row = &r->t->slots[command->a];
     struct settings *settings =
         settings_intern(&r->store, (const char *)command->data, command->data_bytes, true);
@@ -236,7 +237,7 @@ static void own_done(struct relay *r, struct server *s) {
             return;
         }
         if (s->client) server_suit(r, s);
-        if (s->own) return;
+        if (s->own_blocks) return;   /* settings that go out with the client's statement do not hold it up */
         break;
     case OWN_RESET:
         if (s->own_failed) {
@@ -358,7 +359,8 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     s->own = OWN_NONE;
     s->own_blocks = s->asks_columns = false;
     if (busy) relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
-    if (!s->shut && !busy) conn_send(r, &s->io, TERMINATE, sizeof TERMINATE);
+    bool opaque = r->t->slots[s->slot].tls[0] && (s->raw || !r->t->slots[s->slot].pump_life);
+    if (!s->shut && !busy && !opaque) conn_send(r, &s->io, TERMINATE, sizeof TERMINATE);
     s->shut = false;
     conn_arm(r, &s->io);
     s->io.readable = true;
@@ -415,9 +417,22 @@ void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation) {
         if (i != r->worker) (void)!send(r->outboxes[i], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
+/* The pump of this server died: that is the end for its client, but PostgreSQL may not have noticed yet.  Who inherits
+ * the encrypted connection finishes the slot. */
+static void server_lost(struct relay *r, struct server *s) {
+    if (!s->closing) server_close(r, s, true, "server conn crashed?");
+    drop_descriptor(r, s);
+    s->closing = false;
+    pool_abandon(r->t, s->slot);
+}
+
 /* End of stream: PostgreSQL has let go of this connection, so its row is free. */
 static void server_gone(struct relay *r, struct server *s) {
     struct slot_row *row = &r->t->slots[s->slot];
+    if (row->pump_life && !s->raw && atomic_load(&row->over) != s->generation) {
+        server_lost(r, s);
+        return;
+    }
     struct event e = {.type = EVENT_SERVER_CLOSED, .a = s->slot, .b = row->pool, .id = row->id,
                       .age_us = r->now - row->connected_at, .port = row->where.port,
                       .database = r->t->pools[row->pool].database, .user = r->t->pools[row->pool].user};
@@ -687,10 +702,12 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             }
         }
         if (effect == BE_READY && !hidden && c && here == 6 && p[at + 5] == 'I') {
-            to_client(r, s, p + run, at - run);
-            run = at;
             hidden = listen_hold(r, s, p[at + 5]);
-            if (!hidden) listen_flush(r, c);
+            if (!hidden && bytes_pending(&c->news)) {   /* else the reply is one write */
+                to_client(r, s, p + run, at - run);
+                run = at;
+                listen_flush(r, c);
+            }
         }
         if (notification && here == length + 1) hidden = listen_message(r, s, r->buffer + (p - r->buffer) + at);
         if (hidden) {

@@ -12,6 +12,7 @@
 #include <unistd.h>
 
 #include "lists.h"
+#include "pump.h"
 #include "queue.h"
 #include "rows.h"
 
@@ -267,6 +268,13 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
                 place_locked(t, i, NOBODY, now, out);
         }
         if (s->state == SL_RECLAIM) ++*reclaim;   /* a rebuild found it */
+        bool pumped = s->pump_life && s->pump == worker && s->pump_life == t->workers[worker].restarts + 1;
+        if (pumped && s->state == SL_IDLE) {   /* who uses one of the others reads its end of stream */
+            slot_idle_remove(t, &t->pools[s->pool].idle, i);
+            s->owner = NOBODY;
+            slot_state(t, i, SL_RECLAIM);
+            ++*reclaim;
+        }
         if (s->owner != worker || s->state == SL_FREE || s->state == SL_IDLE || s->state == SL_RECLAIM) continue;
         slot_drop_orders(t, i);
         if (s->state == SL_LOGIN && !(s->flags & SF_DIALED)) {

@@ -22,4 +22,7 @@ class WorkerBoot:
     master_outbox: socket.socket  # send end of the master's own inbox
     control: socket.socket  # this worker's end of its control channel; end of stream: the master is gone
     server_fds: dict[int, tuple[int, int]] = field(default_factory=dict)  # slot -> (generation, descriptor)
+    plain_fds: dict[int, tuple[int, int]] = field(
+        default_factory=dict
+    )  # of those that are encrypted: their plain ends
     generation: int = 0  # of `config`

@@ -10,6 +10,8 @@ format is fixed.
     kind     a                      b            descriptor
     CLIENT   1 if a unix socket     0            an accepted client
     SERVER   slot                   generation   a duplicate of a server connection
+    PLAIN    slot                   generation   to the master: what workers share instead of that duplicate,
+                                                 because the connection is encrypted (core/pump.h)
     CLOSED   slot                   generation   none: close your duplicate
     NEWS     row of a channel       its id       none; behind it a NotificationResponse for those who listen
     NOTE     row of a client        its id       none: what this client sent has come back (core/listen.h)
@@ -42,6 +44,7 @@ class Kind(enum.IntEnum):
     NEWS = 4
     NOTE = 5
     LISTEN = 6
+    PLAIN = 7
 
 
 class Datagram(NamedTuple):
@@ -73,6 +76,11 @@ def send_client(outbox: socket.socket, fd: int, is_unix: bool) -> bool:
 def send_server(outbox: socket.socket, slot: int, generation: int, fd: int) -> bool:
     """Give a duplicate of a server connection; False if the inbox is full."""
     return fds.send(outbox, FORMAT.pack(Kind.SERVER, slot, generation), fd)
+
+
+def send_plain(outbox: socket.socket, slot: int, generation: int, fd: int) -> bool:
+    """Give the master the plain end of an encrypted server connection; False if the inbox is full."""
+    return fds.send(outbox, FORMAT.pack(Kind.PLAIN, slot, generation), fd)
 
 
 def send_closed(outbox: socket.socket, slot: int, generation: int) -> bool:

@@ -89,6 +89,7 @@ class ReloadAnswer:
 
     token: int
     error: str | None
+    notice: str | None = None  # for who asked, beside success
 
 
 @dataclass(frozen=True)

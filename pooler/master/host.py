@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pooler.config import Config
+from pooler.config.tls import TlsSetup
 
 
 class SharedTables(Protocol):
@@ -35,6 +36,10 @@ class SharedTables(Protocol):
         """One more client is on its way to a worker."""
 
 
+def _leave_tls(config: Config) -> TlsSetup:
+    return config.tls
+
+
 @dataclass(frozen=True)
 class Host:
     """The tables with the functions that write a configuration into them.
@@ -47,3 +52,4 @@ class Host:
     apply_limits: Callable[[Any, Config], object]
     close_changed: Callable[[Any, Any], object]
     busy: type[Exception]
+    set_up_tls: Callable[[Config], TlsSetup] = _leave_tls  # raises TlsSetupError

@@ -8,10 +8,11 @@ born with it.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pooler import log
 from pooler.config import Config, ConfigDiff, diff, reload
+from pooler.config.tls import TlsSetupError
 from pooler.errors import ConfigError
 from pooler.ipc.messages import Reload, ReloadAnswer
 from pooler.master.faults import BootError
@@ -20,8 +21,9 @@ from pooler.master.loop import Loop
 from pooler.master.worker import Worker
 from pooler.master.workers import BUSY_PAUSE_S, Workers
 
-#: What the console shows, as PgBouncer; the log has the details.
-
+#: What an operator is told whose change of TLS could not be carried out, as by PgBouncer.
+TLS_NOT_RELOADED = "TLS configuration could not be reloaded, keeping old configuration"
+TLS_NOT_APPLIED = "TLS settings could not be applied, still using old configuration"
 
 MakeConfig = Callable[[], tuple[Config, ConfigDiff]]
 
@@ -34,11 +36,11 @@ class Asked:
     token: int = 0
     pid: int = 0
 
-    def answer(self, error: str | None) -> None:
+    def answer(self, error: str | None, notice: str | None = None) -> None:
         """Answer, if the worker that asked is still the same process."""
         worker = self.worker
         if worker is not None and worker.link is not None and worker.pid == self.pid:
-            worker.link.send(ReloadAnswer(self.token, error))
+            worker.link.send(ReloadAnswer(self.token, error, notice))
 
 
 def asked_by(worker: Worker, token: int) -> Asked:
@@ -54,6 +56,7 @@ class _Change:
     changes: ConfigDiff
     missing: set[int] = field(default_factory=set)  # numbers of workers that have not got it yet
     error: str | None = None  # of a worker that could not take it
+    notice: str | None = None
 
 
 class Reloader:
@@ -85,16 +88,25 @@ class Reloader:
         self._settled = settled
         self._changes: dict[int, _Change] = {}  # by generation
         self._queue: list[tuple[MakeConfig, Asked]] = []
+        self._notice: str | None = None  # of the change that is being applied
 
     def reload(self, asked: Asked) -> None:
         """Read the files again."""
-        self._enqueue(lambda: reload(self.config, self._overrides), asked)
+
+        def change() -> tuple[Config, ConfigDiff]:
+            new, changes = reload(self.config, self._overrides)
+            new = self._with_tls(new, TLS_NOT_RELOADED)
+            return new, replace(changes, new=new)
+
+        self._enqueue(change, asked)
 
     def set(self, key: str, value: str, asked: Asked) -> None:
         """Change one setting until the next reload."""
 
         def change() -> tuple[Config, ConfigDiff]:
             new = self.config.with_overrides({key: value})
+            if "_tls_" in key or "_tls13_" in key:
+                new = self._with_tls(new, TLS_NOT_APPLIED)
             return new, diff(self.config, new)
 
         self._enqueue(change, asked)
@@ -112,6 +124,16 @@ class Reloader:
         for generation in list(self._changes):
             self._forget(number, generation)
 
+    def _with_tls(self, new: Config, otherwise: str) -> Config:
+        """`new` with its TLS set up. What can't be set up leaves the TLS that is in force."""
+        try:
+            return replace(new, tls=self._host.set_up_tls(new))
+        except TlsSetupError as error:
+            log.error("TLS setup failed: %s", error)
+            log.error("%s", TLS_NOT_RELOADED)
+            self._notice = otherwise
+            return replace(new, tls=self.config.tls)
+
     # Changes are worked off one after the other: one that waits for the tables' lock must not be overtaken.
 
     def _enqueue(self, make: MakeConfig, asked: Asked) -> None:
@@ -121,6 +143,7 @@ class Reloader:
 
     def _next(self) -> None:
         make, asked = self._queue[0]
+        self._notice = None
         try:
             new, changes = make()
             self._check(new)
@@ -160,7 +183,9 @@ class Reloader:
         generation = self._workers.generation
         self._adopted(new)
         told = self._workers.broadcast(Reload(generation, new.to_wire()))
-        self._changes[generation] = _Change(asked, changes, {worker.number for worker in told})
+        self._changes[generation] = _Change(
+            asked, changes, {worker.number for worker in told}, notice=self._notice
+        )
         self._leave_queue()
         if not told:
             self._forget(-1, generation)
@@ -196,7 +221,7 @@ class Reloader:
             self._loop.after(BUSY_PAUSE_S, lambda: self._finish(generation))
             return
         del self._changes[generation]
-        change.asked.answer(change.error)
+        change.asked.answer(change.error, change.notice)
         self._check_settled()
 
     def _check_settled(self) -> None:

@@ -18,7 +18,7 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from setproctitle import setproctitle
@@ -26,6 +26,7 @@ from setproctitle import setproctitle
 import pooler
 from pooler import log
 from pooler.config import Config, load
+from pooler.config.tls import TlsSetupError
 from pooler.errors import ConfigError
 from pooler.master import budget
 from pooler.master.child import RunWorker
@@ -77,7 +78,7 @@ LOCK_PATIENCE_S = 0.1
 
 def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
     """Create the shared tables, with the limits of `config`."""
-    from pooler import limits  # only a real start needs the compiled core
+    from pooler import limits, tls  # only a real start needs the compiled core
     from pooler.core import Tables, TablesBusy
 
     try:
@@ -86,7 +87,17 @@ def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
     except (OSError, MemoryError) as e:
         raise BootError(f"cannot create the shared tables: {e}") from None
     limits.apply(tables, config)
-    return Host(tables, limits.apply, limits.close_changed, TablesBusy)
+    return Host(tables, limits.apply, limits.close_changed, TablesBusy, tls.set_up)
+
+
+def with_tls(config: Config) -> Config:
+    """The configuration with its TLS set up."""
+    from pooler import tls
+
+    try:
+        return replace(config, tls=tls.set_up(config))
+    except TlsSetupError as error:
+        raise BootError(f"TLS setup failed: {error}") from None
 
 
 class _Start:
@@ -111,6 +122,7 @@ class _Start:
             become(settings.user)
         refuse_root()
         self.open_log(self.config)
+        self.config = with_tls(self.config)
         for problem in self.config.problems:
             log.write_problem(problem.severity, str(problem))
         self.pidfile.check()

@@ -62,6 +62,7 @@ class Workers:
         self.generation = 0
         self.replace = True  # fork again when one dies; off from shutdown on
         self.duplicates = Duplicates()
+        self.plain_ends = Duplicates()  # of encrypted server connections
         self._loop = loop
         self._host = host
         self._run_worker = run_worker
@@ -140,6 +141,7 @@ class Workers:
             master_outbox=self._own_outbox,
             control=control,
             server_fds=self.duplicates.fds,
+            plain_fds=self.plain_ends.fds,
             generation=self.generation,
         )
 
@@ -187,8 +189,11 @@ class Workers:
             kind, slot, generation, fd = datagram
             if kind == inbox.Kind.SERVER and fd >= 0:
                 self.duplicates.add(slot, generation, fd)
+            elif kind == inbox.Kind.PLAIN and fd >= 0:
+                self.plain_ends.add(slot, generation, fd)
             elif kind == inbox.Kind.CLOSED:
                 self.duplicates.drop(slot, generation)
+                self.plain_ends.drop(slot, generation)
             elif fd >= 0:
                 os.close(fd)
             else:
@@ -312,3 +317,4 @@ class Workers:
         for sock in (*self._inboxes, *self.outboxes, self._own_inbox, self._own_outbox):
             sock.close()
         self.duplicates.close()
+        self.plain_ends.close()

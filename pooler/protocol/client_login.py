@@ -28,6 +28,7 @@ from pooler.protocol.conversation import (
     StartTLS,
 )
 from pooler.protocol.startup import CancelRequest, Replication, StartupPacket
+from pooler.protocol.tls import TlsInfo
 
 #: The user who is the console's own, if it comes over a unix socket from the account pooler runs under.
 CONSOLE_USER = "pgbouncer"
@@ -56,7 +57,7 @@ class ClientPolicy:
     own_uid: int | None = None
     tls_offered: bool = False
     tls_required: bool = False
-    tls_active: bool = False  # the connection began with TLS, without an SSLRequest
+    tls: TlsInfo | None = None  # the connection began with TLS, without an SSLRequest
     random: Callable[[int], bytes] = os.urandom
 
 
@@ -73,7 +74,7 @@ class ClientSession:
     options: str = ""  # verbatim; for replication clients, whose options are not parsed
     minor_version: int = 0
     own_user: bool = False  # console user over the unix socket of our own account: administrator
-    tls: bool = False
+    tls: TlsInfo | None = None
     scram_keys: ScramKeys | None = None  # of a stored SCRAM secret; log in with them at the server
 
 
@@ -82,7 +83,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
     packet, tls = yield from _open(policy)
     if isinstance(packet, CancelRequest):
         return packet
-    if policy.tls_required and not tls and not policy.is_unix:
+    if policy.tls_required and tls is None and not policy.is_unix:
         raise ClientFault("SSL required")
     console = packet.database in policy.console_databases
     parameters, others = startup.wanted_parameters(
@@ -94,7 +95,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
     if packet.minor or packet.extensions:
         yield Send(messages.negotiate_protocol_version(packet.extensions))
     own_user = _is_own_user(policy, packet)
-    keys = None if own_user else (yield from _authenticate(policy, packet))
+    keys = None if own_user else (yield from _authenticate(policy, packet, tls))
     return ClientSession(
         user=packet.user,
         database=packet.database,
@@ -110,25 +111,25 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
     )
 
 
-def _open(policy: ClientPolicy) -> Conversation[tuple[StartupPacket | CancelRequest, bool]]:
+def _open(policy: ClientPolicy) -> Conversation[tuple[StartupPacket | CancelRequest, TlsInfo | None]]:
     """Answer requests for encryption, one of each kind at most, until the packet that counts."""
-    tls = policy.tls_active
+    tls = policy.tls
     answered: set[type[startup.Opening]] = set()
     while True:
         raw: bytes = yield NeedStartup()
         packet = startup.parse(raw)
         if isinstance(packet, StartupPacket | CancelRequest):
             return packet, tls
-        if tls or type(packet) in answered:
+        if tls is not None or type(packet) in answered:
             raise ClientFault("SSL or GSSAPI encryption was already negotiated")
         answered.add(type(packet))
         pending: bool = yield Pending()
         if pending:  # it would be taken for what came through TLS (CVE-2021-3935)
             raise ClientFault("received unencrypted data after encryption request")
-        tls = isinstance(packet, startup.SslRequest) and policy.tls_offered and not policy.is_unix
-        yield Send(b"S" if tls else b"N")
-        if tls:
-            yield StartTLS()
+        wanted = isinstance(packet, startup.SslRequest) and policy.tls_offered and not policy.is_unix
+        yield Send(b"S" if wanted else b"N")
+        if wanted:
+            tls = yield StartTLS()
 
 
 def _is_own_user(policy: ClientPolicy, packet: StartupPacket) -> bool:
@@ -137,7 +138,9 @@ def _is_own_user(policy: ClientPolicy, packet: StartupPacket) -> bool:
     return same_account and packet.user == CONSOLE_USER and packet.database in policy.console_databases
 
 
-def _authenticate(policy: ClientPolicy, packet: StartupPacket) -> Conversation[ScramKeys | None]:
+def _authenticate(
+    policy: ClientPolicy, packet: StartupPacket, tls: TlsInfo | None
+) -> Conversation[ScramKeys | None]:
     """Let the client prove who it is, by the method of the configuration."""
     if policy.auth_type == "any":
         return None
@@ -160,7 +163,7 @@ def _authenticate(policy: ClientPolicy, packet: StartupPacket) -> Conversation[S
     if policy.auth_type == "md5" and not has_scram:
         yield from _check_md5(policy, user, secret)
         return None
-    keys: ScramKeys | None = yield from _check_scram(policy, user, secret)
+    keys: ScramKeys | None = yield from _check_scram(policy, user, secret, tls)
     return keys
 
 
@@ -190,13 +193,21 @@ def _check_md5(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conv
         raise ClientFault(WRONG_PASSWORD)
 
 
-def _check_scram(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conversation[ScramKeys | None]:
-    """SASL with SCRAM-SHA-256; returns the client's keys if they will be good at a server too."""
+def _check_scram(
+    policy: ClientPolicy, user: bytes, secret: Secret | None, tls: TlsInfo | None
+) -> Conversation[ScramKeys | None]:
+    """SASL with SCRAM-SHA-256, bound to the TLS where there is one and the client can; returns the client's
+    keys if they will be good at a server too."""
+    certificate = tls.certificate_hash if tls else None
     stored = secret.verifier if secret else None
     salt = stored.salt if stored else scram.stable_salt(policy.mock_secret, user)
     iterations = stored.iterations if stored else policy.scram_iterations
-    yield Send(messages.authentication_sasl([codes.SCRAM_SHA_256]))
-    first = scram_server.parse_client_first(_initial_data((yield from _answer(codes.MAX_SASL_BYTES))))
+    offered = (
+        [codes.SCRAM_SHA_256] if certificate is None else [codes.SCRAM_SHA_256_PLUS, codes.SCRAM_SHA_256]
+    )
+    yield Send(messages.authentication_sasl(offered))
+    mechanism, data = _initial_response((yield from _answer(codes.MAX_SASL_BYTES)), offered)
+    first = scram_server.parse_client_first(data, mechanism == codes.SCRAM_SHA_256_PLUS, certificate)
     said = scram_server.server_first(first, salt, iterations, policy.random(scram_server.NONCE_BYTES))
     yield Send(messages.authentication_sasl_continue(said))
     final = yield from _answer(codes.MAX_SASL_BYTES)
@@ -245,12 +256,13 @@ def _password(max_bytes: int) -> Conversation[bytes]:
     return password
 
 
-def _initial_data(body: bytes) -> bytes:
-    """The data of a SASLInitialResponse: mechanism, length, data, and nothing behind it."""
-    mechanism, terminator, rest = body.partition(b"\0")
-    if not terminator or mechanism != codes.SCRAM_SHA_256.encode():
+def _initial_response(body: bytes, offered: list[str]) -> tuple[str, bytes]:
+    """A SASLInitialResponse: mechanism, length, data, and nothing behind it; returns mechanism and data."""
+    name, terminator, rest = body.partition(b"\0")
+    mechanism = messages.decode(name)
+    if not terminator or mechanism not in offered:
         raise ClientFault("client selected an invalid SASL authentication mechanism")
     # Read unsigned and compared, never added to: a length of -1 or 2^31 is merely wrong (CVE-2026-6664).
     if len(rest) < 4 or int.from_bytes(rest[:4], "big") != len(rest) - 4:
         raise scram_server.failed("SASLInitialResponse: wrong length")
-    return rest[4:]
+    return mechanism, rest[4:]

@@ -18,8 +18,10 @@ from pooler.auth.scram import ScramKeys
 from pooler.errors import ServerFault
 from pooler.protocol import codes, frontend, messages
 from pooler.protocol.conversation import Conversation, NeedByte, NeedMessage, Offload, Pending, Send, StartTLS
+from pooler.protocol.tls import TlsInfo
 
 TlsMode = Literal["disable", "prefer", "require"]
+ChannelBinding = Literal["disable", "prefer", "require"]
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,7 @@ class ServerTarget:
     credential: Credential
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the startup packet
     tls: TlsMode = "disable"  # whether to ask for TLS; the driver knows keys and names to check
+    channel_binding: ChannelBinding = "prefer"
     random: Callable[[int], bytes] = os.urandom
 
 
@@ -42,15 +45,15 @@ class ServerSession:
     cancel_key: bytes = field(repr=False)  # behind the pid in a CancelRequest; empty: the server gave none
     parameters: dict[str, str]  # all that it reported
     notices: tuple[dict[str, str], ...] = ()
-    tls: bool = False
+    tls: TlsInfo | None = None
 
 
 def server_login(target: ServerTarget) -> Conversation[ServerSession]:
     """Log in at a server."""
-    tls = yield from _start_tls(target.tls)
+    tls = yield from start_tls(target.tls)
     yield Send(frontend.startup(target.user, target.database, target.parameters))
     inbox = _Inbox()
-    yield from _authenticate(target, inbox)
+    yield from _authenticate(target, inbox, tls)
     pid, key, parameters = 0, b"", {}
     while True:
         kind, body = yield from inbox.message()
@@ -65,23 +68,23 @@ def server_login(target: ServerTarget) -> Conversation[ServerSession]:
             raise _unexpected(kind)
 
 
-def _start_tls(mode: TlsMode) -> Conversation[bool]:
-    """Ask for TLS if it is wanted; returns whether it is in use."""
+def start_tls(mode: TlsMode) -> Conversation[TlsInfo | None]:
+    """Ask for TLS if it is wanted; returns what is in use."""
     if mode == "disable":
-        return False
+        return None
     yield Send(frontend.ssl_request())
     answer: bytes = yield NeedByte()
     if answer == b"S":
         pending: bool = yield Pending()
         if pending:  # injected by someone between us; never let it count as sent through TLS (CVE-2021-43767)
             raise ServerFault("received unencrypted data after SSL response")
-        yield StartTLS()
-        return True
+        info: TlsInfo = yield StartTLS()
+        return info
     if answer != b"N":  # b"E" is an ErrorResponse, which nobody between us and the server may forge
         raise ServerFault("received invalid response to SSL negotiation")
     if mode == "require":
         raise ServerFault("server refused SSL")
-    return False
+    return None
 
 
 class _Inbox:
@@ -112,9 +115,14 @@ class _Inbox:
         return messages.parse_authentication(body)
 
 
-def _authenticate(target: ServerTarget, inbox: _Inbox) -> Conversation[None]:
+def _authenticate(target: ServerTarget, inbox: _Inbox, tls: TlsInfo | None) -> Conversation[None]:
     """Answer authentication requests until AuthenticationOk. A server asks once, or not at all."""
     code, data = yield from inbox.request()
+    if target.channel_binding == "require" and code != codes.AUTH_SASL:
+        raise ServerFault(
+            "server login failed:"
+            " channel binding required but not supported by server's authentication request"
+        )
     if code == codes.AUTH_OK:
         return
     if code == codes.AUTH_CLEARTEXT:
@@ -124,7 +132,7 @@ def _authenticate(target: ServerTarget, inbox: _Inbox) -> Conversation[None]:
             raise ServerFault("server login failed: malformed MD5 authentication request")
         yield Send(frontend.password(md5_answer(_md5_stored(target), data)))
     elif code == codes.AUTH_SASL:
-        yield from _scram(target, inbox, data)
+        yield from _scram(target, inbox, data, tls)
     else:
         raise ServerFault(f"server login failed: unsupported authentication method {code}")
     code, _ = yield from inbox.request()
@@ -132,21 +140,33 @@ def _authenticate(target: ServerTarget, inbox: _Inbox) -> Conversation[None]:
         raise ServerFault("server login failed: unexpected authentication request")
 
 
-def _scram(target: ServerTarget, inbox: _Inbox, offered: bytes) -> Conversation[None]:
-    """SASL with SCRAM-SHA-256. The server has to prove itself too: AuthenticationOk alone is not enough."""
-    if codes.SCRAM_SHA_256.encode() not in offered.split(b"\0"):
+def _choose(target: ServerTarget, offered: list[bytes], tls: TlsInfo | None) -> tuple[str, bytes, bytes]:
+    """The mechanism, and how its first message begins and what the last one signs beside that."""
+    certificate = tls.certificate_hash if tls and target.channel_binding != "disable" else None
+    if certificate is not None and codes.SCRAM_SHA_256_PLUS.encode() in offered:
+        return codes.SCRAM_SHA_256_PLUS, scram_client.BOUND, certificate
+    if target.channel_binding == "require":
+        reason = "but SSL not in use" if tls is None else "but the server did not offer it"
+        raise ServerFault(f"server login failed: channel binding required, {reason}")
+    if codes.SCRAM_SHA_256.encode() not in offered:
         raise ServerFault(
             "server login failed: none of the server's SASL authentication mechanisms are supported"
         )
+    return codes.SCRAM_SHA_256, scram_client.UNBOUND if certificate is None else scram_client.WOULD_BIND, b""
+
+
+def _scram(target: ServerTarget, inbox: _Inbox, data: bytes, tls: TlsInfo | None) -> Conversation[None]:
+    """SASL with SCRAM-SHA-256. The server has to prove itself too: AuthenticationOk alone is not enough."""
+    mechanism, flag, bound_to = _choose(target, data.split(b"\0"), tls)
     if target.credential.kind not in ("plain", "scram"):
         raise _wrong_type()
     nonce = scram_client.new_nonce(target.random(scram_client.NONCE_BYTES))
-    first = scram_client.client_first(nonce)
-    yield Send(frontend.sasl_initial_response(codes.SCRAM_SHA_256, first))
+    first = scram_client.client_first(nonce, flag)
+    yield Send(frontend.sasl_initial_response(mechanism, first))
     said = yield from _sasl_step(inbox, codes.AUTH_SASL_CONTINUE)
     server = scram_client.parse_server_first(said, nonce)
     keys = yield from _keys(target.credential, server.salt, server.iterations)
-    proof = scram_client.prove(keys, nonce, server)
+    proof = scram_client.prove(keys, nonce, server, flag + bound_to)
     yield Send(frontend.sasl_response(proof.client_final))
     final = yield from _sasl_step(inbox, codes.AUTH_SASL_FINAL)
     scram_client.check_server_final(final, proof.server_signature)

@@ -19,6 +19,7 @@ class Address:
 
     family: int
     target: str | tuple[str, int]
+    name: str | None = None  # as the configuration calls the host; a certificate is for that
 
     @property
     def is_unix(self) -> bool:
@@ -28,7 +29,8 @@ class Address:
     def text(self) -> str:
         if isinstance(self.target, str):
             return f"unix {self.target}"
-        return f"{'6' if self.family == socket.AF_INET6 else '4'} {self.target[0]} {self.target[1]}"
+        number = "6" if self.family == socket.AF_INET6 else "4"
+        return f"{number} {self.target[0]} {self.target[1]} {self.name or self.target[0]}"
 
     @staticmethod
     def parse(text: str) -> Address:
@@ -36,8 +38,8 @@ class Address:
         kind, rest = text.split(" ", 1)
         if kind == "unix":
             return Address(socket.AF_UNIX, rest)
-        host, port = rest.rsplit(" ", 1)
-        return Address(socket.AF_INET6 if kind == "6" else socket.AF_INET, (host, int(port)))
+        host, port, name = rest.split(" ", 2)
+        return Address(socket.AF_INET6 if kind == "6" else socket.AF_INET, (host, int(port)), name)
 
     def connect_target(self) -> str | tuple[str, int]:
         """What connect() takes; `@name` is the abstract namespace of Linux."""
@@ -65,7 +67,7 @@ def addresses_of(config: Config, database: Database, turn: int) -> list[Address]
 def _resolve(host: str, port: int) -> list[Address]:
     """The addresses of a name, looked up where waiting delays nobody; a numeric one needs no look-up."""
     if host.replace(".", "").isdigit():
-        return [Address(socket.AF_INET, (host, port))]
+        return [Address(socket.AF_INET, (host, port), host)]
     try:
         found = offload(native_socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
     except OSError as error:
@@ -74,4 +76,4 @@ def _resolve(host: str, port: int) -> list[Address]:
     except UnicodeError as error:  # no name at all: an empty or too long part between two dots
         log.warning("server DNS lookup failed: %s: %s", host, error)
         return []
-    return [Address(family, (str(name[0]), int(name[1]))) for family, _, _, _, name in found]
+    return [Address(family, (str(where[0]), int(where[1])), host) for family, _, _, _, where in found]

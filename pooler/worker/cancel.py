@@ -9,9 +9,12 @@ from gevent import socket
 
 from pooler import log
 from pooler.core import CLOSING
+from pooler.errors import ServerFault
 from pooler.protocol import frontend
+from pooler.protocol.server_login import start_tls
 from pooler.protocol.startup import CancelRequest
 from pooler.worker.address import Address
+from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
@@ -74,13 +77,17 @@ def forward(worker: Worker, slot: int, generation: int) -> None:
     try:
         with patience, socket.socket(address.family, socket.SOCK_STREAM) as sock:
             sock.connect(address.connect_target())
+            stream = Stream(sock, ServerFault, worker.tls.for_server(address.name))
+            secured = stream.secure is not None and worker.tables.slot_secured(slot)[0]
+            converse(start_tls("require" if secured else "disable"), stream)
             on_its_way = True
-            sock.sendall(frontend.cancel_request(backend_pid, key))
-            while sock.recv(64):
-                pass
+            stream.send(frontend.cancel_request(backend_pid, key))
+            stream.wait_for_end()
             on_its_way = False
     except OSError as error:
         log.warning("cancel request to %s failed: %s", target, error.strerror or error)
+    except (Hangup, ServerFault) as error:
+        log.warning("cancel request to %s failed: %s", target, error)
     except gevent.Timeout as timeout:
         if timeout is not patience:  # of our caller
             raise

@@ -32,7 +32,7 @@ from pooler.protocol.conversation import AskSecret
 from pooler.protocol.startup import CancelRequest
 from pooler.worker import cancel
 from pooler.worker.server import names_of, place
-from pooler.worker.stream import Hangup, Stream, converse
+from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.config import Database
@@ -85,7 +85,7 @@ class Client:
         self.worker = worker
         self.is_unix = is_unix
         self.sock = socket.socket(fileno=fd)
-        self.stream = Stream(self.sock, ClientFault)
+        self.stream = Stream(self.sock, ClientFault, None if is_unix else worker.tls.for_client())
         self.row = -1
         self.id = 0
         self.name = "(nodb)/(nouser)"
@@ -123,13 +123,16 @@ class Client:
             self.worker.door.leave(self)
             with contextlib.suppress(ClientFault):  # one that was on its way
                 self._refuse(fault)
+        except HandshakeFailed as failure:
+            log.warning("C-%d: %s@%s TLS handshake error: %s", self.id, self.name, self.where, failure)
+            self._log_closing("client unexpected eof")
         except Hangup:
             self._log_closing("client unexpected eof")
         finally:
             self.greenlet = None  # which holds us: a cycle per login would wait for the collector
             self.worker.door.leave(self)
             if not handed:
-                self.sock.close()
+                self.stream.close()
                 if self.row >= 0:
                     self.worker.logins.pop(self.row, None)
                     self.worker.tables.client_free(self.row)
@@ -141,6 +144,8 @@ class Client:
         left_s = max(0.001, limit_s - (time.monotonic() - self.started_s))
         try:
             with gevent.Timeout(left_s if limit_s else None):
+                if self.stream.secure is not None and self.stream.begins_with_tls():
+                    self._begin_with_tls()
                 session = converse(client_login(self._policy()), self.stream, self._secret)
                 self.worker.door.leave(self)
                 if isinstance(session, CancelRequest):
@@ -159,6 +164,15 @@ class Client:
             return False
         return self._hand_over(session, parameters)
 
+    def _begin_with_tls(self) -> None:
+        """Without an SSLRequest: who speaks TLS at once must say for which protocol."""
+        self.stream.start_tls()
+        assert self.stream.session is not None
+        if not self.stream.session.speaks_postgresql:
+            raise ClientFault(
+                "received direct SSL connection request without ALPN protocol negotiation extension"
+            )
+
     def _policy(self) -> ClientPolicy:
         settings = self.worker.config.settings
         peer_uid = None
@@ -176,6 +190,9 @@ class Client:
             is_unix=self.is_unix,
             peer_uid=peer_uid,
             own_uid=os.getuid() if self.is_unix else None,
+            tls_offered=self.stream.secure is not None,
+            tls_required=self.worker.tls.setup.client.required,
+            tls=self.stream.tls,
         )
 
     def _follows(self, database_name: str, user: str) -> bool:
@@ -195,8 +212,7 @@ class Client:
     def _enter_pool(self, session: ClientSession) -> dict[str, str]:
         """Check database and limits, wait for the pool's welcome; returns the client's parameters."""
         worker, config = self.worker, self.worker.config
-        if config.settings.log_connections:
-            self._log(f"login attempt: db={session.database} user={session.user} tls=no")
+        self._log_attempt(session)
         if session.replication != "none":
             raise ClientFault("replication connections are not supported yet")
         database = config.find_database(session.database)
@@ -297,16 +313,23 @@ class Client:
         usual = not session.others and all(
             value == self.usual.get(name) for name, value in parameters.items() if name != "application_name"
         )
-        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest, usual)
+        session_tls, self.stream.session = self.stream.session, None
+        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest, usual, session_tls)
         return True
+
+    def _log_attempt(self, session: ClientSession) -> None:
+        tls = self.stream.session.description if self.stream.session is not None else ""
+        if tls:
+            self.worker.tables.client_tls(self.row, tls)
+        if self.worker.config.settings.log_connections:
+            self._log(f"login attempt: db={session.database} user={session.user} tls={tls or 'no'}")
 
     # -- the console
 
     def _serve_console(self, session: ClientSession) -> None:
         worker = self.worker
         access = access_of(worker.config.settings, session.user, session.own_user)
-        if worker.config.settings.log_connections:
-            self._log(f"login attempt: db={session.database} user={session.user} tls=no")
+        self._log_attempt(session)
         if access is None:
             raise ClientFault("not allowed")
         database_row = worker.tables.database(limits.CONSOLE)
@@ -337,13 +360,13 @@ class Client:
         if self.worker.config.settings.log_pooler_errors:
             log.warning("C-%d: %s@%s pooler error: %s", self.id, self.name, self.where, fault.message)
         try:
-            self.sock.settimeout(1.0)
-            self.sock.sendall(messages.error(fault.message, fault.sqlstate, fault.severity))
-            self.sock.shutdown(socket.SHUT_WR)
+            with gevent.Timeout(1.0, False):
+                self.stream.send(messages.error(fault.message, fault.sqlstate, fault.severity))
+                self.stream.close_sending()
             with gevent.Timeout(1.0, False):  # a reset by unread bytes would overtake the message
                 while self.sock.recv(4096):
                     pass
-        except OSError:  # gone already
+        except (OSError, Hangup):  # gone already
             return
 
     def _log(self, text: str) -> None:

@@ -30,7 +30,7 @@ from pooler.ipc import inbox
 from pooler.protocol import frontend, messages
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerTarget, server_login
-from pooler.worker.server import connect_slot, credential_for, let_go, names_of
+from pooler.worker.server import connect_slot, credential_for, let_go, names_of, tls_of
 from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
@@ -159,15 +159,21 @@ class Listener:
         sock, address, generation = connect_slot(self.worker, slot, generation, database)
         try:
             self.tables.slot_where(slot, *names_of(sock), address.is_unix)
-            stream = Stream(sock, ServerFault)
+            stream = Stream(sock, ServerFault, self.worker.tls.for_server(address.name))
             parameters = database.startup_parameters | {
                 "client_encoding": self.tables.listener(self.database)[2],
                 "application_name": "pooler listener",
             }
             target = ServerTarget(
-                user, database.dbname, credential_for(self.worker, database, user, self.pool), parameters
+                user,
+                database.dbname,
+                credential_for(self.worker, database, user, self.pool),
+                parameters,
+                *tls_of(self.worker, stream),
             )
             session = converse(server_login(target), stream)
+            if stream.session is not None:
+                self.tables.slot_tls(slot, stream.session.description)
             self.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
             converse(simple_query(f"LISTEN {self.tables.note_channel}"), stream)
         except BaseException:

@@ -39,25 +39,27 @@ class WorkerOperations:
     def reload(self) -> None:
         self._ask(lambda token: ReloadRequest(token))
 
-    def set(self, key: str, value: str) -> None:
-        self._ask(lambda token: SetRequest(token, key, value))
+    def set(self, key: str, value: str) -> str | None:
+        return self._ask(lambda token: SetRequest(token, key, value))
 
     def shutdown(self, mode: ShutdownMode) -> None:
         self.worker.tell_master(ShutdownRequest(mode))
 
-    def answered(self, token: int, error: str | None) -> None:
+    def answered(self, token: int, error: str | None, notice: str | None) -> None:
         """The master has done (or refused) what we asked for."""
         answer = self._answers.pop(token, None)
         if answer is not None:
-            answer.set(error)
+            answer.set((error, notice))
 
-    def _ask(self, request: Callable[[int], ReloadRequest | SetRequest]) -> None:
+    def _ask(self, request: Callable[[int], ReloadRequest | SetRequest]) -> str | None:
         self._token += 1
         answer = self._answers[self._token] = AsyncResult()
         self.worker.tell_master(request(self._token))
-        error = answer.get()
+        error, notice = answer.get()
         if error is not None:
             raise CommandError(error)
+        text: str | None = notice
+        return text
 
     # -- flags and servers
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import random
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import gevent
 from gevent import socket
@@ -25,10 +25,16 @@ from pooler.errors import ServerFault
 from pooler.ipc import inbox
 from pooler.ipc.messages import InboxFull
 from pooler.protocol.query import simple_query
-from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
+from pooler.protocol.server_login import (
+    ChannelBinding,
+    ServerSession,
+    ServerTarget,
+    TlsMode,
+    server_login,
+)
 from pooler.worker.address import Address, addresses_of
 from pooler.worker.keepalive import tune
-from pooler.worker.stream import Hangup, Stream, converse
+from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
@@ -64,12 +70,13 @@ def dial(worker: Worker, slot: int) -> None:
         with gevent.Timeout(worker.config.settings.server_connect_timeout or None):
             sock, address, generation = connect_slot(worker, slot, generation, database)
             worker.tables.slot_where(slot, *names_of(sock), address.is_unix)
-            stream = Stream(sock, ServerFault)
+            stream = Stream(sock, ServerFault, worker.tls.for_server(address.name))
             target = ServerTarget(
                 user,
                 database.dbname,
                 credential_for(worker, database, user, pool),
                 database.startup_parameters,
+                *tls_of(worker, stream),
             )
             session = converse(server_login(target), stream)
             worker.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
@@ -80,6 +87,8 @@ def dial(worker: Worker, slot: int) -> None:
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
         _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+    except HandshakeFailed as failure:
+        _failed(worker, pool, ServerFault(f"TLS handshake error: {failure}"))
     except Hangup as hangup:
         _failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
@@ -92,6 +101,14 @@ def dial(worker: Worker, slot: int) -> None:
     if sock is not None:
         let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
+
+
+def tls_of(worker: Worker, stream: Stream) -> tuple[TlsMode, ChannelBinding]:
+    """What a login wants of TLS: the two last fields of its target."""
+    binding = cast(ChannelBinding, worker.config.settings.server_channel_binding)
+    if stream.secure is None:
+        return "disable", binding
+    return "require" if worker.tls.setup.server.required else "prefer", binding
 
 
 def connect_slot(
@@ -165,9 +182,10 @@ def _publish(
         # a few percent apart, so that servers opened together are not closed together
         lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
     )
+    shared, inner = _plain_ends(worker, slot, generation, stream) if stream.session else (sock, None)
     for number in range(len(worker.outboxes)):
         if number != worker.number:
-            _give(worker, number, slot, generation, sock.fileno())
+            _give(worker, number, slot, generation, shared.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
     if worker.config.settings.log_connections:
         addr, port, local_addr, local_port = names_of(sock)
@@ -179,7 +197,23 @@ def _publish(
             place(addr, port, address.is_unix),
             place(local_addr, local_port, address.is_unix),
         )
-    worker.relay.add_server(slot, generation, sock.detach(), worker.values_of(session.parameters))
+    if inner is not None:
+        pumped, stream.session = stream.session, None
+        worker.pump.add(slot, generation, sock.detach(), inner.detach(), pumped, bytes(stream.buffer))
+    worker.relay.add_server(slot, generation, shared.detach(), worker.values_of(session.parameters))
+
+
+def _plain_ends(
+    worker: Worker, slot: int, generation: int, stream: Stream
+) -> tuple[socket.socket, socket.socket]:
+    """The pair that stands for an encrypted connection: what all share, and our pump's end. The master has
+    what is shared before anybody else."""
+    assert stream.session is not None
+    shared, inner = socket.socketpair()
+    worker.tables.slot_tls(slot, stream.session.description, worker.number)
+    while not inbox.send_plain(worker.master_outbox, slot, generation, shared.fileno()):
+        gevent.sleep(INBOX_RETRY_S)
+    return shared, inner
 
 
 def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:

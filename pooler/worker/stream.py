@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import gevent
 from gevent import socket
 
+from pooler.core import TlsError, TlsSession
 from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages, startup
 from pooler.protocol.conversation import (
@@ -21,10 +22,16 @@ from pooler.protocol.conversation import (
     Offload,
     Pending,
     Send,
+    StartTLS,
 )
+from pooler.protocol.tls import TlsInfo
+from pooler.worker import tls
 
 #: One recv of a login; longer packets take several.
 READ_BYTES = 8192
+
+#: First byte of a TLS connection: the type of a handshake record.
+TLS_HANDSHAKE = 0x16
 
 T = TypeVar("T")
 
@@ -33,11 +40,23 @@ class Hangup(Exception):
     """The peer went away in the middle of a conversation."""
 
 
-class Stream:
-    """A socket with what was read from it and not yet used."""
+class HandshakeFailed(Hangup):
+    """TLS could not be begun; the connection is of no use any more, not even for an error message."""
 
-    def __init__(self, sock: socket.socket, fault: type[ClientFault] | type[ServerFault]) -> None:
+
+class Stream:
+    """A socket, and what was read from it and not yet used. `secure` makes its session of TLS when asked."""
+
+    def __init__(
+        self,
+        sock: socket.socket,
+        fault: type[ClientFault] | type[ServerFault],
+        secure: tls.MakeSession | None = None,
+    ) -> None:
         self.sock = sock
+        self.secure = secure
+        self.session: TlsSession | None = None  # in use
+        self.tls: TlsInfo | None = None
         self.buffer = bytearray()
         self.waits_since: float | None = None  # for bytes of the other side
         self._fault = fault
@@ -46,14 +65,24 @@ class Stream:
         while len(self.buffer) < n:
             self.waits_since = time.monotonic()
             try:
-                data = self.sock.recv(READ_BYTES)
-            except OSError as error:
-                raise Hangup(str(error)) from error
+                data = self._receive()
             finally:
                 self.waits_since = None
             if not data:
                 raise Hangup("unexpected eof")
             self.buffer += data
+
+    def _receive(self) -> bytes:
+        """What is there, waiting for it; empty: the end. Raises Hangup."""
+        try:
+            while self.session is not None:
+                data: bytes | None = self.session.read(READ_BYTES)
+                if data is not None:
+                    return data
+                socket.wait_read(self.sock.fileno())
+            return bytes(self.sock.recv(READ_BYTES))
+        except (OSError, TlsError) as error:
+            raise Hangup(str(error)) from error
 
     def take(self, n: int) -> bytes:
         """Exactly n bytes; waits for them. Raises Hangup."""
@@ -77,9 +106,79 @@ class Stream:
     def send(self, data: bytes) -> None:
         """Send all of it; waits for room. Raises Hangup."""
         try:
-            self.sock.sendall(data)
+            if self.session is None:
+                self.sock.sendall(data)
+                return
+            done = 0
+            while done < len(data):
+                sent = self.session.write(data, done)
+                done += sent
+                if not sent:
+                    socket.wait_write(self.sock.fileno())
+        except (OSError, TlsError) as error:
+            raise Hangup(str(error)) from error
+
+    def begins_with_tls(self) -> bool:
+        """Whether the first byte that comes is that of TLS; it stays where it is. Raises Hangup."""
+        self.waits_since = time.monotonic()
+        try:
+            return bytes(self.sock.recv(1, socket.MSG_PEEK)) == bytes((TLS_HANDSHAKE,))
         except OSError as error:
             raise Hangup(str(error)) from error
+        finally:
+            self.waits_since = None
+
+    def start_tls(self) -> TlsInfo:
+        """The handshake; everything after it goes through TLS. Raises HandshakeFailed."""
+        assert self.secure is not None, "TLS without a context"
+        session = self.secure()
+        done, received = False, b""
+        if not session.server:
+            self._handshake(session, received)
+        while not done:
+            self.waits_since = time.monotonic()
+            try:
+                received = self.sock.recv(READ_BYTES)
+            except OSError as error:
+                raise HandshakeFailed(str(error)) from error
+            finally:
+                self.waits_since = None
+            if not received:
+                raise HandshakeFailed("unexpected eof")
+            done = self._handshake(session, received)
+        session.attach(self.sock.fileno())
+        self.session, self.tls = session, tls.info_of(session)
+        return self.tls
+
+    def _handshake(self, session: TlsSession, received: bytes) -> bool:
+        """One step, computed where its milliseconds delay nobody; whether it was the last."""
+        done, reply, failure = offload(session.handshake, received)
+        try:
+            if reply:
+                self.sock.sendall(reply)
+        except OSError as error:
+            raise HandshakeFailed(str(error)) from error
+        if failure is not None:
+            raise HandshakeFailed(failure)
+        return bool(done)
+
+    def wait_for_end(self) -> None:
+        """Read and drop what comes until the other side has closed. Raises Hangup."""
+        while self._receive():
+            pass
+
+    def close(self) -> None:
+        """The end, without waiting for anything."""
+        if self.session is not None:
+            self.session.close()
+            self.session = None
+        self.sock.close()
+
+    def close_sending(self) -> None:
+        """We send no more: TLS's goodbye, and end of stream."""
+        if self.session is not None:
+            self.session.close()
+        self.sock.shutdown(socket.SHUT_WR)
 
     def pending(self) -> bool:
         """Whether the peer has already sent more than was used so far."""
@@ -94,6 +193,7 @@ def offload(function: Callable[..., T], *arguments: Any) -> T:
     """Compute in a thread what would hold up everybody; raises what the function raises."""
 
     def guarded() -> tuple[T | None, Exception | None]:
+        tls.in_background()
         try:
             return function(*arguments), None
         except Exception as error:  # handed over and raised below: gevent would print it in the thread
@@ -128,6 +228,8 @@ def converse(
                     answer = stream.take(1)
                 case Pending():
                     answer = stream.pending()
+                case StartTLS():
+                    answer = stream.start_tls()
                 case Offload():
                     answer = offload(request.function, *request.arguments)
                 case AskSecret() if ask is not None:

@@ -30,6 +30,7 @@ from pooler.core import (
     LOGIN,
     SERVER_CLOSED,
     WELCOME_ROOM,
+    Pump,
     Relay,
     monotonic_us,
 )
@@ -45,8 +46,11 @@ from pooler.worker.janitor import Janitor
 from pooler.worker.listener import Listeners
 from pooler.worker.operations import WorkerOperations
 from pooler.worker.server import dial, place
+from pooler.worker.tls import Contexts
 
 MACHINE_ID = "/etc/machine-id"
+#: Where the cores do not suffice, a storm of logins takes longer, not the queries that the relay serves.
+HUB_NICE = 5
 #: How often a draining worker looks whether it is done.
 DRAIN_LOOK_S = 0.05
 #: Frames from the master are read in pieces of this size.
@@ -74,13 +78,13 @@ class Worker:
         self.door = Door(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
+        self.tls = Contexts(self.config.tls)
         self._turn = 0
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
         self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS)
-        for slot, (generation, fd) in boot.server_fds.items():
-            self.relay.learn(slot, generation, fd)
+        self._inherit(boot)
         self.operations = WorkerOperations(self)
         self.console = Console(
             self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text)
@@ -93,6 +97,8 @@ class Worker:
         """Serve until told to stop; returns the exit code."""
         self.relay.start()
         self.relay.reclaim()
+        self.pump = Pump(self.tables)  # threads have the priority of who starts them
+        os.setpriority(os.PRIO_PROCESS, 0, HUB_NICE)  # of this thread alone
         watcher = gevent.get_hub().loop.io(self.relay.event_fd, 1)
         watcher.start(self._drain_events)
         self.spawn(self._listen)
@@ -101,6 +107,20 @@ class Worker:
         self.tell_master(ipc.Ready(self.number))
         self.stopped.wait()
         return 0
+
+    def _inherit(self, boot: WorkerBoot) -> None:
+        """The master's duplicates of server connections. Of an encrypted one the plain end is used; those
+        whose session our predecessor had can only be ended."""
+        for slot, (generation, fd) in boot.server_fds.items():
+            plain_generation, plain = boot.plain_fds.get(slot, (generation, -1))
+            if plain < 0 or plain_generation != generation:
+                self.relay.learn(slot, generation, fd)
+            elif self.tables.slot_secured(slot)[1] == self.number:
+                self.relay.learn(slot, generation, fd, True)
+                os.close(plain)
+            else:
+                self.relay.learn(slot, generation, plain)
+                os.close(fd)
 
     def spawn(self, function: Callable[..., object], *arguments: Any) -> None:
         """A greenlet of its own; a bug in it is logged and ends nothing else."""
@@ -195,7 +215,7 @@ class Worker:
                     ipc.ReloadDone(self.number, message.generation, self._reload(message.config))
                 )
             case ipc.ReloadAnswer():
-                self.operations.answered(message.token, message.error)
+                self.operations.answered(message.token, message.error, message.notice)
             case ipc.Drain():
                 self.spawn(self._drain, message.mode)
             case ipc.Reclaim():
@@ -241,6 +261,7 @@ class Worker:
 
     def _apply(self, config: Config) -> None:
         settings = config.settings
+        self.tls.adopt(config.tls)
         self.mock_scram = any(text.startswith("SCRAM-SHA-256$") for text in config.userlist.values())
         self.mock_secret = mock_secret(config)
         self.relay.options(

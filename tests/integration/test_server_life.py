@@ -260,3 +260,20 @@ def test_backend_that_dies_under_a_client(start: MakePooler, pg: Postgres) -> No
         wire.expect_closed()
         waiter.expect("TDCZ")
         waiter.close()
+
+
+def test_a_check_and_settings_before_one_statement(make_pooler: Callable[..., Pooler]) -> None:
+    """A server is checked at each use and has other settings: the statement is not forgotten."""
+    pooler = make_pooler(
+        workers=1, databases={"p0": "pool_size=1"}, server_check_delay=0, query_wait_timeout=5
+    )
+    with (
+        pooler.connect(application_name="one") as first,
+        pooler.connect(application_name="two") as second,
+        first.cursor() as one,
+        second.cursor() as two,
+    ):
+        for _ in range(5):
+            for cursor, name in ((one, "one"), (two, "two")):
+                cursor.execute("SHOW application_name")
+                assert cursor.fetchone() == (name,)

@@ -212,8 +212,9 @@ class FakeOperations:
     def enable(self, database: str) -> None:
         self._order("enable", database)
 
-    def set(self, key: str, value: str) -> None:
+    def set(self, key: str, value: str) -> str | None:
         self._order("set", key, value)
+        return None
 
     def state(self) -> Mapping[str, bool]:
         return self.flags

@@ -48,7 +48,7 @@ def test_both_sides(keys: ScramKeys) -> None:
 
 def test_client_that_supports_channel_binding_itself() -> None:
     first = scram_server.parse_client_first(b"y,,n=,r=abc")
-    assert first.channel_flag == b"y,,"
+    assert first.channel == b"y,,"
     assert first.bare == b"n=,r=abc"
 
 

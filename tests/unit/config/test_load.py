@@ -187,7 +187,6 @@ def test_everything_wrong_is_reported_with_its_line(folder: Folder) -> None:
         "p.ini:16: error: host was not provided for peer 0",
         "p.ini:16: warning: [peers] is accepted, but has no effect yet",
         "p.ini:6: error: auth_type=ldap is not supported yet",
-        "p.ini:7: error: client_tls_sslmode=require is not supported yet: clients would get in without TLS",
     ]
 
 
@@ -227,21 +226,6 @@ def test_auth_types_to_come_are_errors(folder: Folder, auth_type: str) -> None:
     assert folder.fail(f"[pgbouncer]\nauth_type={auth_type}\n") == [
         f"p.ini:2: error: auth_type={auth_type} is not supported yet"
     ]
-
-
-@pytest.mark.parametrize("mode", ["require", "verify-ca", "verify-full"])
-@pytest.mark.parametrize("side", ["client", "server"])
-def test_promises_of_tls_are_errors(folder: Folder, side: str, mode: str) -> None:
-    problems = folder.fail(f"[pgbouncer]\n{side}_tls_sslmode={mode}\n")
-    assert len(problems) == 1
-    assert problems[0].startswith(f"p.ini:2: error: {side}_tls_sslmode={mode} is not supported yet: ")
-
-
-def test_wishes_for_tls(folder: Folder) -> None:
-    for mode in ("allow", "prefer"):
-        assert len(folder.warn(f"[pgbouncer]\nclient_tls_sslmode={mode}\n")) == 1
-    for line in ("server_tls_sslmode=disable", "server_tls_sslmode=prefer", "client_tls_sslmode=disable"):
-        assert folder.warn(f"[pgbouncer]\n{line}\n") == []
 
 
 def test_what_has_no_effect_yet_warns_only_when_it_is_not_the_default(folder: Folder) -> None:

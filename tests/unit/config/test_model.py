@@ -140,7 +140,7 @@ def test_set_of_what_needs_a_restart_is_ignored_with_a_warning() -> None:
         ("max_client_conn", "many"),
         ("listen_port", "x"),
         ("auth_type", "hba"),
-        ("client_tls_sslmode", "require"),
+        ("client_tls_sslmode", "sometimes"),
         ("auth_dbname", "pgbouncer"),
     ],
 )

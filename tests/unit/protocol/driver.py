@@ -20,9 +20,14 @@ from pooler.protocol.conversation import (
     Send,
     StartTLS,
 )
+from pooler.protocol.tls import TlsInfo
 
 T = TypeVar("T")
 U = TypeVar("U")
+
+
+#: What a driver of ours says of its TLS: nothing that one could bind to.
+INFO = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
 
 
 class Driver(Generic[T]):
@@ -107,6 +112,7 @@ class Driver(Generic[T]):
                 return bool(self.arrived)
             case StartTLS():
                 self.tls = True
+                return INFO
             case Offload(function, arguments):
                 self.offloaded.append(function.__name__)
                 return function(*arguments)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from pooler.config.hba import HbaRule, rules_from_wire, rules_to_wire
 from pooler.config.ini import Place
 from pooler.config.options import option
 from pooler.config.settings import (
@@ -54,9 +55,9 @@ class Database:
     port: int = option("port", 5432)
     user: str | None = option("user")
     password: str | None = option("text", secret=True)
-    auth_user: str | None = option("user", works=False)
-    auth_query: str | None = option("text", works=False)
-    auth_dbname: str | None = option("text", works=False)
+    auth_user: str | None = option("user")
+    auth_query: str | None = option("text")
+    auth_dbname: str | None = option("text")
     pool_size: int | None = option("size")
     min_pool_size: int | None = option("size")
     reserve_pool_size: int | None = option("size", aliases=("reserve_pool",))
@@ -149,6 +150,7 @@ class Config:
     users: Mapping[str, UserOptions] = field(default_factory=dict)
     peers: Mapping[int, Peer] = field(default_factory=dict)
     userlist: Mapping[str, str] = field(default_factory=dict, repr=False)
+    hba: tuple[HbaRule, ...] = ()  # of auth_type=hba
     problems: tuple[Problem, ...] = field(default=(), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
@@ -182,7 +184,7 @@ class Config:
 
         As in PgBouncer, a setting that needs a restart is left as it is; here with a warning.
         """
-        from pooler.config.rules import judge_settings  # rules read the model
+        from pooler.config.rules import judge_settings, read_rules  # rules read the model
 
         changed: dict[str, Any] = {}
         problems: list[Problem] = []
@@ -199,9 +201,13 @@ class Config:
         settings = replace(self.settings, **changed)
         judged = judge_settings(settings, {name: Place("SET", 0) for name in changed})
         problems += [problem for name, problem in judged if name in changed]
+        hba = self.hba
+        if changed.keys() & {"auth_type", "auth_hba_file", "auth_ident_file"}:
+            hba, found = read_rules(settings)
+            problems += found
         if any(problem.severity == "error" for problem in problems):
             raise ConfigError(problems)
-        return replace(self, settings=settings, problems=tuple(problems))
+        return replace(self, settings=settings, hba=hba, problems=tuple(problems))
 
     def to_wire(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and bytes (all text is bytes: names need not be UTF-8)."""
@@ -213,6 +219,7 @@ class Config:
             "users": [_pack_row(user) for user in self.users.values()],
             "peers": [_pack_row(peer) for peer in self.peers.values()],
             "userlist": [[_pack(user), _pack(secret)] for user, secret in self.userlist.items()],
+            "hba": rules_to_wire(self.hba),
         }
 
     @classmethod
@@ -227,6 +234,7 @@ class Config:
             users={row.name: row for row in (_unpack_row(UserOptions, r) for r in wire["users"])},
             peers={row.id: row for row in (_unpack_row(Peer, r) for r in wire["peers"])},
             userlist={_unpack(user): _unpack(secret) for user, secret in wire["userlist"]},
+            hba=rules_from_wire(wire["hba"]),
         )
 
 

@@ -23,14 +23,13 @@ from pooler.admin.console import WELCOME as CONSOLE_WELCOME
 from pooler.admin.console import access_of
 from pooler.admin.model import CommandError
 from pooler.admin.session import ConsoleSession
-from pooler.auth.passwords import Secret, parse_secret
 from pooler.core import CANCELED, FAIL, KILL
 from pooler.errors import ClientFault
 from pooler.protocol import messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
-from pooler.protocol.conversation import AskSecret
 from pooler.protocol.startup import CancelRequest
 from pooler.worker import cancel
+from pooler.worker.access import Access
 from pooler.worker.server import names_of, place
 from pooler.worker.stream import Hangup, Stream, converse
 
@@ -97,6 +96,7 @@ class Client:
         self.in_command = False  # of the console
         self.usual: dict[str, str] = {}  # what the pool's servers report
         self.fault: ClientFault | None = None  # ends its login before it begins
+        self.access = Access(self)
 
     def arrive(self) -> None:
         """Take a row, which makes it count and be seen."""
@@ -141,11 +141,12 @@ class Client:
         left_s = max(0.001, limit_s - (time.monotonic() - self.started_s))
         try:
             with gevent.Timeout(left_s if limit_s else None):
-                session = converse(client_login(self._policy()), self.stream, self._secret)
+                session = converse(client_login(self._policy()), self.stream, self.access.answer)
                 self.worker.door.leave(self)
                 if isinstance(session, CancelRequest):
                     cancel.serve(self.worker, session)
                     return False
+                session = self.access.confirmed(session)
                 self.name = f"{session.database}/{session.user}"
                 if session.database in self.worker.console_names:
                     parameters: dict[str, str] | None = None
@@ -167,6 +168,7 @@ class Client:
             peer_uid = struct.unpack("3i", raw)[1]
         return ClientPolicy(
             auth_type=settings.auth_type,
+            choose=self.access.choose,
             mock_secret=self.worker.mock_secret,
             ignore_startup_parameters=settings.ignore_startup_parameters,
             track_extra_parameters=settings.track_extra_parameters,
@@ -185,10 +187,6 @@ class Client:
         return database is not None and (
             config.pool_limits(database, database.user or user).session_state != "off"
         )
-
-    def _secret(self, request: AskSecret) -> Secret | None:
-        text = self.worker.config.userlist.get(request.user)
-        return None if text is None else parse_secret(text)
 
     # -- into a pool
 
@@ -210,6 +208,8 @@ class Client:
         if session.scram_keys is not None and database.user is None:
             keys = session.scram_keys
             worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
+        if database.user is None:
+            worker.tables.set_pool_secret(pool, self.access.server_secret(session))
         welcome = self._welcome(pool)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}

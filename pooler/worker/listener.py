@@ -165,7 +165,11 @@ class Listener:
                 "application_name": "pooler listener",
             }
             target = ServerTarget(
-                user, database.dbname, credential_for(self.worker, database, user, self.pool), parameters
+                user,
+                database.dbname,
+                credential_for(self.worker, database, user, self.pool),
+                parameters,
+                require_auth=self.worker.config.settings.server_require_auth,
             )
             session = converse(server_login(target), stream)
             self.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)

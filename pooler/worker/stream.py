@@ -14,6 +14,7 @@ from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages, startup
 from pooler.protocol.conversation import (
     AskSecret,
+    CheckPassword,
     Conversation,
     NeedByte,
     NeedMessage,
@@ -106,7 +107,9 @@ def offload(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def converse(
-    conversation: Conversation[T], stream: Stream, ask: Callable[[AskSecret], Any] | None = None
+    conversation: Conversation[T],
+    stream: Stream,
+    ask: Callable[[AskSecret | CheckPassword], Any] | None = None,
 ) -> T:
     """Drive a conversation to its end and return its result.
 
@@ -130,7 +133,7 @@ def converse(
                     answer = stream.pending()
                 case Offload():
                     answer = offload(request.function, *request.arguments)
-                case AskSecret() if ask is not None:
+                case AskSecret() | CheckPassword() if ask is not None:
                     answer = ask(request)
                 case _:
                     raise NotImplementedError(f"nobody answers {request!r}")

@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import socket
@@ -39,6 +39,7 @@ from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.startup import TRACKED
 from pooler.session import QUESTIONS
 from pooler.worker import cancel
+from pooler.worker.auth_query import Lookups
 from pooler.worker.client import Client
 from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
@@ -57,6 +58,21 @@ CHANNEL_READ_BYTES = 65536
 RelayEvent = tuple[int, int, int, int, int, str, int, int, str, int, bool]
 
 
+class Login(Protocol):
+    """Who waits in a login: a client, or one of our own."""
+
+    id: int
+
+    @property
+    def greenlet(self) -> Any: ...
+
+    def obey(self, orders: int) -> None: ...
+
+    def end(self, text: str) -> None: ...
+
+    def has_left(self) -> bool: ...
+
+
 class Worker:
     """All that the greenlets of one worker share."""
 
@@ -70,7 +86,8 @@ class Worker:
         self.console_names = frozenset(CONSOLE_DATABASES)
         self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
         self.draining = False
-        self.logins: dict[int, Client] = {}
+        self.logins: dict[int, Login] = {}
+        self.lookups = Lookups(self)
         self.door = Door(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
@@ -145,7 +162,8 @@ class Worker:
         elif kind == LISTEN:
             self.listeners.wake(a, b)
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
-            self._log_closing(event)
+            if kind == SERVER_CLOSED or not self.lookups.forget(number):
+                self._log_closing(event)
         else:
             log.warning("%s", event[5])
 

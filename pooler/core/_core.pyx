@@ -77,7 +77,7 @@ cdef extern from "layout.h" nogil:
         uint8_t has_scram_keys
         unsigned char scram_keys[64]
         uint16_t secret_bytes
-        unsigned char secret[4096]
+        unsigned char secret[2048]
         char error_sqlstate[6]
         char error_text[256]
         unsigned char welcome[4096]

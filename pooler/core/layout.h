@@ -34,7 +34,7 @@
 #define CANCEL_MORE_BYTES 28    /* as PostgreSQL 18: 32 bytes in all */
 #define WELCOME_BYTES 4096      /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
 #define ERROR_TEXT_BYTES 256
-#define SECRET_BYTES 4096       /* passwords that are tokens have some 2000 */
+#define SECRET_BYTES 2048       /* passwords that are tokens of a cloud have some 1500 */
 #define HISTOGRAM_BUCKETS 64    /* two per power of two: 1 us .. 1 h */
 #define NOBODY (-1)
 #define SEQUENCE_MIXED UINT64_MAX

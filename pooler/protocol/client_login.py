@@ -78,7 +78,7 @@ class ClientSession:
     others: dict[str, str] = field(default_factory=dict)  # not tracked, where settings may follow
     replication: Replication = "none"
     options: str = ""  # verbatim; for replication clients, whose options are not parsed
-    minor_version: int = 0
+    minor_version: int = 0  # of the protocol that is spoken with it
     own_user: bool = False  # console user over the unix socket of our own account: administrator
     tls: bool = False
     scram_keys: ScramKeys | None = None  # of a stored SCRAM secret; log in with them at the server
@@ -99,8 +99,9 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         policy.ignore_startup_parameters,
         accept_unknown=console or policy.follows(packet.database, packet.user),
     )
-    if packet.minor or packet.extensions:
-        yield Send(messages.negotiate_protocol_version(packet.extensions))
+    minor = min(packet.minor, codes.LATEST_MINOR)
+    if packet.minor > minor or packet.extensions:  # once, whatever is asked for afterwards
+        yield Send(messages.negotiate_protocol_version(packet.extensions, minor))
     own_user = _is_own_user(policy, packet)
     proof = _Proof() if own_user else (yield from _authenticate(policy, packet, tls, info))
     return ClientSession(
@@ -111,7 +112,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         others={} if console else others,
         replication=packet.replication,
         options=packet.options,
-        minor_version=packet.minor,
+        minor_version=minor,
         own_user=own_user,
         tls=tls,
         scram_keys=proof.keys,

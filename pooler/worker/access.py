@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from pooler.worker.client import Client
 
 #: What a pool remembers for logins at PostgreSQL; a row has room for that many bytes.
-SECRET_BYTES_MAX = 4096
+SECRET_BYTES_MAX = 2048
 
 #: In the place of a password that is NULL: nothing anybody sends comes to this.
 _NEVER = Secret("md5", "md5")

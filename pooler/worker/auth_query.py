@@ -9,7 +9,6 @@ startup packet does not get there (CVE-2025-12819).
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING
 
 from gevent import socket
@@ -19,7 +18,7 @@ from gevent.lock import Semaphore
 from pooler import limits
 from pooler.core import FAIL, KILL
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault, ServerFault
-from pooler.protocol import frontend, lookup, messages
+from pooler.protocol import lookup, messages
 from pooler.protocol.lookup import StoredUser
 from pooler.worker.server import TEMPORARY
 from pooler.worker.stream import Hangup, Stream, converse
@@ -159,8 +158,6 @@ class _OwnClient:
     def close(self) -> bool:
         """The end, in whatever state it is; whether the relay never heard of it."""
         if self._sock is not None:
-            with contextlib.suppress(OSError):  # nobody reads it any more
-                self._sock.send(frontend.terminate())
             self._sock.close()
             return False
         if self.worker.logins.pop(self.row, None) is self:

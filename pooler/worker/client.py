@@ -25,7 +25,7 @@ from pooler.admin.model import CommandError
 from pooler.admin.session import ConsoleSession
 from pooler.core import CANCELED, FAIL, KILL
 from pooler.errors import ClientFault
-from pooler.protocol import messages
+from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.startup import CancelRequest
 from pooler.worker import cancel
@@ -283,14 +283,13 @@ class Client:
         """Give the client to the relay, which greets it: only a server knows what its parameters come to."""
         worker = self.worker
         settings = worker.config.settings
-        pid, secret = worker.tables.client_key(self.row)
         head = session.auth_ok
         if settings.login_notify_message:
             head += messages.notice(settings.login_notify_message)
         for name, value in parameters.items():
             if name not in worker.tracked:
                 head += messages.parameter_status(name, value)
-        tail = messages.backend_key_data(pid, secret.to_bytes(4, "big")) + messages.ready()
+        tail = messages.backend_key_data(*self._cancel_key(session)) + messages.ready()
         rest = bytes(self.stream.buffer)
         values = worker.values_of(parameters) + worker.extras_of(session.others)
         del worker.logins[self.row]
@@ -299,6 +298,13 @@ class Client:
         )
         worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest, usual)
         return True
+
+    def _cancel_key(self, session: ClientSession) -> tuple[int, bytes]:
+        """Pid and secret for BackendKeyData, the secret as long as its protocol knows them."""
+        pid, secret = self.worker.tables.client_key(self.row)
+        if session.minor_version >= codes.LONG_KEYS_MINOR:
+            return pid, self.worker.tables.client_long_key(self.row)
+        return pid, secret.to_bytes(4, "big")
 
     # -- the console
 
@@ -313,8 +319,7 @@ class Client:
         user_row = limits.open_user(worker.tables, worker.config, session.user)
         worker.tables.client_login(self.row, database_row, user_row, -1, exempt=True)
         worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
-        pid, secret = worker.tables.client_key(self.row)
-        self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, pid, secret.to_bytes(4, "big")))
+        self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, *self._cancel_key(session)))
         console = ConsoleSession(worker.console, access)
         while not console.closed:
             try:

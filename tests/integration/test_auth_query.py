@@ -181,7 +181,7 @@ def test_changed_password_counts_at_once(pooler: Pooler, running_postgres: Postg
         {"role": "q_asks"},
     ],
 )
-def test_cve_2025_12819_startup_packet_stays_away(pooler: Pooler, parameters: dict[str, str]) -> None:
+def test_cve_2025_12819_startup_packet_stays_away(pooler: Pooler, parameters: dict[str, Any]) -> None:
     """Nothing of a stranger's startup packet gets to where auth_query runs: the function would tell."""
     pooler.configure(auth_type="plain", track_extra_parameters="search_path, IntervalStyle")
     for _ in range(3):

@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 #: What a pool remembers for logins at PostgreSQL; a row has room for that many bytes.
 SECRET_BYTES_MAX = 2048
 
-#: In the place of a password that is NULL: nothing anybody sends comes to this.
-_NEVER = Secret("md5", "md5")
+#: In the place of a password that is NULL: who has it exists, and an empty one never lets anybody in.
+_NEVER = Secret("plain", "")
 
 
 class Access:
@@ -133,7 +133,7 @@ class Access:
         """What this client's servers may log in with beside auth_file and SCRAM keys; empty: nothing."""
         secret = session.password
         if secret is None and self._secret is not None and self._secret.kind != "scram":
-            secret = b"" if self._secret is _NEVER else self._secret.raw
+            secret = self._secret.raw
         if secret is not None and len(secret) > SECRET_BYTES_MAX:
             log.warning("C-%d: its password is too long to log in to PostgreSQL with", self._client.id)
             secret = None

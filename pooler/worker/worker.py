@@ -260,7 +260,7 @@ class Worker:
     def _apply(self, config: Config) -> None:
         settings = config.settings
         self.mock_scram = any(text.startswith("SCRAM-SHA-256$") for text in config.userlist.values())
-        self.mock_secret = mock_secret(config)
+        self.mock_secret = mock_secret(config, self.tables.note_channel)
         self.relay.options(
             check_delay_s=settings.server_check_delay,
             check_query=settings.check_query,
@@ -312,14 +312,17 @@ def guarded(function: Callable[..., object], *arguments: Any) -> None:
         log.exception(f"bug in {getattr(function, '__qualname__', function)}", error)
 
 
-def mock_secret(config: Config) -> bytes:
-    """Makes the salts of unknown users stable: from this machine and all secrets, so nobody can guess it."""
+def mock_secret(config: Config, random: str) -> bytes:
+    """Makes the salts of unknown users stable: from this machine and all secrets, so nobody can guess it.
+
+    `random` is the same for all workers, until the next start; where the machine has no id it has to do.
+    """
     digest = hashlib.sha256()
     try:
         with open(MACHINE_ID, "rb") as file:
             digest.update(file.read())
-    except OSError:  # containers may have none; the secrets remain
-        digest.update(b"no machine id")
+    except OSError:  # containers may have none
+        digest.update(random.encode())
     for user, text in sorted(config.userlist.items()):
         digest.update(f"{user}\0{text}\0".encode("utf-8", "surrogateescape"))
     return digest.digest()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -16,7 +17,7 @@ from tests.support.pooler import Bouncer, Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import StartPooler
-from tests.support.wire import extended, startup
+from tests.support.wire import extended, message, startup
 
 NO_USER = "no such user"
 CONFIG_ERROR = "bouncer config error"
@@ -147,6 +148,14 @@ def test_role_without_password(pooler: Pooler) -> None:
         for password in ("x", "md5", "secret"):
             wrong = refusal(pooler.dsn(user="q_none", password=password))
             assert f"{text} authentication failed" in wrong
+    pooler.configure(auth_type="md5")
+    for secret in (b"", b"md5", hashlib.md5(b"q_none").hexdigest().encode()):
+        with pooler.wire() as wire:
+            wire.send(startup("q_none", "p0"))
+            (request,) = wire.expect("R")
+            digest = hashlib.md5(secret.removeprefix(b"md5") + request.body[4:8]).hexdigest()
+            wire.send(message("p", f"md5{digest}"))
+            wire.expect_error("08P01", "password authentication failed")
     pooler.configure(auth_type="trust")
     assert whoami(pooler, user="q_none", dbname="p0") == "q_none"
 

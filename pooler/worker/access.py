@@ -89,8 +89,12 @@ class Access:
 
     def answer(self, request: AskSecret | CheckPassword) -> object:
         """What the login asks for, possibly after a while."""
+        door = self._client.worker.door
         if isinstance(request, CheckPassword):
-            return outside.check(request, names_of(self._client.sock)[0])
+            door.step_out(self._client)
+            right = outside.check(request, names_of(self._client.sock)[0])
+            door.step_in(self._client)
+            return right
         return self._stored(request.user, request.database)
 
     def _stored(self, user: str, database_name: str) -> Secret | None:
@@ -104,7 +108,9 @@ class Access:
             log.info("C-%d: no such user: %s", self._client.id, user)
             return None
         self._client.waits_for_server = True
-        found = self._client.worker.lookups.find(database, user)
+        self._client.worker.door.step_out(self._client)
+        found = self._client.worker.lookups.find(database, user, self._client.has_left)
+        self._client.worker.door.step_in(self._client)
         self._client.waits_for_server = False
         if found is None:
             raise ClientFault("no such user")

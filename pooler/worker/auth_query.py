@@ -9,6 +9,7 @@ startup packet does not get there (CVE-2025-12819).
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from gevent import socket
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 #: Look-ups of one worker at once, in one pool and in all: each has a row and two descriptors. One database
 #: that does not answer leaves room for the others.
 POOL_MAX, MAX = 16, 64
-#: A look-up that waits for a server looks this often whether PostgreSQL refuses the login.
+#: A look-up that waits looks this often whether its client is still there, and PostgreSQL refuses the login.
 LOOK_S = 0.25
 #: What the relay says to a client that it closes: true for the client who waits for the look-up, too.
 PASSED_ON = frozenset(
@@ -55,19 +56,25 @@ class Lookups:
         self._pools: dict[tuple[str, str], Semaphore] = {}
         self._ids: set[int] = set()  # of our own clients, whose ends the relay reports like others'
 
-    def find(self, database: Database | None, name: str) -> StoredUser | None:
+    def find(self, database: Database | None, name: str, has_left: Callable[[], bool]) -> StoredUser | None:
         """The user called `name` on this database (None: the console); None: there is none.
 
-        Raises ClientFault, with a note that says why, and whatever interrupts the wait.
+        Raises ClientFault, with a note that says why, Hangup when `has_left` says that nobody waits for it
+        any more, and whatever interrupts the wait.
         """
         settings = self._worker.config.settings
         auth_user = (database.auth_user if database else None) or settings.auth_user
         query = (database.auth_query if database else None) or settings.auth_query
         target = self._target(database)
         assert auth_user is not None
-        in_pool = self._pools.setdefault((target.name, auth_user), Semaphore(POOL_MAX))
-        with in_pool, self._all:
-            return self._run(target, auth_user, query, name)
+        key = (target.name, auth_user)
+        in_pool = self._pools.setdefault(key, Semaphore(POOL_MAX))
+        try:
+            with in_pool, self._all:
+                return self._run(target, auth_user, query, name, has_left)
+        finally:
+            if in_pool.counter == POOL_MAX:  # nobody else: names that strangers thought of are not kept
+                self._pools.pop(key, None)
 
     def forget(self, client_id: int) -> bool:
         """Whether this was a client of our own, which has left."""
@@ -87,8 +94,10 @@ class Lookups:
             raise config_error(f'authentication database "{name}" is not configured')
         return target
 
-    def _run(self, target: Database, auth_user: str, query: str, name: str) -> StoredUser | None:
-        client = _OwnClient(self._worker, target, auth_user)
+    def _run(
+        self, target: Database, auth_user: str, query: str, name: str, has_left: Callable[[], bool]
+    ) -> StoredUser | None:
+        client = _OwnClient(self._worker, target, auth_user, has_left)
         self._ids.add(client.id)
         try:
             return client.run(query, name)
@@ -96,6 +105,8 @@ class Lookups:
             if fault.sqlstate == PROTOCOL_VIOLATION and fault.message in PASSED_ON:
                 raise ClientFault(fault.message) from fault
             raise config_error(f"error response from auth_query: {fault.message}") from fault
+        except _Left:
+            raise
         except Hangup as hangup:
             raise config_error(f"auth_query: server conn crashed? ({hangup})") from hangup
         except OSError as error:
@@ -112,13 +123,20 @@ def config_error(reason: str) -> ClientFault:
     return fault
 
 
+class _Left(Hangup):
+    """Who is looked up has gone away."""
+
+
 class _OwnClient:
     """One look-up's client. While it waits for the pool's welcome it is in `worker.logins`, like others."""
 
     greenlet = None  # the one who waits is the client's that is looked up
 
-    def __init__(self, worker: Worker, database: Database, user: str) -> None:
+    def __init__(
+        self, worker: Worker, database: Database, user: str, waiter_has_left: Callable[[], bool]
+    ) -> None:
         self.worker = worker
+        self._waiter_has_left = waiter_has_left
         self.tables = worker.tables
         self.row = worker.tables.client_new(worker.number)
         if self.row < 0:
@@ -171,6 +189,9 @@ class _OwnClient:
         while (packed := self.tables.pool_welcome(self.pool)) is None:
             self.turn = AsyncResult()
             self.tables.wait_welcome(self.row)
+            while not self.turn.ready():
+                self.turn.wait(LOOK_S)
+                self._look()
             came = self.turn.get()
             if isinstance(came, str):
                 raise ClientFault(came)
@@ -190,6 +211,10 @@ class _OwnClient:
         """Never: whoever waits ends it."""
         return False
 
+    def _look(self) -> None:
+        if self._waiter_has_left():
+            raise _Left("unexpected eof")
+
     def _hand_over(self, welcome: dict[str, str]) -> socket.socket:
         ours, theirs = socket.socketpair()
         del self.worker.logins[self.row]
@@ -204,6 +229,7 @@ class _OwnClient:
             try:
                 socket.wait_read(stream.sock.fileno(), timeout=LOOK_S, timeout_exc=TimeoutError())
             except TimeoutError:
+                self._look()
                 failures, sqlstate, text = self.tables.pool_error(self.pool)
                 refused = text.startswith("server login failed") or sqlstate not in (
                     PROTOCOL_VIOLATION,

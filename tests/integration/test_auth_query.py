@@ -349,15 +349,39 @@ def test_slow_look_up_holds_up_nobody_else(make_pooler: Any, pg: Postgres) -> No
     pooler.configure()
     with pooler.wire() as stuck:
         stuck.send(startup("q_md5", "p2"))
-        wait_for(
-            lambda: pg.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'") != [], 5, "sleep"
-        )
+        wait_for(lambda: sleeping(pg), 5, "sleep")
         for _ in range(3):
             assert whoami(pooler, user="q_scram", dbname="p2", password="") == "q_scram"
         assert stuck.expect_error()["M"].startswith("client_login_timeout")
-    wait_for(
-        lambda: pg.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'") == [], 5, "its end"
+    wait_for(lambda: not sleeping(pg), 5, "its end")
+
+
+def test_slow_look_ups_keep_nobody_out(make_pooler: Any, pg: Postgres) -> None:
+    """More clients than may be in their login wait for PostgreSQL; others log in meanwhile."""
+    slow = "dbname=p2 pool_size=2 auth_query='SELECT a, b FROM pg_sleep(600), (VALUES ($1, 1)) AS v (a, b)'"
+    pooler = make_pooler(
+        workers=1,
+        auth_type="trust",
+        auth_user=SUPERUSER,
+        max_unauthenticated=3,
+        databases={"slow": slow, "p2": "user=bouncer"},
     )
+    pooler.passwords = {SUPERUSER: "", "bouncer": ""}
+    pooler.configure()
+    wires = [pooler.wire() for _ in range(12)]
+    for wire in wires:
+        wire.send(startup("q_scram", "slow"))
+    for _ in range(5):
+        assert whoami(pooler, user="bouncer", dbname="p2") == "bouncer"
+    clients = pooler.show("clients")
+    assert {row["application_name"] for row in clients}.isdisjoint({"auth_query"}), "ours are not shown"
+    for wire in wires:
+        wire.socket.close()
+    wait_for(lambda: not sleeping(pg), 5, "the end of what nobody waits for")
+
+
+def sleeping(pg: Postgres) -> bool:
+    return pg.sql("SELECT 1 FROM pg_stat_activity WHERE wait_event = 'PgSleep'") != []
 
 
 def test_postgres_restarts(make_pooler: Any, pg: Postgres) -> None:

@@ -62,8 +62,7 @@ class ClientPolicy:
     own_uid: int | None = None
     tls_offered: bool = False
     tls_required: bool = False
-    tls_active: bool = False  # the connection began with TLS, without an SSLRequest
-    tls: TlsInfo | None = None  # of such a connection
+    tls: TlsInfo | None = None  # the connection began with TLS, without an SSLRequest
     random: Callable[[int], bytes] = os.urandom
 
 
@@ -80,17 +79,17 @@ class ClientSession:
     options: str = ""  # verbatim; for replication clients, whose options are not parsed
     minor_version: int = 0  # of the protocol that is spoken with it
     own_user: bool = False  # console user over the unix socket of our own account: administrator
-    tls: bool = False
+    tls: TlsInfo | None = None
     scram_keys: ScramKeys | None = None  # of a stored SCRAM secret; log in with them at the server
     password: bytes | None = field(default=None, repr=False)  # that a directory or PAM found right
 
 
 def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelRequest]:
     """Speak with a client until it has proven who it is, or wants a query cancelled."""
-    packet, tls, info = yield from _open(policy)
+    packet, tls = yield from _open(policy)
     if isinstance(packet, CancelRequest):
         return packet
-    if policy.tls_required and not tls and not policy.is_unix:
+    if policy.tls_required and tls is None and not policy.is_unix:
         raise ClientFault("SSL required")
     console = packet.database in policy.console_databases
     parameters, others = startup.wanted_parameters(
@@ -103,7 +102,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
     if packet.minor > minor or packet.extensions:  # once, whatever is asked for afterwards
         yield Send(messages.negotiate_protocol_version(packet.extensions, minor))
     own_user = _is_own_user(policy, packet)
-    proof = _Proof() if own_user else (yield from _authenticate(policy, packet, tls, info))
+    proof = _Proof() if own_user else (yield from _authenticate(policy, packet, tls))
     return ClientSession(
         user=packet.user,
         database=packet.database,
@@ -120,25 +119,25 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
     )
 
 
-def _open(policy: ClientPolicy) -> Conversation[tuple[StartupPacket | CancelRequest, bool, TlsInfo | None]]:
+def _open(policy: ClientPolicy) -> Conversation[tuple[StartupPacket | CancelRequest, TlsInfo | None]]:
     """Answer requests for encryption, one of each kind at most, until the packet that counts."""
-    tls, info = policy.tls_active, policy.tls
+    tls = policy.tls
     answered: set[type[startup.Opening]] = set()
     while True:
         raw: bytes = yield NeedStartup()
         packet = startup.parse(raw)
         if isinstance(packet, StartupPacket | CancelRequest):
-            return packet, tls, info
-        if tls or type(packet) in answered:
+            return packet, tls
+        if tls is not None or type(packet) in answered:
             raise ClientFault("SSL or GSSAPI encryption was already negotiated")
         answered.add(type(packet))
         pending: bool = yield Pending()
         if pending:  # it would be taken for what came through TLS (CVE-2021-3935)
             raise ClientFault("received unencrypted data after encryption request")
-        tls = isinstance(packet, startup.SslRequest) and policy.tls_offered and not policy.is_unix
-        yield Send(b"S" if tls else b"N")
-        if tls:
-            info = yield StartTLS()
+        wanted = isinstance(packet, startup.SslRequest) and policy.tls_offered and not policy.is_unix
+        yield Send(b"S" if wanted else b"N")
+        if wanted:
+            tls = yield StartTLS()
 
 
 def _is_own_user(policy: ClientPolicy, packet: StartupPacket) -> bool:
@@ -167,11 +166,9 @@ def _method(policy: ClientPolicy, packet: StartupPacket, tls: bool) -> Method:
     return method
 
 
-def _authenticate(
-    policy: ClientPolicy, packet: StartupPacket, tls: bool, info: TlsInfo | None
-) -> Conversation[_Proof]:
+def _authenticate(policy: ClientPolicy, packet: StartupPacket, tls: TlsInfo | None) -> Conversation[_Proof]:
     """Let the client prove who it is, by the method of the configuration."""
-    method = _method(policy, packet, tls)
+    method = _method(policy, packet, tls is not None)
     if method.name == "any":
         return _Proof()
     if method.name == "pam":  # it knows its users itself
@@ -188,7 +185,7 @@ def _authenticate(
         yield from other_methods.check_peer(method, packet.user, peer_uid, secret is not None)
         return _Proof()
     if method.name == "cert":
-        other_methods.check_certificate(method, packet.user, tls, info, secret is not None)
+        other_methods.check_certificate(method, packet.user, tls, secret is not None)
         return _Proof()
     if secret is not None and not secret.text:
         secret = None  # an empty password never lets anybody in

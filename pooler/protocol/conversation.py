@@ -56,7 +56,7 @@ class Send:
 
 @dataclass(frozen=True)
 class StartTLS:
-    """Answer: `TlsInfo` or None, when the handshake is done; everything after it goes through TLS."""
+    """Answer: the `tls.TlsInfo`, when the handshake is done; everything after it goes through TLS."""
 
 
 @dataclass(frozen=True)

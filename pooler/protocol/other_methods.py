@@ -28,14 +28,14 @@ def check_peer(method: Method, user: str, uid: int | None, known: bool) -> Conve
     raise _fault("unix socket login rejected", _mismatch(method, "ident map {} cannot be matched"))
 
 
-def check_certificate(method: Method, user: str, tls: bool, info: TlsInfo | None, known: bool) -> None:
+def check_certificate(method: Method, user: str, tls: TlsInfo | None, known: bool) -> None:
     """The certificate that the client has shown has to be the user's."""
     reason = None
-    if not tls:
+    if tls is None:
         reason = "TLS connection required"
-    elif info is None or not info.peer_common_name:
+    elif not tls.peer_common_name:
         reason = "TLS client certificate required"
-    elif not method.permits(info.peer_common_name, user):
+    elif not method.permits(tls.peer_common_name, user):
         reason = _mismatch(method, "ident map: {} does not have a match") or "TLS certificate name mismatch"
     elif known:
         return

@@ -1,4 +1,4 @@
-"""What is known about the TLS of a connection once its handshake is done."""
+"""What a login may know of the TLS it runs in."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class TlsInfo:
-    """A connection's TLS; the peer's fields are None where it showed no certificate that was verified."""
+    """An encrypted connection. `certificate_hash` is tls-server-end-point (RFC 5929) of the server's
+    certificate, whichever side we are: what SCRAM binds itself to."""
 
-    version: str  # as OpenSSL calls it: TLSv1.3
+    version: str
     cipher: str
-    peer_common_name: str | None
-    peer_dn: str | None
-    certificate_hash: bytes | None  # of our own certificate, for channel binding by tls-server-end-point
+    peer_common_name: str | None = None
+    peer_dn: str | None = None
+    certificate_hash: bytes | None = None

@@ -135,15 +135,19 @@ class Access:
 
     # -- for PostgreSQL
 
-    def server_secret(self, session: ClientSession) -> bytes:
-        """What this client's servers may log in with beside auth_file and SCRAM keys; empty: nothing."""
-        secret = session.password
-        if secret is None and self._secret is not None and self._secret.kind != "scram":
+    def remember(self, session: ClientSession, pool: int) -> None:
+        """Keep for the pool's servers what this login has shown, or auth_query brought.
+
+        Where it has neither, what an earlier one has left stays (as in PgBouncer), unless auth_file has a
+        password, which is then the newer word.
+        """
+        secret = session.password or b""
+        if not secret and self._secret is not None and self._secret.kind != "scram":
             secret = self._secret.raw
-        if secret is not None and len(secret) > SECRET_BYTES_MAX:
+        if len(secret) > SECRET_BYTES_MAX:
             log.warning("C-%d: its password is too long to log in to PostgreSQL with", self._client.id)
-            secret = None
-        return secret or b""
+        elif secret or self._config.userlist.get(session.user):
+            self._client.worker.tables.set_pool_secret(pool, secret)
 
 
 @lru_cache(maxsize=256)

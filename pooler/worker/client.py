@@ -209,7 +209,7 @@ class Client:
             keys = session.scram_keys
             worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
         if database.user is None:
-            worker.tables.set_pool_secret(pool, self.access.server_secret(session))
+            self.access.remember(session, pool)
         welcome = self._welcome(pool)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}

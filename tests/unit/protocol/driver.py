@@ -27,6 +27,10 @@ T = TypeVar("T")
 U = TypeVar("U")
 
 
+#: What a driver of ours says of its TLS: nothing that one could bind to.
+INFO = TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384")
+
+
 class Driver(Generic[T]):
     """One conversation, its peer's bytes that have arrived, and what it has sent."""
 
@@ -39,7 +43,7 @@ class Driver(Generic[T]):
         self.sent = bytearray()
         self.arrived = bytearray()
         self.tls = False
-        self.tls_info: TlsInfo | None = None  # what a handshake finds out
+        self.tls_info = INFO  # what a handshake finds out
         self.checked: list[tuple[str, str, bytes]] = []
         self.outside: dict[str, bytes] = {}  # passwords that a directory or PAM finds right
         self.offloaded: list[str] = []

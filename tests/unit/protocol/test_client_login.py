@@ -13,7 +13,7 @@ from pooler.errors import ClientFault
 from pooler.protocol import frontend, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.startup import CancelRequest
-from tests.unit.protocol.driver import Driver, scram_secret, split_messages
+from tests.unit.protocol.driver import INFO, Driver, scram_secret, split_messages
 
 MD5 = "md5" + hashlib.md5(b"secretme").hexdigest()
 SCRAM = scram_secret("secret")
@@ -257,7 +257,7 @@ def test_tls_required() -> None:
 
 
 def test_tls_from_the_first_byte() -> None:
-    assert session(begin("any", tls_active=True, tls_offered=True, tls_required=True).feed(STARTUP)).tls
+    assert session(begin("any", tls=INFO, tls_offered=True, tls_required=True).feed(STARTUP)).tls
 
 
 def test_cancel_request_is_returned_at_once() -> None:

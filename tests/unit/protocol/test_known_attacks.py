@@ -20,7 +20,7 @@ from pooler.protocol import codes, frontend, messages, startup
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
-from tests.unit.protocol.driver import Driver, scram_secret, split_messages
+from tests.unit.protocol.driver import INFO, Driver, scram_secret, split_messages
 
 STARTUP = frontend.startup("me", "db", {})
 OK = messages.authentication_ok()
@@ -251,7 +251,7 @@ def test_cve_2026_6479_endless_negotiation() -> None:
 
 def test_cve_2026_14681_no_negotiation_within_tls() -> None:
     for request_bytes in (frontend.ssl_request(), frontend.gssenc_request()):
-        client_is_refused(client(tls_offered=True, tls_active=True), request_bytes)
+        client_is_refused(client(tls_offered=True, tls=INFO), request_bytes)
         driver = client(tls_offered=True).feed(frontend.ssl_request())
         client_is_refused(driver, request_bytes)
         assert driver.take_sent() == b"S"

@@ -133,7 +133,7 @@ def tls_of(name: str | None) -> TlsInfo:
     return TlsInfo("TLSv1.3", "TLS_AES_256_GCM_SHA384", name, name and f"/CN={name}", b"hash")
 
 
-def over_tls(method: Method, info: TlsInfo | None, known: bool = True) -> ClientSession:
+def over_tls(method: Method, info: TlsInfo, known: bool = True) -> ClientSession:
     driver = begin(method, packet=b"", known=known, tls_offered=True)
     driver.tls_info = info
     session = driver.feed(frontend.ssl_request()).feed(STARTUP).finished()
@@ -143,18 +143,17 @@ def over_tls(method: Method, info: TlsInfo | None, known: bool = True) -> Client
 
 def test_certificate() -> None:
     session = over_tls(Method("cert"), tls_of("me"))
-    assert (session.user, session.tls) == ("me", True)
+    assert (session.user, session.tls) == ("me", tls_of("me"))
     assert over_tls(Method("cert", MAP), tls_of("me@x")).user == "me"
 
 
 def test_certificate_with_tls_from_the_first_byte() -> None:
-    assert begin(Method("cert"), tls_active=True, tls=tls_of("me")).finished().user == "me"
+    assert begin(Method("cert"), tls=tls_of("me")).finished().user == "me"
 
 
 @pytest.mark.parametrize(
     ("method", "info", "known", "reason"),
     [
-        (Method("cert"), None, True, "TLS client certificate required"),
         (Method("cert"), tls_of(None), True, "TLS client certificate required"),
         (Method("cert"), tls_of(""), True, "TLS client certificate required"),
         (Method("cert"), tls_of("you"), True, "TLS certificate name mismatch"),
@@ -164,7 +163,7 @@ def test_certificate_with_tls_from_the_first_byte() -> None:
         (Method("cert"), tls_of("me"), False, None),
     ],
 )
-def test_certificate_refused(method: Method, info: TlsInfo | None, known: bool, reason: str | None) -> None:
+def test_certificate_refused(method: Method, info: TlsInfo, known: bool, reason: str | None) -> None:
     with pytest.raises(ClientFault) as caught:
         over_tls(method, info, known)
     assert caught.value.message == "certificate authentication failed"

@@ -259,3 +259,12 @@ def test_server_require_auth(pooler: Pooler, required: str, users: set[str]) -> 
             pooler.sql("SELECT 1", user=user, dbname="p0")
         pooler.configure(query_wait_timeout=None)
     pooler.configure(server_require_auth="")
+
+
+def test_made_verifiers_are_no_keys_for_postgres(pooler: Pooler) -> None:
+    """A verifier that we made of a plain password has a salt of ours: servers get the password (#1418)."""
+    with auth_type(pooler, "scram-sha-256", suser="sfoo"):
+        for _ in range(3):
+            pooler.console("RECONNECT p0")
+            for _ in range(3):
+                assert pooler.sql("SELECT session_user", user="suser", dbname="p0") == [("suser",)]

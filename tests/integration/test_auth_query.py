@@ -420,6 +420,18 @@ def test_worker_killed_in_the_middle(make_pooler: Any, pg: Postgres) -> None:
     wait_for(lambda: len(pg.backends("p2")) <= 4, 10, "no more than both pools may have")
 
 
+def test_auth_dbname_by_the_star(make_pooler: Any) -> None:
+    """It need not be an entry of its own; a password that was found there opens any database."""
+    pooler = make_pooler(
+        workers=2, auth_type="trust", auth_user=SUPERUSER, auth_dbname="p3", databases={"*": ""}
+    )
+    pooler.passwords = {SUPERUSER: ""}
+    pooler.configure()
+    assert pooler.sql("SELECT current_database()", user="q_scram", dbname="p1", password="") == [("p1",)]
+    assert [row["user"] for row in pooler.show("pools", database="p3")] == [SUPERUSER]
+    assert 'database "nowhere" does not exist' in refusal(pooler.dsn(user="q_scram", dbname="nowhere"))
+
+
 # The same on PgBouncer.
 
 

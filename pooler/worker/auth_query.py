@@ -127,6 +127,23 @@ class _Left(Hangup):
     """Who is looked up has gone away."""
 
 
+class _Watched(Stream):
+    """A stream that looks around while it waits."""
+
+    def __init__(self, sock: socket.socket, look: Callable[[], None]) -> None:
+        super().__init__(sock, ServerFault)
+        self._look = look
+
+    def _fill(self, n: int) -> None:
+        while len(self.buffer) < n:
+            try:
+                socket.wait_read(self.sock.fileno(), timeout=LOOK_S, timeout_exc=TimeoutError())
+            except TimeoutError:
+                self._look()
+            else:
+                super()._fill(min(n, len(self.buffer) + 1))  # one recv
+
+
 class _OwnClient:
     """One look-up's client. While it waits for the pool's welcome it is in `worker.logins`, like others."""
 
@@ -167,10 +184,9 @@ class _OwnClient:
 
     def run(self, query: str, name: str) -> StoredUser | None:
         """Ask; raises ServerFault, ClientFault, Hangup, OSError."""
-        stream = Stream(self._hand_over(self._welcome()), ServerFault)
+        stream = _Watched(self._hand_over(self._welcome()), self._look_for_refusal)
         converse(lookup.until_ready(), stream)
         converse(lookup.ask(query, name), stream)
-        self._wait(stream)
         return converse(lookup.answer(), stream)
 
     def close(self) -> bool:
@@ -223,17 +239,10 @@ class _OwnClient:
         self._sock = ours
         return ours
 
-    def _wait(self, stream: Stream) -> None:
-        """Until the answer begins. A login that PostgreSQL refuses for good is not waited for."""
-        while not stream.pending():
-            try:
-                socket.wait_read(stream.sock.fileno(), timeout=LOOK_S, timeout_exc=TimeoutError())
-            except TimeoutError:
-                self._look()
-                failures, sqlstate, text = self.tables.pool_error(self.pool)
-                refused = text.startswith("server login failed") or sqlstate not in (
-                    PROTOCOL_VIOLATION,
-                    *TEMPORARY,
-                )
-                if failures and refused:
-                    raise config_error(text) from None
+    def _look_for_refusal(self) -> None:
+        """A login that PostgreSQL refuses for good is not waited for."""
+        self._look()
+        failures, sqlstate, text = self.tables.pool_error(self.pool)
+        later = sqlstate in (PROTOCOL_VIOLATION, *TEMPORARY) and not text.startswith("server login failed")
+        if failures and not later:
+            raise config_error(text)

@@ -343,17 +343,17 @@ def test_slow_look_up_holds_up_nobody_else(make_pooler: Any, pg: Postgres) -> No
         " WHERE rolname=$1 AND CASE WHEN rolname = ''q_md5'' THEN pg_sleep(600) IS NULL ELSE true END'"
     )
     pooler = make_pooler(
-        workers=1, auth_type="trust", auth_user=SUPERUSER, client_login_timeout=3, databases={"p2": slow}
+        workers=1, auth_type="trust", auth_user=SUPERUSER, client_login_timeout=8, databases={"p2": slow}
     )
     pooler.passwords = {SUPERUSER: ""}
     pooler.configure()
-    with pooler.wire() as stuck:
+    with pooler.wire(timeout_s=20) as stuck:
         stuck.send(startup("q_md5", "p2"))
-        wait_for(lambda: sleeping(pg), 5, "sleep")
+        wait_for(lambda: sleeping(pg), 7, "sleep")
         for _ in range(3):
             assert whoami(pooler, user="q_scram", dbname="p2", password="") == "q_scram"
         assert stuck.expect_error()["M"].startswith("client_login_timeout")
-    wait_for(lambda: not sleeping(pg), 5, "its end")
+    wait_for(lambda: not sleeping(pg), 10, "its end")
 
 
 def test_slow_look_ups_keep_nobody_out(make_pooler: Any, pg: Postgres) -> None:
@@ -377,7 +377,7 @@ def test_slow_look_ups_keep_nobody_out(make_pooler: Any, pg: Postgres) -> None:
     assert {row["application_name"] for row in clients}.isdisjoint({"auth_query"}), "ours are not shown"
     for wire in wires:
         wire.socket.close()
-    wait_for(lambda: not sleeping(pg), 5, "the end of what nobody waits for")
+    wait_for(lambda: not sleeping(pg), 10, "the end of what nobody waits for")
 
 
 def sleeping(pg: Postgres) -> bool:
@@ -393,9 +393,9 @@ def test_postgres_restarts(make_pooler: Any, pg: Postgres) -> None:
     wait_for(lambda: _enters(pooler), 10, "a look-up that works again")
 
 
-def _enters(pooler: Pooler) -> bool:
+def _enters(pooler: Pooler, database: str = "p2") -> bool:
     try:
-        return whoami(pooler, user="bouncer", dbname="p2") == "bouncer"
+        return whoami(pooler, user="bouncer", dbname=database) == "bouncer"
     except psycopg2.OperationalError:
         return False
 
@@ -467,3 +467,23 @@ def test_extended_protocol_runs_behind_it(pooler: Pooler) -> None:
         wire.login("q_scram", "p0", "sq")
         wire.send(extended("SELECT $1::text", b"x") + b"S\0\0\0\4")
         assert wire.receive_until("Z")[3].values == [b"x"]
+
+
+def test_auth_user_who_is_refused_later(make_pooler: Any, pg: Postgres) -> None:
+    """A pool that has worked before: nobody waits until his login times out."""
+    pooler = make_pooler(
+        workers=2, auth_type="trust", auth_user="suser", query_wait_notify=1, databases={"p0": ""}
+    )
+    pooler.passwords = {SUPERUSER: "", "suser": "sfoo"}
+    pooler.databases["p0"] = "auth_query='SELECT $1, NULL'"
+    pooler.configure()
+    assert whoami(pooler, user="bouncer", dbname="p0") == "bouncer"
+    pooler.passwords["suser"] = "wrong"
+    pooler.configure()
+    pooler.console("RECONNECT")
+    pooler.console("WAIT_CLOSE")
+    with pooler.expect_log('password authentication failed for user "suser"'):
+        assert CONFIG_ERROR in refusal(pooler.dsn(user="bouncer", dbname="p0"))
+    pooler.passwords["suser"] = "sfoo"
+    pooler.configure()
+    wait_for(lambda: _enters(pooler, "p0"), 10, "a look-up that works again")

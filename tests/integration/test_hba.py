@@ -182,12 +182,15 @@ def test_reload_counts_everywhere_at_once(pooler: Ruled) -> None:
         assert all(REJECTED in refusal(pooler.dsn(user="suser")) for _ in range(4)), f"turn {number}"
 
 
-def test_psycopg3_and_psql(pooler: Ruled) -> None:
-    pooler.rule("host all suser all scram-sha-256\n")
-    with psycopg.connect(pooler.dsn(user="suser", password="sfoo")) as connection:
+@pytest.mark.parametrize("method", ["trust", "md5", "password", "scram-sha-256", "peer"])
+def test_psycopg3_and_psql(pooler: Ruled, method: str) -> None:
+    pooler.rule(f"host all suser all {method}\nlocal all all {method}\n")
+    user = ME if method == "peer" else "suser"
+    host = pooler.directory if method == "peer" else pooler.host
+    with psycopg.connect(pooler.dsn(user=user, password="sfoo", host=host)) as connection:
         assert connection.execute("SELECT 1").fetchone() == (1,)
-    arguments = ("-XAtc", "SELECT 42", "dbname=p0 user=suser password=sfoo")
-    assert pooler.run_program("psql", *arguments).strip() == "42"
+    dsn = f"host={host} dbname=p0 user={user} password=sfoo"
+    assert pooler.run_program("psql", "-XAtc", "SELECT 42", dsn).strip() == "42"
 
 
 # peer

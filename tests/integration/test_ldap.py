@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+import psycopg
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
@@ -243,6 +244,14 @@ def test_directory_that_hangs_holds_up_nobody_else(pooler: Pooler) -> None:
             wire.send(message("p", "ldapsecret"))
         for _ in range(5):
             assert pooler.console("SHOW VERSION")
+
+
+def test_psycopg3_and_psql(pooler: Pooler, slapd: Slapd) -> None:
+    use(pooler, filled(OPTIONS["starttls and search"], slapd))
+    with psycopg.connect(pooler.dsn(password="ldapsecret", dbname="p1")) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    dsn = "dbname=p1 user=bouncer password=ldapsecret"
+    assert pooler.run_program("psql", "-XAtc", "SELECT 42", dsn).strip() == "42"
 
 
 def test_crowd(pooler: Pooler, slapd: Slapd) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import psycopg
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
@@ -119,6 +120,14 @@ def test_password_serves_at_postgres(pooler: Pooler, service: Path) -> None:
         assert enters(pooler, "sfoo", "suser", dbname="p0")
     pooler.console("RECONNECT p0")
     assert enters(pooler, "sfoo", "suser", dbname="p0")
+
+
+def test_psycopg3_and_psql(pooler: Pooler, service: Path) -> None:
+    service.write_text(PERMIT)
+    with psycopg.connect(pooler.dsn(password="x", dbname="p1")) as connection:
+        assert connection.execute("SELECT 1").fetchone() == (1,)
+    dsn = "dbname=p1 user=bouncer password=x"
+    assert pooler.run_program("psql", "-XAtc", "SELECT 42", dsn).strip() == "42"
 
 
 def test_crowd(pooler: Pooler, service: Path) -> None:

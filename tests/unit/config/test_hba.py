@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from pooler.config.hba import (
     Client,
@@ -214,3 +216,24 @@ def test_missing_files(tmp_path: Path) -> None:
     rules, problems = read_hba(str(tmp_path / "hba"), str(tmp_path / "ident"))
     assert rules == ()
     assert [problem.severity for problem in problems] == ["error", "error"]
+
+
+WORDS = [
+    "local", "host", "hostssl", "all", "sameuser", "replication", "@hba", "+x", '"', '""', '"a b"', ",", "#",
+    "10.0.0.0/8", "10.0.0.1", "255.0.0.0", "::/0", "fe80::1%x/64", "/", "trust", "ldap", "peer", "map=m",
+    "ldapurl=ldap://[::1/x", "ldapport=1", "/(", "\\1", "\0", "\udcff", "x" * 300,
+]  # fmt: skip
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(lines=st.lists(st.lists(st.sampled_from(WORDS) | st.text(max_size=5), max_size=7), max_size=6))
+def test_whatever_stands_there(tmp_path: Path, lines: list[list[str]]) -> None:
+    """Rules and warnings, never anything else; a line is a rule, a warning or neither."""
+    text = "\n".join(" ".join(words) for words in lines)
+    for name in ("hba", "ident"):
+        (tmp_path / name).write_bytes(text.encode("utf-8", "surrogatepass"))
+    rules, problems = read_hba(str(tmp_path / "hba"), str(tmp_path / "ident"))
+    assert rules_from_wire(rules_to_wire(rules)) == rules
+    assert {problem.severity for problem in problems} <= {"warning"}
+    method(rules, "10.0.0.1")
+    method(rules)

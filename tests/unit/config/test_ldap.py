@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pooler.config.ldap import LdapOptions, parse_ldap_options
 
@@ -93,3 +97,17 @@ def test_password_is_not_shown() -> None:
     with pytest.raises(ValueError, match="character") as caught:
         parse_ldap_options('ldapbindpasswd="hunter2" "hunter2')
     assert "hunter2" not in str(caught.value)
+
+
+PIECES = [
+    "ldapurl=", "ldap://", "ldaps://h", ":x", ":70000", "[::1", "]", "/", "?", "uid", "sub", "%", "%zz",
+    '"', "=", ",", " ", "ldapbasedn=", "ldapport=", "1", "#",
+]  # fmt: skip
+
+
+@settings(max_examples=500, deadline=None)
+@given(st.lists(st.sampled_from(PIECES) | st.text(max_size=3), max_size=12))
+def test_whatever_stands_there(pieces: list[str]) -> None:
+    """Options, or a ValueError for the operator."""
+    with contextlib.suppress(ValueError):
+        assert parse_ldap_options("".join(pieces)).hosts is not None

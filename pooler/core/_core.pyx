@@ -1148,10 +1148,10 @@ cdef class Tables:
             i = first
             p = &self.t.pools[i]
             c, s = cl.get(i, {}), sv.get(i, {})
-            head = p.waiting.head
             wait = 0
-            if head >= 0 and self.t.clients[head].wait_start < now:
-                wait = now - self.t.clients[head].wait_start
+            for head in [self.t.pools[j].waiting.head for j in (first, *others)]:
+                if head >= 0 and self.t.clients[head].wait_start < now:
+                    wait = max(wait, now - self.t.clients[head].wait_start)
             rows.append({
                 "pool": i, "database": decoded(self.t.databases[p.database].name),
                 "user": decoded(self.t.users[p.user].name), "instance": decoded(self.t.instances[p.instance].name),
@@ -1162,7 +1162,7 @@ cdef class Tables:
                 "sv_active": s.get("active", 0), "sv_active_cancel": s.get("active_cancel", 0),
                 "sv_being_canceled": s.get("being_canceled", 0), "sv_idle": s.get("idle", 0),
                 "sv_used": s.get("used", 0), "sv_tested": s.get("tested", 0), "sv_login": s.get("new", 0),
-                "sv_closing": s.get("closing", 0), "servers": p.servers, "clients": p.clients,
+                "sv_closing": s.get("closing", 0), "servers": sum(self.t.pools[j].servers for j in (first, *others)), "clients": p.clients,
                 "maxwait_us": wait, "pool_mode": POOL_MODES[p.limits.mode], "pool_size": p.limits.size,
                 "min_pool_size": p.limits.min_size, "reserve_pool_size": p.limits.reserve_size,
                 "paused": bool(self.t.databases[p.database].paused), "mean_wait_us": p.mean_wait_us,

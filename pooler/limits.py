@@ -5,6 +5,8 @@ The master writes all limits at boot and at every reload; a worker opens the poo
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from pooler.config import CONSOLE_DATABASES, Config, ConfigDiff, Database, PoolLimits
 from pooler.config.diff import CHANGED, REMOVED
 from pooler.core import Tables
@@ -57,8 +59,13 @@ def close_changed(tables: Tables, diff: ConfigDiff) -> None:
             tables.kill_clients(row["index"], "database removed")
 
 
-def open_pool(tables: Tables, config: Config, database: Database, user: str) -> tuple[int, int]:
-    """Rows of (database, pool) for clients whose server user is `user`; -1 where a table is full."""
+def open_pool(
+    tables: Tables, config: Config, database: Database, user: str, auth: bool = False
+) -> tuple[int, int]:
+    """Rows of (database, pool) for clients whose server user is `user`; -1 where a table is full.
+
+    `auth`: the pool whose servers run auth_query.
+    """
     database_row = tables.database(database.name)
     user_row = tables.user(user)
     instance_row = tables.instance(instance_of(config, database))
@@ -67,7 +74,7 @@ def open_pool(tables: Tables, config: Config, database: Database, user: str) -> 
     _set_database(tables, database_row, config, database)
     _set_user(tables, user_row, config, user)
     tables.set_instance(instance_row, config.settings.max_server_connections)
-    pool = tables.open_pool(database_row, user_row, instance_row)
+    pool = tables.open_pool(database_row, user_row, instance_row, auth=auth)
     if pool >= 0:
         _set_pool(tables, pool, config.pool_limits(database, user), database)
     return database_row, pool
@@ -104,6 +111,9 @@ def _set_user(tables: Tables, row: int, config: Config, user: str) -> None:
 
 
 def _set_pool(tables: Tables, pool: int, limits: PoolLimits, database: Database) -> None:
+    auth = tables.is_auth_pool(pool)
+    if auth:  # single statements of our own, after which nothing is left that anybody could see
+        limits = replace(limits, pool_mode="transaction", min_pool_size=0, session_state="off", pin_limit=0)
     tables.set_pool(
         pool,
         mode=limits.pool_mode,
@@ -119,5 +129,5 @@ def _set_pool(tables: Tables, pool: int, limits: PoolLimits, database: Database)
         server_lifetime=limits.server_lifetime,
         session_state=limits.session_state,
         pin_limit=limits.pin_limit,
-        forced_user=database.user is not None,
+        forced_user=database.user is not None and not auth,
     )

@@ -108,9 +108,10 @@ def _busy(rows: Iterable[TableRow]) -> Iterator[TableRow]:
 
 
 def _listed(rows: Iterable[TableRow], states: dict[str, str]) -> list[tuple[TableRow, str]]:
-    """The rows that have one of these states, sorted, each with the state to show."""
+    """The rows that have one of these states, sorted, each with the state to show; none of our own."""
     ranks = {state: rank for rank, state in enumerate(states.values())}
-    listed = [(row, states[row["state"]]) for row in rows if row["state"] in states]
+    seen = (row for row in rows if row["state"] in states and not row.get("own"))
+    listed = [(row, states[row["state"]]) for row in seen]
     listed.sort(key=lambda entry: _order(entry[0], ranks[entry[1]]))
     return listed
 

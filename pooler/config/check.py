@@ -49,8 +49,11 @@ def _access(config: Config) -> Iterator[Problem]:
         yield _warning(config, "auth_type", text)
     if auth_type == "plain" and config.settings.listen_addr:
         yield _warning(config, "auth_type", "auth_type=plain sends passwords in clear over the network")
-    if auth_type != "any" and config.settings.auth_file is None:
-        yield _warning(config, "auth_type", f"auth_type={auth_type} without auth_file: nobody can log in")
+    asks = config.settings.auth_user or any(row.auth_user for row in _databases(config))
+    if auth_type not in ("any", "pam") and config.settings.auth_file is None and not asks:
+        yield _warning(
+            config, "auth_type", f"auth_type={auth_type} without auth_file or auth_user: nobody can log in"
+        )
     if auth_type == "any":
         for database in _databases(config):
             if database.user is None:
@@ -59,7 +62,8 @@ def _access(config: Config) -> Iterator[Problem]:
 
 
 def _console_users(config: Config) -> Iterator[Problem]:
-    if config.settings.auth_file is None or config.settings.auth_type == "any":
+    settings = config.settings
+    if settings.auth_file is None or settings.auth_type in ("any", "pam") or settings.auth_user:
         return
     for setting in ("admin_users", "stats_users"):
         missing = [user for user in getattr(config.settings, setting) if user not in config.userlist]

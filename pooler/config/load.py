@@ -28,7 +28,7 @@ from pooler.config.model import (
     UserOptions,
 )
 from pooler.config.options import parse_entry
-from pooler.config.rules import judge_settings
+from pooler.config.rules import judge_settings, read_rules
 from pooler.config.settings import NO_EFFECT_YET, SETTINGS, Settings, parse_setting
 from pooler.config.userlist import USERNAME_BYTES_MAX, byte_length, read_userlist
 from pooler.config.values import shown_name, suggestion
@@ -153,8 +153,9 @@ class _Loader:
             self.note(given.place.problem(text))
         options = self.read_options(Database, given, "databases", name)
         if options.get("auth_dbname") in CONSOLE_DATABASES:
+            # PgBouncer loads such a file; clients who would be looked up there get an error
             text = f'cannot use the reserved "{options["auth_dbname"]}" database as an auth_dbname'
-            self.note(given.place.problem(text))
+            self.note(given.place.problem(text, "warning"))
         if name == "*":
             self.auto_database = Database(name, **options)
         else:
@@ -205,6 +206,9 @@ class _Loader:
         for _, problem in judge_settings(settings, places):
             self.note(problem)
         userlist = self.read_users(settings)
+        hba, problems = read_rules(settings)
+        for problem in problems:
+            self.note(problem)
         if self.errors:
             raise ConfigError(self.problems)
         return Config(
@@ -215,6 +219,7 @@ class _Loader:
             users=self.users,
             peers=self.peers,
             userlist=userlist,
+            hba=hba,
             problems=tuple(self.problems),
             places=self.places,
         )

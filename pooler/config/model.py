@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from pooler.config.hba import HbaRule, rules_from_wire, rules_to_wire
 from pooler.config.ini import Place
 from pooler.config.options import option
 from pooler.config.settings import (
@@ -55,9 +56,9 @@ class Database:
     port: int = option("port", 5432)
     user: str | None = option("user")
     password: str | None = option("text", secret=True)
-    auth_user: str | None = option("user", works=False)
-    auth_query: str | None = option("text", works=False)
-    auth_dbname: str | None = option("text", works=False)
+    auth_user: str | None = option("user")
+    auth_query: str | None = option("text")
+    auth_dbname: str | None = option("text")
     pool_size: int | None = option("size")
     min_pool_size: int | None = option("size")
     reserve_pool_size: int | None = option("size", aliases=("reserve_pool",))
@@ -151,6 +152,7 @@ class Config:
     peers: Mapping[int, Peer] = field(default_factory=dict)
     userlist: Mapping[str, str] = field(default_factory=dict, repr=False)
     tls: TlsSetup = field(default_factory=TlsSetup)  # in force: what is asked for, if it could be set up
+    hba: tuple[HbaRule, ...] = ()  # of auth_type=hba
     problems: tuple[Problem, ...] = field(default=(), compare=False)
     places: Mapping[str, Place] = field(default_factory=dict, compare=False, repr=False)
 
@@ -184,7 +186,7 @@ class Config:
 
         As in PgBouncer, a setting that needs a restart is left as it is; here with a warning.
         """
-        from pooler.config.rules import judge_settings  # rules read the model
+        from pooler.config.rules import judge_settings, read_rules  # rules read the model
 
         changed: dict[str, Any] = {}
         problems: list[Problem] = []
@@ -201,9 +203,13 @@ class Config:
         settings = replace(self.settings, **changed)
         judged = judge_settings(settings, {name: Place("SET", 0) for name in changed})
         problems += [problem for name, problem in judged if name in changed]
+        hba = self.hba
+        if changed.keys() & {"auth_type", "auth_hba_file", "auth_ident_file"}:
+            hba, found = read_rules(settings)
+            problems += found
         if any(problem.severity == "error" for problem in problems):
             raise ConfigError(problems)
-        return replace(self, settings=settings, problems=tuple(problems))
+        return replace(self, settings=settings, hba=hba, problems=tuple(problems))
 
     def to_wire(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and bytes (all text is bytes: names need not be UTF-8)."""
@@ -216,6 +222,7 @@ class Config:
             "peers": [_pack_row(peer) for peer in self.peers.values()],
             "userlist": [[_pack(user), _pack(secret)] for user, secret in self.userlist.items()],
             "tls": self.tls.to_wire(),
+            "hba": rules_to_wire(self.hba),
         }
 
     @classmethod
@@ -231,6 +238,7 @@ class Config:
             peers={row.id: row for row in (_unpack_row(Peer, r) for r in wire["peers"])},
             userlist={_unpack(user): _unpack(secret) for user, secret in wire["userlist"]},
             tls=TlsSetup.from_wire(wire["tls"]),
+            hba=rules_from_wire(wire["hba"]),
         )
 
 

@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
+from pooler.config.hba import HbaRule, read_hba
 from pooler.config.ini import Place
+from pooler.config.ldap import parse_ldap_options
 from pooler.config.model import CONSOLE_DATABASES
-from pooler.config.settings import NO_EFFECT_YET, SETTINGS, Settings
+from pooler.config.settings import NO_EFFECT_YET, SERVER_METHODS, SETTINGS, Settings
 from pooler.errors import Problem
-
-#: Ways to authenticate that are known, but can't be used yet.
-AUTH_TYPES_TO_COME = ("cert", "hba", "ldap", "pam")
 
 
 def judge_settings(settings: Settings, places: Mapping[str, Place]) -> Iterator[tuple[str, Problem]]:
@@ -25,11 +24,38 @@ def judge_settings(settings: Settings, places: Mapping[str, Place]) -> Iterator[
 
 def _objections(settings: Settings) -> Iterator[tuple[str, str, str]]:
     """Setting, text and severity."""
-    if settings.auth_type in AUTH_TYPES_TO_COME:
-        yield "auth_type", f"auth_type={settings.auth_type} is not supported yet", "error"
+    yield from _auth_objections(settings)
     if settings.auth_dbname in CONSOLE_DATABASES:
         text = f'cannot use the reserved "{settings.auth_dbname}" database as an auth_dbname'
         yield "auth_dbname", text, "error"
     for name, setting in SETTINGS.items():
         if not setting.works and getattr(settings, name) != setting.default:
             yield name, f"{name} {NO_EFFECT_YET}", "warning"
+
+
+def _auth_objections(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """What the ways of login need beside auth_type."""
+    if settings.auth_type == "cert":
+        if settings.client_tls_sslmode != "verify-full":
+            yield "auth_type", "auth_type=cert requires client_tls_sslmode=SSLMODE_VERIFY_FULL", "error"
+        if not settings.client_tls_ca_file:
+            yield "auth_type", "auth_type=cert requires client_tls_ca_file", "error"
+    if settings.auth_type == "ldap":
+        try:
+            parse_ldap_options(settings.auth_ldap_options or "")
+        except ValueError as error:  # as in PgBouncer it is no error: everybody is refused
+            yield "auth_type", f"auth_ldap_options: {error}; nobody can log in", "warning"
+    words = {word.removeprefix("!") for word in settings.server_require_auth}
+    for word in sorted(words - set(SERVER_METHODS)):
+        text = f"invalid server_require_auth value: {word!r}, known are {', '.join(SERVER_METHODS)}"
+        yield "server_require_auth", text, "error"
+    if len({word.startswith("!") for word in settings.server_require_auth}) > 1:
+        text = "server_require_auth: methods with and without ! cannot be mixed"
+        yield "server_require_auth", text, "error"
+
+
+def read_rules(settings: Settings) -> tuple[tuple[HbaRule, ...], list[Problem]]:
+    """The rules of auth_hba_file, which is looked at for auth_type=hba only, as in PgBouncer."""
+    if settings.auth_type != "hba":
+        return (), []
+    return read_hba(settings.auth_hba_file, settings.auth_ident_file)

@@ -31,6 +31,8 @@ LIVE, NEW, RESTART = "live", "new", "restart"
 
 POOL_MODES = ("session", "transaction", "statement")
 AUTH_TYPES = ("any", "trust", "plain", "md5", "cert", "hba", "ldap", "pam", "scram-sha-256")
+#: What a PostgreSQL may ask of us at a login, by the words of libpq's require_auth.
+SERVER_METHODS = ("none", "password", "md5", "scram-sha-256")
 TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SESSION_STATES = ("auto", "off", "error")
 
@@ -253,7 +255,7 @@ class Settings:
 
     # -- Authentication
     auth_type: str = _auth.word(
-        "md5", AUTH_TYPES, "How clients prove who they are: any trust plain md5 scram-sha-256.", apply=NEW
+        "md5", AUTH_TYPES, "How clients prove who they are; hba: as auth_hba_file says for each.", apply=NEW
     )
     auth_file: str | None = _auth.null("File of users and passwords.", apply=NEW)
     admin_users: tuple[str, ...] = _auth.list((), "Users who may do everything on the console.", apply=NEW)
@@ -261,18 +263,14 @@ class Settings:
     scram_iterations: int = _auth.integer(
         4096, "Rounds for SCRAM secrets made from passwords in auth_file.", low=1, high=1_000_000, apply=NEW
     )
-    auth_user: str | None = _auth.null("User that runs auth_query.", scopes=(_DB,), apply=NEW, works=False)
+    auth_user: str | None = _auth.null("User that runs auth_query.", scopes=(_DB,), apply=NEW)
     auth_query: str = _auth.text(
-        AUTH_QUERY, "Query for passwords of users not in auth_file.", scopes=(_DB,), apply=NEW, works=False
+        AUTH_QUERY, "Query for passwords of users not in auth_file.", scopes=(_DB,), apply=NEW
     )
-    auth_dbname: str | None = _auth.null(
-        "Database where auth_query runs.", scopes=(_DB,), apply=NEW, works=False
-    )
-    auth_hba_file: str = _auth.text("", "Rules for auth_type=hba.", apply=NEW, works=False)
-    auth_ident_file: str | None = _auth.null("Name maps for auth_type=hba.", apply=NEW, works=False)
-    auth_ldap_options: str | None = _auth.null(
-        "Options of auth_type=ldap.", apply=NEW, secret=True, works=False
-    )
+    auth_dbname: str | None = _auth.null("Database where auth_query runs.", scopes=(_DB,), apply=NEW)
+    auth_hba_file: str = _auth.text("", "Rules for auth_type=hba.", apply=NEW)
+    auth_ident_file: str | None = _auth.null("Name maps for auth_type=hba.", apply=NEW)
+    auth_ldap_options: str | None = _auth.null("Options of auth_type=ldap.", apply=NEW, secret=True)
 
     # -- Server checks and timeouts
     server_reset_query: str = _timeouts.text(
@@ -397,6 +395,13 @@ class Settings:
         "prefer",
         ("disable", "prefer", "require"),
         "SCRAM bound to the TLS with PostgreSQL: if it offers that; require, or no login.",
+        apply=NEW,
+        own=True,
+    )
+    server_require_auth: tuple[str, ...] = _own.list(
+        (),
+        "Ways of login that PostgreSQL may ask of pooler, as libpq's require_auth: none password md5"
+        " scram-sha-256, or with ! in front what it may not; empty: all.",
         apply=NEW,
         own=True,
     )

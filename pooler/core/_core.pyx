@@ -14,11 +14,13 @@ import os
 
 cdef extern from "layout.h" nogil:
     enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
-    enum: POOL_CLIENTS, CHANNELS_MAX, CH_FREE, CH_HEARD
+    enum: SECRET_BYTES, CANCEL_MORE_BYTES
+    enum pool_kind: POOL_CLIENTS, POOL_LISTENER, POOL_AUTH
+    enum: CHANNELS_MAX, CH_FREE, CH_HEARD
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
-    enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED
+    enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED, CF_OWN
     enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE, SF_RESERVE
     struct list:
         int32_t head, tail, count
@@ -36,6 +38,8 @@ cdef extern from "layout.h" nogil:
         uint32_t pinned
         uint64_t pinned_at
         uint32_t cancel_pid, cancel_secret
+        uint8_t long_key
+        unsigned char cancel_more[28]
         uint64_t id, ticket, connected_at, wait_start, request_start, xact_start, idle_start, stuck_start
         double connect_time
         link queue, local_queue, attention
@@ -76,6 +80,8 @@ cdef extern from "layout.h" nogil:
         uint16_t welcome_bytes
         uint8_t has_scram_keys
         unsigned char scram_keys[64]
+        uint16_t secret_bytes
+        unsigned char secret[2048]
         char error_sqlstate[6]
         char error_text[256]
         unsigned char welcome[4096]
@@ -166,10 +172,10 @@ cdef extern from "tables.h" nogil:
     int32_t tables_database(tables *, const char *, bint)
     int32_t tables_user(tables *, const char *, bint)
     int32_t tables_instance(tables *, const char *, bint)
-    int32_t tables_pool(tables *, int32_t, int32_t, int32_t, bint)
+    int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, pool_kind, bint)
     int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int)
     int32_t client_new(tables *, int, uint64_t)
-    int client_login(tables *, int32_t, int32_t, int32_t, int32_t, bint)
+    int client_login(tables *, int32_t, int32_t, int32_t, int32_t, uint8_t)
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
     void worker_starting(tables *, int, int32_t)
     void worker_died_locked(tables *, int, int32_t *, int32_t *, outcome *)
@@ -199,6 +205,7 @@ cdef extern from "tables.h" nogil:
     int pool_take_idle(tables *, int32_t, int, bint, int32_t *, int)
     bint pool_take_reclaim(tables *, int32_t, int)
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
+    bint cancel_key_fits(tables *, uint32_t, const unsigned char *, uint32_t)
     int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
     bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
@@ -441,10 +448,11 @@ cdef class Tables:
     def set_instance(self, int row, int max_servers):
         self.t.instances[row].max_servers = max_servers
 
-    def open_pool(self, int database, int user, int instance, bint create=True):
-        """Row of this pool; -1 when there is none (or the table is full)."""
+    def open_pool(self, int database, int user, int instance, bint create=True, bint auth=False):
+        """Row of this pool (`auth`: of the one whose servers run auth_query); -1 when there is none, or the table
+        is full."""
         self._take()
-        cdef int32_t i = tables_pool(self.t, database, user, instance, create)
+        cdef int32_t i = tables_pool_of_kind(self.t, database, user, instance, POOL_AUTH if auth else POOL_CLIENTS, create)
         tables_unlock(self.t)
         return i
 
@@ -470,6 +478,10 @@ cdef class Tables:
         cdef pool_row *p = &self.t.pools[row]
         return (decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
                 decoded(self.t.instances[p.instance].name))
+
+    def is_auth_pool(self, int row):
+        """Whether the servers of this pool run auth_query."""
+        return self.t.pools[row].kind == POOL_AUTH
 
     def pool_rows(self):
         """The rows of all pools."""
@@ -517,15 +529,16 @@ cdef class Tables:
         """Version and cipher, for SHOW."""
         put_text(self.t.clients[row].tls, 96, encoded(text))
 
-    def client_login(self, int row, int database, int user, int pool, bint exempt=False):
+    def client_login(self, int row, int database, int user, int pool, bint exempt=False, bint own=False):
         """Counts an authenticated client: 0 when every limit allows it, else 1 max_client_conn, 2 the database's,
         3 the user's limit, 4 the database is disabled, 5 the rows were forgotten meanwhile: look them up again.
-        `exempt`: a client of the console."""
-        cdef int verdict = client_login(self.t, row, database, user, pool, exempt)
+        `exempt`: a client of the console.  `own`: one of pooler's own, which counts in its pool only."""
+        cdef uint8_t special = CF_CONSOLE if exempt else CF_OWN if own else 0
+        cdef int verdict = client_login(self.t, row, database, user, pool, special)
         if verdict == 0:
             if exempt:
                 self.t.clients[row].state = CL_IDLE
-            if pool >= 0:
+            if pool >= 0 and not own:
                 self.t.counters[self.t.clients[row].worker * self.t.h.sizes.pools + pool].client_login_count += 1
         return verdict
 
@@ -540,6 +553,12 @@ cdef class Tables:
     def client_key(self, int row):
         """(pid, secret) for BackendKeyData, both below 2**32."""
         return self.t.clients[row].cancel_pid, self.t.clients[row].cancel_secret
+
+    def client_long_key(self, int row):
+        """The secret for BackendKeyData of protocol 3.2; from now on a cancel request has to show all of it."""
+        cdef client_row *c = &self.t.clients[row]
+        c.long_key = 1
+        return c.cancel_secret.to_bytes(4, "big") + PyBytes_FromStringAndSize(<char *>c.cancel_more, CANCEL_MORE_BYTES)
 
     def kill_text(self, int row):
         """Why this client is to be closed, as kill_client was told."""
@@ -575,6 +594,25 @@ cdef class Tables:
         memcpy(p.scram_keys, <const char *>client_key, 32)
         memcpy(&p.scram_keys[32], <const char *>server_key, 32)
         p.has_scram_keys = 1
+        tables_unlock(self.t)
+
+    def pool_secret(self, int pool):
+        """What the last client of this pool had shown to a directory or PAM, or auth_query brought for it; None."""
+        cdef pool_row *p = &self.t.pools[pool]
+        cdef bytes secret
+        tables_lock(self.t)
+        secret = PyBytes_FromStringAndSize(<char *>p.secret, p.secret_bytes)
+        tables_unlock(self.t)
+        return secret or None
+
+    def set_pool_secret(self, int pool, bytes secret):
+        """Remembers it for logins at PostgreSQL, of whatever worker; empty: there is none (any more)."""
+        cdef pool_row *p = &self.t.pools[pool]
+        if len(secret) > SECRET_BYTES:
+            raise ValueError("the secret is too long")
+        tables_lock(self.t)
+        memcpy(p.secret, <const char *>secret, len(secret))
+        p.secret_bytes = <uint16_t>len(secret)
         tables_unlock(self.t)
 
     def pool_error(self, int pool):
@@ -919,6 +957,10 @@ cdef class Tables:
 
     # ---- cancel requests
 
+    def cancel_key_fits(self, uint32_t pid, bytes key):
+        """Whether this is the whole secret, as long as it has to be, of the client that may have this pid."""
+        return cancel_key_fits(self.t, pid, <const unsigned char *><const char *>key, <uint32_t>len(key))
+
     def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
         """Looks up a cancel key: ('nothing',), ('queued',), ('busy',) or ('forward', slot, generation, row, id).
         After 'forward' the server is held until cancel_end."""
@@ -1115,15 +1157,25 @@ cdef class Tables:
             per = sv.setdefault(s["pool"], {})
             per[s["state"]] = per.get(s["state"], 0) + 1
         rows = []
+        shown = {}
         for i in range(self.t.h.pools_high):
             p = &self.t.pools[i]
-            if not p.used or p.kind != POOL_CLIENTS:
-                continue
+            if p.used and p.kind != POOL_LISTENER:
+                shown.setdefault((p.database, p.user, p.instance), []).append((p.kind, i))
+        for found in shown.values():   # for who looks on, auth_query runs in the pool of its user, as in PgBouncer
+            first, *others = [i for _, i in sorted(found)]
+            for i in others:
+                for per in (cl, sv):
+                    for state, count in per.get(i, {}).items():
+                        into = per.setdefault(first, {})
+                        into[state] = into.get(state, 0) + count
+            i = first
+            p = &self.t.pools[i]
             c, s = cl.get(i, {}), sv.get(i, {})
-            head = p.waiting.head
             wait = 0
-            if head >= 0 and self.t.clients[head].wait_start < now:
-                wait = now - self.t.clients[head].wait_start
+            for head in [self.t.pools[j].waiting.head for j in (first, *others)]:
+                if head >= 0 and self.t.clients[head].wait_start < now:
+                    wait = max(wait, now - self.t.clients[head].wait_start)
             rows.append({
                 "pool": i, "database": decoded(self.t.databases[p.database].name),
                 "user": decoded(self.t.users[p.user].name), "instance": decoded(self.t.instances[p.instance].name),
@@ -1134,7 +1186,7 @@ cdef class Tables:
                 "sv_active": s.get("active", 0), "sv_active_cancel": s.get("active_cancel", 0),
                 "sv_being_canceled": s.get("being_canceled", 0), "sv_idle": s.get("idle", 0),
                 "sv_used": s.get("used", 0), "sv_tested": s.get("tested", 0), "sv_login": s.get("new", 0),
-                "sv_closing": s.get("closing", 0), "servers": p.servers, "clients": p.clients,
+                "sv_closing": s.get("closing", 0), "servers": sum(self.t.pools[j].servers for j in (first, *others)), "clients": p.clients,
                 "maxwait_us": wait, "pool_mode": POOL_MODES[p.limits.mode], "pool_size": p.limits.size,
                 "min_pool_size": p.limits.min_size, "reserve_pool_size": p.limits.reserve_size,
                 "paused": bool(self.t.databases[p.database].paused), "mean_wait_us": p.mean_wait_us,
@@ -1209,7 +1261,7 @@ cdef class Tables:
         cdef header *h = self.t.h
         cdef int login = 0, used = 0, servers = 0
         for i in range(h.clients_high):
-            if self.t.clients[i].state != CL_FREE:
+            if self.t.clients[i].state != CL_FREE and not self.t.clients[i].flags & CF_OWN:
                 used += 1
                 login += self.t.clients[i].state == CL_LOGIN
         for i in range(h.slots_high):
@@ -1303,7 +1355,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "tls": decoded(c.tls), "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
-        "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
+        "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE), "own": bool(c.flags & CF_OWN),
     }
 
 
@@ -1317,7 +1369,7 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
     cdef pool_row *p = &t.pools[s.pool]
     linked = s.state == SL_ACTIVE and s.client >= 0
     if s.state == SL_ACTIVE and not linked:
-        state = "tested" if p.kind == POOL_CLIENTS else "active"
+        state = "active" if p.kind == POOL_LISTENER else "tested"
     return {
         "id": s.id, "slot": i, "worker": s.owner if s.owner >= 0 else s.last_worker, "state": state, "pool": s.pool,
         "database": decoded(t.databases[p.database].name), "user": decoded(t.users[p.user].name),

@@ -32,8 +32,10 @@
 #define ADDRESS_BYTES 48        /* INET6_ADDRSTRLEN is 46 */
 #define APPLICATION_NAME_BYTES 64
 #define CANCEL_KEY_BYTES 256    /* protocol 3.2 allows up to 256 */
+#define CANCEL_MORE_BYTES 28    /* as PostgreSQL 18: 32 bytes in all */
 #define WELCOME_BYTES 4096      /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
 #define ERROR_TEXT_BYTES 256
+#define SECRET_BYTES 2048       /* passwords that are tokens of a cloud have some 1500 */
 #define HISTOGRAM_BUCKETS 64    /* two per power of two: 1 us .. 1 h */
 #define NOBODY (-1)
 #define SEQUENCE_MIXED UINT64_MAX
@@ -55,13 +57,15 @@ enum client_order {
 };
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
-enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
+enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16,
+    CF_OWN = 128 };                  /* pooler's own: runs auth_query, and counts in its pool only */
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
 enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
 
-enum pool_kind { POOL_CLIENTS, POOL_LISTENER };   /* LISTENER: of the one connection that listens for a database */
+/* LISTENER: of the one connection that listens for a database; AUTH: of those that run auth_query there */
+enum pool_kind { POOL_CLIENTS, POOL_LISTENER, POOL_AUTH };
 enum channel_state { CH_FREE, CH_WANTED, CH_HEARD };
 enum listener_state { LISTENER_NONE, LISTENER_WANTED, LISTENER_OPEN, LISTENER_REFUSED };
 
@@ -88,6 +92,8 @@ struct client_row {
     uint64_t pinned_at;
     uint64_t settings;               /* hash of its settings: a server that has them is preferred */
     uint32_t cancel_pid, cancel_secret;
+    uint8_t long_key;                /* protocol 3.2: the secret goes on with cancel_more */
+    unsigned char cancel_more[CANCEL_MORE_BYTES];
     uint64_t id;
     uint64_t ticket;                 /* order in the queue, from one counter */
     uint64_t connected_at, wait_start, request_start, xact_start, idle_start, stuck_start;
@@ -155,6 +161,8 @@ struct pool_row {
     uint16_t welcome_bytes, error_bytes;
     uint8_t has_scram_keys;          /* of a client that proved who it is: good for SCRAM at the server too */
     unsigned char scram_keys[64];    /* ClientKey, ServerKey */
+    uint16_t secret_bytes;           /* of what a client of this pool has shown, or auth_query brought */
+    unsigned char secret[SECRET_BYTES];
     char error_sqlstate[6];
     char error_text[ERROR_TEXT_BYTES];
     unsigned char welcome[WELCOME_BYTES];

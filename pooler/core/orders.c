@@ -124,6 +124,18 @@ bool pool_attention(struct tables *t, int worker, struct order *clients, int *cl
 
 /* ---- cancel requests and orders from the console ------------------------------------------- */
 
+/* Whether a secret of that length is the client's; takes as long for a wrong one. */
+bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
+    int32_t row = (int32_t)(pid & 0xfffff) - 1;
+    if (row < 0 || row >= t->h->sizes.clients) return false;
+    const struct client_row *c = &t->clients[row];
+    if (bytes != (c->long_key ? 4 + CANCEL_MORE_BYTES : 4)) return false;
+    unsigned char wrong = 0;
+    for (int i = 0; i < 4; i++) wrong |= key[i] ^ (unsigned char)(c->cancel_secret >> (24 - 8 * i));
+    for (uint32_t i = 4; i < bytes; i++) wrong |= key[i] ^ c->cancel_more[i - 4];
+    return !wrong;
+}
+
 /* Looks up a cancel key.  A queued query is canceled here (its worker answers 57014); for a running one the
  * slot is held until cancel_end. */
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,

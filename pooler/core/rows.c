@@ -98,10 +98,6 @@ int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, in
     return i;
 }
 
-int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create) {
-    return tables_pool_of_kind(t, database, user, instance, POOL_CLIENTS, create);
-}
-
 /* ---- forgetting ---------------------------------------------------------------------------- */
 
 /* Whether nobody has used this for so long; notes since when. */

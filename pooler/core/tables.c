@@ -147,8 +147,8 @@ void tables_ring(struct tables *t, uint64_t mask) {
 
 /* A row for a client that begins to log in; NOBODY when the table is full. */
 int32_t client_new(struct tables *t, int worker, uint64_t now) {
-    uint32_t random[2];
-    if (getrandom(random, sizeof random, 0) != sizeof random) return NOBODY;
+    struct { uint32_t words[2]; unsigned char more[CANCEL_MORE_BYTES]; } random;
+    if (getrandom(&random, sizeof random, 0) != sizeof random) return NOBODY;
     tables_lock(t);
     int32_t i = t->h->free_clients.head;
     if (i != NOBODY) client_queue_remove(t, &t->h->free_clients, i);
@@ -161,9 +161,10 @@ int32_t client_new(struct tables *t, int worker, uint64_t now) {
         c->id = new_id(t);
         c->connected_at = c->idle_start = now;
         c->connect_time = wall_clock();
-        c->cancel_secret = random[0];
+        c->cancel_secret = random.words[0];
+        memcpy(c->cancel_more, random.more, sizeof c->cancel_more);
         /* the row, so that a cancel request is a look-up; above it random bits; the sign bit stays clear */
-        c->cancel_pid = ((random[1] << 20) & 0x7ff00000u) | (uint32_t)((i + 1) & 0xfffff);
+        c->cancel_pid = ((random.words[1] << 20) & 0x7ff00000u) | (uint32_t)((i + 1) & 0xfffff);
         COMMIT();
         c->state = CL_LOGIN;
         atomic_fetch_add(&t->workers[worker].clients, 1);
@@ -172,10 +173,20 @@ int32_t client_new(struct tables *t, int worker, uint64_t now) {
     return i;
 }
 
+/* Counts a client in or out: the console's not against max_client_conn, our own in its pool alone. */
+static void count_client(struct tables *t, const struct client_row *c, int by) {
+    if (c->pool != NOBODY) t->pools[c->pool].clients += by;
+    if (c->flags & CF_OWN) return;
+    if (!(c->flags & CF_CONSOLE)) t->h->clients += by;
+    t->databases[c->database].clients += by;
+    t->users[c->user].clients += by;
+}
+
 /* Counts a client that has authenticated against every limit, or says which one forbids it.
- * `exempt`: the console's, which is not counted either. */
+ * `special`: CF_CONSOLE or CF_OWN, for whom there is no limit. */
 enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool,
-                                bool exempt) {
+                                uint8_t special) {
+    bool exempt = special != 0;
     enum login_verdict verdict = LOGIN_OK;
     tables_lock(t);
     struct client_row *c = &t->clients[row];
@@ -192,11 +203,8 @@ enum login_verdict client_login(struct tables *t, int32_t row, int32_t database,
         c->user = user;
         c->pool = pool;
         COMMIT();
-        c->flags |= (uint8_t)(CF_COUNTED | (exempt ? CF_CONSOLE : 0));
-        t->h->clients += !exempt;
-        d->clients++;
-        u->clients++;
-        if (pool != NOBODY) t->pools[pool].clients++;
+        c->flags |= (uint8_t)(CF_COUNTED | special);
+        count_client(t, c, 1);
     }
     tables_unlock(t);
     return verdict;
@@ -213,12 +221,7 @@ void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now,
         c->orders = 0;
     }
     int32_t slot = c->state == CL_ACTIVE ? c->slot : NOBODY;
-    if (c->flags & CF_COUNTED) {
-        t->h->clients -= !(c->flags & CF_CONSOLE);
-        t->databases[c->database].clients--;
-        t->users[c->user].clients--;
-        if (c->pool != NOBODY) t->pools[c->pool].clients--;
-    }
+    if (c->flags & CF_COUNTED) count_client(t, c, -1);
     atomic_fetch_sub(&t->workers[c->worker].clients, 1);
     c->slot = NOBODY;
     c->state = CL_FREE;
@@ -377,12 +380,7 @@ static void rebuild_client(struct tables *t, int32_t i) {
         return;
     }
     t->workers[c->worker].clients++;
-    if (c->flags & CF_COUNTED) {
-        t->h->clients += !(c->flags & CF_CONSOLE);
-        t->databases[c->database].clients++;
-        t->users[c->user].clients++;
-        if (c->pool != NOBODY) t->pools[c->pool].clients++;
-    }
+    if (c->flags & CF_COUNTED) count_client(t, c, 1);
     if (c->state == CL_ACTIVE && (c->slot == NOBODY || t->slots[c->slot].client != i)) {
         c->slot = NOBODY;
         c->orders &= (uint8_t)~ORDER_HANDED;

@@ -1,5 +1,5 @@
 /* Operations on the shared tables.  All take the lock themselves but the *_locked ones and tables_rebuild; the rows by
- * name (tables_database ... tables_pool) and pool_welcome_known are for a caller that has it. */
+ * name (tables_database ... tables_pool_of_kind) and pool_welcome_known are for a caller that has it. */
 #ifndef POOLER_TABLES_H
 #define POOLER_TABLES_H
 
@@ -30,7 +30,6 @@ void slot_flag(struct tables *t, int32_t slot, uint8_t flag);
 int32_t tables_database(struct tables *t, const char *name, bool create);
 int32_t tables_user(struct tables *t, const char *name, bool create);
 int32_t tables_instance(struct tables *t, const char *name, bool create);
-int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create);
 int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases, int max);
 
 int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance, enum pool_kind kind,
@@ -39,7 +38,7 @@ int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, in
 /* tables.c, again: clients, workers */
 int32_t client_new(struct tables *t, int worker, uint64_t now);
 enum login_verdict { LOGIN_OK, LOGIN_MAX_CLIENT_CONN, LOGIN_MAX_DB, LOGIN_MAX_USER, LOGIN_DISABLED, LOGIN_FORGOTTEN };
-enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool, bool exempt);
+enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool, uint8_t special);
 void client_free(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);
 
 void worker_starting(struct tables *t, int worker, int32_t pid);
@@ -87,6 +86,7 @@ int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, in
 bool pool_take_reclaim(struct tables *t, int32_t slot, int worker);
 bool pool_attention(struct tables *t, int worker, struct order *clients, int *client_count, struct order *slots,
                     int *slot_count, int max);
+bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes);
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
                                  uint32_t *generation);
 void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t client_id, int worker,

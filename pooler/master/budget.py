@@ -18,6 +18,7 @@ RESERVE_FDS = 128
 SPARE_DATABASES = 1024
 SPARE_USERS = 1024
 SPARE_CLIENTS = 4096
+LOOKUPS = 64  # of one worker at once: clients of our own that run auth_query
 MAX_CLIENTS = 2**20 - 1  # a cancel key has 20 bits for the row
 INSTANCES = 512
 
@@ -91,7 +92,9 @@ def table_sizes(config: Config, fd_limit: int) -> dict[str, int]:
     # Every process holds a descriptor of every server: they must fit beside its share of the clients.
     share = -(-settings.max_client_conn // workers)
     slots = max(64, min(slots, fd_limit - share - RESERVE_FDS))
-    clients = 2 * settings.max_client_conn + workers * settings.max_unauthenticated + SPARE_CLIENTS
+    clients = (
+        2 * settings.max_client_conn + workers * (settings.max_unauthenticated + LOOKUPS) + SPARE_CLIENTS
+    )
     return {
         "workers": workers,
         "slots": slots,

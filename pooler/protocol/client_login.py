@@ -13,10 +13,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from pooler.auth import scram, scram_server
+from pooler.auth.method import Method
 from pooler.auth.passwords import Secret, check_md5_answer, check_password
 from pooler.auth.scram import ScramKeys, Verifier
 from pooler.errors import ClientFault
-from pooler.protocol import codes, messages, startup
+from pooler.protocol import codes, messages, other_methods, startup
 from pooler.protocol.conversation import (
     AskSecret,
     Conversation,
@@ -33,6 +34,9 @@ from pooler.protocol.tls import TlsInfo
 #: The user who is the console's own, if it comes over a unix socket from the account pooler runs under.
 CONSOLE_USER = "pgbouncer"
 
+#: All ways in.
+METHODS = frozenset({"any", "trust", "plain", "md5", "scram-sha-256", "peer", "cert", "ldap", "pam"})
+
 WRONG_PASSWORD = "password authentication failed"
 BAD_PASSWORD_PACKET = "bad password packet"
 
@@ -44,11 +48,12 @@ _NOBODY = Secret("plain", "\x00no such user")
 class ClientPolicy:
     """What the configuration says about a client of this kind, and what its socket tells."""
 
-    auth_type: str
+    auth_type: str  # for `choose` to decide: hba
     mock_secret: bytes = field(repr=False)  # per installation; makes the salts of unknown users stable
     ignore_startup_parameters: tuple[str, ...] = ()
     track_extra_parameters: tuple[str, ...] = ("IntervalStyle",)
     console_databases: tuple[str, ...] = ("pgbouncer", "pooler")
+    choose: Callable[[StartupPacket, bool], Method | None] | None = None  # (packet, whether it came by TLS)
     follows: Callable[[str, str], bool] = lambda database, user: False  # whether any setting is taken
     scram_iterations: int = 4096  # of verifiers that are made from plain passwords
     mock_scram: bool = False  # under md5, unknown users see SCRAM: right where the secrets stored are SCRAM
@@ -72,10 +77,11 @@ class ClientSession:
     others: dict[str, str] = field(default_factory=dict)  # not tracked, where settings may follow
     replication: Replication = "none"
     options: str = ""  # verbatim; for replication clients, whose options are not parsed
-    minor_version: int = 0
+    minor_version: int = 0  # of the protocol that is spoken with it
     own_user: bool = False  # console user over the unix socket of our own account: administrator
     tls: TlsInfo | None = None
     scram_keys: ScramKeys | None = None  # of a stored SCRAM secret; log in with them at the server
+    password: bytes | None = field(default=None, repr=False)  # that a directory or PAM found right
 
 
 def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelRequest]:
@@ -92,10 +98,11 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         policy.ignore_startup_parameters,
         accept_unknown=console or policy.follows(packet.database, packet.user),
     )
-    if packet.minor or packet.extensions:
-        yield Send(messages.negotiate_protocol_version(packet.extensions))
+    minor = min(packet.minor, codes.LATEST_MINOR)
+    if packet.minor > minor or packet.extensions:  # once, whatever is asked for afterwards
+        yield Send(messages.negotiate_protocol_version(packet.extensions, minor))
     own_user = _is_own_user(policy, packet)
-    keys = None if own_user else (yield from _authenticate(policy, packet, tls))
+    proof = _Proof() if own_user else (yield from _authenticate(policy, packet, tls))
     return ClientSession(
         user=packet.user,
         database=packet.database,
@@ -104,10 +111,11 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         others={} if console else others,
         replication=packet.replication,
         options=packet.options,
-        minor_version=packet.minor,
+        minor_version=minor,
         own_user=own_user,
         tls=tls,
-        scram_keys=keys,
+        scram_keys=proof.keys,
+        password=proof.password,
     )
 
 
@@ -138,33 +146,73 @@ def _is_own_user(policy: ClientPolicy, packet: StartupPacket) -> bool:
     return same_account and packet.user == CONSOLE_USER and packet.database in policy.console_databases
 
 
-def _authenticate(
-    policy: ClientPolicy, packet: StartupPacket, tls: TlsInfo | None
-) -> Conversation[ScramKeys | None]:
-    """Let the client prove who it is, by the method of the configuration."""
-    if policy.auth_type == "any":
-        return None
-    if policy.auth_type == "reject":
+@dataclass(frozen=True, repr=False)
+class _Proof:
+    """What a client showed that is of use at a server too."""
+
+    keys: ScramKeys | None = None
+    password: bytes | None = None
+
+
+def _method(policy: ClientPolicy, packet: StartupPacket, tls: bool) -> Method:
+    """The way in which this client has to prove who it is."""
+    method = Method(policy.auth_type) if policy.choose is None else policy.choose(packet, tls)
+    if method is None:
+        raise ClientFault("no authentication method is found")
+    if method.name == "reject":
         raise ClientFault("login rejected")
-    if policy.auth_type not in ("trust", "plain", "md5", "scram-sha-256"):
+    if method.name not in METHODS:
         raise ClientFault("bouncer config error")
+    return method
+
+
+def _authenticate(policy: ClientPolicy, packet: StartupPacket, tls: TlsInfo | None) -> Conversation[_Proof]:
+    """Let the client prove who it is, by the method of the configuration."""
+    method = _method(policy, packet, tls is not None)
+    if method.name == "any":
+        return _Proof()
+    if method.name == "pam":  # it knows its users itself
+        return _Proof(password=(yield from _ask_for_password(method, packet.user, known=True)))
     secret: Secret | None = yield AskSecret(packet.user, packet.database)
-    if policy.auth_type == "trust":
+    if method.name == "trust":
         if secret is None:
             raise ClientFault('"trust" authentication failed')
-        return None
+        return _Proof()
+    if method.name == "ldap":
+        return _Proof(password=(yield from _ask_for_password(method, packet.user, secret is not None)))
+    if method.name == "peer":
+        peer_uid = policy.peer_uid if policy.is_unix else None
+        yield from other_methods.check_peer(method, packet.user, peer_uid, secret is not None)
+        return _Proof()
+    if method.name == "cert":
+        other_methods.check_certificate(method, packet.user, tls, secret is not None)
+        return _Proof()
     if secret is not None and not secret.text:
         secret = None  # an empty password never lets anybody in
-    user = messages.encode(packet.user)
-    if policy.auth_type == "plain":
+    return _Proof((yield from _check_secret(policy, method, messages.encode(packet.user), secret, tls)))
+
+
+def _check_secret(
+    policy: ClientPolicy, method: Method, user: bytes, secret: Secret | None, tls: TlsInfo | None
+) -> Conversation[ScramKeys | None]:
+    """The methods that need a stored secret; None stands for nobody's."""
+    if method.name == "plain":
         yield from _check_plain(policy, user, secret)
         return None
     has_scram = policy.mock_scram if secret is None else secret.kind == "scram"
-    if policy.auth_type == "md5" and not has_scram:
+    if method.name == "md5" and not has_scram:
         yield from _check_md5(policy, user, secret)
         return None
     keys: ScramKeys | None = yield from _check_scram(policy, user, secret, tls)
     return keys
+
+
+def _ask_for_password(method: Method, user: str, known: bool) -> Conversation[bytes]:
+    """A password in clear text, which somebody else finds right."""
+    yield Send(messages.authentication_cleartext())
+    password = yield from _password(codes.MAX_PASSWORD_BODY_BYTES)
+    yield from other_methods.check_password(method, user, password, known)
+    return password
 
 
 # -- methods -------------------------------------------------------------------------------------------------

@@ -4,6 +4,11 @@ from __future__ import annotations
 
 # -- packets without a type byte, sent first on a connection (documentation, "Message Formats") --
 PROTOCOL_3_0 = 3 << 16
+
+#: The newest minor version that clients may have; 3.2 brought long cancel keys. Servers are asked for 3.0.
+LATEST_MINOR = 2
+LONG_KEYS_MINOR = 2
+
 CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103
 GSSENC_REQUEST = 80877104
@@ -51,6 +56,9 @@ MAX_PASSWORD_BODY_BYTES = MAX_PASSWORD_BYTES + 1
 
 #: "md5", 32 digits and the terminator are 36; with more, a plain password is refused by its proper text.
 MAX_MD5_BODY_BYTES = 1_024
+
+#: The secret in a CancelRequest; 3.2 allows up to 256 bytes.
+MIN_CANCEL_KEY_BYTES, MAX_CANCEL_KEY_BYTES = 4, 256
 
 #: PgBouncer's limits: NAMEDATALEN for databases; users may be longer because they can be mapped.
 MAX_USER_BYTES = 127

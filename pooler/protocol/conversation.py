@@ -9,8 +9,10 @@ raising `ClientFault` or `ServerFault`. If the peer goes away, the driver closes
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
+
+from pooler.auth.method import Method
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,18 @@ class Offload:
 
 
 @dataclass(frozen=True)
+class CheckPassword:
+    """Answer: `bool`, whether who keeps the passwords of this method (a directory, PAM) finds this one right.
+
+    May take seconds. Whoever answers logs why not.
+    """
+
+    method: Method
+    user: str
+    password: bytes = field(repr=False)
+
+
+@dataclass(frozen=True)
 class AskSecret:
     """Answer: the `auth.passwords.Secret` stored for this user, or None if there is no such user."""
 
@@ -73,7 +87,9 @@ class AskSecret:
     database: str
 
 
-Request = NeedStartup | NeedMessage | NeedByte | Pending | Send | StartTLS | Offload | AskSecret
+Request = (
+    NeedStartup | NeedMessage | NeedByte | Pending | Send | StartTLS | Offload | CheckPassword | AskSecret
+)
 
 Result = TypeVar("Result")
 

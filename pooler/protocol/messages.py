@@ -106,9 +106,9 @@ def authentication_sasl_final(data: bytes) -> bytes:
     return _authentication(codes.AUTH_SASL_FINAL, data)
 
 
-def negotiate_protocol_version(options: Sequence[str]) -> bytes:
-    """NegotiateProtocolVersion: we speak 3.0 and know none of these `_pq_.` options."""
-    head = struct.pack("!II", codes.PROTOCOL_3_0, len(options))
+def negotiate_protocol_version(options: Sequence[str], minor: int = codes.LATEST_MINOR) -> bytes:
+    """NegotiateProtocolVersion: we speak up to 3.`minor` and know none of these `_pq_.` options."""
+    head = struct.pack("!II", codes.PROTOCOL_3_0 + minor, len(options))
     return message(b"v", head, *map(cstring, options))
 
 

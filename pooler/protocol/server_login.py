@@ -34,6 +34,7 @@ class ServerTarget:
     parameters: Mapping[str, str] = field(default_factory=dict)  # of the startup packet
     tls: TlsMode = "disable"  # whether to ask for TLS; the driver knows keys and names to check
     channel_binding: ChannelBinding = "prefer"
+    require_auth: tuple[str, ...] = ()  # what the server may ask, or with ! what not; empty: anything
     random: Callable[[int], bytes] = os.urandom
 
 
@@ -118,6 +119,7 @@ class _Inbox:
 def _authenticate(target: ServerTarget, inbox: _Inbox, tls: TlsInfo | None) -> Conversation[None]:
     """Answer authentication requests until AuthenticationOk. A server asks once, or not at all."""
     code, data = yield from inbox.request()
+    _check_requirement(target.require_auth, code)
     if target.channel_binding == "require" and code != codes.AUTH_SASL:
         raise ServerFault(
             "server login failed:"
@@ -138,6 +140,26 @@ def _authenticate(target: ServerTarget, inbox: _Inbox, tls: TlsInfo | None) -> C
     code, _ = yield from inbox.request()
     if code != codes.AUTH_OK:
         raise ServerFault("server login failed: unexpected authentication request")
+
+
+#: Requests by the words of server_require_auth, with what libpq says about them.
+_REQUESTS = {
+    codes.AUTH_OK: ("none", "server did not complete authentication"),
+    codes.AUTH_CLEARTEXT: ("password", "server requested a cleartext password"),
+    codes.AUTH_MD5: ("md5", "server requested a hashed password"),
+    codes.AUTH_SASL: ("scram-sha-256", "server requested SASL authentication"),
+}
+
+
+def _check_requirement(required: tuple[str, ...], code: int) -> None:
+    """Refuse a server that asks for what it must not get (its name could be anybody's)."""
+    if not required or code not in _REQUESTS:
+        return
+    word, says = _REQUESTS[code]
+    allowed = f"!{word}" not in required if required[0].startswith("!") else word in required
+    if not allowed:
+        text = f'authentication method requirement "{",".join(required)}" failed: {says}'
+        raise ServerFault(f"server login failed: {text}")
 
 
 def _choose(target: ServerTarget, offered: list[bytes], tls: TlsInfo | None) -> tuple[str, bytes, bytes]:

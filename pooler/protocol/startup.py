@@ -91,7 +91,9 @@ def parse(packet: bytes) -> Opening:
     if major == 2:
         raise ClientFault("old V2 protocol not supported")
     if major != 3:
-        raise ClientFault(f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.0")
+        raise ClientFault(
+            f"unsupported frontend protocol {major}.{minor}: server supports 3.0 to 3.{codes.LATEST_MINOR}"
+        )
     return _startup(minor, _pairs(body))
 
 
@@ -175,8 +177,7 @@ def _words(text: str) -> Iterator[str]:
 
 
 def _cancel_request(body: bytes) -> CancelRequest:
-    # Our own keys have 4 bytes; protocol 3.2, which has longer ones, is not spoken.
-    if len(body) != 8:
+    if not codes.MIN_CANCEL_KEY_BYTES <= len(body) - 4 <= codes.MAX_CANCEL_KEY_BYTES:
         raise ClientFault("invalid length of cancel request packet")
     return CancelRequest(int.from_bytes(body[:4], "big"), body[4:])
 

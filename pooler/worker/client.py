@@ -23,14 +23,13 @@ from pooler.admin.console import WELCOME as CONSOLE_WELCOME
 from pooler.admin.console import access_of
 from pooler.admin.model import CommandError
 from pooler.admin.session import ConsoleSession
-from pooler.auth.passwords import Secret, parse_secret
 from pooler.core import CANCELED, FAIL, KILL
 from pooler.errors import ClientFault
-from pooler.protocol import messages
+from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
-from pooler.protocol.conversation import AskSecret
 from pooler.protocol.startup import CancelRequest
 from pooler.worker import cancel
+from pooler.worker.access import Access
 from pooler.worker.server import names_of, place
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
@@ -97,6 +96,7 @@ class Client:
         self.in_command = False  # of the console
         self.usual: dict[str, str] = {}  # what the pool's servers report
         self.fault: ClientFault | None = None  # ends its login before it begins
+        self.access = Access(self)
 
     def arrive(self) -> None:
         """Take a row, which makes it count and be seen."""
@@ -146,11 +146,12 @@ class Client:
             with gevent.Timeout(left_s if limit_s else None):
                 if self.stream.secure is not None and self.stream.begins_with_tls():
                     self._begin_with_tls()
-                session = converse(client_login(self._policy()), self.stream, self._secret)
+                session = converse(client_login(self._policy()), self.stream, self.access.answer)
                 self.worker.door.leave(self)
                 if isinstance(session, CancelRequest):
                     cancel.serve(self.worker, session)
                     return False
+                session = self.access.confirmed(session)
                 self.name = f"{session.database}/{session.user}"
                 if session.database in self.worker.console_names:
                     parameters: dict[str, str] | None = None
@@ -181,6 +182,7 @@ class Client:
             peer_uid = struct.unpack("3i", raw)[1]
         return ClientPolicy(
             auth_type=settings.auth_type,
+            choose=self.access.choose,
             mock_secret=self.worker.mock_secret,
             ignore_startup_parameters=settings.ignore_startup_parameters,
             track_extra_parameters=settings.track_extra_parameters,
@@ -203,10 +205,6 @@ class Client:
             config.pool_limits(database, database.user or user).session_state != "off"
         )
 
-    def _secret(self, request: AskSecret) -> Secret | None:
-        text = self.worker.config.userlist.get(request.user)
-        return None if text is None else parse_secret(text)
-
     # -- into a pool
 
     def _enter_pool(self, session: ClientSession) -> dict[str, str]:
@@ -226,6 +224,8 @@ class Client:
         if session.scram_keys is not None and database.user is None:
             keys = session.scram_keys
             worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
+        if database.user is None:
+            self.access.remember(session, pool)
         welcome = self._welcome(pool)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}
@@ -299,14 +299,13 @@ class Client:
         """Give the client to the relay, which greets it: only a server knows what its parameters come to."""
         worker = self.worker
         settings = worker.config.settings
-        pid, secret = worker.tables.client_key(self.row)
         head = session.auth_ok
         if settings.login_notify_message:
             head += messages.notice(settings.login_notify_message)
         for name, value in parameters.items():
             if name not in worker.tracked:
                 head += messages.parameter_status(name, value)
-        tail = messages.backend_key_data(pid, secret.to_bytes(4, "big")) + messages.ready()
+        tail = messages.backend_key_data(*self._cancel_key(session)) + messages.ready()
         rest = bytes(self.stream.buffer)
         values = worker.values_of(parameters) + worker.extras_of(session.others)
         del worker.logins[self.row]
@@ -324,6 +323,13 @@ class Client:
         if self.worker.config.settings.log_connections:
             self._log(f"login attempt: db={session.database} user={session.user} tls={tls or 'no'}")
 
+    def _cancel_key(self, session: ClientSession) -> tuple[int, bytes]:
+        """Pid and secret for BackendKeyData, the secret as long as its protocol knows them."""
+        pid, secret = self.worker.tables.client_key(self.row)
+        if session.minor_version >= codes.LONG_KEYS_MINOR:
+            return pid, self.worker.tables.client_long_key(self.row)
+        return pid, secret.to_bytes(4, "big")
+
     # -- the console
 
     def _serve_console(self, session: ClientSession) -> None:
@@ -336,8 +342,7 @@ class Client:
         user_row = limits.open_user(worker.tables, worker.config, session.user)
         worker.tables.client_login(self.row, database_row, user_row, -1, exempt=True)
         worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
-        pid, secret = worker.tables.client_key(self.row)
-        self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, pid, secret.to_bytes(4, "big")))
+        self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, *self._cancel_key(session)))
         console = ConsoleSession(worker.console, access)
         while not console.closed:
             try:

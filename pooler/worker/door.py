@@ -48,6 +48,14 @@ class Door:
             self._inside.remove(client)
             self._let_in()
 
+    def step_out(self, client: Client) -> None:
+        """It waits for somebody else (PostgreSQL, a directory), which must not keep others out."""
+        self.leave(client)
+
+    def step_in(self, client: Client) -> None:
+        """It goes on, and need not wait again; but it may have to make room like the others."""
+        self._inside.add(client)
+
     def turn_away(self, client: Client) -> bool:
         """One that still waits is to hear why it can't come in; False if it doesn't wait."""
         if client not in self._waiting:

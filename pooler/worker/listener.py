@@ -170,6 +170,7 @@ class Listener:
                 credential_for(self.worker, database, user, self.pool),
                 parameters,
                 *tls_of(self.worker, stream),
+                require_auth=self.worker.config.settings.server_require_auth,
             )
             session = converse(server_login(target), stream)
             if stream.session is not None:

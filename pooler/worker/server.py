@@ -24,6 +24,7 @@ from pooler.core import DIALING
 from pooler.errors import ServerFault
 from pooler.ipc import inbox
 from pooler.ipc.messages import InboxFull
+from pooler.protocol.messages import decode
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import (
     ChannelBinding,
@@ -77,6 +78,7 @@ def dial(worker: Worker, slot: int) -> None:
                 credential_for(worker, database, user, pool),
                 database.startup_parameters,
                 *tls_of(worker, stream),
+                require_auth=worker.config.settings.server_require_auth,
             )
             session = converse(server_login(target), stream)
             worker.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
@@ -155,9 +157,17 @@ def _give(worker: Worker, number: int, slot: int, generation: int, fd: int) -> N
 
 
 def credential_for(worker: Worker, database: Database, user: str, pool: int) -> Credential:
-    """What we can log in with: the database's password, the userlist's, or keys that a client has shown."""
+    """What we can log in with: the database's password, what a client has shown or auth_query brought, the
+    userlist's, or keys that a client has shown.
+    """
+    if worker.tables.is_auth_pool(pool):  # auth_user's password is in auth_file, whoever clients are made
+        text = worker.config.userlist.get(user)
+        return credential(parse_secret(text) if text is not None else None)
     keys = worker.tables.pool_scram_keys(pool)
-    text = database.password if database.password is not None else worker.config.userlist.get(user)
+    shown = worker.tables.pool_secret(pool) if database.user is None else None
+    text = database.password
+    if text is None:
+        text = decode(shown) if shown is not None else worker.config.userlist.get(user)
     passed = ScramKeys(*keys) if keys is not None and database.user is None else None
     return credential(parse_secret(text) if text is not None else None, passed)
 

@@ -15,6 +15,7 @@ from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages, startup
 from pooler.protocol.conversation import (
     AskSecret,
+    CheckPassword,
     Conversation,
     NeedByte,
     NeedMessage,
@@ -206,7 +207,9 @@ def offload(function: Callable[..., T], *arguments: Any) -> T:
 
 
 def converse(
-    conversation: Conversation[T], stream: Stream, ask: Callable[[AskSecret], Any] | None = None
+    conversation: Conversation[T],
+    stream: Stream,
+    ask: Callable[[AskSecret | CheckPassword], Any] | None = None,
 ) -> T:
     """Drive a conversation to its end and return its result.
 
@@ -232,7 +235,7 @@ def converse(
                     answer = stream.start_tls()
                 case Offload():
                     answer = offload(request.function, *request.arguments)
-                case AskSecret() if ask is not None:
+                case AskSecret() | CheckPassword() if ask is not None:
                     answer = ask(request)
                 case _:
                     raise NotImplementedError(f"nobody answers {request!r}")

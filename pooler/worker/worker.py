@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Protocol
 
 import gevent
 from gevent import socket
@@ -40,6 +40,7 @@ from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.startup import TRACKED
 from pooler.session import QUESTIONS
 from pooler.worker import cancel
+from pooler.worker.auth_query import Lookups
 from pooler.worker.client import Client
 from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
@@ -61,6 +62,21 @@ CHANNEL_READ_BYTES = 65536
 RelayEvent = tuple[int, int, int, int, int, str, int, int, str, int, bool]
 
 
+class Login(Protocol):
+    """Who waits in a login: a client, or one of our own."""
+
+    id: int
+
+    @property
+    def greenlet(self) -> Any: ...
+
+    def obey(self, orders: int) -> None: ...
+
+    def end(self, text: str) -> None: ...
+
+    def has_left(self) -> bool: ...
+
+
 class Worker:
     """All that the greenlets of one worker share."""
 
@@ -74,7 +90,8 @@ class Worker:
         self.console_names = frozenset(CONSOLE_DATABASES)
         self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
         self.draining = False
-        self.logins: dict[int, Client] = {}
+        self.logins: dict[int, Login] = {}
+        self.lookups = Lookups(self)
         self.door = Door(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
@@ -165,7 +182,8 @@ class Worker:
         elif kind == LISTEN:
             self.listeners.wake(a, b)
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
-            self._log_closing(event)
+            if kind == SERVER_CLOSED or not self.lookups.forget(number):
+                self._log_closing(event)
         else:
             log.warning("%s", event[5])
 
@@ -263,7 +281,7 @@ class Worker:
         settings = config.settings
         self.tls.adopt(config.tls)
         self.mock_scram = any(text.startswith("SCRAM-SHA-256$") for text in config.userlist.values())
-        self.mock_secret = mock_secret(config)
+        self.mock_secret = mock_secret(config, self.tables.note_channel)
         self.relay.options(
             check_delay_s=settings.server_check_delay,
             check_query=settings.check_query,
@@ -315,14 +333,17 @@ def guarded(function: Callable[..., object], *arguments: Any) -> None:
         log.exception(f"bug in {getattr(function, '__qualname__', function)}", error)
 
 
-def mock_secret(config: Config) -> bytes:
-    """Makes the salts of unknown users stable: from this machine and all secrets, so nobody can guess it."""
+def mock_secret(config: Config, random: str) -> bytes:
+    """Makes the salts of unknown users stable: from this machine and all secrets, so nobody can guess it.
+
+    `random` is the same for all workers, until the next start; where the machine has no id it has to do.
+    """
     digest = hashlib.sha256()
     try:
         with open(MACHINE_ID, "rb") as file:
             digest.update(file.read())
-    except OSError:  # containers may have none; the secrets remain
-        digest.update(b"no machine id")
+    except OSError:  # containers may have none
+        digest.update(random.encode())
     for user, text in sorted(config.userlist.items()):
         digest.update(f"{user}\0{text}\0".encode("utf-8", "surrogateescape"))
     return digest.digest()

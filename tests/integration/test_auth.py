@@ -231,3 +231,40 @@ def test_stored_scram_alone_cannot_log_in(pooler: Pooler, running_postgres: Post
     with auth_type(pooler, "trust", suser=stored_scram(running_postgres)):
         assert "wrong password type" in refusal(pooler.dsn(user="bouncer", dbname="alone"))
     del pooler.databases["alone"]
+
+
+@pytest.mark.parametrize(
+    ("required", "users"),
+    [
+        ("scram-sha-256", {"suser"}),
+        ("password, md5", {"puser", "muser"}),
+        ("none", {"bouncer"}),
+        ("!password", {"muser", "suser", "bouncer"}),
+        ("!none, !md5", {"puser", "suser"}),
+    ],
+)
+def test_server_require_auth(pooler: Pooler, required: str, users: set[str]) -> None:
+    """What PostgreSQL may ask of us; a password is not given to one that asks for it in another way."""
+    for user in ("bouncer", "puser", "muser", "suser"):
+        pooler.configure(auth_type="trust", server_require_auth="")
+        pooler.console("RECONNECT p0")
+        pooler.console("WAIT_CLOSE p0")
+        pooler.configure(server_require_auth=required)
+        if user in users:
+            assert pooler.sql("SELECT session_user", user=user, dbname="p0") == [(user,)]
+            continue
+        # the pool may be known already: then it is the query that waits in vain
+        pooler.configure(query_wait_timeout=1)
+        with pooler.expect_log("authentication method requirement"), pytest.raises(psycopg2.OperationalError):
+            pooler.sql("SELECT 1", user=user, dbname="p0")
+        pooler.configure(query_wait_timeout=None)
+    pooler.configure(server_require_auth="")
+
+
+def test_made_verifiers_are_no_keys_for_postgres(pooler: Pooler) -> None:
+    """A verifier that we made of a plain password has a salt of ours: servers get the password (#1418)."""
+    with auth_type(pooler, "scram-sha-256", suser="sfoo"):
+        for _ in range(3):
+            pooler.console("RECONNECT p0")
+            for _ in range(3):
+                assert pooler.sql("SELECT session_user", user="suser", dbname="p0") == [("suser",)]

@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import importlib
+import importlib.util
 import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +37,7 @@ def need(package: str, *there: str) -> None:
 def _apt_get(*arguments: str) -> None:
     command = ["apt-get", "-q", "-o", "DPkg::Lock::Timeout=120", *arguments]
     environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    _run(command, env=environment)
+    run(command, env=environment)
 
 
 def npm_packages(manifest: Path) -> Path:
@@ -47,7 +50,7 @@ def npm_packages(manifest: Path) -> Path:
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
             (directory / "package.json").write_text(text)
-            _run(
+            run(
                 ["npm", "install", "--no-audit", "--no-fund", "--no-package-lock", "--ignore-scripts"],
                 cwd=directory,
             )
@@ -64,8 +67,23 @@ def _alone(directory: Path) -> Iterator[None]:
         yield
 
 
-def _run(command: list[str], **keywords: object) -> None:
+def run(command: list[str], **keywords: object) -> None:
     result = subprocess.run(  # type: ignore[call-overload]
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=TIMEOUT_S, **keywords
     )
     assert result.returncode == 0, f"{' '.join(command)}:\n{result.stdout[-2000:]}"
+
+
+def python_package(name: str, module: str, *headers: tuple[str, str]) -> None:
+    """Installs a package of Python that is an extra of pooler and has to be compiled.
+
+    `headers`: Debian's packages that its compilation needs, each with a file of it.
+    """
+    if importlib.util.find_spec(module) is not None:
+        return
+    for package, file in headers:
+        need(package, file)
+    with _alone(BUILD / "pip"):
+        if importlib.util.find_spec(module) is None:
+            run([sys.executable, "-m", "pip", "install", "-q", name])
+            importlib.invalidate_caches()

@@ -43,7 +43,7 @@ def test_warnings_of_the_load_are_there_too(tmp_path: Path) -> None:
             "auth_type=trust lets in everybody who reaches listen_addr, without a password",
         ),
         ("auth_type = plain", 7, "auth_type=plain sends passwords in clear over the network"),
-        ("auth_file =", 5, "auth_type=scram-sha-256 without auth_file: nobody can log in"),
+        ("auth_file =", 5, "auth_type=scram-sha-256 without auth_file or auth_user: nobody can log in"),
         ("admin_users = u, root", 7, "admin_users names users that auth_file lacks: root"),
         ("stats_users = x, y", 7, "stats_users names users that auth_file lacks: x, y"),
         ("min_pool_size = 30", 2, "min_pool_size 30 is above pool_size 20"),
@@ -98,7 +98,7 @@ def test_no_databases(tmp_path: Path) -> None:
     file = tmp_path / "p.ini"
     file.write_text("[pgbouncer]\nauth_type=trust\n")
     assert [p.text for p in check(str(file))] == [
-        "auth_type=trust without auth_file: nobody can log in",
+        "auth_type=trust without auth_file or auth_user: nobody can log in",
         "no databases: only the console can be used",
     ]
 

@@ -7,6 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pooler.config import Config, Database, Peer, Settings, UserOptions, config_rows
+from pooler.config.hba import HbaRule, Names
+from pooler.config.ident import Identity, IdentMap
 from pooler.errors import ConfigError
 
 CONFIG = Config(
@@ -139,7 +141,7 @@ def test_set_of_what_needs_a_restart_is_ignored_with_a_warning() -> None:
         ("nonsense", "1"),
         ("max_client_conn", "many"),
         ("listen_port", "x"),
-        ("auth_type", "hba"),
+        ("auth_type", "kerberos"),
         ("client_tls_sslmode", "sometimes"),
         ("auth_dbname", "pgbouncer"),
     ],
@@ -157,6 +159,13 @@ def test_set_warns_only_about_what_it_changes() -> None:
     assert [problem.text for problem in warned] == ["dns_max_ttl is accepted, but has no effect yet"]
 
 
+EVERYBODY = Names(frozenset({"all"}), frozenset())
+RULES = (
+    HbaRule(1, "local", EVERYBODY, EVERYBODY, "", "", "peer", IdentMap("m", (Identity("/^(.*)$", "\\1"),))),
+    HbaRule(2, "host", EVERYBODY, Names(frozenset(), frozenset({"\udcff"})), "::", "::", "ldap", None, "a=b"),
+)
+
+
 def test_wire() -> None:
     config = replace(
         CONFIG,
@@ -168,6 +177,7 @@ def test_wire() -> None:
         auto_database=Database("*", pool_mode="session"),
         peers={1: Peer(1, host="h", pool_size=3)},
         userlist={"u\udcff": "s"},
+        hba=RULES,
     )
     wire = config.to_wire()
     assert Config.from_wire(wire) == config

@@ -10,6 +10,7 @@ from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages, startup
 from pooler.protocol.conversation import (
     AskSecret,
+    CheckPassword,
     Conversation,
     NeedByte,
     NeedMessage,
@@ -42,6 +43,9 @@ class Driver(Generic[T]):
         self.sent = bytearray()
         self.arrived = bytearray()
         self.tls = False
+        self.tls_info = INFO  # what a handshake finds out
+        self.checked: list[tuple[str, str, bytes]] = []
+        self.outside: dict[str, bytes] = {}  # passwords that a directory or PAM finds right
         self.offloaded: list[str] = []
         self.asked: list[tuple[str, str]] = []
         self.result: T | None = None
@@ -112,10 +116,13 @@ class Driver(Generic[T]):
                 return bool(self.arrived)
             case StartTLS():
                 self.tls = True
-                return INFO
+                return self.tls_info
             case Offload(function, arguments):
                 self.offloaded.append(function.__name__)
                 return function(*arguments)
+            case CheckPassword(method, user, password):
+                self.checked.append((method.name, user, password))
+                return self.outside.get(user) == password
             case AskSecret(user, database):
                 self.asked.append((user, database))
                 text = self._secrets.get(user)

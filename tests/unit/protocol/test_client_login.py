@@ -274,22 +274,26 @@ def test_bytes_behind_a_cancel_request_are_left_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "parameters", "expected"),
+    ("minor", "parameters", "expected"),
     [
-        (3 << 16, {"_pq_.x": "1", "_pq_.y": "2"}, messages.negotiate_protocol_version(["_pq_.x", "_pq_.y"])),
-        ((3 << 16) + 2, {}, messages.negotiate_protocol_version([])),
-        ((3 << 16) + 99, {"_pq_.x": "1"}, messages.negotiate_protocol_version(["_pq_.x"])),
-        (3 << 16, {}, b""),
+        (0, {"_pq_.x": "1", "_pq_.y": "2"}, messages.negotiate_protocol_version(["_pq_.x", "_pq_.y"], 0)),
+        (1, {}, b""),
+        (2, {}, b""),
+        (2, {"_pq_.x": "1"}, messages.negotiate_protocol_version(["_pq_.x"], 2)),
+        (3, {}, messages.negotiate_protocol_version([], 2)),
+        (9999, {"_pq_.x": "1"}, messages.negotiate_protocol_version(["_pq_.x"], 2)),
+        (0, {}, b""),
     ],
 )
 def test_protocol_negotiation_comes_before_authentication(
-    code: int, parameters: dict[str, str], expected: bytes
+    minor: int, parameters: dict[str, str], expected: bytes
 ) -> None:
     packet = frontend.startup("me", "db", parameters)
+    code = (3 << 16) + minor
     driver = begin("md5", {"me": "secret"}).feed(packet[:4] + code.to_bytes(4, "big") + packet[8:])
     assert driver.take_sent() == expected + messages.authentication_md5(b"RRRR")
     driver.feed(frontend.password(passwords.md5_answer(MD5.encode(), b"RRRR")))
-    assert session(driver).minor_version == code & 0xFFFF
+    assert session(driver).minor_version == min(minor, 2)
 
 
 def test_parameters() -> None:

@@ -250,3 +250,32 @@ def test_tls_accepted(mode: str) -> None:
 @pytest.mark.parametrize("answer", [b"E", b"\0", b"s", b"\x16"])
 def test_tls_answered_with_nonsense(answer: bytes) -> None:
     assert not refused(begin(tls="prefer"), answer).from_server
+
+
+REQUESTS = {
+    "none": OK,
+    "password": messages.authentication_cleartext(),
+    "md5": messages.authentication_md5(b"salt"),
+    "scram-sha-256": messages.authentication_sasl(["SCRAM-SHA-256"]),
+}
+
+
+@pytest.mark.parametrize("asked", REQUESTS)
+@pytest.mark.parametrize("word", REQUESTS)
+def test_server_require_auth(word: str, asked: str) -> None:
+    """A server that asks for something else gets nothing, least of all the password."""
+    for required in ((word,), tuple(f"!{other}" for other in REQUESTS if other != word), (word, "gss")):
+        driver = begin("secret", require_auth=required)
+        driver.take_sent()
+        if asked == word:
+            driver.feed(REQUESTS[asked])
+            continue
+        fault = refused(driver, REQUESTS[asked])
+        assert fault.message.startswith("server login failed: authentication method requirement")
+        assert not fault.from_server
+        assert not driver.take_sent()
+
+
+def test_no_requirement() -> None:
+    for request in REQUESTS.values():
+        begin("secret").feed(request)

@@ -132,9 +132,9 @@ def test_names_are_opaque() -> None:
     ("code", "text"),
     [
         (2 << 16, "old V2 protocol not supported"),
-        (4 << 16, "unsupported frontend protocol 4.0: server supports 3.0 to 3.0"),
-        (0, "unsupported frontend protocol 0.0: server supports 3.0 to 3.0"),
-        (1234 << 16, "unsupported frontend protocol 1234.0: server supports 3.0 to 3.0"),
+        (4 << 16, "unsupported frontend protocol 4.0: server supports 3.0 to 3.2"),
+        (0, "unsupported frontend protocol 0.0: server supports 3.0 to 3.2"),
+        (1234 << 16, "unsupported frontend protocol 1234.0: server supports 3.0 to 3.2"),
     ],
 )
 def test_versions_refused(code: int, text: str) -> None:
@@ -147,7 +147,7 @@ def test_later_minor_version() -> None:
     assert read(fields("user", "u"), (3 << 16) + 99).minor == 99
 
 
-@pytest.mark.parametrize("body", [b"", b"\0" * 7, b"\0" * 9, b"\0" * 260])
+@pytest.mark.parametrize("body", [b"", b"\0" * 7, b"\0" * 261])
 def test_cancel_request_of_another_length(body: bytes) -> None:
     with pytest.raises(ClientFault, match="cancel request"):
         parse(packet(body, 80877102))

@@ -60,7 +60,9 @@ class Scene:
         self.worker._event((ACCEPT, ours.detach(), 1, 0, 0, "", 0, 0, "", 0, False))
         self.until(lambda: set(self.worker.logins) - before, "the login")
         (row,) = set(self.worker.logins) - before
-        return self.worker.logins[row], theirs
+        client = self.worker.logins[row]
+        assert isinstance(client, Client)
+        return client, theirs
 
     def order(self, row: int, client_id: int, orders: int) -> None:
         """As the relay brings it."""

@@ -1,0 +1,248 @@
+"""Looking users up in PostgreSQL: auth_query, run by a client of pooler's own.
+
+That client is one end of a socket pair. The relay treats it like any other: it waits in a queue, a server is
+opened for it if the limits allow one, or taken from a pool that does not need it, and everything ends in
+order. So any number of look-ups may be on their way, of any worker, and each limit covers them. Its servers
+are a pool of their own (`POOL_AUTH`), on which no stranger ever says anything: what a client has in its
+startup packet does not get there (CVE-2025-12819).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from gevent import socket
+from gevent.event import AsyncResult
+from gevent.lock import Semaphore
+
+from pooler import limits
+from pooler.core import FAIL, KILL
+from pooler.errors import PROTOCOL_VIOLATION, ClientFault, ServerFault
+from pooler.protocol import lookup, messages
+from pooler.protocol.lookup import StoredUser
+from pooler.worker.server import TEMPORARY
+from pooler.worker.stream import Hangup, Stream, converse
+
+if TYPE_CHECKING:
+    from pooler.config import Database
+    from pooler.worker.worker import Worker
+
+#: Look-ups of one worker at once, in one pool and in all: each has a row and two descriptors. One database
+#: that does not answer leaves room for the others.
+POOL_MAX, MAX = 16, 64
+#: A look-up that waits looks this often whether its client is still there, and PostgreSQL refuses the login.
+LOOK_S = 0.25
+#: What the relay says to a client that it closes: true for the client who waits for the look-up, too.
+PASSED_ON = frozenset(
+    {
+        "query_wait_timeout",
+        "query_timeout",
+        "query timeout",
+        "database removed",
+        "server shutting down",
+        "pooler is shutting down",
+    }
+)
+CONFIG_ERROR = "bouncer config error"
+
+
+class Lookups:
+    """All look-ups of one worker."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._all = Semaphore(MAX)
+        self._pools: dict[tuple[str, str], Semaphore] = {}
+        self._ids: set[int] = set()  # of our own clients, whose ends the relay reports like others'
+
+    def find(self, database: Database | None, name: str, has_left: Callable[[], bool]) -> StoredUser | None:
+        """The user called `name` on this database (None: the console); None: there is none.
+
+        Raises ClientFault, with a note that says why, Hangup when `has_left` says that nobody waits for it
+        any more, and whatever interrupts the wait.
+        """
+        settings = self._worker.config.settings
+        auth_user = (database.auth_user if database else None) or settings.auth_user
+        query = (database.auth_query if database else None) or settings.auth_query
+        target = self._target(database)
+        assert auth_user is not None
+        key = (target.name, auth_user)
+        in_pool = self._pools.setdefault(key, Semaphore(POOL_MAX))
+        try:
+            with in_pool, self._all:
+                return self._run(target, auth_user, query, name, has_left)
+        finally:
+            if in_pool.counter == POOL_MAX:  # nobody else: names that strangers thought of are not kept
+                self._pools.pop(key, None)
+
+    def forget(self, client_id: int) -> bool:
+        """Whether this was a client of our own, which has left."""
+        known = client_id in self._ids
+        self._ids.discard(client_id)
+        return known
+
+    def _target(self, database: Database | None) -> Database:
+        """Where the query is to run."""
+        config = self._worker.config
+        name = (database.auth_dbname if database else None) or config.settings.auth_dbname
+        if name in self._worker.console_names or (name is None and database is None):
+            shown = name or limits.CONSOLE
+            raise config_error(f'cannot use the reserved "{shown}" database as an auth_dbname')
+        target = database if name is None else config.find_database(name)
+        if target is None:
+            raise config_error(f'authentication database "{name}" is not configured')
+        return target
+
+    def _run(
+        self, target: Database, auth_user: str, query: str, name: str, has_left: Callable[[], bool]
+    ) -> StoredUser | None:
+        client = _OwnClient(self._worker, target, auth_user, has_left)
+        self._ids.add(client.id)
+        try:
+            return client.run(query, name)
+        except ServerFault as fault:
+            if fault.sqlstate == PROTOCOL_VIOLATION and fault.message in PASSED_ON:
+                raise ClientFault(fault.message) from fault
+            raise config_error(f"error response from auth_query: {fault.message}") from fault
+        except _Left:
+            raise
+        except Hangup as hangup:
+            raise config_error(f"auth_query: server conn crashed? ({hangup})") from hangup
+        except OSError as error:
+            raise config_error(f"auth_query: {error.strerror or error}") from error
+        finally:
+            if client.close():
+                self._ids.discard(client.id)
+
+
+def config_error(reason: str) -> ClientFault:
+    """What a client hears when it is not its fault; the reason is for the log."""
+    fault = ClientFault(CONFIG_ERROR)
+    fault.add_note(reason)
+    return fault
+
+
+class _Left(Hangup):
+    """Who is looked up has gone away."""
+
+
+class _Watched(Stream):
+    """A stream that looks around while it waits."""
+
+    def __init__(self, sock: socket.socket, look: Callable[[], None]) -> None:
+        super().__init__(sock, ServerFault)
+        self._look = look
+
+    def _fill(self, n: int) -> None:
+        while len(self.buffer) < n:
+            try:
+                socket.wait_read(self.sock.fileno(), timeout=LOOK_S, timeout_exc=TimeoutError())
+            except TimeoutError:
+                self._look()
+            else:
+                super()._fill(min(n, len(self.buffer) + 1))  # one recv
+
+
+class _OwnClient:
+    """One look-up's client. While it waits for the pool's welcome it is in `worker.logins`, like others."""
+
+    greenlet = None  # the one who waits is the client's that is looked up
+
+    def __init__(
+        self, worker: Worker, database: Database, user: str, waiter_has_left: Callable[[], bool]
+    ) -> None:
+        self.worker = worker
+        self._waiter_has_left = waiter_has_left
+        self.tables = worker.tables
+        self.row = worker.tables.client_new(worker.number)
+        if self.row < 0:
+            raise ClientFault("no more connections allowed (max_client_conn)")
+        self.id = worker.tables.client_id(self.row)
+        self.turn: AsyncResult = AsyncResult()
+        self._sock: socket.socket | None = None  # our end, once the relay has the other
+        worker.logins[self.row] = self
+        try:
+            self.tables.client_where(self.row, "unix", 0, "unix", 0, True)
+            self.tables.client_application(self.row, "auth_query")
+            self.pool = self._count(database, user)
+        except BaseException:
+            self.close()
+            raise
+
+    def _count(self, database: Database, user: str) -> int:
+        database_row, pool = limits.open_pool(self.tables, self.worker.config, database, user, auth=True)
+        user_row = limits.open_user(self.tables, self.worker.config, user)
+        if min(database_row, user_row, pool) < 0:
+            raise config_error("a shared table is full: restart with room for more databases, users or pools")
+        verdict = self.tables.client_login(self.row, database_row, user_row, pool, own=True)
+        if verdict == 5:  # forgotten since we looked them up
+            return self._count(database, user)
+        if verdict:
+            raise ClientFault(f'authentication database "{database.name}" is disabled')
+        return pool
+
+    def run(self, query: str, name: str) -> StoredUser | None:
+        """Ask; raises ServerFault, ClientFault, Hangup, OSError."""
+        stream = _Watched(self._hand_over(self._welcome()), self._look_for_refusal)
+        converse(lookup.until_ready(), stream)
+        converse(lookup.ask(query, name), stream)
+        return converse(lookup.answer(), stream)
+
+    def close(self) -> bool:
+        """The end, in whatever state it is; whether the relay never heard of it."""
+        if self._sock is not None:
+            self._sock.close()
+            return False
+        if self.worker.logins.pop(self.row, None) is self:
+            self.tables.client_free(self.row)
+        return True
+
+    # -- until there is a server
+
+    def _welcome(self) -> dict[str, str]:
+        """What servers of the pool report: with just that no SET is ever sent there."""
+        while (packed := self.tables.pool_welcome(self.pool)) is None:
+            self.turn = AsyncResult()
+            self.tables.wait_welcome(self.row)
+            while not self.turn.ready():
+                self.turn.wait(LOOK_S)
+                self._look()
+            came = self.turn.get()
+            if isinstance(came, str):
+                raise ClientFault(came)
+            if came == FAIL:
+                raise config_error(self.tables.pool_error(self.pool)[2])
+        return self.worker.unpack_welcome(packed)
+
+    def obey(self, orders: int) -> None:
+        """An order from the tables, while nobody else owns this client."""
+        self.turn.set(self.tables.kill_text(self.row) if orders & KILL else orders & FAIL)
+
+    def end(self, text: str) -> None:
+        """It has waited too long."""
+        self.turn.set(text)
+
+    def has_left(self) -> bool:
+        """Never: whoever waits ends it."""
+        return False
+
+    def _look(self) -> None:
+        if self._waiter_has_left():
+            raise _Left("unexpected eof")
+
+    def _hand_over(self, welcome: dict[str, str]) -> socket.socket:
+        ours, theirs = socket.socketpair()
+        del self.worker.logins[self.row]
+        values = self.worker.values_of(welcome)
+        self.worker.relay.add_client(self.row, theirs.detach(), values, b"", messages.ready(), b"", True)
+        self._sock = ours
+        return ours
+
+    def _look_for_refusal(self) -> None:
+        """A login that PostgreSQL refuses for good is not waited for."""
+        self._look()
+        failures, sqlstate, text = self.tables.pool_error(self.pool)
+        later = sqlstate in (PROTOCOL_VIOLATION, *TEMPORARY) and not text.startswith("server login failed")
+        if failures and not later:
+            raise config_error(text)

@@ -16,7 +16,7 @@ from tests.support.postgres import Postgres
 from tests.support.shared import running_pooler
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def direct(running_postgres: Postgres) -> Iterator[Direct]:
     running_postgres.ensure_running()
     world = Direct(running_postgres)
@@ -24,7 +24,7 @@ def direct(running_postgres: Postgres) -> Iterator[Direct]:
     world.clerk.close()
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def pools(running_postgres: Postgres, direct: Direct, owner: Account, work: Path) -> Iterator[Pools]:
     """pools(Size(3, 1), session_state="off"): transaction pooling with neighbours, shared by all tests."""
     with contextlib.ExitStack() as stack:

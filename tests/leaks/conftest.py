@@ -16,7 +16,7 @@ from tests.support.shared import StartPooler, start_pooler
 __all__ = ["start_pooler"]
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="module")
 def reference(running_postgres: Postgres) -> Iterator[Reference]:
     """PostgreSQL itself, with the database of the leak tests."""
     running_postgres.ensure_running()

@@ -365,10 +365,10 @@ def test_two_listeners_in_one_database(pooler: Pooler, wires: list[Wire]) -> Non
     with pooled(pooler, "two") as elsewhere:
         elsewhere.query("LISTEN elsewhere")
         for number in range(50):
-            answer = mine.query(f"LISTEN both; NOTIFY both, '{number}'")
+            answer = mine.query(f"LISTEN twice; NOTIFY twice, '{number}'")
             assert types(answer) == "CCAZ", (number, answer)
             assert types(other.query("SELECT 1")) == "TDCZ"
-            assert types(mine.query("UNLISTEN both")) == "CZ"
+            assert types(mine.query("UNLISTEN twice")) == "CZ"
         elsewhere.close()
 
 

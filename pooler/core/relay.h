@@ -57,6 +57,7 @@ struct client {
     bool waiting;                /* on the pool's queue */
     bool currval_later;          /* it asks for what its earlier transactions had from sequences */
     uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
+    uint8_t opaque_lessons;      /* pins for settings of unknown name */
     uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
@@ -178,6 +179,7 @@ struct relay {
     struct statement_store statements;
     struct words builtin;
     struct subscription **heard_by;   /* by channel row */
+    uint32_t notes_sent;         /* to the listening connections, by their numbers */
     bool listen_work;            /* servers wait for channels, or clients have news */
     struct bytes mail;           /* of listening connections, not yet delivered */
     struct profile **profiles;   /* by database row */

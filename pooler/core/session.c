@@ -7,7 +7,7 @@
 #include "lexer.h"
 #include "relay.h"
 
-#define SEQUENCE_LESSONS 64   /* pins for nextval that nobody needed: then the pool's clients, or this one, do not use currval */
+#define SEQUENCE_LESSONS 16   /* pins for nextval that nobody needed: then the pool's clients, or this one, do not use currval */
 
 static const struct { uint32_t bit; const char *text; } REASONS[] = {
     {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
@@ -258,6 +258,13 @@ static bool decide(struct relay *r, struct server *s) {
     return false;
 }
 
+/* Where every transaction calls a function of dynamic SQL, a pin each would leave others nothing. */
+static bool opaque_pins(struct client *c, const struct session *x) {
+    if (x->named || !(x->traits & PIN_OPAQUE) || c->opaque_lessons >= OPAQUE_LESSONS) return false;
+    c->opaque_lessons++;
+    return true;
+}
+
 /* Called when a transaction is over and the server could be given back.  True: not yet, or not at all. */
 bool session_settle(struct relay *r, struct server *s) {
     struct session *x = &s->session;
@@ -278,7 +285,7 @@ bool session_settle(struct relay *r, struct server *s) {
     uint32_t ask = (x->traits & ASK_ALL) | (x->ends & x->pinned & ASK_ALL);
     if (x->traits & TRAIT_NAMED && x->failed) ask |= ASK_SETTINGS;
     x->pinned &= ~(x->ends & PIN_ALL);
-    x->pinned |= x->traits & (PIN_LOADED | (x->named ? 0 : PIN_OPAQUE));
+    x->pinned |= x->traits & (PIN_LOADED | (opaque_pins(c, x) ? PIN_OPAQUE : 0));
     if (sequence_pins(pool, c, x->traits)) x->pinned |= PIN_SEQUENCE;
     if (ask || (x->traits & TRAIT_NAMED && x->notes && x->notes->bytes)) {
         session_ask(r, s, ask);

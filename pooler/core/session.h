@@ -25,7 +25,8 @@
 
 #define PROFILE_CHECK_US 2000000u   /* the catalogs' fingerprint is looked at again after this, where there is traffic */
 #define WEAK_PIN_LOOK_MS 20         /* servers that are kept for sequences only are looked at so often */
-#define WEAK_PIN_SILENT_US 50000u   /* and given up for others that wait when their client was silent for so long; */
+#define WEAK_PIN_SILENT_US 200000u  /* and given up for others that wait when their client was silent for so long; */
+#define OPAQUE_LESSONS 16           /* times that a client's settings of unknown name keep its server; then only a reset is left */
 #define CURRVAL_SILENT_US 1000000u  /* for so long when it was seen to ask in later transactions for what it had left */
 #define WEAK_PIN_DIAL_US 2000000u   /* what it may take to open a server for those who wait instead */
 #define CUSTOM_NAMES_MAX 512        /* names of settings with a dot that this worker has met in one database */

@@ -58,8 +58,8 @@ def states_of(world: World, act: Act, start: bytes) -> list[State]:
         if os.WIFEXITED(status):
             assert os.WEXITSTATUS(status) == 0
             return found
-        held = ctypes.c_int.from_address(address + OWNER_AT).value
-        if held and (not found or libc.memcmp(shared, seen, len(seen))):
+        is_locked = ctypes.c_int.from_address(address + OWNER_AT).value
+        if is_locked and (not found or libc.memcmp(shared, seen, len(seen))):
             ctypes.memmove(seen, shared, len(seen))
             found.append(changed_pages(start[MUTEX_BYTES:], shared, len(seen)))
 

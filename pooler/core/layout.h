@@ -147,7 +147,7 @@ struct pool_row {
     uint64_t idle_since, forgotten_at;   /* rows.c */
     uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
     uint8_t currval_seen;            /* a client has used currval or lastval */
-    uint8_t sequence_lessons;        /* pins for nextval so far, while nobody did */
+    uint16_t sequence_lessons;       /* pins for nextval so far, while nobody did */
     uint8_t forced_user;             /* min_size holds without clients */
     int32_t database, user, instance;
     struct pool_limits limits;

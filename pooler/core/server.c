@@ -10,7 +10,6 @@
 
 #include "effects.h"
 #include "relay.h"
-#include "sqltext.h"
 
 /* ---- descriptors: every worker has a duplicate of every server connection -------------------- */
 
@@ -104,25 +103,16 @@ void server_add(struct relay *r, struct command *command) {
 
 /* ---- requests of our own ------------------------------------------------------------------- */
 
-/* What makes a server its client's: its settings, and nothing of what others had from sequences. */
-static uint32_t suiting_query(struct relay *r, struct server *s, char *out, uint32_t room) {
-    const struct slot_row *row = &r->t->slots[s->slot];
-    const struct settings *settings = s->client->settings;
-    uint32_t n = session_strange_sequences(r, s) ? sql_put(out, 0, room, "DISCARD SEQUENCES;") : 0;
-    if (row->settings != settings->hash) {
-        n += settings_statement(&r->store, settings, row->flags & SF_EXTRAS, out + n, room - n);
-        counters_of(r, row->pool)->settings_applied++;
-    }
-    return s->client->greeting ? settings_question(&r->store, out, n, room) : n;
-}
-
 /* Sends a Query of ours, whose replies nobody sees.  `block`: the client's statement waits for its end;
  * otherwise it follows in the same write. */
 void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block) {
     char query[OWN_QUERY_BYTES];
     uint32_t n, room = sizeof query - 6;
     if (what == OWN_SETTINGS) {
-        n = suiting_query(r, s, query + 5, room);
+        bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
+        n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
+        if (s->client->greeting) n = settings_question(&r->store, query + 5, n, room);
+        counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
     } else {
         n = (uint32_t)strnlen(text, room);
         memcpy(query + 5, text, n);
@@ -155,7 +145,6 @@ static void own_settings_done(struct relay *r, struct server *s) {
     }
     if (!c) return;
     row->settings = c->settings->hash;
-    if (session_strange_sequences(r, s)) row->sequence_of = 0;
     if (settings_has_extras(c->settings)) row->flags |= SF_EXTRAS;
     else row->flags &= (uint8_t)~SF_EXTRAS;
     c->settings->verified = true;
@@ -166,10 +155,9 @@ static void own_settings_done(struct relay *r, struct server *s) {
 void server_suit(struct relay *r, struct server *s) {
     struct client *c = s->client;
     const struct slot_row *row = &r->t->slots[s->slot];
-    bool other = row->settings != c->settings->hash;
-    if (other || session_strange_sequences(r, s)) {
+    if (row->settings != c->settings->hash) {
         bool block = !c->settings->verified || c->greeting || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
-        server_own(r, s, OWN_SETTINGS, NULL, other && block);
+        server_own(r, s, OWN_SETTINGS, NULL, block);
     } else if (c->greeting) {
         client_greet(r, c);
         s->settled = true;

@@ -7,7 +7,8 @@
 #include "lexer.h"
 #include "relay.h"
 
-#define SEQUENCE_LESSONS 16   /* pins for nextval that nobody needed: then the pool's clients, or this one, do not use currval */
+#define SEQUENCE_LESSONS 1000        /* pins for nextval that nobody needed: then the pool's clients do not use currval, */
+#define SEQUENCE_LESSONS_CLIENT 16   /* or this one does not */
 
 static const struct { uint32_t bit; const char *text; } REASONS[] = {
     {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
@@ -81,14 +82,6 @@ static void note_reset(struct relay *r, struct client *c) {
     struct server *s = c->server;
     if (s->session.told || c->startup->hash == r->t->slots[s->slot].login_settings) return;
     s->session.told = settings_keep(c->settings);
-}
-
-/* Clients of this pool ask what sequences remember, and the server remembers somebody else's: that goes before its
- * new client's first statement. */
-bool session_strange_sequences(const struct relay *r, const struct server *s) {
-    const struct slot_row *row = &r->t->slots[s->slot];
-    return row->sequence_of && s->client && pool_of(r, s->client)->currval_seen
-        && row->sequence_of != r->t->clients[s->client->row].id;
 }
 
 /* A statement that leaves or reads what sequences remember.  True: what others have left is to be discarded first.
@@ -217,9 +210,9 @@ void session_begin(struct session *x) {
 
 /* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a pool. */
 static bool sequence_pins(struct pool_row *pool, struct client *c, uint32_t traits) {
-    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT))) return false;
+    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY))) return false;
     if (c->currval_later) return true;
-    if (pool->currval_seen && c->sequence_lessons < SEQUENCE_LESSONS) {
+    if (pool->currval_seen && c->sequence_lessons < SEQUENCE_LESSONS_CLIENT) {
         c->sequence_lessons++;
         return true;
     }
@@ -338,12 +331,12 @@ static bool weak(const struct relay *r, const struct server *s) {
         && r->t->clients[s->client->row].pinned;
 }
 
-/* Clients wait, and not only for a server that is being opened. */
+/* Clients wait, and not only for a moment, or for a server that is being opened. */
 static bool starving(const struct relay *r, const struct pool_row *pool) {
     int32_t first = pool->waiting.head;
     if (first == NOBODY) return false;
-    if (pool->limits.size && pool->servers >= pool->limits.size) return true;
-    return r->now > r->t->clients[first].wait_start + WEAK_PIN_DIAL_US;
+    bool full = pool->limits.size && pool->servers >= pool->limits.size;
+    return r->now > r->t->clients[first].wait_start + (full ? WEAK_PIN_WAIT_US : WEAK_PIN_DIAL_US);
 }
 
 /* Somebody else needs the server: a client in the queue, or an operator who waits for it or wants another. */

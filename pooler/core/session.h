@@ -28,6 +28,7 @@
 #define WEAK_PIN_SILENT_US 200000u  /* and given up for others that wait when their client was silent for so long; */
 #define OPAQUE_LESSONS 16           /* times that a client's settings of unknown name keep its server; then only a reset is left */
 #define CURRVAL_SILENT_US 1000000u  /* for so long when it was seen to ask in later transactions for what it had left */
+#define WEAK_PIN_WAIT_US 100000u    /* others do wait */
 #define WEAK_PIN_DIAL_US 2000000u   /* what it may take to open a server for those who wait instead */
 #define CUSTOM_NAMES_MAX 512        /* names of settings with a dot that this worker has met in one database */
 #define NOTES_BYTES 4096
@@ -93,7 +94,6 @@ uint32_t session_text(struct relay *r, struct client *c, const char *text, uint3
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
-bool session_strange_sequences(const struct relay *r, const struct server *s);
 bool session_sequences(struct relay *r, struct client *c, uint32_t traits);
 void session_call(struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);

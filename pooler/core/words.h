@@ -41,7 +41,7 @@ enum trait {
     TRAIT_NOTIFY = 1 << 16,
     TRAIT_SCHEMA = 1 << 17,      /* may change functions, triggers, views: the profile is to be looked at again */
     TRAIT_UNKNOWN = 1 << 18,     /* calls something that is not known: hashes in `unknown` */
-    TRAIT_COPY = 1 << 20,        /* as TRAIT_INSERT, but nobody asks for what nextval gave then */
+    TRAIT_COPY = 1 << 20,        /* as TRAIT_INSERT, by COPY */
     TRAIT_UNSURE = 1 << 21,      /* may set a setting whose name nobody knows: the server is reset before its next client */
     TRAIT_EXECUTE = 1 << 19,     /* SQL EXECUTE: does what its PREPARE said */
 };

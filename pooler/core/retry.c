@@ -227,13 +227,28 @@ static bool sync_is_own(const struct requests *q) {
     return i < q->count && requests_at(q, i) & OWN;
 }
 
+static const char CHANGED[] = "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0"
+    "RRevalidateCachedQuery\0";
+struct changed { unsigned char head[5]; char fields[sizeof CHANGED]; };
+
+static struct changed changed_message(void) {
+    struct changed message = {.head = {'E', 0, 0, 0, 4 + sizeof CHANGED}};
+    memcpy(message.fields, CHANGED, sizeof CHANGED);
+    return message;
+}
+
 /* Has the client hear of a changed plan instead of the error that is to come. */
 void retry_refuse(struct server *s) {
-    static const char FIELDS[] = "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0"
-        "RRevalidateCachedQuery\0";
-    unsigned char message[5 + sizeof FIELDS] = {'E', 0, 0, 0, 4 + sizeof FIELDS};
-    memcpy(message + 5, FIELDS, sizeof FIELDS);
-    hold(&s->kept, NULL, 0, message, sizeof message);
+    struct changed message = changed_message();
+    hold(&s->kept, NULL, 0, (unsigned char *)&message, sizeof message);
+}
+
+/* A Bind that asks for a format per column, by the columns that its client was told of before some DDL: there are others
+ * now.  PostgreSQL itself would have looked at the plan first. */
+static bool is_of_other_columns(struct relay *r, const struct server *s, const unsigned char *message, uint32_t n) {
+    const struct name *name = s->client && s->client->names ? s->client->names->bound : NULL;
+    return name && name->told && name->made != statements_now(r, s) && requests_head(&s->requests) == 'B'
+        && memmem(message, n, "\0C08P01", 7) && memmem(message, n, "\0RPortalSetResultFormat", 23);
 }
 
 /* It names the statement that never is. */
@@ -265,6 +280,12 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
         kept_release(&s->kept);
+        return true;
+    }
+    if (is_of_other_columns(r, s, message, n)) {
+        struct changed changed = changed_message();
+        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
+        conn_send(r, &s->client->io, &changed, sizeof changed);
         return true;
     }
     bool statement = s->parsing_count && (s->parsing[0].high | s->parsing[0].low);

@@ -12,6 +12,7 @@ from alembic import command
 from alembic.config import Config
 
 from tests.support.crowd import at_once
+from tests.support.processes import wait_for
 from tests.support.service import Service
 
 INI = Path(__file__).parent / "alembic_shop/alembic.ini"
@@ -56,4 +57,5 @@ def test_several_migrators(service: Service) -> None:
     at_once(3, deploy)
     assert service.value("SELECT version_num FROM alembic_version") == "0003"
     assert service.value("SELECT count(*) FROM customer") == 20
-    assert service.value("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == 0
+    locks = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'"
+    wait_for(lambda: service.value(locks) == 0, 10, "servers cleaned behind their clients")

@@ -249,7 +249,7 @@ class Worker:
         """Take no new work; end when what there is has ended."""
         self.draining = True
         while True:
-            pooled, waiting, console, _ = self.tables.own_load(self.number)
+            _, waiting, _, _ = self.tables.own_load(self.number)
             if mode == "wait_for_servers":
                 self.tables.set_draining(True)
                 self.tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=self.number)
@@ -257,7 +257,9 @@ class Worker:
                     self.relay.close_slot(slot)
                 done = self.tables.busy_servers() + waiting == 0  # of all workers: a client may still ask
             else:
-                done = pooled + console == 0
+                # of all workers: until the last client has left, new ones may be handed to any of us to be refused
+                loads = [self.tables.own_load(number) for number in range(len(self.outboxes))]
+                done = not any(pooled or console for pooled, _, console, _ in loads)
             if done:
                 break
             gevent.sleep(DRAIN_LOOK_S)

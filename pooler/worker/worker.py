@@ -257,7 +257,7 @@ class Worker:
                     self.relay.close_slot(slot)
                 done = self.tables.busy_servers() + waiting == 0  # of all workers: a client may still ask
             else:
-                # of all workers: until the last one has left, a new client may come to any of us to be refused
+                # of all workers: until the last one has left, new ones may come to any of us, to be refused
                 loads = [self.tables.own_load(number) for number in range(len(self.outboxes))]
                 done = not any(pooled or console for pooled, _, console, _ in loads)
             if done:

@@ -72,6 +72,16 @@ def open_pool(tables: Tables, config: Config, database: Database, user: str) -> 
     return database_row, pool
 
 
+def open_room(tables: Tables, config: Config, database_name: str, user: str, instance: str) -> None:
+    """Make the rows, with their limits, of a pool in which the instance that was replaced has servers."""
+    database = config.find_database(database_name)
+    if database is not None:
+        open_pool(tables, config, database, user)
+    row = tables.instance(instance)
+    if row >= 0:
+        tables.set_instance(row, config.settings.max_server_connections)
+
+
 def open_user(tables: Tables, config: Config, user: str) -> int:
     """Row of a client's user; -1 when the table is full."""
     row = int(tables.user(user))

@@ -392,6 +392,12 @@ class Settings:
         " seconds then makes room; 0: no limit.",
         own=True,
     )
+    shutdown_timeout: float = _own.seconds(
+        60,
+        "After a restart with -R the old process serves its clients until they leave, at most this long; then"
+        " it closes those that are between two transactions; 0: no limit.",
+        own=True,
+    )
     client_write_timeout: float = _own.seconds(
         300, "A client that doesn't read its result for this long loses its server; 0: no limit.", own=True
     )

@@ -16,7 +16,8 @@ cdef extern from "layout.h" nogil:
     enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
     enum: POOL_CLIENTS, CHANNELS_MAX, CH_FREE, CH_HEARD
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
-    enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
+    enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_ELSEWHERE
+    enum: RETIRING_NOT, RETIRING, RETIRING_ALL, POOL_LISTENER
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
     enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED
     enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE, SF_RESERVE
@@ -64,7 +65,7 @@ cdef extern from "layout.h" nogil:
         int32_t database, user, instance
         pool_limits limits
         int32_t servers, evicting, clients
-        int32_t by_state[7]
+        int32_t by_state[8]
         list idle, waiting
         list waiting_of[64]
         uint64_t mean_wait_us, retry_at
@@ -120,7 +121,7 @@ cdef extern from "layout.h" nogil:
     struct header:
         sizes sizes
         uint64_t rebuilds
-        uint8_t paused, suspended, draining, round_robin
+        uint8_t paused, suspended, draining, retiring, round_robin
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
         uint64_t notify_key
@@ -142,6 +143,16 @@ cdef extern from "layout.h" nogil:
         int fd
 
 cdef extern from "tables.h" nogil:
+    enum room_word: ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY
+    struct room_news:
+        room_word word
+        int32_t pool, rooms
+    void rooms_retire(tables *, uint64_t, uint64_t *)
+    int rooms_news(tables *, uint64_t, room_news *, int)
+    int32_t rooms_held(const tables *, int32_t)
+    bint rooms_told(tables *, const room_news *, uint64_t, uint64_t *)
+    void rooms_left(tables *, uint64_t, uint64_t *)
+    int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, int, bint)
     struct outcome:
         int32_t slot, dial, close, client
         uint64_t ring
@@ -246,6 +257,7 @@ class TablesBusy(Exception):
     """The lock of the tables could not be had in time: its holder is stopped."""
 
 
+ROOM_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum room_word
 SESSION_STATES = ("off", "auto", "error")
 POOL_MODES = ("session", "transaction", "statement")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
@@ -792,7 +804,7 @@ cdef class Tables:
         cdef slot_row *s
         for i in range(self.t.h.slots_high):
             s = &self.t.slots[i]
-            if s.state == SL_FREE or (database >= 0 and self.t.pools[s.pool].database != database):
+            if s.state in (SL_FREE, SL_ELSEWHERE) or (database >= 0 and self.t.pools[s.pool].database != database):
                 continue
             if self.t.pools[s.pool].kind != POOL_CLIENTS:
                 continue   # the listening connection stays as long as somebody listens
@@ -892,6 +904,85 @@ cdef class Tables:
                     s.closing_at = now
                     found.append((i, s.generation))
         return found
+
+    # ---- two instances, one limit (rooms.c)
+
+    cdef object _pool_name(self, int32_t pool):
+        cdef pool_row *p = &self.t.pools[pool]
+        return [decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
+                decoded(self.t.instances[p.instance].name), p.kind]
+
+    def rooms_retire(self):
+        """Another instance replaces this one: open nothing beyond what there is.  Returns that: [database, user,
+        instance, kind, rooms] per pool."""
+        cdef uint64_t ring = 0
+        cdef int32_t i
+        self._take()
+        rooms_retire(self.t, now_us(), &ring)
+        held = [[*self._pool_name(i), rooms_held(self.t, i)] for i in range(self.t.h.pools_high) if rooms_held(self.t, i)]
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+        return held
+
+    def rooms_retire_all(self):
+        """Clients go as soon as they are between transactions."""
+        self.t.h.retiring = RETIRING_ALL
+
+    def rooms_resume(self):
+        """It does not, after all."""
+        self.t.h.retiring = RETIRING_NOT
+
+    def rooms_news(self):
+        """What the other instance is to be told: (word, [database, user, instance, kind, rooms])."""
+        cdef room_news found[64]
+        cdef int n, i
+        self._take()
+        n = rooms_news(self.t, now_us(), found, 64)
+        news = [(ROOM_WORDS[found[i].word], [*self._pool_name(found[i].pool), found[i].rooms]) for i in range(n)]
+        tables_unlock(self.t)
+        return news
+
+    def rooms_told(self, str word, pool):
+        """The other instance says so of `pool`, as in rooms_news; False when there are no rows for it."""
+        cdef room_news news
+        cdef uint64_t ring = 0
+        database, user, instance, kind, rooms = pool
+        cdef bytes database_name = encoded(database), user_name = encoded(user), instance_name = encoded(instance)
+        cdef bint done = False
+        cdef int said = ROOM_WORDS.index(word)
+        self._take()
+        cdef int32_t d, u, n
+        d = tables_database(self.t, database_name, True)
+        u = tables_user(self.t, user_name, True)
+        n = tables_instance(self.t, instance_name, True)
+        news.word, news.rooms = <room_word>said, rooms
+        news.pool = NOBODY if min(d, u, n) < 0 else tables_pool_of_kind(
+            self.t, d, u, n, POOL_LISTENER if kind else POOL_CLIENTS, True)
+        if news.pool != NOBODY:
+            done = rooms_told(self.t, &news, now_us(), &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+        return done
+
+    def rooms_left(self):
+        """The instance that this one replaced is gone."""
+        cdef uint64_t ring = 0
+        self._take()
+        rooms_left(self.t, now_us(), &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+
+    def in_use(self):
+        """(clients but for the console's, sockets on their way to workers, rows of servers in use) over all workers."""
+        cdef int32_t i
+        cdef int clients = 0, servers = 0, arriving = 0
+        for i in range(self.t.h.clients_high):
+            clients += self.t.clients[i].state != CL_FREE and not self.t.clients[i].flags & CF_CONSOLE
+        for i in range(self.t.h.slots_high):
+            servers += self.t.slots[i].state != SL_FREE
+        for i in range(self.t.h.sizes.workers):
+            arriving += <int>(self.t.workers[i].sent - self.t.workers[i].taken)
+        return clients, arriving, servers
 
     # ---- cancel requests
 
@@ -1284,7 +1375,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
 
 
 cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
-    names = ("free", "new", "idle", "active", "being_canceled", "closing", "closing")
+    names = ("free", "new", "idle", "active", "being_canceled", "closing", "closing", "elsewhere")
     state = names[s.state]
     if s.state == SL_ACTIVE and s.canceling:
         state = "active_cancel"

@@ -10,13 +10,18 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     struct outcome out;
     tables_lock(t);
     evictions_overdue(t, now);
+    if (t->h->owing) {
+        outcome_clear(&out);
+        pay_debts(t, true, now, &out);
+        *ring |= out.ring;
+    }
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
         if (p->waiting.head != NOBODY) {
             demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
-                   && !held(t, p) && !contested(t, p) && now >= p->retry_at
+                   && !held(t, p) && !t->h->retiring && !contested(t, p) && now >= p->retry_at
                    && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
             dial_for(t, i, worker, worker, now, &out);
             dials[count++] = out.dial;
@@ -39,6 +44,7 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
         if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_OBSOLETE;
         else if (s->expires_at && now >= s->expires_at) s->close_reason = CLOSE_LIFETIME;
         else if (over_limits(t, p)) s->close_reason = CLOSE_LIMIT;
+        else if (surplus(t, p)) s->close_reason = CLOSE_REPLACED;
         else if (idle_timeout_us && elapsed(now, s->used_at) > idle_timeout_us && !protected(p)) s->close_reason = CLOSE_IDLE;
         else continue;
         slot_idle_remove(t, &p->idle, i);

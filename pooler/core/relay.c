@@ -28,7 +28,7 @@ static const char *const kill_texts[] = {
 /* Why a server is closed, by slot_row.close_reason. */
 static const char *const close_texts[] = {
     "closed by order", "server idle timeout", "server lifetime over", "obsolete connection", "too many connections",
-    "evicted", "paused",
+    "evicted", "paused", "its room goes to the instance that replaces this one",
 };
 
 /* ---- commands and events: the border to Python's thread -------------------------------------- */
@@ -295,6 +295,8 @@ static void look(struct relay *r) {
     r->look_at = r->now + LOOK_US;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
         if (r->servers[i]) server_overdue(r, r->servers[i]);
+    for (int32_t i = 0; r->t->h->retiring == RETIRING_ALL && i < r->t->h->clients_high; i++)
+        if (r->clients[i]) conn_ready(r, &r->clients[i]->io);
     listen_look(r);
 }
 

@@ -274,6 +274,7 @@ void server_give_back(struct relay *r, struct server *s) {
     session_left(r, s);
     if (s->client) {
         s->client->server = NULL;
+        if (r->t->h->retiring) conn_ready(r, &s->client->io);   /* it may have to leave now */
         bool used = !s->fresh;
         s->client = NULL;
         if ((used || s->dirty) && needs_reset(r, s)) {

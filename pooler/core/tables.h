@@ -62,6 +62,15 @@ int listener_lost(struct tables *t, int32_t database, uint64_t refused_until);
 int listeners_kill(struct tables *t, int32_t database, int worker);
 void channels_worker_died(struct tables *t, int worker, uint64_t *ring);
 
+/* rooms.c: two instances, one limit */
+enum room_word { ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY };
+struct room_news { enum room_word word; int32_t pool, rooms; };
+void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring);
+int rooms_news(struct tables *t, uint64_t now, struct room_news *out, int max);
+int32_t rooms_held(const struct tables *t, int32_t pool);
+bool rooms_told(struct tables *t, const struct room_news *news, uint64_t now, uint64_t *ring);
+void rooms_left(struct tables *t, uint64_t now, uint64_t *ring);
+
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */
 enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };

@@ -106,6 +106,25 @@ class PidFile:
             self._written = True
             f.write(f"{os.getpid()}\n")
 
+    def take_over(self) -> None:
+        """Put our number in the place of the process that hands over to us; the file always names one."""
+        if not self.path:
+            return
+        new = f"{self.path}.{os.getpid()}"
+        try:
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644), "w") as f:
+                f.write(f"{os.getpid()}\n")
+            os.rename(new, self.path)
+        except OSError as e:
+            log.error("cannot write pidfile %s: %s", self.path, e.strerror)
+            return
+        self._written = True
+
+    def forget(self, other: str) -> None:
+        """Somebody else has taken the file over, if that is its name."""
+        if other and os.path.realpath(other) == os.path.realpath(self.path or "/"):
+            self._written = False
+
     def remove(self) -> None:
         """Remove the file if it is ours."""
         if not self._written:

@@ -9,6 +9,7 @@ from gevent import socket
 
 from pooler import log
 from pooler.core import CLOSING
+from pooler.ipc.messages import CancelElsewhere
 from pooler.protocol import frontend
 from pooler.protocol.startup import CancelRequest
 from pooler.worker.address import Address
@@ -35,6 +36,8 @@ def serve(worker: Worker, request: CancelRequest) -> None:
             if verdict[0] != "busy":
                 break
             gevent.sleep(BUSY_S)
+    if verdict[0] == "nothing":
+        worker.tell_master(CancelElsewhere(request.pid, request.key))
     if verdict[0] != "forward":
         return
     _, slot, generation, row, client_id = verdict

@@ -68,9 +68,11 @@ def test_misuse(arguments: tuple[str, ...], capsys: Captured) -> None:
     assert "Error: " in capsys.readouterr().err
 
 
-def test_reboot_is_not_yet(capsys: Captured) -> None:
-    assert run("-R", "p.ini") == 1
-    assert "-R (online restart) is not there yet" in capsys.readouterr().err
+@pytest.mark.parametrize("flag", ["-R", "--reboot"])
+def test_reboot(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = start_nothing(monkeypatch)
+    assert run(flag, "-d", "p.ini") == 0
+    assert [(options.reboot, options.daemon) for options, _ in started] == [(True, True)]
 
 
 def test_missing_file(capfd: Captured) -> None:

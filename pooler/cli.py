@@ -34,6 +34,7 @@ def run_worker(boot: WorkerBoot) -> int:
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
+    click.echo(f"PgBouncer {pooler.PGBOUNCER_VERSION}")
     click.echo(f"pooler {pooler.__version__}")
     click.echo(f"python {sys.version.split()[0]}")
     for name in PACKAGES:
@@ -73,7 +74,7 @@ def serve(
 ) -> int:
     """A connection pooler for PostgreSQL, configured and run like PgBouncer."""
     if config_file is None:
-        raise click.UsageError("need a configuration file, see pooler -h")
+        raise click.UsageError("no configuration file specified")
     from pooler.master.start import Options, start
 
     given = {"user": user, "workers": workers}
@@ -130,7 +131,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = command.main(given, prog_name=name, standalone_mode=False)
     except click.ClickException as e:
-        e.show()
+        click.echo(f"{name}: {e.format_message()}", err=True)
+        click.echo(f'Try "{name} --help" for more information.', err=True)
         code = 1
     except click.Abort:
         code = 1

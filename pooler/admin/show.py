@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pooler import __version__
+from pooler import PGBOUNCER_VERSION, __version__
 from pooler.admin import show_pools
 from pooler.admin.model import Column, Notice, Result, Row, Run, Sources, columns
 from pooler.config import config_rows
 
-#: The release of PgBouncer whose console this is. Tools look for `PgBouncer N` and compare N.
-PGBOUNCER_VERSION = "1.25.2"
 VERSION_TEXT = f"PgBouncer {PGBOUNCER_VERSION} (pooler {__version__})"
 
 LIST_COLUMNS = columns("list text, items int4")

@@ -197,9 +197,9 @@ class Settings:
     log_stats: bool = _process.switch(True, "Log a line of averages every stats_period.")
     stats_period: int = _process.integer(60, "Seconds over which averages are taken.", low=1, unit="s")
     verbose: int = _process.integer(0, "More log: 0 to 3.", high=3, nullable=True)
-    syslog: bool = _process.switch(False, "Log to syslog too.", works=False)
-    syslog_ident: str = _process.text("pgbouncer", "Name of the program in syslog.", works=False)
-    syslog_facility: str = _process.text("daemon", "Facility in syslog.", works=False)
+    syslog: bool = _process.switch(False, "Log to syslog too.")
+    syslog_ident: str = _process.text("pgbouncer", "Name of the program in syslog.")
+    syslog_facility: str = _process.text("daemon", "Facility: daemon, user, auth, authpriv, local0-local7.")
     job_name: str = _process.text("pgbouncer", "Service name on Windows.", apply=RESTART, works=False)
     peer_id: int = _process.integer(
         0, "Number of this process among [peers]; 0: no peering.", high=16383, works=False
@@ -418,6 +418,11 @@ class Settings:
     def worker_count(self) -> int:
         """`workers`, with auto resolved to the cores this process may use."""
         return self.workers or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+    @property
+    def syslog_names(self) -> tuple[str, str] | None:
+        """(ident, facility), or None without syslog."""
+        return (self.syslog_ident, self.syslog_facility) if self.syslog else None
 
     @property
     def check_query(self) -> str | None:

@@ -500,6 +500,13 @@ cdef class Tables:
     def is_paused(self, int database=-1):
         return bool(self.t.h.paused if database < 0 else self.t.databases[database].paused)
 
+    def set_suspended(self, bint suspended):
+        """Nothing is read, from clients or from servers, until this is over."""
+        self.t.h.suspended = suspended
+
+    def is_suspended(self):
+        return bool(self.t.h.suspended)
+
     def set_disabled(self, int database, bint disabled):
         self.t.databases[database].disabled = disabled
 

@@ -40,7 +40,7 @@ def become(user: str) -> None:
 def refuse_root() -> None:
     """A pooler talks to the network all day; as root a bug in it would cost the machine."""
     if os.geteuid() == 0 or os.getuid() == 0:
-        raise BootError("pooler should not run as root (give -u USER, or set user in the configuration)")
+        raise BootError("PgBouncer should not run as root")
 
 
 def group_id(name: str) -> int:
@@ -80,17 +80,17 @@ class PidFile:
         except FileNotFoundError:
             return
         except OSError as e:
-            raise BootError(f"cannot read pidfile {self.path}: {e.strerror}") from None
+            raise BootError(f"could not open pidfile '{self.path}': {e.strerror}") from None
         # Our own number: the file of an earlier life, as in a container, where every start is process 1.
         if text.isdecimal() and int(text) not in (0, os.getpid()) and _runs(int(text)):
-            raise BootError(f"pidfile exists, another instance running? ({self.path}: process {text})")
-        log.info("stale pidfile, removing: %s", self.path)
+            raise BootError(f"pidfile '{self.path}' exists, another instance running?")
+        log.info("stale pidfile, removing")
         try:
             os.unlink(self.path)
         except FileNotFoundError:
             return
         except OSError as e:
-            raise BootError(f"cannot remove stale pidfile {self.path}: {e.strerror}") from None
+            raise BootError(f"could not remove stale pidfile: {e.strerror}") from None
 
     def write(self) -> None:
         """Create the file. Signals must be handled by now: people send them as soon as it exists."""
@@ -99,9 +99,9 @@ class PidFile:
         try:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
-            raise BootError(f"pidfile exists, another instance running? ({self.path})") from None
+            raise BootError(f"pidfile '{self.path}' exists, another instance running?") from None
         except OSError as e:
-            raise BootError(f"cannot write pidfile {self.path}: {e.strerror}") from None
+            raise BootError(f"could not open pidfile '{self.path}': {e.strerror}") from None
         with open(fd, "w", encoding="ascii") as f:
             self._written = True
             f.write(f"{os.getpid()}\n")

@@ -171,6 +171,16 @@ class Generations:
         log.info("the process that was replaced is gone")
 
     @property
+    def has_replaced(self) -> bool:
+        """Whether this instance came in the place of another, which is still there."""
+        return self._predecessor is not None
+
+    @property
+    def taking_over(self) -> bool:
+        """Whether this instance waits for its predecessor."""
+        return not self._serving
+
+    @property
     def two(self) -> bool:
         """Whether another instance may have servers."""
         return self._predecessor is not None or self._successor is not None

@@ -62,6 +62,9 @@ class SharedRooms(Protocol):
     def is_paused(self, database: int = -1) -> bool:
         """Whether PAUSE holds."""
 
+    def is_suspended(self) -> bool:
+        """Whether SUSPEND holds."""
+
 
 @dataclass(frozen=True)
 class Host:

@@ -51,8 +51,8 @@ from pooler.master.workers import Events, Workers
 HEARTBEAT_CHECK_S = 1.0
 
 SHUTDOWN_TEXTS: dict[DrainMode, str] = {
-    "wait_for_servers": "shutting down, waiting for all server connections to be released",
-    "wait_for_clients": "shutting down, waiting for all clients to disconnect",
+    "wait_for_servers": "shutting down, waiting for all servers connections to be released",
+    "wait_for_clients": "shutting down, waiting for all clients disconnect",
 }
 
 
@@ -160,15 +160,39 @@ class Master:
         elif number in (signal.SIGINT, signal.SIGTERM):
             mode: DrainMode = "wait_for_servers" if number == signal.SIGINT else "wait_for_clients"
             log.info("got %s, %s", name, SHUTDOWN_TEXTS[mode])
-            self._drain(mode)
+            if self._held() == "SUSPEND":
+                self._give_up("suspend was in progress, going down immediately")
+            elif self._generations is not None and self._generations.taking_over:
+                self._give_up("takeover was in progress, going down immediately")
+            else:
+                self._drain(mode)
         elif self._is_ending:
             log.info("got %s while shutting down, ignoring", name)
         elif number == signal.SIGUSR1:
+            self._on_pause()
+        elif number == signal.SIGUSR2:
+            self._on_resume()
+
+    def _on_pause(self) -> None:
+        if self._held():
+            log.info("got SIGUSR1, but already paused/suspended")
+        else:
             log.info("got SIGUSR1, pausing all activity")
             self._tell_one(Pause())
-        elif number == signal.SIGUSR2:
-            log.info("got SIGUSR2, continuing")
+
+    def _on_resume(self) -> None:
+        held = self._held()
+        if held or self._rooms is None:
+            log.info("got SIGUSR2, continuing from %s", held or "PAUSE")
             self._tell_one(Resume())
+        else:
+            log.info("got SIGUSR2, but not paused/suspended")
+
+    def _held(self) -> str:
+        """PAUSE or SUSPEND, whichever is in force, or nothing."""
+        if self._rooms is None:
+            return ""
+        return "SUSPEND" if self._rooms.is_suspended() else "PAUSE" if self._rooms.is_paused() else ""
 
     def _tell_one(self, order: Pause | Resume | CancelHere) -> None:
         """Any worker can do it for all: the flags are in the tables."""
@@ -202,7 +226,7 @@ class Master:
             log.info("SHUTDOWN command issued")
             self.exit_code = 0
         elif not self._is_ending:
-            log.info("SHUTDOWN command issued, %s", SHUTDOWN_TEXTS[mode])
+            log.info("SHUTDOWN %s command issued", mode.upper())
             self._drain(mode)
 
     # -- workers
@@ -272,12 +296,12 @@ class Master:
         if self._generations is not None:
             self._generations.listen(self.config.settings)
         self._duties.ready()
-        self._notifier.ready()
+        self._notifier.ready(main_pid=self._generations is not None and self._generations.has_replaced)
 
     def _refusal(self) -> str:
         if not self.serving or self._is_ending:
             return "it is not serving"
-        return "it is paused" if self._rooms is not None and self._rooms.is_paused() else ""
+        return "it is paused or suspended" if self._held() else ""
 
     def _accept(self, wanted: bool) -> None:
         if wanted:
@@ -336,7 +360,9 @@ class Master:
         self._loop.after(interval_s, self._check_heartbeats)
 
     def _ping(self) -> None:
-        self._notifier.alive()
+        """Tell the service manager that we live, as long as that is true of the workers too."""
+        if self.workers.are_alive(2 * self._notifier.watchdog_s, self.config.settings.worker_timeout):
+            self._notifier.alive()
         self._loop.after(self._notifier.watchdog_s, self._ping)
 
     def _let_go(self) -> None:
@@ -359,5 +385,6 @@ class Master:
             sockets.tune(listener, config.settings)
 
     def _settled(self) -> None:
-        if self.serving and self.draining is None:
-            self._notifier.ready()
+        if self.serving and not self._is_ending:
+            failure = self._reloader.failure
+            self._notifier.ready(f"reload failed: {failure}" if failure else "reloaded")

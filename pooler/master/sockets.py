@@ -68,11 +68,10 @@ def open_listeners(settings: Settings, held: Held | None = None) -> list[Listene
         tcp = _open_tcp_list(settings, held)
         listeners += tcp
         if settings.listen_addr and not tcp:
-            raise BootError(
-                f"none of the addresses in listen_addr could be bound, port {settings.listen_port}"
-            )
+            names = ",".join(settings.listen_addr)
+            raise BootError(f"failed to listen on any address in listen_addr list: {names}")
         if not listeners:
-            raise BootError("nowhere to listen on: listen_addr and unix_socket_dir are both empty")
+            raise BootError("nowhere to listen on")
     except BaseException:
         for listener in listeners:
             listener.close()

@@ -120,7 +120,8 @@ class _Start:
             self.pidfile.check()
         self.fd_limit = budget.raise_fd_limit()
         self.sizes = budget.table_sizes(self.config, self.fd_limit)
-        self.check(self.config)
+        budget.check_fds(self.config, self.fd_limit, at_start=True)
+        budget.check_rows(self.config, self.sizes)
         # Until the master catches them, signals wait: a start that is interrupted must clean up too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         listeners = self.listen()
@@ -186,7 +187,8 @@ class _Start:
         settings = config.settings
         quiet = self.options.quiet or self.options.daemon
         try:
-            log.configure(settings.logfile, max(settings.verbose, self.options.verbose), stderr=not quiet)
+            verbose = max(settings.verbose, self.options.verbose)
+            log.configure(settings.logfile, verbose, not quiet, settings.syslog_names)
         except OSError as e:
             raise BootError(f"cannot open logfile {settings.logfile}: {e.strerror}") from None
 

@@ -49,7 +49,7 @@ def find(settings: Settings) -> Predecessor | None:
     Raises BootError when there is one that cannot be replaced.
     """
     if not settings.unix_socket_dir:
-        raise BootError("-R needs unix_socket_dir: that is where the running process is found")
+        raise BootError("cannot reboot if unix dir not configured")
     sock = handover.open_socket()
     path = handover.path_of(settings.unix_socket_dir, settings.listen_port)
     try:

@@ -238,7 +238,7 @@ class Worker:
             log.exception("bug while a configuration was taken", error)
             return "internal error, see the log"
         self.config = config
-        log.follow(config.settings.logfile, config.settings.verbose)
+        log.follow(config.settings.logfile, config.settings.verbose, config.settings.syslog_names)
         return None
 
     def _apply(self, config: Config) -> None:

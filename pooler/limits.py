@@ -23,6 +23,7 @@ def apply(tables: Tables, config: Config) -> None:
     settings = config.settings
     check_delay_s = 0.0 if settings.check_query is None else settings.server_check_delay
     tables.set_global_limits(settings.max_client_conn, settings.server_round_robin, check_delay_s)
+    tables.set_peer_id(settings.peer_id)
     tables.database(CONSOLE)
     for row in tables.databases():
         database = config.find_database(row["name"])

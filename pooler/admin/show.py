@@ -53,7 +53,7 @@ def lists(sources: Sources) -> list[Row]:
         "users": len(show_pools.user_names(sources)),
         "peers": len(sources.config.peers),
         "pools": show_pools.pool_count(sources),
-        "peer_pools": 0,
+        "peer_pools": len(sources.tables.peers()),
         "free_clients": counts["free_clients"],
         "used_clients": counts["used_clients"],
         "login_clients": counts["login_clients"],

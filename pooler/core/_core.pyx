@@ -14,9 +14,10 @@ import os
 
 cdef extern from "layout.h" nogil:
     enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
-    enum: POOL_CLIENTS, CHANNELS_MAX, CH_FREE, CH_HEARD
+    enum: POOL_CLIENTS, MAX_PEERS, CHANNELS_MAX, CH_FREE, CH_HEARD
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_ELSEWHERE
+    enum: SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED
     enum: RETIRING_NOT, RETIRING, RETIRING_ALL, POOL_LISTENER
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
     enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED
@@ -101,10 +102,16 @@ cdef extern from "layout.h" nogil:
         uint8_t used
         char name[280]
         int32_t max_servers, servers
+    struct peer_row:
+        int32_t id
+        int32_t waiting[64]
+        int32_t connecting[64]
+        int32_t active[64]
     struct worker_row:
         int32_t pid, clients
         uint32_t restarts
         uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us
+        int32_t unflushed
         double start_time
         list client_attention, slot_attention
     struct counters:
@@ -125,6 +132,7 @@ cdef extern from "layout.h" nogil:
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
         uint64_t notify_key
+        uint16_t peer_id
         list free_clients, free_slots, starved
     struct tables:
         header *h
@@ -138,6 +146,7 @@ cdef extern from "layout.h" nogil:
         counters *counters
         prepared_set *prepared
         channel_row *channels
+        peer_row *peers
         int doorbells[64]
         uint64_t map_bytes
         int fd
@@ -152,6 +161,10 @@ cdef extern from "tables.h" nogil:
     int32_t rooms_held(const tables *, int32_t)
     bint rooms_told(tables *, const room_news *, uint64_t, uint64_t *)
     void rooms_left(tables *, uint64_t, uint64_t *)
+    int32_t peer_wait(tables *, int32_t, int)
+    bint peer_connect(tables *, int32_t, int, int32_t)
+    void peer_sent(tables *, int32_t, int)
+    void peer_done(tables *, int32_t, int, int)
     int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, int, bint)
     struct outcome:
         int32_t slot, dial, close, client
@@ -206,7 +219,7 @@ cdef extern from "tables.h" nogil:
     int pool_take_idle(tables *, int32_t, int, bint, int32_t *, int)
     bint pool_take_reclaim(tables *, int32_t, int)
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
-    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *)
+    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *, int32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
     bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
 
@@ -500,9 +513,31 @@ cdef class Tables:
     def is_paused(self, int database=-1):
         return bool(self.t.h.paused if database < 0 else self.t.databases[database].paused)
 
-    def set_suspended(self, bint suspended):
-        """Nothing is read, from clients or from servers, until this is over."""
-        self.t.h.suspended = suspended
+    def suspend(self):
+        """Read nothing more, from clients or from servers, once what is on its way has been passed on."""
+        cdef int w
+        for w in range(self.t.h.sizes.workers):
+            self.t.workers[w].unflushed = -1
+        self.t.h.suspended = SUSPENDED
+        self.ring_all()
+
+    def suspend_left(self):
+        """How many connections are not at the end of a message yet (or workers that have not looked)."""
+        cdef int w
+        cdef int left = 0
+        for w in range(self.t.h.sizes.workers):
+            if self.t.workers[w].pid:
+                left += 1 if self.t.workers[w].unflushed < 0 else self.t.workers[w].unflushed
+        return left
+
+    def suspend_force(self):
+        """Close what could not be flushed."""
+        self.t.h.suspended = SUSPENDED_FORCED
+        self.ring_all()
+
+    def end_suspend(self):
+        self.t.h.suspended = SUSPENDED_NOT
+        self.ring_all()
 
     def is_suspended(self):
         return bool(self.t.h.suspended)
@@ -994,15 +1029,48 @@ cdef class Tables:
     # ---- cancel requests
 
     def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
-        """Looks up a cancel key: ('nothing',), ('queued',), ('busy',) or ('forward', slot, generation, row, id).
-        After 'forward' the server is held until cancel_end."""
-        cdef int32_t slot = NOBODY
+        """Looks up a cancel key: ('nothing',), ('idle',), ('queued',), ('busy',) or ('forward', slot, generation, row,
+        id).  After 'forward' the server is held until cancel_end."""
+        cdef int32_t slot = NOBODY, row = NOBODY
         cdef uint32_t generation = 0
-        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation)
+        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation, &row)
         if verdict == 2:
-            row = <int>(pid & 0xfffff) - 1
             return "forward", slot, generation, row, self.t.clients[row].id
-        return (("nothing",), ("queued",), (), ("busy",))[verdict]
+        return (("nothing",), ("queued",), (), ("busy",), ("idle",))[verdict]
+
+    def set_peer_id(self, int peer_id):
+        """What new clients' cancel keys say; 0: nothing."""
+        self.t.h.peer_id = <uint16_t>peer_id
+
+    def peer_wait(self, int peer_id, int worker):
+        """A cancel request for a client of this peer waits to be sent; the row that counts it, or -1."""
+        return peer_wait(self.t, peer_id, worker)
+
+    def peer_connect(self, int row, int worker, int most):
+        """Whether it may be sent now, with at most so many at a time over all workers (0: no limit)."""
+        return peer_connect(self.t, row, worker, most)
+
+    def peer_sent(self, int row, int worker):
+        peer_sent(self.t, row, worker)
+
+    def peer_done(self, int row, int worker, int state):
+        """It is over; `state`: 0 it still waited, 1 it connected, 2 it was sent."""
+        peer_done(self.t, row, worker, state)
+
+    def peers(self):
+        """One dict per peer that was ever forwarded to."""
+        cdef int32_t i
+        cdef int w
+        rows = []
+        for i in range(MAX_PEERS):
+            if self.t.peers[i].id:
+                sums = [0, 0, 0]
+                for w in range(self.t.h.sizes.workers):
+                    sums[0] += self.t.peers[i].waiting[w]
+                    sums[1] += self.t.peers[i].connecting[w]
+                    sums[2] += self.t.peers[i].active[w]
+                rows.append({"peer_id": self.t.peers[i].id, "waiting": sums[0], "connecting": sums[1], "active": sums[2]})
+        return rows
 
     def cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker):
         cancel_end(self.t, slot, generation, row, client_id, worker, now_us())

@@ -447,6 +447,7 @@ void client_run(struct relay *r, struct client *c) {
         r->t->clients[c->row].stuck_start = c->io.stuck ? r->now : 0;
         if (!c->io.stuck && c->server) conn_ready(r, &c->server->io);
     }
+    if (suspended_at(r, &c->io)) return;
     if (r->t->h->retiring && retired(r, c)) return;
     for (int round = 0; round < ROUNDS; round++) {
         if (!may_read(c)) {
@@ -456,6 +457,7 @@ void client_run(struct relay *r, struct client *c) {
         bool received;
         uint32_t limit = c->server ? BUFFER_BYTES : FIRST_READ_BYTES;
         if (c->whole_bytes > limit) limit = c->whole_bytes;
+        limit = suspended_limit(r, &c->io, limit);
         relay_need_buffer(r, limit);
         c->whole_bytes = 0;
         uint32_t n = conn_fill(r, &c->io, limit, &received);
@@ -468,6 +470,7 @@ void client_run(struct relay *r, struct client *c) {
             return;
         }
         if (!received && !used) return;
+        if (suspended_at(r, &c->io)) return;
         if (!c->io.readable && !bytes_pending(&c->io.stash)) return;
     }
     conn_ready(r, &c->io);

@@ -38,6 +38,7 @@
 #define SEQUENCE_MIXED UINT64_MAX
 #define CHANNELS_MAX 4096        /* names that clients listen on, over all databases; one more: its client keeps a server */
 #define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
+#define MAX_PEERS 256           /* of which cancel requests to may be under way at once */
 #define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
@@ -64,6 +65,7 @@ enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLO
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS,
     BLOCKED_ELSEWHERE };
 
+enum suspended { SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED };   /* FORCED: what is not flushed is closed */
 enum retiring { RETIRING_NOT, RETIRING, RETIRING_ALL };   /* ALL: clients are closed between their transactions */
 enum pool_kind { POOL_CLIENTS, POOL_LISTENER };   /* LISTENER: of the one connection that listens for a database */
 enum channel_state { CH_FREE, CH_WANTED, CH_HEARD };
@@ -211,6 +213,12 @@ struct instance_row {
     int32_t servers, first_pool;     /* derived */
 };
 
+/* Cancel requests for clients of a peer, by worker: what a dead one counted is forgotten. */
+struct peer_row {
+    int32_t id;                      /* of [peers]; 0: free */
+    int32_t waiting[MAX_WORKERS], connecting[MAX_WORKERS], active[MAX_WORKERS];
+};
+
 struct worker_row {
     _Atomic int32_t pid;
     _Atomic uint32_t restarts;
@@ -218,6 +226,7 @@ struct worker_row {
     _Atomic uint64_t sent, taken;    /* sockets the master sent / the worker took, ever */
     _Atomic int32_t clients;
     _Atomic uint64_t hub_lag_us;     /* how late the hub's timer last was */
+    _Atomic int32_t unflushed;       /* connections in the middle of a message while we are suspended; -1: not looked yet */
     double start_time;
     struct list client_attention, slot_attention;   /* derived */
 } __attribute__((aligned(64)));
@@ -241,6 +250,7 @@ struct header {
     _Atomic uint8_t paused, suspended, draining;
     _Atomic uint8_t retiring;        /* enum retiring */
     uint8_t round_robin;
+    uint16_t peer_id;                /* in the cancel keys of new clients; 0: no peers */
     int32_t owing;                   /* sum of `owed` */
     uint64_t check_delay_us;         /* idle for longer: shown as `used`; 0: never */
     int32_t max_clients;
@@ -263,6 +273,7 @@ struct tables {
     struct counters *counters;       /* [worker][pool] */
     struct prepared_set *prepared;   /* [slot] */
     struct channel_row *channels;
+    struct peer_row *peers;
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

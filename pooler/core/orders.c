@@ -133,14 +133,17 @@ bool pool_attention(struct tables *t, int worker, struct order *clients, int *cl
 /* Looks up a cancel key.  A queued query is canceled here (its worker answers 57014); for a running one the
  * slot is held until cancel_end. */
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
-                                 uint32_t *generation) {
-    int32_t row = (int32_t)(pid & 0xfffff) - 1;
+                                 uint32_t *generation, int32_t *client) {
+    int32_t row = client_of_key(t, pid, secret);
     uint64_t ring = 0;
     enum cancel_verdict verdict = CANCEL_NOTHING;
-    if (row < 0 || row >= t->h->sizes.clients) return verdict;
+    *client = row;
+    if (row == NOBODY) return verdict;
     tables_lock(t);
     struct client_row *c = &t->clients[row];
-    bool match = ((c->cancel_pid ^ pid) | (c->cancel_secret ^ secret)) == 0;   /* no early exit */
+    uint32_t hops = (c->cancel_secret ^ secret) & PEER_HOPS && t->h->peer_id ? PEER_HOPS : 0;
+    bool match = ((c->cancel_pid ^ pid) | ((c->cancel_secret ^ secret) & ~hops)) == 0;   /* no early exit */
+    if (match && c->state != CL_FREE) verdict = CANCEL_IDLE;
     if (match && (c->flags & CF_CONSOLE)) {
         order_client(t, row, ORDER_CANCELED, &ring);   /* a command that waits (PAUSE) is given up */
         verdict = CANCEL_QUEUED;
@@ -153,7 +156,7 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
         struct slot_row *s = &t->slots[c->slot];
         *slot = c->slot;
         *generation = s->generation;
-        if (s->canceling & bit(worker)) {
+        if (s->canceling) {   /* one at a time for each server, over all workers */
             verdict = CANCEL_BUSY;
         } else {
             s->canceling |= bit(worker);

@@ -181,6 +181,7 @@ struct relay {
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
     uint64_t now, look_at;       /* look_at: for what no event brings */
+    bool suspended;
     bool stop;
     pthread_t thread;
     pthread_mutex_t lock;        /* guards commands and events, both short */
@@ -228,6 +229,11 @@ static inline void write_u32(void *out, uint32_t value) {
     for (int i = 0; i < 4; i++) p[i] = (unsigned char)(value >> (24 - 8 * i));
 }
 void bytes_add(struct bytes *b, const void *p, uint32_t n);
+
+/* suspend.c */
+bool suspended_at(const struct relay *r, const struct conn *c);
+uint32_t suspended_limit(const struct relay *r, const struct conn *c, uint32_t limit);
+void suspend_look(struct relay *r);
 
 /* client.c */
 void client_run(struct relay *r, struct client *c);

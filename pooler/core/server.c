@@ -758,9 +758,9 @@ void server_run(struct relay *r, struct server *s) {
         return;
     }
     for (int round = 0; round < ROUNDS; round++) {
-        if (s->client && s->client->io.stuck) return;
+        if (s->client && (s->client->io.stuck || (suspended_at(r, &s->io) && !s->own))) return;
         bool received;
-        uint32_t n = conn_fill(r, &s->io, BUFFER_BYTES, &received);
+        uint32_t n = conn_fill(r, &s->io, suspended_limit(r, &s->io, BUFFER_BYTES), &received);
         uint32_t used = n ? feed(r, s, r->buffer, n) : 0;
         if (s->closing) return;
         conn_stash(&s->io, r->buffer + used, n - used);

@@ -80,6 +80,13 @@ class CancelElsewhere:
     key: bytes
 
 
+@dataclass(frozen=True)
+class Suspended:
+    """Console SUSPEND: accept nobody until it is over."""
+
+    on: bool
+
+
 # -- master to worker
 
 
@@ -143,6 +150,7 @@ Message = (
     | InboxFull
     | ShutdownRequest
     | CancelElsewhere
+    | Suspended
     | CancelHere
     | Reload
     | ReloadAnswer
@@ -157,7 +165,7 @@ MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         Ready, BootFailed, ReloadRequest, ReloadDone, SetRequest, InboxFull, ShutdownRequest,
-        CancelElsewhere, CancelHere,
+        CancelElsewhere, CancelHere, Suspended,
         Reload, ReloadAnswer, Drain, Reclaim, Pause, Resume, Quit,
     )
 }  # fmt: skip

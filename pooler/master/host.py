@@ -62,6 +62,9 @@ class SharedRooms(Protocol):
     def is_paused(self, database: int = -1) -> bool:
         """Whether PAUSE holds."""
 
+    def end_suspend(self) -> None:
+        """What RESUME does about SUSPEND."""
+
     def is_suspended(self) -> bool:
         """Whether SUSPEND holds."""
 

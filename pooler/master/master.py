@@ -31,6 +31,7 @@ from pooler.ipc.messages import (
     SetRequest,
     ShutdownMode,
     ShutdownRequest,
+    Suspended,
 )
 from pooler.master import sockets
 from pooler.master.child import RunWorker
@@ -102,6 +103,7 @@ class Master:
         if host.rooms is not None:
             self._generations = Generations(self._loop, host.rooms, host.busy, self._hooks(), predecessor)
         self._checked_s = time.monotonic()
+        self._suspender: Worker | None = None
         self._boot_failure = ""  # why a worker could not start
         self._loop.watch(self._signals.fd, self._on_signals)
 
@@ -250,6 +252,9 @@ class Master:
                 self.workers.kill_stuck(number)
             case ShutdownRequest(mode):
                 self._on_shutdown_request(mode)
+            case Suspended(on):
+                self._suspender = worker if on else None
+                self._accept(not on)
             case CancelElsewhere(pid, key):
                 if self._generations is not None:
                     self._generations.forward_cancel(pid, key)
@@ -336,6 +341,11 @@ class Master:
 
     def _on_death(self, worker: Worker, how: str) -> None:
         self._reloader.worker_died(worker.number)
+        if worker is self._suspender:  # and with it the console session that would have ended it
+            self._suspender = None
+            if self._rooms is not None:
+                self._rooms.end_suspend()
+            self._accept(True)
         if self.draining is not None:
             log.info("%s", how)
             self._end_if_done()

@@ -29,6 +29,7 @@ from pooler.ipc.messages import (
     Resume,
     SetRequest,
     ShutdownRequest,
+    Suspended,
 )
 
 EXAMPLES: list[Message] = [
@@ -50,6 +51,7 @@ EXAMPLES: list[Message] = [
     Quit(),
     CancelElsewhere(0x7F000001, b"\x00\xff12"),
     CancelHere(1, b""),
+    Suspended(True),
 ]
 
 

@@ -295,7 +295,7 @@ static void note(struct relay *r, struct conn *c, uint32_t events) {
 static void look(struct relay *r) {
     r->look_at = r->now + LOOK_US;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
-        if (r->servers[i]) server_overdue(r, r->servers[i]);
+        if (r->servers[i] && !server_fast_closed(r, r->servers[i])) server_overdue(r, r->servers[i]);
     for (int32_t i = 0; r->t->h->retiring == RETIRING_ALL && i < r->t->h->clients_high; i++)
         if (r->clients[i]) conn_ready(r, &r->clients[i]->io);
     listen_look(r);

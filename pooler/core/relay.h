@@ -277,6 +277,7 @@ void retry_refuse(struct server *s);
 void retry_settle(struct relay *r, struct server *s);
 
 /* server.c */
+bool server_fast_closed(struct relay *r, struct server *s);
 struct server *server_of(struct relay *r, int32_t slot);
 void server_run(struct relay *r, struct server *s);
 void server_add(struct relay *r, struct command *command);

@@ -61,6 +61,10 @@ def find(settings: Settings) -> Predecessor | None:
             return None
         raise BootError(f"cannot reach the running process on {path}: {e.strerror or e}") from None
     found = Predecessor(sock)
+    pid, uid = handover.peer_of(sock)
+    if uid not in (0, os.geteuid()):  # anybody may have put a socket into a directory like /tmp
+        found.close()
+        raise BootError(f"process {pid} of user {uid} listens on {path}: not ours to take over from")
     try:
         sock.send(handover.pack("hello", {"version": handover.VERSION, "pid": os.getpid()}))
         while not found.pid:

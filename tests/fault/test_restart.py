@@ -6,6 +6,7 @@ import contextlib
 import os
 import signal
 import socket
+import subprocess
 import threading
 from collections.abc import Callable, Iterator
 
@@ -263,3 +264,83 @@ def test_signals_while_it_drains(pooler: Pooler, restarts: Restarts) -> None:
             os.kill(old.pid, signal.SIGTERM)
         restarts.wait_for_old()
     assert pooler.sql("SELECT 1") == [(1,)]
+
+
+class FakePredecessor:
+    """A running instance that offers no sockets and then says nothing more."""
+
+    def __init__(self, pooler: Pooler) -> None:
+        self.path = handover.path_of(str(pooler.directory), pooler.port)
+        self.sock = handover.open_socket()
+        self.sock.settimeout(10)
+        self.sock.bind(handover.address_of(self.path))
+        self.sock.listen()
+        os.chmod(self.path, 0o777)
+
+    def offer(self) -> socket.socket:
+        """The connection of a successor that has said commit."""
+        found, _ = self.sock.accept()
+        found.settimeout(10)
+        heard(found, "hello")
+        found.send(handover.pack("offer", {"pid": os.getpid()}))
+        heard(found, "commit")
+        return found
+
+    def close(self) -> None:
+        self.sock.close()
+        os.unlink(self.path)
+
+
+@pytest.fixture
+def fake(pooler: Pooler) -> Iterator[FakePredecessor]:
+    pooler.stop()
+    found = FakePredecessor(pooler)
+    yield found
+    found.close()
+
+
+def test_signals_while_it_takes_over(pooler: Pooler, fake: FakePredecessor) -> None:
+    pooler.launch("-R")
+    with fake.offer():
+        with pooler.expect_log("FATAL takeover was in progress, going down immediately"):
+            pooler.signal(signal.SIGTERM)
+        assert pooler.wait() == 1
+
+
+def test_a_predecessor_that_does_not_answer(pooler: Pooler, fake: FakePredecessor) -> None:
+    pooler.launch("-R")
+    with fake.offer():
+        assert pooler.wait(20) == 1
+    assert "FATAL the running process did not answer within 10 s" in pooler.log.read_text()
+
+
+def test_a_predecessor_that_refuses(pooler: Pooler, fake: FakePredecessor) -> None:
+    pooler.launch("-R")
+    with fake.offer() as sock:
+        sock.send(handover.pack("refused", {"text": "it is paused"}))
+        assert pooler.wait() == 1
+    assert "FATAL the running process does not hand over: it is paused" in pooler.log.read_text()
+
+
+def test_a_predecessor_that_ends_in_between(pooler: Pooler, fake: FakePredecessor) -> None:
+    """Nobody serves then: the new one does, when the last of the old processes is gone."""
+    old = subprocess.Popen(["sleep", "60"])
+    pooler.launch("-R")
+    with fake.offer() as sock, pooler.expect_log("LOG process up"):
+        sock.send(handover.pack("yours", {"pids": [old.pid]}))
+        heard(sock, "serving")
+        sock.close()
+    old.kill()
+    old.wait()
+    assert pooler.sql("SELECT 1") == [(1,)]
+
+
+def test_no_directory_for_sockets(pooler: Pooler, restarts: Restarts) -> None:
+    other = pooler.directory / "other.ini"
+    other.write_text(
+        pooler.ini.read_text().replace(f"unix_socket_dir = {pooler.directory}", "unix_socket_dir =")
+    )
+    pooler.owner.give(other)
+    done = restarts.run(*pooler.command().argv, "-R", str(other))
+    assert done.returncode == 1
+    assert b"FATAL cannot reboot if unix dir not configured" in done.stderr

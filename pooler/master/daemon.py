@@ -161,6 +161,13 @@ class Background:
         os.dup2(null, 0)
         os.dup2(null, 1)
         os.close(null)
+        os.register_at_fork(after_in_child=self._in_child)
+
+    def _in_child(self) -> None:
+        """Workers never speak to the terminal: who waits for the end of our output would wait for theirs."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            os.dup2(0, 2)
 
     def ready(self) -> None:
         """Say that the start is over, and let go of the terminal."""

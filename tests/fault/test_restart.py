@@ -344,3 +344,26 @@ def test_no_directory_for_sockets(pooler: Pooler, restarts: Restarts) -> None:
     done = restarts.run(*pooler.command().argv, "-R", str(other))
     assert done.returncode == 1
     assert b"FATAL cannot reboot if unix dir not configured" in done.stderr
+
+
+def test_in_the_background_under_a_service_manager(pooler: Pooler, restarts: Restarts) -> None:
+    """-d -R returns when the new process serves; the manager is told which process it is now."""
+    pidfile = pooler.directory / "pid"
+    pooler.settings["pidfile"] = pidfile
+    pooler.write_config()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(pooler.directory / "notify"))
+        os.chmod(pooler.directory / "notify", 0o777)
+        manager.settimeout(10)
+        command = (*pooler.command().argv, "-d", "-R", str(pooler.ini))
+        done = restarts.run(*command, NOTIFY_SOCKET=str(pooler.directory / "notify"))
+        assert done.returncode == 0, done.stderr
+        daemon = int(pidfile.read_text())
+        try:
+            assert daemon != pooler.pid
+            assert manager.recv(200) == f"READY=1\nMAINPID={daemon}".encode()
+            assert pooler.wait(20) == 0
+            assert pooler.sql("SELECT 1") == [(1,)]
+        finally:
+            os.kill(daemon, signal.SIGQUIT)
+            wait_for(lambda: not pidfile.exists(), 10, "the end of the daemon")

@@ -41,13 +41,13 @@ class Restarts:
         with self.pooler.expect_log(r"LOG process up", timeout_s=20):
             return self.launch()
 
-    def run(self, *command: str) -> subprocess.CompletedProcess[bytes]:
+    def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[bytes]:
         """A command to its end, as the pooler's account."""
         return subprocess.run(
             command,
             check=False,
             capture_output=True,
-            env=self.pooler.command().env,
+            env={**self.pooler.command().env, **env},
             cwd=self.pooler.directory,
             timeout=20,
             **self.pooler.owner.identity(),

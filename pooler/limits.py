@@ -23,6 +23,7 @@ def apply(tables: Tables, config: Config) -> None:
     settings = config.settings
     check_delay_s = 0.0 if settings.check_query is None else settings.server_check_delay
     tables.set_global_limits(settings.max_client_conn, settings.server_round_robin, check_delay_s)
+    tables.set_peer_id(settings.peer_id)
     tables.database(CONSOLE)
     for row in tables.databases():
         database = config.find_database(row["name"])
@@ -70,6 +71,16 @@ def open_pool(tables: Tables, config: Config, database: Database, user: str) -> 
     if pool >= 0:
         _set_pool(tables, pool, config.pool_limits(database, user), database)
     return database_row, pool
+
+
+def open_room(tables: Tables, config: Config, database_name: str, user: str, instance: str) -> None:
+    """Make the rows, with their limits, of a pool in which the instance that was replaced has servers."""
+    database = config.find_database(database_name)
+    if database is not None:
+        open_pool(tables, config, database, user)
+    row = tables.instance(instance)
+    if row >= 0:
+        tables.set_instance(row, config.settings.max_server_connections)
 
 
 def open_user(tables: Tables, config: Config, user: str) -> int:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from pooler import PGBOUNCER_VERSION
 from pooler.admin import encode
 from pooler.admin.averages import StatsSampler
 from pooler.admin.model import (
@@ -25,7 +26,6 @@ from pooler.admin.model import (
     TablesView,
 )
 from pooler.admin.parse import parse
-from pooler.admin.show import PGBOUNCER_VERSION
 from pooler.config import Config, Settings
 from pooler.errors import PoolerError
 

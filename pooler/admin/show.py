@@ -5,13 +5,11 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from pooler import __version__
+from pooler import PGBOUNCER_VERSION, __version__
 from pooler.admin import show_pools
 from pooler.admin.model import Column, Notice, Result, Row, Run, Sources, columns
 from pooler.config import config_rows
 
-#: The release of PgBouncer whose console this is. Tools look for `PgBouncer N` and compare N.
-PGBOUNCER_VERSION = "1.25.2"
 VERSION_TEXT = f"PgBouncer {PGBOUNCER_VERSION} (pooler {__version__})"
 
 LIST_COLUMNS = columns("list text, items int4")
@@ -55,7 +53,7 @@ def lists(sources: Sources) -> list[Row]:
         "users": len(show_pools.user_names(sources)),
         "peers": len(sources.config.peers),
         "pools": show_pools.pool_count(sources),
-        "peer_pools": 0,
+        "peer_pools": len(sources.tables.peers()),
         "free_clients": counts["free_clients"],
         "used_clients": counts["used_clients"],
         "login_clients": counts["login_clients"],

@@ -14,9 +14,11 @@ import os
 
 cdef extern from "layout.h" nogil:
     enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
-    enum: POOL_CLIENTS, CHANNELS_MAX, CH_FREE, CH_HEARD
+    enum: POOL_CLIENTS, MAX_PEERS, CHANNELS_MAX, CH_FREE, CH_HEARD
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
-    enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
+    enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_ELSEWHERE
+    enum: SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED
+    enum: RETIRING_NOT, RETIRING, RETIRING_ALL, POOL_LISTENER
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
     enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED
     enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE, SF_RESERVE
@@ -64,7 +66,7 @@ cdef extern from "layout.h" nogil:
         int32_t database, user, instance
         pool_limits limits
         int32_t servers, evicting, clients
-        int32_t by_state[7]
+        int32_t by_state[8]
         list idle, waiting
         list waiting_of[64]
         uint64_t mean_wait_us, retry_at
@@ -100,10 +102,16 @@ cdef extern from "layout.h" nogil:
         uint8_t used
         char name[280]
         int32_t max_servers, servers
+    struct peer_row:
+        int32_t id
+        int32_t waiting[64]
+        int32_t connecting[64]
+        int32_t active[64]
     struct worker_row:
         int32_t pid, clients
         uint32_t restarts
         uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us
+        int32_t unflushed
         double start_time
         list client_attention, slot_attention
     struct counters:
@@ -120,10 +128,11 @@ cdef extern from "layout.h" nogil:
     struct header:
         sizes sizes
         uint64_t rebuilds
-        uint8_t paused, suspended, draining, round_robin
+        uint8_t paused, suspended, draining, retiring, round_robin
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
         uint64_t notify_key
+        uint16_t peer_id
         list free_clients, free_slots, starved
     struct tables:
         header *h
@@ -137,11 +146,26 @@ cdef extern from "layout.h" nogil:
         counters *counters
         prepared_set *prepared
         channel_row *channels
+        peer_row *peers
         int doorbells[64]
         uint64_t map_bytes
         int fd
 
 cdef extern from "tables.h" nogil:
+    enum room_word: ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY
+    struct room_news:
+        room_word word
+        int32_t pool, rooms
+    void rooms_retire(tables *, uint64_t, uint64_t *)
+    int rooms_news(tables *, uint64_t, room_news *, int)
+    int32_t rooms_held(const tables *, int32_t)
+    bint rooms_told(tables *, const room_news *, uint64_t, uint64_t *)
+    void rooms_left(tables *, uint64_t, uint64_t *)
+    int32_t peer_wait(tables *, int32_t, int)
+    bint peer_connect(tables *, int32_t, int, int32_t)
+    void peer_sent(tables *, int32_t, int)
+    void peer_done(tables *, int32_t, int, int)
+    int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, int, bint)
     struct outcome:
         int32_t slot, dial, close, client
         uint64_t ring
@@ -195,7 +219,7 @@ cdef extern from "tables.h" nogil:
     int pool_take_idle(tables *, int32_t, int, bint, int32_t *, int)
     bint pool_take_reclaim(tables *, int32_t, int)
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
-    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *)
+    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *, int32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
     bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
 
@@ -246,6 +270,7 @@ class TablesBusy(Exception):
     """The lock of the tables could not be had in time: its holder is stopped."""
 
 
+ROOM_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum room_word
 SESSION_STATES = ("off", "auto", "error")
 POOL_MODES = ("session", "transaction", "statement")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
@@ -487,6 +512,35 @@ cdef class Tables:
 
     def is_paused(self, int database=-1):
         return bool(self.t.h.paused if database < 0 else self.t.databases[database].paused)
+
+    def suspend(self):
+        """Read nothing more, from clients or from servers, once what is on its way has been passed on."""
+        cdef int w
+        for w in range(self.t.h.sizes.workers):
+            self.t.workers[w].unflushed = -1
+        self.t.h.suspended = SUSPENDED
+        self.ring_all()
+
+    def suspend_left(self):
+        """How many connections are not at the end of a message yet (or workers that have not looked)."""
+        cdef int w
+        cdef int left = 0
+        for w in range(self.t.h.sizes.workers):
+            if self.t.workers[w].pid:
+                left += 1 if self.t.workers[w].unflushed < 0 else self.t.workers[w].unflushed
+        return left
+
+    def suspend_force(self):
+        """Close what could not be flushed."""
+        self.t.h.suspended = SUSPENDED_FORCED
+        self.ring_all()
+
+    def end_suspend(self):
+        self.t.h.suspended = SUSPENDED_NOT
+        self.ring_all()
+
+    def is_suspended(self):
+        return bool(self.t.h.suspended)
 
     def set_disabled(self, int database, bint disabled):
         self.t.databases[database].disabled = disabled
@@ -792,7 +846,7 @@ cdef class Tables:
         cdef slot_row *s
         for i in range(self.t.h.slots_high):
             s = &self.t.slots[i]
-            if s.state == SL_FREE or (database >= 0 and self.t.pools[s.pool].database != database):
+            if s.state in (SL_FREE, SL_ELSEWHERE) or (database >= 0 and self.t.pools[s.pool].database != database):
                 continue
             if self.t.pools[s.pool].kind != POOL_CLIENTS:
                 continue   # the listening connection stays as long as somebody listens
@@ -893,18 +947,130 @@ cdef class Tables:
                     found.append((i, s.generation))
         return found
 
+    # ---- two instances, one limit (rooms.c)
+
+    cdef object _pool_name(self, int32_t pool):
+        cdef pool_row *p = &self.t.pools[pool]
+        return [decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
+                decoded(self.t.instances[p.instance].name), p.kind]
+
+    def rooms_retire(self):
+        """Another instance replaces this one: open nothing beyond what there is.  Returns that: [database, user,
+        instance, kind, rooms] per pool."""
+        cdef uint64_t ring = 0
+        cdef int32_t i
+        self._take()
+        rooms_retire(self.t, now_us(), &ring)
+        held = [[*self._pool_name(i), rooms_held(self.t, i)] for i in range(self.t.h.pools_high) if rooms_held(self.t, i)]
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+        return held
+
+    def rooms_retire_all(self):
+        """Clients go as soon as they are between transactions."""
+        self.t.h.retiring = RETIRING_ALL
+
+    def rooms_resume(self):
+        """It does not, after all."""
+        self.t.h.retiring = RETIRING_NOT
+
+    def rooms_news(self):
+        """What the other instance is to be told: (word, [database, user, instance, kind, rooms])."""
+        cdef room_news found[64]
+        cdef int n, i
+        self._take()
+        n = rooms_news(self.t, now_us(), found, 64)
+        news = [(ROOM_WORDS[found[i].word], [*self._pool_name(found[i].pool), found[i].rooms]) for i in range(n)]
+        tables_unlock(self.t)
+        return news
+
+    def rooms_told(self, str word, pool):
+        """The other instance says so of `pool`, as in rooms_news; False when there are no rows for it."""
+        cdef room_news news
+        cdef uint64_t ring = 0
+        database, user, instance, kind, rooms = pool
+        cdef bytes database_name = encoded(database), user_name = encoded(user), instance_name = encoded(instance)
+        cdef bint done = False
+        cdef int said = ROOM_WORDS.index(word)
+        self._take()
+        cdef int32_t d, u, n
+        d = tables_database(self.t, database_name, True)
+        u = tables_user(self.t, user_name, True)
+        n = tables_instance(self.t, instance_name, True)
+        news.word, news.rooms = <room_word>said, rooms
+        news.pool = NOBODY if min(d, u, n) < 0 else tables_pool_of_kind(
+            self.t, d, u, n, POOL_LISTENER if kind else POOL_CLIENTS, True)
+        if news.pool != NOBODY:
+            done = rooms_told(self.t, &news, now_us(), &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+        return done
+
+    def rooms_left(self):
+        """The instance that this one replaced is gone."""
+        cdef uint64_t ring = 0
+        self._take()
+        rooms_left(self.t, now_us(), &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+
+    def in_use(self):
+        """(clients but for the console's, sockets on their way to workers, rows of servers in use) over all workers."""
+        cdef int32_t i
+        cdef int clients = 0, servers = 0, arriving = 0
+        for i in range(self.t.h.clients_high):
+            clients += self.t.clients[i].state != CL_FREE and not self.t.clients[i].flags & CF_CONSOLE
+        for i in range(self.t.h.slots_high):
+            servers += self.t.slots[i].state != SL_FREE
+        for i in range(self.t.h.sizes.workers):
+            arriving += <int>(self.t.workers[i].sent - self.t.workers[i].taken)
+        return clients, arriving, servers
+
     # ---- cancel requests
 
     def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
-        """Looks up a cancel key: ('nothing',), ('queued',), ('busy',) or ('forward', slot, generation, row, id).
-        After 'forward' the server is held until cancel_end."""
-        cdef int32_t slot = NOBODY
+        """Looks up a cancel key: ('nothing',), ('idle',), ('queued',), ('busy',) or ('forward', slot, generation, row,
+        id).  After 'forward' the server is held until cancel_end."""
+        cdef int32_t slot = NOBODY, row = NOBODY
         cdef uint32_t generation = 0
-        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation)
+        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation, &row)
         if verdict == 2:
-            row = <int>(pid & 0xfffff) - 1
             return "forward", slot, generation, row, self.t.clients[row].id
-        return (("nothing",), ("queued",), (), ("busy",))[verdict]
+        return (("nothing",), ("queued",), (), ("busy",), ("idle",))[verdict]
+
+    def set_peer_id(self, int peer_id):
+        """What new clients' cancel keys say; 0: nothing."""
+        self.t.h.peer_id = <uint16_t>peer_id
+
+    def peer_wait(self, int peer_id, int worker):
+        """A cancel request for a client of this peer waits to be sent; the row that counts it, or -1."""
+        return peer_wait(self.t, peer_id, worker)
+
+    def peer_connect(self, int row, int worker, int most):
+        """Whether it may be sent now, with at most so many at a time over all workers (0: no limit)."""
+        return peer_connect(self.t, row, worker, most)
+
+    def peer_sent(self, int row, int worker):
+        peer_sent(self.t, row, worker)
+
+    def peer_done(self, int row, int worker, int state):
+        """It is over; `state`: 0 it still waited, 1 it connected, 2 it was sent."""
+        peer_done(self.t, row, worker, state)
+
+    def peers(self):
+        """One dict per peer that was ever forwarded to."""
+        cdef int32_t i
+        cdef int w
+        rows = []
+        for i in range(MAX_PEERS):
+            if self.t.peers[i].id:
+                sums = [0, 0, 0]
+                for w in range(self.t.h.sizes.workers):
+                    sums[0] += self.t.peers[i].waiting[w]
+                    sums[1] += self.t.peers[i].connecting[w]
+                    sums[2] += self.t.peers[i].active[w]
+                rows.append({"peer_id": self.t.peers[i].id, "waiting": sums[0], "connecting": sums[1], "active": sums[2]})
+        return rows
 
     def cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker):
         cancel_end(self.t, slot, generation, row, client_id, worker, now_us())
@@ -1284,7 +1450,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
 
 
 cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
-    names = ("free", "new", "idle", "active", "being_canceled", "closing", "closing")
+    names = ("free", "new", "idle", "active", "being_canceled", "closing", "closing", "elsewhere")
     state = names[s.state]
     if s.state == SL_ACTIVE and s.canceling:
         state = "active_cancel"

@@ -38,10 +38,13 @@
 #define SEQUENCE_MIXED UINT64_MAX
 #define CHANNELS_MAX 4096        /* names that clients listen on, over all databases; one more: its client keeps a server */
 #define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
+#define MAX_PEERS 256           /* of which cancel requests to may be under way at once */
 #define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
-enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_STATES };
+enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM,
+    SL_ELSEWHERE,                 /* not ours: of the instance that this one replaces (rooms.c) */
+    SL_STATES };
 enum pool_mode { MODE_SESSION, MODE_TRANSACTION, MODE_STATEMENT };
 
 /* Orders: what another process wants the owner of a row to do.  Truth (flags in the row); the lists are derived. */
@@ -57,9 +60,13 @@ enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
-enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
-enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
+enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED,
+    CLOSE_REPLACED };
+enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS,
+    BLOCKED_ELSEWHERE };
 
+enum suspended { SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED };   /* FORCED: what is not flushed is closed */
+enum retiring { RETIRING_NOT, RETIRING, RETIRING_ALL };   /* ALL: clients are closed between their transactions */
 enum pool_kind { POOL_CLIENTS, POOL_LISTENER };   /* LISTENER: of the one connection that listens for a database */
 enum channel_state { CH_FREE, CH_WANTED, CH_HEARD };
 enum listener_state { LISTENER_NONE, LISTENER_WANTED, LISTENER_OPEN, LISTENER_REFUSED };
@@ -142,6 +149,9 @@ struct pool_row {
     int32_t servers, by_state[SL_STATES], evicting, clients;   /* derived */
     int32_t next_in_database, next_in_user, next_in_instance;  /* derived */
     struct link starved_link;        /* derived */
+    int32_t room;                    /* while we are being replaced: servers this pool may have (rooms.c) */
+    int32_t owed, granted;           /* servers that the instance we replace is to be given; was given, and not told yet */
+    uint8_t asked, hurried, hurrying;   /* more room was asked for; our clients are to go; theirs are */
     struct list idle, waiting;       /* derived; idle: most recently used first */
     struct list waiting_of[MAX_WORKERS];   /* derived */
     uint64_t mean_wait_us, retry_at;
@@ -203,6 +213,12 @@ struct instance_row {
     int32_t servers, first_pool;     /* derived */
 };
 
+/* Cancel requests for clients of a peer, by worker: what a dead one counted is forgotten. */
+struct peer_row {
+    int32_t id;                      /* of [peers]; 0: free */
+    int32_t waiting[MAX_WORKERS], connecting[MAX_WORKERS], active[MAX_WORKERS];
+};
+
 struct worker_row {
     _Atomic int32_t pid;
     _Atomic uint32_t restarts;
@@ -210,6 +226,7 @@ struct worker_row {
     _Atomic uint64_t sent, taken;    /* sockets the master sent / the worker took, ever */
     _Atomic int32_t clients;
     _Atomic uint64_t hub_lag_us;     /* how late the hub's timer last was */
+    _Atomic int32_t unflushed;       /* connections in the middle of a message while we are suspended; -1: not looked yet */
     double start_time;
     struct list client_attention, slot_attention;   /* derived */
 } __attribute__((aligned(64)));
@@ -231,7 +248,10 @@ struct header {
     _Atomic uint64_t next_id, next_ticket;
     uint64_t rebuilds;
     _Atomic uint8_t paused, suspended, draining;
+    _Atomic uint8_t retiring;        /* enum retiring */
     uint8_t round_robin;
+    uint16_t peer_id;                /* in the cancel keys of new clients; 0: no peers */
+    int32_t owing;                   /* sum of `owed` */
     uint64_t check_delay_us;         /* idle for longer: shown as `used`; 0: never */
     int32_t max_clients;
     int32_t clients;                 /* derived: CF_COUNTED rows that are not CF_CONSOLE */
@@ -253,6 +273,7 @@ struct tables {
     struct counters *counters;       /* [worker][pool] */
     struct prepared_set *prepared;   /* [slot] */
     struct channel_row *channels;
+    struct peer_row *peers;
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

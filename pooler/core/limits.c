@@ -22,7 +22,7 @@ int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now) {
 }
 
 /* Every shared limit that keeps this pool from one more server, as bits 1 << enum blocked_by. */
-static unsigned full_limits(struct tables *t, const struct pool_row *p) {
+unsigned full_limits(struct tables *t, const struct pool_row *p) {
     const struct database_row *d = &t->databases[p->database];
     const struct user_row *u = &t->users[p->user];
     const struct instance_row *n = &t->instances[p->instance];
@@ -35,6 +35,7 @@ static unsigned full_limits(struct tables *t, const struct pool_row *p) {
 }
 
 enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size) {
+    if (t->h->retiring) return p->servers >= p->room ? BLOCKED_ELSEWHERE : BLOCKED_NOT;
     if (size && p->servers >= size) return BLOCKED_SIZE;
     unsigned full = full_limits(t, p);
     return full ? (enum blocked_by)__builtin_ctz(full) : BLOCKED_NOT;
@@ -70,7 +71,7 @@ bool opening(const struct pool_row *p) { return p->by_state[SL_LOGIN] + p->evict
 /* ---- evictions ----------------------------------------------------------------------------- */
 
 bool protected(const struct pool_row *p) {
-    return p->servers - p->by_state[SL_CLOSING] - p->by_state[SL_RECLAIM] <= p->limits.min_size;
+    return usable(p) <= p->limits.min_size;
 }
 
 static int32_t first_rival(struct tables *t, const struct pool_row *p, enum blocked_by why) {
@@ -96,6 +97,7 @@ bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool
            struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = NOBODY;
+    if (t->h->retiring) return false;   /* room of one pool is not another's */
     for (int32_t i = first_rival(t, p, why); i != NOBODY; i = next_rival(t, i, why)) {
         int32_t candidate = t->h->round_robin ? t->pools[i].idle.head : t->pools[i].idle.tail;
         if (i == pool || candidate == NOBODY || (protected(&t->pools[i]) && !merciless)) continue;
@@ -132,7 +134,7 @@ void evictions_overdue(struct tables *t, uint64_t now) {
 }
 
 /* The limits that one server of `p` less would relieve for `hungry`. */
-static unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p) {
+unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p) {
     return (unsigned)(hungry->database == p->database) << BLOCKED_DATABASE
          | (unsigned)(hungry->user == p->user) << BLOCKED_USER
          | (unsigned)(hungry->instance == p->instance) << BLOCKED_INSTANCE | 1u << BLOCKED_ROWS;

@@ -10,13 +10,18 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     struct outcome out;
     tables_lock(t);
     evictions_overdue(t, now);
+    if (t->h->owing) {
+        outcome_clear(&out);
+        pay_debts(t, true, now, &out);
+        *ring |= out.ring;
+    }
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
         if (p->waiting.head != NOBODY) {
             demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
-                   && !held(t, p) && !contested(t, p) && now >= p->retry_at
+                   && !held(t, p) && !t->h->retiring && !contested(t, p) && now >= p->retry_at
                    && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
             dial_for(t, i, worker, worker, now, &out);
             dials[count++] = out.dial;
@@ -39,6 +44,7 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
         if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_OBSOLETE;
         else if (s->expires_at && now >= s->expires_at) s->close_reason = CLOSE_LIFETIME;
         else if (over_limits(t, p)) s->close_reason = CLOSE_LIMIT;
+        else if (surplus(t, p)) s->close_reason = CLOSE_REPLACED;
         else if (idle_timeout_us && elapsed(now, s->used_at) > idle_timeout_us && !protected(p)) s->close_reason = CLOSE_IDLE;
         else continue;
         slot_idle_remove(t, &p->idle, i);
@@ -127,14 +133,17 @@ bool pool_attention(struct tables *t, int worker, struct order *clients, int *cl
 /* Looks up a cancel key.  A queued query is canceled here (its worker answers 57014); for a running one the
  * slot is held until cancel_end. */
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
-                                 uint32_t *generation) {
-    int32_t row = (int32_t)(pid & 0xfffff) - 1;
+                                 uint32_t *generation, int32_t *client) {
+    int32_t row = client_of_key(t, pid, secret);
     uint64_t ring = 0;
     enum cancel_verdict verdict = CANCEL_NOTHING;
-    if (row < 0 || row >= t->h->sizes.clients) return verdict;
+    *client = row;
+    if (row == NOBODY) return verdict;
     tables_lock(t);
     struct client_row *c = &t->clients[row];
-    bool match = ((c->cancel_pid ^ pid) | (c->cancel_secret ^ secret)) == 0;   /* no early exit */
+    uint32_t hops = (c->cancel_secret ^ secret) & PEER_HOPS && t->h->peer_id ? PEER_HOPS : 0;
+    bool match = ((c->cancel_pid ^ pid) | ((c->cancel_secret ^ secret) & ~hops)) == 0;   /* no early exit */
+    if (match && c->state != CL_FREE) verdict = CANCEL_IDLE;
     if (match && (c->flags & CF_CONSOLE)) {
         order_client(t, row, ORDER_CANCELED, &ring);   /* a command that waits (PAUSE) is given up */
         verdict = CANCEL_QUEUED;
@@ -147,7 +156,7 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
         struct slot_row *s = &t->slots[c->slot];
         *slot = c->slot;
         *generation = s->generation;
-        if (s->canceling & bit(worker)) {
+        if (s->canceling) {   /* one at a time for each server, over all workers */
             verdict = CANCEL_BUSY;
         } else {
             s->canceling |= bit(worker);

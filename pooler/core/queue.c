@@ -137,7 +137,7 @@ void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t n
 /* ---- opening and closing ------------------------------------------------------------------- */
 
 /* `order` is for the owner, if that is not the caller: whoever dies, the row says what is left to do. */
-static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint8_t order, uint64_t now) {
+int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order, uint64_t now) {
     int32_t i = t->h->free_slots.head;
     if (i != NOBODY) slot_idle_remove(t, &t->h->free_slots, i);
     else i = t->h->slots_high++;
@@ -148,8 +148,8 @@ static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint8_t o
     struct pool_row *p = &t->pools[pool];
     if (p->limits.size && p->servers >= p->limits.size) s->flags |= SF_RESERVE;
     COMMIT();
-    s->state = SL_LOGIN;
-    p->by_state[SL_LOGIN]++;
+    s->state = (uint8_t)state;
+    p->by_state[state]++;
     p->servers++;
     count_server(t, p, 1);
     return i;
@@ -157,7 +157,7 @@ static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint8_t o
 
 void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out) {
     bool mine = dialer == worker && out->dial == NOBODY;
-    int32_t slot = reserve_slot(t, pool, dialer, mine ? 0 : ORDER_DIAL, now);
+    int32_t slot = reserve_slot(t, pool, dialer, SL_LOGIN, mine ? 0 : ORDER_DIAL, now);
     if (mine) {
         out->dial = slot;
         return;
@@ -192,7 +192,7 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
     if (why == BLOCKED_NOT) {
         sate(t, pool);
         dial_for(t, pool, oldest->worker, worker, now, out);
-    } else if (why != BLOCKED_SIZE) {
+    } else if (why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE) {
         make_room(t, pool, worker, now, out);
     }
 }
@@ -202,6 +202,7 @@ static int reason_to_close(struct tables *t, const struct pool_row *p, const str
     if (s->flags & SF_CLOSE_NEEDED) return CLOSE_OBSOLETE;
     if (held(t, p)) return CLOSE_PAUSED;
     if (over_limits(t, p)) return CLOSE_LIMIT;
+    if (surplus(t, p)) return CLOSE_REPLACED;
     if ((s->expires_at && now >= s->expires_at) || ((s->flags & SF_ONCE) && (s->flags & SF_USED))) return CLOSE_LIFETIME;
     return CLOSE_ORDER;
 }
@@ -222,7 +223,8 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         close_locked(t, slot, worker, now, out);
         return;
     }
-    int32_t hungry = t->h->starved.head == NOBODY ? NOBODY : rival(t, s->pool, now);
+    int32_t hungry = t->h->owing ? creditor(t, s->pool) : NOBODY;
+    if (hungry == NOBODY && t->h->starved.head != NOBODY && !t->h->retiring) hungry = rival(t, s->pool, now);
     if (hungry != NOBODY) {
         s->evict_for = hungry;
         s->close_reason = CLOSE_EVICTED;
@@ -274,6 +276,7 @@ void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     s->owner = s->client = NOBODY;
     s->canceling = 0;
     slot_idle_append(t, &t->h->free_slots, slot);
+    if (t->h->owing) pay_debts(t, false, now, out);
     int32_t next = heir(t, pool, vacated_for, now);
     if (next != NOBODY) demand(t, next, worker, now, out);
 }

@@ -183,6 +183,7 @@ struct relay {
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
     uint64_t now, look_at;       /* look_at: for what no event brings */
+    bool suspended;
     bool stop;
     pthread_t thread;
     pthread_mutex_t lock;        /* guards commands and events, both short */
@@ -231,6 +232,11 @@ static inline void write_u32(void *out, uint32_t value) {
 }
 void bytes_add(struct bytes *b, const void *p, uint32_t n);
 
+/* suspend.c */
+bool suspended_at(const struct relay *r, const struct conn *c);
+uint32_t suspended_limit(const struct relay *r, const struct conn *c, uint32_t limit);
+void suspend_look(struct relay *r);
+
 /* client.c */
 void client_run(struct relay *r, struct client *c);
 void client_attached(struct relay *r, struct client *c, int32_t slot);
@@ -273,6 +279,7 @@ void retry_refuse(struct server *s);
 void retry_settle(struct relay *r, struct server *s);
 
 /* server.c */
+bool server_fast_closed(struct relay *r, struct server *s);
 struct server *server_of(struct relay *r, int32_t slot);
 void server_run(struct relay *r, struct server *s);
 void server_add(struct relay *r, struct command *command);

@@ -286,6 +286,7 @@ void server_give_back(struct relay *r, struct server *s) {
     session_left(r, s);
     if (s->client) {
         s->client->server = NULL;
+        if (r->t->h->retiring) conn_ready(r, &s->client->io);   /* it may have to leave now */
         bool used = !s->fresh;
         s->client = NULL;
         if ((used || s->dirty) && needs_reset(r, s)) {
@@ -726,8 +727,20 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
     return at;
 }
 
+/* server_fast_close: in session pooling an outdated server does not wait for the end of its session.  Its client goes
+ * too, so that it notices that its session is over.  True: they are gone. */
+bool server_fast_closed(struct relay *r, struct server *s) {
+    const struct slot_row *row = &r->t->slots[s->slot];
+    bool due = r->options.fast_close && s->client && row->flags & SF_CLOSE_NEEDED && !s->fresh && !s->closing
+        && r->t->pools[row->pool].limits.mode == MODE_SESSION && s->settled && server_in_step(s)
+        && !s->client->io.body_left && !bytes_pending(&s->client->io.stash);
+    if (due) client_close(r, s->client, "08P01", "database configuration changed", "database configuration changed");
+    return due;
+}
+
 static void settle(struct relay *r, struct server *s) {
     if (!s->settled || !server_in_step(s)) return;
+    if (server_fast_closed(r, s)) return;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
     if (s->client && !s->fresh && listen_waits(r, s)) return;
     if (s->client && !s->fresh && session_settle(r, s)) {
@@ -735,7 +748,7 @@ static void settle(struct relay *r, struct server *s) {
         return;
     }
     if (s->client && !s->fresh && listen_after(r, s, false)) return;
-    if (s->client && session && !s->fresh && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
+    if (s->client && session && !s->fresh) return;
     s->settled = false;
     if (s->placing) place(r, s);
     else server_give_back(r, s);
@@ -779,9 +792,9 @@ void server_run(struct relay *r, struct server *s) {
         return;
     }
     for (int round = 0; round < ROUNDS; round++) {
-        if (s->client && s->client->io.stuck) return;
+        if (s->client && (s->client->io.stuck || (suspended_at(r, &s->io) && !s->own))) return;
         bool received;
-        uint32_t n = conn_fill(r, &s->io, BUFFER_BYTES, &received);
+        uint32_t n = conn_fill(r, &s->io, suspended_limit(r, &s->io, BUFFER_BYTES), &received);
         uint32_t used = n ? feed(r, s, r->buffer, n) : 0;
         if (s->closing) return;
         conn_stash(&s->io, r->buffer + used, n - used);

@@ -62,9 +62,28 @@ int listener_lost(struct tables *t, int32_t database, uint64_t refused_until);
 int listeners_kill(struct tables *t, int32_t database, int worker);
 void channels_worker_died(struct tables *t, int worker, uint64_t *ring);
 
+/* rooms.c: two instances, one limit */
+enum room_word { ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY };
+struct room_news { enum room_word word; int32_t pool, rooms; };
+void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring);
+int rooms_news(struct tables *t, uint64_t now, struct room_news *out, int max);
+int32_t rooms_held(const struct tables *t, int32_t pool);
+bool rooms_told(struct tables *t, const struct room_news *news, uint64_t now, uint64_t *ring);
+void rooms_left(struct tables *t, uint64_t now, uint64_t *ring);
+
+/* peers.c: cancel requests for clients of other instances */
+#define PEER_HOPS 3u   /* the two lowest bits of a key: how often it may still be forwarded */
+enum peer_state { PEER_WAITING, PEER_CONNECTING, PEER_ACTIVE };
+int32_t peer_wait(struct tables *t, int32_t id, int worker);
+bool peer_connect(struct tables *t, int32_t peer, int worker, int32_t most);
+void peer_sent(struct tables *t, int32_t peer, int worker);
+void peer_done(struct tables *t, int32_t peer, int worker, enum peer_state state);
+void peers_worker_died(struct tables *t, int worker);
+int32_t client_of_key(const struct tables *t, uint32_t pid, uint32_t secret);
+
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */
-enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };
+enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY, CANCEL_IDLE };
 
 void outcome_clear(struct outcome *out);
 void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
@@ -88,7 +107,7 @@ bool pool_take_reclaim(struct tables *t, int32_t slot, int worker);
 bool pool_attention(struct tables *t, int worker, struct order *clients, int *client_count, struct order *slots,
                     int *slot_count, int max);
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
-                                 uint32_t *generation);
+                                 uint32_t *generation, int32_t *client);
 void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t client_id, int worker,
                 uint64_t now);
 bool client_tell_locked(struct tables *t, int32_t row, uint64_t id, uint8_t order, uint8_t kill_text, uint64_t *ring);

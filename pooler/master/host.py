@@ -35,6 +35,40 @@ class SharedTables(Protocol):
         """One more client is on its way to a worker."""
 
 
+class SharedRooms(Protocol):
+    """The part that two instances, one of which replaces the other, count by (core/rooms.c)."""
+
+    def rooms_retire(self) -> list[list[Any]]:
+        """Another instance replaces this one: open no more servers. What each pool has; may raise `busy`."""
+
+    def rooms_retire_all(self) -> None:
+        """Clients are closed between their transactions."""
+
+    def rooms_resume(self) -> None:
+        """It does not, after all."""
+
+    def rooms_news(self) -> list[tuple[str, list[Any]]]:
+        """What the other instance is to be told of rooms. May raise `busy`."""
+
+    def rooms_told(self, word: str, pool: list[Any]) -> bool:
+        """What the other instance said; False when no row is left. May raise `busy`."""
+
+    def rooms_left(self) -> None:
+        """The instance that this one replaced is gone. May raise `busy`."""
+
+    def in_use(self) -> tuple[int, int, int]:
+        """Clients, clients on their way to a worker, rows of servers."""
+
+    def is_paused(self, database: int = -1) -> bool:
+        """Whether PAUSE holds."""
+
+    def end_suspend(self) -> None:
+        """What RESUME does about SUSPEND."""
+
+    def is_suspended(self) -> bool:
+        """Whether SUSPEND holds."""
+
+
 @dataclass(frozen=True)
 class Host:
     """The tables with the functions that write a configuration into them.
@@ -47,3 +81,5 @@ class Host:
     apply_limits: Callable[[Any, Config], object]
     close_changed: Callable[[Any, Any], object]
     busy: type[Exception]
+    rooms: SharedRooms | None = None  # the tables again; None: nobody can take over
+    open_room: Callable[[Any, Config, str, str, str], object] | None = None

@@ -85,6 +85,7 @@ class Reloader:
         self._settled = settled
         self._changes: dict[int, _Change] = {}  # by generation
         self._queue: list[tuple[MakeConfig, Asked]] = []
+        self.failure = ""  # why the last change was refused
 
     def reload(self, asked: Asked) -> None:
         """Read the files again."""
@@ -121,6 +122,7 @@ class Reloader:
 
     def _next(self) -> None:
         make, asked = self._queue[0]
+        self.failure = ""
         try:
             new, changes = make()
             self._check(new)
@@ -166,6 +168,8 @@ class Reloader:
             self._forget(-1, generation)
 
     def _fail(self, asked: Asked, text: str) -> None:
+        self.failure = text
+        log.warning("config file loading failed")
         log.error("the configuration was not changed")
         asked.answer(text)
         self._leave_queue()

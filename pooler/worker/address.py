@@ -53,13 +53,17 @@ def addresses_of(config: Config, database: Database, turn: int) -> list[Address]
     first = turn % len(hosts) if database.load_balance_hosts == "round-robin" else 0
     found: list[Address] = []
     for host in (*hosts[first:], *hosts[:first]):
-        if host.startswith(("/", "@")):
-            found.append(Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{database.port}"))
-        else:
-            found += _resolve(host, database.port)
+        found += addresses_at(host, database.port)
     if not found:
         raise ServerFault("server DNS lookup failed")
     return found
+
+
+def addresses_at(host: str, port: int) -> list[Address]:
+    """Where one host is; [] if its name is not found."""
+    if host.startswith(("/", "@")):
+        return [Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{port}")]
+    return _resolve(host, port)
 
 
 def _resolve(host: str, port: int) -> list[Address]:

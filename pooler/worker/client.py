@@ -144,7 +144,7 @@ class Client:
                 session = converse(client_login(self._policy()), self.stream, self._secret)
                 self.worker.door.leave(self)
                 if isinstance(session, CancelRequest):
-                    cancel.serve(self.worker, session)
+                    self._log_closing(cancel.serve(self.worker, session))
                     return False
                 self.name = f"{session.database}/{session.user}"
                 if session.database in self.worker.console_names:
@@ -316,6 +316,13 @@ class Client:
         pid, secret = worker.tables.client_key(self.row)
         self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, pid, secret.to_bytes(4, "big")))
         console = ConsoleSession(worker.console, access)
+        try:
+            self._run_console(console)
+        finally:
+            worker.operations.console_left(self)
+        self._log_closing("client close request")
+
+    def _run_console(self, console: ConsoleSession) -> None:
         while not console.closed:
             try:
                 kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
@@ -326,7 +333,6 @@ class Client:
             self.in_command = False
             if answer:
                 self.stream.send(answer)
-        self._log_closing("client close request")
 
     # -- the end
 

@@ -58,6 +58,8 @@ class Janitor:
     def tick(self, now: float) -> None:
         """Everything that is due at `now` (monotonic seconds)."""
         worker = self.worker
+        if worker.tables.is_suspended():  # nobody can do anything about a limit
+            return
         for slot in worker.tables.tick(worker.number):
             worker.spawn(worker.dial, slot)
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):

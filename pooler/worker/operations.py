@@ -7,6 +7,7 @@ master.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -15,11 +16,12 @@ from gevent.event import AsyncResult
 
 from pooler import limits
 from pooler.admin.model import CommandError
-from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest
+from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest, Suspended
 from pooler.worker.stream import Hangup
 
 if TYPE_CHECKING:
     from pooler.ipc.messages import ShutdownMode
+    from pooler.worker.client import Client
     from pooler.worker.worker import Worker
 
 #: How often a waiting command looks whether its condition holds.
@@ -33,6 +35,7 @@ class WorkerOperations:
         self.worker = worker
         self._token = 0
         self._answers: dict[int, AsyncResult] = {}
+        self._suspender: Client | None = None
 
     # -- by way of the master
 
@@ -72,12 +75,34 @@ class WorkerOperations:
             raise
 
     def resume(self, database: str | None) -> None:
+        if database is None and self.worker.tables.is_suspended():
+            self._suspender = None
+            self.worker.tables.end_suspend()
+            self.worker.tell_master(Suspended(False))
         self.worker.tables.set_paused(self._row(database), False)
         for slot in self.worker.tables.tick(self.worker.number):  # those who waited get their servers now
             self.worker.spawn(self.worker.dial, slot)
 
     def suspend(self) -> None:
-        raise CommandError("SUSPEND is not supported: use PAUSE")
+        """Its console session is who ends it, by RESUME or by leaving."""
+        tables, timeout_s = self.worker.tables, self.worker.config.settings.suspend_timeout
+        self._suspender = self._console()
+        tables.suspend()
+        self.worker.tell_master(Suspended(True))
+        end = time.monotonic() + timeout_s if timeout_s else float("inf")
+        try:
+            self._wait(lambda: not tables.suspend_left() or time.monotonic() > end)
+            if tables.suspend_left():
+                tables.suspend_force()
+                self._wait(lambda: not tables.suspend_left())
+        except (CommandError, Hangup):
+            self.resume(None)
+            raise
+
+    def console_left(self, client: Client) -> None:
+        """A console session is over."""
+        if self._suspender is client:
+            self.resume(None)
 
     def kill(self, database: str | None) -> None:
         row = self._row(database)
@@ -106,10 +131,11 @@ class WorkerOperations:
 
     def state(self) -> Mapping[str, bool]:
         paused = self.worker.tables.is_paused()
+        suspended = self.worker.tables.is_suspended()
         return {
-            "active": not paused,
-            "paused": paused,
-            "suspended": False,
+            "active": not paused and not suspended,
+            "paused": paused and not suspended,
+            "suspended": suspended,
             "shutting_down": self.worker.draining,
         }
 
@@ -132,9 +158,13 @@ class WorkerOperations:
         for slot in self.worker.tables.take_idle(row, self.worker.number, mark):
             self.worker.relay.close_slot(slot)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
+    def _console(self) -> Client | None:
+        """The session whose command runs; None: it is a signal's."""
         me = gevent.getcurrent()
-        client = next((one for one in self.worker.logins.values() if one.greenlet is me), None)
+        return next((one for one in self.worker.logins.values() if one.greenlet is me), None)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        client = self._console()
         while not condition():
             if client is not None and client.has_left():
                 raise Hangup("the client of the console has left")

@@ -36,7 +36,7 @@ from pooler.core import (
 from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
-from pooler.protocol.startup import TRACKED
+from pooler.protocol.startup import TRACKED, CancelRequest
 from pooler.session import QUESTIONS
 from pooler.worker import cancel
 from pooler.worker.client import Client
@@ -204,6 +204,8 @@ class Worker:
                 self.spawn(self.operations.pause, None)
             case ipc.Resume():
                 self.operations.resume(None)
+            case ipc.CancelHere():
+                self.spawn(cancel.serve, self, CancelRequest(message.pid, message.key))
             case ipc.Quit():
                 os._exit(0)
 
@@ -236,7 +238,7 @@ class Worker:
             log.exception("bug while a configuration was taken", error)
             return "internal error, see the log"
         self.config = config
-        log.follow(config.settings.logfile, config.settings.verbose)
+        log.follow(config.settings.logfile, config.settings.verbose, config.settings.syslog_names)
         return None
 
     def _apply(self, config: Config) -> None:

@@ -31,7 +31,7 @@ from tests.sim.world import (
 Rows = dict[int, dict[str, int]]
 
 CF_COUNTED = 16
-STATES = 7
+STATES = 8
 
 
 class Watch:

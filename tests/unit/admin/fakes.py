@@ -142,6 +142,9 @@ class FakeTables:
     def channels(self) -> Sequence[TableRow]:
         return self.channel_rows
 
+    def peers(self) -> Sequence[TableRow]:
+        return [{"peer_id": 2, "waiting": 3, "connecting": 1, "active": 4}]
+
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_stats
 

@@ -100,7 +100,7 @@ def test_users(bench: Bench) -> None:
 
 def test_peers(bench: Bench) -> None:
     assert bench.run("SHOW PEERS").rows == [(1, "/tmp", 6433, 5), (2, "other", 6432, 7)]
-    assert bench.run("SHOW PEER_POOLS").rows == []
+    assert bench.run("SHOW PEER_POOLS").rows == [(2, 4, 4, 4, 1)]
 
 
 def test_lists_agree_with_the_other_commands(bench: Bench) -> None:

@@ -185,7 +185,6 @@ def test_everything_wrong_is_reported_with_its_line(folder: Folder) -> None:
         "p.ini:13: error: invalid section 'user', did you mean users?",
         "p.ini:16: error: ids of peers must be numbers from 1 to 65535, not a strange name",
         "p.ini:16: error: host was not provided for peer 0",
-        "p.ini:16: warning: [peers] is accepted, but has no effect yet",
         "p.ini:6: error: auth_type=ldap is not supported yet",
         "p.ini:7: error: client_tls_sslmode=require is not supported yet: clients would get in without TLS",
     ]

@@ -308,7 +308,7 @@ class Settings:
         0, "Longest pause inside a transaction; 0: no limit.", scopes=(_USER,)
     )
     transaction_timeout: float = _timeouts.seconds(0, "Longest transaction; 0: no limit.", scopes=(_USER,))
-    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then.", works=False)
+    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then; 0: it waits.")
     autodb_idle_timeout: float = _timeouts.seconds(
         3600, "Forget a database made from *, or a user of auth_type any, unused for this long; 0: never."
     )

@@ -104,6 +104,7 @@ cdef extern from "layout.h" nogil:
         int32_t pid, clients
         uint32_t restarts
         uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us
+        uint8_t flushed
         double start_time
         list client_attention, slot_attention
     struct counters:
@@ -120,7 +121,8 @@ cdef extern from "layout.h" nogil:
     struct header:
         sizes sizes
         uint64_t rebuilds
-        uint8_t paused, suspended, draining, round_robin
+        uint8_t paused, suspended, draining, shutting_down, round_robin
+        uint64_t suspended_by
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
         uint64_t notify_key
@@ -484,6 +486,34 @@ cdef class Tables:
 
     def set_draining(self, bint draining):
         self.t.h.draining = draining
+
+    def set_shutting_down(self):
+        """Known to all consoles at once, whichever worker was asked."""
+        self.t.h.shutting_down = True
+
+    def is_shutting_down(self):
+        return bool(self.t.h.shutting_down)
+
+    def suspend(self, uint64_t client_id, bint force=False):
+        """Has all relays stop reading, until `unsuspend`; `force` ends clients for whom data is stuck."""
+        self.t.h.suspended_by = client_id
+        self.t.h.suspended = 2 if force else 1
+        tables_ring(self.t, <uint64_t>-1)
+
+    def unsuspend(self):
+        """Has all relays go on."""
+        self.t.h.suspended = 0
+        tables_ring(self.t, <uint64_t>-1)
+
+    def suspended_by(self):
+        """The id of the console session that suspended us; 0: nobody did."""
+        return self.t.h.suspended_by if self.t.h.suspended else 0
+
+    def is_flushed(self):
+        """Whether no worker has anything left to write (while suspended)."""
+        cdef int w
+        return all([self.t.workers[w].flushed or not self.t.workers[w].pid
+                    for w in range(self.t.h.sizes.workers)])
 
     def is_paused(self, int database=-1):
         return bool(self.t.h.paused if database < 0 else self.t.databases[database].paused)

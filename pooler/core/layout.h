@@ -210,6 +210,7 @@ struct worker_row {
     _Atomic uint64_t sent, taken;    /* sockets the master sent / the worker took, ever */
     _Atomic int32_t clients;
     _Atomic uint64_t hub_lag_us;     /* how late the hub's timer last was */
+    _Atomic uint8_t flushed;         /* suspended, and nothing of it waits to be written */
     double start_time;
     struct list client_attention, slot_attention;   /* derived */
 } __attribute__((aligned(64)));
@@ -223,6 +224,8 @@ struct counters {
 
 struct sizes { int32_t workers, slots, clients, databases, users, pools, instances; };
 
+enum { SUSPEND_NOT, SUSPEND, SUSPEND_FORCED };   /* header.suspended */
+
 struct header {
     uint64_t statement_key[2];       /* of the hash of statement texts */
     uint64_t notify_key;             /* in the name of the channel on which listeners hear from ourselves */
@@ -230,7 +233,8 @@ struct header {
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
     uint64_t rebuilds;
-    _Atomic uint8_t paused, suspended, draining;
+    _Atomic uint8_t paused, suspended, draining, shutting_down;
+    _Atomic uint64_t suspended_by;   /* id of the console session */
     uint8_t round_robin;
     uint64_t check_delay_us;         /* idle for longer: shown as `used`; 0: never */
     int32_t max_clients;

@@ -265,6 +265,7 @@ static void run_ready(struct relay *r) {
         struct conn *next = c->next_ready;
         c->queued = false;
         if (c->dead) conn_bury(r, c);
+        else if (suspend_holds(r, c)) {}
         else if (c->kind == KIND_CLIENT) client_run(r, (struct client *)c);
         else server_run(r, (struct server *)c);
         c = next;
@@ -294,7 +295,7 @@ static void note(struct relay *r, struct conn *c, uint32_t events) {
 static void look(struct relay *r) {
     r->look_at = r->now + LOOK_US;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
-        if (r->servers[i]) server_overdue(r, r->servers[i]);
+        if (r->servers[i] && !r->suspended) server_overdue(r, r->servers[i]);
     listen_look(r);
 }
 
@@ -308,6 +309,7 @@ static void *loop(void *argument) {
         r->now = now_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
+        suspend_look(r);
         if (r->mail.end) listen_deliver(r);
         if (r->weak_pins) session_tick(r);
         if (r->now >= r->look_at) look(r);

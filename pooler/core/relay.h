@@ -41,6 +41,7 @@ struct bytes { unsigned char *data; uint32_t start, end, capacity; };
 struct conn {
     uint8_t kind;
     bool readable, hangup, eof, stuck, queued, dead, wants_out, armed;
+    bool held;                   /* suspended: its turn is owed */
     int fd;
     uint32_t body_left;          /* of the message that is passing through */
     uint64_t stuck_since;        /* nothing that is to be written went out since */
@@ -181,7 +182,7 @@ struct relay {
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
     uint64_t now, look_at;       /* look_at: for what no event brings */
-    bool stop;
+    bool stop, suspended;
     pthread_t thread;
     pthread_mutex_t lock;        /* guards commands and events, both short */
     struct command *commands_head, *commands_tail;
@@ -206,6 +207,10 @@ void relay_emit(struct relay *r, const struct event *e);
 void relay_apply(struct relay *r, struct outcome *out);
 void relay_drain_inbox(struct relay *r);
 void relay_need_buffer(struct relay *r, uint32_t bytes);
+
+/* suspend.c */
+bool suspend_holds(struct relay *r, struct conn *c);
+void suspend_look(struct relay *r);
 
 /* conn.c: input and output of one connection, the ready list */
 void conn_ready(struct relay *r, struct conn *c);

@@ -133,6 +133,7 @@ class Client:
                 if self.row >= 0:
                     self.worker.logins.pop(self.row, None)
                     self.worker.tables.client_free(self.row)
+                    self.worker.operations.look_after_suspension()  # which may have been its order
 
     def _login(self) -> bool:
         if self.fault is not None:
@@ -256,6 +257,8 @@ class Client:
                 self.greenlet.kill(
                     CommandError("canceling statement due to user request", "57014"), block=False
                 )
+            else:
+                self.worker.operations.canceled()
         else:
             self.turn.set(orders & FAIL)
 

@@ -58,6 +58,9 @@ class Janitor:
     def tick(self, now: float) -> None:
         """Everything that is due at `now` (monotonic seconds)."""
         worker = self.worker
+        if worker.tables.suspended_by():  # as in PgBouncer, time stands still
+            worker.operations.look_after_suspension()
+            return
         for slot in worker.tables.tick(worker.number):
             worker.spawn(worker.dial, slot)
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):

@@ -7,6 +7,7 @@ master.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,7 @@ from pooler.worker.stream import Hangup
 
 if TYPE_CHECKING:
     from pooler.ipc.messages import ShutdownMode
+    from pooler.worker.client import Client
     from pooler.worker.worker import Worker
 
 #: How often a waiting command looks whether its condition holds.
@@ -43,6 +45,8 @@ class WorkerOperations:
         self._ask(lambda token: SetRequest(token, key, value))
 
     def shutdown(self, mode: ShutdownMode) -> None:
+        if mode != "immediate":
+            self.worker.tables.set_shutting_down()
         self.worker.tell_master(ShutdownRequest(mode))
 
     def answered(self, token: int, error: str | None) -> None:
@@ -72,12 +76,41 @@ class WorkerOperations:
             raise
 
     def resume(self, database: str | None) -> None:
+        if database is None:
+            self.worker.tables.unsuspend()
         self.worker.tables.set_paused(self._row(database), False)
         for slot in self.worker.tables.tick(self.worker.number):  # those who waited get their servers now
             self.worker.spawn(self.worker.dial, slot)
 
     def suspend(self) -> None:
-        raise CommandError("SUSPEND is not supported: use PAUSE")
+        tables = self.worker.tables
+        me = self._asking()
+        asking = 0 if me is None else me.id
+        timeout_s = self.worker.config.settings.suspend_timeout
+        due = time.monotonic() + timeout_s
+        tables.suspend(asking)
+
+        def flushed() -> bool:
+            if timeout_s and time.monotonic() >= due:
+                tables.suspend(asking, force=True)
+            return bool(tables.is_flushed())
+
+        try:
+            self._wait(flushed)
+        except (CommandError, Hangup):
+            self.resume(None)
+            raise
+
+    def look_after_suspension(self) -> None:
+        """End a suspension whose console session has ended, in whichever worker it was."""
+        asking = self.worker.tables.suspended_by()
+        if asking and self.worker.tables.find_client(asking) < 0:
+            self.resume(None)
+
+    def canceled(self) -> None:
+        """A cancel request for a console session that waits for nothing: resumes, as in PgBouncer."""
+        if self.worker.tables.is_paused() or self.worker.tables.suspended_by():
+            self.resume(None)
 
     def kill(self, database: str | None) -> None:
         row = self._row(database)
@@ -106,11 +139,12 @@ class WorkerOperations:
 
     def state(self) -> Mapping[str, bool]:
         paused = self.worker.tables.is_paused()
+        suspended = bool(self.worker.tables.suspended_by())
         return {
-            "active": not paused,
+            "active": not (paused or suspended),
             "paused": paused,
-            "suspended": False,
-            "shutting_down": self.worker.draining,
+            "suspended": suspended,
+            "shutting_down": self.worker.draining or self.worker.tables.is_shutting_down(),
         }
 
     # -- steps
@@ -132,9 +166,13 @@ class WorkerOperations:
         for slot in self.worker.tables.take_idle(row, self.worker.number, mark):
             self.worker.relay.close_slot(slot)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
+    def _asking(self) -> Client | None:
+        """The client of the console whose order this greenlet carries out."""
         me = gevent.getcurrent()
-        client = next((one for one in self.worker.logins.values() if one.greenlet is me), None)
+        return next((one for one in self.worker.logins.values() if one.greenlet is me), None)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        client = self._asking()
         while not condition():
             if client is not None and client.has_left():
                 raise Hangup("the client of the console has left")

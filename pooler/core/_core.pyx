@@ -509,6 +509,10 @@ cdef class Tables:
         """The id of the console session that suspended us; 0: nobody did."""
         return self.t.h.suspended_by if self.t.h.suspended else 0
 
+    def pause_mode(self):
+        """What holds all clients back: PAUSE, SUSPEND, or nothing."""
+        return "SUSPEND" if self.t.h.suspended else "PAUSE" if self.t.h.paused else ""
+
     def is_flushed(self):
         """Whether no worker has anything left to write (while suspended)."""
         cdef int w

@@ -57,7 +57,8 @@ enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
-enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
+enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED,
+                    CLOSE_CHANGED };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
 
 enum pool_kind { POOL_CLIENTS, POOL_LISTENER };   /* LISTENER: of the one connection that listens for a database */

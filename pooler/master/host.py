@@ -31,6 +31,12 @@ class SharedTables(Protocol):
     def load(self, number: int) -> int:
         """Clients of a worker, and those on their way to it."""
 
+    def pause_mode(self) -> str:
+        """What holds all clients back: `PAUSE`, `SUSPEND`, or nothing."""
+
+    def set_paused(self, database: int, paused: bool) -> None:
+        """Hold back the waiters of a database (-1: of all)."""
+
     def client_sent(self, number: int) -> None:
         """One more client is on its way to a worker."""
 

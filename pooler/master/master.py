@@ -77,6 +77,7 @@ class Master:
         self.exit_code: int | None = None
         self.serving = False
         self.draining: DrainMode | None = None
+        self._tables = host.tables
         self._notifier = notifier
         self._duties = duties
         self._signals = SignalPipe()
@@ -150,11 +151,24 @@ class Master:
         elif self.draining is not None:
             log.info("got %s while shutting down, ignoring", name)
         elif number == signal.SIGUSR1:
-            log.info("got SIGUSR1, pausing all activity")
-            self._tell_one(Pause())
+            self._pause(self._tables.pause_mode())
         elif number == signal.SIGUSR2:
-            log.info("got SIGUSR2, continuing")
-            self._tell_one(Resume())
+            self._resume(self._tables.pause_mode())
+
+    def _pause(self, mode: str) -> None:
+        if mode:
+            log.info("got SIGUSR1, but already paused/suspended")
+            return
+        log.info("got SIGUSR1, pausing all activity")
+        self._tables.set_paused(-1, True)  # at once: the next signal may be on its way
+        self._tell_one(Pause())
+
+    def _resume(self, mode: str) -> None:
+        if not mode:
+            log.info("got SIGUSR2, but not paused/suspended")
+            return
+        log.info("got SIGUSR2, continuing from %s", mode)
+        self._tell_one(Resume())
 
     def _tell_one(self, order: Pause | Resume) -> None:
         """Any worker can do it for all: the flags are in the tables."""

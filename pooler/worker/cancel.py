@@ -35,6 +35,7 @@ def serve(worker: Worker, request: CancelRequest) -> None:
             if verdict[0] != "busy":
                 break
             gevent.sleep(BUSY_S)
+    log.debug("cancel request for key %d: %s", request.pid, verdict[0])
     if verdict[0] != "forward":
         return
     _, slot, generation, row, client_id = verdict

@@ -67,13 +67,21 @@ class WorkerOperations:
 
     def pause(self, database: str | None) -> None:
         row = self._row(database)
-        self.worker.tables.set_paused(row, True)
-        self._close_idle(row, mark=False)
+        self.hold(row)
         try:
-            self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+            self.wait_until_held(row)
         except CommandError:  # given up (^C): as in PgBouncer, that resumes
             self.resume(database)
             raise
+
+    def hold(self, row: int) -> None:
+        """Pause a database (-1: all); idle servers end."""
+        self.worker.tables.set_paused(row, True)
+        self._close_idle(row, mark=False)
+
+    def wait_until_held(self, row: int) -> None:
+        """Until no server of a paused database is busy, or it is paused no more."""
+        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
 
     def resume(self, database: str | None) -> None:
         if database is None:
@@ -117,7 +125,7 @@ class WorkerOperations:
         self.worker.tables.set_paused(row, True)
         self.worker.tables.kill_clients(row, "database removed")
         self._close_idle(row, mark=True)
-        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+        self.wait_until_held(row)
 
     def kill_client(self, client_id: int) -> None:
         row = self.worker.tables.find_client(client_id)

@@ -128,6 +128,7 @@ class Worker:
 
     def _event(self, event: RelayEvent) -> None:
         kind, a, b, number = event[:4]
+        log.noise("event %d of the relay: %d %d, id %d", kind, a, b, number)
         if kind == ACCEPT:
             client = Client(self, a, bool(b))
             client.arrive()
@@ -153,7 +154,7 @@ class Worker:
         kind, _, pool, number, age_us, reason, _, _, addr, port, told = event
         database, user, _ = self.tables.pool_key(pool)
         letter = "C" if kind == CLIENT_CLOSED else "S"
-        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr == 'unix')}"
+        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr.startswith('unix'))}"
         if self.config.settings.log_disconnections:
             log.info("%s closing because: %s (age=%ds)", who, reason, age_us // 1000000)
         if told and self.config.settings.log_pooler_errors:
@@ -201,7 +202,8 @@ class Worker:
             case ipc.Reclaim():
                 self.relay.reclaim()
             case ipc.Pause():
-                self.spawn(self.operations.pause, None)
+                self.operations.hold(-1)  # before a Resume that comes next
+                self.spawn(self.operations.wait_until_held, -1)
             case ipc.Resume():
                 self.operations.resume(None)
             case ipc.Quit():

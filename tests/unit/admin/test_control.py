@@ -192,5 +192,4 @@ def test_orders_are_logged_without_values(bench: Bench) -> None:
         "PAUSE command issued",
         "KILL 'app' command issued",
         "SET 'auth_query' command issued",
-        "SHUTDOWN WAIT_FOR_CLIENTS command issued",
     ]

@@ -187,7 +187,7 @@ def _publish(
 
 
 def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> str:
-    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good. Returns why, for the log."""
+    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good. Returns the log's why."""
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]
     longest = worker.config.settings.server_login_retry

@@ -1,4 +1,4 @@
-"""The log: the lines that operators and their tools look for, with level and place of the text in the line."""
+"""The log: the lines that operators and their tools look for, with level and place in the line."""
 
 from __future__ import annotations
 

@@ -305,7 +305,7 @@ class Client:
         if settings.login_notify_message:
             head += messages.notice(settings.login_notify_message)
         for name, value in parameters.items():
-            if name not in worker.tracked:
+            if not worker.tracks(name):
                 head += messages.parameter_status(name, value)
         tail = messages.backend_key_data(pid, secret.to_bytes(4, "big")) + messages.ready()
         rest = bytes(self.stream.buffer)

@@ -68,7 +68,8 @@ class Worker:
         self.outboxes = boot.outboxes
         self.master_outbox = boot.master_outbox
         self.console_names = frozenset(CONSOLE_DATABASES)
-        self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
+        self.tracked = tracked_names(self.config.settings.track_extra_parameters)
+        self._tracked_lower = frozenset(map(str.lower, self.tracked))
         self.draining = False
         self.logins: dict[int, Client] = {}
         self.door = Door(self)
@@ -261,9 +262,14 @@ class Worker:
 
     def values_of(self, parameters: dict[str, str]) -> bytes:
         """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
+        values = {name.lower(): value for name, value in parameters.items()}  # spelled by whoever gave it
         return b"".join(
-            parameters.get(name, "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
+            values.get(name.lower(), "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
         )
+
+    def tracks(self, name: str) -> bool:
+        """Whether this parameter follows its client; in any case of letters."""
+        return name.lower() in self._tracked_lower
 
     @staticmethod
     def extras_of(settings: dict[str, str]) -> bytes:
@@ -286,6 +292,13 @@ class Worker:
     def unpack_welcome(packed: bytes) -> dict[str, str]:
         parts = packed.decode("utf-8", "surrogateescape").split("\0")
         return {name: value for name, value in zip(parts[:-1:2], parts[1::2], strict=False) if name}
+
+
+def tracked_names(extra: tuple[str, ...]) -> tuple[str, ...]:
+    """The usual parameters, then the others that the configuration names, each once."""
+    names = {name.lower(): name for name in (*extra, *TRACKED)}
+    usual = [name.lower() for name in TRACKED]
+    return (*TRACKED, *(name for lower, name in names.items() if lower not in usual))
 
 
 def guarded(function: Callable[..., object], *arguments: Any) -> None:

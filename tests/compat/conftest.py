@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pooler.dev.processes import Account
-from tests.compat.subjects import Subject, behaves_so
+from tests.compat.subjects import POOLERS, Subject, behaves_so
 from tests.support.pooler import Bouncer
 from tests.support.postgres import Postgres
 
@@ -54,8 +55,22 @@ def subject(
         yield bouncer
 
 
+@dataclass
+class Starter:
+    """start(pool_mode="session"): starts one."""
+
+    make: Callable[..., Bouncer]
+    subject: Subject
+
+    @property
+    def is_pooler(self) -> bool:
+        return self.subject in POOLERS
+
+    def __call__(self, **keywords: Any) -> Bouncer:
+        return self.make(self.subject.kind, **{**keywords, **self.subject.keywords})
+
+
 @pytest.fixture
 def start(request: pytest.FixtureRequest, make_bouncer: Callable[..., Bouncer]) -> Callable[..., Bouncer]:
     """start(pool_mode="session"): a program of the test's own."""
-    wanted: Subject = request.param
-    return lambda **keywords: make_bouncer(wanted.kind, **{**keywords, **wanted.keywords})
+    return Starter(make_bouncer, request.param)

@@ -97,10 +97,16 @@ def _running(argument: str, subjects: Iterable[Subject]) -> pytest.MarkDecorator
 
 def behaves_so(parameters: Mapping[str, Any]) -> bool:
     """Whether the subject of a collected test is of the release that its case asks for."""
-    subject, case = parameters.get("subject"), parameters.get("case")
+    subject = parameters.get("subject", parameters.get("start"))
+    case = parameters.get("case")
     if not isinstance(subject, Subject) or case is None:
         return True
     return release(case.since) <= subject.release
+
+
+def own(start: Callable[..., Bouncer], **settings: object) -> dict[str, object]:
+    """Settings that only pooler has."""
+    return settings if getattr(start, "is_pooler", False) else {}
 
 
 def told(message: Message) -> str:

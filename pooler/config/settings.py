@@ -200,7 +200,9 @@ class Settings:
     syslog: bool = _process.switch(False, "Log to syslog too.", works=False)
     syslog_ident: str = _process.text("pgbouncer", "Name of the program in syslog.", works=False)
     syslog_facility: str = _process.text("daemon", "Facility in syslog.", works=False)
-    job_name: str = _process.text("pgbouncer", "Service name on Windows.", apply=RESTART, works=False)
+    job_name: str = _process.text(
+        "pgbouncer", "Service name on Windows.", apply=RESTART, inert="it names a service of Windows"
+    )
     peer_id: int = _process.integer(
         0, "Number of this process among [peers]; 0: no peering.", high=16383, works=False
     )

@@ -144,6 +144,9 @@ class Master:
         elif number in (signal.SIGINT, signal.SIGTERM) and self.draining is not None:
             log.info("got %s while shutting down, fast exit", name)
             self.exit_code = 0
+        elif number in (signal.SIGINT, signal.SIGTERM) and self._tables.pause_mode() == "SUSPEND":
+            log.fatal("suspend was in progress, going down immediately")
+            self.exit_code = 1
         elif number in (signal.SIGINT, signal.SIGTERM):
             mode: DrainMode = "wait_for_servers" if number == signal.SIGINT else "wait_for_clients"
             log.info("got %s, %s", name, SHUTDOWN_TEXTS[mode])

@@ -198,6 +198,17 @@ def test_signals(start: Callable[..., Bouncer]) -> None:
 
 
 @made_of_each()
+def test_sigint_while_suspended(start: Callable[..., Bouncer]) -> None:
+    bouncer = start()
+    with bouncer.wire().login(user="postgres", database="pgbouncer") as console:
+        console.query("SUSPEND")
+        bouncer.new_log()
+        bouncer.signal(signal.SIGINT)
+        lines(bouncer, "FATAL .*suspend was in progress, going down immediately")
+        assert bouncer.wait() == 1
+
+
+@made_of_each()
 def test_what_servers_end_of(start: Callable[..., Bouncer]) -> None:
     bouncer = start(server_idle_timeout=1)
     bouncer.sql("SELECT 1")

@@ -83,20 +83,22 @@ def serve(
 
 
 @click.command("check", context_settings=HELP)
+@click.option("--connect", is_flag=True, help="Log in to each PostgreSQL, compare its limits.")
+@click.option("--strict", is_flag=True, help="Exit code 2 for any warning.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("config_file")
-def check(config_file: str) -> int:
-    """Print every problem of CONFIG_FILE with file and line.
+def check(config_file: str, connect: bool, strict: bool, as_json: bool) -> int:
+    """Tell what pooler makes of CONFIG_FILE: errors with file and line, what is unsafe, what has no effect,
+    what PgBouncer would do otherwise.
 
-    Exit code 1 if there is an error, which would keep pooler from starting; warnings alone give 0.
+    Exit code 0: pooler starts with it. 1: it would not. 2: it starts, but a PostgreSQL is not as the file
+    wants it (--connect), or there is a warning (--strict).
     """
-    from pooler.config import check as find_problems
+    from pooler.check import examine
 
-    problems = find_problems(config_file)
-    for problem in problems:
-        click.echo(str(problem))
-    if not problems:
-        click.echo(f"{config_file}: no problems")
-    return int(any(problem.severity == "error" for problem in problems))
+    report = examine(config_file, connect)
+    click.echo(report.json() if as_json else report.text())
+    return report.exit_code(strict)
 
 
 @click.command("dev", context_settings=HELP)

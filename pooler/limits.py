@@ -41,7 +41,8 @@ def apply(tables: Tables, config: Config) -> None:
         if database is not None:
             _set_pool(tables, pool, config.pool_limits(database, user), database)
     for database in config.databases.values():
-        if database.user is not None:  # its pool is known before any client comes: min_pool_size can be kept
+        # Its pool is known before any client comes, so that min_pool_size can be kept.
+        if database.user is not None and config.pool_limits(database, database.user).min_pool_size:
             open_pool(tables, config, database, database.user)
 
 

@@ -40,6 +40,9 @@ WELCOME = {
     "is_superuser": "on",
 }
 
+#: Looking is not logged; these orders the master logs, which gets them by signal too.
+_LOGGED_ELSEWHERE = ("show", "reload", "shutdown")
+
 
 def access_of(settings: Settings, user: str, own_uid: bool = False) -> Access | None:
     """What an authenticated user may do here; None: FATAL `not allowed`.
@@ -86,7 +89,7 @@ class Console:
         entry = command.declaration
         if entry.access == "admin" and access != "admin":
             raise CommandError("admin access needed")
-        if self._log is not None and entry.words[0] != "show" and not entry.hidden:
+        if self._log is not None and entry.words[0] not in _LOGGED_ELSEWHERE and not entry.hidden:
             self._log(_issued(command))
         sources = Sources(self._tables, self._config(), self._operations, self.sampler, self._clock())
         return entry.run(sources, command.argument, command.value)

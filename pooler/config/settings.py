@@ -200,7 +200,9 @@ class Settings:
     syslog: bool = _process.switch(False, "Log to syslog too.")
     syslog_ident: str = _process.text("pgbouncer", "Name of the program in syslog.")
     syslog_facility: str = _process.text("daemon", "Facility: daemon, user, auth, authpriv, local0-local7.")
-    job_name: str = _process.text("pgbouncer", "Service name on Windows.", apply=RESTART, works=False)
+    job_name: str = _process.text(
+        "pgbouncer", "Service name on Windows.", apply=RESTART, inert="it names a service of Windows"
+    )
     peer_id: int = _process.integer(0, "Number of this process among [peers]; 0: no peering.", high=16383)
     so_reuseport: bool = _process.switch(False, "Let several instances listen on one port.", apply=RESTART)
     resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART, works=False)
@@ -306,7 +308,7 @@ class Settings:
         0, "Longest pause inside a transaction; 0: no limit.", scopes=(_USER,)
     )
     transaction_timeout: float = _timeouts.seconds(0, "Longest transaction; 0: no limit.", scopes=(_USER,))
-    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then.")
+    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then; 0: it waits.")
     autodb_idle_timeout: float = _timeouts.seconds(
         3600, "Forget a database made from *, or a user of auth_type any, unused for this long; 0: never."
     )

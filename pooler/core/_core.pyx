@@ -128,7 +128,8 @@ cdef extern from "layout.h" nogil:
     struct header:
         sizes sizes
         uint64_t rebuilds
-        uint8_t paused, suspended, draining, retiring, round_robin
+        uint8_t paused, suspended, draining, shutting_down, retiring, round_robin
+        uint64_t suspended_by
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
         uint64_t notify_key
@@ -510,14 +511,27 @@ cdef class Tables:
     def set_draining(self, bint draining):
         self.t.h.draining = draining
 
+    def set_shutting_down(self):
+        """Known to all consoles at once, whichever worker was asked."""
+        self.t.h.shutting_down = True
+
+    def is_shutting_down(self):
+        return bool(self.t.h.shutting_down)
+
+    def pause_mode(self):
+        """What holds all clients back: PAUSE, SUSPEND, or nothing."""
+        return "SUSPEND" if self.t.h.suspended else "PAUSE" if self.t.h.paused else ""
+
     def is_paused(self, int database=-1):
         return bool(self.t.h.paused if database < 0 else self.t.databases[database].paused)
 
-    def suspend(self):
-        """Read nothing more, from clients or from servers, once what is on its way has been passed on."""
+    def suspend(self, uint64_t client_id):
+        """Read nothing more, from clients or from servers, once what is on its way has been passed on.  The
+        console session with this id ends it when it leaves; 0: none does."""
         cdef int w
         for w in range(self.t.h.sizes.workers):
             self.t.workers[w].unflushed = -1
+        self.t.h.suspended_by = client_id
         self.t.h.suspended = SUSPENDED
         self.ring_all()
 
@@ -541,6 +555,10 @@ cdef class Tables:
 
     def is_suspended(self):
         return bool(self.t.h.suspended)
+
+    def suspended_by(self):
+        """The id of the console session that suspended us; 0: none."""
+        return self.t.h.suspended_by if self.t.h.suspended else 0
 
     def set_disabled(self, int database, bint disabled):
         self.t.databases[database].disabled = disabled

@@ -61,7 +61,7 @@ enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED =
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
 enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED,
-    CLOSE_REPLACED };
+    CLOSE_REPLACED, CLOSE_CHANGED };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS,
     BLOCKED_ELSEWHERE };
 
@@ -247,8 +247,9 @@ struct header {
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
     uint64_t rebuilds;
-    _Atomic uint8_t paused, suspended, draining;
+    _Atomic uint8_t paused, suspended, draining, shutting_down;
     _Atomic uint8_t retiring;        /* enum retiring */
+    _Atomic uint64_t suspended_by;   /* id of the console session */
     uint8_t round_robin;
     uint16_t peer_id;                /* in the cancel keys of new clients; 0: no peers */
     int32_t owing;                   /* sum of `owed` */

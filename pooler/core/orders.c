@@ -41,7 +41,7 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
         struct slot_row *s = &t->slots[i];
         if (s->state != SL_IDLE || s->last_worker != worker) continue;
         struct pool_row *p = &t->pools[s->pool];
-        if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_OBSOLETE;
+        if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_CHANGED;
         else if (s->expires_at && now >= s->expires_at) s->close_reason = CLOSE_LIFETIME;
         else if (over_limits(t, p)) s->close_reason = CLOSE_LIMIT;
         else if (surplus(t, p)) s->close_reason = CLOSE_REPLACED;
@@ -66,7 +66,7 @@ void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
         s->flags |= SF_CLOSE_NEEDED;
         if (s->state != SL_IDLE) continue;
         slot_idle_remove(t, &t->pools[s->pool].idle, i);
-        s->close_reason = CLOSE_OBSOLETE;
+        s->close_reason = CLOSE_CHANGED;
         close_locked(t, i, NOBODY, now_us(), &out);
     }
     *ring |= out.ring;
@@ -83,6 +83,7 @@ int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, in
         if (mark) s->flags |= SF_CLOSE_NEEDED;
         if (s->state != SL_IDLE) continue;
         slot_idle_remove(t, &t->pools[s->pool].idle, i);
+        s->close_reason = mark ? CLOSE_CHANGED : CLOSE_PAUSED;
         s->owner = (int16_t)worker;
         slot_state(t, i, SL_CLOSING);
         out[count++] = i;

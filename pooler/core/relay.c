@@ -28,8 +28,9 @@ static const char *const kill_texts[] = {
 
 /* Why a server is closed, by slot_row.close_reason. */
 static const char *const close_texts[] = {
-    "closed by order", "server idle timeout", "server lifetime over", "obsolete connection", "too many connections",
-    "evicted", "paused", "its room goes to the instance that replaces this one",
+    "closed by order", "server idle timeout", "server lifetime over", "obsolete connection",
+    "too many servers in the pool", "evicted", "pause mode",
+    "its room goes to the instance that replaces this one", "database configuration changed",
 };
 
 /* ---- commands and events: the border to Python's thread -------------------------------------- */

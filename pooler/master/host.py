@@ -31,6 +31,12 @@ class SharedTables(Protocol):
     def load(self, number: int) -> int:
         """Clients of a worker, and those on their way to it."""
 
+    def pause_mode(self) -> str:
+        """What holds all clients back: `PAUSE`, `SUSPEND`, or nothing."""
+
+    def set_paused(self, database: int, paused: bool) -> None:
+        """Hold back the waiters of a database (-1: of all)."""
+
     def client_sent(self, number: int) -> None:
         """One more client is on its way to a worker."""
 
@@ -59,14 +65,8 @@ class SharedRooms(Protocol):
     def in_use(self) -> tuple[int, int, int]:
         """Clients, clients on their way to a worker, rows of servers."""
 
-    def is_paused(self, database: int = -1) -> bool:
-        """Whether PAUSE holds."""
-
     def end_suspend(self) -> None:
         """What RESUME does about SUSPEND."""
-
-    def is_suspended(self) -> bool:
-        """Whether SUSPEND holds."""
 
 
 @dataclass(frozen=True)

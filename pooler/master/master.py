@@ -85,6 +85,7 @@ class Master:
         self.exit_code: int | None = None
         self.serving = False
         self.draining: DrainMode | None = None
+        self._tables = host.tables
         self._notifier = notifier
         self._rooms = host.rooms
         self._host = host
@@ -162,7 +163,7 @@ class Master:
         elif number in (signal.SIGINT, signal.SIGTERM):
             mode: DrainMode = "wait_for_servers" if number == signal.SIGINT else "wait_for_clients"
             log.info("got %s, %s", name, SHUTDOWN_TEXTS[mode])
-            if self._held() == "SUSPEND":
+            if self._tables.pause_mode() == "SUSPEND":
                 self._give_up("suspend was in progress, going down immediately")
             elif self._generations is not None and self._generations.taking_over:
                 self._give_up("takeover was in progress, going down immediately")
@@ -171,30 +172,24 @@ class Master:
         elif self._is_ending:
             log.info("got %s while shutting down, ignoring", name)
         elif number == signal.SIGUSR1:
-            self._on_pause()
+            self._on_pause(self._tables.pause_mode())
         elif number == signal.SIGUSR2:
-            self._on_resume()
+            self._on_resume(self._tables.pause_mode())
 
-    def _on_pause(self) -> None:
-        if self._held():
+    def _on_pause(self, mode: str) -> None:
+        if mode:
             log.info("got SIGUSR1, but already paused/suspended")
         else:
             log.info("got SIGUSR1, pausing all activity")
+            self._tables.set_paused(-1, True)  # at once: the next signal may be on its way
             self._tell_one(Pause())
 
-    def _on_resume(self) -> None:
-        held = self._held()
-        if held or self._rooms is None:
-            log.info("got SIGUSR2, continuing from %s", held or "PAUSE")
+    def _on_resume(self, mode: str) -> None:
+        if mode:
+            log.info("got SIGUSR2, continuing from %s", mode)
             self._tell_one(Resume())
         else:
             log.info("got SIGUSR2, but not paused/suspended")
-
-    def _held(self) -> str:
-        """PAUSE or SUSPEND, whichever is in force, or nothing."""
-        if self._rooms is None:
-            return ""
-        return "SUSPEND" if self._rooms.is_suspended() else "PAUSE" if self._rooms.is_paused() else ""
 
     def _tell_one(self, order: Pause | Resume | CancelHere) -> None:
         """Any worker can do it for all: the flags are in the tables."""
@@ -253,8 +248,9 @@ class Master:
             case ShutdownRequest(mode):
                 self._on_shutdown_request(mode)
             case Suspended(on):
-                self._suspender = worker if on else None
-                self._accept(not on)
+                held = self._tables.pause_mode() == "SUSPEND"  # another worker's word may have come in between
+                self._suspender = worker if on and held else self._suspender if held else None
+                self._accept(not held)
             case CancelElsewhere(pid, key):
                 if self._generations is not None:
                     self._generations.forward_cancel(pid, key)
@@ -306,7 +302,7 @@ class Master:
     def _refusal(self) -> str:
         if not self.serving or self._is_ending:
             return "it is not serving"
-        return "it is paused or suspended" if self._held() else ""
+        return "it is paused or suspended" if self._tables.pause_mode() else ""
 
     def _accept(self, wanted: bool) -> None:
         if wanted:

@@ -20,7 +20,7 @@ from pooler.master.faults import BootError
 
 #: What PgBouncer gives TCP_DEFER_ACCEPT when it is on: a silent connection is accepted after this long all
 #: the same.
-DEFER_ACCEPT_S = 45
+DEFER_ACCEPT_S = 1
 
 #: Longest name of a unix socket: sun_path without its terminating zero.
 UNIX_PATH_BYTES = 107

@@ -51,6 +51,7 @@ def serve(worker: Worker, request: CancelRequest) -> str:
     with gevent.Timeout(worker.config.settings.cancel_wait_timeout or None, False):
         while (verdict := worker.tables.cancel_begin(request.pid, secret, worker.number))[0] == "busy":
             gevent.sleep(BUSY_S)
+    log.debug("cancel request for key %d: %s", request.pid, verdict[0])
     if verdict[0] == "nothing":
         worker.tell_master(CancelElsewhere(request.pid, request.key))
     if verdict[0] != "forward":

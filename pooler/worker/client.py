@@ -106,7 +106,9 @@ class Client:
             return
         self.id = self.worker.tables.client_id(self.row)
         self.worker.logins[self.row] = self
-        addr, port, local_addr, local_port = names_of(self.sock)
+        addr, port, local_addr, local_port = names_of(self.sock, self.worker.config.settings.listen_port)
+        if self.is_unix:
+            addr = f"unix({self._peer()[0]})"
         self.where = place(addr, port, self.is_unix)
         self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
 
@@ -146,7 +148,7 @@ class Client:
                 if isinstance(session, CancelRequest):
                     self._log_closing(cancel.serve(self.worker, session))
                     return False
-                self.name = f"{session.database}/{session.user}"
+                self._attempt(session.database, session.user)
                 if session.database in self.worker.console_names:
                     parameters: dict[str, str] | None = None
                 else:
@@ -159,12 +161,15 @@ class Client:
             return False
         return self._hand_over(session, parameters)
 
+    def _peer(self) -> tuple[int, int]:
+        """Process and account of who connected to our unix socket."""
+        raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid, uid, _ = struct.unpack("3i", raw)
+        return pid, uid
+
     def _policy(self) -> ClientPolicy:
         settings = self.worker.config.settings
-        peer_uid = None
-        if self.is_unix:
-            raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            peer_uid = struct.unpack("3i", raw)[1]
+        peer_uid = self._peer()[1] if self.is_unix else None
         return ClientPolicy(
             auth_type=settings.auth_type,
             mock_secret=self.worker.mock_secret,
@@ -187,16 +192,23 @@ class Client:
         )
 
     def _secret(self, request: AskSecret) -> Secret | None:
+        self._attempt(request.database, request.user)
         text = self.worker.config.userlist.get(request.user)
         return None if text is None else parse_secret(text)
+
+    def _attempt(self, database: str, user: str) -> None:
+        """Now it is known who wants in, and not yet whether it is true: logged once."""
+        name = f"{database}/{user}"
+        if self.name != name:
+            self.name = name
+            if self.worker.config.settings.log_connections:
+                self._log(f"login attempt: db={database} user={user} tls=no")
 
     # -- into a pool
 
     def _enter_pool(self, session: ClientSession) -> dict[str, str]:
         """Check database and limits, wait for the pool's welcome; returns the client's parameters."""
         worker, config = self.worker, self.worker.config
-        if config.settings.log_connections:
-            self._log(f"login attempt: db={session.database} user={session.user} tls=no")
         if session.replication != "none":
             raise ClientFault("replication connections are not supported yet")
         database = config.find_database(session.database)
@@ -221,6 +233,8 @@ class Client:
 
     def _count(self, session: ClientSession, database: Database) -> int:
         tables, config = self.worker.tables, self.worker.config
+        if database.name not in config.databases and tables.database(database.name, create=False) < 0:
+            self._log(f"registered new auto-database: db={database.name}")
         database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
         user_row = limits.open_user(tables, config, session.user)
         if min(database_row, user_row, pool) < 0:
@@ -256,6 +270,8 @@ class Client:
                 self.greenlet.kill(
                     CommandError("canceling statement due to user request", "57014"), block=False
                 )
+            else:
+                self.worker.operations.canceled()
         else:
             self.turn.set(orders & FAIL)
 
@@ -288,12 +304,13 @@ class Client:
         if settings.login_notify_message:
             head += messages.notice(settings.login_notify_message)
         for name, value in parameters.items():
-            if name not in worker.tracked:
+            if not worker.tracks(name):
                 head += messages.parameter_status(name, value)
         tail = messages.backend_key_data(pid, secret.to_bytes(4, "big")) + messages.ready()
         rest = bytes(self.stream.buffer)
         values = worker.values_of(parameters) + worker.extras_of(session.others)
         del worker.logins[self.row]
+        log.debug("C-%d: %s@%s logged in, waits for its greeting", self.id, self.name, self.where)
         usual = not session.others and all(
             value == self.usual.get(name) for name, value in parameters.items() if name != "application_name"
         )
@@ -305,8 +322,6 @@ class Client:
     def _serve_console(self, session: ClientSession) -> None:
         worker = self.worker
         access = access_of(worker.config.settings, session.user, session.own_user)
-        if worker.config.settings.log_connections:
-            self._log(f"login attempt: db={session.database} user={session.user} tls=no")
         if access is None:
             raise ClientFault("not allowed")
         database_row = worker.tables.database(limits.CONSOLE)

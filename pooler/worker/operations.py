@@ -35,7 +35,6 @@ class WorkerOperations:
         self.worker = worker
         self._token = 0
         self._answers: dict[int, AsyncResult] = {}
-        self._suspender: Client | None = None
 
     # -- by way of the master
 
@@ -46,6 +45,8 @@ class WorkerOperations:
         self._ask(lambda token: SetRequest(token, key, value))
 
     def shutdown(self, mode: ShutdownMode) -> None:
+        if mode != "immediate":
+            self.worker.tables.set_shutting_down()
         self.worker.tell_master(ShutdownRequest(mode))
 
     def answered(self, token: int, error: str | None) -> None:
@@ -66,17 +67,24 @@ class WorkerOperations:
 
     def pause(self, database: str | None) -> None:
         row = self._row(database)
-        self.worker.tables.set_paused(row, True)
-        self._close_idle(row, mark=False)
+        self.hold(row)
         try:
-            self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+            self.wait_until_held(row)
         except CommandError:  # given up (^C): as in PgBouncer, that resumes
             self.resume(database)
             raise
 
+    def hold(self, row: int) -> None:
+        """Pause a database (-1: all); idle servers end."""
+        self.worker.tables.set_paused(row, True)
+        self._close_idle(row, mark=False)
+
+    def wait_until_held(self, row: int) -> None:
+        """Until no server of a paused database is busy, or it is paused no more."""
+        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+
     def resume(self, database: str | None) -> None:
         if database is None and self.worker.tables.is_suspended():
-            self._suspender = None
             self.worker.tables.end_suspend()
             self.worker.tell_master(Suspended(False))
         self.worker.tables.set_paused(self._row(database), False)
@@ -86,8 +94,8 @@ class WorkerOperations:
     def suspend(self) -> None:
         """Its console session is who ends it, by RESUME or by leaving."""
         tables, timeout_s = self.worker.tables, self.worker.config.settings.suspend_timeout
-        self._suspender = self._console()
-        tables.suspend()
+        client = self._console()
+        tables.suspend(0 if client is None else client.id)
         self.worker.tell_master(Suspended(True))
         end = time.monotonic() + timeout_s if timeout_s else float("inf")
         try:
@@ -101,7 +109,12 @@ class WorkerOperations:
 
     def console_left(self, client: Client) -> None:
         """A console session is over."""
-        if self._suspender is client:
+        if self.worker.tables.suspended_by() == client.id:
+            self.resume(None)
+
+    def canceled(self) -> None:
+        """A cancel request for a console session that waits for nothing: resumes, as in PgBouncer."""
+        if self.worker.tables.is_paused() or self.worker.tables.is_suspended():
             self.resume(None)
 
     def kill(self, database: str | None) -> None:
@@ -109,7 +122,7 @@ class WorkerOperations:
         self.worker.tables.set_paused(row, True)
         self.worker.tables.kill_clients(row, "database removed")
         self._close_idle(row, mark=True)
-        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+        self.wait_until_held(row)
 
     def kill_client(self, client_id: int) -> None:
         row = self.worker.tables.find_client(client_id)
@@ -136,7 +149,7 @@ class WorkerOperations:
             "active": not paused and not suspended,
             "paused": paused and not suspended,
             "suspended": suspended,
-            "shutting_down": self.worker.draining,
+            "shutting_down": self.worker.draining or self.worker.tables.is_shutting_down(),
         }
 
     # -- steps

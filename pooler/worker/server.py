@@ -58,6 +58,7 @@ def dial(worker: Worker, slot: int) -> None:
         return
     if worker.tables.slot_from_reserve(slot):
         log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database_name, user)
+    started_s = time.monotonic()
     sock: socket.socket | None = None
     session: ServerSession | None = None
     try:
@@ -79,16 +80,19 @@ def dial(worker: Worker, slot: int) -> None:
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
-        _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+        reason = _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
     except Hangup as hangup:
-        _failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
+        reason = _failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
-        _failed(worker, pool, ServerFault("connect timeout"))
+        reason = _failed(worker, pool, ServerFault("connect timeout"))
     except OSError as error:
-        _failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
+        reason = _failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
     except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
         log.exception("bug while a server was opened", error)
-        _failed(worker, pool, ServerFault("internal error"))
+        reason = _failed(worker, pool, ServerFault("internal error"))
+    if worker.config.settings.log_disconnections:
+        who = f"S-{slot_id}: {database_name}/{user}@{worker.tables.pool_key(pool)[2]}"
+        log.info("%s closing because: %s (age=%ds)", who, reason, time.monotonic() - started_s)
     if sock is not None:
         let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
@@ -182,8 +186,8 @@ def _publish(
     worker.relay.add_server(slot, generation, sock.detach(), worker.values_of(session.parameters))
 
 
-def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:
-    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good."""
+def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> str:
+    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good. Returns the log's why."""
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]
     longest = worker.config.settings.server_login_retry
@@ -191,6 +195,8 @@ def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = Fal
     prefix = "server login failed: FATAL " if fault.from_server else ""
     log.warning("S: %s/%s@%s %s%s", database, user, instance, prefix, fault.message)
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
+    told = fault.from_server or fault.message.startswith("server login failed")
+    return "login failed" if told else fault.message.partition(":")[0]
 
 
 def let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:
@@ -220,10 +226,11 @@ def abandon(sock: socket.socket) -> None:
     sock.close()
 
 
-def names_of(sock: socket.socket) -> tuple[str, int, str, int]:
-    """(address, port, local address, local port) of a socket; unix sockets have none."""
+def names_of(sock: socket.socket, listen_port: int = 0) -> tuple[str, int, str, int]:
+    """(address, port, local address, local port) of a socket. Unix sockets have no ports; for those of
+    clients PgBouncer shows the one that is in their name."""
     if sock.family == socket.AF_UNIX:
-        return "unix", 0, "unix", 0
+        return "unix", listen_port, "unix", listen_port
     try:
         peer, own = sock.getpeername(), sock.getsockname()
     except OSError:  # gone already
@@ -232,7 +239,7 @@ def names_of(sock: socket.socket) -> tuple[str, int, str, int]:
 
 
 def place(addr: str, port: int, is_unix: bool) -> str:
-    """How the log writes an address."""
+    """How the log writes an address; of a client's unix socket it has the process: unix(4711):6432."""
     if is_unix:
-        return "unix"
+        return f"{addr}:{port}"
     return f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"

@@ -68,7 +68,8 @@ class Worker:
         self.outboxes = boot.outboxes
         self.master_outbox = boot.master_outbox
         self.console_names = frozenset(CONSOLE_DATABASES)
-        self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
+        self.tracked = tracked_names(self.config.settings.track_extra_parameters)
+        self._tracked_lower = frozenset(map(str.lower, self.tracked))
         self.draining = False
         self.logins: dict[int, Client] = {}
         self.door = Door(self)
@@ -128,6 +129,7 @@ class Worker:
 
     def _event(self, event: RelayEvent) -> None:
         kind, a, b, number = event[:4]
+        log.noise("event %d of the relay: %d %d, id %d", kind, a, b, number)
         if kind == ACCEPT:
             client = Client(self, a, bool(b))
             client.arrive()
@@ -153,7 +155,7 @@ class Worker:
         kind, _, pool, number, age_us, reason, _, _, addr, port, told = event
         database, user, _ = self.tables.pool_key(pool)
         letter = "C" if kind == CLIENT_CLOSED else "S"
-        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr == 'unix')}"
+        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr.startswith('unix'))}"
         if self.config.settings.log_disconnections:
             log.info("%s closing because: %s (age=%ds)", who, reason, age_us // 1000000)
         if told and self.config.settings.log_pooler_errors:
@@ -201,7 +203,8 @@ class Worker:
             case ipc.Reclaim():
                 self.relay.reclaim()
             case ipc.Pause():
-                self.spawn(self.operations.pause, None)
+                self.operations.hold(-1)  # before a Resume that comes next
+                self.spawn(self.operations.wait_until_held, -1)
             case ipc.Resume():
                 self.operations.resume(None)
             case ipc.CancelHere():
@@ -261,9 +264,14 @@ class Worker:
 
     def values_of(self, parameters: dict[str, str]) -> bytes:
         """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
+        values = {name.lower(): value for name, value in parameters.items()}  # spelled by whoever gave it
         return b"".join(
-            parameters.get(name, "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
+            values.get(name.lower(), "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
         )
+
+    def tracks(self, name: str) -> bool:
+        """Whether this parameter follows its client; in any case of letters."""
+        return name.lower() in self._tracked_lower
 
     @staticmethod
     def extras_of(settings: dict[str, str]) -> bytes:
@@ -286,6 +294,13 @@ class Worker:
     def unpack_welcome(packed: bytes) -> dict[str, str]:
         parts = packed.decode("utf-8", "surrogateescape").split("\0")
         return {name: value for name, value in zip(parts[:-1:2], parts[1::2], strict=False) if name}
+
+
+def tracked_names(extra: tuple[str, ...]) -> tuple[str, ...]:
+    """The usual parameters, then the others that the configuration names, each once."""
+    names = {name.lower(): name for name in (*extra, *TRACKED)}
+    usual = [name.lower() for name in TRACKED]
+    return (*TRACKED, *(name for lower, name in names.items() if lower not in usual))
 
 
 def guarded(function: Callable[..., object], *arguments: Any) -> None:

@@ -94,7 +94,7 @@ def test_missing_file(capfd: Captured) -> None:
 
 def test_check_good(ini: Path, capsys: Captured) -> None:
     assert run("check", str(ini)) == 0
-    assert "no problems" in capsys.readouterr().out
+    assert f"{ini}: pooler starts with it" in capsys.readouterr().out
 
 
 def test_check_errors(ini: Path, capsys: Captured) -> None:

@@ -84,16 +84,6 @@ def test_md5_secrets_for_scram(tmp_path: Path) -> None:
     ]
 
 
-def test_pools_add_up(tmp_path: Path) -> None:
-    databases = "[databases]\n" + "".join(f"d{i} = host=h,i pool_size=49\n" for i in range(2))
-    assert advice(tmp_path, databases) == [
-        f"0 warning: the pools for {host}:5432 add up to 98 connections for each user;"
-        " compare with its max_connections, or set max_server_connections"
-        for host in "hi"
-    ]
-    assert advice(tmp_path, "max_server_connections = 90\n" + databases) == []
-
-
 def test_no_databases(tmp_path: Path) -> None:
     file = tmp_path / "p.ini"
     file.write_text("[pgbouncer]\nauth_type=trust\n")

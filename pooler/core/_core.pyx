@@ -29,7 +29,7 @@ cdef extern from "layout.h" nogil:
         char local_addr[48]
         int32_t port, local_port
     struct client_row:
-        uint8_t state, flags, orders, kill_text
+        uint8_t state, flags, orders, kill_text, replication
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
         int32_t prepared_statements, listens
@@ -42,7 +42,9 @@ cdef extern from "layout.h" nogil:
         endpoint where
         char application_name[64]
     struct slot_row:
-        uint8_t state, flags, orders
+        uint8_t state, flags, orders, replication
+        int32_t dedicated_row
+        uint64_t dedicated_to
         int16_t owner, last_worker
         uint64_t canceling
         int32_t pool, client, evict_for
@@ -67,6 +69,7 @@ cdef extern from "layout.h" nogil:
         int32_t by_state[7]
         list idle, waiting
         list waiting_of[64]
+        list dedicated
         uint64_t mean_wait_us, retry_at
         uint32_t failures
         uint16_t welcome_bytes
@@ -180,6 +183,8 @@ cdef extern from "tables.h" nogil:
     void pool_acquire(tables *, int32_t, uint64_t, outcome *)
     void pool_requeue(tables *, int32_t, uint64_t, outcome *)
     void pool_wait_welcome(tables *, int32_t, uint64_t, outcome *)
+    void pool_wait_dedicated(tables *, int32_t, int, uint64_t, outcome *)
+    bint pool_dedicated(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t, outcome *)
     void pool_release(tables *, int32_t, int, uint64_t, outcome *)
     void pool_detach(tables *, int32_t, uint64_t)
     void pool_place(tables *, int32_t, int, uint64_t, outcome *)
@@ -208,6 +213,7 @@ cdef extern from "relay.h" nogil:
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
     enum: EVENT_LISTEN
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
+    enum: COMMAND_DEDICATED
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
     enum: QUESTIONS
     struct event:
@@ -248,6 +254,7 @@ class TablesBusy(Exception):
 
 SESSION_STATES = ("off", "auto", "error")
 POOL_MODES = ("session", "transaction", "statement")
+REPLICATION = ("none", "logical", "physical")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
               "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
 WELCOME_ROOM = WELCOME_BYTES
@@ -541,6 +548,22 @@ cdef class Tables:
         cdef outcome out
         pool_wait_welcome(self.t, row, now_us(), &out)
 
+    def wait_dedicated(self, int row, str replication):
+        """The client waits for a server of its own, opened by its worker: a DIAL event follows for a slot whose
+        slot_dedicated() is this client."""
+        cdef outcome out
+        pool_wait_dedicated(self.t, row, REPLICATION.index(replication), now_us(), &out)
+
+    def slot_dedicated(self, int slot):
+        """(row, id) of the client that this slot is opened for alone; None."""
+        cdef slot_row *s = &self.t.slots[slot]
+        return (s.dedicated_row, s.dedicated_to) if s.dedicated_to else None
+
+    def slot_ready(self, int slot):
+        """A server that is no pool's to give is logged in."""
+        self.t.slots[slot].connect_time = _wall()
+        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
+
     def pool_welcome(self, int pool):
         """What PostgreSQL reported at the first login of this pool (as stored by slot_login); None: not yet."""
         cdef pool_row *p = &self.t.pools[pool]
@@ -732,8 +755,7 @@ cdef class Tables:
 
     def listener_opened(self, int database, int slot):
         """It is logged in."""
-        self.t.slots[slot].connect_time = _wall()
-        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
+        self.slot_ready(slot)
         listener_opened(self.t, database, slot)
 
     def listener_rest(self, int database):
@@ -831,7 +853,10 @@ cdef class Tables:
             if c.worker != worker or c.pool < 0 or c.state == CL_FREE or c.state == CL_LOGIN:
                 continue
             l = &self.t.pools[c.pool].limits
-            if c.state == CL_WAITING:
+            if c.state == CL_ACTIVE and c.replication:   # what it runs has no end, nor is it a transaction
+                if _over(now, c.stuck_start, write):
+                    found.append(("client_write_timeout", i, c.id, c.stuck_start))
+            elif c.state == CL_WAITING:
                 if _over(now, c.wait_start, l.query_wait_timeout_us):
                     found.append(("query_wait_timeout", i, c.id, c.wait_start))
                 elif c.flags & CF_LOGIN_WAIT:
@@ -1276,7 +1301,8 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "request_time": _wall_of(c.wait_start if c.state == CL_WAITING else c.request_start, now),
         "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
-        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
+        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements,
+        "replication": REPLICATION[c.replication],
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
@@ -1302,7 +1328,7 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
         "request_time": _wall_of(t.clients[s.client].request_start if linked else s.used_at, now),
         "close_needed": bool(s.flags & SF_CLOSE_NEEDED), "link": t.clients[s.client].id if linked else 0,
         "remote_pid": s.backend_pid, "tls": "", "application_name": "", "prepared_statements": t.prepared[i].count,
-        "replication": "none", "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
+        "replication": REPLICATION[s.replication], "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
         "idle_s": (now - s.used_at) / 1e6 if s.state == SL_IDLE and now > s.used_at else 0.0,
     }
 
@@ -1380,6 +1406,13 @@ cdef class Relay:
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""
         self._command(COMMAND_SERVER, slot, fd, generation, 0, 0, values, b"")
+
+    def add_dedicated(self, int row, uint64_t client_id, int fd, int slot, uint32_t generation, int server_fd,
+                      bytes values, bytes rest):
+        """Gives a client and the server that is its own to the relay, which owns both descriptors from now on.  The
+        client has been greeted; `values` are the server's, `rest` was read behind the login."""
+        self._command(COMMAND_DEDICATED, row, fd, generation, client_id, <uint64_t>server_fd << 32 | <uint32_t>slot,
+                      values, rest)
 
     def close_slot(self, int slot):
         """Ends the connection of a slot that is CLOSING and this worker's."""

@@ -54,12 +54,14 @@ enum client_order {
 };
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
-enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16 };
+enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16,
+    CF_DEDICATED = 32 };             /* it gets a server of its own (dedicated.c) */
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
 enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
 
+enum replication { REPLICATION_NONE, REPLICATION_LOGICAL, REPLICATION_PHYSICAL };
 enum pool_kind { POOL_CLIENTS, POOL_LISTENER };   /* LISTENER: of the one connection that listens for a database */
 enum channel_state { CH_FREE, CH_WANTED, CH_HEARD };
 enum listener_state { LISTENER_NONE, LISTENER_WANTED, LISTENER_OPEN, LISTENER_REFUSED };
@@ -78,6 +80,7 @@ struct client_row {
     _Atomic uint8_t flags;           /* changed by the owner's two threads and, under the lock, by others */
     _Atomic uint8_t orders;
     uint8_t kill_text;               /* index into kill_texts[] */
+    uint8_t replication;             /* enum replication */
     int16_t worker;
     int16_t cancel_requests;         /* cancel requests in flight for this client */
     int32_t pool, database, user, slot;
@@ -101,9 +104,12 @@ struct slot_row {
     _Atomic uint8_t flags;
     _Atomic uint8_t orders;
     uint8_t close_reason;            /* enum close_reason, for the log */
+    uint8_t replication;             /* enum replication: it is one client's from its login to its end */
     int16_t owner;                   /* worker that may use the connection, or NOBODY */
     int16_t last_worker;             /* the last owner: watches an idle connection for end of stream */
     int32_t pool, client;
+    int32_t dedicated_row;           /* in its login: the client it is opened for alone, */
+    uint64_t dedicated_to;           /* and the id of that; 0: for whoever is next */
     uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's */
     uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
     int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
@@ -144,6 +150,7 @@ struct pool_row {
     struct link starved_link;        /* derived */
     struct list idle, waiting;       /* derived; idle: most recently used first */
     struct list waiting_of[MAX_WORKERS];   /* derived */
+    struct list dedicated;           /* derived; clients that wait for a server of their own */
     uint64_t mean_wait_us, retry_at;
     uint32_t failures;               /* failed server logins in a row */
     uint16_t welcome_bytes, error_bytes;

@@ -13,7 +13,7 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
-        if (p->waiting.head != NOBODY) {
+        if (first_in_line(t, p) != NOBODY) {
             demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
                    && !held(t, p) && !contested(t, p) && now >= p->retry_at

@@ -8,7 +8,7 @@
 uint64_t elapsed(uint64_t now, uint64_t since);
 uint64_t bit(int worker);
 bool held(struct tables *t, const struct pool_row *p);
-void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
+int32_t dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
 void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t now, struct outcome *out);
 void queue_join(struct tables *t, int32_t client, uint64_t now);
 void attach(struct tables *t, int32_t slot, int32_t client, int owner);
@@ -22,6 +22,12 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
 void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
+
+/* dedicated.c */
+int32_t first_in_line(struct tables *t, const struct pool_row *p);
+void dedicate(struct tables *t, int32_t pool, int32_t client, int worker, uint64_t now, struct outcome *out);
+bool dedicated_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
+bool dedicated_takes(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 
 /* limits.c */
 int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now);

@@ -61,6 +61,7 @@ void pool_clear_derived(struct pool_row *p, int workers) {
     memset(p->by_state, 0, sizeof p->by_state);
     list_clear(&p->idle);
     list_clear(&p->waiting);
+    list_clear(&p->dedicated);
     for (int w = 0; w < workers; w++) list_clear(&p->waiting_of[w]);
 }
 
@@ -112,7 +113,8 @@ static bool idle_for(uint64_t *idle_since, bool in_use, uint64_t now, uint64_t l
 }
 
 static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us) {
-    bool in_use = p->clients || p->servers || p->evicting || p->waiting.head != NOBODY;
+    bool in_use = p->clients || p->servers || p->evicting || p->waiting.head != NOBODY
+        || p->dedicated.head != NOBODY;
     bool kept = t->databases[p->database].kept && t->users[p->user].kept;
     bool minimum = p->forced_user && p->limits.min_size && t->databases[p->database].kept;
     bool automatic = idle_for(&p->idle_since, in_use, now, idle_us) && !kept;

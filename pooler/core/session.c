@@ -31,7 +31,7 @@ static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
 }
 
 bool session_on(const struct relay *r, const struct client *c) {
-    return pool_of(r, c)->limits.session_state != SESSION_OFF;
+    return !c->dedicated && pool_of(r, c)->limits.session_state != SESSION_OFF;
 }
 
 struct profile *session_profile(struct relay *r, const struct client *c) {

@@ -398,6 +398,6 @@ void tables_rebuild(struct tables *t) {
     for (int32_t i = 0; i < t->h->slots_high; i++) rebuild_slot(t, i);
     for (int32_t i = 0; i < t->h->clients_high; i++) rebuild_client(t, i);
     for (int32_t i = 0; i < t->h->pools_high; i++)
-        if (t->pools[i].waiting.count) starve(t, i);
+        if (t->pools[i].waiting.count || t->pools[i].dedicated.count) starve(t, i);
     t->h->rebuilds++;
 }

@@ -62,6 +62,11 @@ int listener_lost(struct tables *t, int32_t database, uint64_t refused_until);
 int listeners_kill(struct tables *t, int32_t database, int worker);
 void channels_worker_died(struct tables *t, int worker, uint64_t *ring);
 
+/* dedicated.c: clients with a server of their own */
+void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind, uint64_t now, struct outcome *out);
+bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id, int worker,
+                    uint64_t now, struct outcome *out);
+
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */
 enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };

@@ -47,17 +47,20 @@ INBOX_PATIENCE_S = 1.0
 
 def dial(worker: Worker, slot: int) -> None:
     """Open the connection of `slot`, which is ours and LOGIN. Never raises for what the network does."""
-    pool, generation, slot_id, owner, state = worker.tables.slot(slot)
+    pool, generation, _, owner, state = worker.tables.slot(slot)
     if owner != worker.number or state != DIALING:
+        return
+    dedicated = worker.tables.slot_dedicated(slot)
+    if dedicated is not None:  # its client opens it itself
+        worker.grant(slot, generation, *dedicated)
         return
     database_name, user, _ = worker.tables.pool_key(pool)
     database = worker.config.find_database(database_name)
     if database is None:
-        _failed(worker, pool, ServerFault("database removed"), permanent=True)
+        login_failed(worker, pool, ServerFault("database removed"), permanent=True)
         worker.relay.freed_slot(slot, generation)
         return
-    if worker.tables.slot_from_reserve(slot):
-        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database_name, user)
+    log_reserve(worker, slot)
     sock: socket.socket | None = None
     session: ServerSession | None = None
     try:
@@ -79,16 +82,16 @@ def dial(worker: Worker, slot: int) -> None:
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
-        _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+        login_failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
     except Hangup as hangup:
-        _failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
+        login_failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
-        _failed(worker, pool, ServerFault("connect timeout"))
+        login_failed(worker, pool, ServerFault("connect timeout"))
     except OSError as error:
-        _failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
+        login_failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
     except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
         log.exception("bug while a server was opened", error)
-        _failed(worker, pool, ServerFault("internal error"))
+        login_failed(worker, pool, ServerFault("internal error"))
     if sock is not None:
         let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
@@ -169,20 +172,37 @@ def _publish(
         if number != worker.number:
             _give(worker, number, slot, generation, sock.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
-    if worker.config.settings.log_connections:
-        addr, port, local_addr, local_port = names_of(sock)
-        log.info(
-            "S-%d: %s/%s@%s new connection to server (from %s)",
-            worker.tables.slot(slot)[2],
-            database,
-            user,
-            place(addr, port, address.is_unix),
-            place(local_addr, local_port, address.is_unix),
-        )
+    log_connected(worker, slot, sock)
     worker.relay.add_server(slot, generation, sock.detach(), worker.values_of(session.parameters))
 
 
-def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:
+def log_connected(worker: Worker, slot: int, sock: socket.socket) -> None:
+    """A server is logged in: one line, with both ends of its connection."""
+    if not worker.config.settings.log_connections:
+        return
+    pool, _, slot_id, _, _ = worker.tables.slot(slot)
+    database, user, _ = worker.tables.pool_key(pool)
+    addr, port, local_addr, local_port = names_of(sock)
+    is_unix = sock.family == socket.AF_UNIX
+    log.info(
+        "S-%d: %s/%s@%s new connection to server (from %s)",
+        slot_id,
+        database,
+        user,
+        place(addr, port, is_unix),
+        place(local_addr, local_port, is_unix),
+    )
+
+
+def log_reserve(worker: Worker, slot: int) -> None:
+    """A server beyond pool_size is worth a line."""
+    if worker.tables.slot_from_reserve(slot):
+        pool, _, slot_id, _, _ = worker.tables.slot(slot)
+        database, user, _ = worker.tables.pool_key(pool)
+        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
+
+
+def login_failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:
     """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good."""
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]

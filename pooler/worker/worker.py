@@ -38,7 +38,7 @@ from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.startup import TRACKED
 from pooler.session import QUESTIONS
-from pooler.worker import cancel
+from pooler.worker import cancel, replication
 from pooler.worker.client import Client
 from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
@@ -109,6 +109,12 @@ class Worker:
     def dial(self, slot: int) -> None:
         """Open the connection of a slot that is ours."""
         dial(self, slot)
+
+    def grant(self, slot: int, generation: int, row: int, client_id: int) -> None:
+        """A slot is there for a client that gets a server of its own; nobody's if that has left."""
+        client = self.logins.get(row)
+        if client is None or client.id != client_id or not replication.take(client, slot, generation):
+            self.relay.freed_slot(slot, generation)
 
     def cancel_slot(self, slot: int, generation: int) -> None:
         """Cancel what a server runs whose client has left, until PostgreSQL lets go."""

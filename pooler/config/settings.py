@@ -205,7 +205,7 @@ class Settings:
         0, "Number of this process among [peers]; 0: no peering.", high=16383, works=False
     )
     so_reuseport: bool = _process.switch(False, "Let several instances listen on one port.", apply=RESTART)
-    resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART, works=False)
+    resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART)
 
     # -- Pools and limits
     pool_mode: str = _pools.word(
@@ -313,9 +313,9 @@ class Settings:
         3600, "Forget a database made from *, or a user of auth_type any, unused for this long; 0: never."
     )
     pool_idle_timeout: float = _timeouts.seconds(0, "Forget empty pools after this long; 0: never.")
-    dns_max_ttl: float = _timeouts.seconds(15, "Longest use of a host's address.", works=False)
-    dns_nxdomain_ttl: float = _timeouts.seconds(15, "Pause after a failed look-up.", works=False)
-    dns_zone_check_period: float = _timeouts.seconds(0, "Period of zone serial checks; 0: none.", works=False)
+    dns_max_ttl: float = _timeouts.seconds(15, "Longest use of a host's address.")
+    dns_nxdomain_ttl: float = _timeouts.seconds(15, "Pause after a failed look-up.")
+    dns_zone_check_period: float = _timeouts.seconds(0, "Period of zone serial checks; 0: none.")
 
     # -- TLS
     client_tls_sslmode: str = _tls.word(

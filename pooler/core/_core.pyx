@@ -43,7 +43,7 @@ cdef extern from "layout.h" nogil:
         char application_name[64]
     struct slot_row:
         uint8_t state, flags, orders, replication
-        int32_t dedicated_row
+        int32_t dedicated_row, host
         uint64_t dedicated_to
         int16_t owner, last_worker
         uint64_t canceling
@@ -78,6 +78,13 @@ cdef extern from "layout.h" nogil:
         char error_sqlstate[6]
         char error_text[256]
         unsigned char welcome[4096]
+    enum: HOST_FREE, HOST_NAME, HOST_ZONE
+    struct host_row:
+        uint8_t kind, known
+        uint32_t serial, turn
+        uint64_t expires_at, asked_until
+        char name[256]
+        char addresses[1024]
     struct listener:
         uint8_t state
         int16_t owner
@@ -91,6 +98,7 @@ cdef extern from "layout.h" nogil:
         int32_t clients[64]
     struct database_row:
         listener listener
+        uint32_t host_turn
         uint8_t used, paused, disabled
         uint8_t kept
         char name[64]
@@ -125,7 +133,7 @@ cdef extern from "layout.h" nogil:
         uint64_t rebuilds
         uint8_t paused, suspended, draining, round_robin
         uint64_t check_delay_us
-        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
+        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high, hosts_high
         uint64_t notify_key
         list free_clients, free_slots, starved
     struct tables:
@@ -140,6 +148,7 @@ cdef extern from "layout.h" nogil:
         counters *counters
         prepared_set *prepared
         channel_row *channels
+        host_row *hosts
         int doorbells[64]
         uint64_t map_bytes
         int fd
@@ -185,6 +194,13 @@ cdef extern from "tables.h" nogil:
     void pool_wait_welcome(tables *, int32_t, uint64_t, outcome *)
     void pool_wait_dedicated(tables *, int32_t, int, uint64_t, outcome *)
     bint pool_dedicated(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t, outcome *)
+    int32_t tables_host(tables *, const char *, int, uint64_t)
+    bint host_read(tables *, int32_t, host_row *)
+    void host_asked(tables *, int32_t, uint64_t)
+    void host_answered(tables *, int32_t, const char *, uint64_t)
+    void host_failed(tables *, int32_t, uint64_t)
+    bint zone_answered(tables *, int32_t, uint32_t, uint32_t *)
+    int host_obsolete(tables *, int32_t, const char *)
     void pool_release(tables *, int32_t, int, uint64_t, outcome *)
     void pool_detach(tables *, int32_t, uint64_t)
     void pool_place(tables *, int32_t, int, uint64_t, outcome *)
@@ -203,6 +219,15 @@ cdef extern from "tables.h" nogil:
     int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
     bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
+
+cdef extern from *:
+    """
+    #include <stdatomic.h>
+    static uint32_t host_turn_next(_Atomic uint32_t *turn) { return atomic_fetch_add(turn, 1); }
+    static void host_turn_pass(_Atomic uint32_t *turn, uint32_t seen) { atomic_compare_exchange_strong(turn, &seen, seen + 1); }
+    """
+    uint32_t host_turn_next(uint32_t *)
+    void host_turn_pass(uint32_t *, uint32_t)
 
 cdef extern from "effects.h" nogil:
     const uint8_t backend_effects_table "backend_effects"[256]
@@ -637,6 +662,11 @@ cdef class Tables:
         cdef slot_row *s = &self.t.slots[slot]
         return s.pool, s.generation, s.id, s.owner, s.state
 
+    def slot_age_s(self, int slot):
+        """Whole seconds since it was taken, or since its server is logged in."""
+        cdef uint64_t now = now_us()
+        return (now - self.t.slots[slot].connected_at) // 1000000 if now > self.t.slots[slot].connected_at else 0
+
     def slot_from_reserve(self, int slot):
         """Whether this slot is beyond pool_size."""
         return (self.t.slots[slot].flags & SF_RESERVE) != 0
@@ -655,6 +685,10 @@ cdef class Tables:
         put_endpoint(&self.t.slots[slot].where, addr, port, local_addr, local_port)
         if unix:
             slot_flag(self.t, slot, SF_UNIX)
+
+    def slot_host(self, int slot, int host):
+        """The name (a row of `host`, or -1) that led to the address of this server."""
+        self.t.slots[slot].host = host
 
     def slot_key(self, int slot, int backend_pid, bytes cancel_key, target):
         """How to cancel what this server runs; `target` is where the request goes (pooler/worker/address.py)."""
@@ -700,6 +734,79 @@ cdef class Tables:
         """The login of a server failed, and its connection still has to end: CLOSING, this worker's.  It counts
         until then, but nobody waits for it.  `logged_in`: it may be running something."""
         pool_begin_close(self.t, slot, worker, logged_in)
+
+    # ---- hosts
+
+    def host_turn(self, int database):
+        """A number that grows by one with each call: whose turn it is among the hosts of a list."""
+        return host_turn_next(&self.t.databases[database].host_turn)
+
+    def host_now(self, int database):
+        """The same number, left as it is."""
+        return self.t.databases[database].host_turn
+
+    def host_passes(self, int database, uint32_t seen):
+        """The host whose turn it was at `seen` has failed: the next one's turn, unless somebody said so before."""
+        host_turn_pass(&self.t.databases[database].host_turn, seen)
+
+    def host(self, name, bint zone=False):
+        """Row of a name that is to be looked up, or of a zone; -1: a name that long cannot be looked up."""
+        cdef bytes b = encoded(name)
+        return tables_host(self.t, b, HOST_ZONE if zone else HOST_NAME, now_us())
+
+    def host_entry(self, int row, bint turn=False):
+        """(addresses, fresh): what the name led to when it was last answered, None if it never was; and whether that,
+        or that it failed, is still to be believed.  `turn`: they begin with another one each time."""
+        cdef host_row copy
+        host_read(self.t, row, &copy)
+        if turn:
+            self.t.hosts[row].turn += 1
+        addresses = decoded(copy.addresses).split() if copy.known else None
+        if turn and addresses:
+            first = copy.turn % len(addresses)
+            addresses = addresses[first:] + addresses[:first]
+        return addresses, copy.expires_at > now_us()
+
+    def host_asked(self, int row, double for_s):
+        """Somebody waits for an answer, so long at most."""
+        host_asked(self.t, row, now_us() + <uint64_t>(for_s * 1e6))
+
+    def host_answered(self, int row, addresses, double ttl_s):
+        """What the DNS said; servers at addresses that are not among them any more are obsolete.  Returns how many."""
+        cdef int count = 0
+        before = self.host_entry(row)[0] or []
+        host_answered(self.t, row, encoded(" ".join(addresses)), now_us() + <uint64_t>(ttl_s * 1e6))
+        for address in before:
+            if address not in addresses:
+                count += host_obsolete(self.t, row, encoded(address))
+        return count
+
+    def host_failed(self, int row, double ttl_s):
+        """The look-up failed; what was known before stays."""
+        host_failed(self.t, row, now_us() + <uint64_t>(ttl_s * 1e6))
+
+    def host_expire(self, int row):
+        """It is to be looked up anew."""
+        host_failed(self.t, row, 0)
+
+    def zone_answered(self, int row, uint32_t serial):
+        """The serial before, if it is another one now; None."""
+        cdef uint32_t before = 0
+        return before if zone_answered(self.t, row, serial, &before) else None
+
+    def hosts(self, bint zones=False):
+        """One dict per name (or zone) that was looked up."""
+        cdef int32_t i
+        cdef host_row copy
+        cdef uint64_t now = now_us()
+        rows = []
+        for i in range(self.t.h.hosts_high):
+            if host_read(self.t, i, &copy) and (copy.kind == HOST_ZONE) == zones:
+                rows.append({"row": i, "name": decoded(copy.name), "serial": copy.serial if copy.known else 0,
+                             "addresses": decoded(copy.addresses).split() if copy.known and not zones else [],
+                             "ttl_s": (copy.expires_at - now) / 1e6 if copy.expires_at > now else 0.0,
+                             "asking": copy.asked_until > now})
+        return rows
 
     # ---- channels
 

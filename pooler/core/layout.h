@@ -38,6 +38,9 @@
 #define SEQUENCE_MIXED UINT64_MAX
 #define CHANNELS_MAX 4096        /* names that clients listen on, over all databases; one more: its client keeps a server */
 #define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
+#define HOSTS_MAX 1024           /* names of hosts that were looked up, and of their zones */
+#define HOST_NAME_BYTES 256     /* a name of the DNS has at most 253 */
+#define HOST_ADDRESSES_BYTES 1024   /* 20 and more IPv6 addresses; what is beyond is not used */
 #define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
@@ -110,6 +113,7 @@ struct slot_row {
     int32_t pool, client;
     int32_t dedicated_row;           /* in its login: the client it is opened for alone, */
     uint64_t dedicated_to;           /* and the id of that; 0: for whoever is next */
+    int32_t host;                    /* row of the name that led to its address, or NOBODY */
     uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's */
     uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
     int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
@@ -161,6 +165,19 @@ struct pool_row {
     unsigned char welcome[WELCOME_BYTES];
 };
 
+enum host_kind { HOST_FREE, HOST_NAME, HOST_ZONE };
+
+/* What a name leads to, as the DNS said last: for all workers (hosts.c).  Of a zone only the serial is known. */
+struct host_row {
+    uint8_t kind;                    /* enum host_kind */
+    uint8_t known;                   /* `addresses`, or `serial`, is what was once answered */
+    uint32_t serial;
+    uint32_t turn;                   /* whose turn it is among the addresses */
+    uint64_t expires_at, asked_until;   /* asked_until: a worker waits for an answer */
+    char name[HOST_NAME_BYTES];
+    char addresses[HOST_ADDRESSES_BYTES];   /* one after the other, with spaces between them */
+};
+
 /* The connection that listens for the clients of one database. */
 struct listener {
     uint8_t state;                   /* enum listener_state */
@@ -189,6 +206,7 @@ struct database_row {
     int32_t max_servers, max_clients;
     _Atomic uint32_t altered;        /* times that statements may have changed their meaning: the clock of `made` */
     struct listener listener;
+    _Atomic uint32_t host_turn;      /* whose turn it is among the hosts of a list */
     int32_t servers, clients, first_pool;   /* derived */
 };
 
@@ -243,7 +261,8 @@ struct header {
     int32_t max_clients;
     int32_t clients;                 /* derived: CF_COUNTED rows that are not CF_CONSOLE */
     /* rows ever used: beyond them memory was never touched */
-    int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high;
+    int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high,
+        hosts_high;
     struct list free_clients, free_slots, starved;   /* derived */
 };
 
@@ -260,6 +279,7 @@ struct tables {
     struct counters *counters;       /* [worker][pool] */
     struct prepared_set *prepared;   /* [slot] */
     struct channel_row *channels;
+    struct host_row *hosts;
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

@@ -150,7 +150,7 @@ static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint8_t o
     struct slot_row *s = &t->slots[i];
     *s = (struct slot_row){   /* the old generation is never lost: others may have descriptors of it */
         .generation = s->generation + 1, .pool = pool, .owner = (int16_t)owner, .last_worker = (int16_t)owner,
-        .client = NOBODY, .dedicated_row = NOBODY, .evict_for = NOBODY, .orders = order, .id = new_id(t), .connected_at = now};
+        .client = NOBODY, .dedicated_row = NOBODY, .host = NOBODY, .evict_for = NOBODY, .orders = order, .id = new_id(t), .connected_at = now};
     struct pool_row *p = &t->pools[pool];
     if (p->limits.size && p->servers >= p->limits.size) s->flags |= SF_RESERVE;
     COMMIT();

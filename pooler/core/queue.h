@@ -44,6 +44,9 @@ void evictions_overdue(struct tables *t, uint64_t now);
 bool contested(struct tables *t, const struct pool_row *p);
 int32_t rival(struct tables *t, int32_t pool, uint64_t now);
 
+/* orders.c */
+void mark_obsolete(struct tables *t, int32_t slot, struct outcome *out);
+
 /* tables.c */
 void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);
 

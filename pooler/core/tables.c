@@ -55,6 +55,7 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(counters, struct counters, (uint64_t)z->workers * (uint64_t)z->pools);
     PLACE(prepared, struct prepared_set, z->slots);
     PLACE(channels, struct channel_row, CHANNELS_MAX);
+    PLACE(hosts, struct host_row, HOSTS_MAX);
 #undef PLACE
     return (at + 4095) & ~4095ull;
 }

@@ -67,6 +67,15 @@ void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind
 bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id, int worker,
                     uint64_t now, struct outcome *out);
 
+/* hosts.c: names of the DNS */
+int32_t tables_host(struct tables *t, const char *name, enum host_kind kind, uint64_t now);
+bool host_read(struct tables *t, int32_t row, struct host_row *out);
+void host_asked(struct tables *t, int32_t row, uint64_t until);
+void host_answered(struct tables *t, int32_t row, const char *addresses, uint64_t expires_at);
+void host_failed(struct tables *t, int32_t row, uint64_t expires_at);
+bool zone_answered(struct tables *t, int32_t row, uint32_t serial, uint32_t *before);
+int host_obsolete(struct tables *t, int32_t row, const char *address);
+
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */
 enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };

@@ -152,7 +152,7 @@ class Client:
                 if session.database in self.worker.console_names:
                     parameters: dict[str, str] | None = None
                 elif session.is_replication:
-                    return replication.enter(self, session, *self._admit(session))
+                    return replication.enter(self, session, self._admit(session)[0])
                 else:
                     parameters = self._enter_pool(session)
         except gevent.Timeout:

@@ -44,6 +44,7 @@ class Janitor:
         self.worker = worker
         self._title_due = 0.0
         self._forget_due = 0.0
+        self._zones_due = 0.0
         self._stats_due = time.monotonic() + worker.config.settings.stats_period
 
     def run(self) -> None:
@@ -72,6 +73,10 @@ class Janitor:
             worker.relay.reclaim()  # of servers that others could not go on with
         if now >= self._forget_due:
             self._forget(now)
+        period_s = worker.config.settings.dns_zone_check_period
+        if period_s and worker.number == 0 and now >= self._zones_due:  # one for all
+            self._zones_due = now + period_s
+            worker.spawn(worker.resolver.check_zones)
         if now >= self._stats_due:
             self._stats_due += worker.config.settings.stats_period
             self._stats(now)

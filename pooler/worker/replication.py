@@ -8,7 +8,7 @@ the whole pool: then the client waits again, at its old place, and the pool's pa
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import gevent
 from gevent import socket
@@ -17,6 +17,7 @@ from gevent.event import AsyncResult
 from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
+from pooler.worker.address import host_failed
 from pooler.worker.server import (
     connect_slot,
     credential_for,
@@ -61,7 +62,7 @@ def take(client: Client, slot: int, generation: int) -> bool:
     return True
 
 
-def enter(client: Client, session: ClientSession, database: Database, pool: int) -> bool:
+def enter(client: Client, session: ClientSession, database: Database) -> bool:
     """Wait for a row, log in, greet the client, and give both to the relay; True when that is done."""
     worker = client.worker
     while True:
@@ -73,7 +74,7 @@ def enter(client: Client, session: ClientSession, database: Database, pool: int)
             grant = client.grant
             assert grant is not None
             log_reserve(worker, grant.slot)
-            server = _open(client, grant, session, database, pool)
+            server = _open(client, grant, session, database)
             _hand_over(client, grant, session, server)
             return True
         except _TryLater:
@@ -84,10 +85,9 @@ def enter(client: Client, session: ClientSession, database: Database, pool: int)
                 client.grant = None
 
 
-def _open(
-    client: Client, grant: Grant, session: ClientSession, database: Database, pool: int
-) -> ServerSession:
+def _open(client: Client, grant: Grant, session: ClientSession, database: Database) -> ServerSession:
     worker = client.worker
+    pool = worker.tables.slot(grant.slot)[0]
     user = worker.tables.pool_key(pool)[1]
     patience = gevent.Timeout(worker.config.settings.server_connect_timeout or None)
     try:
@@ -106,22 +106,23 @@ def _open(
     except ServerFault as fault:
         if grant.sock is not None and fault.sqlstate not in STARTS_OR_STOPS:
             raise ClientFault(fault.message, fault.sqlstate) from None
-        return _later(worker, pool, fault)
+        _later(worker, grant, database, fault)
     except Hangup as hangup:
-        return _later(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
+        _later(worker, grant, database, ServerFault(f"server conn crashed? ({hangup})"))
     except OSError as error:
-        return _later(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
+        _later(worker, grant, database, ServerFault(f"connect failed: {error.strerror or error}"))
     except gevent.Timeout as timeout:
         if timeout is not patience:  # of the client's login
             raise
-        return _later(worker, pool, ServerFault("connect timeout"))
+        _later(worker, grant, database, ServerFault("connect timeout"))
     worker.tables.slot_ready(grant.slot)
     log_connected(worker, grant.slot, grant.sock)
     return server
 
 
-def _later(worker: Worker, pool: int, fault: ServerFault) -> ServerSession:
-    login_failed(worker, pool, fault)
+def _later(worker: Worker, grant: Grant, database: Database, fault: ServerFault) -> NoReturn:
+    login_failed(worker, grant.slot, fault)
+    host_failed(worker, database)
     raise _TryLater
 
 

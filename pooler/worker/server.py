@@ -26,7 +26,7 @@ from pooler.ipc import inbox
 from pooler.ipc.messages import InboxFull
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
-from pooler.worker.address import Address, addresses_of
+from pooler.worker.address import Address, candidates, host_failed
 from pooler.worker.keepalive import tune
 from pooler.worker.stream import Hangup, Stream, converse
 
@@ -57,7 +57,7 @@ def dial(worker: Worker, slot: int) -> None:
     database_name, user, _ = worker.tables.pool_key(pool)
     database = worker.config.find_database(database_name)
     if database is None:
-        login_failed(worker, pool, ServerFault("database removed"), permanent=True)
+        login_failed(worker, slot, ServerFault("database removed"), permanent=True)
         worker.relay.freed_slot(slot, generation)
         return
     log_reserve(worker, slot)
@@ -82,16 +82,17 @@ def dial(worker: Worker, slot: int) -> None:
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
-        login_failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+        login_failed(worker, slot, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
     except Hangup as hangup:
-        login_failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
+        login_failed(worker, slot, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
-        login_failed(worker, pool, ServerFault("connect timeout"))
+        login_failed(worker, slot, ServerFault("connect timeout"))
     except OSError as error:
-        login_failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
+        login_failed(worker, slot, ServerFault(f"connect failed: {error.strerror or error}"))
     except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
         log.exception("bug while a server was opened", error)
-        login_failed(worker, pool, ServerFault("internal error"))
+        login_failed(worker, slot, ServerFault("internal error"))
+    host_failed(worker, database)
     if sock is not None:
         let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
@@ -102,13 +103,18 @@ def connect_slot(
 ) -> tuple[socket.socket, Address, int]:
     """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
     error: OSError | None = None
-    for address in addresses_of(worker.config, database, worker.next_turn()):
+    for candidate in candidates(worker, database):
+        address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
             generation = worker.tables.slot_bump(slot)
+            log.warning(
+                "S-%d: connect failed: %s; trying %s", worker.tables.slot(slot)[2], error, address.text
+            )
         while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
             gevent.sleep(INBOX_RETRY_S)
         worker.tables.slot_dialed(slot)
+        worker.tables.slot_host(slot, candidate.host)
         try:
             if not address.is_unix:
                 tune(sock, worker.config.settings)
@@ -202,14 +208,19 @@ def log_reserve(worker: Worker, slot: int) -> None:
         log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
 
 
-def login_failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:
+def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:
     """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good."""
+    pool, _, slot_id, _, _ = worker.tables.slot(slot)
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]
     longest = worker.config.settings.server_login_retry
     retry_s = min(longest, FIRST_RETRY_S * 2.0 ** min(failures, 20)) * random.uniform(0.8, 1.0)
     prefix = "server login failed: FATAL " if fault.from_server else ""
-    log.warning("S: %s/%s@%s %s%s", database, user, instance, prefix, fault.message)
+    who = f"S-{slot_id}: {database}/{user}@{instance}"
+    log.warning("%s %s%s", who, prefix, fault.message)
+    if worker.config.settings.log_disconnections:
+        reason = "login failed" if fault.from_server else fault.message.partition(":")[0]
+        log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 
 

@@ -44,6 +44,7 @@ from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
 from pooler.worker.listener import Listeners
 from pooler.worker.operations import WorkerOperations
+from pooler.worker.resolver import Resolver
 from pooler.worker.server import dial, place
 
 MACHINE_ID = "/etc/machine-id"
@@ -72,9 +73,9 @@ class Worker:
         self.draining = False
         self.logins: dict[int, Client] = {}
         self.door = Door(self)
+        self.resolver = Resolver(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
-        self._turn = 0
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
@@ -119,11 +120,6 @@ class Worker:
     def cancel_slot(self, slot: int, generation: int) -> None:
         """Cancel what a server runs whose client has left, until PostgreSQL lets go."""
         cancel.insist(self, slot, generation)
-
-    def next_turn(self) -> int:
-        """A number that grows: whose turn it is among several hosts."""
-        self._turn += 1
-        return self._turn
 
     # -- the relay's events
 

@@ -116,6 +116,8 @@ class FakeTables:
     slot_rows: list[TableRow] = field(default_factory=list)
     pool_pins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     channel_rows: list[TableRow] = field(default_factory=list)
+    host_rows: list[TableRow] = field(default_factory=list)
+    zone_rows: list[TableRow] = field(default_factory=list)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def clients(self) -> Sequence[TableRow]:
@@ -141,6 +143,9 @@ class FakeTables:
 
     def channels(self) -> Sequence[TableRow]:
         return self.channel_rows
+
+    def hosts(self, zones: bool = False) -> Sequence[TableRow]:
+        return self.zone_rows if zones else self.host_rows
 
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_stats

@@ -175,7 +175,7 @@ cdef extern from "tables.h" nogil:
     int32_t tables_user(tables *, const char *, bint)
     int32_t tables_instance(tables *, const char *, bint)
     int32_t tables_pool(tables *, int32_t, int32_t, int32_t, bint)
-    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int)
+    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int32_t *, int *, int)
     int32_t client_new(tables *, int, uint64_t)
     int client_login(tables *, int32_t, int32_t, int32_t, int32_t, bint)
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
@@ -437,6 +437,16 @@ cdef class Tables:
         tables_unlock(self.t)
         return i
 
+    def meet_database(self, name):
+        """Whether nobody has asked for this database before; from now on somebody has."""
+        cdef bytes b = encoded(name)
+        self._take()
+        cdef bint new = tables_database(self.t, b, False) < 0
+        if new:
+            tables_database(self.t, b, True)
+        tables_unlock(self.t)
+        return new
+
     def user(self, name, bint create=True):
         cdef bytes b = encoded(name)
         self._take()
@@ -501,11 +511,15 @@ cdef class Tables:
 
     def forget(self, double idle_s, double pool_idle_s, at_us=None):
         """Frees the rows of what the configuration does not name and nobody has used for idle_s (0: never), and of
-        pools that nobody has used for pool_idle_s; returns the names of the databases."""
+        pools that nobody has used for pool_idle_s; returns the names of the databases, and the keys of the pools."""
         cdef int32_t found[256]
+        cdef int32_t pools[256]
+        cdef int pool_count = 0
         cdef uint64_t now = now_us() if at_us is None else at_us
-        cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6), found, 256)
-        return [decoded(self.t.databases[found[i]].name) for i in range(min(n, 256))]
+        cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6), found, pools,
+                                   &pool_count, 256)
+        return ([decoded(self.t.databases[found[i]].name) for i in range(min(n, 256))],
+                [self.pool_key(pools[i]) for i in range(pool_count)])
 
     def set_paused(self, int database, bint paused):
         """Holds back a database's waiters (-1: all databases')."""
@@ -1083,6 +1097,11 @@ cdef class Tables:
             pool_abandon(self.t, row)
         elif what == "wait_welcome":
             pool_wait_welcome(self.t, row, now, &out)
+        elif what == "wait_dedicated":
+            pool_wait_dedicated(self.t, row, 1, now, &out)
+        elif what == "dedicated":   # the slot's client has got it
+            pool_dedicated(self.t, row, self.t.slots[row].generation, self.t.slots[row].dedicated_row,
+                           self.t.slots[row].dedicated_to, worker, now, &out)
         elif what == "idle":
             self.t.clients[row].state = CL_IDLE
         else:
@@ -1159,7 +1178,8 @@ cdef class Tables:
             pools.append({
                 "servers": p.servers, "clients": p.clients, "evicting": p.evicting, "by_state": [n for n in p.by_state],
                 "idle": _walk(self.t, &p.idle, LIST_IDLE), "waiting": _walk(self.t, &p.waiting, LIST_QUEUE),
-                "waiting_of": [_walk(self.t, &p.waiting_of[w], LIST_LOCAL) for w in range(h.sizes.workers)]})
+                "waiting_of": [_walk(self.t, &p.waiting_of[w], LIST_LOCAL) for w in range(h.sizes.workers)],
+                "dedicated": _walk(self.t, &p.dedicated, LIST_QUEUE)})
         return {
             "pools": pools, "clients": h.clients,
             "databases": [(self.t.databases[i].servers, self.t.databases[i].clients) for i in range(h.databases_high)],

@@ -63,7 +63,7 @@ void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind
     struct client_row *c = &t->clients[client];
     c->replication = (uint8_t)kind;
     c->flags |= CF_DEDICATED | CF_LOGIN_WAIT;
-    if (!c->ticket) {
+    if (!c->wait_start) {
         queue_join(t, client, now);
     } else {
         c->state = CL_WAITING;

@@ -229,6 +229,8 @@ class Client:
 
     def _count(self, session: ClientSession, database: Database) -> int:
         tables, config = self.worker.tables, self.worker.config
+        if database.name not in config.databases and tables.meet_database(database.name):
+            self._log(f"registered new auto-database: db={database.name}")
         database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
         user_row = limits.open_user(tables, config, session.user)
         if min(database_row, user_row, pool) < 0:

@@ -100,7 +100,10 @@ class Janitor:
         settings = self.worker.config.settings
         idle_s, pool_idle_s = settings.autodb_idle_timeout, settings.pool_idle_timeout
         self._forget_due = now + min([FORGET_S, *(one / 4 for one in (idle_s, pool_idle_s) if one)])
-        for name in self.worker.tables.forget(idle_s, pool_idle_s):
+        databases, pools = self.worker.tables.forget(idle_s, pool_idle_s)
+        for database, user, _ in pools:
+            log.info("cleaning up idle pool: db=%s user=%s", database, user)
+        for name in databases:
             log.info("dropping database '%s' as it does not exist anymore or inactive auto-database", name)
 
     def _title(self) -> None:

@@ -33,8 +33,11 @@ from pooler.worker.stream import Hangup, Stream, converse
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
 
-#: First pause after a failed login; doubles up to server_login_retry.
+#: First pause after a failed login; doubles up to server_login_retry, where PostgreSQL itself has refused it.
 FIRST_RETRY_S = 0.05
+#: Longest pause while PostgreSQL cannot be reached, or says "later": with the grain of the janitor, clients
+#: that wait for it are served within a second of its return.
+AWAY_RETRY_S = 0.6
 #: SQLSTATEs that say "later", not "no": cannot_connect_now, too_many_connections, crash and admin shutdown.
 TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
 #: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
@@ -213,8 +216,8 @@ def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool 
     pool, _, slot_id, _, _ = worker.tables.slot(slot)
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]
-    longest = worker.config.settings.server_login_retry
-    retry_s = min(longest, FIRST_RETRY_S * 2.0 ** min(failures, 20)) * random.uniform(0.8, 1.0)
+    longest_s = worker.config.settings.server_login_retry
+    retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
     prefix = "server login failed: FATAL " if fault.from_server else ""
     who = f"S-{slot_id}: {database}/{user}@{instance}"
     log.warning("%s %s%s", who, prefix, fault.message)
@@ -222,6 +225,11 @@ def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool 
         reason = "login failed" if fault.from_server else fault.message.partition(":")[0]
         log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
+
+
+def pause_s(failures: int, longest_s: float, is_away: bool) -> float:
+    """Until the next try, after so many failures in a row and one more."""
+    return min(longest_s, AWAY_RETRY_S if is_away else longest_s, FIRST_RETRY_S * 2.0 ** min(failures, 20))
 
 
 def let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:

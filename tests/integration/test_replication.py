@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import subprocess
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -12,11 +13,12 @@ import psycopg2
 import pytest
 
 from pooler.dev.processes import Account, make_directory
-from tests.support.health import kill_worker, wait_for_replacement
+from tests.support.fakeserver import READY, WELCOME, FakeServer, Peer
+from tests.support.health import kill_worker, wait_for_replacement, worker_pids
 from tests.support.pooler import Pooler
 from tests.support.postgres import HBA, Postgres
 from tests.support.processes import pss_kb, wait_for
-from tests.support.wire import Wire, message, startup
+from tests.support.wire import Wire, message, query, startup
 
 SETTINGS = {
     "wal_level": "logical",
@@ -267,7 +269,7 @@ def test_a_reader_that_does_not_read_stops_its_walsender(
         wire.query("CREATE_REPLICATION_SLOT stuck TEMPORARY LOGICAL test_decoding")
         pg.sql("DROP TABLE IF EXISTS bulk; CREATE TABLE bulk (text text)", dbname="p0")
         pg.sql("INSERT INTO bulk SELECT repeat('w', 1000) FROM generate_series(1, 60000)", dbname="p0")
-        (worker,) = pooler.workers().values()
+        (worker,) = worker_pids(pooler).values()
         before = pss_kb(worker)
         wire.send(message("Q", "START_REPLICATION SLOT stuck LOGICAL 0/0"))
         wire.receive_until("W")
@@ -276,3 +278,44 @@ def test_a_reader_that_does_not_read_stops_its_walsender(
         assert pss_kb(worker) - before < 4000
         for _ in range(60000):
             wire.receive()
+
+
+def test_copy_both_with_backpressure_both_ways(make_pooler: Callable[..., Pooler]) -> None:
+    """A server that does not read, then a client that has to; all arrives, in order, and it ends well."""
+    chunk, count = b"x" * 50_000, 400
+    reads = threading.Event()
+
+    def both(peer: Peer) -> None:
+        peer.send(WELCOME)
+        peer.message()
+        peer.send(message("W", b"\0\0\0"))
+        reads.wait(60)
+        for number in range(count):
+            assert peer.message() == (b"d", number.to_bytes(4, "big") + chunk)
+        for number in range(count):
+            peer.send(message("d", number.to_bytes(4, "big") + chunk))
+        assert peer.message() == (b"c", b"")
+        peer.send(message("c") + message("C", "COPY 0") + READY)
+        peer.serve()
+
+    with FakeServer({"*": both}) as fake:
+        pooler = make_pooler(workers=1, databases={"f": f"port={fake.port}"})
+        (worker,) = worker_pids(pooler).values()
+        with pooler.wire(timeout_s=60) as wire:
+            wire.send(startup("postgres", "f", replication="true"))
+            wire.receive_until("Z")
+            before = pss_kb(worker)
+            wire.send(query("START_REPLICATION 0/0"))
+            wire.expect("W")
+            messages = [message("d", number.to_bytes(4, "big") + chunk) for number in range(count)]
+            writer = threading.Thread(target=lambda: wire.socket.sendall(b"".join(messages)))
+            writer.start()
+            wait_for(lambda: pooler.show("clients", replication="physical"), 5, "the client")
+            assert pss_kb(worker) - before < 4000
+            reads.set()
+            for number in range(count):
+                assert wire.receive().body == number.to_bytes(4, "big") + chunk
+            writer.join()
+            wire.send(message("c"))
+            wire.expect("cCZ")
+            assert wire.rows("SELECT 1") == [[b"1"]]

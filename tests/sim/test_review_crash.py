@@ -57,7 +57,17 @@ def states_of(world: World, act: Act) -> list[bytes]:
 def survivors_view(world: World) -> World:
     """What the workers knew before the operation began."""
     view = copy.copy(world)
-    for name in ("dials", "closing", "tested", "attached", "members", "logging_in", "cancels", "served"):
+    for name in (
+        "dials",
+        "closing",
+        "tested",
+        "attached",
+        "members",
+        "logging_in",
+        "dedicated",
+        "cancels",
+        "served",
+    ):
         setattr(view, name, copy.copy(getattr(world, name)))
     return view
 

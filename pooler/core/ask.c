@@ -38,9 +38,18 @@ static void add_customs(struct text *t, const struct profile *p, bool *first) {
     add(t, "SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < p->custom_count; i++) {
         if (i) add(t, ",");
-        add_literal(t, p->customs[i]);
+        add_literal(t, p->customs[i].name);
     }
     add(t, "]::pg_catalog.text[]) n WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings g WHERE g.name OPERATOR(pg_catalog.=) n)");
+}
+
+/* Connections that dblink has opened: as a library that was loaded, they go with the server only. */
+static void add_connections(struct text *t, const struct profile *p, bool *first) {
+    if (!p->connections[0]) return;
+    begin_select(t, first);
+    add(t, "SELECT 'p','7',NULL WHERE ");
+    add(t, p->connections);
+    add(t, " IS NOT NULL");
 }
 
 static const char *login_user(const struct relay *r, const struct server *s) {
@@ -61,10 +70,11 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     if (ask & ASK_SETTINGS) {
         struct profile *p = session_profile(r, s->client);
         for (const char *name = NULL, *value; settings_next_extra(s->client->settings, &name, &value);)
-            if (strchr(name, '.')) profile_custom(p, name);
+            if (strchr(name, '.')) profile_custom(p, name, false);
         add_value(&t, "role", &first);
         add_value(&t, "session_authorization", &first);
         add_customs(&t, p, &first);
+        if (ask & ASK_LOCKS) add_connections(&t, p, &first);   /* anything may have happened */
     } else if (x->notes) {
         char kind;
         const char *name;
@@ -220,7 +230,7 @@ void session_answered(struct relay *r, struct server *s) {
         if (x->opaque || settings_has_extras(now)) row->flags |= SF_EXTRAS;
     }
     uint32_t states = x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS;
-    x->pinned = (x->pinned & ~states) | (x->answer->got & states);
+    x->pinned = (x->pinned & ~states) | (x->answer->got & (states | PIN_LOADED));
     if (x->asked & ASK_CHANNELS) listen_answered(r, s);
     forget_question(x);
 }

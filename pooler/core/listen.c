@@ -14,10 +14,6 @@ static struct listener *listener_of(struct relay *r, const struct client *c) {
     return &r->t->databases[r->t->pools[r->t->clients[c->row].pool].database].listener;
 }
 
-static bool listening_on(struct relay *r, const struct client *c) {
-    return session_on(r, c) && r->t->pools[r->t->clients[c->row].pool].limits.mode != MODE_SESSION;
-}
-
 static struct listening *need(struct server *s) {
     struct session *x = &s->session;
     if (!x->listen && !(x->listen = calloc(1, sizeof *x->listen))) abort();   /* out of memory */
@@ -111,7 +107,7 @@ static void prepare(struct relay *r, struct client *c, bool again, bool notifies
 bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
     struct server *s = c->server;
     bool open = listener_of(r, c)->state == LISTENER_OPEN;
-    if ((!open && !c->subscriptions) || !memchr("QPB", p[0], 3) || !listening_on(r, c)) return false;
+    if ((!open && !c->subscriptions) || !memchr("QPB", p[0], 3) || !session_on(r, c)) return false;
     if (s->transaction == 'E' || s->copy_in || s->skip || total > WHOLE_MESSAGE_BYTES) return false;
     if (s->requests.count > (uint32_t)(s->own != OWN_NONE)) return false;
     if (here < total) {
@@ -157,7 +153,7 @@ bool listen_message(struct relay *r, struct server *s, unsigned char *p) {
 /* ReadyForQuery is about to be passed on.  True: the client gets it later. */
 bool listen_hold(struct relay *r, struct server *s, uint8_t status) {
     struct client *c = s->client;
-    if (status != 'I' || !c || s->requests.count != 1 || c->io.body_left || s->session.held || !listening_on(r, c)) return false;
+    if (status != 'I' || !c || s->requests.count != 1 || c->io.body_left || s->session.held || !session_on(r, c)) return false;
     const struct listening *l = s->session.listen;
     bool listens = s->session.traits & TRAIT_LISTEN && s->session.traits & ASK_CHANNELS;
     bool tells = l && l->notified && c->subscriptions;
@@ -330,7 +326,7 @@ void listen_row(struct server *s, const unsigned char *name, uint32_t bytes) {
 void listen_answered(struct relay *r, struct server *s) {
     struct client *c = s->client;
     if (!s->session.listen && !c->subscriptions) return;
-    if (!listening_on(r, c)) return;
+    if (!session_on(r, c)) return;
     struct listening *l = need(s);
     drop_subscriptions(r, c, &s->session);
     if (!l->count && !l->overflow) {
@@ -399,7 +395,7 @@ bool listen_waits(struct relay *r, struct server *s) {
     if (!l || l->wait == WAIT_NOT) return false;
     if (l->wait == WAIT_CHANNELS) return !heard(r, s) || s->own != OWN_NONE;
     if (s->own != OWN_NONE) return true;
-    if (!l->note_seen && r->now < l->since + HEAR_PATIENCE_US && listener_of(r, s->client)->state == LISTENER_OPEN) return true;
+    if (!l->note_seen && r->now < l->since + NOTE_PATIENCE_US && listener_of(r, s->client)->state == LISTENER_OPEN) return true;
     l->wait = WAIT_NOT;
     if (l->late) subscribe_all(r, s);
     return false;

@@ -28,6 +28,7 @@
 #define CLIENT_CHANNELS_MAX 128   /* of one client; one more, and it keeps a server */
 #define NEWS_BYTES_MAX (1u << 20) /* what a client that does not read, or whose transaction does not end, may have pending */
 #define HEAR_PATIENCE_US 3000000u /* for the listening connection; then the server stays with its client */
+#define NOTE_PATIENCE_US 10000000u /* for a note to come round; then a notification may come twice, rather than not at all */
 
 struct subscription {
     struct client *client;

@@ -11,25 +11,32 @@ static struct database_row *database_of(const struct relay *r, const struct serv
     return &r->t->databases[r->t->pools[r->t->slots[s->slot].pool].database];
 }
 
-/* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name. */
-void profile_custom(struct profile *p, const char *name) {
+/* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name.  When there are too
+ * many, the oldest goes that only statements have said. */
+void profile_custom(struct profile *p, const char *name, bool lasting) {
     for (int i = 0; i < p->custom_count; i++)
-        if (strcmp(p->customs[i], name) == 0) return;
-    char *copy = strdup(name);
-    if (!copy) abort();   /* out of memory */
+        if (strcmp(p->customs[i].name, name) == 0) {
+            p->customs[i].lasting |= lasting;
+            return;
+        }
+    uint32_t at = (uint32_t)p->custom_count;
     if (p->custom_count < CUSTOM_NAMES_MAX) {
-        p->customs[p->custom_count++] = copy;
-        return;
+        p->custom_count++;
+    } else {
+        for (int tries = 0; tries < CUSTOM_NAMES_MAX; tries++) {
+            at = p->victim++ % CUSTOM_NAMES_MAX;
+            if (!p->customs[at].lasting) break;
+        }
+        free(p->customs[at].name);
     }
-    uint32_t victim = (uint32_t)(p->victim++ % CUSTOM_NAMES_MAX);   /* what it was for is asked by its own name */
-    free(p->customs[victim]);
-    p->customs[victim] = copy;
+    p->customs[at].lasting = lasting;
+    if (!(p->customs[at].name = strdup(name))) abort();   /* out of memory */
 }
 
 static void forget(struct relay *r, struct profile *p) {
     words_free(&p->words);
     words_free(&p->next);
-    for (int i = 0; i < p->custom_count; i++) free(p->customs[i]);
+    for (int i = 0; i < p->custom_count; i++) free(p->customs[i].name);
     *p = (struct profile){.serial = ++r->profile_serial};
 }
 
@@ -69,7 +76,7 @@ void profile_check(struct relay *r, struct server *s) {
 
 /* Rows: `f` fingerprint, `k` harmless function, `d` word that may leave anything, `o` one that may set a setting
  * whose name nobody knows, `l` one that loads a library or the like, `s` one that counts by a sequence, `q` one that
- * reads sequences, `n` name of a custom setting, `e` no word tells (`o`: nor the name of the setting). */
+ * reads sequences, `n` name of a custom setting, `x` a call that tells of dblink's connections, `e` no word tells (`o`: nor the name of the setting). */
 void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes,
                  int count) {
     char name[128];
@@ -83,7 +90,10 @@ void profile_row(struct relay *r, struct server *s, const unsigned char *const *
         snprintf(p->next_fingerprint, sizeof p->next_fingerprint, "%s", name);
         return;
     case 'n':
-        profile_custom(p, name);
+        profile_custom(p, name, true);
+        return;
+    case 'x':
+        snprintf(p->next_connections, sizeof p->next_connections, "%s", name);
         return;
     case 'd': word.traits = word.ends = ASK_ALL; break;
     case 'o': word.traits = ASK_ALL | PIN_OPAQUE; word.ends = ASK_ALL; break;
@@ -126,6 +136,7 @@ bool profile_answered(struct relay *r, struct server *s, bool loaded) {
     if (loaded) {
         p->reader = 0;
         p->everything = p->next_everything;
+        memcpy(p->connections, p->next_connections, sizeof p->connections);
         words_free(&p->words);
         p->words = p->next;
         p->next = (struct words){0};
@@ -142,6 +153,7 @@ bool profile_answered(struct relay *r, struct server *s, bool loaded) {
         words_free(&p->next);
         p->next.key = r->builtin.key;
         p->next_everything = 0;
+        p->next_connections[0] = '\0';
         return true;
     }
     learn_unknown(p, x);

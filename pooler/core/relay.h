@@ -53,6 +53,8 @@ struct client {
     int32_t row;
     bool waiting;                /* on the pool's queue */
     bool dedicated;              /* its server is its own from login to end: nothing of theirs is looked after */
+    bool currval_later;          /* it asks for what its earlier transactions had from sequences */
+    uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
     uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */

@@ -10,6 +10,7 @@
 
 #include "effects.h"
 #include "relay.h"
+#include "sqltext.h"
 
 /* ---- descriptors: every worker has a duplicate of every server connection -------------------- */
 
@@ -102,16 +103,25 @@ void server_add(struct relay *r, struct command *command) {
 
 /* ---- requests of our own ------------------------------------------------------------------- */
 
+/* What makes a server its client's: its settings, and nothing of what others had from sequences. */
+static uint32_t suiting_query(struct relay *r, struct server *s, char *out, uint32_t room) {
+    const struct slot_row *row = &r->t->slots[s->slot];
+    const struct settings *settings = s->client->settings;
+    uint32_t n = session_strange_sequences(r, s) ? sql_put(out, 0, room, "DISCARD SEQUENCES;") : 0;
+    if (row->settings != settings->hash) {
+        n += settings_statement(&r->store, settings, row->flags & SF_EXTRAS, out + n, room - n);
+        counters_of(r, row->pool)->settings_applied++;
+    }
+    return s->client->greeting ? settings_question(&r->store, out, n, room) : n;
+}
+
 /* Sends a Query of ours, whose replies nobody sees.  `block`: the client's statement waits for its end;
  * otherwise it follows in the same write. */
 void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block) {
     char query[OWN_QUERY_BYTES];
     uint32_t n, room = sizeof query - 6;
     if (what == OWN_SETTINGS) {
-        bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
-        n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
-        if (s->client->greeting) n = settings_question(&r->store, query + 5, n, room);
-        counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
+        n = suiting_query(r, s, query + 5, room);
     } else {
         n = (uint32_t)strnlen(text, room);
         memcpy(query + 5, text, n);
@@ -144,6 +154,7 @@ static void own_settings_done(struct relay *r, struct server *s) {
     }
     if (!c) return;
     row->settings = c->settings->hash;
+    if (session_strange_sequences(r, s)) row->sequence_of = 0;
     if (settings_has_extras(c->settings)) row->flags |= SF_EXTRAS;
     else row->flags &= (uint8_t)~SF_EXTRAS;
     c->settings->verified = true;
@@ -154,9 +165,10 @@ static void own_settings_done(struct relay *r, struct server *s) {
 void server_suit(struct relay *r, struct server *s) {
     struct client *c = s->client;
     const struct slot_row *row = &r->t->slots[s->slot];
-    if (row->settings != c->settings->hash) {
+    bool other = row->settings != c->settings->hash;
+    if (other || session_strange_sequences(r, s)) {
         bool block = !c->settings->verified || c->greeting || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
-        server_own(r, s, OWN_SETTINGS, NULL, block);
+        server_own(r, s, OWN_SETTINGS, NULL, other && block);
     } else if (c->greeting) {
         client_greet(r, c);
         s->settled = true;
@@ -320,7 +332,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         c->server = NULL;
         return;
     }
-    if (s->own >= OWN_RESTORE && s->requests.count == 1 && !bytes_pending(&s->io.out) && !(s->session.pinned & PIN_LOADED)) {
+    if (s->own >= OWN_RESTORE && s->requests.count == 1 && !bytes_pending(&s->io.out) && !session_beyond_reset(r, s)) {
         session_left(r, s);   /* when our question is answered the server is cleaned */
         s->client = NULL;
         s->dirty = true;
@@ -330,7 +342,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     bool half = c->io.body_left && !c->drop_body;
     bool idle_in_transaction = s->requests.count == 0 && !s->copy_in && !half && !s->own && !s->skip
         && !s->io.body_left && !bytes_pending(&s->io.out) && (s->transaction == 'T' || s->transaction == 'E')
-        && !(s->session.pinned & PIN_LOADED) && !(s->session.traits & PIN_LOADED);
+        && !session_beyond_reset(r, s);
     session_left(r, s);
     s->client = NULL;
     if (idle_in_transaction) {
@@ -563,8 +575,12 @@ static void copy_field(const unsigned char *body, uint32_t n, char field, char *
 }
 
 /* Our request met an error: its code and text, for whom it concerns. */
-static void own_error(struct server *s, const unsigned char *body, uint32_t n) {
+static void own_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
     s->own_failed = true;
+    if (s->own == OWN_NONE) {   /* DISCARD SEQUENCES in a transaction that had failed meanwhile */
+        r->t->slots[s->slot].sequence_of = SEQUENCE_MIXED;
+        s->session.touched_sequence = false;
+    }
     copy_field(body, n, 'C', s->own_sqlstate, sizeof s->own_sqlstate);
     copy_field(body, n, 'M', s->own_text, sizeof s->own_text);
 }
@@ -598,7 +614,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if ((requests_head(q) & 0x7f) == 'E') requests_pop(q);
         return true;
     case BE_ERROR:
-        if (requests_head(q) == ('Q' | OWN)) own_error(s, body, n);
+        if (requests_head(q) == ('Q' | OWN)) own_error(r, s, body, n);
         else s->fatal_sent = is_fatal(body, n);
         session_failed(s);
         if (s->kept.verdict != VERDICT_WAIT) server_skip(r, s);

@@ -8,7 +8,7 @@
 #include "lexer.h"
 #include "relay.h"
 
-#define SEQUENCE_LESSONS 64   /* pins for nextval that nobody needed: then the pool's clients do not use currval */
+#define SEQUENCE_LESSONS 64   /* pins for nextval that nobody needed: then the pool's clients, or this one, do not use currval */
 
 static const struct { uint32_t bit; const char *text; } REASONS[] = {
     {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
@@ -30,8 +30,10 @@ static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
     return &r->t->pools[r->t->clients[c->row].pool];
 }
 
+/* Not in session pooling: there the server is its client's, and reset afterwards; or closed, where it is its client's own. */
 bool session_on(const struct relay *r, const struct client *c) {
-    return !c->dedicated && pool_of(r, c)->limits.session_state != SESSION_OFF;
+    const struct pool_limits *limits = &pool_of(r, c)->limits;
+    return !c->dedicated && limits->session_state != SESSION_OFF && limits->mode != MODE_SESSION;
 }
 
 struct profile *session_profile(struct relay *r, const struct client *c) {
@@ -55,7 +57,7 @@ static void keep_name(struct session *x, char kind, const char *name) {
 
 /* Settings whose names are arguments: a literal of the text that looks like one is taken for it. */
 static void note_candidate(struct relay *r, struct client *c, const char *name) {
-    profile_custom(session_profile(r, c), name);
+    profile_custom(session_profile(r, c), name, false);
     c->server->session.named = true;
 }
 
@@ -68,8 +70,9 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
             if (scan->traits & PIN_OPAQUE) note_candidate(r, c, name);
             continue;
         }
+        if (kind == 'k') continue;   /* session_scan() has dealt with it */
         if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
-        if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name);
+        if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name, false);
         keep_name(x, kind, name);
     }
 }
@@ -81,25 +84,32 @@ static void note_reset(struct relay *r, struct client *c) {
     s->session.told = settings_keep(c->settings);
 }
 
-/* A statement that leaves or reads what sequences remember.  True: what others have left is to be discarded first. */
+/* Clients of this pool ask what sequences remember, and the server remembers somebody else's: that goes before its
+ * new client's first statement. */
+bool session_strange_sequences(const struct relay *r, const struct server *s) {
+    const struct slot_row *row = &r->t->slots[s->slot];
+    return row->sequence_of && s->client && pool_of(r, s->client)->currval_seen
+        && row->sequence_of != r->t->clients[s->client->row].id;
+}
+
+/* A statement that leaves or reads what sequences remember.  True: what others have left is to be discarded first.
+ * (In a failed transaction nothing runs but its end.) */
 bool session_sequences(struct relay *r, struct client *c, uint32_t traits) {
-    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY | TRAIT_CURRVAL | ASK_SETTINGS))) return false;
+    const uint32_t touching = PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY | ASK_SETTINGS;
+    if (!(traits & (touching | TRAIT_CURRVAL))) return false;
     struct server *s = c->server;
     struct slot_row *row = &r->t->slots[s->slot];
     struct pool_row *pool = pool_of(r, c);
     uint64_t me = r->t->clients[c->row].id;
-    bool mixed = row->sequence_of && row->sequence_of != me, discard = false;
-    if (traits & TRAIT_CURRVAL) {
-        pool->currval_seen = 1;
-        if (mixed && !(row->sequence_of == SEQUENCE_MIXED && s->session.touched_sequence)) {
-            discard = true;
-            row->sequence_of = 0;
-        }
-    }
-    if (traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY | ASK_SETTINGS)) {
-        if (mixed && !discard && pool->currval_seen && !s->session.touched_sequence) discard = true;
-        row->sequence_of = mixed && !discard ? SEQUENCE_MIXED : me;
+    bool others = row->sequence_of && row->sequence_of != me && !s->session.touched_sequence;
+    if (traits & TRAIT_CURRVAL) pool->currval_seen = 1;
+    if (traits & TRAIT_CURRVAL && (!s->session.touched_sequence || s->session.pinned & PIN_SEQUENCE)) c->currval_later = true;
+    bool discard = others && pool->currval_seen && (s->transaction != 'E' || s->requests.count);
+    if (traits & touching) {
+        row->sequence_of = others && !discard ? SEQUENCE_MIXED : me;
         s->session.touched_sequence = true;
+    } else if (discard) {
+        row->sequence_of = 0;
     }
     return discard;
 }
@@ -128,10 +138,19 @@ static bool misleading_encoding(const char *name) {
     return false;
 }
 
+/* Nobody lists settings with a dot, but who reads one says its name: from then on it is asked for. */
+static void learn_names(struct profile *p, const struct scan *scan) {
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; next_name(scan->names, scan->names_bytes, &at, &kind, &name);)
+        if (kind == 'k') profile_custom(p, name, false);
+}
+
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan) {
     struct profile *p = session_profile(r, c);
     const char *strings = settings_value(&r->store, c->settings, "standard_conforming_strings");
     scan_text(&r->builtin, &p->words, (const unsigned char *)text, bytes, strings && strcmp(strings, "off") == 0, scan);
+    learn_names(p, scan);
     scan->traits |= p->loaded ? p->everything : ASK_ALL | TRAIT_UNSURE;   /* no word tells what functions and triggers do */
     if (misleading_encoding(settings_value(&r->store, c->settings, "client_encoding"))) scan->traits |= ASK_ALL | PIN_OPAQUE;
 }
@@ -207,11 +226,15 @@ void session_begin(struct session *x) {
     if (x->notes) x->notes->bytes = 0;
 }
 
-/* nextval pins only where clients ask for what it left: learned from what they do. */
-static bool sequence_pins(struct pool_row *pool, uint32_t traits) {
+/* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a pool. */
+static bool sequence_pins(struct pool_row *pool, struct client *c, uint32_t traits) {
     if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT))) return false;
-    if (pool->currval_seen) return true;
-    if (pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
+    if (c->currval_later) return true;
+    if (pool->currval_seen && c->sequence_lessons < SEQUENCE_LESSONS) {
+        c->sequence_lessons++;
+        return true;
+    }
+    if (pool->currval_seen || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
     pool->sequence_lessons++;
     return true;
 }
@@ -251,7 +274,7 @@ bool session_settle(struct relay *r, struct server *s) {
     struct session *x = &s->session;
     struct client *c = s->client;
     struct pool_row *pool = pool_of(r, c);
-    if (pool->limits.mode == MODE_SESSION || pool->limits.session_state == SESSION_OFF) return false;
+    if (!session_on(r, c)) return false;
     if (x->traits & TRAIT_SCHEMA && x->unknown_count) x->traits |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
     if (x->traits & TRAIT_SCHEMA) atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1);
     x->traits &= ~(uint32_t)TRAIT_SCHEMA;
@@ -267,7 +290,7 @@ bool session_settle(struct relay *r, struct server *s) {
     if (x->traits & TRAIT_NAMED && x->failed) ask |= ASK_SETTINGS;
     x->pinned &= ~(x->ends & PIN_ALL);
     x->pinned |= x->traits & (PIN_LOADED | (x->named ? 0 : PIN_OPAQUE));
-    if (sequence_pins(pool, x->traits)) x->pinned |= PIN_SEQUENCE;
+    if (sequence_pins(pool, c, x->traits)) x->pinned |= PIN_SEQUENCE;
     if (ask || (x->traits & TRAIT_NAMED && x->notes && x->notes->bytes)) {
         session_ask(r, s, ask);
         return true;
@@ -283,6 +306,14 @@ bool session_settle(struct relay *r, struct server *s) {
 bool session_dirty(const struct server *s) {
     const struct session *x = &s->session;
     return x->pinned || x->asked || x->traits & (ASK_ALL | PIN_ALL | TRAIT_NAMED | TRAIT_RESET | TRAIT_RESET_ALL);
+}
+
+/* No DISCARD ALL undoes what it carries, or may carry: it goes with its client. */
+bool session_beyond_reset(struct relay *r, const struct server *s) {
+    const struct session *x = &s->session;
+    uint32_t said = x->pinned | x->traits;
+    bool anything = (said & ASK_ALL) == ASK_ALL;
+    return said & PIN_LOADED || (anything && s->client && session_profile(r, s->client)->connections[0]);
 }
 
 /* Its client is gone or goes to another server: nothing of it counts any more. */
@@ -311,11 +342,19 @@ static bool weak(const struct relay *r, const struct server *s) {
         && r->t->clients[s->client->row].pinned;
 }
 
+/* Clients wait, and not only for a server that is being opened. */
+static bool starving(const struct relay *r, const struct pool_row *pool) {
+    int32_t first = pool->waiting.head;
+    if (first == NOBODY) return false;
+    if (pool->limits.size && pool->servers >= pool->limits.size) return true;
+    return r->now > r->t->clients[first].wait_start + WEAK_PIN_DIAL_US;
+}
+
 /* Somebody else needs the server: a client in the queue, or an operator who waits for it or wants another. */
 static bool wanted(const struct relay *r, const struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     const struct pool_row *pool = &r->t->pools[row->pool];
-    return pool->waiting.count || row->flags & SF_CLOSE_NEEDED || r->t->h->paused || r->t->h->draining
+    return starving(r, pool) || row->flags & SF_CLOSE_NEEDED || r->t->h->paused || r->t->h->draining
         || r->t->databases[pool->database].paused;
 }
 
@@ -329,7 +368,9 @@ void session_tick(struct relay *r) {
         struct server *s = r->servers[i];
         if (!weak(r, s)) continue;
         struct client_row *row = &r->t->clients[s->client->row];
-        bool silent = r->now > row->idle_start + WEAK_PIN_SILENT_US && s->transaction == 'I' && server_in_step(s);
+        bool later = s->session.pinned & PIN_SEQUENCE && s->client->currval_later;
+        uint64_t patience = later ? CURRVAL_SILENT_US : WEAK_PIN_SILENT_US;
+        bool silent = r->now > row->idle_start + patience && s->transaction == 'I' && server_in_step(s);
         if (!silent || !wanted(r, s)) {
             r->weak_pins++;
             continue;

@@ -25,8 +25,10 @@
 
 #define PROFILE_CHECK_US 2000000u   /* the catalogs' fingerprint is looked at again after this, where there is traffic */
 #define WEAK_PIN_LOOK_MS 20         /* servers that are kept for sequences only are looked at so often */
-#define WEAK_PIN_SILENT_US 50000u   /* and given up for others that wait when their client was silent for so long */
-#define CUSTOM_NAMES_MAX 128        /* names of settings with a dot that this worker has met in one database */
+#define WEAK_PIN_SILENT_US 50000u   /* and given up for others that wait when their client was silent for so long; */
+#define CURRVAL_SILENT_US 1000000u  /* for so long when it was seen to ask in later transactions for what it had left */
+#define WEAK_PIN_DIAL_US 200000u    /* what it may take to open a server for those who wait instead */
+#define CUSTOM_NAMES_MAX 512        /* names of settings with a dot that this worker has met in one database */
 #define NOTES_BYTES 4096
 #define FINGERPRINT_BYTES 128
 
@@ -51,8 +53,9 @@ struct profile {
     uint32_t serial;             /* changes with the words */
     bool loaded;
     uint32_t everything, next_everything;   /* traits of every statement: an operator, a cast, ... that no word tells of */
+    char connections[128], next_connections[128];   /* a call that says which connections dblink has; empty: no dblink */
     char fingerprint[FINGERPRINT_BYTES], next_fingerprint[FINGERPRINT_BYTES];
-    char *customs[CUSTOM_NAMES_MAX];
+    struct { char *name; bool lasting; } customs[CUSTOM_NAMES_MAX];   /* lasting: the catalogs have it */
     int custom_count;
     uint32_t victim;             /* whose place a new name takes when there are too many */
 };
@@ -89,12 +92,14 @@ uint32_t session_text(struct relay *r, struct client *c, const char *text, uint3
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
+bool session_strange_sequences(const struct relay *r, const struct server *s);
 bool session_sequences(struct relay *r, struct client *c, uint32_t traits);
 void session_call(struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);
 void session_failed(struct server *s);
 void session_begin(struct session *x);
 void session_unknown(struct slot_row *row);
+bool session_beyond_reset(struct relay *r, const struct server *s);
 bool session_dirty(const struct server *s);
 void session_forget(struct relay *r, struct server *s);
 void session_left(struct relay *r, struct server *s);
@@ -122,6 +127,6 @@ void profile_check(struct relay *r, struct server *s);
 void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes, int count);
 void profile_failed(struct relay *r, struct server *s);
 bool profile_answered(struct relay *r, struct server *s, bool loaded);
-void profile_custom(struct profile *p, const char *name);
+void profile_custom(struct profile *p, const char *name, bool lasting);
 
 #endif

@@ -127,12 +127,20 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     }
 }
 
-/* A request of ours in the middle of what the client sends: nothing of what others had from sequences is left. */
+/* A request of ours in the middle of what the client sends: nothing of what others had from sequences is left.
+ * Between its messages a Query, whose errors nobody sees (the transaction may fail before it comes to its turn: then
+ * the server still has what others left, own_error()); in a pipeline it shares the fate of what stands around it. */
 void statements_discard_sequences(struct relay *r, struct server *s) {
-    char name[SERVER_NAME_BYTES];
     static const char text[] = "DISCARD SEQUENCES\0\0";   /* text, NUL, number of parameter types */
+    char name[SERVER_NAME_BYTES];
     uint8_t last = s->requests.count ? requests_at(&s->requests, s->requests.count - 1) & 0x7f : 'S';
-    bool between = last == 'S' || last == 'Q' || last == 'F';   /* not in the middle of a pipeline: a Query may follow */
+    if (last == 'S' || last == 'Q' || last == 'F') {
+        put_head(r, s, 'Q', sizeof "DISCARD SEQUENCES");
+        put(r, s, text, sizeof "DISCARD SEQUENCES");
+        requests_push(&s->requests, 'Q' | OWN);
+        r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
+        return;
+    }
     uint32_t n = (uint32_t)snprintf(name, sizeof name, "pooler_s%u", ++s->session.sequence_requests) + 1;
     send_parse(r, s, name, n, (const unsigned char *)text, sizeof text, 'P' | OWN, NULL);
     put_head(r, s, 'B', 2 * n + 6);
@@ -148,9 +156,6 @@ void statements_discard_sequences(struct relay *r, struct server *s) {
     put(r, s, "S", 1);
     put(r, s, name, n);
     requests_push(&s->requests, 'C' | OWN);
-    if (!between) return;
-    put(r, s, "S\0\0\0\4", 5);
-    requests_push(&s->requests, 'S' | OWN);
 }
 
 /* What a statement that is about to run says about the session. */
@@ -263,8 +268,8 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (!there) {
         count(r, s)->bind_count++;
         if (name_bytes) return pass(c, 'B', head);
-        ensure_unnamed(r, c);
         if (!s->unnamed_noted) note_unnamed(r, c);
+        ensure_unnamed(r, c);
         if (s->session.traits & PIN_OPAQUE && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;
         return pass(c, 'B', head);

@@ -12,7 +12,7 @@ enum where { LEADING = 1, ANYWHERE = 2, CALLED = 4, AFTER_CREATE = 8, AFTER_WITH
 enum id {
     W_NONE, W_SET, W_RESET, W_DISCARD, W_PREPARE, W_DO, W_LISTEN, W_UNLISTEN, W_SET_CONFIG, W_DDL, W_BODY, W_EXECUTE,
     W_CREATE_OR_INTO, W_WITH, W_SESSION, W_ALL, W_TRUE, W_DEFAULT, W_NULL, W_TO, W_TRANSACTION, W_IGNORED_SET,
-    W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_SCHEMA, W_SEED, W_XML,
+    W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_SCHEMA, W_SEED, W_XML, W_SHOW, W_CURRENT_SETTING,
 };
 
 /* The one table of words that matter.  LEADING: first of a statement; CALLED: before a parenthesis. */
@@ -49,6 +49,8 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"with", W_WITH, ANYWHERE, 0, 0},
     {"hold", W_NONE, AFTER_WITH, ASK_CURSORS, 0},
     {"set_config", W_SET_CONFIG, CALLED, 0, 0},
+    {"show", W_SHOW, LEADING, 0, 0},
+    {"current_setting", W_CURRENT_SETTING, CALLED, 0, 0},
     {"pg_advisory_lock", W_NONE, ANYWHERE, ASK_LOCKS, 0},
     {"pg_advisory_lock_shared", W_NONE, ANYWHERE, ASK_LOCKS, 0},
     {"pg_try_advisory_lock", W_NONE, ANYWHERE, ASK_LOCKS, 0},
@@ -178,7 +180,7 @@ static uint8_t id_of(const struct scanner *s, const struct token *t) {
 static void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
     struct scan *out = s->out;
     if (out->names_bytes + bytes + 2 > sizeof out->names || bytes > 127) {
-        if (kind == 'c') return;
+        if (kind == 'c' || kind == 'k') return;
         out->traits |= ASK_ALL | (kind == 's' && memchr(name, '.', bytes) ? PIN_OPAQUE : 0);
         return;
     }
@@ -289,14 +291,6 @@ static void scan_discard(struct scanner *s) {
     }
 }
 
-static void scan_channel(struct scanner *s, char kind) {
-    char name[128];
-    struct token t;
-    next_token(&s->lexer, &t);
-    if (is_char(&t, '*')) note_name(s, kind, "*", 1, false);
-    else note_name(s, kind, name, take_name(s, &t, name, false), false);
-}
-
 /* Whether this may be a setting's name with a dot, like app.tenant. */
 bool names_a_setting(const unsigned char *text, uint32_t bytes) {
     uint32_t dots = 0;
@@ -306,6 +300,46 @@ bool names_a_setting(const unsigned char *text, uint32_t bytes) {
         else if (!in_word(text[i])) return false;
     }
     return dots > 0;
+}
+
+/* SHOW name: nobody else tells the names of settings with a dot. */
+static void scan_show(struct scanner *s) {
+    char name[128];
+    struct token t;
+    next_token(&s->lexer, &t);
+    uint32_t n = take_name(s, &t, name, true);
+    if (names_a_setting((const unsigned char *)name, n)) note_name(s, 'k', name, n, false);
+}
+
+/* current_setting('name' */
+static void scan_current_setting(struct scanner *s) {
+    struct lexer ahead = s->lexer;
+    struct token t;
+    next_token(&ahead, &t);   /* the parenthesis */
+    next_token(&ahead, &t);
+    if (t.kind == T_STRING && names_a_setting(t.text, t.bytes)) note_name(s, 'k', (const char *)t.text, t.bytes, true);
+}
+
+/* The body of a function that is made here, and may be gone before the catalogs are read: the names in it. */
+static void scan_function_body(struct scanner *s, const struct token *body) {
+    struct scanner inner = *s;
+    struct token t;
+    inner.lexer.at = body->text;
+    inner.lexer.end = body->text + body->bytes;
+    for (next_token(&inner.lexer, &t); t.kind != T_END; next_token(&inner.lexer, &t)) {
+        if (t.kind == T_STRING && names_a_setting(t.text, t.bytes))
+            note_name(s, 'k', (const char *)t.text, t.bytes, true);
+        else if (id_of(s, &t) == W_SET)
+            scan_show(&inner);
+    }
+}
+
+static void scan_channel(struct scanner *s, char kind) {
+    char name[128];
+    struct token t;
+    next_token(&s->lexer, &t);
+    if (is_char(&t, '*')) note_name(s, kind, "*", 1, false);
+    else note_name(s, kind, name, take_name(s, &t, name, false), false);
 }
 
 /* Behind set_config: local to the transaction, by a name in the text, or by one that is not there. */
@@ -380,6 +414,7 @@ static bool scan_leading(struct scanner *s, const struct token *t, bool *ddl) {
     case W_DISCARD: scan_discard(s); break;
     case W_LISTEN: scan_channel(s, 'l'); break;
     case W_UNLISTEN: scan_channel(s, 'u'); break;
+    case W_SHOW: scan_show(s); break;
     case W_PREPARE:
         peek_token(&s->lexer, &next);
         if (id_of(s, &next) != W_TRANSACTION) s->out->traits |= ASK_PREPARED;
@@ -421,6 +456,7 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
             s->out->traits |= w->traits;
             s->out->ends |= w->ends;
             if (w->id == W_SET_CONFIG) scan_set_config(s);
+            if (w->id == W_CURRENT_SETTING) scan_current_setting(s);
         }
         return w->id;
     }
@@ -441,6 +477,7 @@ static void scan_statements(struct scanner *s) {
         }
         if (t.kind == T_STRING) {
             if (names_a_setting(t.text, t.bytes)) note_name(s, 'c', (const char *)t.text, t.bytes, true);
+            else if (ddl) scan_function_body(s, &t);
             continue;
         }
         bool leads = first && t.kind == T_WORD;

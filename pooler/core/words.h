@@ -55,8 +55,9 @@ struct scan {
     uint32_t names_bytes;
     uint32_t unknown_count;
     uint64_t unknown[SCAN_UNKNOWN_MAX];
-    char names[SCAN_NAMES_BYTES];   /* a letter (s r l u; c: a literal that may be the name of a setting) and a
-                                       NUL-terminated name each, folded to lower case as the server does */
+    char names[SCAN_NAMES_BYTES];   /* a letter (s r l u; c: a literal that may be the name of a setting; k: a setting
+                                       with a dot that is read here, or by a function made here) and a NUL-terminated
+                                       name each, folded to lower case as the server does */
 };
 
 /* A set of words by keyed hash. `traits` 0: known to be harmless. */

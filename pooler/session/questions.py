@@ -8,7 +8,7 @@ Kinds of rows: `s` a setting and its value; `p` something that pins, by the numb
 catalogs; `k` a harmless function; `d` a word that may leave anything behind; `o` one that may change a setting
 whose name nobody knows; `l` one that loads a library or the like; `s` one that counts by a sequence; `q` one that
 reads what that left;
-`n` the name of a custom setting; `e`: an operator, a cast or a domain calls such a function, so no
+`n` the name of a custom setting; `x` a call that tells of connections of the session's own; `e`: an operator, a cast or a domain calls such a function, so no
 word tells (`o`: nor the name of the setting).
 """
 
@@ -75,8 +75,8 @@ _COUNTS = r"\m(nextval|setval)\M"
 _READS = r"\m(currval|lastval)\M"
 #: set_config with anything but a whole literal as its name; texts that are made when they run.
 _UNNAMED = r"set_config\s*\((?!\s*'[^'\\]*'(::\w+)?\s*,)|\m(execute|query_to_xml\w*|ts_stat)\M"
-#: Literal names of settings with a dot.
-_NAMED = r"(?:set_config\s*\(\s*'|\mset\s+(?:session\s+)?)([a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)+)"
+#: Literal names of settings with a dot, where they are set and where they are read.
+_NAMED = r"(?:(?:set_config|current_setting)\s*\(\s*'|\mset\s+(?:session\s+)?)([a-z_][a-z0-9_$]*(?:\.[a-z_][a-z0-9_$]*)+)"
 #: set_config, the functions of session level advisory locks: by their oids in parsed expressions.
 _CALLS = ":funcid (2078|2880|2881|2882|2883|2886|2887|2888|2889) "
 
@@ -110,8 +110,19 @@ def _wordless(how: str, name: str) -> str:
   AND d.refclassid OPERATOR(pg_catalog.=) {_class("pg_proc")} AND c.contypid OPERATOR(pg_catalog.<>) 0))"""
 
 
+#: current_setting and set_config in parsed expressions.
+_SETTING_CALLS = ":funcid (2077|2078|3294) "
+
+
 def _names_in(texts: str) -> str:
     return rf"""SELECT 'n', m[1], NULL FROM {texts}, $re${_NAMED}$re$, 'g') m"""
+
+
+def _names_in_expressions(catalog: str, trees: str, text: str) -> str:
+    """Names in expressions of a catalog that are kept as trees: only what calls such a function is printed."""
+    condition = f"pg_catalog.concat({trees}) OPERATOR(pg_catalog.~) '{_SETTING_CALLS}'"
+    printed = f"(SELECT pg_catalog.lower(pg_catalog.concat({text})) AS text FROM pg_catalog.{catalog} WHERE {condition} OFFSET 0) e"
+    return _names_in(f"{printed} CROSS JOIN LATERAL pg_catalog.regexp_matches(e.text")
 
 
 #: Who leads to whom: functions to what their bodies name, tables to their triggers, defaults, policies and
@@ -175,8 +186,14 @@ UNION {_wordless("*", "leaving")}
 UNION {_wordless("o", "opaque")}
 UNION {_names_in("body CROSS JOIN LATERAL pg_catalog.regexp_matches(source")}
 UNION {_names_in("(SELECT oid FROM body WHERE tree IS NOT NULL) b CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_functiondef(b.oid))")}
-UNION {_names_in("direct x JOIN pg_catalog.pg_class c ON c.oid OPERATOR(pg_catalog.=) x.id AND c.relkind OPERATOR(pg_catalog.=) 'v' CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_viewdef(c.oid))")}
-UNION {_names_in("direct x JOIN pg_catalog.pg_attrdef a ON a.adrelid OPERATOR(pg_catalog.=) x.id CROSS JOIN LATERAL pg_catalog.regexp_matches(pg_catalog.lower(pg_catalog.pg_get_expr(a.adbin, a.adrelid))")}
+UNION {_names_in_expressions("pg_rewrite", "ev_action", "pg_catalog.pg_get_ruledef(oid)")}
+UNION {_names_in_expressions("pg_attrdef", "adbin", "pg_catalog.pg_get_expr(adbin, adrelid)")}
+UNION {_names_in_expressions("pg_policy", "polqual, polwithcheck", "pg_catalog.pg_get_expr(polqual, polrelid), ' ', pg_catalog.pg_get_expr(polwithcheck, polrelid)")}
+UNION {_names_in_expressions("pg_constraint", "conbin", "pg_catalog.pg_get_constraintdef(oid)")}
+UNION SELECT 'x', pg_catalog.concat(pg_catalog.quote_ident(n.nspname), '.', pg_catalog.quote_ident(p.proname), '()'), NULL
+ FROM pg_catalog.pg_proc p JOIN pg_catalog.pg_namespace n ON n.oid OPERATOR(pg_catalog.=) p.pronamespace
+ WHERE p.proname OPERATOR(pg_catalog.=) 'dblink_get_connections' AND p.pronargs OPERATOR(pg_catalog.=) 0
+ AND pg_catalog.has_schema_privilege('public', n.oid, 'usage') AND pg_catalog.has_function_privilege('public', p.oid, 'execute')
 UNION SELECT 'k', proname::pg_catalog.text, NULL FROM pg_catalog.pg_proc"""
 
 #: In the order of `enum question` in `core/session.h`.

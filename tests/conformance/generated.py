@@ -56,7 +56,9 @@ PINNED = (
     "INSERT INTO t VALUES (1)",
     "DROP TABLE t",
     "CREATE TEMP TABLE things AS SELECT 9 AS id, 'temporary' AS name",
-    "DO $$BEGIN DROP TABLE IF EXISTS pg_temp.things; END$$",
+    # without the notice, which tells whether the process has a temporary schema (known.py: SCHEMA_STAYS)
+    "DO $$BEGIN PERFORM set_config('client_min_messages', 'error', true);"
+    " DROP TABLE IF EXISTS pg_temp.things; END$$",
     "SELECT public.conf_temp('t')",
     "PREPARE a AS SELECT 'prepared', current_setting('work_mem')",
     "DEALLOCATE a",

@@ -19,27 +19,18 @@ def named(*names: str) -> list[Kind]:
     return found
 
 
-PASSED_BY = "the catalogs are read after it has gone or changed"
-BEYOND = "no catalog shows it, and what dynamic SQL does is not known"
 NAMELESS = (
-    "a custom setting is in no catalog, and its name is not a whole literal of the text: its maker loses it"
+    "a custom setting is in no catalog; where its name is neither a whole literal of the text nor was read "
+    "before, others who wait take the server, reset, and its maker loses it"
 )
 
-#: What still leaks or is lost through the pooler, with the reason: to become empty.
+#: What cannot be hidden, with the reason: README, "What an application can still tell".
 KNOWN = {
-    "function that reads": "a function's body names a view that calls another function",
-    "privilege and view": "a view that sets something, read under another role",
-    "function gone": PASSED_BY,
-    "function gone at once": PASSED_BY,
-    "function gone in a text": PASSED_BY,
-    "function changed by another": PASSED_BY,
-    "LOAD in a function": BEYOND,
-    "dblink_connect in a function": BEYOND,
-    "pg_backup_start in a function": BEYOND,
+    "LOAD in a function": "by dynamic SQL: a library that was loaded stays, as one that a function loads",
+    "function changed by another": "past the pooler, seconds ago: its maker may lose what it sets",
     "operator": NAMELESS,
     "cast": NAMELESS,
     "domain": NAMELESS,
-    "event trigger": NAMELESS,
     "set_config of two strings": NAMELESS,
     "value like a name": NAMELESS,
     "decoy": NAMELESS,

@@ -291,7 +291,9 @@ class Settings:
     )
     server_idle_timeout: float = _timeouts.seconds(600, "Close servers idle for this long; 0: never.")
     server_connect_timeout: float = _timeouts.seconds(15, "Time for connecting and login to PostgreSQL.")
-    server_login_retry: float = _timeouts.seconds(15, "Longest pause after a login that PostgreSQL refused.")
+    server_login_retry: float = _timeouts.seconds(
+        15, "Longest pause after a login that PostgreSQL refused, and of the log about the same again."
+    )
     client_login_timeout: float = _timeouts.seconds(60, "Time for a client's login; 0: no limit.")
     client_idle_timeout: float = _timeouts.seconds(
         0, "Close clients idle for this long; 0: never.", scopes=(_USER,)

@@ -84,7 +84,7 @@ cdef extern from "layout.h" nogil:
         uint32_t serial, turn
         uint64_t expires_at, asked_until
         char name[256]
-        char addresses[1024]
+        char addresses[512]
     struct listener:
         uint8_t state
         int16_t owner

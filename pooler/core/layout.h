@@ -38,9 +38,9 @@
 #define SEQUENCE_MIXED UINT64_MAX
 #define CHANNELS_MAX 4096        /* names that clients listen on, over all databases; one more: its client keeps a server */
 #define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
-#define HOSTS_MAX 1024           /* names of hosts that were looked up, and of their zones */
+#define HOSTS_MAX 256            /* names of hosts that were looked up, and of their zones */
 #define HOST_NAME_BYTES 256     /* a name of the DNS has at most 253 */
-#define HOST_ADDRESSES_BYTES 1024   /* 20 and more IPv6 addresses; what is beyond is not used */
+#define HOST_ADDRESSES_BYTES 512     /* 12 IPv6 addresses; what is beyond is not used */
 #define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };

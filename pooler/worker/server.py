@@ -212,7 +212,10 @@ def log_reserve(worker: Worker, slot: int) -> None:
 
 
 def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:
-    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good."""
+    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good.
+
+    Tries come often while PostgreSQL is away: the same again is logged every server_login_retry only.
+    """
     pool, _, slot_id, _, _ = worker.tables.slot(slot)
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]
@@ -220,10 +223,16 @@ def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool 
     retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
     prefix = "server login failed: FATAL " if fault.from_server else ""
     who = f"S-{slot_id}: {database}/{user}@{instance}"
-    log.warning("%s %s%s", who, prefix, fault.message)
-    if worker.config.settings.log_disconnections:
-        reason = "login failed" if fault.from_server else fault.message.partition(":")[0]
-        log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
+    now = time.monotonic()
+    said, said_s = worker.refusals.get(pool, ("", 0.0))
+    if failures and said == fault.message and now - said_s < longest_s:
+        log.debug("%s %s%s, again", who, prefix, fault.message)
+    else:
+        worker.refusals[pool] = (fault.message, now)
+        log.warning("%s %s%s", who, prefix, fault.message)
+        if worker.config.settings.log_disconnections:
+            reason = "login failed" if fault.from_server else fault.message.partition(":")[0]
+            log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 
 

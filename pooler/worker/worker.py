@@ -72,6 +72,9 @@ class Worker:
         self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
         self.draining = False
         self.logins: dict[int, Client] = {}
+        self.refusals: dict[
+            int, tuple[str, float]
+        ] = {}  # by pool: what was logged of a failed login, and when
         self.door = Door(self)
         self.resolver = Resolver(self)
         self.listeners = Listeners(self)

@@ -46,14 +46,13 @@ def test_one_refused_login_answers_all(make_pooler: MakePooler, pg: Postgres, wo
 @pytest.mark.parametrize("workers", [1, 3])
 def test_one_success_lets_all_in(make_pooler: MakePooler, pg: Postgres, workers: int) -> None:
     """After an outage of many tries the pauses are still short, whatever server_login_retry says."""
-    pooler = make_pooler(workers=workers, databases={"p0": "pool_size=1"}, server_login_retry=3600)
+    pooler = make_pooler(workers=workers, databases={"p0": "pool_size=1"}, server_login_retry=3600, verbose=1)
     pg.stop()
     with contextlib.ExitStack() as stack:
         wires = newcomers(pooler, stack, 20)
-        with pooler.expect_log("p0/bouncer@.*closing because: connect failed", timeout_s=30):
-            wait_for(
-                lambda: pooler.log.read_text().count("connect failed: Connection refused") >= 14, 30, "tries"
-            )
+        refused = "p0/bouncer@.* connect failed: Connection refused"
+        wait_for(lambda: len(re.findall(refused, pooler.log.read_text())) >= 14, 30, "tries")
+        assert re.search("p0/bouncer@.* closing because: connect failed \\(age=0s\\)", pooler.log.read_text())
         pg.start()
         for wire in wires:
             wire.receive_until("Z")
@@ -67,19 +66,32 @@ def test_tries_are_those_of_the_pool(make_pooler: MakePooler, pg: Postgres) -> N
     """Three workers with waiting clients try no more often than one, and another database is not held up."""
     tries = {}
     for workers in (1, 3):
-        pooler = make_pooler(
-            workers=workers, databases={"p0": "host=127.0.0.9", "p1": ""}, server_login_retry=0.5
-        )
+        pooler = make_pooler(workers=workers, databases={"p0": "host=127.0.0.9", "p1": ""}, verbose=1)
         with contextlib.ExitStack() as stack:
             newcomers(pooler, stack, 9)
-            start = pooler.log.read_text().count("connect failed")
+            start = pooler.log.read_text().count("connect failed: ")
             turns = 0
             while turns < 40:  # the clock of both runs: a statement of PostgreSQL that takes 0.1 s
                 assert pooler.sql("SELECT 1 FROM pg_sleep(0.1)", dbname="p1") == [(1,)]
                 turns += 1
-            tries[workers] = pooler.log.read_text().count("WARNING") - start
+            tries[workers] = pooler.log.read_text().count("connect failed: ") - start
     assert tries[3] <= tries[1] * 2, tries
     assert min(tries.values()) >= 3
+
+
+def test_the_same_again_is_not_logged_again(make_pooler: MakePooler, pg: Postgres) -> None:
+    """But the next outage is."""
+    pooler = make_pooler(workers=1, databases={"p0": "pool_size=1"}, server_login_retry=3600)
+    with pooler.wire(timeout_s=30) as wire:
+        wire.login().rows("SELECT 1")
+        for _ in range(2):
+            pg.stop()
+            wait_for(lambda: not pooler.show("servers", database="p0"), 5, "the end of the server")
+            with pooler.expect_log("WARNING .*p0.*connect failed: Connection refused", count=1):
+                wire.send(query("SELECT 1"))
+                wire.expect_silence(1.5)
+            pg.start()
+            assert wire.expect("TDCZ")[1].values == [b"1"]
 
 
 def test_a_refusal_does_not_hold_up_other_users(make_pooler: MakePooler, pg: Postgres) -> None:

@@ -14,7 +14,13 @@ import pytest
 
 from pooler.dev.processes import Account, make_directory
 from tests.support.fakeserver import READY, WELCOME, FakeServer, Peer
-from tests.support.health import kill_worker, wait_for_replacement, worker_pids
+from tests.support.health import (
+    descriptor_counts,
+    kill_worker,
+    wait_for_descriptors,
+    wait_for_replacement,
+    worker_pids,
+)
 from tests.support.pooler import Pooler
 from tests.support.postgres import HBA, Postgres
 from tests.support.processes import pss_kb, wait_for
@@ -241,6 +247,7 @@ def test_what_postgresql_refuses_is_told_and_harms_nobody(
 @pytest.mark.parametrize("ending", ["client", "killed", "server", "worker"])
 def test_both_go_together(make_pooler: Callable[..., Pooler], pg: Postgres, ending: str) -> None:
     pooler = make_pooler(workers=2)
+    before = descriptor_counts(pooler)
     with replicate(pooler) as wire:
         wire.query("CREATE_REPLICATION_SLOT gone TEMPORARY LOGICAL test_decoding")
         wire.send(message("Q", "START_REPLICATION SLOT gone LOGICAL 0/0"))
@@ -258,6 +265,8 @@ def test_both_go_together(make_pooler: Callable[..., Pooler], pg: Postgres, endi
         wait_for_walsenders(pg, 0)
         wait_for(lambda: not pooler.show("clients", replication="logical"), 5, "the end of the client")
         wait_for(lambda: not pooler.show("slots", database="p0", user="postgres"), 5, "the free slot")
+    if ending != "worker":
+        wait_for_descriptors(pooler, before)
 
 
 def test_a_reader_that_does_not_read_stops_its_walsender(

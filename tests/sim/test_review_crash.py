@@ -80,7 +80,8 @@ def check_clients(before: dict[int, dict[str, int]], world: World) -> None:
             continue
         state, orders = now[row]["state"], now[row]["orders"]
         if client_before["state"] == CL_WAITING and row in world.logging_in:
-            assert state == CL_WAITING or (state == CL_LOGIN and orders & (WELCOME | FAIL)), (row, now[row])
+            told = orders & (WELCOME | FAIL) or row in map(world.opened_for, world.tables._truth()[0])
+            assert state == CL_WAITING or (state == CL_LOGIN and told), (row, now[row])
         elif client_before["state"] == CL_WAITING:
             assert state in (CL_WAITING, CL_ACTIVE) or orders & CANCELED, (row, now[row])
 

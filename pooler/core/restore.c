@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lexer.h"
 #include "relay.h"
 
 bool session_restoring(const struct server *s) { return s->session.told != NULL; }
@@ -36,6 +37,19 @@ static void tell(struct relay *r, struct server *s) {
     if (s->client) send_parameters(r, s->client, s->session.told);
     settings_drop(&r->store, s->session.told);
     s->session.told = NULL;
+}
+
+/* A parameter that is not tracked, and is the client's from its startup packet: it goes back to that value, not to the
+ * server's.  True: the client does not hear of this report. */
+bool session_report_hidden(struct relay *r, const struct server *s, const char *name, const char *value) {
+    char key[128];
+    if (settings_tracked(&r->store, name)) return true;
+    uint32_t n = (uint32_t)strnlen(name, sizeof key);
+    if (n == sizeof key) return false;
+    for (uint32_t i = 0; i <= n; i++) key[i] = (char)lower((unsigned char)name[i]);
+    const char *startup = settings_find_extra(s->client->startup, key), *told = settings_find_extra(s->session.told, key);
+    if (s->own != OWN_RESTORE) return startup != NULL;
+    return !startup || (told && strcmp(told, value) == 0);
 }
 
 /* ReadyForQuery came behind a RESET.  True: the client gets it later, behind OWN_RESTORE. */

@@ -661,6 +661,12 @@ static bool open_transaction_refused(struct relay *r, struct server *s, uint8_t 
     return true;
 }
 
+static bool report_hidden(struct relay *r, const struct server *s, const unsigned char *body, uint32_t n) {
+    const char *name = (const char *)body;
+    size_t name_bytes = strnlen(name, n);
+    return name_bytes + 1 >= n || body[n - 1] || session_report_hidden(r, s, name, name + name_bytes + 1);
+}
+
 /* Looks at every message in p[0..n), passes on what is for the client.  Returns the bytes used. */
 static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
     uint32_t at = 0, run = 0;   /* [run, at) is to be passed on */
@@ -687,9 +693,9 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         s->own_body = !notification && (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
         if (effect == BE_READY && s->altered && here == 6) statements_ended(r, s, p[at + 5]);
         bool hidden = s->own_body, held = false;
-        if (session_restoring(s) && !hidden && here == length + 1) {
-            if (effect == BE_PARAMETER) hidden = settings_tracked(&r->store, (const char *)p + at + 5);
-            if (effect == BE_READY) {
+        if (session_restoring(s) && here == length + 1 && (!hidden || s->own == OWN_RESTORE)) {
+            if (effect == BE_PARAMETER) hidden = report_hidden(r, s, p + at + 5, here - 5);
+            if (effect == BE_READY && !hidden) {
                 to_client(r, s, p + run, at - run);
                 run = at;
                 hidden = held = session_hold(r, s, p[at + 5]);

@@ -108,6 +108,7 @@ const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
 
 /* restore.c: back to the values of the startup packet */
 void send_parameters(struct relay *r, struct client *c, const struct settings *told);
+bool session_report_hidden(struct relay *r, const struct server *s, const char *name, const char *value);
 bool session_restoring(const struct server *s);
 bool session_hold(struct relay *r, struct server *s, uint8_t status);
 void session_restore(struct relay *r, struct server *s);

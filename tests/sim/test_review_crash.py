@@ -23,23 +23,33 @@ TRACEME, SINGLESTEP = 0, 9
 MUTEX_BYTES = 40
 OWNER_AT = 8  # of the thread that has the mutex: the kernel's word for it in glibc
 WELCOME, FAIL = 8, 16
+PAGE = 4096
 
 libc = ctypes.CDLL(None, use_errno=True)
+libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 Act = Callable[[World], object]
+State = dict[int, bytes]  # pages by their place behind the mutex
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
 
-def states_of(world: World, act: Act) -> list[bytes]:
+def changed_pages(start: bytes, address: int, size: int) -> State:
+    """What of the map is not as at the start: its states are many, and nearly all of each is the same."""
+    pages = ((at, ctypes.string_at(address + at, min(PAGE, size - at))) for at in range(0, size, PAGE))
+    return {at: page for at, page in pages if page != start[at : at + len(page)]}
+
+
+def states_of(world: World, act: Act, start: bytes) -> list[State]:
     """Every state that the map passes through while `act` holds the lock."""
     address, size = world.tables._map()
+    shared, seen = address + MUTEX_BYTES, ctypes.create_string_buffer(size - MUTEX_BYTES)
     pid = os.fork()
     if pid == 0:
         libc.ptrace(TRACEME, 0, None, None)
         os.kill(os.getpid(), signal.SIGSTOP)
         act(world)
         os._exit(0)
-    found: list[bytes] = []
+    found: list[State] = []
     os.waitpid(pid, 0)
     while True:
         if libc.ptrace(SINGLESTEP, pid, None, None):
@@ -49,9 +59,9 @@ def states_of(world: World, act: Act) -> list[bytes]:
             assert os.WEXITSTATUS(status) == 0
             return found
         if ctypes.c_int.from_address(address + OWNER_AT).value:
-            state = ctypes.string_at(address + MUTEX_BYTES, size - MUTEX_BYTES)
-            if not found or found[-1] != state:
-                found.append(state)
+            if not found or libc.memcmp(shared, seen, len(seen)):
+                ctypes.memmove(seen, shared, len(seen))
+                found.append(changed_pages(start[MUTEX_BYTES:], shared, len(seen)))
 
 
 def survivors_view(world: World) -> World:
@@ -90,12 +100,13 @@ def killed_anywhere(world: World, victim: int, act: Act) -> None:
     address, size = world.tables._map()
     start = ctypes.string_at(address, size)
     before = world.tables._truth()[1]
-    states = states_of(world, act)
+    states = states_of(world, act, start)
     assert states, "the operation never changed anything"
     failures = []
     for number, state in enumerate(states):
         ctypes.memmove(address, start, size)  # an unlocked mutex, whatever the last round left
-        ctypes.memmove(address + MUTEX_BYTES, state, size - MUTEX_BYTES)
+        for at, page in state.items():
+            ctypes.memmove(address + MUTEX_BYTES + at, page, len(page))
         view = survivors_view(world)
         try:
             view.tables._rebuild()

@@ -58,10 +58,10 @@ def states_of(world: World, act: Act, start: bytes) -> list[State]:
         if os.WIFEXITED(status):
             assert os.WEXITSTATUS(status) == 0
             return found
-        if ctypes.c_int.from_address(address + OWNER_AT).value:
-            if not found or libc.memcmp(shared, seen, len(seen)):
-                ctypes.memmove(seen, shared, len(seen))
-                found.append(changed_pages(start[MUTEX_BYTES:], shared, len(seen)))
+        is_locked = ctypes.c_int.from_address(address + OWNER_AT).value
+        if is_locked and (not found or libc.memcmp(shared, seen, len(seen))):
+            ctypes.memmove(seen, shared, len(seen))
+            found.append(changed_pages(start[MUTEX_BYTES:], shared, len(seen)))
 
 
 def survivors_view(world: World) -> World:

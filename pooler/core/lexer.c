@@ -4,6 +4,15 @@
 
 #include <string.h>
 
+#define OCTET(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
+
+const unsigned char word_letters[256] = {
+    ['$'] = '$', ['_'] = '_', ['0'] = OCTET('0'), '8', '9',
+    ['A'] = OCTET('a'), OCTET('i'), OCTET('q'), 'y', 'z', ['a'] = OCTET('a'), OCTET('i'), OCTET('q'), 'y', 'z',
+    [0x80] = OCTET(0x80), OCTET(0x88), OCTET(0x90), OCTET(0x98), OCTET(0xa0), OCTET(0xa8), OCTET(0xb0), OCTET(0xb8),
+    OCTET(0xc0), OCTET(0xc8), OCTET(0xd0), OCTET(0xd8), OCTET(0xe0), OCTET(0xe8), OCTET(0xf0), OCTET(0xf8),
+};
+
 static uint64_t hash_byte(uint64_t h, unsigned char c) { return (h ^ c) * 1099511628211ull; }   /* FNV-1a */
 
 uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes) {
@@ -87,7 +96,9 @@ static void take_word(struct lexer *l, struct token *t) {
     uint64_t h = l->key;
     t->kind = T_WORD;
     t->text = l->at;
-    do h = hash_byte(h, lower(*l->at)); while (++l->at < l->end && in_word(*l->at));
+    const unsigned char *at = l->at, *end = l->end;
+    for (unsigned char c; at < end && (c = word_letters[*at]); at++) h = hash_byte(h, c);
+    l->at = at;
     t->bytes = (uint32_t)(l->at - t->text);
     t->hash = h | 1;
     if (t->bytes != 1 || l->at >= l->end) return;
@@ -103,7 +114,7 @@ static void take_word(struct lexer *l, struct token *t) {
 }
 
 void next_token(struct lexer *l, struct token *t) {
-    while (skip_space(l)) {}
+    while (l->at < l->end && !in_word(*l->at) && skip_space(l)) {}
     *t = (struct token){.kind = T_END, .start = l->at};
     if (l->at >= l->end) return;
     unsigned char c = *l->at;
@@ -129,6 +140,13 @@ void next_token(struct lexer *l, struct token *t) {
 void peek_token(const struct lexer *l, struct token *t) {
     struct lexer copy = *l;
     next_token(&copy, t);
+}
+
+/* Whether the next token is this character. */
+bool stands_before(const struct lexer *l, char c) {
+    struct lexer copy = *l;
+    while (skip_space(&copy)) {}
+    return copy.at < copy.end && *copy.at == (unsigned char)c;
 }
 
 bool is_char(const struct token *t, char c) { return t->kind == T_OTHER && t->c == (unsigned char)c; }

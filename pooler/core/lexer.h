@@ -28,15 +28,16 @@ struct lexer {
 
 void next_token(struct lexer *l, struct token *t);
 void peek_token(const struct lexer *l, struct token *t);
+bool stands_before(const struct lexer *l, char c);
 bool is_char(const struct token *t, char c);
 uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes);
 
-/* Letters, digits, _ $ and everything beyond ASCII. */
-static inline bool in_word(unsigned char c) {
-    return (unsigned)((c | 0x20) - 'a') < 26 || (unsigned)(c - '0') < 10 || c == '_' || c == '$' || c >= 0x80;
-}
+/* Letters as the server folds those of names that are not quoted (ASCII only); digits, _ $ and everything beyond ASCII as
+ * they are; 0: not part of a word. */
+extern const unsigned char word_letters[256];
 
-/* As the server folds names that are not quoted (ASCII only). */
+static inline bool in_word(unsigned char c) { return word_letters[c]; }
+
 static inline unsigned char lower(unsigned char c) { return (unsigned)(c - 'A') < 26 ? c | 0x20 : c; }
 
 #endif

@@ -3,7 +3,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 #include "lexer.h"
 #include "relay.h"
@@ -129,15 +128,6 @@ void session_note(struct relay *r, struct client *c, const struct scan *scan) {
     x->ends |= scan->ends;
 }
 
-/* Encodings in which a byte of a character can be a backslash or a letter: the scanner may see what is not there. */
-static bool misleading_encoding(const char *name) {
-    static const char *const names[] = {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"};
-    if (!name || strcmp(name, "UTF8") == 0) return false;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (strcasecmp(names[i], name) == 0) return true;
-    return false;
-}
-
 /* Nobody lists settings with a dot, but who reads one says its name: from then on it is asked for. */
 static void learn_names(struct profile *p, const struct scan *scan) {
     char kind;
@@ -148,11 +138,10 @@ static void learn_names(struct profile *p, const struct scan *scan) {
 
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan) {
     struct profile *p = session_profile(r, c);
-    const char *strings = settings_value(&r->store, c->settings, "standard_conforming_strings");
-    scan_text(&r->builtin, &p->words, (const unsigned char *)text, bytes, strings && strcmp(strings, "off") == 0, scan);
+    scan_text(&r->builtin, &p->words, (const unsigned char *)text, bytes, c->settings->backslash, scan);
     learn_names(p, scan);
     scan->traits |= p->loaded ? p->everything : ASK_ALL | TRAIT_UNSURE;   /* no word tells what functions and triggers do */
-    if (misleading_encoding(settings_value(&r->store, c->settings, "client_encoding"))) scan->traits |= ASK_ALL | PIN_OPAQUE;
+    if (c->settings->misleading) scan->traits |= ASK_ALL | PIN_OPAQUE;
 }
 
 /* The same for the parameters of a Bind, in text format: behind the names of portal and statement. */

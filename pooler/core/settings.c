@@ -41,6 +41,15 @@ static uint64_t meaning_of(const struct settings_store *store, const struct sett
     return h;
 }
 
+/* Encodings in which a byte of a character can be a backslash or a letter: the scanner may see what is not there. */
+static bool misleading_encoding(const char *name) {
+    static const char *const names[] = {"SJIS", "BIG5", "GBK", "UHC", "GB18030", "JOHAB", "SHIFT_JIS_2004"};
+    if (!name || strcmp(name, "UTF8") == 0) return false;
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (strcasecmp(names[i], name) == 0) return true;
+    return false;
+}
+
 /* A reference to the set with these values (one NUL-terminated text per tracked name, then the extras by name);
  * NULL without memory. */
 struct settings *settings_intern(struct settings_store *store, const char *values, uint32_t bytes, bool verified) {
@@ -57,6 +66,9 @@ struct settings *settings_intern(struct settings_store *store, const char *value
                            .tracked_bytes = tracked_bytes(store, values, bytes)};
     memcpy(s->values, values, bytes);
     s->meaning = meaning_of(store, s);
+    const char *strings = settings_value(store, s, "standard_conforming_strings");
+    s->backslash = strings && strcmp(strings, "off") == 0;
+    s->misleading = misleading_encoding(settings_value(store, s, "client_encoding"));
     return *bucket = s;
 }
 

@@ -21,6 +21,8 @@ struct settings {
     uint32_t references;
     unsigned char *reports;     /* with `canonical`: ParameterStatus messages of others that the server reports */
     uint32_t reports_bytes;
+    bool backslash;             /* standard_conforming_strings is off */
+    bool misleading;            /* a byte of a character of the client's encoding can look like a letter of SQL */
     bool verified;              /* a server has accepted these values: they may be sent ahead of a statement */
     uint32_t bytes, tracked_bytes;   /* of values[]: tracked_count NUL-terminated texts, then names and values */
     char values[];

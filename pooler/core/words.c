@@ -121,10 +121,17 @@ const struct word *words_find(const struct words *w, uint64_t hash) {
     return found->hash ? found : NULL;
 }
 
+/* The word, unless it is harmless or not there; now and then a harmless one, too. */
+static const struct word *find_telling(const struct words *w, uint64_t hash) {
+    return w->filter[hash >> 59] >> (hash >> 53 & 63) & 1 ? words_find(w, hash) : NULL;
+}
+
 /* Adds a word, or adds to what is known of it. */
 void words_add(struct words *w, const struct word *word) {
+    if (word->traits || word->ends || word->id) w->filter[word->hash >> 59] |= 1ull << (word->hash >> 53 & 63);
     if (4 * (w->count + 1) > 3 * w->capacity) {
         struct words larger = {.key = w->key, .capacity = w->capacity ? w->capacity * 2 : 256};
+        memcpy(larger.filter, w->filter, sizeof larger.filter);
         larger.words = calloc(larger.capacity, sizeof *larger.words);
         if (!larger.words) abort();   /* out of memory: the worker ends, the master starts another */
         for (uint32_t i = 0; i < w->capacity; i++)
@@ -324,12 +331,13 @@ static void scan_current_setting(struct scanner *s) {
 static void scan_function_body(struct scanner *s, const struct token *body) {
     struct scanner inner = *s;
     struct token t;
+    const struct word *word;
     inner.lexer.at = body->text;
     inner.lexer.end = body->text + body->bytes;
     for (next_token(&inner.lexer, &t); t.kind != T_END; next_token(&inner.lexer, &t)) {
         if (t.kind == T_STRING && names_a_setting(t.text, t.bytes))
             note_name(s, 'k', (const char *)t.text, t.bytes, true);
-        else if (id_of(s, &t) == W_SET)
+        else if (t.kind == T_WORD && (word = words_find(s->builtin, leading(t.hash))) && word->id == W_SET)
             scan_show(&inner);
     }
 }
@@ -434,24 +442,17 @@ static void note_unknown(struct scanner *s, uint64_t hash) {
     if (s->out->unknown_count < SCAN_UNKNOWN_MAX) s->out->unknown[s->out->unknown_count++] = hash;
 }
 
-static bool before_parenthesis(const struct scanner *s) {
-    struct token next;
-    if (s->lexer.at < s->lexer.end && in_word(*s->lexer.at)) return false;
-    peek_token(&s->lexer, &next);
-    return is_char(&next, '(');
-}
-
 /* Any word but the first.  Returns the id of a built-in one. */
 static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previous, bool ddl) {
-    const struct word *w = t->kind == T_WORD || t->bytes < 64 ? words_find(s->builtin, t->hash) : NULL;
-    const struct word *known = words_find(s->known, t->hash);
+    const struct word *w = t->kind == T_WORD || t->bytes < 64 ? find_telling(s->builtin, t->hash) : NULL;
+    const struct word *known = find_telling(s->known, t->hash);
     if (known) {
         s->out->traits |= known->traits;
         s->out->ends |= known->ends;
     }
     if (w) {
         bool counts = (w->where & ANYWHERE) || ((w->where & AFTER_CREATE) && previous == W_CREATE_OR_INTO)
-            || ((w->where & AFTER_WITH) && previous == W_WITH) || ((w->where & CALLED) && before_parenthesis(s));
+            || ((w->where & AFTER_WITH) && previous == W_WITH) || ((w->where & CALLED) && stands_before(&s->lexer, '('));
         if (counts) {
             s->out->traits |= w->traits;
             s->out->ends |= w->ends;
@@ -460,7 +461,7 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
         }
         return w->id;
     }
-    if (!known && !ddl && before_parenthesis(s)) note_unknown(s, t->hash);
+    if (!ddl && stands_before(&s->lexer, '(') && !words_find(s->known, t->hash)) note_unknown(s, t->hash);
     if (t->bytes > 8 && t->kind == T_WORD && memcmp(t->text, "pg_temp_", 8) == 0) s->out->traits |= ASK_TEMP;
     return W_NONE;
 }

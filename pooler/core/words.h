@@ -60,9 +60,11 @@ struct scan {
                                        name each, folded to lower case as the server does */
 };
 
-/* A set of words by keyed hash. `traits` 0: known to be harmless. */
+/* A set of words by keyed hash. `traits` 0: known to be harmless.  The filter has a bit for each word that is not: nearly
+ * all words of a text need no look-up. */
+#define FILTER_WORDS 32
 struct word { uint64_t hash; uint32_t traits, ends; uint8_t id, where; };
-struct words { uint64_t key; uint32_t count, capacity; struct word *words; };
+struct words { uint64_t key; uint32_t count, capacity; struct word *words; uint64_t filter[FILTER_WORDS]; };
 
 uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes);
 const struct word *words_find(const struct words *w, uint64_t hash);

@@ -227,6 +227,29 @@ def test_backslashes_in_strings(text: str, names: str) -> None:
     assert scanned(text, backslash=True)[2] == names.split()
 
 
+READ = [
+    ("SELECT current_setting('App.Tenant')", "k:app.tenant"),
+    ("SELECT pg_catalog.current_setting ( 'app.tenant', true )", "k:app.tenant"),
+    ("SELECT current_setting('work_mem')", ""),  # the server lists it
+    ("SELECT current_setting(name) FROM t", ""),
+    ("SELECT current_setting, 'app.tenant'", ""),
+    ("SHOW app.tenant", "k:app.tenant"),
+    ('SHOW "App"."Tenant"', "k:app.tenant"),
+    ("SHOW work_mem", ""),
+    ("SHOW ALL", ""),
+    (
+        "CREATE FUNCTION f() RETURNS text LANGUAGE sql AS $$ SELECT set_config('a.b', 'x', false), 'c.d' $$",
+        "k:a.b k:c.d",
+    ),
+    ("CREATE FUNCTION f() RETURNS void LANGUAGE plpgsql AS $$ BEGIN SET a.b = 1; END $$", "k:a.b"),
+]
+
+
+@pytest.mark.parametrize(("text", "names"), READ)
+def test_settings_that_are_read_by_name(text: str, names: str) -> None:
+    assert scanned(text)[2] == names.split()
+
+
 def test_literals_that_may_be_names_of_settings() -> None:
     assert core.scan(b"SELECT f('App.Tenant', 'no', 'a b.c', '.d', 'e.')")[2] == [("c", "app.tenant")]
 
@@ -288,7 +311,7 @@ def test_any_text(text: str, backslash: bool) -> None:
     """Never reads beyond the end; names are whole."""
     traits, ends, names = core.scan(text.encode(), backslash)
     assert traits | ends <= set(core.TRAITS)
-    assert all(kind in "srluc" for kind, _ in names)
+    assert all(kind in "srluck" for kind, _ in names)
 
 
 @given(st.binary(max_size=300))

@@ -205,7 +205,7 @@ class Settings:
     )
     peer_id: int = _process.integer(0, "Number of this process among [peers]; 0: no peering.", high=16383)
     so_reuseport: bool = _process.switch(False, "Let several instances listen on one port.", apply=RESTART)
-    resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART, works=False)
+    resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART)
 
     # -- Pools and limits
     pool_mode: str = _pools.word(
@@ -291,7 +291,9 @@ class Settings:
     )
     server_idle_timeout: float = _timeouts.seconds(600, "Close servers idle for this long; 0: never.")
     server_connect_timeout: float = _timeouts.seconds(15, "Time for connecting and login to PostgreSQL.")
-    server_login_retry: float = _timeouts.seconds(15, "Pause after a failed login to PostgreSQL.")
+    server_login_retry: float = _timeouts.seconds(
+        15, "Longest pause after a login that PostgreSQL refused, and of the log about the same again."
+    )
     client_login_timeout: float = _timeouts.seconds(60, "Time for a client's login; 0: no limit.")
     client_idle_timeout: float = _timeouts.seconds(
         0, "Close clients idle for this long; 0: never.", scopes=(_USER,)
@@ -313,9 +315,9 @@ class Settings:
         3600, "Forget a database made from *, or a user of auth_type any, unused for this long; 0: never."
     )
     pool_idle_timeout: float = _timeouts.seconds(0, "Forget empty pools after this long; 0: never.")
-    dns_max_ttl: float = _timeouts.seconds(15, "Longest use of a host's address.", works=False)
-    dns_nxdomain_ttl: float = _timeouts.seconds(15, "Pause after a failed look-up.", works=False)
-    dns_zone_check_period: float = _timeouts.seconds(0, "Period of zone serial checks; 0: none.", works=False)
+    dns_max_ttl: float = _timeouts.seconds(15, "Longest use of a host's address.")
+    dns_nxdomain_ttl: float = _timeouts.seconds(15, "Pause after a failed look-up.")
+    dns_zone_check_period: float = _timeouts.seconds(0, "Period of zone serial checks; 0: none.")
 
     # -- TLS
     client_tls_sslmode: str = _tls.word(

@@ -31,7 +31,7 @@ cdef extern from "layout.h" nogil:
         char local_addr[48]
         int32_t port, local_port
     struct client_row:
-        uint8_t state, flags, orders, kill_text
+        uint8_t state, flags, orders, kill_text, replication
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
         int32_t prepared_statements, listens
@@ -44,7 +44,9 @@ cdef extern from "layout.h" nogil:
         endpoint where
         char application_name[64]
     struct slot_row:
-        uint8_t state, flags, orders
+        uint8_t state, flags, orders, replication
+        int32_t dedicated_row, host
+        uint64_t dedicated_to
         int16_t owner, last_worker
         uint64_t canceling
         int32_t pool, client, evict_for
@@ -69,6 +71,7 @@ cdef extern from "layout.h" nogil:
         int32_t by_state[8]
         list idle, waiting
         list waiting_of[64]
+        list dedicated
         uint64_t mean_wait_us, retry_at
         uint32_t failures
         uint16_t welcome_bytes
@@ -77,6 +80,13 @@ cdef extern from "layout.h" nogil:
         char error_sqlstate[6]
         char error_text[256]
         unsigned char welcome[4096]
+    enum: HOST_FREE, HOST_NAME, HOST_ZONE
+    struct host_row:
+        uint8_t kind, known
+        uint32_t serial, turn
+        uint64_t expires_at, asked_until
+        char name[256]
+        char addresses[512]
     struct listener:
         uint8_t state
         int16_t owner
@@ -90,6 +100,7 @@ cdef extern from "layout.h" nogil:
         int32_t clients[64]
     struct database_row:
         listener listener
+        uint32_t host_turn
         uint8_t used, paused, disabled
         uint8_t kept
         char name[64]
@@ -131,7 +142,7 @@ cdef extern from "layout.h" nogil:
         uint8_t paused, suspended, draining, shutting_down, retiring, round_robin
         uint64_t suspended_by
         uint64_t check_delay_us
-        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
+        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high, hosts_high
         uint64_t notify_key
         uint16_t peer_id
         list free_clients, free_slots, starved
@@ -148,6 +159,7 @@ cdef extern from "layout.h" nogil:
         prepared_set *prepared
         channel_row *channels
         peer_row *peers
+        host_row *hosts
         int doorbells[64]
         uint64_t map_bytes
         int fd
@@ -188,7 +200,7 @@ cdef extern from "tables.h" nogil:
     int32_t tables_user(tables *, const char *, bint)
     int32_t tables_instance(tables *, const char *, bint)
     int32_t tables_pool(tables *, int32_t, int32_t, int32_t, bint)
-    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int)
+    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int32_t *, int *, int)
     int32_t client_new(tables *, int, uint64_t)
     int client_login(tables *, int32_t, int32_t, int32_t, int32_t, bint)
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
@@ -205,6 +217,15 @@ cdef extern from "tables.h" nogil:
     void pool_acquire(tables *, int32_t, uint64_t, outcome *)
     void pool_requeue(tables *, int32_t, uint64_t, outcome *)
     void pool_wait_welcome(tables *, int32_t, uint64_t, outcome *)
+    void pool_wait_dedicated(tables *, int32_t, int, uint64_t, outcome *)
+    bint pool_dedicated(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t, outcome *)
+    int32_t tables_host(tables *, const char *, int, uint64_t)
+    bint host_read(tables *, int32_t, host_row *)
+    void host_asked(tables *, int32_t, uint64_t)
+    void host_answered(tables *, int32_t, const char *, uint64_t)
+    void host_failed(tables *, int32_t, uint64_t)
+    bint zone_answered(tables *, int32_t, uint32_t, uint32_t *)
+    int host_obsolete(tables *, int32_t, const char *)
     void pool_release(tables *, int32_t, int, uint64_t, outcome *)
     void pool_detach(tables *, int32_t, uint64_t)
     void pool_place(tables *, int32_t, int, uint64_t, outcome *)
@@ -224,6 +245,15 @@ cdef extern from "tables.h" nogil:
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
     bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
 
+cdef extern from *:
+    """
+    #include <stdatomic.h>
+    static uint32_t host_turn_next(_Atomic uint32_t *turn) { return atomic_fetch_add(turn, 1); }
+    static void host_turn_pass(_Atomic uint32_t *turn, uint32_t seen) { atomic_compare_exchange_strong(turn, &seen, seen + 1); }
+    """
+    uint32_t host_turn_next(uint32_t *)
+    void host_turn_pass(uint32_t *, uint32_t)
+
 cdef extern from "effects.h" nogil:
     const uint8_t backend_effects_table "backend_effects"[256]
     const uint8_t frontend_effects_table "frontend_effects"[256]
@@ -233,6 +263,7 @@ cdef extern from "relay.h" nogil:
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
     enum: EVENT_LISTEN
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
+    enum: COMMAND_DEDICATED
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
     enum: QUESTIONS
     struct event:
@@ -274,6 +305,7 @@ class TablesBusy(Exception):
 ROOM_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum room_word
 SESSION_STATES = ("off", "auto", "error")
 POOL_MODES = ("session", "transaction", "statement")
+REPLICATION = ("none", "logical", "physical")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
               "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
 WELCOME_ROOM = WELCOME_BYTES
@@ -431,6 +463,16 @@ cdef class Tables:
         tables_unlock(self.t)
         return i
 
+    def meet_database(self, name):
+        """Whether nobody has asked for this database before; from now on somebody has."""
+        cdef bytes b = encoded(name)
+        self._take()
+        cdef bint new = tables_database(self.t, b, False) < 0
+        if new:
+            tables_database(self.t, b, True)
+        tables_unlock(self.t)
+        return new
+
     def user(self, name, bint create=True):
         cdef bytes b = encoded(name)
         self._take()
@@ -495,11 +537,15 @@ cdef class Tables:
 
     def forget(self, double idle_s, double pool_idle_s, at_us=None):
         """Frees the rows of what the configuration does not name and nobody has used for idle_s (0: never), and of
-        pools that nobody has used for pool_idle_s; returns the names of the databases."""
+        pools that nobody has used for pool_idle_s; returns the names of the databases, and the keys of the pools."""
         cdef int32_t found[256]
+        cdef int32_t pools[256]
+        cdef int pool_count = 0
         cdef uint64_t now = now_us() if at_us is None else at_us
-        cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6), found, 256)
-        return [decoded(self.t.databases[found[i]].name) for i in range(min(n, 256))]
+        cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6), found, pools,
+                                   &pool_count, 256)
+        return ([decoded(self.t.databases[found[i]].name) for i in range(min(n, 256))],
+                [self.pool_key(pools[i]) for i in range(pool_count)])
 
     def set_paused(self, int database, bint paused):
         """Holds back a database's waiters (-1: all databases')."""
@@ -613,6 +659,22 @@ cdef class Tables:
         cdef outcome out
         pool_wait_welcome(self.t, row, now_us(), &out)
 
+    def wait_dedicated(self, int row, str replication):
+        """The client waits for a server of its own, opened by its worker: a DIAL event follows for a slot whose
+        slot_dedicated() is this client."""
+        cdef outcome out
+        pool_wait_dedicated(self.t, row, REPLICATION.index(replication), now_us(), &out)
+
+    def slot_dedicated(self, int slot):
+        """(row, id) of the client that this slot is opened for alone; None."""
+        cdef slot_row *s = &self.t.slots[slot]
+        return (s.dedicated_row, s.dedicated_to) if s.dedicated_to else None
+
+    def slot_ready(self, int slot):
+        """A server that is no pool's to give is logged in."""
+        self.t.slots[slot].connect_time = _wall()
+        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
+
     def pool_welcome(self, int pool):
         """What PostgreSQL reported at the first login of this pool (as stored by slot_login); None: not yet."""
         cdef pool_row *p = &self.t.pools[pool]
@@ -686,6 +748,11 @@ cdef class Tables:
         cdef slot_row *s = &self.t.slots[slot]
         return s.pool, s.generation, s.id, s.owner, s.state
 
+    def slot_age_s(self, int slot):
+        """Whole seconds since it was taken, or since its server is logged in."""
+        cdef uint64_t now = now_us()
+        return (now - self.t.slots[slot].connected_at) // 1000000 if now > self.t.slots[slot].connected_at else 0
+
     def slot_from_reserve(self, int slot):
         """Whether this slot is beyond pool_size."""
         return (self.t.slots[slot].flags & SF_RESERVE) != 0
@@ -704,6 +771,10 @@ cdef class Tables:
         put_endpoint(&self.t.slots[slot].where, addr, port, local_addr, local_port)
         if unix:
             slot_flag(self.t, slot, SF_UNIX)
+
+    def slot_host(self, int slot, int host):
+        """The name (a row of `host`, or -1) that led to the address of this server."""
+        self.t.slots[slot].host = host
 
     def slot_key(self, int slot, int backend_pid, bytes cancel_key, target):
         """How to cancel what this server runs; `target` is where the request goes (pooler/worker/address.py)."""
@@ -749,6 +820,79 @@ cdef class Tables:
         """The login of a server failed, and its connection still has to end: CLOSING, this worker's.  It counts
         until then, but nobody waits for it.  `logged_in`: it may be running something."""
         pool_begin_close(self.t, slot, worker, logged_in)
+
+    # ---- hosts
+
+    def host_turn(self, int database):
+        """A number that grows by one with each call: whose turn it is among the hosts of a list."""
+        return host_turn_next(&self.t.databases[database].host_turn)
+
+    def host_now(self, int database):
+        """The same number, left as it is."""
+        return self.t.databases[database].host_turn
+
+    def host_passes(self, int database, uint32_t seen):
+        """The host whose turn it was at `seen` has failed: the next one's turn, unless somebody said so before."""
+        host_turn_pass(&self.t.databases[database].host_turn, seen)
+
+    def host(self, name, bint zone=False):
+        """Row of a name that is to be looked up, or of a zone; -1: a name that long cannot be looked up."""
+        cdef bytes b = encoded(name)
+        return tables_host(self.t, b, HOST_ZONE if zone else HOST_NAME, now_us())
+
+    def host_entry(self, int row, bint turn=False):
+        """(addresses, fresh): what the name led to when it was last answered, None if it never was; and whether that,
+        or that it failed, is still to be believed.  `turn`: they begin with another one each time."""
+        cdef host_row copy
+        host_read(self.t, row, &copy)
+        if turn:
+            self.t.hosts[row].turn += 1
+        addresses = decoded(copy.addresses).split() if copy.known else None
+        if turn and addresses:
+            first = copy.turn % len(addresses)
+            addresses = addresses[first:] + addresses[:first]
+        return addresses, copy.expires_at > now_us()
+
+    def host_asked(self, int row, double for_s):
+        """Somebody waits for an answer, so long at most."""
+        host_asked(self.t, row, now_us() + <uint64_t>(for_s * 1e6))
+
+    def host_answered(self, int row, addresses, double ttl_s):
+        """What the DNS said; servers at addresses that are not among them any more are obsolete.  Returns how many."""
+        cdef int count = 0
+        before = self.host_entry(row)[0] or []
+        host_answered(self.t, row, encoded(" ".join(addresses)), now_us() + <uint64_t>(ttl_s * 1e6))
+        for address in before:
+            if address not in addresses:
+                count += host_obsolete(self.t, row, encoded(address))
+        return count
+
+    def host_failed(self, int row, double ttl_s):
+        """The look-up failed; what was known before stays."""
+        host_failed(self.t, row, now_us() + <uint64_t>(ttl_s * 1e6))
+
+    def host_expire(self, int row):
+        """It is to be looked up anew."""
+        host_failed(self.t, row, 0)
+
+    def zone_answered(self, int row, uint32_t serial):
+        """The serial before, if it is another one now; None."""
+        cdef uint32_t before = 0
+        return before if zone_answered(self.t, row, serial, &before) else None
+
+    def hosts(self, bint zones=False):
+        """One dict per name (or zone) that was looked up."""
+        cdef int32_t i
+        cdef host_row copy
+        cdef uint64_t now = now_us()
+        rows = []
+        for i in range(self.t.h.hosts_high):
+            if host_read(self.t, i, &copy) and (copy.kind == HOST_ZONE) == zones:
+                rows.append({"row": i, "name": decoded(copy.name), "serial": copy.serial if copy.known else 0,
+                             "addresses": decoded(copy.addresses).split() if copy.known and not zones else [],
+                             "ttl_s": (copy.expires_at - now) / 1e6 if copy.expires_at > now else 0.0,
+                             "asking": copy.asked_until > now})
+        return rows
 
     # ---- channels
 
@@ -804,8 +948,7 @@ cdef class Tables:
 
     def listener_opened(self, int database, int slot):
         """It is logged in."""
-        self.t.slots[slot].connect_time = _wall()
-        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
+        self.slot_ready(slot)
         listener_opened(self.t, database, slot)
 
     def listener_rest(self, int database):
@@ -903,7 +1046,10 @@ cdef class Tables:
             if c.worker != worker or c.pool < 0 or c.state == CL_FREE or c.state == CL_LOGIN:
                 continue
             l = &self.t.pools[c.pool].limits
-            if c.state == CL_WAITING:
+            if c.state == CL_ACTIVE and c.replication:   # what it runs has no end, nor is it a transaction
+                if _over(now, c.stuck_start, write):
+                    found.append(("client_write_timeout", i, c.id, c.stuck_start))
+            elif c.state == CL_WAITING:
                 if _over(now, c.wait_start, l.query_wait_timeout_us):
                     found.append(("query_wait_timeout", i, c.id, c.wait_start))
                 elif c.flags & CF_LOGIN_WAIT:
@@ -1135,6 +1281,11 @@ cdef class Tables:
             pool_abandon(self.t, row)
         elif what == "wait_welcome":
             pool_wait_welcome(self.t, row, now, &out)
+        elif what == "wait_dedicated":
+            pool_wait_dedicated(self.t, row, 1, now, &out)
+        elif what == "dedicated":   # the slot's client has got it
+            pool_dedicated(self.t, row, self.t.slots[row].generation, self.t.slots[row].dedicated_row,
+                           self.t.slots[row].dedicated_to, worker, now, &out)
         elif what == "idle":
             self.t.clients[row].state = CL_IDLE
         else:
@@ -1211,7 +1362,8 @@ cdef class Tables:
             pools.append({
                 "servers": p.servers, "clients": p.clients, "evicting": p.evicting, "by_state": [n for n in p.by_state],
                 "idle": _walk(self.t, &p.idle, LIST_IDLE), "waiting": _walk(self.t, &p.waiting, LIST_QUEUE),
-                "waiting_of": [_walk(self.t, &p.waiting_of[w], LIST_LOCAL) for w in range(h.sizes.workers)]})
+                "waiting_of": [_walk(self.t, &p.waiting_of[w], LIST_LOCAL) for w in range(h.sizes.workers)],
+                "dedicated": _walk(self.t, &p.dedicated, LIST_QUEUE)})
         return {
             "pools": pools, "clients": h.clients,
             "databases": [(self.t.databases[i].servers, self.t.databases[i].clients) for i in range(h.databases_high)],
@@ -1460,7 +1612,8 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "request_time": _wall_of(c.wait_start if c.state == CL_WAITING else c.request_start, now),
         "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
-        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
+        "tls": "", "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements,
+        "replication": REPLICATION[c.replication],
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE),
@@ -1486,7 +1639,7 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
         "request_time": _wall_of(t.clients[s.client].request_start if linked else s.used_at, now),
         "close_needed": bool(s.flags & SF_CLOSE_NEEDED), "link": t.clients[s.client].id if linked else 0,
         "remote_pid": s.backend_pid, "tls": "", "application_name": "", "prepared_statements": t.prepared[i].count,
-        "replication": "none", "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
+        "replication": REPLICATION[s.replication], "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
         "idle_s": (now - s.used_at) / 1e6 if s.state == SL_IDLE and now > s.used_at else 0.0,
     }
 
@@ -1564,6 +1717,13 @@ cdef class Relay:
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""
         self._command(COMMAND_SERVER, slot, fd, generation, 0, 0, values, b"")
+
+    def add_dedicated(self, int row, uint64_t client_id, int fd, int slot, uint32_t generation, int server_fd,
+                      bytes values, bytes rest):
+        """Gives a client and the server that is its own to the relay, which owns both descriptors from now on.  The
+        client has been greeted; `values` are the server's, `rest` was read behind the login."""
+        self._command(COMMAND_DEDICATED, row, fd, generation, client_id, <uint64_t>server_fd << 32 | <uint32_t>slot,
+                      values, rest)
 
     def close_slot(self, int slot):
         """Ends the connection of a slot that is CLOSING and this worker's."""

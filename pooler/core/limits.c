@@ -16,8 +16,9 @@
 
 int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now) {
     const struct pool_limits *l = &p->limits;
-    if (!l->size || !l->reserve_size || !l->reserve_timeout_us || p->waiting.head == NOBODY) return l->size;
-    uint64_t oldest = t->clients[p->waiting.head].wait_start;
+    int32_t first = first_in_line(t, p);
+    if (!l->size || !l->reserve_size || !l->reserve_timeout_us || first == NOBODY) return l->size;
+    uint64_t oldest = t->clients[first].wait_start;
     return elapsed(now, oldest) >= l->reserve_timeout_us ? l->size + l->reserve_size : l->size;
 }
 
@@ -116,7 +117,7 @@ bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool
 /* Only limits shared with others stand in the way of this pool's oldest waiter: an idle server of theirs goes. */
 void make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     const struct pool_row *p = &t->pools[pool];
-    bool merciless = elapsed(now, t->clients[p->waiting.head].wait_start) > MIN_SIZE_MERCY_US;
+    bool merciless = elapsed(now, t->clients[first_in_line(t, p)].wait_start) > MIN_SIZE_MERCY_US;
     unsigned full = full_limits(t, p);
     starve(t, pool);
     while (full && !evict(t, pool, (enum blocked_by)__builtin_ctz(full), worker, merciless, now, out)) full &= full - 1;
@@ -144,7 +145,7 @@ unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p) 
 bool contested(struct tables *t, const struct pool_row *p) {
     for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
-        if (q->waiting.head == NOBODY) continue;
+        if (first_in_line(t, q) == NOBODY) continue;
         if ((q->database == p->database && t->databases[p->database].max_servers)
             || (q->user == p->user && t->users[p->user].max_servers)
             || (q->instance == p->instance && t->instances[p->instance].max_servers)) return true;
@@ -157,9 +158,10 @@ int32_t rival(struct tables *t, int32_t pool, uint64_t now) {
     const struct pool_row *p = &t->pools[pool];
     for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
-        if (i == pool || q->waiting.head == NOBODY || opening(q) || held(t, q)) continue;
+        int32_t first = first_in_line(t, q);
+        if (i == pool || first == NOBODY || opening(q) || held(t, q)) continue;
         if (full_limits(t, q) & ~shared_limits(q, p)) continue;   /* this row alone would not help it */
-        uint64_t since = t->clients[q->waiting.head].wait_start;
+        uint64_t since = t->clients[first].wait_start;
         if (protected(p) && elapsed(now, since) < MIN_SIZE_MERCY_US) continue;
         if (p->waiting.head == NOBODY || since + RIVAL_QUANTUM_US < t->clients[p->waiting.head].wait_start) return i;
     }

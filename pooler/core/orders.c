@@ -18,7 +18,7 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
-        if (p->waiting.head != NOBODY) {
+        if (first_in_line(t, p) != NOBODY) {
             demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
                    && !held(t, p) && !t->h->retiring && !contested(t, p) && now >= p->retry_at
@@ -56,18 +56,23 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
     return count;
 }
 
-/* All servers of a database are obsolete: idle ones are closed by who watches them, others when they come back. */
+/* A server is obsolete: an idle one is closed by who watches it, others when they come back. */
+void mark_obsolete(struct tables *t, int32_t slot, struct outcome *out) {
+    struct slot_row *s = &t->slots[slot];
+    s->flags |= SF_CLOSE_NEEDED;
+    if (s->state != SL_IDLE) return;
+    slot_idle_remove(t, &t->pools[s->pool].idle, slot);
+    s->close_reason = CLOSE_CHANGED;
+    close_locked(t, slot, NOBODY, now_us(), out);
+}
+
+/* All servers of a database are obsolete. */
 void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
     struct outcome out;
     outcome_clear(&out);
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
-        if (s->state == SL_FREE || t->pools[s->pool].database != database) continue;
-        s->flags |= SF_CLOSE_NEEDED;
-        if (s->state != SL_IDLE) continue;
-        slot_idle_remove(t, &t->pools[s->pool].idle, i);
-        s->close_reason = CLOSE_CHANGED;
-        close_locked(t, i, NOBODY, now_us(), &out);
+        if (s->state != SL_FREE && t->pools[s->pool].database == database) mark_obsolete(t, i, &out);
     }
     *ring |= out.ring;
 }

@@ -228,6 +228,7 @@ static void obey(struct relay *r, struct command *k) {
     switch (k->type) {
     case COMMAND_CLIENT: client_add(r, k); break;
     case COMMAND_SERVER: server_add(r, k); break;
+    case COMMAND_DEDICATED: dedicated_add(r, k); break;
     case COMMAND_CLOSE_SLOT: close_slot(r, k->a, close_texts[r->t->slots[k->a].close_reason]); break;
     case COMMAND_FREED_SLOT:
         server_forget(r, k->a, k->generation);

@@ -52,6 +52,7 @@ struct client {
     struct conn io;
     int32_t row;
     bool waiting;                /* on the pool's queue */
+    bool dedicated;              /* its server is its own from login to end: nothing of theirs is looked after */
     bool currval_later;          /* it asks for what its earlier transactions had from sequences */
     uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
     uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
@@ -94,6 +95,7 @@ struct server {
     bool unnamed_noted;          /* the unnamed statement that comes next was looked at when it was parsed */
     bool placing;                /* logged in, and not yet given to the pool */
     bool dirty;                  /* must be cleaned before anybody gets it */
+    bool dedicated;              /* its client's own (replication): closed when that leaves */
     struct session session;
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
     bool own_body;               /* the message that is passing through answers a request of ours */
@@ -134,6 +136,8 @@ enum command_type {
     COMMAND_CLIENT = 1,          /* a: row, b: fd, generation: head of the greeting in bytes, token: its tail; data: settings
                                     values; extra: greeting, bytes read after the login */
     COMMAND_SERVER,              /* a: slot; b: fd, generation; data: settings values */
+    COMMAND_DEDICATED,           /* a: client row, id, b: its fd; generation of the slot, token: slot and its fd; data:
+                                    settings values; extra: bytes read behind the client's login */
     COMMAND_CLOSE_SLOT,          /* a: slot, CLOSING and ours */
     COMMAND_FREED_SLOT,          /* a: slot that was never dialed, or whose end was read by Python */
     COMMAND_KILL,                /* a: row, id, token; data: ErrorResponse bytes; extra: reason for the log */
@@ -249,6 +253,9 @@ void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_greet(struct relay *r, struct client *c);
 void client_ready(struct relay *r, struct client *c, uint8_t status);
 void client_report(struct client *c, const unsigned char *message, uint32_t n);
+
+/* replication.c: clients with a server of their own */
+void dedicated_add(struct relay *r, struct command *command);
 
 /* statements.c: prepared statements, where messages pass */
 enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_TOO_LARGE };

@@ -33,7 +33,7 @@ static int32_t floor_of(struct tables *t, const struct pool_row *p) {
 
 /* Whether an instance that is being replaced can do without one server of this pool that nobody uses. */
 bool surplus(struct tables *t, const struct pool_row *p) {
-    return t->h->retiring && p->kind == POOL_CLIENTS && p->waiting.head == NOBODY && usable(p) > floor_of(t, p);
+    return t->h->retiring && p->kind == POOL_CLIENTS && first_in_line(t, p) == NOBODY && usable(p) > floor_of(t, p);
 }
 
 static void close_surplus(struct tables *t, int32_t pool, uint64_t now, struct outcome *out) {
@@ -65,7 +65,7 @@ void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring) {
 }
 
 static int32_t released(struct tables *t, struct pool_row *p) {
-    int32_t keep = p->kind != POOL_CLIENTS ? 0 : p->waiting.head != NOBODY || p->owed ? p->room : floor_of(t, p);
+    int32_t keep = p->kind != POOL_CLIENTS ? 0 : first_in_line(t, p) != NOBODY || p->owed ? p->room : floor_of(t, p);
     if (keep < p->servers) keep = p->servers;
     int32_t surrendered = p->room - keep;
     if (surrendered <= 0) return 0;
@@ -77,8 +77,9 @@ static int32_t released(struct tables *t, struct pool_row *p) {
 static bool wants_room(struct tables *t, struct pool_row *p, uint64_t now) {
     if (p->asked || p->servers < p->room || opening(p)) return false;
     if (p->owed) return true;
-    if (p->waiting.head == NOBODY || held(t, p)) return false;
-    return usable(p) <= 0 || elapsed(now, t->clients[p->waiting.head].wait_start) > WANT_MORE_US;
+    int32_t first = first_in_line(t, p);
+    if (first == NOBODY || held(t, p)) return false;
+    return usable(p) <= 0 || elapsed(now, t->clients[first].wait_start) > WANT_MORE_US;
 }
 
 /* ---- the new instance ------------------------------------------------------------------------ */
@@ -131,8 +132,8 @@ static bool in_a_hurry(struct tables *t, int32_t q, uint64_t now) {
     if (t->h->retiring && (there->hurried || t->h->retiring == RETIRING_ALL)) return true;
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         const struct pool_row *p = &t->pools[i];
-        if (!p->used || p->waiting.head == NOBODY) continue;
-        if (elapsed(now, t->clients[p->waiting.head].wait_start) < HURRY_US) continue;
+        int32_t first = p->used ? first_in_line(t, p) : NOBODY;
+        if (first == NOBODY || elapsed(now, t->clients[first].wait_start) < HURRY_US) continue;
         enum blocked_by why = blocked(t, p, allowed_size(t, p, now));
         if (why == BLOCKED_NOT) continue;
         if (i == q || (why != BLOCKED_ELSEWHERE && full_limits(t, p) & shared_limits(p, there))) return true;

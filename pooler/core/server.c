@@ -315,6 +315,17 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     c->server = NULL;
     struct client_row *row = &r->t->clients[c->row];
     row->request_start = row->xact_start = 0;
+    if (s->dedicated) {
+        session_left(r, s);
+        s->client = NULL;
+        s->shut = c->io.body_left != 0;   /* no Terminate into the middle of a message */
+        bool runs = s->requests.count != 0;
+        server_close(r, s, !clean, "replication client was closed");
+        if (!clean || !runs) return;
+        slot_flag(r->t, s->slot, SF_WAS_BUSY);   /* a backup would be sent to its end, for nobody */
+        relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
+        return;
+    }
     if (r->t->pools[row->pool].limits.mode != MODE_SESSION) s->dirty |= session_dirty(s);
     if (server_in_step(s) && (s->settled || s->fresh || s->session.pinned)) {
         c->server = s;
@@ -611,13 +622,17 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         return true;
     case BE_READY:
         return n == 1 && ready(r, s, body[0]);
+    case BE_COPY_BOTH:
+        if (!s->dedicated) return false;
+        begin_copy_in(s);
+        return true;
     case BE_COPY_IN:
         begin_copy_in(s);
         return true;
     case BE_PARAMETER:
         parameter(r, s, body, n, (requests_head(q) & OWN) != 0);
         return true;
-    case BE_FORBIDDEN: case BE_COPY_BOTH:
+    case BE_FORBIDDEN:
         return false;
     default:
         return true;
@@ -640,7 +655,7 @@ static void to_client(struct relay *r, struct server *s, const unsigned char *p,
 
 /* Statement pooling: a transaction that outlives its statement is refused, before the client hears of it. */
 static bool open_transaction_refused(struct relay *r, struct server *s, uint8_t status) {
-    if (!s->client || status == 'I' || s->requests.count > 1
+    if (!s->client || s->dedicated || status == 'I' || s->requests.count > 1
         || r->t->pools[r->t->slots[s->slot].pool].limits.mode != MODE_STATEMENT) return false;
     static const char text[] = "transaction blocks not allowed in statement pooling mode";
     client_close(r, s->client, "08P01", text, text);
@@ -739,7 +754,7 @@ bool server_fast_closed(struct relay *r, struct server *s) {
 }
 
 static void settle(struct relay *r, struct server *s) {
-    if (!s->settled || !server_in_step(s)) return;
+    if (!s->settled || s->dedicated || !server_in_step(s)) return;
     if (server_fast_closed(r, s)) return;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
     if (s->client && !s->fresh && listen_waits(r, s)) return;

@@ -56,6 +56,7 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(prepared, struct prepared_set, z->slots);
     PLACE(channels, struct channel_row, CHANNELS_MAX);
     PLACE(peers, struct peer_row, MAX_PEERS);
+    PLACE(hosts, struct host_row, HOSTS_MAX);
 #undef PLACE
     return (at + 4095) & ~4095ull;
 }
@@ -407,6 +408,6 @@ void tables_rebuild(struct tables *t) {
     for (int32_t i = 0; i < t->h->slots_high; i++) rebuild_slot(t, i);
     for (int32_t i = 0; i < t->h->clients_high; i++) rebuild_client(t, i);
     for (int32_t i = 0; i < t->h->pools_high; i++)
-        if (t->pools[i].waiting.count) starve(t, i);
+        if (t->pools[i].waiting.count || t->pools[i].dedicated.count) starve(t, i);
     t->h->rebuilds++;
 }

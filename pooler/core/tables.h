@@ -31,7 +31,8 @@ int32_t tables_database(struct tables *t, const char *name, bool create);
 int32_t tables_user(struct tables *t, const char *name, bool create);
 int32_t tables_instance(struct tables *t, const char *name, bool create);
 int32_t tables_pool(struct tables *t, int32_t database, int32_t user, int32_t instance, bool create);
-int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases, int max);
+int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases,
+                  int32_t *pools, int *pool_count, int max);
 
 int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance, enum pool_kind kind,
                             bool create);
@@ -80,6 +81,20 @@ void peer_sent(struct tables *t, int32_t peer, int worker);
 void peer_done(struct tables *t, int32_t peer, int worker, enum peer_state state);
 void peers_worker_died(struct tables *t, int worker);
 int32_t client_of_key(const struct tables *t, uint32_t pid, uint32_t secret);
+
+/* dedicated.c: clients with a server of their own */
+void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind, uint64_t now, struct outcome *out);
+bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id, int worker,
+                    uint64_t now, struct outcome *out);
+
+/* hosts.c: names of the DNS */
+int32_t tables_host(struct tables *t, const char *name, enum host_kind kind, uint64_t now);
+bool host_read(struct tables *t, int32_t row, struct host_row *out);
+void host_asked(struct tables *t, int32_t row, uint64_t until);
+void host_answered(struct tables *t, int32_t row, const char *addresses, uint64_t expires_at);
+void host_failed(struct tables *t, int32_t row, uint64_t expires_at);
+bool zone_answered(struct tables *t, int32_t row, uint32_t serial, uint32_t *before);
+int host_obsolete(struct tables *t, int32_t row, const char *address);
 
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */

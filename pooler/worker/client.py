@@ -30,12 +30,13 @@ from pooler.protocol import messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.conversation import AskSecret
 from pooler.protocol.startup import CancelRequest
-from pooler.worker import cancel
+from pooler.worker import cancel, replication
 from pooler.worker.server import names_of, place
 from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.config import Database
+    from pooler.worker.replication import Grant
     from pooler.worker.worker import Worker
 
 #: What client_login() of the tables refuses, in PgBouncer's words.
@@ -94,6 +95,7 @@ class Client:
         self.greenlet: Any = None  # that runs `serve`
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
         self.waits_for_server = False
+        self.grant: Grant | None = None  # the slot of a server that shall be its own
         self.in_command = False  # of the console
         self.usual: dict[str, str] = {}  # what the pool's servers report
         self.fault: ClientFault | None = None  # ends its login before it begins
@@ -151,6 +153,8 @@ class Client:
                 self._attempt(session.database, session.user)
                 if session.database in self.worker.console_names:
                     parameters: dict[str, str] | None = None
+                elif session.is_replication:
+                    return replication.enter(self, session, self._admit(session)[0])
                 else:
                     parameters = self._enter_pool(session)
         except gevent.Timeout:
@@ -206,11 +210,9 @@ class Client:
 
     # -- into a pool
 
-    def _enter_pool(self, session: ClientSession) -> dict[str, str]:
-        """Check database and limits, wait for the pool's welcome; returns the client's parameters."""
+    def _admit(self, session: ClientSession) -> tuple[Database, int]:
+        """Check database and limits; from now on the client counts. Returns the database and the pool."""
         worker, config = self.worker, self.worker.config
-        if session.replication != "none":
-            raise ClientFault("replication connections are not supported yet")
         database = config.find_database(session.database)
         if database is None:
             raise ClientFault(f"no such database: {session.database}")
@@ -222,6 +224,12 @@ class Client:
         if session.scram_keys is not None and database.user is None:
             keys = session.scram_keys
             worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
+        return database, pool
+
+    def _enter_pool(self, session: ClientSession) -> dict[str, str]:
+        """Wait for the pool's welcome; returns the client's parameters."""
+        worker, config = self.worker, self.worker.config
+        _, pool = self._admit(session)
         welcome = self._welcome(pool)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}
@@ -233,7 +241,7 @@ class Client:
 
     def _count(self, session: ClientSession, database: Database) -> int:
         tables, config = self.worker.tables, self.worker.config
-        if database.name not in config.databases and tables.database(database.name, create=False) < 0:
+        if database.name not in config.databases and tables.meet_database(database.name):
             self._log(f"registered new auto-database: db={database.name}")
         database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
         user_row = limits.open_user(tables, config, session.user)

@@ -9,7 +9,7 @@ from gevent import socket
 
 from pooler import log
 from pooler.protocol import frontend, peer_key
-from pooler.worker.address import addresses_at
+from pooler.worker.address import candidates_at
 
 if TYPE_CHECKING:
     from pooler.config.model import Peer
@@ -52,7 +52,7 @@ def _send(worker: Worker, request: CancelRequest, peer: Peer, row: int, state: l
         return "cancel_wait_timeout"
     patience = gevent.Timeout(FORWARD_S)
     try:
-        with patience, _connected(peer) as sock:
+        with patience, _connected(worker, peer) as sock:
             worker.tables.peer_sent(row, worker.number)
             state[0] = ACTIVE
             sock.sendall(frontend.cancel_request(request.pid, peer_key.handed_on(request.key)))
@@ -69,10 +69,11 @@ def _send(worker: Worker, request: CancelRequest, peer: Peer, row: int, state: l
     return "successfully sent cancel request"
 
 
-def _connected(peer: Peer) -> socket.socket:
+def _connected(worker: Worker, peer: Peer) -> socket.socket:
     """A connection to the peer; raises OSError with the last reason."""
     reason = OSError("its name was not found")
-    for address in addresses_at(peer.host, peer.port):
+    for candidate in candidates_at(worker, peer.host, peer.port):
+        address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         try:
             sock.connect(address.connect_target())

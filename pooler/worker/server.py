@@ -26,15 +26,18 @@ from pooler.ipc import inbox
 from pooler.ipc.messages import InboxFull
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
-from pooler.worker.address import Address, addresses_of
+from pooler.worker.address import Address, candidates, host_failed
 from pooler.worker.keepalive import tune
 from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
 
-#: First pause after a failed login; doubles up to server_login_retry.
+#: First pause after a failed login; doubles up to server_login_retry, where PostgreSQL itself has refused it.
 FIRST_RETRY_S = 0.05
+#: Longest pause while PostgreSQL cannot be reached, or says "later": with the grain of the janitor, clients
+#: that wait for it are served within a second of its return.
+AWAY_RETRY_S = 0.6
 #: SQLSTATEs that say "later", not "no": cannot_connect_now, too_many_connections, crash and admin shutdown.
 TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
 #: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
@@ -47,18 +50,20 @@ INBOX_PATIENCE_S = 1.0
 
 def dial(worker: Worker, slot: int) -> None:
     """Open the connection of `slot`, which is ours and LOGIN. Never raises for what the network does."""
-    pool, generation, slot_id, owner, state = worker.tables.slot(slot)
+    pool, generation, _, owner, state = worker.tables.slot(slot)
     if owner != worker.number or state != DIALING:
+        return
+    dedicated = worker.tables.slot_dedicated(slot)
+    if dedicated is not None:  # its client opens it itself
+        worker.grant(slot, generation, *dedicated)
         return
     database_name, user, _ = worker.tables.pool_key(pool)
     database = worker.config.find_database(database_name)
     if database is None:
-        _failed(worker, pool, ServerFault("database removed"), permanent=True)
+        login_failed(worker, slot, ServerFault("database removed"), permanent=True)
         worker.relay.freed_slot(slot, generation)
         return
-    if worker.tables.slot_from_reserve(slot):
-        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database_name, user)
-    started_s = time.monotonic()
+    log_reserve(worker, slot)
     sock: socket.socket | None = None
     session: ServerSession | None = None
     try:
@@ -80,19 +85,17 @@ def dial(worker: Worker, slot: int) -> None:
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
-        reason = _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+        login_failed(worker, slot, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
     except Hangup as hangup:
-        reason = _failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
+        login_failed(worker, slot, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
-        reason = _failed(worker, pool, ServerFault("connect timeout"))
+        login_failed(worker, slot, ServerFault("connect timeout"))
     except OSError as error:
-        reason = _failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
+        login_failed(worker, slot, ServerFault(f"connect failed: {error.strerror or error}"))
     except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
         log.exception("bug while a server was opened", error)
-        reason = _failed(worker, pool, ServerFault("internal error"))
-    if worker.config.settings.log_disconnections:
-        who = f"S-{slot_id}: {database_name}/{user}@{worker.tables.pool_key(pool)[2]}"
-        log.info("%s closing because: %s (age=%ds)", who, reason, time.monotonic() - started_s)
+        login_failed(worker, slot, ServerFault("internal error"))
+    host_failed(worker, database)
     if sock is not None:
         let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
@@ -103,13 +106,18 @@ def connect_slot(
 ) -> tuple[socket.socket, Address, int]:
     """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
     error: OSError | None = None
-    for address in addresses_of(worker.config, database, worker.next_turn()):
+    for candidate in candidates(worker, database):
+        address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
             generation = worker.tables.slot_bump(slot)
+            log.warning(
+                "S-%d: connect failed: %s; trying %s", worker.tables.slot(slot)[2], error, address.text
+            )
         while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
             gevent.sleep(INBOX_RETRY_S)
         worker.tables.slot_dialed(slot)
+        worker.tables.slot_host(slot, candidate.host)
         try:
             if not address.is_unix:
                 tune(sock, worker.config.settings)
@@ -173,30 +181,65 @@ def _publish(
         if number != worker.number:
             _give(worker, number, slot, generation, sock.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
-    if worker.config.settings.log_connections:
-        addr, port, local_addr, local_port = names_of(sock)
-        log.info(
-            "S-%d: %s/%s@%s new connection to server (from %s)",
-            worker.tables.slot(slot)[2],
-            database,
-            user,
-            place(addr, port, address.is_unix),
-            place(local_addr, local_port, address.is_unix),
-        )
+    log_connected(worker, slot, sock)
     worker.relay.add_server(slot, generation, sock.detach(), worker.values_of(session.parameters))
 
 
-def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> str:
-    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good. Returns the log's why."""
+def log_connected(worker: Worker, slot: int, sock: socket.socket) -> None:
+    """A server is logged in: one line, with both ends of its connection."""
+    if not worker.config.settings.log_connections:
+        return
+    pool, _, slot_id, _, _ = worker.tables.slot(slot)
+    database, user, _ = worker.tables.pool_key(pool)
+    addr, port, local_addr, local_port = names_of(sock)
+    is_unix = sock.family == socket.AF_UNIX
+    log.info(
+        "S-%d: %s/%s@%s new connection to server (from %s)",
+        slot_id,
+        database,
+        user,
+        place(addr, port, is_unix),
+        place(local_addr, local_port, is_unix),
+    )
+
+
+def log_reserve(worker: Worker, slot: int) -> None:
+    """A server beyond pool_size is worth a line."""
+    if worker.tables.slot_from_reserve(slot):
+        pool, _, slot_id, _, _ = worker.tables.slot(slot)
+        database, user, _ = worker.tables.pool_key(pool)
+        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
+
+
+def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:
+    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good.
+
+    Tries come often while PostgreSQL is away: the same again is logged every server_login_retry only.
+    """
+    pool, _, slot_id, _, _ = worker.tables.slot(slot)
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]
-    longest = worker.config.settings.server_login_retry
-    retry_s = min(longest, FIRST_RETRY_S * 2.0 ** min(failures, 20)) * random.uniform(0.8, 1.0)
+    longest_s = worker.config.settings.server_login_retry
+    retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
     prefix = "server login failed: FATAL " if fault.from_server else ""
-    log.warning("S: %s/%s@%s %s%s", database, user, instance, prefix, fault.message)
+    who = f"S-{slot_id}: {database}/{user}@{instance}"
+    now = time.monotonic()
+    said, said_s = worker.refusals.get(pool, ("", 0.0))
+    if failures and said == fault.message and now - said_s < longest_s:
+        log.debug("%s %s%s, again", who, prefix, fault.message)
+    else:
+        worker.refusals[pool] = (fault.message, now)
+        log.warning("%s %s%s", who, prefix, fault.message)
+        if worker.config.settings.log_disconnections:
+            told = fault.from_server or fault.message.startswith("server login failed")
+            reason = "login failed" if told else fault.message.partition(":")[0]
+            log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
-    told = fault.from_server or fault.message.startswith("server login failed")
-    return "login failed" if told else fault.message.partition(":")[0]
+
+
+def pause_s(failures: int, longest_s: float, is_away: bool) -> float:
+    """Until the next try, after so many failures in a row and one more."""
+    return min(longest_s, AWAY_RETRY_S if is_away else longest_s, FIRST_RETRY_S * 2.0 ** min(failures, 20))
 
 
 def let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:

@@ -38,12 +38,13 @@ from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.startup import TRACKED, CancelRequest
 from pooler.session import QUESTIONS
-from pooler.worker import cancel
+from pooler.worker import cancel, replication
 from pooler.worker.client import Client
 from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
 from pooler.worker.listener import Listeners
 from pooler.worker.operations import WorkerOperations
+from pooler.worker.resolver import Resolver
 from pooler.worker.server import dial, place
 
 MACHINE_ID = "/etc/machine-id"
@@ -72,10 +73,13 @@ class Worker:
         self._tracked_lower = frozenset(map(str.lower, self.tracked))
         self.draining = False
         self.logins: dict[int, Client] = {}
+        self.refusals: dict[
+            int, tuple[str, float]
+        ] = {}  # by pool: what was logged of a failed login, and when
         self.door = Door(self)
+        self.resolver = Resolver(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
-        self._turn = 0
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
@@ -111,14 +115,15 @@ class Worker:
         """Open the connection of a slot that is ours."""
         dial(self, slot)
 
+    def grant(self, slot: int, generation: int, row: int, client_id: int) -> None:
+        """A slot is there for a client that gets a server of its own; nobody's if that has left."""
+        client = self.logins.get(row)
+        if client is None or client.id != client_id or not replication.take(client, slot, generation):
+            self.relay.freed_slot(slot, generation)
+
     def cancel_slot(self, slot: int, generation: int) -> None:
         """Cancel what a server runs whose client has left, until PostgreSQL lets go."""
         cancel.insist(self, slot, generation)
-
-    def next_turn(self) -> int:
-        """A number that grows: whose turn it is among several hosts."""
-        self._turn += 1
-        return self._turn
 
     # -- the relay's events
 

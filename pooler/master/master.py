@@ -248,7 +248,9 @@ class Master:
             case ShutdownRequest(mode):
                 self._on_shutdown_request(mode)
             case Suspended(on):
-                held = self._tables.pause_mode() == "SUSPEND"  # another worker's word may have come in between
+                held = (
+                    self._tables.pause_mode() == "SUSPEND"
+                )  # another worker's word may have come in between
                 self._suspender = worker if on and held else self._suspender if held else None
                 self._accept(not held)
             case CancelElsewhere(pid, key):

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import AsyncResult
 
-from pooler import limits
+from pooler import limits, log
 from pooler.admin.model import CommandError
 from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest, Suspended
 from pooler.worker.stream import Hangup
@@ -110,6 +110,7 @@ class WorkerOperations:
     def console_left(self, client: Client) -> None:
         """A console session is over."""
         if self.worker.tables.suspended_by() == client.id:
+            log.info("admin disappeared when suspended, doing RESUME")
             self.resume(None)
 
     def canceled(self) -> None:

@@ -245,8 +245,8 @@ def test_wishes_for_tls(folder: Folder) -> None:
 
 def test_what_has_no_effect_yet_warns_only_when_it_is_not_the_default(folder: Folder) -> None:
     assert folder.warn("[pgbouncer]\nmax_prepared_statements=200\npkt_buf=8192\nsbuf_loopcnt=9\n") == []
-    assert sorted(folder.warn("[pgbouncer]\nsuspend_timeout=5\nauth_user=x\n")) == [
-        "p.ini:2: warning: suspend_timeout is accepted, but has no effect yet",
+    assert sorted(folder.warn("[pgbouncer]\nclient_tls_dheparams=legacy\nauth_user=x\n")) == [
+        "p.ini:2: warning: client_tls_dheparams is accepted, but has no effect yet",
         "p.ini:3: warning: auth_user is accepted, but has no effect yet",
     ]
 

@@ -151,10 +151,10 @@ def test_failed_set(name: str, text: str) -> None:
 
 
 def test_set_warns_only_about_what_it_changes() -> None:
-    strange = replace(CONFIG, settings=replace(CONFIG.settings, suspend_timeout=1.0))
+    strange = replace(CONFIG, settings=replace(CONFIG.settings, client_tls_dheparams="legacy"))
     assert strange.with_overrides({"query_timeout": "1"}).problems == ()
-    warned = strange.with_overrides({"suspend_timeout": "5"}).problems
-    assert [problem.text for problem in warned] == ["suspend_timeout is accepted, but has no effect yet"]
+    warned = strange.with_overrides({"client_tls_dheparams": "auto5"}).problems
+    assert [problem.text for problem in warned] == ["client_tls_dheparams is accepted, but has no effect yet"]
 
 
 def test_wire() -> None:

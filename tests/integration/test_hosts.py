@@ -146,6 +146,6 @@ def test_a_list_that_changed_by_reload_is_left(make_pooler: Callable[..., Pooler
     pooler = make_pooler(databases={"p0": f"host={FIRST},{SECOND}"})
     pooler.sql("SELECT 1")
     pooler.databases["p0"] = f"host={THIRD}"
-    with pooler.expect_log("closing because: obsolete connection"):
+    with pooler.expect_log("closing because: (obsolete connection|database configuration changed)"):
         pooler.configure()
         assert pooler.sql(WHERE) == [(THIRD,)]

@@ -352,7 +352,9 @@ static void send_note(struct relay *r, struct server *s, enum own_request what, 
     char query[256], note[NOTE_MAX];
     struct listening *l = s->session.listen;
     int32_t row = s->client->row;
-    if (comes_back) snprintf(note, sizeof note, "b %d %d %u", r->worker, row, (uint32_t)r->t->clients[row].id);
+    l->note = ++r->notes_sent;
+    if (comes_back)
+        snprintf(note, sizeof note, "b %d %d %d %u", r->t->pools[r->t->clients[row].pool].database, r->worker, row, l->note);
     else snprintf(note, sizeof note, "e");
     l->notified = false;
     r->t->slots[s->slot].notifier = 0;
@@ -457,10 +459,10 @@ static void tell(struct relay *r, struct client *c, const unsigned char *message
 static void note_returned(struct relay *r, const struct letter *head) {
     if (head->a < 0 || head->a >= r->t->h->sizes.clients) return;
     struct client *c = r->clients[head->a];
-    if (!c || (uint32_t)r->t->clients[head->a].id != (uint32_t)head->b || !c->server || !c->server->session.listen) return;
-    struct listening *l = c->server->session.listen;
+    struct listening *l = c && c->server ? c->server->session.listen : NULL;
+    if (!l || l->wait != WAIT_NOTE || l->note != (uint32_t)head->b) return;   /* an older one, that nobody waits for any more */
     l->note_seen = true;
-    if (l->late && l->wait == WAIT_NOTE) subscribe_all(r, c->server);
+    if (l->late) subscribe_all(r, c->server);
     conn_ready(r, &c->server->io);
 }
 

@@ -46,6 +46,7 @@ struct listening {
     bool again, outside;         /* the server was made to LISTEN again; outside of a transaction */
     bool notified;               /* its client is known to the listener as the one who notifies */
     bool note_seen;
+    uint32_t note;               /* number of the note that is waited for */
     bool direct;                 /* its server told the client of a notification: what comes round must not do so again */
     bool late;                   /* it is subscribed when the note has come round */
     bool doubles;                /* both tell its client, for it has its ReadyForQuery: rather twice than not at all */

@@ -177,6 +177,7 @@ struct relay {
     struct statement_store statements;
     struct words builtin;
     struct subscription **heard_by;   /* by channel row */
+    uint32_t notes_sent;         /* to the listening connections, by their numbers */
     bool listen_work;            /* servers wait for channels, or clients have news */
     struct bytes mail;           /* of listening connections, not yet delivered */
     struct profile **profiles;   /* by database row */

@@ -8,8 +8,8 @@ closed.
 
 The pid in a notification is PostgreSQL's; clients know each other by the pids that pooler told them. Relays
 tell who notifies by notes on a channel of their own (`core/listen.h`): `c <pid>`: what comes from this
-backend now is that client's; `e`: it is not any more; `b <worker> <row> <id>`: the same, and that client
-wants to know.
+backend now is that client's; `e`: it is not any more; `b <database> <worker> <row> <number>`: the same, and
+that client wants to know.
 """
 
 from __future__ import annotations
@@ -258,8 +258,9 @@ class Listener:
                 return
             self._notifiers.pop(pid, None)
             if words[0] == b"b":
-                number, row, client = map(int, words[1:4])
-                self._post.note(number, row, client)
+                database, number, row, note = map(int, words[1:5])
+                if database == self.database:  # several of the ini may be one of PostgreSQL's
+                    self._post.note(number, row, note)
         except (IndexError, ValueError):
             log.warning("%s: somebody else uses the channel of our notes", self.name)
 
@@ -278,10 +279,10 @@ class Post:
         """A NotificationResponse for a worker's clients."""
         self._send(number, (row, channel_id, message))
 
-    def note(self, number: int, row: int, client_id: int) -> None:
+    def note(self, number: int, row: int, note: int) -> None:
         """A note that came back to the client that sent it."""
         if number < len(self.worker.outboxes):
-            self._send(number, (row, client_id, None))
+            self._send(number, (row, note, None))
 
     def close(self) -> None:
         """Give up what is kept: those it is for are closed."""

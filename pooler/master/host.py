@@ -45,6 +45,7 @@ class SharedTables(Protocol):
 def _leave_tls(config: Config) -> TlsSetup:
     return config.tls
 
+
 class SharedRooms(Protocol):
     """The part that two instances, one of which replaces the other, count by (core/rooms.c)."""
 

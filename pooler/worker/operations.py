@@ -17,11 +17,11 @@ from gevent.event import AsyncResult
 from pooler import limits, log
 from pooler.admin.model import CommandError
 from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest, Suspended
+from pooler.worker.client import Client
 from pooler.worker.stream import Hangup
 
 if TYPE_CHECKING:
     from pooler.ipc.messages import ShutdownMode
-    from pooler.worker.client import Client
     from pooler.worker.worker import Worker
 
 #: How often a waiting command looks whether its condition holds.
@@ -177,7 +177,8 @@ class WorkerOperations:
     def _console(self) -> Client | None:
         """The session whose command runs; None: it is a signal's."""
         me = gevent.getcurrent()
-        return next((one for one in self.worker.logins.values() if one.greenlet is me), None)
+        clients = (one for one in self.worker.logins.values() if isinstance(one, Client))
+        return next((one for one in clients if one.greenlet is me), None)
 
     def _wait(self, condition: Callable[[], bool]) -> None:
         client = self._console()

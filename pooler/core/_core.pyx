@@ -356,7 +356,7 @@ cdef str decoded(const char *text):
 
 
 cdef void put_text(char *target, size_t room, bytes text):
-    cdef size_t n = min(len(text), room - 1)
+    cdef size_t n = min(<size_t>len(text), room - 1)
     memcpy(target, <const char *>text, n)
     target[n] = 0
 

@@ -188,7 +188,6 @@ cdef extern from "tables.h" nogil:
     bint peer_connect(tables *, int32_t, int, int32_t)
     void peer_sent(tables *, int32_t, int)
     void peer_done(tables *, int32_t, int, int)
-    int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, int, bint)
     struct outcome:
         int32_t slot, dial, close, client
         uint64_t ring

@@ -22,4 +22,7 @@ To read it: `core/layout.h` (what is shared), `core/relay.h` (the life of a quer
 `config/settings`. ARCHITECTURE.md tells why.
 """
 
+#: The release of PgBouncer that this one stands in for: tools look for its number.
+PGBOUNCER_VERSION = "1.25.2"
+
 __version__ = "0.1.0"

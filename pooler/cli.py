@@ -34,6 +34,7 @@ def run_worker(boot: WorkerBoot) -> int:
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or context.resilient_parsing:
         return
+    click.echo(f"PgBouncer {pooler.PGBOUNCER_VERSION}")
     click.echo(f"pooler {pooler.__version__}")
     click.echo(f"python {sys.version.split()[0]}")
     for name in PACKAGES:
@@ -55,7 +56,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.option("-q", "--quiet", is_flag=True, help="Don't log to standard error.")
 @click.option("-v", "--verbose", count=True, help="Log more; twice: even more.")
 @click.option("-u", "--user", metavar="USERNAME", help="Run as this user (when started by root).")
-@click.option("-R", "--reboot", is_flag=True, help="Online restart: not yet.")
+@click.option("-R", "--reboot", is_flag=True, help="Online restart: take over from a running process.")
 @click.option("--workers", metavar="N", help="Number of worker processes, or auto: one per core.")
 @click.option(
     "-V", "--version", is_flag=True, expose_value=False, is_eager=True, callback=_show_version,
@@ -73,34 +74,31 @@ def serve(
 ) -> int:
     """A connection pooler for PostgreSQL, configured and run like PgBouncer."""
     if config_file is None:
-        raise click.UsageError("need a configuration file, see pooler -h")
-    if reboot:
-        raise click.ClickException(
-            "-R (online restart) is not there yet; stop the old process (SIGTERM waits for its clients),"
-            " then start"
-        )
+        raise click.UsageError("no configuration file specified")
     from pooler.master.start import Options, start
 
     given = {"user": user, "workers": workers}
     overrides = {name: value for name, value in given.items() if value is not None}
-    return start(Options(config_file, daemon, quiet, verbose, overrides), run_worker)
+    return start(Options(config_file, daemon, quiet, verbose, overrides, reboot), run_worker)
 
 
 @click.command("check", context_settings=HELP)
+@click.option("--connect", is_flag=True, help="Log in to each PostgreSQL, compare its limits.")
+@click.option("--strict", is_flag=True, help="Exit code 2 for any warning.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @click.argument("config_file")
-def check(config_file: str) -> int:
-    """Print every problem of CONFIG_FILE with file and line.
+def check(config_file: str, connect: bool, strict: bool, as_json: bool) -> int:
+    """Tell what pooler makes of CONFIG_FILE: errors with file and line, what is unsafe, what has no effect,
+    what PgBouncer would do otherwise.
 
-    Exit code 1 if there is an error, which would keep pooler from starting; warnings alone give 0.
+    Exit code 0: pooler starts with it. 1: it would not. 2: it starts, but a PostgreSQL is not as the file
+    wants it (--connect), or there is a warning (--strict).
     """
-    from pooler.config import check as find_problems
+    from pooler.check import examine
 
-    problems = find_problems(config_file)
-    for problem in problems:
-        click.echo(str(problem))
-    if not problems:
-        click.echo(f"{config_file}: no problems")
-    return int(any(problem.severity == "error" for problem in problems))
+    report = examine(config_file, connect)
+    click.echo(report.json() if as_json else report.text())
+    return report.exit_code(strict)
 
 
 @click.command("dev", context_settings=HELP)
@@ -135,7 +133,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     try:
         code = command.main(given, prog_name=name, standalone_mode=False)
     except click.ClickException as e:
-        e.show()
+        click.echo(f"{name}: {e.format_message()}", err=True)
+        click.echo(f'Try "{name} --help" for more information.', err=True)
         code = 1
     except click.Abort:
         code = 1

@@ -25,6 +25,7 @@ def apply(tables: Tables, config: Config) -> None:
     settings = config.settings
     check_delay_s = 0.0 if settings.check_query is None else settings.server_check_delay
     tables.set_global_limits(settings.max_client_conn, settings.server_round_robin, check_delay_s)
+    tables.set_peer_id(settings.peer_id)
     tables.database(CONSOLE)
     for row in tables.databases():
         database = config.find_database(row["name"])
@@ -42,7 +43,8 @@ def apply(tables: Tables, config: Config) -> None:
         if database is not None:
             _set_pool(tables, pool, config.pool_limits(database, user), database)
     for database in config.databases.values():
-        if database.user is not None:  # its pool is known before any client comes: min_pool_size can be kept
+        # Its pool is known before any client comes, so that min_pool_size can be kept.
+        if database.user is not None and config.pool_limits(database, database.user).min_pool_size:
             open_pool(tables, config, database, database.user)
 
 
@@ -78,6 +80,16 @@ def open_pool(
     if pool >= 0:
         _set_pool(tables, pool, config.pool_limits(database, user), database)
     return database_row, pool
+
+
+def open_room(tables: Tables, config: Config, database_name: str, user: str, instance: str) -> None:
+    """Make the rows, with their limits, of a pool in which the instance that was replaced has servers."""
+    database = config.find_database(database_name)
+    if database is not None:
+        open_pool(tables, config, database, user)
+    row = tables.instance(instance)
+    if row >= 0:
+        tables.set_instance(row, config.settings.max_server_connections)
 
 
 def open_user(tables: Tables, config: Config, user: str) -> int:

@@ -2,7 +2,8 @@
 
     2026-01-31 12:00:00.123 UTC [4711] LOG listening on 127.0.0.1:6432
 
-Lines go to the log file if there is one, and to standard error unless that was switched off (-q, -d). Rules:
+Lines go to the log file if there is one, to syslog if that is configured, and to standard error unless that
+was switched off (-q, -d). Rules:
 
 * Nothing here raises and nothing waits. A line that cannot be written now (disk full, reader of a pipe
   asleep) is dropped and counted; the next line that gets through says how many are missing.
@@ -14,6 +15,7 @@ Lines go to the log file if there is one, and to standard error unless that was 
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import socket
@@ -31,6 +33,16 @@ LINE_BYTES = 4096
 FILE_MODE = 0o640
 
 STDERR = 2
+
+#: Where the system's log listens.
+SYSLOG_SOCKET = "/dev/log"
+
+#: Names and numbers of syslog(3). An unknown name is daemon, as in PgBouncer.
+FACILITIES = {
+    "kern": 0, "user": 1, "mail": 2, "daemon": 3, "auth": 4, "syslog": 5, "lpr": 6, "news": 7, "uucp": 8,
+    "cron": 9, "authpriv": 10, "ftp": 11, **{f"local{n}": 16 + n for n in range(8)},
+}  # fmt: skip
+PRIORITIES = {FATAL: 2, ERROR: 3, WARNING: 4, LOG: 6, DEBUG: 7, NOISE: 7}
 
 _ESCAPES = {code: f"\\x{code:02x}" for code in (*range(0x20), *range(0x7F, 0xA0))}
 _ESCAPES |= {0xDC00 + code: f"\\x{code:02x}" for code in range(0x80, 0x100)}  # surrogate escapes
@@ -97,6 +109,41 @@ def _open_file(path: str) -> Sink:
     return Sink(os.open(path, flags, FILE_MODE))
 
 
+class Syslog(Sink):
+    """The system's log: a datagram per line, without our time and with its priority (RFC 3164)."""
+
+    def __init__(self, ident: str, facility: str) -> None:
+        self._ident = ident
+        self._facility = FACILITIES.get(facility, FACILITIES["daemon"]) << 3
+        super().__init__(-1)
+
+    def _choose(self) -> Callable[[bytes], int]:
+        return self._write_datagram
+
+    def line(self, level: str, text: bytes) -> bytes:
+        """One event as it is sent."""
+        priority = self._facility | PRIORITIES[level]
+        head = f"<{priority}>{time.strftime('%b %e %H:%M:%S')} {self._ident}[{os.getpid()}]: "
+        return (head.encode("utf-8", "backslashreplace") + text)[:LINE_BYTES]
+
+    def _write_datagram(self, line: bytes) -> int:
+        """A restarted daemon has another socket behind the same name: one more attempt."""
+        try:
+            return self._send(line)
+        except OSError as e:
+            if e.errno in (errno.EAGAIN, errno.ENOBUFS):
+                raise
+            self.close()
+            return self._send(line)
+
+    def _send(self, line: bytes) -> int:
+        if self.fd < 0:
+            with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
+                sock.connect(SYSLOG_SOCKET)
+                self.fd = sock.detach()
+        return self._write_socket(line)
+
+
 class Log:
     """The log of this process. Module functions below use the only instance."""
 
@@ -106,12 +153,21 @@ class Log:
         self.dropped = 0
         self.file: Sink | None = None
         self.stderr: Sink | None = Sink(STDERR, owned=False)
+        self.syslog: Syslog | None = None
+        self.syslog_names: tuple[str, str] | None = None
         self._second = -1
         self._stamp = ("", "")
 
-    def configure(self, path: str, verbose: int, stderr: bool) -> None:
-        """Take these settings and (re)open the file; raises OSError, with the old file kept, if it can't."""
+    def configure(self, path: str, verbose: int, stderr: bool, syslog: tuple[str, str] | None = None) -> None:
+        """Take these settings and (re)open the file; raises OSError, with the old file kept, if it can't.
+
+        `syslog`: (ident, facility).
+        """
         self.verbose = verbose
+        if self.syslog is not None:
+            self.syslog.close()
+        self.syslog_names = syslog
+        self.syslog = None if syslog is None else Syslog(*syslog)
         if not stderr:
             self.stderr = None
         elif self.stderr is None:
@@ -123,23 +179,24 @@ class Log:
 
     def write(self, level: str, text: str, args: tuple[object, ...]) -> None:
         """Write one event. Never raises."""
-        sinks = [sink for sink in (self.file, self.stderr) if sink is not None]
+        sinks = [sink for sink in (self.file, self.stderr, self.syslog) if sink is not None]
         if not sinks:
             return
-        line = self._line(level, text, args)
+        shown = _shown(text, args)
+        line = self._line(level, shown)
         for sink in sinks:
-            if sink.missing and sink.put(self._line(WARNING, "%d log lines were lost", (sink.missing,))):
+            own = sink.line(level, shown) if isinstance(sink, Syslog) else line
+            if sink.missing and sink.put(self._lost(sink)):
                 sink.missing = 0
-            if not sink.put(line):
+            if not sink.put(own):
                 sink.missing += 1
                 self.dropped += 1
 
-    def _line(self, level: str, text: str, args: tuple[object, ...]) -> bytes:
-        if args:
-            try:
-                text = text % args
-            except Exception as e:  # from the caller's format or an argument's own __str__
-                text = f"{text} ({type(e).__name__} in this log line)"
+    def _lost(self, sink: Sink) -> bytes:
+        text = _shown("%d log lines were lost", (sink.missing,))
+        return sink.line(WARNING, text) if isinstance(sink, Syslog) else self._line(WARNING, text)
+
+    def _line(self, level: str, text: bytes) -> bytes:
         now = time.time()
         second = int(now)
         if second != self._second:
@@ -148,16 +205,30 @@ class Log:
             self._stamp = (time.strftime("%Y-%m-%d %H:%M:%S", local), local.tm_zone)
         stamp, zone = self._stamp
         head = f"{stamp}.{int((now - second) * 1000):03d} {zone} [{os.getpid()}] {level} "
-        line = (head + text.translate(_ESCAPES)).encode("utf-8", "backslashreplace")
-        return line[: LINE_BYTES - 1] + b"\n"
+        return (head.encode("utf-8", "backslashreplace") + text)[: LINE_BYTES - 1] + b"\n"
+
+
+def _shown(text: str, args: tuple[object, ...]) -> bytes:
+    """The text of an event, on one line whatever is in it."""
+    if args:
+        try:
+            text = text % args
+        except Exception as e:  # from the caller's format or an argument's own __str__
+            text = f"{text} ({type(e).__name__} in this log line)"
+    return text.translate(_ESCAPES).encode("utf-8", "backslashreplace")
 
 
 _log = Log()
 
 
-def configure(path: str = "", verbose: int = 0, stderr: bool = True) -> None:
-    """Set where lines go and how many; reopens the file. Raises OSError (with the old file kept)."""
-    _log.configure(path, verbose, stderr)
+def configure(
+    path: str = "", verbose: int = 0, stderr: bool = True, syslog: tuple[str, str] | None = None
+) -> None:
+    """Set where lines go and how many; reopens the file. Raises OSError (with the old file kept).
+
+    `syslog`: (ident, facility).
+    """
+    _log.configure(path, verbose, stderr, syslog)
 
 
 def speak() -> None:
@@ -169,15 +240,15 @@ def speak() -> None:
 def reopen() -> None:
     """Open the log file anew, after it was rotated away. Trouble is logged, and the old file kept."""
     try:
-        _log.configure(_log.path, _log.verbose, _log.stderr is not None)
+        _log.configure(_log.path, _log.verbose, _log.stderr is not None, _log.syslog_names)
     except OSError as e:
         warning("cannot reopen log file %s: %s", _log.path, e.strerror)
 
 
-def follow(path: str, verbose: int) -> None:
+def follow(path: str, verbose: int, syslog: tuple[str, str] | None = None) -> None:
     """Another configuration, in a process that keeps its choice of standard error. Trouble is logged."""
     try:
-        _log.configure(path, verbose, _log.stderr is not None)
+        _log.configure(path, verbose, _log.stderr is not None, syslog)
     except OSError as e:
         warning("cannot open log file %s: %s", path, e.strerror)
 

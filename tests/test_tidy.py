@@ -35,7 +35,8 @@ LAYERS: dict[str, set[str]] = {
     "worker": FOUNDATION
     | {"__init__", "log", "config", "auth", "protocol", "ipc", "core", "limits", "tls", "session", "admin"},
     "dev": set(),
-    "cli": FOUNDATION | {"__init__", "log", "config", "master", "worker", "dev"},
+    "check": FOUNDATION | {"config", "auth", "protocol", "master"},  # master: what a start would refuse
+    "cli": FOUNDATION | {"__init__", "log", "config", "master", "worker", "dev", "check"},
     "__main__": {"cli"},
 }
 

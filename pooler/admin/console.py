@@ -11,6 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 
+from pooler import PGBOUNCER_VERSION
 from pooler.admin import encode
 from pooler.admin.averages import StatsSampler
 from pooler.admin.model import (
@@ -25,7 +26,6 @@ from pooler.admin.model import (
     TablesView,
 )
 from pooler.admin.parse import parse
-from pooler.admin.show import PGBOUNCER_VERSION
 from pooler.config import Config, Settings
 from pooler.errors import PoolerError
 
@@ -39,6 +39,9 @@ WELCOME = {
     "standard_conforming_strings": "on",
     "is_superuser": "on",
 }
+
+#: Looking is not logged; these orders the master logs, which gets them by signal too.
+_LOGGED_ELSEWHERE = ("show", "reload", "shutdown")
 
 
 def access_of(settings: Settings, user: str, own_uid: bool = False) -> Access | None:
@@ -86,7 +89,7 @@ class Console:
         entry = command.declaration
         if entry.access == "admin" and access != "admin":
             raise CommandError("admin access needed")
-        if self._log is not None and entry.words[0] != "show" and not entry.hidden:
+        if self._log is not None and entry.words[0] not in _LOGGED_ELSEWHERE and not entry.hidden:
             self._log(_issued(command))
         sources = Sources(self._tables, self._config(), self._operations, self.sampler, self._clock())
         return entry.run(sources, command.argument, command.value)

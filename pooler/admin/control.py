@@ -120,7 +120,7 @@ def enable(sources: Sources, name: str, _value: str) -> Result:
     if not name:
         raise CommandError("a database is required")
     _existing(sources, name)
-    _refuse_console(name, "enable")
+    _refuse_console(name, "disable")  # its words
     sources.operations.enable(name)
     return Result("ENABLE")
 

@@ -3,15 +3,14 @@ settings."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 
-from pooler import __version__
+from pooler import PGBOUNCER_VERSION, __version__
 from pooler.admin import show_pools
-from pooler.admin.model import Column, Notice, Result, Row, Run, Sources, columns
+from pooler.admin.model import Column, Notice, Result, Row, Run, Sources, columns, name_order
 from pooler.config import config_rows
 
-#: The release of PgBouncer whose console this is. Tools look for `PgBouncer N` and compare N.
-PGBOUNCER_VERSION = "1.25.2"
 VERSION_TEXT = f"PgBouncer {PGBOUNCER_VERSION} (pooler {__version__})"
 
 LIST_COLUMNS = columns("list text, items int4")
@@ -50,20 +49,21 @@ def showing(shown: tuple[Column, ...], rows: Callable[[Sources], list[Row]]) -> 
 def lists(sources: Sources) -> list[Row]:
     """Rows of SHOW LISTS."""
     counts = sources.tables.counts()
+    hosts, zones = sources.tables.hosts(), sources.tables.hosts(zones=True)
     found: dict[str, int] = {
         "databases": len(show_pools.database_names(sources)) + 1,
         "users": len(show_pools.user_names(sources)),
         "peers": len(sources.config.peers),
         "pools": show_pools.pool_count(sources),
-        "peer_pools": 0,
+        "peer_pools": len(sources.tables.peers()),
         "free_clients": counts["free_clients"],
         "used_clients": counts["used_clients"],
         "login_clients": counts["login_clients"],
         "free_servers": counts["free_servers"],
         "used_servers": counts["used_servers"],
-        "dns_names": 0,
-        "dns_zones": 0,
-        "dns_queries": 0,
+        "dns_names": len(hosts),
+        "dns_zones": len(zones),
+        "dns_queries": sum(row["asking"] for row in (*hosts, *zones)),
         "dns_pending": 0,
     }
     return list(found.items())
@@ -90,15 +90,17 @@ def version(_: Sources) -> list[Row]:
     return [(VERSION_TEXT,)]
 
 
-def dns_hosts(_: Sources) -> list[Row]:
-    """Rows of SHOW DNS_HOSTS: host names are resolved by the system, pooler keeps no cache of its own to
-    show."""
-    return []
+def dns_hosts(sources: Sources) -> list[Row]:
+    """Rows of SHOW DNS_HOSTS: what names of hosts lead to, for so many seconds more."""
+    rows = sorted(sources.tables.hosts(), key=lambda row: name_order(row["name"]))
+    return [(row["name"], int(row["ttl_s"]), ",".join(row["addresses"])) for row in rows]
 
 
-def dns_zones(_: Sources) -> list[Row]:
-    """Rows of SHOW DNS_ZONES: no zone is watched."""
-    return []
+def dns_zones(sources: Sources) -> list[Row]:
+    """Rows of SHOW DNS_ZONES: the zones whose serial is watched, and how many names are in each."""
+    inside = Counter(row["name"].partition(".")[2].rstrip(".").lower() for row in sources.tables.hosts())
+    rows = sorted(sources.tables.hosts(zones=True), key=lambda row: name_order(row["name"]))
+    return [(row["name"], row["serial"], inside[row["name"]]) for row in rows]
 
 
 def descriptors(_sources: Sources, _argument: str, _value: str) -> Result:

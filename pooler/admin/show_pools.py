@@ -228,7 +228,9 @@ def _peers(sources: Sources) -> Iterator[Row]:
         yield number, peer.host, peer.port, _own(peer.pool_size, default)
 
 
-def peer_pools(_: Sources) -> list[Row]:
-    """Rows of SHOW PEER_POOLS: a pool to a peer exists once a cancel was forwarded, and pooler forwards
-    none yet."""
-    return []
+def peer_pools(sources: Sources) -> list[Row]:
+    """Rows of SHOW PEER_POOLS: a pool to a peer exists once a cancel request was handed on to it."""
+    return sorted(
+        (row["peer_id"], row["active"], row["waiting"] + row["connecting"], row["active"], row["connecting"])
+        for row in sources.tables.peers()
+    )

@@ -142,12 +142,18 @@ def _connection(kind: str, row: TableRow, state: str) -> Row:
         int(row["close_needed"]),
         pointer(row["id"]),
         pointer(row["link"]),
-        row["remote_pid"] if unix or kind == "S" else 0,  # nobody knows the process behind a TCP client
+        row["remote_pid"] if kind == "S" else peer_pid(row["addr"]) if unix else 0,
         row["tls"],
         row["application_name"],
         row["prepared_statements"],
         row["id"],
     )
+
+
+def peer_pid(addr: str) -> int:
+    """The process behind a client on a unix socket, whose address is `unix(4711)`."""
+    digits = addr.removeprefix("unix(").removesuffix(")")
+    return int(digits) if digits.isdigit() else 0
 
 
 def _ours(row: TableRow) -> Row:

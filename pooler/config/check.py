@@ -1,4 +1,4 @@
-"""`pooler check`: everything that can be said about a configuration file without starting.
+"""What can be said about settings alone, without a look at files, processes or PostgreSQL (`pooler.check`).
 
 Beside what keeps a file from loading, this gives advice: settings that are valid each, but don't go
 together, or that let in more people than the operator may think.
@@ -6,16 +6,12 @@ together, or that let in more people than the operator may think.
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 from pooler.config.ini import Place
 from pooler.config.load import load
 from pooler.config.model import Config, Database
 from pooler.errors import ConfigError, Problem
-
-#: PostgreSQL's default max_connections, of which 3 are for superusers.
-USUAL_MAX_CONNECTIONS = 97
 
 
 def check(path: str) -> list[Problem]:
@@ -29,8 +25,7 @@ def check(path: str) -> list[Problem]:
 
 def advice(config: Config) -> list[Problem]:
     """Warnings about a configuration that loads."""
-    rules = (_access, _console_users, _useless_secrets, _listening, _sizes, _instances, _octal_mode)
-    return [problem for rule in rules for problem in rule(config)]
+    return [problem for _, rule in RULES for problem in rule(config)]
 
 
 def _place(config: Config, key: str) -> Place:
@@ -92,7 +87,7 @@ def _listening(config: Config) -> Iterator[Problem]:
         text = "neither listen_addr nor unix_socket_dir: there is nothing to listen on"
         yield _warning(config, "listen_addr", text)
     if not config.databases and config.auto_database is None:
-        yield Problem(config.path, 0, "no databases: only the console can be used", "warning")
+        yield Problem(config.path, 0, "no databases: only the console can be used", "note")
 
 
 def _sizes(config: Config) -> Iterator[Problem]:
@@ -115,26 +110,6 @@ def _sizes(config: Config) -> Iterator[Problem]:
             yield _warning(config, setting, text)
 
 
-def _instances(config: Config) -> Iterator[Problem]:
-    """What each PostgreSQL may see if all pools are full; its own limit isn't known here."""
-    totals: Counter[tuple[str, int]] = Counter()
-    for database in config.databases.values():
-        limits = config.pool_limits(database, database.user or "")
-        size = limits.pool_size + limits.reserve_pool_size if limits.pool_size else 0
-        if limits.max_db_connections:
-            size = min(size, limits.max_db_connections) if size else limits.max_db_connections
-        for host in database.hosts or (config.settings.unix_socket_dir,):
-            totals[host, database.port] += size
-    limit = config.settings.max_server_connections
-    for (host, port), total in totals.items():
-        if not limit and total > USUAL_MAX_CONNECTIONS:
-            text = (
-                f"the pools for {host}:{port} add up to {total} connections for each user;"
-                " compare with its max_connections, or set max_server_connections"
-            )
-            yield _warning(config, "default_pool_size", text)
-
-
 def _octal_mode(config: Config) -> Iterator[Problem]:
     mode = config.settings.unix_socket_mode
     if mode > 0o777 and set(str(mode)) <= set("01234567"):
@@ -146,3 +121,14 @@ def _databases(config: Config) -> Iterator[Database]:
     yield from config.databases.values()
     if config.auto_database is not None:
         yield config.auto_database
+
+
+#: Every rule with the topic that a report tells it under.
+RULES: tuple[tuple[str, Callable[[Config], Iterator[Problem]]], ...] = (
+    ("unsafe", _access),
+    ("advice", _console_users),
+    ("advice", _useless_secrets),
+    ("advice", _listening),
+    ("advice", _sizes),
+    ("unsafe", _octal_mode),
+)

@@ -177,7 +177,6 @@ class _Loader:
             self.note(given.place.problem(text))
         if "host" not in options:
             self.note(given.place.problem(f"host was not provided for peer {number}"))
-        self.note(given.place.problem(f"[peers] {NO_EFFECT_YET}", "warning"))
         self.peers[number] = Peer(number, **options)
 
     def read_options(

@@ -32,7 +32,7 @@ from the settings below. * stands for all names that have no line. The name pgbo
 
 _USERS = "Limits of single users; they count more than those of a database."
 
-_PEERS = "Other instances behind the same address, by their peer_id. Accepted, but has no effect yet."
+_PEERS = "Other instances behind the same address, by their peer_id; cancel requests reach them."
 
 _EXAMPLES = {
     "databases": (

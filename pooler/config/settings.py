@@ -199,15 +199,15 @@ class Settings:
     log_stats: bool = _process.switch(True, "Log a line of averages every stats_period.")
     stats_period: int = _process.integer(60, "Seconds over which averages are taken.", low=1, unit="s")
     verbose: int = _process.integer(0, "More log: 0 to 3.", high=3, nullable=True)
-    syslog: bool = _process.switch(False, "Log to syslog too.", works=False)
-    syslog_ident: str = _process.text("pgbouncer", "Name of the program in syslog.", works=False)
-    syslog_facility: str = _process.text("daemon", "Facility in syslog.", works=False)
-    job_name: str = _process.text("pgbouncer", "Service name on Windows.", apply=RESTART, works=False)
-    peer_id: int = _process.integer(
-        0, "Number of this process among [peers]; 0: no peering.", high=16383, works=False
+    syslog: bool = _process.switch(False, "Log to syslog too.")
+    syslog_ident: str = _process.text("pgbouncer", "Name of the program in syslog.")
+    syslog_facility: str = _process.text("daemon", "Facility: daemon, user, auth, authpriv, local0-local7.")
+    job_name: str = _process.text(
+        "pgbouncer", "Service name on Windows.", apply=RESTART, inert="it names a service of Windows"
     )
+    peer_id: int = _process.integer(0, "Number of this process among [peers]; 0: no peering.", high=16383)
     so_reuseport: bool = _process.switch(False, "Let several instances listen on one port.", apply=RESTART)
-    resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART, works=False)
+    resolv_conf: str = _process.text("", "Resolver file other than the system's.", apply=RESTART)
 
     # -- Pools and limits
     pool_mode: str = _pools.word(
@@ -289,7 +289,9 @@ class Settings:
     )
     server_idle_timeout: float = _timeouts.seconds(600, "Close servers idle for this long; 0: never.")
     server_connect_timeout: float = _timeouts.seconds(15, "Time for connecting and login to PostgreSQL.")
-    server_login_retry: float = _timeouts.seconds(15, "Pause after a failed login to PostgreSQL.")
+    server_login_retry: float = _timeouts.seconds(
+        15, "Longest pause after a login that PostgreSQL refused, and of the log about the same again."
+    )
     client_login_timeout: float = _timeouts.seconds(60, "Time for a client's login; 0: no limit.")
     client_idle_timeout: float = _timeouts.seconds(
         0, "Close clients idle for this long; 0: never.", scopes=(_USER,)
@@ -306,14 +308,14 @@ class Settings:
         0, "Longest pause inside a transaction; 0: no limit.", scopes=(_USER,)
     )
     transaction_timeout: float = _timeouts.seconds(0, "Longest transaction; 0: no limit.", scopes=(_USER,))
-    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then.", works=False)
+    suspend_timeout: float = _timeouts.seconds(10, "SUSPEND closes what isn't flushed by then; 0: it waits.")
     autodb_idle_timeout: float = _timeouts.seconds(
         3600, "Forget a database made from *, or a user of auth_type any, unused for this long; 0: never."
     )
     pool_idle_timeout: float = _timeouts.seconds(0, "Forget empty pools after this long; 0: never.")
-    dns_max_ttl: float = _timeouts.seconds(15, "Longest use of a host's address.", works=False)
-    dns_nxdomain_ttl: float = _timeouts.seconds(15, "Pause after a failed look-up.", works=False)
-    dns_zone_check_period: float = _timeouts.seconds(0, "Period of zone serial checks; 0: none.", works=False)
+    dns_max_ttl: float = _timeouts.seconds(15, "Longest use of a host's address.")
+    dns_nxdomain_ttl: float = _timeouts.seconds(15, "Pause after a failed look-up.")
+    dns_zone_check_period: float = _timeouts.seconds(0, "Period of zone serial checks; 0: none.")
 
     # -- TLS
     client_tls_sslmode: str = _tls.word(
@@ -388,6 +390,12 @@ class Settings:
         " seconds then makes room; 0: no limit.",
         own=True,
     )
+    shutdown_timeout: float = _own.seconds(
+        60,
+        "After a restart with -R the old process serves its clients until they leave, at most this long; then"
+        " it closes those that are between two transactions; 0: no limit.",
+        own=True,
+    )
     client_write_timeout: float = _own.seconds(
         300, "A client that doesn't read its result for this long loses its server; 0: no limit.", own=True
     )
@@ -422,6 +430,11 @@ class Settings:
     def worker_count(self) -> int:
         """`workers`, with auto resolved to the cores this process may use."""
         return self.workers or min(len(os.sched_getaffinity(0)), WORKERS_MAX)
+
+    @property
+    def syslog_names(self) -> tuple[str, str] | None:
+        """(ident, facility), or None without syslog."""
+        return (self.syslog_ident, self.syslog_facility) if self.syslog else None
 
     @property
     def check_query(self) -> str | None:

@@ -14,11 +14,13 @@ import os
 
 cdef extern from "layout.h" nogil:
     enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
-    enum: SECRET_BYTES, CANCEL_MORE_BYTES
+    enum: SECRET_BYTES, CANCEL_MORE_BYTES, MAX_PEERS
     enum pool_kind: POOL_CLIENTS, POOL_LISTENER, POOL_AUTH
     enum: CHANNELS_MAX, CH_FREE, CH_HEARD
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
-    enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM
+    enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_ELSEWHERE
+    enum: SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED
+    enum: RETIRING_NOT, RETIRING, RETIRING_ALL
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
     enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED, CF_OWN
     enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE, SF_RESERVE
@@ -31,7 +33,7 @@ cdef extern from "layout.h" nogil:
         char local_addr[48]
         int32_t port, local_port
     struct client_row:
-        uint8_t state, flags, orders, kill_text
+        uint8_t state, flags, orders, kill_text, replication
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
         int32_t prepared_statements, listens
@@ -47,7 +49,9 @@ cdef extern from "layout.h" nogil:
         char application_name[64]
         char tls[96]
     struct slot_row:
-        uint8_t state, flags, orders
+        uint8_t state, flags, orders, replication
+        int32_t dedicated_row, host
+        uint64_t dedicated_to
         int16_t owner, last_worker
         uint64_t canceling
         int32_t pool, client, evict_for
@@ -72,9 +76,10 @@ cdef extern from "layout.h" nogil:
         int32_t database, user, instance
         pool_limits limits
         int32_t servers, evicting, clients
-        int32_t by_state[7]
+        int32_t by_state[8]
         list idle, waiting
         list waiting_of[64]
+        list dedicated
         uint64_t mean_wait_us, retry_at
         uint32_t failures
         uint16_t welcome_bytes
@@ -85,6 +90,13 @@ cdef extern from "layout.h" nogil:
         char error_sqlstate[6]
         char error_text[256]
         unsigned char welcome[4096]
+    enum: HOST_FREE, HOST_NAME, HOST_ZONE
+    struct host_row:
+        uint8_t kind, known
+        uint32_t serial, turn
+        uint64_t expires_at, asked_until
+        char name[256]
+        char addresses[512]
     struct listener:
         uint8_t state
         int16_t owner
@@ -98,6 +110,7 @@ cdef extern from "layout.h" nogil:
         int32_t clients[64]
     struct database_row:
         listener listener
+        uint32_t host_turn
         uint8_t used, paused, disabled
         uint8_t kept
         char name[64]
@@ -110,10 +123,16 @@ cdef extern from "layout.h" nogil:
         uint8_t used
         char name[280]
         int32_t max_servers, servers
+    struct peer_row:
+        int32_t id
+        int32_t waiting[64]
+        int32_t connecting[64]
+        int32_t active[64]
     struct worker_row:
         int32_t pid, clients
         uint32_t restarts
         uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us
+        int32_t unflushed
         double start_time
         list client_attention, slot_attention
     struct counters:
@@ -130,10 +149,12 @@ cdef extern from "layout.h" nogil:
     struct header:
         sizes sizes
         uint64_t rebuilds
-        uint8_t paused, suspended, draining, round_robin
+        uint8_t paused, suspended, draining, shutting_down, retiring, round_robin
+        uint64_t suspended_by
         uint64_t check_delay_us
-        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high
+        int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high, hosts_high
         uint64_t notify_key
+        uint16_t peer_id
         list free_clients, free_slots, starved
     struct tables:
         header *h
@@ -147,11 +168,26 @@ cdef extern from "layout.h" nogil:
         counters *counters
         prepared_set *prepared
         channel_row *channels
+        peer_row *peers
+        host_row *hosts
         int doorbells[64]
         uint64_t map_bytes
         int fd
 
 cdef extern from "tables.h" nogil:
+    enum room_word: ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY
+    struct room_news:
+        room_word word
+        int32_t pool, rooms
+    void rooms_retire(tables *, uint64_t, uint64_t *)
+    int rooms_news(tables *, uint64_t, room_news *, int)
+    int32_t rooms_held(const tables *, int32_t)
+    bint rooms_told(tables *, const room_news *, uint64_t, uint64_t *)
+    void rooms_left(tables *, uint64_t, uint64_t *)
+    int32_t peer_wait(tables *, int32_t, int)
+    bint peer_connect(tables *, int32_t, int, int32_t)
+    void peer_sent(tables *, int32_t, int)
+    void peer_done(tables *, int32_t, int, int)
     struct outcome:
         int32_t slot, dial, close, client
         uint64_t ring
@@ -173,7 +209,7 @@ cdef extern from "tables.h" nogil:
     int32_t tables_user(tables *, const char *, bint)
     int32_t tables_instance(tables *, const char *, bint)
     int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, pool_kind, bint)
-    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int)
+    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int32_t *, int *, int)
     int32_t client_new(tables *, int, uint64_t)
     int client_login(tables *, int32_t, int32_t, int32_t, int32_t, uint8_t)
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
@@ -190,6 +226,15 @@ cdef extern from "tables.h" nogil:
     void pool_acquire(tables *, int32_t, uint64_t, outcome *)
     void pool_requeue(tables *, int32_t, uint64_t, outcome *)
     void pool_wait_welcome(tables *, int32_t, uint64_t, outcome *)
+    void pool_wait_dedicated(tables *, int32_t, int, uint64_t, outcome *)
+    bint pool_dedicated(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t, outcome *)
+    int32_t tables_host(tables *, const char *, int, uint64_t)
+    bint host_read(tables *, int32_t, host_row *)
+    void host_asked(tables *, int32_t, uint64_t)
+    void host_answered(tables *, int32_t, const char *, uint64_t)
+    void host_failed(tables *, int32_t, uint64_t)
+    bint zone_answered(tables *, int32_t, uint32_t, uint32_t *)
+    int host_obsolete(tables *, int32_t, const char *)
     void pool_release(tables *, int32_t, int, uint64_t, outcome *)
     void pool_detach(tables *, int32_t, uint64_t)
     void pool_place(tables *, int32_t, int, uint64_t, outcome *)
@@ -206,9 +251,18 @@ cdef extern from "tables.h" nogil:
     bint pool_take_reclaim(tables *, int32_t, int)
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
     bint cancel_key_fits(tables *, uint32_t, const unsigned char *, uint32_t)
-    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *)
+    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *, int32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
     bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
+
+cdef extern from *:
+    """
+    #include <stdatomic.h>
+    static uint32_t host_turn_next(_Atomic uint32_t *turn) { return atomic_fetch_add(turn, 1); }
+    static void host_turn_pass(_Atomic uint32_t *turn, uint32_t seen) { atomic_compare_exchange_strong(turn, &seen, seen + 1); }
+    """
+    uint32_t host_turn_next(uint32_t *)
+    void host_turn_pass(uint32_t *, uint32_t)
 
 cdef extern from "effects.h" nogil:
     const uint8_t backend_effects_table "backend_effects"[256]
@@ -219,6 +273,7 @@ cdef extern from "relay.h" nogil:
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
     enum: EVENT_LISTEN
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
+    enum: COMMAND_DEDICATED
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
     enum: QUESTIONS
     struct event:
@@ -258,8 +313,10 @@ class TablesBusy(Exception):
     """The lock of the tables could not be had in time: its holder is stopped."""
 
 
+ROOM_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum room_word
 SESSION_STATES = ("off", "auto", "error")
 POOL_MODES = ("session", "transaction", "statement")
+REPLICATION = ("none", "logical", "physical")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
               "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
 WELCOME_ROOM = WELCOME_BYTES
@@ -298,7 +355,7 @@ cdef str decoded(const char *text):
 
 
 cdef void put_text(char *target, size_t room, bytes text):
-    cdef size_t n = min(len(text), room - 1)
+    cdef size_t n = min(<size_t>len(text), room - 1)
     memcpy(target, <const char *>text, n)
     target[n] = 0
 
@@ -420,6 +477,16 @@ cdef class Tables:
         tables_unlock(self.t)
         return i
 
+    def meet_database(self, name):
+        """Whether nobody has asked for this database before; from now on somebody has."""
+        cdef bytes b = encoded(name)
+        self._take()
+        cdef bint new = tables_database(self.t, b, False) < 0
+        if new:
+            tables_database(self.t, b, True)
+        tables_unlock(self.t)
+        return new
+
     def user(self, name, bint create=True):
         cdef bytes b = encoded(name)
         self._take()
@@ -489,11 +556,15 @@ cdef class Tables:
 
     def forget(self, double idle_s, double pool_idle_s, at_us=None):
         """Frees the rows of what the configuration does not name and nobody has used for idle_s (0: never), and of
-        pools that nobody has used for pool_idle_s; returns the names of the databases."""
+        pools that nobody has used for pool_idle_s; returns the names of the databases, and the keys of the pools."""
         cdef int32_t found[256]
+        cdef int32_t pools[256]
+        cdef int pool_count = 0
         cdef uint64_t now = now_us() if at_us is None else at_us
-        cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6), found, 256)
-        return [decoded(self.t.databases[found[i]].name) for i in range(min(n, 256))]
+        cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6), found, pools,
+                                   &pool_count, 256)
+        return ([decoded(self.t.databases[found[i]].name) for i in range(min(n, 256))],
+                [self.pool_key(pools[i]) for i in range(pool_count)])
 
     def set_paused(self, int database, bint paused):
         """Holds back a database's waiters (-1: all databases')."""
@@ -505,8 +576,54 @@ cdef class Tables:
     def set_draining(self, bint draining):
         self.t.h.draining = draining
 
+    def set_shutting_down(self):
+        """Known to all consoles at once, whichever worker was asked."""
+        self.t.h.shutting_down = True
+
+    def is_shutting_down(self):
+        return bool(self.t.h.shutting_down)
+
+    def pause_mode(self):
+        """What holds all clients back: PAUSE, SUSPEND, or nothing."""
+        return "SUSPEND" if self.t.h.suspended else "PAUSE" if self.t.h.paused else ""
+
     def is_paused(self, int database=-1):
         return bool(self.t.h.paused if database < 0 else self.t.databases[database].paused)
+
+    def suspend(self, uint64_t client_id):
+        """Read nothing more, from clients or from servers, once what is on its way has been passed on.  The
+        console session with this id ends it when it leaves; 0: none does."""
+        cdef int w
+        for w in range(self.t.h.sizes.workers):
+            self.t.workers[w].unflushed = -1
+        self.t.h.suspended_by = client_id
+        self.t.h.suspended = SUSPENDED
+        self.ring_all()
+
+    def suspend_left(self):
+        """How many connections are not at the end of a message yet (or workers that have not looked)."""
+        cdef int w
+        cdef int left = 0
+        for w in range(self.t.h.sizes.workers):
+            if self.t.workers[w].pid:
+                left += 1 if self.t.workers[w].unflushed < 0 else self.t.workers[w].unflushed
+        return left
+
+    def suspend_force(self):
+        """Close what could not be flushed."""
+        self.t.h.suspended = SUSPENDED_FORCED
+        self.ring_all()
+
+    def end_suspend(self):
+        self.t.h.suspended = SUSPENDED_NOT
+        self.ring_all()
+
+    def is_suspended(self):
+        return bool(self.t.h.suspended)
+
+    def suspended_by(self):
+        """The id of the console session that suspended us; 0: none."""
+        return self.t.h.suspended_by if self.t.h.suspended else 0
 
     def set_disabled(self, int database, bint disabled):
         self.t.databases[database].disabled = disabled
@@ -571,6 +688,22 @@ cdef class Tables:
         """The client waits until its pool has logged in once; a LOGIN event (WELCOME or FAIL) follows."""
         cdef outcome out
         pool_wait_welcome(self.t, row, now_us(), &out)
+
+    def wait_dedicated(self, int row, str replication):
+        """The client waits for a server of its own, opened by its worker: a DIAL event follows for a slot whose
+        slot_dedicated() is this client."""
+        cdef outcome out
+        pool_wait_dedicated(self.t, row, REPLICATION.index(replication), now_us(), &out)
+
+    def slot_dedicated(self, int slot):
+        """(row, id) of the client that this slot is opened for alone; None."""
+        cdef slot_row *s = &self.t.slots[slot]
+        return (s.dedicated_row, s.dedicated_to) if s.dedicated_to else None
+
+    def slot_ready(self, int slot):
+        """A server that is no pool's to give is logged in."""
+        self.t.slots[slot].connect_time = _wall()
+        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
 
     def pool_welcome(self, int pool):
         """What PostgreSQL reported at the first login of this pool (as stored by slot_login); None: not yet."""
@@ -664,6 +797,11 @@ cdef class Tables:
         cdef slot_row *s = &self.t.slots[slot]
         return s.pool, s.generation, s.id, s.owner, s.state
 
+    def slot_age_s(self, int slot):
+        """Whole seconds since it was taken, or since its server is logged in."""
+        cdef uint64_t now = now_us()
+        return (now - self.t.slots[slot].connected_at) // 1000000 if now > self.t.slots[slot].connected_at else 0
+
     def slot_from_reserve(self, int slot):
         """Whether this slot is beyond pool_size."""
         return (self.t.slots[slot].flags & SF_RESERVE) != 0
@@ -682,6 +820,10 @@ cdef class Tables:
         put_endpoint(&self.t.slots[slot].where, addr, port, local_addr, local_port)
         if unix:
             slot_flag(self.t, slot, SF_UNIX)
+
+    def slot_host(self, int slot, int host):
+        """The name (a row of `host`, or -1) that led to the address of this server."""
+        self.t.slots[slot].host = host
 
     def slot_key(self, int slot, int backend_pid, bytes cancel_key, target):
         """How to cancel what this server runs; `target` is where the request goes (pooler/worker/address.py)."""
@@ -740,6 +882,79 @@ cdef class Tables:
         until then, but nobody waits for it.  `logged_in`: it may be running something."""
         pool_begin_close(self.t, slot, worker, logged_in)
 
+    # ---- hosts
+
+    def host_turn(self, int database):
+        """A number that grows by one with each call: whose turn it is among the hosts of a list."""
+        return host_turn_next(&self.t.databases[database].host_turn)
+
+    def host_now(self, int database):
+        """The same number, left as it is."""
+        return self.t.databases[database].host_turn
+
+    def host_passes(self, int database, uint32_t seen):
+        """The host whose turn it was at `seen` has failed: the next one's turn, unless somebody said so before."""
+        host_turn_pass(&self.t.databases[database].host_turn, seen)
+
+    def host(self, name, bint zone=False):
+        """Row of a name that is to be looked up, or of a zone; -1: a name that long cannot be looked up."""
+        cdef bytes b = encoded(name)
+        return tables_host(self.t, b, HOST_ZONE if zone else HOST_NAME, now_us())
+
+    def host_entry(self, int row, bint turn=False):
+        """(addresses, fresh): what the name led to when it was last answered, None if it never was; and whether that,
+        or that it failed, is still to be believed.  `turn`: they begin with another one each time."""
+        cdef host_row copy
+        host_read(self.t, row, &copy)
+        if turn:
+            self.t.hosts[row].turn += 1
+        addresses = decoded(copy.addresses).split() if copy.known else None
+        if turn and addresses:
+            first = copy.turn % len(addresses)
+            addresses = addresses[first:] + addresses[:first]
+        return addresses, copy.expires_at > now_us()
+
+    def host_asked(self, int row, double for_s):
+        """Somebody waits for an answer, so long at most."""
+        host_asked(self.t, row, now_us() + <uint64_t>(for_s * 1e6))
+
+    def host_answered(self, int row, addresses, double ttl_s):
+        """What the DNS said; servers at addresses that are not among them any more are obsolete.  Returns how many."""
+        cdef int count = 0
+        before = self.host_entry(row)[0] or []
+        host_answered(self.t, row, encoded(" ".join(addresses)), now_us() + <uint64_t>(ttl_s * 1e6))
+        for address in before:
+            if address not in addresses:
+                count += host_obsolete(self.t, row, encoded(address))
+        return count
+
+    def host_failed(self, int row, double ttl_s):
+        """The look-up failed; what was known before stays."""
+        host_failed(self.t, row, now_us() + <uint64_t>(ttl_s * 1e6))
+
+    def host_expire(self, int row):
+        """It is to be looked up anew."""
+        host_failed(self.t, row, 0)
+
+    def zone_answered(self, int row, uint32_t serial):
+        """The serial before, if it is another one now; None."""
+        cdef uint32_t before = 0
+        return before if zone_answered(self.t, row, serial, &before) else None
+
+    def hosts(self, bint zones=False):
+        """One dict per name (or zone) that was looked up."""
+        cdef int32_t i
+        cdef host_row copy
+        cdef uint64_t now = now_us()
+        rows = []
+        for i in range(self.t.h.hosts_high):
+            if host_read(self.t, i, &copy) and (copy.kind == HOST_ZONE) == zones:
+                rows.append({"row": i, "name": decoded(copy.name), "serial": copy.serial if copy.known else 0,
+                             "addresses": decoded(copy.addresses).split() if copy.known and not zones else [],
+                             "ttl_s": (copy.expires_at - now) / 1e6 if copy.expires_at > now else 0.0,
+                             "asking": copy.asked_until > now})
+        return rows
+
     # ---- channels
 
     @property
@@ -794,8 +1009,7 @@ cdef class Tables:
 
     def listener_opened(self, int database, int slot):
         """It is logged in."""
-        self.t.slots[slot].connect_time = _wall()
-        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
+        self.slot_ready(slot)
         listener_opened(self.t, database, slot)
 
     def listener_rest(self, int database):
@@ -854,7 +1068,7 @@ cdef class Tables:
         cdef slot_row *s
         for i in range(self.t.h.slots_high):
             s = &self.t.slots[i]
-            if s.state == SL_FREE or (database >= 0 and self.t.pools[s.pool].database != database):
+            if s.state in (SL_FREE, SL_ELSEWHERE) or (database >= 0 and self.t.pools[s.pool].database != database):
                 continue
             if self.t.pools[s.pool].kind != POOL_CLIENTS:
                 continue   # the listening connection stays as long as somebody listens
@@ -893,7 +1107,10 @@ cdef class Tables:
             if c.worker != worker or c.pool < 0 or c.state == CL_FREE or c.state == CL_LOGIN:
                 continue
             l = &self.t.pools[c.pool].limits
-            if c.state == CL_WAITING:
+            if c.state == CL_ACTIVE and c.replication:   # what it runs has no end, nor is it a transaction
+                if _over(now, c.stuck_start, write):
+                    found.append(("client_write_timeout", i, c.id, c.stuck_start))
+            elif c.state == CL_WAITING:
                 if _over(now, c.wait_start, l.query_wait_timeout_us):
                     found.append(("query_wait_timeout", i, c.id, c.wait_start))
                 elif c.flags & CF_LOGIN_WAIT:
@@ -955,6 +1172,85 @@ cdef class Tables:
                     found.append((i, s.generation))
         return found
 
+    # ---- two instances, one limit (rooms.c)
+
+    cdef object _pool_name(self, int32_t pool):
+        cdef pool_row *p = &self.t.pools[pool]
+        return [decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
+                decoded(self.t.instances[p.instance].name), p.kind]
+
+    def rooms_retire(self):
+        """Another instance replaces this one: open nothing beyond what there is.  Returns that: [database, user,
+        instance, kind, rooms] per pool."""
+        cdef uint64_t ring = 0
+        cdef int32_t i
+        self._take()
+        rooms_retire(self.t, now_us(), &ring)
+        held = [[*self._pool_name(i), rooms_held(self.t, i)] for i in range(self.t.h.pools_high) if rooms_held(self.t, i)]
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+        return held
+
+    def rooms_retire_all(self):
+        """Clients go as soon as they are between transactions."""
+        self.t.h.retiring = RETIRING_ALL
+
+    def rooms_resume(self):
+        """It does not, after all."""
+        self.t.h.retiring = RETIRING_NOT
+
+    def rooms_news(self):
+        """What the other instance is to be told: (word, [database, user, instance, kind, rooms])."""
+        cdef room_news found[64]
+        cdef int n, i
+        self._take()
+        n = rooms_news(self.t, now_us(), found, 64)
+        news = [(ROOM_WORDS[found[i].word], [*self._pool_name(found[i].pool), found[i].rooms]) for i in range(n)]
+        tables_unlock(self.t)
+        return news
+
+    def rooms_told(self, str word, pool):
+        """The other instance says so of `pool`, as in rooms_news; False when there are no rows for it."""
+        cdef room_news news
+        cdef uint64_t ring = 0
+        database, user, instance, kind, rooms = pool
+        cdef bytes database_name = encoded(database), user_name = encoded(user), instance_name = encoded(instance)
+        cdef bint done = False
+        cdef int said = ROOM_WORDS.index(word)
+        self._take()
+        cdef int32_t d, u, n
+        d = tables_database(self.t, database_name, True)
+        u = tables_user(self.t, user_name, True)
+        n = tables_instance(self.t, instance_name, True)
+        news.word, news.rooms = <room_word>said, rooms
+        news.pool = NOBODY if min(d, u, n) < 0 else tables_pool_of_kind(
+            self.t, d, u, n, <pool_kind><int>kind, True)
+        if news.pool != NOBODY:
+            done = rooms_told(self.t, &news, now_us(), &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+        return done
+
+    def rooms_left(self):
+        """The instance that this one replaced is gone."""
+        cdef uint64_t ring = 0
+        self._take()
+        rooms_left(self.t, now_us(), &ring)
+        tables_unlock(self.t)
+        tables_ring(self.t, ring)
+
+    def in_use(self):
+        """(clients but for the console's, sockets on their way to workers, rows of servers in use) over all workers."""
+        cdef int32_t i
+        cdef int clients = 0, servers = 0, arriving = 0
+        for i in range(self.t.h.clients_high):
+            clients += self.t.clients[i].state != CL_FREE and not self.t.clients[i].flags & CF_CONSOLE
+        for i in range(self.t.h.slots_high):
+            servers += self.t.slots[i].state != SL_FREE
+        for i in range(self.t.h.sizes.workers):
+            arriving += <int>(self.t.workers[i].sent - self.t.workers[i].taken)
+        return clients, arriving, servers
+
     # ---- cancel requests
 
     def cancel_key_fits(self, uint32_t pid, bytes key):
@@ -962,15 +1258,48 @@ cdef class Tables:
         return cancel_key_fits(self.t, pid, <const unsigned char *><const char *>key, <uint32_t>len(key))
 
     def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
-        """Looks up a cancel key: ('nothing',), ('queued',), ('busy',) or ('forward', slot, generation, row, id).
-        After 'forward' the server is held until cancel_end."""
-        cdef int32_t slot = NOBODY
+        """Looks up a cancel key: ('nothing',), ('idle',), ('queued',), ('busy',) or ('forward', slot, generation, row,
+        id).  After 'forward' the server is held until cancel_end."""
+        cdef int32_t slot = NOBODY, row = NOBODY
         cdef uint32_t generation = 0
-        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation)
+        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation, &row)
         if verdict == 2:
-            row = <int>(pid & 0xfffff) - 1
             return "forward", slot, generation, row, self.t.clients[row].id
-        return (("nothing",), ("queued",), (), ("busy",))[verdict]
+        return (("nothing",), ("queued",), (), ("busy",), ("idle",))[verdict]
+
+    def set_peer_id(self, int peer_id):
+        """What new clients' cancel keys say; 0: nothing."""
+        self.t.h.peer_id = <uint16_t>peer_id
+
+    def peer_wait(self, int peer_id, int worker):
+        """A cancel request for a client of this peer waits to be sent; the row that counts it, or -1."""
+        return peer_wait(self.t, peer_id, worker)
+
+    def peer_connect(self, int row, int worker, int most):
+        """Whether it may be sent now, with at most so many at a time over all workers (0: no limit)."""
+        return peer_connect(self.t, row, worker, most)
+
+    def peer_sent(self, int row, int worker):
+        peer_sent(self.t, row, worker)
+
+    def peer_done(self, int row, int worker, int state):
+        """It is over; `state`: 0 it still waited, 1 it connected, 2 it was sent."""
+        peer_done(self.t, row, worker, state)
+
+    def peers(self):
+        """One dict per peer that was ever forwarded to."""
+        cdef int32_t i
+        cdef int w
+        rows = []
+        for i in range(MAX_PEERS):
+            if self.t.peers[i].id:
+                sums = [0, 0, 0]
+                for w in range(self.t.h.sizes.workers):
+                    sums[0] += self.t.peers[i].waiting[w]
+                    sums[1] += self.t.peers[i].connecting[w]
+                    sums[2] += self.t.peers[i].active[w]
+                rows.append({"peer_id": self.t.peers[i].id, "waiting": sums[0], "connecting": sums[1], "active": sums[2]})
+        return rows
 
     def cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker):
         cancel_end(self.t, slot, generation, row, client_id, worker, now_us())
@@ -1017,6 +1346,11 @@ cdef class Tables:
             pool_abandon(self.t, row)
         elif what == "wait_welcome":
             pool_wait_welcome(self.t, row, now, &out)
+        elif what == "wait_dedicated":
+            pool_wait_dedicated(self.t, row, 1, now, &out)
+        elif what == "dedicated":   # the slot's client has got it
+            pool_dedicated(self.t, row, self.t.slots[row].generation, self.t.slots[row].dedicated_row,
+                           self.t.slots[row].dedicated_to, worker, now, &out)
         elif what == "idle":
             self.t.clients[row].state = CL_IDLE
         else:
@@ -1093,7 +1427,8 @@ cdef class Tables:
             pools.append({
                 "servers": p.servers, "clients": p.clients, "evicting": p.evicting, "by_state": [n for n in p.by_state],
                 "idle": _walk(self.t, &p.idle, LIST_IDLE), "waiting": _walk(self.t, &p.waiting, LIST_QUEUE),
-                "waiting_of": [_walk(self.t, &p.waiting_of[w], LIST_LOCAL) for w in range(h.sizes.workers)]})
+                "waiting_of": [_walk(self.t, &p.waiting_of[w], LIST_LOCAL) for w in range(h.sizes.workers)],
+                "dedicated": _walk(self.t, &p.dedicated, LIST_QUEUE)})
         return {
             "pools": pools, "clients": h.clients,
             "databases": [(self.t.databases[i].servers, self.t.databases[i].clients) for i in range(h.databases_high)],
@@ -1352,7 +1687,8 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "request_time": _wall_of(c.wait_start if c.state == CL_WAITING else c.request_start, now),
         "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
-        "tls": decoded(c.tls), "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements, "replication": "none",
+        "tls": decoded(c.tls), "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements,
+        "replication": REPLICATION[c.replication],
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE), "own": bool(c.flags & CF_OWN),
@@ -1360,7 +1696,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
 
 
 cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
-    names = ("free", "new", "idle", "active", "being_canceled", "closing", "closing")
+    names = ("free", "new", "idle", "active", "being_canceled", "closing", "closing", "elsewhere")
     state = names[s.state]
     if s.state == SL_ACTIVE and s.canceling:
         state = "active_cancel"
@@ -1378,7 +1714,7 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
         "request_time": _wall_of(t.clients[s.client].request_start if linked else s.used_at, now),
         "close_needed": bool(s.flags & SF_CLOSE_NEEDED), "link": t.clients[s.client].id if linked else 0,
         "remote_pid": s.backend_pid, "tls": decoded(s.tls), "application_name": "", "prepared_statements": t.prepared[i].count,
-        "replication": "none", "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
+        "replication": REPLICATION[s.replication], "generation": s.generation, "is_unix": bool(s.flags & SF_UNIX),
         "idle_s": (now - s.used_at) / 1e6 if s.state == SL_IDLE and now > s.used_at else 0.0,
     }
 
@@ -1489,6 +1825,17 @@ cdef class Relay:
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""
         self._command(COMMAND_SERVER, slot, fd, generation, 0, 0, values, b"")
+
+    def add_dedicated(self, int row, uint64_t client_id, int fd, int slot, uint32_t generation, int server_fd,
+                      bytes values, bytes rest, TlsSession session=None):
+        """Gives a client and the server that is its own to the relay, which owns both descriptors from now on.  The
+        client has been greeted; `values` are the server's, `rest` was read behind the login.  `session`: the client's
+        TLS, which is used up."""
+        cdef tls *t = NULL
+        if session is not None:
+            t, session.t = session.t, NULL
+        self._command(COMMAND_DEDICATED, row, fd, generation, client_id, <uint64_t>server_fd << 32 | <uint32_t>slot,
+                      values, rest, t)
 
     def close_slot(self, int slot):
         """Ends the connection of a slot that is CLOSING and this worker's."""

@@ -424,12 +424,33 @@ static bool may_read(const struct client *c) {
     return !c->waiting && !(c->server && (c->server->io.stuck || c->server->own_blocks));
 }
 
+/* Whether nothing of this client is under way: no transaction, and no byte of the next one. */
+static bool between_transactions(struct relay *r, const struct client *c, bool keeps_server) {
+    char byte;
+    const struct server *s = c->server;
+    if (c->waiting || c->greeting || bytes_pending(&c->io.stash) || bytes_pending(&c->io.out) || c->io.body_left) return false;
+    if (s && !(keeps_server && server_in_step(s) && !s->fresh && !r->t->clients[c->row].request_start)) return false;
+    return recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+}
+
+/* We are being replaced, and this client's room is wanted or its time is over: it goes between two transactions. */
+static bool retired(struct relay *r, struct client *c) {
+    const struct client_row *row = &r->t->clients[c->row];
+    bool all = r->t->h->retiring == RETIRING_ALL;
+    if (!r->t->h->retiring || (!all && !(r->t->pools[row->pool].hurried && !c->server))) return false;
+    if (!between_transactions(r, c, all)) return false;
+    client_close(r, c, "57P01", "server shutting down", "server shutting down");
+    return true;
+}
+
 void client_run(struct relay *r, struct client *c) {
     if (bytes_pending(&c->io.out)) {
         conn_flush(r, &c->io);
         r->t->clients[c->row].stuck_start = c->io.stuck ? r->now : 0;
         if (!c->io.stuck && c->server) conn_ready(r, &c->server->io);
     }
+    if (suspended_at(r, &c->io)) return;
+    if (r->t->h->retiring && retired(r, c)) return;
     for (int round = 0; round < ROUNDS; round++) {
         if (!may_read(c)) {
             if (c->waiting && c->io.hangup) client_close(r, c, NULL, NULL, "client unexpected eof");
@@ -438,6 +459,7 @@ void client_run(struct relay *r, struct client *c) {
         bool received;
         uint32_t limit = c->server ? BUFFER_BYTES : FIRST_READ_BYTES;
         if (c->whole_bytes > limit) limit = c->whole_bytes;
+        limit = suspended_limit(r, &c->io, limit);
         relay_need_buffer(r, limit);
         c->whole_bytes = 0;
         uint32_t n = conn_fill(r, &c->io, limit, &received);
@@ -450,6 +472,7 @@ void client_run(struct relay *r, struct client *c) {
             return;
         }
         if (!received && !used) return;
+        if (suspended_at(r, &c->io)) return;
         if (!c->io.readable && !bytes_pending(&c->io.stash)) return;
     }
     conn_ready(r, &c->io);

@@ -41,10 +41,16 @@
 #define SEQUENCE_MIXED UINT64_MAX
 #define CHANNELS_MAX 4096        /* names that clients listen on, over all databases; one more: its client keeps a server */
 #define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
+#define MAX_PEERS 256           /* of which cancel requests to may be under way at once */
+#define HOSTS_MAX 256            /* names of hosts that were looked up, and of their zones */
+#define HOST_NAME_BYTES 256     /* a name of the DNS has at most 253 */
+#define HOST_ADDRESSES_BYTES 512     /* 12 IPv6 addresses; what is beyond is not used */
 #define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
-enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_STATES };
+enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM,
+    SL_ELSEWHERE,                 /* not ours: of the instance that this one replaces (rooms.c) */
+    SL_STATES };
 enum pool_mode { MODE_SESSION, MODE_TRANSACTION, MODE_STATEMENT };
 
 /* Orders: what another process wants the owner of a row to do.  Truth (flags in the row); the lists are derived. */
@@ -58,12 +64,18 @@ enum client_order {
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16,
-    CF_OWN = 128 };                  /* pooler's own: runs auth_query, and counts in its pool only */
+    CF_DEDICATED = 32,               /* it gets a server of its own (dedicated.c) */
+    CF_OWN = 64 };                   /* pooler's own: runs auth_query, and counts in its pool only */
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
-enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED };
-enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS };
+enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED,
+    CLOSE_REPLACED, CLOSE_CHANGED };
+enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS,
+    BLOCKED_ELSEWHERE };
 
+enum suspended { SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED };   /* FORCED: what is not flushed is closed */
+enum retiring { RETIRING_NOT, RETIRING, RETIRING_ALL };   /* ALL: clients are closed between their transactions */
+enum replication { REPLICATION_NONE, REPLICATION_LOGICAL, REPLICATION_PHYSICAL };
 /* LISTENER: of the one connection that listens for a database; AUTH: of those that run auth_query there */
 enum pool_kind { POOL_CLIENTS, POOL_LISTENER, POOL_AUTH };
 enum channel_state { CH_FREE, CH_WANTED, CH_HEARD };
@@ -83,6 +95,7 @@ struct client_row {
     _Atomic uint8_t flags;           /* changed by the owner's two threads and, under the lock, by others */
     _Atomic uint8_t orders;
     uint8_t kill_text;               /* index into kill_texts[] */
+    uint8_t replication;             /* enum replication */
     int16_t worker;
     int16_t cancel_requests;         /* cancel requests in flight for this client */
     int32_t pool, database, user, slot;
@@ -109,9 +122,13 @@ struct slot_row {
     _Atomic uint8_t flags;
     _Atomic uint8_t orders;
     uint8_t close_reason;            /* enum close_reason, for the log */
+    uint8_t replication;             /* enum replication: it is one client's from its login to its end */
     int16_t owner;                   /* worker that may use the connection, or NOBODY */
     int16_t last_worker;             /* the last owner: watches an idle connection for end of stream */
     int32_t pool, client;
+    int32_t dedicated_row;           /* in its login: the client it is opened for alone, */
+    uint64_t dedicated_to;           /* and the id of that; 0: for whoever is next */
+    int32_t host;                    /* row of the name that led to its address, or NOBODY */
     uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's */
     uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
     int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
@@ -154,8 +171,12 @@ struct pool_row {
     int32_t servers, by_state[SL_STATES], evicting, clients;   /* derived */
     int32_t next_in_database, next_in_user, next_in_instance;  /* derived */
     struct link starved_link;        /* derived */
+    int32_t room;                    /* while we are being replaced: servers this pool may have (rooms.c) */
+    int32_t owed, granted;           /* servers that the instance we replace is to be given; was given, and not told yet */
+    uint8_t asked, hurried, hurrying;   /* more room was asked for; our clients are to go; theirs are */
     struct list idle, waiting;       /* derived; idle: most recently used first */
     struct list waiting_of[MAX_WORKERS];   /* derived */
+    struct list dedicated;           /* derived; clients that wait for a server of their own */
     uint64_t mean_wait_us, retry_at;
     uint32_t failures;               /* failed server logins in a row */
     uint16_t welcome_bytes, error_bytes;
@@ -166,6 +187,19 @@ struct pool_row {
     char error_sqlstate[6];
     char error_text[ERROR_TEXT_BYTES];
     unsigned char welcome[WELCOME_BYTES];
+};
+
+enum host_kind { HOST_FREE, HOST_NAME, HOST_ZONE };
+
+/* What a name leads to, as the DNS said last: for all workers (hosts.c).  Of a zone only the serial is known. */
+struct host_row {
+    uint8_t kind;                    /* enum host_kind */
+    uint8_t known;                   /* `addresses`, or `serial`, is what was once answered */
+    uint32_t serial;
+    uint32_t turn;                   /* whose turn it is among the addresses */
+    uint64_t expires_at, asked_until;   /* asked_until: a worker waits for an answer */
+    char name[HOST_NAME_BYTES];
+    char addresses[HOST_ADDRESSES_BYTES];   /* one after the other, with spaces between them */
 };
 
 /* The connection that listens for the clients of one database. */
@@ -196,6 +230,7 @@ struct database_row {
     int32_t max_servers, max_clients;
     _Atomic uint32_t altered;        /* times that statements may have changed their meaning: the clock of `made` */
     struct listener listener;
+    _Atomic uint32_t host_turn;      /* whose turn it is among the hosts of a list */
     int32_t servers, clients, first_pool;   /* derived */
 };
 
@@ -217,6 +252,12 @@ struct instance_row {
     int32_t servers, first_pool;     /* derived */
 };
 
+/* Cancel requests for clients of a peer, by worker: what a dead one counted is forgotten. */
+struct peer_row {
+    int32_t id;                      /* of [peers]; 0: free */
+    int32_t waiting[MAX_WORKERS], connecting[MAX_WORKERS], active[MAX_WORKERS];
+};
+
 struct worker_row {
     _Atomic int32_t pid;
     _Atomic uint32_t restarts;
@@ -224,6 +265,7 @@ struct worker_row {
     _Atomic uint64_t sent, taken;    /* sockets the master sent / the worker took, ever */
     _Atomic int32_t clients;
     _Atomic uint64_t hub_lag_us;     /* how late the hub's timer last was */
+    _Atomic int32_t unflushed;       /* connections in the middle of a message while we are suspended; -1: not looked yet */
     double start_time;
     struct list client_attention, slot_attention;   /* derived */
 } __attribute__((aligned(64)));
@@ -244,13 +286,18 @@ struct header {
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
     uint64_t rebuilds;
-    _Atomic uint8_t paused, suspended, draining;
+    _Atomic uint8_t paused, suspended, draining, shutting_down;
+    _Atomic uint8_t retiring;        /* enum retiring */
+    _Atomic uint64_t suspended_by;   /* id of the console session */
     uint8_t round_robin;
+    uint16_t peer_id;                /* in the cancel keys of new clients; 0: no peers */
+    int32_t owing;                   /* sum of `owed` */
     uint64_t check_delay_us;         /* idle for longer: shown as `used`; 0: never */
     int32_t max_clients;
     int32_t clients;                 /* derived: CF_COUNTED rows that are not CF_CONSOLE */
     /* rows ever used: beyond them memory was never touched */
-    int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high;
+    int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high,
+        hosts_high;
     struct list free_clients, free_slots, starved;   /* derived */
 };
 
@@ -267,6 +314,8 @@ struct tables {
     struct counters *counters;       /* [worker][pool] */
     struct prepared_set *prepared;   /* [slot] */
     struct channel_row *channels;
+    struct peer_row *peers;
+    struct host_row *hosts;
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

@@ -16,13 +16,14 @@
 
 int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now) {
     const struct pool_limits *l = &p->limits;
-    if (!l->size || !l->reserve_size || !l->reserve_timeout_us || p->waiting.head == NOBODY) return l->size;
-    uint64_t oldest = t->clients[p->waiting.head].wait_start;
+    int32_t first = first_in_line(t, p);
+    if (!l->size || !l->reserve_size || !l->reserve_timeout_us || first == NOBODY) return l->size;
+    uint64_t oldest = t->clients[first].wait_start;
     return elapsed(now, oldest) >= l->reserve_timeout_us ? l->size + l->reserve_size : l->size;
 }
 
 /* Every shared limit that keeps this pool from one more server, as bits 1 << enum blocked_by. */
-static unsigned full_limits(struct tables *t, const struct pool_row *p) {
+unsigned full_limits(struct tables *t, const struct pool_row *p) {
     const struct database_row *d = &t->databases[p->database];
     const struct user_row *u = &t->users[p->user];
     const struct instance_row *n = &t->instances[p->instance];
@@ -35,6 +36,7 @@ static unsigned full_limits(struct tables *t, const struct pool_row *p) {
 }
 
 enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size) {
+    if (t->h->retiring) return p->servers >= p->room ? BLOCKED_ELSEWHERE : BLOCKED_NOT;
     if (size && p->servers >= size) return BLOCKED_SIZE;
     unsigned full = full_limits(t, p);
     return full ? (enum blocked_by)__builtin_ctz(full) : BLOCKED_NOT;
@@ -70,7 +72,7 @@ bool opening(const struct pool_row *p) { return p->by_state[SL_LOGIN] + p->evict
 /* ---- evictions ----------------------------------------------------------------------------- */
 
 bool protected(const struct pool_row *p) {
-    return p->servers - p->by_state[SL_CLOSING] - p->by_state[SL_RECLAIM] <= p->limits.min_size;
+    return usable(p) <= p->limits.min_size;
 }
 
 static int32_t first_rival(struct tables *t, const struct pool_row *p, enum blocked_by why) {
@@ -96,6 +98,7 @@ bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool
            struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = NOBODY;
+    if (t->h->retiring) return false;   /* room of one pool is not another's */
     for (int32_t i = first_rival(t, p, why); i != NOBODY; i = next_rival(t, i, why)) {
         int32_t candidate = t->h->round_robin ? t->pools[i].idle.head : t->pools[i].idle.tail;
         if (i == pool || candidate == NOBODY || (protected(&t->pools[i]) && !merciless)) continue;
@@ -114,7 +117,7 @@ bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool
 /* Only limits shared with others stand in the way of this pool's oldest waiter: an idle server of theirs goes. */
 void make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     const struct pool_row *p = &t->pools[pool];
-    bool merciless = elapsed(now, t->clients[p->waiting.head].wait_start) > MIN_SIZE_MERCY_US;
+    bool merciless = elapsed(now, t->clients[first_in_line(t, p)].wait_start) > MIN_SIZE_MERCY_US;
     unsigned full = full_limits(t, p);
     starve(t, pool);
     while (full && !evict(t, pool, (enum blocked_by)__builtin_ctz(full), worker, merciless, now, out)) full &= full - 1;
@@ -132,7 +135,7 @@ void evictions_overdue(struct tables *t, uint64_t now) {
 }
 
 /* The limits that one server of `p` less would relieve for `hungry`. */
-static unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p) {
+unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p) {
     return (unsigned)(hungry->database == p->database) << BLOCKED_DATABASE
          | (unsigned)(hungry->user == p->user) << BLOCKED_USER
          | (unsigned)(hungry->instance == p->instance) << BLOCKED_INSTANCE | 1u << BLOCKED_ROWS;
@@ -142,7 +145,7 @@ static unsigned shared_limits(const struct pool_row *hungry, const struct pool_r
 bool contested(struct tables *t, const struct pool_row *p) {
     for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
-        if (q->waiting.head == NOBODY) continue;
+        if (first_in_line(t, q) == NOBODY) continue;
         if ((q->database == p->database && t->databases[p->database].max_servers)
             || (q->user == p->user && t->users[p->user].max_servers)
             || (q->instance == p->instance && t->instances[p->instance].max_servers)) return true;
@@ -155,9 +158,10 @@ int32_t rival(struct tables *t, int32_t pool, uint64_t now) {
     const struct pool_row *p = &t->pools[pool];
     for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
-        if (i == pool || q->waiting.head == NOBODY || opening(q) || held(t, q)) continue;
+        int32_t first = first_in_line(t, q);
+        if (i == pool || first == NOBODY || opening(q) || held(t, q)) continue;
         if (full_limits(t, q) & ~shared_limits(q, p)) continue;   /* this row alone would not help it */
-        uint64_t since = t->clients[q->waiting.head].wait_start;
+        uint64_t since = t->clients[first].wait_start;
         if (protected(p) && elapsed(now, since) < MIN_SIZE_MERCY_US) continue;
         if (p->waiting.head == NOBODY || since + RIVAL_QUANTUM_US < t->clients[p->waiting.head].wait_start) return i;
     }

@@ -10,13 +10,18 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     struct outcome out;
     tables_lock(t);
     evictions_overdue(t, now);
+    if (t->h->owing) {
+        outcome_clear(&out);
+        pay_debts(t, true, now, &out);
+        *ring |= out.ring;
+    }
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
-        if (p->waiting.head != NOBODY) {
+        if (first_in_line(t, p) != NOBODY) {
             demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
-                   && !held(t, p) && !contested(t, p) && now >= p->retry_at
+                   && !held(t, p) && !t->h->retiring && !contested(t, p) && now >= p->retry_at
                    && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
             dial_for(t, i, worker, worker, now, &out);
             dials[count++] = out.dial;
@@ -36,9 +41,10 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
         struct slot_row *s = &t->slots[i];
         if (s->state != SL_IDLE || s->last_worker != worker) continue;
         struct pool_row *p = &t->pools[s->pool];
-        if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_OBSOLETE;
+        if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_CHANGED;
         else if (s->expires_at && now >= s->expires_at) s->close_reason = CLOSE_LIFETIME;
         else if (over_limits(t, p)) s->close_reason = CLOSE_LIMIT;
+        else if (surplus(t, p)) s->close_reason = CLOSE_REPLACED;
         else if (idle_timeout_us && elapsed(now, s->used_at) > idle_timeout_us && !protected(p)) s->close_reason = CLOSE_IDLE;
         else continue;
         slot_idle_remove(t, &p->idle, i);
@@ -50,18 +56,23 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
     return count;
 }
 
-/* All servers of a database are obsolete: idle ones are closed by who watches them, others when they come back. */
+/* A server is obsolete: an idle one is closed by who watches it, others when they come back. */
+void mark_obsolete(struct tables *t, int32_t slot, struct outcome *out) {
+    struct slot_row *s = &t->slots[slot];
+    s->flags |= SF_CLOSE_NEEDED;
+    if (s->state != SL_IDLE) return;
+    slot_idle_remove(t, &t->pools[s->pool].idle, slot);
+    s->close_reason = CLOSE_CHANGED;
+    close_locked(t, slot, NOBODY, now_us(), out);
+}
+
+/* All servers of a database are obsolete. */
 void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
     struct outcome out;
     outcome_clear(&out);
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
-        if (s->state == SL_FREE || t->pools[s->pool].database != database) continue;
-        s->flags |= SF_CLOSE_NEEDED;
-        if (s->state != SL_IDLE) continue;
-        slot_idle_remove(t, &t->pools[s->pool].idle, i);
-        s->close_reason = CLOSE_OBSOLETE;
-        close_locked(t, i, NOBODY, now_us(), &out);
+        if (s->state != SL_FREE && t->pools[s->pool].database == database) mark_obsolete(t, i, &out);
     }
     *ring |= out.ring;
 }
@@ -77,6 +88,7 @@ int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, in
         if (mark) s->flags |= SF_CLOSE_NEEDED;
         if (s->state != SL_IDLE) continue;
         slot_idle_remove(t, &t->pools[s->pool].idle, i);
+        s->close_reason = mark ? CLOSE_CHANGED : CLOSE_PAUSED;
         s->owner = (int16_t)worker;
         slot_state(t, i, SL_CLOSING);
         out[count++] = i;
@@ -124,14 +136,15 @@ bool pool_attention(struct tables *t, int worker, struct order *clients, int *cl
 
 /* ---- cancel requests and orders from the console ------------------------------------------- */
 
-/* Whether a secret of that length is the client's; takes as long for a wrong one. */
+/* Whether a secret of that length is the client's; how much of it is right does not show in the time that takes. */
 bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
-    int32_t row = (int32_t)(pid & 0xfffff) - 1;
-    if (row < 0 || row >= t->h->sizes.clients) return false;
+    if (bytes < 4) return false;
+    uint32_t secret = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
+    int32_t row = client_of_key(t, pid, secret);
+    if (row == NOBODY) return false;
     const struct client_row *c = &t->clients[row];
     if (bytes != (c->long_key ? 4 + CANCEL_MORE_BYTES : 4)) return false;
     unsigned char wrong = 0;
-    for (int i = 0; i < 4; i++) wrong |= key[i] ^ (unsigned char)(c->cancel_secret >> (24 - 8 * i));
     for (uint32_t i = 4; i < bytes; i++) wrong |= key[i] ^ c->cancel_more[i - 4];
     return !wrong;
 }
@@ -139,14 +152,17 @@ bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, u
 /* Looks up a cancel key.  A queued query is canceled here (its worker answers 57014); for a running one the
  * slot is held until cancel_end. */
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
-                                 uint32_t *generation) {
-    int32_t row = (int32_t)(pid & 0xfffff) - 1;
+                                 uint32_t *generation, int32_t *client) {
+    int32_t row = client_of_key(t, pid, secret);
     uint64_t ring = 0;
     enum cancel_verdict verdict = CANCEL_NOTHING;
-    if (row < 0 || row >= t->h->sizes.clients) return verdict;
+    *client = row;
+    if (row == NOBODY) return verdict;
     tables_lock(t);
     struct client_row *c = &t->clients[row];
-    bool match = ((c->cancel_pid ^ pid) | (c->cancel_secret ^ secret)) == 0;   /* no early exit */
+    uint32_t hops = (c->cancel_secret ^ secret) & PEER_HOPS && t->h->peer_id ? PEER_HOPS : 0;
+    bool match = ((c->cancel_pid ^ pid) | ((c->cancel_secret ^ secret) & ~hops)) == 0;   /* no early exit */
+    if (match && c->state != CL_FREE) verdict = CANCEL_IDLE;
     if (match && (c->flags & CF_CONSOLE)) {
         order_client(t, row, ORDER_CANCELED, &ring);   /* a command that waits (PAUSE) is given up */
         verdict = CANCEL_QUEUED;
@@ -159,7 +175,7 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
         struct slot_row *s = &t->slots[c->slot];
         *slot = c->slot;
         *generation = s->generation;
-        if (s->canceling & bit(worker)) {
+        if (s->canceling) {   /* one at a time for each server, over all workers */
             verdict = CANCEL_BUSY;
         } else {
             s->canceling |= bit(worker);

@@ -73,9 +73,11 @@ void queue_insert(struct tables *t, int32_t client) {
     struct client_row *c = &t->clients[client];
     struct pool_row *p = &t->pools[c->pool];
     struct list *local = &p->waiting_of[c->worker];
-    int32_t at = p->waiting.tail, after = NOBODY;
+    struct list *line = c->flags & CF_DEDICATED ? &p->dedicated : &p->waiting;
+    int32_t at = line->tail, after = NOBODY;
     for (; at != NOBODY && t->clients[at].ticket > c->ticket; at = t->clients[at].queue.prev) after = at;
-    client_queue_insert_before(t, &p->waiting, after, client);
+    client_queue_insert_before(t, line, after, client);
+    if (c->flags & CF_DEDICATED) return;
     for (after = NOBODY, at = local->tail; at != NOBODY && t->clients[at].ticket > c->ticket;
          at = t->clients[at].local_queue.prev) after = at;
     client_local_insert_before(t, local, after, client);
@@ -96,6 +98,10 @@ void queue_leave(struct tables *t, int32_t client) {
     struct client_row *c = &t->clients[client];
     if (c->state != CL_WAITING) return;
     struct pool_row *p = &t->pools[c->pool];
+    if (c->flags & CF_DEDICATED) {
+        client_queue_remove(t, &p->dedicated, client);
+        return;
+    }
     client_queue_remove(t, &p->waiting, client);
     client_local_remove(t, &p->waiting_of[c->worker], client);
 }
@@ -137,33 +143,35 @@ void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t n
 /* ---- opening and closing ------------------------------------------------------------------- */
 
 /* `order` is for the owner, if that is not the caller: whoever dies, the row says what is left to do. */
-static int32_t reserve_slot(struct tables *t, int32_t pool, int owner, uint8_t order, uint64_t now) {
+int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order, uint64_t now) {
     int32_t i = t->h->free_slots.head;
     if (i != NOBODY) slot_idle_remove(t, &t->h->free_slots, i);
     else i = t->h->slots_high++;
     struct slot_row *s = &t->slots[i];
     *s = (struct slot_row){   /* the old generation is never lost: others may have descriptors of it */
         .generation = s->generation + 1, .pool = pool, .owner = (int16_t)owner, .last_worker = (int16_t)owner,
-        .client = NOBODY, .evict_for = NOBODY, .orders = order, .id = new_id(t), .connected_at = now};
+        .client = NOBODY, .dedicated_row = NOBODY, .host = NOBODY, .evict_for = NOBODY, .orders = order, .id = new_id(t), .connected_at = now};
     struct pool_row *p = &t->pools[pool];
     if (p->limits.size && p->servers >= p->limits.size) s->flags |= SF_RESERVE;
     COMMIT();
-    s->state = SL_LOGIN;
-    p->by_state[SL_LOGIN]++;
+    s->state = (uint8_t)state;
+    p->by_state[state]++;
     p->servers++;
     count_server(t, p, 1);
     return i;
 }
 
-void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out) {
+/* The slot that `dialer` is to open. */
+int32_t dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out) {
     bool mine = dialer == worker && out->dial == NOBODY;
-    int32_t slot = reserve_slot(t, pool, dialer, mine ? 0 : ORDER_DIAL, now);
+    int32_t slot = reserve_slot(t, pool, dialer, SL_LOGIN, mine ? 0 : ORDER_DIAL, now);
     if (mine) {
         out->dial = slot;
-        return;
+        return slot;
     }
     slot_attention_append(t, &t->workers[dialer].slot_attention, slot);
     out->ring |= bit(dialer);
+    return slot;
 }
 
 /* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay. */
@@ -185,14 +193,17 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
         slot_idle_remove(t, &p->idle, slot);
         hand(t, slot, p->waiting.head, worker, now, out);
     }
-    if (p->waiting.head == NOBODY) { sate(t, pool); return; }
+    int32_t first = first_in_line(t, p);
+    if (first == NOBODY) { sate(t, pool); return; }
     if (held(t, p) || opening(p) || now < p->retry_at) return;
-    const struct client_row *oldest = &t->clients[p->waiting.head];
     enum blocked_by why = blocked(t, p, allowed_size(t, p, now));
     if (why == BLOCKED_NOT) {
         sate(t, pool);
-        dial_for(t, pool, oldest->worker, worker, now, out);
-    } else if (why != BLOCKED_SIZE) {
+        if (t->clients[first].flags & CF_DEDICATED) dedicate(t, pool, first, worker, now, out);
+        else dial_for(t, pool, t->clients[first].worker, worker, now, out);
+    } else if (t->clients[first].flags & CF_DEDICATED && dedicated_evicts(t, pool, worker, now, out)) {
+        return;
+    } else if (why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE) {
         make_room(t, pool, worker, now, out);
     }
 }
@@ -202,6 +213,7 @@ static int reason_to_close(struct tables *t, const struct pool_row *p, const str
     if (s->flags & SF_CLOSE_NEEDED) return CLOSE_OBSOLETE;
     if (held(t, p)) return CLOSE_PAUSED;
     if (over_limits(t, p)) return CLOSE_LIMIT;
+    if (surplus(t, p)) return CLOSE_REPLACED;
     if ((s->expires_at && now >= s->expires_at) || ((s->flags & SF_ONCE) && (s->flags & SF_USED))) return CLOSE_LIFETIME;
     return CLOSE_ORDER;
 }
@@ -222,12 +234,15 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         close_locked(t, slot, worker, now, out);
         return;
     }
-    int32_t hungry = t->h->starved.head == NOBODY ? NOBODY : rival(t, s->pool, now);
+    int32_t hungry = t->h->owing ? creditor(t, s->pool) : NOBODY;
+    if (hungry == NOBODY && t->h->starved.head != NOBODY && !t->h->retiring) hungry = rival(t, s->pool, now);
     if (hungry != NOBODY) {
         s->evict_for = hungry;
         s->close_reason = CLOSE_EVICTED;
         t->pools[hungry].evicting++;
         close_locked(t, slot, worker, now, out);
+    } else if (p->dedicated.head != NOBODY && dedicated_takes(t, slot, worker, now, out)) {
+        return;
     } else if (p->waiting.head != NOBODY) {
         hand(t, slot, choose_waiter(t, p, worker, now), worker, now, out);
     } else {
@@ -250,11 +265,12 @@ static int32_t heir(struct tables *t, int32_t pool, int32_t vacated_for, uint64_
         else i = t->pools[i].starved_link.next;
         if (at == NOBODY) continue;
         struct pool_row *p = &t->pools[at];
-        if (p->waiting.head == NOBODY || held(t, p) || opening(p) || now < p->retry_at) continue;
+        int32_t first = first_in_line(t, p);
+        if (first == NOBODY || held(t, p) || opening(p) || now < p->retry_at) continue;
         if (blocked(t, p, allowed_size(t, p, now)) != BLOCKED_NOT) continue;
         if (at == vacated_for) return at;
         if (best == NOBODY
-            || t->clients[p->waiting.head].wait_start < t->clients[t->pools[best].waiting.head].wait_start)
+            || t->clients[first].wait_start < t->clients[first_in_line(t, &t->pools[best])].wait_start)
             best = at;
     }
     return best;
@@ -274,6 +290,7 @@ void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     s->owner = s->client = NOBODY;
     s->canceling = 0;
     slot_idle_append(t, &t->h->free_slots, slot);
+    if (t->h->owing) pay_debts(t, false, now, out);
     int32_t next = heir(t, pool, vacated_for, now);
     if (next != NOBODY) demand(t, next, worker, now, out);
 }

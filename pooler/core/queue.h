@@ -8,7 +8,7 @@
 uint64_t elapsed(uint64_t now, uint64_t since);
 uint64_t bit(int worker);
 bool held(struct tables *t, const struct pool_row *p);
-void dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
+int32_t dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
 void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t now, struct outcome *out);
 void queue_join(struct tables *t, int32_t client, uint64_t now);
 void attach(struct tables *t, int32_t slot, int32_t client, int owner);
@@ -23,6 +23,20 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
 void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 
+int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order, uint64_t now);
+
+/* rooms.c */
+int32_t usable(const struct pool_row *p);
+bool surplus(struct tables *t, const struct pool_row *p);
+int32_t creditor(struct tables *t, int32_t pool);
+void pay_debts(struct tables *t, bool make_way, uint64_t now, struct outcome *out);
+
+/* dedicated.c */
+int32_t first_in_line(struct tables *t, const struct pool_row *p);
+void dedicate(struct tables *t, int32_t pool, int32_t client, int worker, uint64_t now, struct outcome *out);
+bool dedicated_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
+bool dedicated_takes(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
+
 /* limits.c */
 int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now);
 enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size);
@@ -33,10 +47,15 @@ bool opening(const struct pool_row *p);
 bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless, uint64_t now,
            struct outcome *out);
 bool protected(const struct pool_row *p);
+unsigned full_limits(struct tables *t, const struct pool_row *p);
+unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p);
 void make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
 void evictions_overdue(struct tables *t, uint64_t now);
 bool contested(struct tables *t, const struct pool_row *p);
 int32_t rival(struct tables *t, int32_t pool, uint64_t now);
+
+/* orders.c */
+void mark_obsolete(struct tables *t, int32_t slot, struct outcome *out);
 
 /* tables.c */
 void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);

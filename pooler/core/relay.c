@@ -15,6 +15,7 @@
 #define EVENTS_PER_WAIT 256
 #define KILL_UNHEARD 6          /* of kill_texts */
 #define BEAT_MS 500             /* an idle relay still shows that it lives */
+#define SUSPENDED_LOOK_MS 10    /* how often it tells what is not flushed yet */
 #define LOOK_US 250000          /* how often it looks for what no event brings */
 #define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
 
@@ -27,8 +28,9 @@ static const char *const kill_texts[] = {
 
 /* Why a server is closed, by slot_row.close_reason. */
 static const char *const close_texts[] = {
-    "closed by order", "server idle timeout", "server lifetime over", "obsolete connection", "too many connections",
-    "evicted", "paused",
+    "closed by order", "server idle timeout", "server lifetime over", "obsolete connection",
+    "too many servers in the pool", "evicted", "pause mode",
+    "its room goes to the instance that replaces this one", "database configuration changed",
 };
 
 /* ---- commands and events: the border to Python's thread -------------------------------------- */
@@ -226,6 +228,7 @@ static void obey(struct relay *r, struct command *k) {
     switch (k->type) {
     case COMMAND_CLIENT: client_add(r, k); break;
     case COMMAND_SERVER: server_add(r, k); break;
+    case COMMAND_DEDICATED: dedicated_add(r, k); break;
     case COMMAND_CLOSE_SLOT: close_slot(r, k->a, close_texts[r->t->slots[k->a].close_reason]); break;
     case COMMAND_FREED_SLOT:
         server_forget(r, k->a, k->generation);
@@ -298,7 +301,9 @@ static void note(struct relay *r, struct conn *c, uint32_t events) {
 static void look(struct relay *r) {
     r->look_at = r->now + LOOK_US;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
-        if (r->servers[i]) server_overdue(r, r->servers[i]);
+        if (r->servers[i] && !server_fast_closed(r, r->servers[i])) server_overdue(r, r->servers[i]);
+    for (int32_t i = 0; r->t->h->retiring == RETIRING_ALL && i < r->t->h->clients_high; i++)
+        if (r->clients[i]) conn_ready(r, &r->clients[i]->io);
     listen_look(r);
 }
 
@@ -307,13 +312,14 @@ static void *loop(void *argument) {
     struct epoll_event events[EVENTS_PER_WAIT];
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stop) {
-        int pause = r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
+        int pause = r->t->h->suspended ? SUSPENDED_LOOK_MS : r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
         int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head || r->mail.end ? 0 : pause);
         r->now = now_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
         if (r->mail.end) listen_deliver(r);
         if (r->weak_pins) session_tick(r);
+        if (r->t->h->suspended || r->suspended) suspend_look(r);
         if (r->now >= r->look_at) look(r);
         run_ready(r);
         bury_the_dead(r);

@@ -55,6 +55,7 @@ struct client {
     struct conn io;
     int32_t row;
     bool waiting;                /* on the pool's queue */
+    bool dedicated;              /* its server is its own from login to end: nothing of theirs is looked after */
     bool currval_later;          /* it asks for what its earlier transactions had from sequences */
     uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
     uint8_t opaque_lessons;      /* pins for settings of unknown name */
@@ -99,6 +100,7 @@ struct server {
     bool placing;                /* logged in, and not yet given to the pool */
     bool raw;                    /* its descriptor is the encrypted connection, whose pump died: good for its end only */
     bool dirty;                  /* must be cleaned before anybody gets it */
+    bool dedicated;              /* its client's own (replication): closed when that leaves */
     struct session session;
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
     bool own_body;               /* the message that is passing through answers a request of ours */
@@ -139,6 +141,8 @@ enum command_type {
     COMMAND_CLIENT = 1,          /* a: row, b: fd, generation: head of the greeting in bytes, token: its tail; data: settings
                                     values; extra: greeting, bytes read after the login */
     COMMAND_SERVER,              /* a: slot; b: fd, generation; data: settings values */
+    COMMAND_DEDICATED,           /* a: client row, id, b: its fd; generation of the slot, token: slot and its fd; data:
+                                    settings values; extra: bytes read behind the client's login */
     COMMAND_CLOSE_SLOT,          /* a: slot, CLOSING and ours */
     COMMAND_FREED_SLOT,          /* a: slot that was never dialed, or whose end was read by Python */
     COMMAND_KILL,                /* a: row, id, token; data: ErrorResponse bytes; extra: reason for the log */
@@ -190,6 +194,7 @@ struct relay {
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
     uint64_t now, look_at;       /* look_at: for what no event brings */
+    bool suspended;
     bool stop;
     pthread_t thread;
     pthread_mutex_t lock;        /* guards commands and events, both short */
@@ -238,6 +243,11 @@ static inline void write_u32(void *out, uint32_t value) {
 }
 void bytes_add(struct bytes *b, const void *p, uint32_t n);
 
+/* suspend.c */
+bool suspended_at(const struct relay *r, const struct conn *c);
+uint32_t suspended_limit(const struct relay *r, const struct conn *c, uint32_t limit);
+void suspend_look(struct relay *r);
+
 /* client.c */
 void client_run(struct relay *r, struct client *c);
 void client_attached(struct relay *r, struct client *c, int32_t slot);
@@ -250,6 +260,9 @@ void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_greet(struct relay *r, struct client *c);
 void client_ready(struct relay *r, struct client *c, uint8_t status);
 void client_report(struct client *c, const unsigned char *message, uint32_t n);
+
+/* replication.c: clients with a server of their own */
+void dedicated_add(struct relay *r, struct command *command);
 
 /* statements.c: prepared statements, where messages pass */
 enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_TOO_LARGE };
@@ -280,6 +293,7 @@ void retry_refuse(struct server *s);
 void retry_settle(struct relay *r, struct server *s);
 
 /* server.c */
+bool server_fast_closed(struct relay *r, struct server *s);
 struct server *server_of(struct relay *r, int32_t slot);
 void server_run(struct relay *r, struct server *s);
 void server_add(struct relay *r, struct command *command);

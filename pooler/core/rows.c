@@ -61,6 +61,7 @@ void pool_clear_derived(struct pool_row *p, int workers) {
     memset(p->by_state, 0, sizeof p->by_state);
     list_clear(&p->idle);
     list_clear(&p->waiting);
+    list_clear(&p->dedicated);
     for (int w = 0; w < workers; w++) list_clear(&p->waiting_of[w]);
 }
 
@@ -107,12 +108,16 @@ static bool idle_for(uint64_t *idle_since, bool in_use, uint64_t now, uint64_t l
     return !in_use && long_us && elapsed(now, *idle_since) >= long_us;
 }
 
-static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us) {
-    bool in_use = p->clients || p->servers || p->evicting || p->waiting.head != NOBODY;
+/* `idle`: it is due for pool_idle_timeout, and not only with its database or user. */
+static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us,
+                     bool *idle) {
+    bool in_use = p->clients || p->servers || p->evicting || p->waiting.head != NOBODY
+        || p->dedicated.head != NOBODY;
     bool kept = t->databases[p->database].kept && t->users[p->user].kept;
     bool minimum = p->forced_user && p->limits.min_size && t->databases[p->database].kept;
     bool automatic = idle_for(&p->idle_since, in_use, now, idle_us) && !kept;
-    return automatic || (idle_for(&p->idle_since, in_use, now, pool_idle_us) && !minimum);
+    *idle = idle_for(&p->idle_since, in_use, now, pool_idle_us) && !minimum;
+    return automatic || *idle;
 }
 
 #define UNLINK(FIRST, NEXT, POOL)                                                                  \
@@ -145,12 +150,19 @@ static void forget_pool(struct tables *t, int32_t pool, uint64_t now) {
     }
 
 /* Forgets what the configuration does not name and nobody has used for `idle_us`, and pools that nobody has used for
- * `pool_idle_us` (0: never).  Returns how many databases, the first `max` of them in `databases`. */
-int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases, int max) {
+ * `pool_idle_us` (0: never).  Returns how many databases, the first `max` of them in `databases`; and in `pools` those
+ * that were forgotten for being idle themselves, at most `max`. */
+int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases,
+                  int32_t *pools, int *pool_count, int max) {
     int count = 0;
+    bool idle;
+    *pool_count = 0;
     tables_lock(t);
     for (int32_t i = 0; i < t->h->pools_high; i++)
-        if (t->pools[i].used && pool_due(t, &t->pools[i], now, idle_us, pool_idle_us)) forget_pool(t, i, now);
+        if (t->pools[i].used && pool_due(t, &t->pools[i], now, idle_us, pool_idle_us, &idle)) {
+            forget_pool(t, i, now);
+            if (idle && *pool_count < max) pools[(*pool_count)++] = i;
+        }
     FORGET_NAMED(databases, databases_high,
                  t->databases[i].clients || t->databases[i].servers || t->databases[i].paused || t->databases[i].disabled,
                  if (count++ < max) databases[count - 1] = i)

@@ -275,6 +275,7 @@ void server_give_back(struct relay *r, struct server *s) {
     session_left(r, s);
     if (s->client) {
         s->client->server = NULL;
+        if (r->t->h->retiring) conn_ready(r, &s->client->io);   /* it may have to leave now */
         bool used = !s->fresh;
         s->client = NULL;
         if ((used || s->dirty) && needs_reset(r, s)) {
@@ -303,6 +304,17 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     c->server = NULL;
     struct client_row *row = &r->t->clients[c->row];
     row->request_start = row->xact_start = 0;
+    if (s->dedicated) {
+        session_left(r, s);
+        s->client = NULL;
+        s->shut = c->io.body_left != 0;   /* no Terminate into the middle of a message */
+        bool runs = s->requests.count != 0;
+        server_close(r, s, !clean, "replication client was closed");
+        if (!clean || !runs) return;
+        slot_flag(r->t, s->slot, SF_WAS_BUSY);   /* a backup would be sent to its end, for nobody */
+        relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
+        return;
+    }
     if (r->t->pools[row->pool].limits.mode != MODE_SESSION) s->dirty |= session_dirty(s);
     if (server_in_step(s) && (s->settled || s->fresh || s->session.pinned)) {
         c->server = s;
@@ -613,13 +625,17 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         return true;
     case BE_READY:
         return n == 1 && ready(r, s, body[0]);
+    case BE_COPY_BOTH:
+        if (!s->dedicated) return false;
+        begin_copy_in(s);
+        return true;
     case BE_COPY_IN:
         begin_copy_in(s);
         return true;
     case BE_PARAMETER:
         parameter(r, s, body, n, (requests_head(q) & OWN) != 0);
         return true;
-    case BE_FORBIDDEN: case BE_COPY_BOTH:
+    case BE_FORBIDDEN:
         return false;
     default:
         return true;
@@ -642,7 +658,7 @@ static void to_client(struct relay *r, struct server *s, const unsigned char *p,
 
 /* Statement pooling: a transaction that outlives its statement is refused, before the client hears of it. */
 static bool open_transaction_refused(struct relay *r, struct server *s, uint8_t status) {
-    if (!s->client || status == 'I' || s->requests.count > 1
+    if (!s->client || s->dedicated || status == 'I' || s->requests.count > 1
         || r->t->pools[r->t->slots[s->slot].pool].limits.mode != MODE_STATEMENT) return false;
     static const char text[] = "transaction blocks not allowed in statement pooling mode";
     client_close(r, s->client, "08P01", text, text);
@@ -731,8 +747,20 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
     return at;
 }
 
+/* server_fast_close: in session pooling an outdated server does not wait for the end of its session.  Its client goes
+ * too, so that it notices that its session is over.  True: they are gone. */
+bool server_fast_closed(struct relay *r, struct server *s) {
+    const struct slot_row *row = &r->t->slots[s->slot];
+    bool due = r->options.fast_close && s->client && row->flags & SF_CLOSE_NEEDED && !s->fresh && !s->closing
+        && r->t->pools[row->pool].limits.mode == MODE_SESSION && s->settled && server_in_step(s)
+        && !s->client->io.body_left && !bytes_pending(&s->client->io.stash);
+    if (due) client_close(r, s->client, "08P01", "database configuration changed", "database configuration changed");
+    return due;
+}
+
 static void settle(struct relay *r, struct server *s) {
-    if (!s->settled || !server_in_step(s)) return;
+    if (!s->settled || s->dedicated || !server_in_step(s)) return;
+    if (server_fast_closed(r, s)) return;
     bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
     if (s->client && !s->fresh && listen_waits(r, s)) return;
     if (s->client && !s->fresh && session_settle(r, s)) {
@@ -740,7 +768,7 @@ static void settle(struct relay *r, struct server *s) {
         return;
     }
     if (s->client && !s->fresh && listen_after(r, s, false)) return;
-    if (s->client && session && !s->fresh && !(r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && r->options.fast_close)) return;
+    if (s->client && session && !s->fresh) return;
     s->settled = false;
     if (s->placing) place(r, s);
     else server_give_back(r, s);
@@ -784,9 +812,9 @@ void server_run(struct relay *r, struct server *s) {
         return;
     }
     for (int round = 0; round < ROUNDS; round++) {
-        if (s->client && s->client->io.stuck) return;
+        if (s->client && (s->client->io.stuck || (suspended_at(r, &s->io) && !s->own))) return;
         bool received;
-        uint32_t n = conn_fill(r, &s->io, BUFFER_BYTES, &received);
+        uint32_t n = conn_fill(r, &s->io, suspended_limit(r, &s->io, BUFFER_BYTES), &received);
         uint32_t used = n ? feed(r, s, r->buffer, n) : 0;
         if (s->closing) return;
         conn_stash(&s->io, r->buffer + used, n - used);

@@ -30,10 +30,10 @@ static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
     return &r->t->pools[r->t->clients[c->row].pool];
 }
 
-/* Not in session pooling: there the server is its client's, and reset afterwards. */
+/* Not in session pooling: there the server is its client's, and reset afterwards; or closed, where it is its client's own. */
 bool session_on(const struct relay *r, const struct client *c) {
     const struct pool_limits *limits = &pool_of(r, c)->limits;
-    return limits->session_state != SESSION_OFF && limits->mode != MODE_SESSION;
+    return !c->dedicated && limits->session_state != SESSION_OFF && limits->mode != MODE_SESSION;
 }
 
 struct profile *session_profile(struct relay *r, const struct client *c) {

@@ -9,7 +9,7 @@
 #include "statements.h"
 
 bool statements_on(const struct relay *r, const struct client *c) {
-    return r->options.max_prepared_statements
+    return !c->dedicated && r->options.max_prepared_statements
         && r->t->pools[r->t->clients[c->row].pool].limits.mode != MODE_SESSION;
 }
 

@@ -56,6 +56,8 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(counters, struct counters, (uint64_t)z->workers * (uint64_t)z->pools);
     PLACE(prepared, struct prepared_set, z->slots);
     PLACE(channels, struct channel_row, CHANNELS_MAX);
+    PLACE(peers, struct peer_row, MAX_PEERS);
+    PLACE(hosts, struct host_row, HOSTS_MAX);
 #undef PLACE
     return (at + 4095) & ~4095ull;
 }
@@ -145,6 +147,12 @@ void tables_ring(struct tables *t, uint64_t mask) {
 
 /* ---- client rows --------------------------------------------------------------------------- */
 
+/* A key by which peers know whose client this is (peers.c): there is no room in it for the row. */
+static void peer_key(struct client_row *c, uint16_t peer_id, const uint32_t random[2]) {
+    c->cancel_pid = (random[1] & 0x7f0000ffu) | (uint32_t)(peer_id & 0xff) << 16 | (uint32_t)(peer_id >> 8) << 8;
+    c->cancel_secret = random[0] | PEER_HOPS;
+}
+
 /* A row for a client that begins to log in; NOBODY when the table is full. */
 int32_t client_new(struct tables *t, int worker, uint64_t now) {
     struct { uint32_t words[2]; unsigned char more[CANCEL_MORE_BYTES]; } random;
@@ -165,6 +173,7 @@ int32_t client_new(struct tables *t, int worker, uint64_t now) {
         memcpy(c->cancel_more, random.more, sizeof c->cancel_more);
         /* the row, so that a cancel request is a look-up; above it random bits; the sign bit stays clear */
         c->cancel_pid = ((random.words[1] << 20) & 0x7ff00000u) | (uint32_t)((i + 1) & 0xfffff);
+        if (t->h->peer_id) peer_key(c, t->h->peer_id, random.words);
         COMMIT();
         c->state = CL_LOGIN;
         atomic_fetch_add(&t->workers[worker].clients, 1);
@@ -291,6 +300,7 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
         ++*reclaim;
     }
     channels_worker_died(t, worker, &out->ring);
+    peers_worker_died(t, worker);
     t->workers[worker].pid = 0;
     atomic_fetch_add(&t->workers[worker].restarts, 1);
 }
@@ -404,6 +414,6 @@ void tables_rebuild(struct tables *t) {
     for (int32_t i = 0; i < t->h->slots_high; i++) rebuild_slot(t, i);
     for (int32_t i = 0; i < t->h->clients_high; i++) rebuild_client(t, i);
     for (int32_t i = 0; i < t->h->pools_high; i++)
-        if (t->pools[i].waiting.count) starve(t, i);
+        if (t->pools[i].waiting.count || t->pools[i].dedicated.count) starve(t, i);
     t->h->rebuilds++;
 }

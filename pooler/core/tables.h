@@ -30,7 +30,8 @@ void slot_flag(struct tables *t, int32_t slot, uint8_t flag);
 int32_t tables_database(struct tables *t, const char *name, bool create);
 int32_t tables_user(struct tables *t, const char *name, bool create);
 int32_t tables_instance(struct tables *t, const char *name, bool create);
-int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases, int max);
+int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases,
+                  int32_t *pools, int *pool_count, int max);
 
 int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance, enum pool_kind kind,
                             bool create);
@@ -61,9 +62,42 @@ int listener_lost(struct tables *t, int32_t database, uint64_t refused_until);
 int listeners_kill(struct tables *t, int32_t database, int worker);
 void channels_worker_died(struct tables *t, int worker, uint64_t *ring);
 
+/* rooms.c: two instances, one limit */
+enum room_word { ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY };
+struct room_news { enum room_word word; int32_t pool, rooms; };
+void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring);
+int rooms_news(struct tables *t, uint64_t now, struct room_news *out, int max);
+int32_t rooms_held(const struct tables *t, int32_t pool);
+bool rooms_told(struct tables *t, const struct room_news *news, uint64_t now, uint64_t *ring);
+void rooms_left(struct tables *t, uint64_t now, uint64_t *ring);
+
+/* peers.c: cancel requests for clients of other instances */
+#define PEER_HOPS 3u   /* the two lowest bits of a key: how often it may still be forwarded */
+enum peer_state { PEER_WAITING, PEER_CONNECTING, PEER_ACTIVE };
+int32_t peer_wait(struct tables *t, int32_t id, int worker);
+bool peer_connect(struct tables *t, int32_t peer, int worker, int32_t most);
+void peer_sent(struct tables *t, int32_t peer, int worker);
+void peer_done(struct tables *t, int32_t peer, int worker, enum peer_state state);
+void peers_worker_died(struct tables *t, int worker);
+int32_t client_of_key(const struct tables *t, uint32_t pid, uint32_t secret);
+
+/* dedicated.c: clients with a server of their own */
+void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind, uint64_t now, struct outcome *out);
+bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id, int worker,
+                    uint64_t now, struct outcome *out);
+
+/* hosts.c: names of the DNS */
+int32_t tables_host(struct tables *t, const char *name, enum host_kind kind, uint64_t now);
+bool host_read(struct tables *t, int32_t row, struct host_row *out);
+void host_asked(struct tables *t, int32_t row, uint64_t until);
+void host_answered(struct tables *t, int32_t row, const char *addresses, uint64_t expires_at);
+void host_failed(struct tables *t, int32_t row, uint64_t expires_at);
+bool zone_answered(struct tables *t, int32_t row, uint32_t serial, uint32_t *before);
+int host_obsolete(struct tables *t, int32_t row, const char *address);
+
 /* pool.c: one step each; orders.c: housekeeping, orders, cancel requests */
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */
-enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY };
+enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY, CANCEL_IDLE };
 
 void outcome_clear(struct outcome *out);
 void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
@@ -88,7 +122,7 @@ bool pool_attention(struct tables *t, int worker, struct order *clients, int *cl
                     int *slot_count, int max);
 bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes);
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
-                                 uint32_t *generation);
+                                 uint32_t *generation, int32_t *client);
 void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t client_id, int worker,
                 uint64_t now);
 bool client_tell_locked(struct tables *t, int32_t row, uint64_t id, uint8_t order, uint8_t kill_text, uint64_t *ring);

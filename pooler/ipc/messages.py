@@ -72,7 +72,30 @@ class ShutdownRequest:
     mode: ShutdownMode
 
 
+@dataclass(frozen=True)
+class CancelElsewhere:
+    """A cancel request whose key is none of ours: the instance that this one replaces may know it."""
+
+    pid: int
+    key: bytes
+
+
+@dataclass(frozen=True)
+class Suspended:
+    """Console SUSPEND: accept nobody until it is over."""
+
+    on: bool
+
+
 # -- master to worker
+
+
+@dataclass(frozen=True)
+class CancelHere:
+    """A cancel request that arrived at the instance that replaces this one."""
+
+    pid: int
+    key: bytes
 
 
 @dataclass(frozen=True)
@@ -127,6 +150,9 @@ Message = (
     | SetRequest
     | InboxFull
     | ShutdownRequest
+    | CancelElsewhere
+    | Suspended
+    | CancelHere
     | Reload
     | ReloadAnswer
     | Drain
@@ -140,6 +166,7 @@ MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         Ready, BootFailed, ReloadRequest, ReloadDone, SetRequest, InboxFull, ShutdownRequest,
+        CancelElsewhere, CancelHere, Suspended,
         Reload, ReloadAnswer, Drain, Reclaim, Pause, Resume, Quit,
     )
 }  # fmt: skip

@@ -50,7 +50,7 @@ def expected_servers(config: Config) -> int:
     return max(1, len(config.databases)) * max(1, per_pool)
 
 
-def check_fds(config: Config, limit: int) -> None:
+def check_fds(config: Config, limit: int, at_start: bool = False) -> None:
     """Refuse a configuration that cannot work with `limit` open files, warn of one that may run out."""
     settings = config.settings
     workers = settings.worker_count
@@ -58,6 +58,12 @@ def check_fds(config: Config, limit: int) -> None:
     share = -(-settings.max_client_conn // workers)
     least = share + RESERVE_FDS
     most = settings.max_client_conn + servers + RESERVE_FDS
+    if at_start:
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+        log.info(
+            "kernel file descriptor limit: %d (hard: %d); max_client_conn: %d, max expected fd use: %d",
+            limit, hard, settings.max_client_conn, most,
+        )  # fmt: skip
     if least > limit:
         raise BootError(
             f"the limit of open files ({limit}) is too low for max_client_conn = {settings.max_client_conn}"

@@ -40,7 +40,7 @@ def become(user: str) -> None:
 def refuse_root() -> None:
     """A pooler talks to the network all day; as root a bug in it would cost the machine."""
     if os.geteuid() == 0 or os.getuid() == 0:
-        raise BootError("pooler should not run as root (give -u USER, or set user in the configuration)")
+        raise BootError("PgBouncer should not run as root")
 
 
 def group_id(name: str) -> int:
@@ -80,17 +80,17 @@ class PidFile:
         except FileNotFoundError:
             return
         except OSError as e:
-            raise BootError(f"cannot read pidfile {self.path}: {e.strerror}") from None
+            raise BootError(f"could not open pidfile '{self.path}': {e.strerror}") from None
         # Our own number: the file of an earlier life, as in a container, where every start is process 1.
         if text.isdecimal() and int(text) not in (0, os.getpid()) and _runs(int(text)):
-            raise BootError(f"pidfile exists, another instance running? ({self.path}: process {text})")
-        log.info("stale pidfile, removing: %s", self.path)
+            raise BootError(f"pidfile '{self.path}' exists, another instance running?")
+        log.info("stale pidfile, removing")
         try:
             os.unlink(self.path)
         except FileNotFoundError:
             return
         except OSError as e:
-            raise BootError(f"cannot remove stale pidfile {self.path}: {e.strerror}") from None
+            raise BootError(f"could not remove stale pidfile: {e.strerror}") from None
 
     def write(self) -> None:
         """Create the file. Signals must be handled by now: people send them as soon as it exists."""
@@ -99,12 +99,31 @@ class PidFile:
         try:
             fd = os.open(self.path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         except FileExistsError:
-            raise BootError(f"pidfile exists, another instance running? ({self.path})") from None
+            raise BootError(f"pidfile '{self.path}' exists, another instance running?") from None
         except OSError as e:
-            raise BootError(f"cannot write pidfile {self.path}: {e.strerror}") from None
+            raise BootError(f"could not open pidfile '{self.path}': {e.strerror}") from None
         with open(fd, "w", encoding="ascii") as f:
             self._written = True
             f.write(f"{os.getpid()}\n")
+
+    def take_over(self) -> None:
+        """Put our number in the place of the process that hands over to us; the file always names one."""
+        if not self.path:
+            return
+        new = f"{self.path}.{os.getpid()}"
+        try:
+            with open(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644), "w") as f:
+                f.write(f"{os.getpid()}\n")
+            os.rename(new, self.path)
+        except OSError as e:
+            log.error("cannot write pidfile %s: %s", self.path, e.strerror)
+            return
+        self._written = True
+
+    def forget(self, other: str) -> None:
+        """Somebody else has taken the file over, if that is its name."""
+        if other and os.path.realpath(other) == os.path.realpath(self.path or "/"):
+            self._written = False
 
     def remove(self) -> None:
         """Remove the file if it is ours."""
@@ -142,6 +161,13 @@ class Background:
         os.dup2(null, 0)
         os.dup2(null, 1)
         os.close(null)
+        os.register_at_fork(after_in_child=self._in_child)
+
+    def _in_child(self) -> None:
+        """Workers never speak to the terminal: who waits for the end of our output would wait for theirs."""
+        if self._pipe >= 0:
+            os.close(self._pipe)
+            os.dup2(0, 2)
 
     def ready(self) -> None:
         """Say that the start is over, and let go of the terminal."""

@@ -32,12 +32,46 @@ class SharedTables(Protocol):
     def load(self, number: int) -> int:
         """Clients of a worker, and those on their way to it."""
 
+    def pause_mode(self) -> str:
+        """What holds all clients back: `PAUSE`, `SUSPEND`, or nothing."""
+
+    def set_paused(self, database: int, paused: bool) -> None:
+        """Hold back the waiters of a database (-1: of all)."""
+
     def client_sent(self, number: int) -> None:
         """One more client is on its way to a worker."""
 
 
 def _leave_tls(config: Config) -> TlsSetup:
     return config.tls
+
+
+class SharedRooms(Protocol):
+    """The part that two instances, one of which replaces the other, count by (core/rooms.c)."""
+
+    def rooms_retire(self) -> list[list[Any]]:
+        """Another instance replaces this one: open no more servers. What each pool has; may raise `busy`."""
+
+    def rooms_retire_all(self) -> None:
+        """Clients are closed between their transactions."""
+
+    def rooms_resume(self) -> None:
+        """It does not, after all."""
+
+    def rooms_news(self) -> list[tuple[str, list[Any]]]:
+        """What the other instance is to be told of rooms. May raise `busy`."""
+
+    def rooms_told(self, word: str, pool: list[Any]) -> bool:
+        """What the other instance said; False when no row is left. May raise `busy`."""
+
+    def rooms_left(self) -> None:
+        """The instance that this one replaced is gone. May raise `busy`."""
+
+    def in_use(self) -> tuple[int, int, int]:
+        """Clients, clients on their way to a worker, rows of servers."""
+
+    def end_suspend(self) -> None:
+        """What RESUME does about SUSPEND."""
 
 
 @dataclass(frozen=True)
@@ -53,3 +87,5 @@ class Host:
     close_changed: Callable[[Any, Any], object]
     busy: type[Exception]
     set_up_tls: Callable[[Config], TlsSetup] = _leave_tls  # raises TlsSetupError
+    rooms: SharedRooms | None = None  # the tables again; None: nobody can take over
+    open_room: Callable[[Any, Config, str, str, str], object] | None = None

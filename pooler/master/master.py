@@ -7,6 +7,7 @@ booting --all workers ready--> serving --INT, TERM, console--> draining --all wo
 
 from __future__ import annotations
 
+import os
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -16,6 +17,8 @@ from pooler import log
 from pooler.config import Config
 from pooler.ipc.messages import (
     BootFailed,
+    CancelElsewhere,
+    CancelHere,
     Drain,
     DrainMode,
     InboxFull,
@@ -28,10 +31,12 @@ from pooler.ipc.messages import (
     SetRequest,
     ShutdownMode,
     ShutdownRequest,
+    Suspended,
 )
 from pooler.master import sockets
 from pooler.master.child import RunWorker
 from pooler.master.faults import BootError
+from pooler.master.generations import Generations, Hooks
 from pooler.master.host import Host
 from pooler.master.loop import Loop
 from pooler.master.notify import Notifier
@@ -39,6 +44,7 @@ from pooler.master.reload import Asked, Reloader, asked_by
 from pooler.master.signals import SignalPipe
 from pooler.master.sockets import Listener
 from pooler.master.spread import Spreader
+from pooler.master.takeover import Predecessor
 from pooler.master.worker import Worker
 from pooler.master.workers import Events, Workers
 
@@ -46,8 +52,8 @@ from pooler.master.workers import Events, Workers
 HEARTBEAT_CHECK_S = 1.0
 
 SHUTDOWN_TEXTS: dict[DrainMode, str] = {
-    "wait_for_servers": "shutting down, waiting for all server connections to be released",
-    "wait_for_clients": "shutting down, waiting for all clients to disconnect",
+    "wait_for_servers": "shutting down, waiting for all servers connections to be released",
+    "wait_for_clients": "shutting down, waiting for all clients disconnect",
 }
 
 
@@ -59,6 +65,7 @@ class Duties:
     check: Callable[[Config], None]  # raises BootError if there is no room for a new configuration
     log_changed: Callable[[Config], None]  # reopen the log, with these settings
     replacing: Callable[[], None]  # a worker died, another is about to be forked
+    replaced: Callable[[str], None]  # another instance serves now, and has this pid file
 
 
 class Master:
@@ -73,11 +80,15 @@ class Master:
         run_worker: RunWorker,
         notifier: Notifier,
         duties: Duties,
+        predecessor: Predecessor | None = None,
     ) -> None:
         self.exit_code: int | None = None
         self.serving = False
         self.draining: DrainMode | None = None
+        self._tables = host.tables
         self._notifier = notifier
+        self._rooms = host.rooms
+        self._host = host
         self._duties = duties
         self._signals = SignalPipe()
         self._loop = Loop()
@@ -89,7 +100,11 @@ class Master:
         self._reloader = Reloader(
             config, overrides, host, self._loop, self.workers, duties.check, self._adopted, self._settled
         )
+        self._generations: Generations | None = None
+        if host.rooms is not None:
+            self._generations = Generations(self._loop, host.rooms, host.busy, self._hooks(), predecessor)
         self._checked_s = time.monotonic()
+        self._suspender: Worker | None = None
         self._boot_failure = ""  # why a worker could not start
         self._loop.watch(self._signals.fd, self._on_signals)
 
@@ -113,6 +128,8 @@ class Master:
         finally:
             self.workers.kill_all()
             self._spreader.close()
+            if self._generations is not None:
+                self._generations.close()
         if self._boot_failure:
             raise BootError(self._boot_failure)
         return self.exit_code
@@ -140,23 +157,41 @@ class Master:
         elif number == signal.SIGQUIT:
             log.info("got SIGQUIT, fast exit")
             self.exit_code = 0
-        elif number in (signal.SIGINT, signal.SIGTERM) and self.draining is not None:
+        elif number in (signal.SIGINT, signal.SIGTERM) and self._is_ending:
             log.info("got %s while shutting down, fast exit", name)
             self.exit_code = 0
         elif number in (signal.SIGINT, signal.SIGTERM):
             mode: DrainMode = "wait_for_servers" if number == signal.SIGINT else "wait_for_clients"
             log.info("got %s, %s", name, SHUTDOWN_TEXTS[mode])
-            self._drain(mode)
-        elif self.draining is not None:
+            if self._tables.pause_mode() == "SUSPEND":
+                self._give_up("suspend was in progress, going down immediately")
+            elif self._generations is not None and self._generations.taking_over:
+                self._give_up("takeover was in progress, going down immediately")
+            else:
+                self._drain(mode)
+        elif self._is_ending:
             log.info("got %s while shutting down, ignoring", name)
         elif number == signal.SIGUSR1:
-            log.info("got SIGUSR1, pausing all activity")
-            self._tell_one(Pause())
+            self._on_pause(self._tables.pause_mode())
         elif number == signal.SIGUSR2:
-            log.info("got SIGUSR2, continuing")
-            self._tell_one(Resume())
+            self._on_resume(self._tables.pause_mode())
 
-    def _tell_one(self, order: Pause | Resume) -> None:
+    def _on_pause(self, mode: str) -> None:
+        if mode:
+            log.info("got SIGUSR1, but already paused/suspended")
+        else:
+            log.info("got SIGUSR1, pausing all activity")
+            self._tables.set_paused(-1, True)  # at once: the next signal may be on its way
+            self._tell_one(Pause())
+
+    def _on_resume(self, mode: str) -> None:
+        if mode:
+            log.info("got SIGUSR2, continuing from %s", mode)
+            self._tell_one(Resume())
+        else:
+            log.info("got SIGUSR2, but not paused/suspended")
+
+    def _tell_one(self, order: Pause | Resume | CancelHere) -> None:
         """Any worker can do it for all: the flags are in the tables."""
         worker = self.workers.first_ready()
         if worker is None or worker.link is None:
@@ -187,8 +222,8 @@ class Master:
         if mode == "immediate":
             log.info("SHUTDOWN command issued")
             self.exit_code = 0
-        elif self.draining is None:
-            log.info("SHUTDOWN command issued, %s", SHUTDOWN_TEXTS[mode])
+        elif not self._is_ending:
+            log.info("SHUTDOWN %s command issued", mode.upper())
             self._drain(mode)
 
     # -- workers
@@ -212,6 +247,15 @@ class Master:
                 self.workers.kill_stuck(number)
             case ShutdownRequest(mode):
                 self._on_shutdown_request(mode)
+            case Suspended(on):
+                held = (
+                    self._tables.pause_mode() == "SUSPEND"
+                )  # another worker's word may have come in between
+                self._suspender = worker if on and held else self._suspender if held else None
+                self._accept(not held)
+            case CancelElsewhere(pid, key):
+                if self._generations is not None:
+                    self._generations.forward_cancel(pid, key)
             case _:
                 log.warning("worker %d sent %r, ignored", worker.number, message)
 
@@ -222,13 +266,84 @@ class Master:
             return
         if not all(w.ready for w in self.workers.all):
             return
+        settings = self.config.settings
+        if self._generations is None:
+            self._serve()
+        else:
+            self._generations.workers_ready(settings, settings.pidfile)
+
+    # -- two instances
+
+    @property
+    def _is_ending(self) -> bool:
+        return self.draining is not None or (self._generations is not None and self._generations.retiring)
+
+    def _hooks(self) -> Hooks:
+        return Hooks(
+            refusal=self._refusal,
+            listeners=lambda: self._spreader.listeners,
+            accept=self._accept,
+            pids=self._pids,
+            serve=self._serve,
+            failed=self._give_up,
+            replaced=self._replaced,
+            end=self._finish,
+            open_room=self._open_room,
+            cancel=self._cancel,
+        )
+
+    def _serve(self) -> None:
+        """Everything works, and nobody else serves."""
         self.serving = True
         self._spreader.start()
+        if self._generations is not None:
+            self._generations.listen(self.config.settings)
         self._duties.ready()
-        self._notifier.ready()
+        self._notifier.ready(main_pid=self._generations is not None and self._generations.has_replaced)
+
+    def _refusal(self) -> str:
+        if not self.serving or self._is_ending:
+            return "it is not serving"
+        return "it is paused or suspended" if self._tables.pause_mode() else ""
+
+    def _accept(self, wanted: bool) -> None:
+        if wanted:
+            self._spreader.start()
+        else:
+            self._spreader.wait()
+
+    def _pids(self) -> list[int]:
+        return [os.getpid(), *(worker.pid for worker in self.workers.alive())]
+
+    def _give_up(self, reason: str) -> None:
+        self._boot_failure = reason
+        self.workers.replace = False
+        self.exit_code = 1
+
+    def _replaced(self, pidfile: str) -> None:
+        self._spreader.hand_over()
+        self._duties.replaced(pidfile)
+
+    def _finish(self) -> None:
+        self.exit_code = 0
+
+    def _open_room(self, database: str, user: str, instance: str) -> None:
+        host = self._host
+        if host.open_room is not None:
+            host.open_room(host.tables, self.config, database, user, instance)
+
+    def _cancel(self, pid: int, key: bytes) -> None:
+        self._tell_one(CancelHere(pid, key))
+
+    # -- deaths
 
     def _on_death(self, worker: Worker, how: str) -> None:
         self._reloader.worker_died(worker.number)
+        if worker is self._suspender:  # and with it the console session that would have ended it
+            self._suspender = None
+            if self._rooms is not None:
+                self._rooms.end_suspend()
+            self._accept(True)
         if self.draining is not None:
             log.info("%s", how)
             self._end_if_done()
@@ -253,7 +368,9 @@ class Master:
         self._loop.after(interval_s, self._check_heartbeats)
 
     def _ping(self) -> None:
-        self._notifier.alive()
+        """Tell the service manager that we live, as long as that is true of the workers too."""
+        if self.workers.are_alive(2 * self._notifier.watchdog_s, self.config.settings.worker_timeout):
+            self._notifier.alive()
         self._loop.after(self._notifier.watchdog_s, self._ping)
 
     def _let_go(self) -> None:
@@ -261,6 +378,8 @@ class Master:
         self._signals.become_worker()
         self._loop.close()
         self._spreader.close_in_child()
+        if self._generations is not None:
+            self._generations.close_in_child()
 
     # -- configuration
 
@@ -274,5 +393,6 @@ class Master:
             sockets.tune(listener, config.settings)
 
     def _settled(self) -> None:
-        if self.serving and self.draining is None:
-            self._notifier.ready()
+        if self.serving and not self._is_ending:
+            failure = self._reloader.failure
+            self._notifier.ready(f"reload failed: {failure}" if failure else "reloaded")

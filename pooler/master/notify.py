@@ -12,6 +12,9 @@ import time
 
 from pooler import log
 
+#: A line of `systemctl status`.
+STATUS_BYTES = 400
+
 
 class Notifier:
     """Talks to the service manager, if there is one."""
@@ -37,8 +40,16 @@ class Notifier:
         meant_for_us = os.environ.get("WATCHDOG_PID", str(os.getpid())) == str(os.getpid())
         return cls(address, int(usec) / 2e6 if usec.isdecimal() and meant_for_us else 0.0)
 
-    def ready(self) -> None:
-        self._send("READY=1")
+    def ready(self, status: str = "", main_pid: bool = False) -> None:
+        """Everything works. `status`: what `systemctl status` is to show; `main_pid`: we are another process
+        than the one that the manager has started.
+        """
+        lines = ["READY=1"]
+        if status:
+            lines.append(f"STATUS={status.splitlines()[0][:STATUS_BYTES]}")
+        if main_pid:
+            lines.append(f"MAINPID={os.getpid()}")
+        self._send("\n".join(lines))
 
     def reloading(self) -> None:
         self._send(f"RELOADING=1\nMONOTONIC_USEC={time.monotonic_ns() // 1000}")

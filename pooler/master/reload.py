@@ -89,6 +89,7 @@ class Reloader:
         self._changes: dict[int, _Change] = {}  # by generation
         self._queue: list[tuple[MakeConfig, Asked]] = []
         self._notice: str | None = None  # of the change that is being applied
+        self.failure = ""  # why the last change was refused
 
     def reload(self, asked: Asked) -> None:
         """Read the files again."""
@@ -144,6 +145,7 @@ class Reloader:
     def _next(self) -> None:
         make, asked = self._queue[0]
         self._notice = None
+        self.failure = ""
         try:
             new, changes = make()
             self._check(new)
@@ -191,6 +193,8 @@ class Reloader:
             self._forget(-1, generation)
 
     def _fail(self, asked: Asked, text: str) -> None:
+        self.failure = text
+        log.warning("config file loading failed")
         log.error("the configuration was not changed")
         asked.answer(text)
         self._leave_queue()

@@ -20,7 +20,7 @@ from pooler.master.faults import BootError
 
 #: What PgBouncer gives TCP_DEFER_ACCEPT when it is on: a silent connection is accepted after this long all
 #: the same.
-DEFER_ACCEPT_S = 45
+DEFER_ACCEPT_S = 1
 
 #: Longest name of a unix socket: sun_path without its terminating zero.
 UNIX_PATH_BYTES = 107
@@ -35,6 +35,7 @@ class Listener:
     is_unix: bool
     path: str = ""  # of the file to remove at the end; empty: none
     inode: int = 0
+    activated: bool = False  # a service manager opened it
 
     def close(self) -> None:
         """Stop listening, and remove the socket file if it is still ours."""
@@ -48,21 +49,29 @@ class Listener:
                     log.warning("cannot remove %s: %s", self.path, e.strerror)
 
 
-def open_listeners(settings: Settings) -> list[Listener]:
-    """Every socket the configuration asks for; raises BootError, with everything closed again."""
+#: Listeners by the address they are bound to.
+Held = dict[object, Listener]
+
+
+def open_listeners(settings: Settings, held: Held | None = None) -> list[Listener]:
+    """Every socket the configuration asks for; raises BootError, with everything closed again.
+
+    What is in `held` already is taken from there instead of being opened.
+    """
     listeners: list[Listener] = []
+    held = {} if held is None else held
     try:
         # First the unix socket: whether another pooler answers there is the best reason to give.
         if settings.unix_socket_dir:
-            listeners.append(_open_unix(settings))
-        tcp = _open_tcp_list(settings)
+            address = _unix_address(settings)[0]
+            listeners.append(held.pop(address) if address in held else _open_unix(settings))
+        tcp = _open_tcp_list(settings, held)
         listeners += tcp
         if settings.listen_addr and not tcp:
-            raise BootError(
-                f"none of the addresses in listen_addr could be bound, port {settings.listen_port}"
-            )
+            names = ",".join(settings.listen_addr)
+            raise BootError(f"failed to listen on any address in listen_addr list: {names}")
         if not listeners:
-            raise BootError("nowhere to listen on: listen_addr and unix_socket_dir are both empty")
+            raise BootError("nowhere to listen on")
     except BaseException:
         for listener in listeners:
             listener.close()
@@ -72,14 +81,18 @@ def open_listeners(settings: Settings) -> list[Listener]:
     return listeners
 
 
-def _open_tcp_list(settings: Settings) -> list[Listener]:
+def _open_tcp_list(settings: Settings, held: Held) -> list[Listener]:
     listeners: list[Listener] = []
     bound: set[object] = set()
     for name in settings.listen_addr:
         for family, address in _resolve(name, settings.listen_port):
             if (family, address) in bound:
                 continue
-            listener = _open_tcp(family, address, settings, optional=name == "*")
+            listener: Listener | None
+            if address in held:
+                listener = held.pop(address)
+            else:
+                listener = _open_tcp(family, address, settings, optional=name == "*")
             if listener is not None:
                 bound.add((family, address))
                 listeners.append(listener)
@@ -96,7 +109,7 @@ def _resolve(name: str, port: int) -> list[tuple[int, tuple[object, ...]]]:
     return [(int(family), address) for family, _, _, _, address in found]
 
 
-def _show(address: tuple[object, ...]) -> str:
+def show_address(address: tuple[object, ...]) -> str:
     host, port = address[0], address[1]
     return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
 
@@ -109,7 +122,7 @@ def _open_tcp(
         sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
     except OSError as e:
         if not (optional and e.errno == errno.EAFNOSUPPORT):
-            log.warning("cannot listen on %s: %s", _show(address), e.strerror)
+            log.warning("cannot listen on %s: %s", show_address(address), e.strerror)
         return None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -122,9 +135,9 @@ def _open_tcp(
     except OSError as e:
         sock.close()
         if not (optional and family == socket.AF_INET6 and e.errno == errno.EADDRNOTAVAIL):
-            log.warning("cannot listen on %s: %s", _show(address), e.strerror)
+            log.warning("cannot listen on %s: %s", show_address(address), e.strerror)
         return None
-    listener = Listener(sock, _show(sock.getsockname()), is_unix=False)
+    listener = Listener(sock, show_address(sock.getsockname()), is_unix=False)
     tune(listener, settings)
     return listener
 

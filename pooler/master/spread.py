@@ -62,6 +62,18 @@ class Spreader:
         self._started = True
         self._watch()
 
+    def wait(self) -> None:
+        """Leave new clients in the backlog until `start`."""
+        self._started = False
+        for listener in self.listeners:
+            self._loop.unwatch(listener.sock.fileno())
+
+    def hand_over(self) -> None:
+        """Close the listeners; their files belong to somebody else now."""
+        for listener in self.listeners:
+            listener.path = ""
+        self.stop()
+
     def stop(self, tcp_only: bool = False) -> None:
         """Close the listeners; `tcp_only`: the unix socket still leads to the console."""
         for listener in [x for x in self.listeners if not (tcp_only and x.is_unix)]:

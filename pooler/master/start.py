@@ -28,7 +28,7 @@ from pooler import log
 from pooler.config import Config, load
 from pooler.config.tls import TlsSetupError
 from pooler.errors import ConfigError
-from pooler.master import budget
+from pooler.master import budget, inherit, takeover
 from pooler.master.child import RunWorker
 from pooler.master.daemon import Background, PidFile, become, refuse_root
 from pooler.master.faults import BootError
@@ -37,7 +37,7 @@ from pooler.master.master import Duties, Master
 from pooler.master.notify import Notifier
 from pooler.master.program import Program
 from pooler.master.signals import HANDLED
-from pooler.master.sockets import open_listeners
+from pooler.master.sockets import Listener
 
 
 @dataclass(frozen=True)
@@ -49,6 +49,7 @@ class Options:
     quiet: bool = False
     verbose: int = 0
     overrides: Mapping[str, str] = field(default_factory=dict)  # settings that win over the file
+    reboot: bool = False  # take over from a running instance
 
 
 def start(options: Options, run_worker: RunWorker) -> int:
@@ -87,7 +88,7 @@ def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
     except (OSError, MemoryError) as e:
         raise BootError(f"cannot create the shared tables: {e}") from None
     limits.apply(tables, config)
-    return Host(tables, limits.apply, limits.close_changed, TablesBusy, tls.set_up)
+    return Host(tables, limits.apply, limits.close_changed, TablesBusy, tls.set_up, tables, limits.open_room)
 
 
 def with_tls(config: Config) -> Config:
@@ -112,6 +113,7 @@ class _Start:
         self.program = Program("pooler", Path(pooler.__file__).parent)
         self.fd_limit = 0
         self.sizes: dict[str, int] = {}
+        self.predecessor: takeover.Predecessor | None = None
 
     def run(self) -> int:
         settings = self.config.settings
@@ -125,13 +127,16 @@ class _Start:
         self.config = with_tls(self.config)
         for problem in self.config.problems:
             log.write_problem(problem.severity, str(problem))
-        self.pidfile.check()
+        self.predecessor = self.find_predecessor()
+        if self.predecessor is None:
+            self.pidfile.check()
         self.fd_limit = budget.raise_fd_limit()
         self.sizes = budget.table_sizes(self.config, self.fd_limit)
-        self.check(self.config)
+        budget.check_fds(self.config, self.fd_limit, at_start=True)
+        budget.check_rows(self.config, self.sizes)
         # Until the master catches them, signals wait: a start that is interrupted must clean up too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        listeners = open_listeners(settings)
+        listeners = self.listen()
         try:
             notifier = Notifier.from_environment()
             if self.options.daemon:
@@ -145,16 +150,44 @@ class _Start:
                 listeners,
                 self.run_worker,
                 notifier,
-                Duties(self.ready, self.check, self.open_log_again, self.program.tell_changes),
+                Duties(
+                    self.ready,
+                    self.check,
+                    self.open_log_again,
+                    self.program.tell_changes,
+                    self.pidfile.forget,
+                ),
+                self.predecessor,
             )
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
-            self.pidfile.write()
+            if self.predecessor is None:
+                self.pidfile.write()
             return master.run()
         finally:
             # The signals are still caught: nothing interrupts this, and the process ends right after it.
             for listener in listeners:
                 listener.close()
             self.pidfile.remove()
+
+    def find_predecessor(self) -> takeover.Predecessor | None:
+        """The running instance that this one is to replace."""
+        if not self.options.reboot:
+            return None
+        found = takeover.find(self.config.settings)
+        if found is None:
+            log.info("old process not found, try to continue normally")
+        return found
+
+    def listen(self) -> list[Listener]:
+        """The sockets: those that were handed to us, else our own."""
+        settings = self.config.settings
+        try:
+            handed = self.predecessor.listeners if self.predecessor else inherit.activated()
+            return inherit.adopt(handed, settings)
+        except BootError:
+            if self.predecessor is not None:
+                self.predecessor.close()
+            raise
 
     def check(self, config: Config) -> None:
         """Raise BootError if this process has no room for what `config` asks for; also at a reload."""
@@ -166,7 +199,8 @@ class _Start:
         settings = config.settings
         quiet = self.options.quiet or self.options.daemon
         try:
-            log.configure(settings.logfile, max(settings.verbose, self.options.verbose), stderr=not quiet)
+            verbose = max(settings.verbose, self.options.verbose)
+            log.configure(settings.logfile, verbose, not quiet, settings.syslog_names)
         except OSError as e:
             raise BootError(f"cannot open logfile {settings.logfile}: {e.strerror}") from None
 
@@ -185,4 +219,6 @@ class _Start:
             sys.version.split()[0],
             self.config.settings.worker_count,
         )
+        if self.predecessor is not None:
+            self.pidfile.take_over()
         self.background.ready()

@@ -226,6 +226,14 @@ class Workers:
         if worker.ready and silent_s > STUCK_S:
             self.kill(worker, f"silent for {silent_s:.1f} s with its inbox full")
 
+    def are_alive(self, period_s: float, worker_timeout_s: float) -> bool:
+        """Whether a service manager need not do anything: a silent worker is replaced by us, unless
+        `worker_timeout` is 0; it is beyond us when none of them has lived for `period_s`.
+        """
+        now = time.monotonic()
+        fresh = [self._silent_s(worker, now) <= period_s for worker in self.alive()]
+        return any(fresh) if worker_timeout_s else all(fresh)
+
     def _silent_s(self, worker: Worker, now: float) -> float:
         """Since its last sign of life; a fresh worker is not blamed for the silence of its predecessor."""
         return min(self._host.tables.heartbeat_age(worker.number), now - worker.started_s)

@@ -76,12 +76,17 @@ class ClientSession:
     auth_ok: bytes  # to be sent first
     others: dict[str, str] = field(default_factory=dict)  # not tracked, where settings may follow
     replication: Replication = "none"
-    options: str = ""  # verbatim; for replication clients, whose options are not parsed
+    startup: tuple[tuple[str, str], ...] = ()  # of a replication client: what its server is to get, verbatim
     minor_version: int = 0  # of the protocol that is spoken with it
     own_user: bool = False  # console user over the unix socket of our own account: administrator
     tls: TlsInfo | None = None
     scram_keys: ScramKeys | None = None  # of a stored SCRAM secret; log in with them at the server
     password: bytes | None = field(default=None, repr=False)  # that a directory or PAM found right
+
+    @property
+    def is_replication(self) -> bool:
+        """Whether it gets a server of its own, whose startup packet is its own."""
+        return self.replication != "none"
 
 
 def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelRequest]:
@@ -96,7 +101,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         packet,
         policy.track_extra_parameters,
         policy.ignore_startup_parameters,
-        accept_unknown=console or policy.follows(packet.database, packet.user),
+        accept_unknown=console or packet.is_replication or policy.follows(packet.database, packet.user),
     )
     minor = min(packet.minor, codes.LATEST_MINOR)
     if packet.minor > minor or packet.extensions:  # once, whatever is asked for afterwards
@@ -110,7 +115,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
         auth_ok=messages.authentication_ok(),
         others={} if console else others,
         replication=packet.replication,
-        options=packet.options,
+        startup=startup.verbatim(packet, policy.ignore_startup_parameters) if packet.is_replication else (),
         minor_version=minor,
         own_user=own_user,
         tls=tls,

@@ -61,6 +61,12 @@ class StartupPacket:
     settings: tuple[tuple[str, str], ...]  # all other parameters, in their order
     extensions: tuple[str, ...]  # names of `_pq_.` parameters
 
+    @property
+    def is_replication(self) -> bool:
+        """Whether the client wants a walsender. The keyword `replication` of an HBA file is for physical
+        ones; logical ones match by their database's name."""
+        return self.replication != "none"
+
 
 Opening = SslRequest | GssRequest | CancelRequest | StartupPacket
 
@@ -111,7 +117,7 @@ def wanted_parameters(
     ignore = frozenset(name.lower() for name in ignored)
     from_options: dict[str, str] = {}
     others: dict[str, str] = {}
-    if packet.replication == "none":
+    if not packet.is_replication:
         for name, value in parse_options(packet.options):
             if name.lower() in names:
                 from_options[names[name.lower()]] = value
@@ -133,6 +139,15 @@ def wanted_parameters(
             raise ClientFault(f"unsupported startup parameter: {name}")
     # a parameter of its own wins over one in options, as in PostgreSQL
     return {**from_options, **result}, others
+
+
+def verbatim(packet: StartupPacket, ignored: Iterable[str]) -> tuple[tuple[str, str], ...]:
+    """What the server of a replication client is told besides user and database, less what is ignored."""
+    ignore = frozenset(name.lower() for name in ignored)
+    word = "database" if packet.replication == "logical" else "true"
+    pairs = [pair for pair in packet.settings if pair[0].lower() not in ignore]
+    options = [("options", packet.options)] if packet.options and "options" not in ignore else []
+    return (("replication", word), *options, *pairs)
 
 
 def parse_options(text: str) -> list[tuple[str, str]]:

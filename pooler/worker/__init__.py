@@ -1,8 +1,8 @@
 """A worker process: the greenlets around one relay. The only package that imports gevent.
 
 Reading order: `worker` (the life of the process), `door` and `client` (a client logs in), `server` (a server
-is opened), `cancel`, `janitor` (what time brings), `operations` (orders of the console), `stream` (how a
-conversation of `pooler.protocol` meets a socket).
+is opened), `address` and `resolver` (where), `replication`, `cancel`, `janitor` (what time brings),
+`operations` (orders of the console), `stream` (how a conversation of `pooler.protocol` meets a socket).
 """
 
 from pooler.worker.worker import run

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import socket as native_socket
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from gevent import socket
 
-from pooler import log
 from pooler.config import Config, Database
-from pooler.errors import ServerFault
-from pooler.worker.stream import offload
+
+if TYPE_CHECKING:
+    from pooler.worker.worker import Worker
 
 
 @dataclass(frozen=True)
@@ -48,32 +49,48 @@ class Address:
         return self.target
 
 
-def addresses_of(config: Config, database: Database, turn: int) -> list[Address]:
-    """Where to try to connect, in order: of a list of hosts each one gets its turn to be the first, unless
-    load_balance_hosts=disable. Raises ServerFault when no name could be resolved."""
-    hosts = database.hosts or (config.settings.unix_socket_dir or "/tmp",)
-    first = turn % len(hosts) if database.load_balance_hosts == "round-robin" else 0
-    found: list[Address] = []
-    for host in (*hosts[first:], *hosts[:first]):
-        if host.startswith(("/", "@")):
-            found.append(Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{database.port}"))
-        else:
-            found += _resolve(host, database.port)
-    if not found:
-        raise ServerFault("server DNS lookup failed")
-    return found
+@dataclass(frozen=True)
+class Candidate:
+    """Where a server may be opened; `host` is the row of the name that leads there, -1 for none."""
+
+    address: Address
+    host: int = -1
 
 
-def _resolve(host: str, port: int) -> list[Address]:
-    """The addresses of a name, looked up where waiting delays nobody; a numeric one needs no look-up."""
-    if host.replace(".", "").isdigit():
-        return [Address(socket.AF_INET, (host, port), host)]
-    try:
-        found = offload(native_socket.getaddrinfo, host, port, 0, socket.SOCK_STREAM)
-    except OSError as error:
-        log.warning("server DNS lookup failed: %s: %s", host, error.strerror or error)
-        return []
-    except UnicodeError as error:  # no name at all: an empty or too long part between two dots
-        log.warning("server DNS lookup failed: %s: %s", host, error)
-        return []
-    return [Address(family, (str(where[0]), int(where[1])), host) for family, _, _, _, where in found]
+def candidates(worker: Worker, database: Database) -> Iterator[Candidate]:
+    """Where to try to connect, one after the other; a name is looked up when it is its turn.
+
+    Of a list of hosts each one is the first in turn, over all workers. With load_balance_hosts=disable it is
+    the same one until it fails: who asks for the next one says so.
+    """
+    tables, hosts = worker.tables, hosts_of(worker.config, database)
+    row = tables.database(database.name)
+    turns = database.load_balance_hosts == "round-robin"
+    first = 0 if len(hosts) == 1 or row < 0 else tables.host_turn(row) if turns else tables.host_now(row)
+    for number in range(first, first + len(hosts)):
+        host = hosts[number % len(hosts)]
+        yield from candidates_at(worker, host, database.port)
+        host_failed(worker, database, number)
+
+
+def candidates_at(worker: Worker, host: str, port: int) -> Iterator[Candidate]:
+    """Where one host is; none if its name is not found."""
+    if host.startswith(("/", "@")):
+        yield Candidate(Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{port}"))
+        return
+    found, name_row = worker.resolver.find(host)
+    for address in found:
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        yield Candidate(Address(family, (address, port), host), name_row)
+
+
+def host_failed(worker: Worker, database: Database, number: int | None = None) -> None:
+    """With load_balance_hosts=disable another host is next; `number` is the turn that failed, if known."""
+    row = worker.tables.database(database.name)
+    if row >= 0 and len(database.hosts) > 1 and database.load_balance_hosts == "disable":
+        worker.tables.host_passes(row, worker.tables.host_now(row) if number is None else number % 2**32)
+
+
+def hosts_of(config: Config, database: Database) -> tuple[str, ...]:
+    """The hosts of a database: names, addresses, directories of sockets, abstract sockets."""
+    return database.hosts or (config.settings.unix_socket_dir or "/tmp",)

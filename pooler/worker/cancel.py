@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import gevent
 from gevent import socket
@@ -10,9 +10,11 @@ from gevent import socket
 from pooler import log
 from pooler.core import CLOSING
 from pooler.errors import ServerFault
-from pooler.protocol import frontend
+from pooler.ipc.messages import CancelElsewhere
+from pooler.protocol import frontend, peer_key
 from pooler.protocol.server_login import start_tls
 from pooler.protocol.startup import CancelRequest
+from pooler.worker import peers
 from pooler.worker.address import Address
 from pooler.worker.stream import Hangup, Stream, converse
 
@@ -21,30 +23,54 @@ if TYPE_CHECKING:
 
 #: How long PostgreSQL may take over one cancel request before it is given up.
 FORWARD_S = 10.0
+#: What became of a request that was not sent to PostgreSQL, in PgBouncer's words.
+OUTCOMES = {
+    "nothing": "failed cancel request",
+    "idle": "cancel request for idle client",
+    "queued": "canceled a query that waited",
+    "busy": "cancel_wait_timeout",
+}
 #: A second request for the same query waits for the first; it looks again after this.
 BUSY_S = 0.02
 #: A server that is being closed gets up to so many cancel requests, this far apart.
 INSIST_TRIES, INSIST_S = 60, 0.03
 
 
-def serve(worker: Worker, request: CancelRequest) -> None:
-    """Cancel what the client with this key is doing (nothing, waiting, running). Returns when it is done."""
-    if not worker.tables.cancel_key_fits(request.pid, request.key):
-        return
-    secret = int.from_bytes(request.key[:4], "big")  # by which the tables find it; the rest was compared
-    with gevent.Timeout(worker.config.settings.cancel_wait_timeout or None, False):
-        while True:
-            verdict = worker.tables.cancel_begin(request.pid, secret, worker.number)
-            if verdict[0] != "busy":
-                break
-            gevent.sleep(BUSY_S)
+def serve(worker: Worker, request: CancelRequest) -> str:
+    """Cancel what the client with this key is doing (nothing, waiting, running). Returns when that is done,
+    with what the log is to tell of it.
+    """
+    own = worker.config.settings.peer_id
+    key = request.key
+    if own:
+        peer = peer_key.peer_of(request.pid)
+        if peer != own:
+            return peers.forward(worker, request, peer)
+        key = peer_key.arrived(key)
+    verdict = _begin(worker, request.pid, key)
+    log.debug("cancel request for key %d: %s", request.pid, verdict[0])
+    if verdict[0] == "nothing":
+        worker.tell_master(CancelElsewhere(request.pid, request.key))
     if verdict[0] != "forward":
-        return
+        return OUTCOMES[verdict[0]]
     _, slot, generation, row, client_id = verdict
     try:
         forward(worker, slot, generation)
     finally:
         worker.tables.cancel_end(slot, generation, row, client_id, worker.number)
+    return "successfully sent cancel request"
+
+
+def _begin(worker: Worker, pid: int, key: bytes) -> tuple[Any, ...]:
+    """What the tables say about the key, once no other request for the same query is under way."""
+    if not worker.tables.cancel_key_fits(pid, key):
+        return ("nothing",)
+    secret = int.from_bytes(key[:4], "big")  # by which the tables find it; the rest was compared
+    verdict: tuple[Any, ...] = ("busy",)
+    with gevent.Timeout(worker.config.settings.cancel_wait_timeout or None, False):
+        while (verdict := worker.tables.cancel_begin(pid, secret, worker.number))[0] == "busy":
+            gevent.sleep(BUSY_S)
+    return verdict
 
 
 def insist(worker: Worker, slot: int, generation: int) -> None:

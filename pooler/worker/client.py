@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import select
 import struct
 import time
@@ -28,13 +27,15 @@ from pooler.errors import ClientFault
 from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.startup import CancelRequest
-from pooler.worker import cancel
+from pooler.worker import cancel, replication
 from pooler.worker.access import Access
 from pooler.worker.server import names_of, place
+from pooler.worker.spelling import spelled_as
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.config import Database
+    from pooler.worker.replication import Grant
     from pooler.worker.worker import Worker
 
 #: What client_login() of the tables refuses, in PgBouncer's words.
@@ -45,36 +46,6 @@ REFUSALS = {
 }
 #: A console command and its names fit; more is no console client.
 CONSOLE_MESSAGE_BYTES = 64 * 1024
-
-
-def printable(name: str, server_version: str) -> str:
-    """What PostgreSQL makes of an application_name that is not plain ASCII: `?`, since version 16 `\\x..`."""
-    major = re.match(r"\d+", server_version)
-    new = major is not None and int(major[0]) >= 16
-    return "".join(
-        chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" if new else "?"
-        for byte in name.encode("utf-8", "surrogateescape")
-    )
-
-
-def spelled_as(usual: dict[str, str], given: dict[str, str]) -> dict[str, str]:
-    """Values of a startup packet in the server's spelling, where they are its own: utf-8 is UTF8, ISO is
-    "ISO, MDY".
-    """
-
-    def plain(text: str) -> str:
-        return "".join(filter(str.isalnum, text)).lower()
-
-    def spelled(name: str, value: str) -> str:
-        if name == "application_name":
-            return printable(value, usual.get("server_version", ""))
-        there = usual.get(name, "")
-        same = (name == "client_encoding" and plain(value) == plain(there)) or (
-            name == "DateStyle" and there.lower().startswith(f"{value.lower()},")
-        )
-        return there if same and value else value
-
-    return {name: spelled(name, value) for name, value in given.items()}
 
 
 class Client:
@@ -93,10 +64,12 @@ class Client:
         self.greenlet: Any = None  # that runs `serve`
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
         self.waits_for_server = False
+        self.grant: Grant | None = None  # the slot of a server that shall be its own
         self.in_command = False  # of the console
         self.usual: dict[str, str] = {}  # what the pool's servers report
         self.fault: ClientFault | None = None  # ends its login before it begins
         self.access = Access(self)
+        self._attempted = False  # the log has its login attempt
 
     def arrive(self) -> None:
         """Take a row, which makes it count and be seen."""
@@ -106,7 +79,9 @@ class Client:
             return
         self.id = self.worker.tables.client_id(self.row)
         self.worker.logins[self.row] = self
-        addr, port, local_addr, local_port = names_of(self.sock)
+        addr, port, local_addr, local_port = names_of(self.sock, self.worker.config.settings.listen_port)
+        if self.is_unix:
+            addr = f"unix({self._peer()[0]})"
         self.where = place(addr, port, self.is_unix)
         self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
 
@@ -149,12 +124,15 @@ class Client:
                 session = converse(client_login(self._policy()), self.stream, self.access.answer)
                 self.worker.door.leave(self)
                 if isinstance(session, CancelRequest):
-                    cancel.serve(self.worker, session)
+                    self._log_closing(cancel.serve(self.worker, session))
                     return False
+                self.attempt(session.database, session.user)
                 session = self.access.confirmed(session)
                 self.name = f"{session.database}/{session.user}"
                 if session.database in self.worker.console_names:
                     parameters: dict[str, str] | None = None
+                elif session.is_replication:
+                    return replication.enter(self, session, self._admit(session)[0])
                 else:
                     parameters = self._enter_pool(session)
         except gevent.Timeout:
@@ -174,12 +152,15 @@ class Client:
                 "received direct SSL connection request without ALPN protocol negotiation extension"
             )
 
+    def _peer(self) -> tuple[int, int]:
+        """Process and account of who connected to our unix socket."""
+        raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
+        pid, uid, _ = struct.unpack("3i", raw)
+        return pid, uid
+
     def _policy(self) -> ClientPolicy:
         settings = self.worker.config.settings
-        peer_uid = None
-        if self.is_unix:
-            raw = self.sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i"))
-            peer_uid = struct.unpack("3i", raw)[1]
+        peer_uid = self._peer()[1] if self.is_unix else None
         return ClientPolicy(
             auth_type=settings.auth_type,
             choose=self.access.choose,
@@ -205,14 +186,23 @@ class Client:
             config.pool_limits(database, database.user or user).session_state != "off"
         )
 
+    def attempt(self, database: str, user: str) -> None:
+        """Now it is known who wants in, and not yet whether it is true: logged once."""
+        if self._attempted:
+            return
+        self._attempted = True
+        self.name = f"{database}/{user}"
+        tls = self.stream.session.description if self.stream.session is not None else ""
+        if tls:
+            self.worker.tables.client_tls(self.row, tls)
+        if self.worker.config.settings.log_connections:
+            self._log(f"login attempt: db={database} user={user} tls={tls or 'no'}")
+
     # -- into a pool
 
-    def _enter_pool(self, session: ClientSession) -> dict[str, str]:
-        """Check database and limits, wait for the pool's welcome; returns the client's parameters."""
+    def _admit(self, session: ClientSession) -> tuple[Database, int]:
+        """Check database and limits; from now on the client counts. Returns the database and the pool."""
         worker, config = self.worker, self.worker.config
-        self._log_attempt(session)
-        if session.replication != "none":
-            raise ClientFault("replication connections are not supported yet")
         database = config.find_database(session.database)
         if database is None:
             raise ClientFault(f"no such database: {session.database}")
@@ -226,6 +216,12 @@ class Client:
             worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
         if database.user is None:
             self.access.remember(session, pool)
+        return database, pool
+
+    def _enter_pool(self, session: ClientSession) -> dict[str, str]:
+        """Wait for the pool's welcome; returns the client's parameters."""
+        worker, config = self.worker, self.worker.config
+        _, pool = self._admit(session)
         welcome = self._welcome(pool)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}
@@ -237,6 +233,8 @@ class Client:
 
     def _count(self, session: ClientSession, database: Database) -> int:
         tables, config = self.worker.tables, self.worker.config
+        if database.name not in config.databases and tables.meet_database(database.name):
+            self._log(f"registered new auto-database: db={database.name}")
         database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
         user_row = limits.open_user(tables, config, session.user)
         if min(database_row, user_row, pool) < 0:
@@ -272,6 +270,8 @@ class Client:
                 self.greenlet.kill(
                     CommandError("canceling statement due to user request", "57014"), block=False
                 )
+            else:
+                self.worker.operations.canceled()
         else:
             self.turn.set(orders & FAIL)
 
@@ -303,12 +303,13 @@ class Client:
         if settings.login_notify_message:
             head += messages.notice(settings.login_notify_message)
         for name, value in parameters.items():
-            if name not in worker.tracked:
+            if not worker.tracks(name):
                 head += messages.parameter_status(name, value)
-        tail = messages.backend_key_data(*self._cancel_key(session)) + messages.ready()
+        tail = messages.backend_key_data(*self.cancel_key(session)) + messages.ready()
         rest = bytes(self.stream.buffer)
         values = worker.values_of(parameters) + worker.extras_of(session.others)
         del worker.logins[self.row]
+        log.debug("C-%d: %s@%s logged in, waits for its greeting", self.id, self.name, self.where)
         usual = not session.others and all(
             value == self.usual.get(name) for name, value in parameters.items() if name != "application_name"
         )
@@ -316,14 +317,7 @@ class Client:
         worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest, usual, session_tls)
         return True
 
-    def _log_attempt(self, session: ClientSession) -> None:
-        tls = self.stream.session.description if self.stream.session is not None else ""
-        if tls:
-            self.worker.tables.client_tls(self.row, tls)
-        if self.worker.config.settings.log_connections:
-            self._log(f"login attempt: db={session.database} user={session.user} tls={tls or 'no'}")
-
-    def _cancel_key(self, session: ClientSession) -> tuple[int, bytes]:
+    def cancel_key(self, session: ClientSession) -> tuple[int, bytes]:
         """Pid and secret for BackendKeyData, the secret as long as its protocol knows them."""
         pid, secret = self.worker.tables.client_key(self.row)
         if session.minor_version >= codes.LONG_KEYS_MINOR:
@@ -335,15 +329,21 @@ class Client:
     def _serve_console(self, session: ClientSession) -> None:
         worker = self.worker
         access = access_of(worker.config.settings, session.user, session.own_user)
-        self._log_attempt(session)
         if access is None:
             raise ClientFault("not allowed")
         database_row = worker.tables.database(limits.CONSOLE)
         user_row = limits.open_user(worker.tables, worker.config, session.user)
         worker.tables.client_login(self.row, database_row, user_row, -1, exempt=True)
         worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
-        self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, *self._cancel_key(session)))
+        self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, *self.cancel_key(session)))
         console = ConsoleSession(worker.console, access)
+        try:
+            self._run_console(console)
+        finally:
+            worker.operations.console_left(self)
+        self._log_closing("client close request")
+
+    def _run_console(self, console: ConsoleSession) -> None:
         while not console.closed:
             try:
                 kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
@@ -354,7 +354,6 @@ class Client:
             self.in_command = False
             if answer:
                 self.stream.send(answer)
-        self._log_closing("client close request")
 
     # -- the end
 

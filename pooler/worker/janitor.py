@@ -44,6 +44,7 @@ class Janitor:
         self.worker = worker
         self._title_due = 0.0
         self._forget_due = 0.0
+        self._zones_due = 0.0
         self._stats_due = time.monotonic() + worker.config.settings.stats_period
 
     def run(self) -> None:
@@ -58,6 +59,8 @@ class Janitor:
     def tick(self, now: float) -> None:
         """Everything that is due at `now` (monotonic seconds)."""
         worker = self.worker
+        if worker.tables.is_suspended():  # nobody can do anything about a limit
+            return
         for slot in worker.tables.tick(worker.number):
             worker.spawn(worker.dial, slot)
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
@@ -72,6 +75,10 @@ class Janitor:
             worker.relay.reclaim()  # of servers that others could not go on with
         if now >= self._forget_due:
             self._forget(now)
+        period_s = worker.config.settings.dns_zone_check_period
+        if period_s and worker.number == 0 and now >= self._zones_due:  # one for all
+            self._zones_due = now + period_s
+            worker.spawn(worker.resolver.check_zones)
         if now >= self._stats_due:
             self._stats_due += worker.config.settings.stats_period
             self._stats(now)
@@ -95,7 +102,10 @@ class Janitor:
         settings = self.worker.config.settings
         idle_s, pool_idle_s = settings.autodb_idle_timeout, settings.pool_idle_timeout
         self._forget_due = now + min([FORGET_S, *(one / 4 for one in (idle_s, pool_idle_s) if one)])
-        for name in self.worker.tables.forget(idle_s, pool_idle_s):
+        databases, pools = self.worker.tables.forget(idle_s, pool_idle_s)
+        for database, user, _ in pools:
+            log.info("cleaning up idle pool: db=%s user=%s", database, user)
+        for name in databases:
             log.info("dropping database '%s' as it does not exist anymore or inactive auto-database", name)
 
     def _title(self) -> None:

@@ -7,15 +7,17 @@ master.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import gevent
 from gevent.event import AsyncResult
 
-from pooler import limits
+from pooler import limits, log
 from pooler.admin.model import CommandError
-from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest
+from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest, Suspended
+from pooler.worker.client import Client
 from pooler.worker.stream import Hangup
 
 if TYPE_CHECKING:
@@ -43,6 +45,8 @@ class WorkerOperations:
         return self._ask(lambda token: SetRequest(token, key, value))
 
     def shutdown(self, mode: ShutdownMode) -> None:
+        if mode != "immediate":
+            self.worker.tables.set_shutting_down()
         self.worker.tell_master(ShutdownRequest(mode))
 
     def answered(self, token: int, error: str | None, notice: str | None) -> None:
@@ -65,28 +69,63 @@ class WorkerOperations:
 
     def pause(self, database: str | None) -> None:
         row = self._row(database)
-        self.worker.tables.set_paused(row, True)
-        self._close_idle(row, mark=False)
+        self.hold(row)
         try:
-            self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+            self.wait_until_held(row)
         except CommandError:  # given up (^C): as in PgBouncer, that resumes
             self.resume(database)
             raise
 
+    def hold(self, row: int) -> None:
+        """Pause a database (-1: all); idle servers end."""
+        self.worker.tables.set_paused(row, True)
+        self._close_idle(row, mark=False)
+
+    def wait_until_held(self, row: int) -> None:
+        """Until no server of a paused database is busy, or it is paused no more."""
+        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+
     def resume(self, database: str | None) -> None:
+        if database is None and self.worker.tables.is_suspended():
+            self.worker.tables.end_suspend()
+            self.worker.tell_master(Suspended(False))
         self.worker.tables.set_paused(self._row(database), False)
         for slot in self.worker.tables.tick(self.worker.number):  # those who waited get their servers now
             self.worker.spawn(self.worker.dial, slot)
 
     def suspend(self) -> None:
-        raise CommandError("SUSPEND is not supported: use PAUSE")
+        """Its console session is who ends it, by RESUME or by leaving."""
+        tables, timeout_s = self.worker.tables, self.worker.config.settings.suspend_timeout
+        client = self._console()
+        tables.suspend(0 if client is None else client.id)
+        self.worker.tell_master(Suspended(True))
+        end = time.monotonic() + timeout_s if timeout_s else float("inf")
+        try:
+            self._wait(lambda: not tables.suspend_left() or time.monotonic() > end)
+            if tables.suspend_left():
+                tables.suspend_force()
+                self._wait(lambda: not tables.suspend_left())
+        except (CommandError, Hangup):
+            self.resume(None)
+            raise
+
+    def console_left(self, client: Client) -> None:
+        """A console session is over."""
+        if self.worker.tables.suspended_by() == client.id:
+            log.info("admin disappeared when suspended, doing RESUME")
+            self.resume(None)
+
+    def canceled(self) -> None:
+        """A cancel request for a console session that waits for nothing: resumes, as in PgBouncer."""
+        if self.worker.tables.is_paused() or self.worker.tables.is_suspended():
+            self.resume(None)
 
     def kill(self, database: str | None) -> None:
         row = self._row(database)
         self.worker.tables.set_paused(row, True)
         self.worker.tables.kill_clients(row, "database removed")
         self._close_idle(row, mark=True)
-        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+        self.wait_until_held(row)
 
     def kill_client(self, client_id: int) -> None:
         row = self.worker.tables.find_client(client_id)
@@ -108,11 +147,12 @@ class WorkerOperations:
 
     def state(self) -> Mapping[str, bool]:
         paused = self.worker.tables.is_paused()
+        suspended = self.worker.tables.is_suspended()
         return {
-            "active": not paused,
-            "paused": paused,
-            "suspended": False,
-            "shutting_down": self.worker.draining,
+            "active": not paused and not suspended,
+            "paused": paused and not suspended,
+            "suspended": suspended,
+            "shutting_down": self.worker.draining or self.worker.tables.is_shutting_down(),
         }
 
     # -- steps
@@ -134,9 +174,14 @@ class WorkerOperations:
         for slot in self.worker.tables.take_idle(row, self.worker.number, mark):
             self.worker.relay.close_slot(slot)
 
-    def _wait(self, condition: Callable[[], bool]) -> None:
+    def _console(self) -> Client | None:
+        """The session whose command runs; None: it is a signal's."""
         me = gevent.getcurrent()
-        client = next((one for one in self.worker.logins.values() if one.greenlet is me), None)
+        clients = (one for one in self.worker.logins.values() if isinstance(one, Client))
+        return next((one for one in clients if one.greenlet is me), None)
+
+    def _wait(self, condition: Callable[[], bool]) -> None:
+        client = self._console()
         while not condition():
             if client is not None and client.has_left():
                 raise Hangup("the client of the console has left")

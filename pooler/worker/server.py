@@ -33,15 +33,18 @@ from pooler.protocol.server_login import (
     TlsMode,
     server_login,
 )
-from pooler.worker.address import Address, addresses_of
+from pooler.worker.address import Address, candidates, host_failed
 from pooler.worker.keepalive import tune
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
 
-#: First pause after a failed login; doubles up to server_login_retry.
+#: First pause after a failed login; doubles up to server_login_retry, where PostgreSQL itself has refused it.
 FIRST_RETRY_S = 0.05
+#: Longest pause while PostgreSQL cannot be reached, or says "later": with the grain of the janitor, clients
+#: that wait for it are served within a second of its return.
+AWAY_RETRY_S = 0.6
 #: SQLSTATEs that say "later", not "no": cannot_connect_now, too_many_connections, crash and admin shutdown.
 TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
 #: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
@@ -54,17 +57,20 @@ INBOX_PATIENCE_S = 1.0
 
 def dial(worker: Worker, slot: int) -> None:
     """Open the connection of `slot`, which is ours and LOGIN. Never raises for what the network does."""
-    pool, generation, slot_id, owner, state = worker.tables.slot(slot)
+    pool, generation, _, owner, state = worker.tables.slot(slot)
     if owner != worker.number or state != DIALING:
+        return
+    dedicated = worker.tables.slot_dedicated(slot)
+    if dedicated is not None:  # its client opens it itself
+        worker.grant(slot, generation, *dedicated)
         return
     database_name, user, _ = worker.tables.pool_key(pool)
     database = worker.config.find_database(database_name)
     if database is None:
-        _failed(worker, pool, ServerFault("database removed"), permanent=True)
+        login_failed(worker, slot, ServerFault("database removed"), permanent=True)
         worker.relay.freed_slot(slot, generation)
         return
-    if worker.tables.slot_from_reserve(slot):
-        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database_name, user)
+    log_reserve(worker, slot)
     sock: socket.socket | None = None
     session: ServerSession | None = None
     try:
@@ -88,18 +94,19 @@ def dial(worker: Worker, slot: int) -> None:
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
-        _failed(worker, pool, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+        login_failed(worker, slot, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
     except HandshakeFailed as failure:
-        _failed(worker, pool, ServerFault(f"TLS handshake error: {failure}"))
+        login_failed(worker, slot, ServerFault(f"TLS handshake error: {failure}"))
     except Hangup as hangup:
-        _failed(worker, pool, ServerFault(f"server conn crashed? ({hangup})"))
+        login_failed(worker, slot, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
-        _failed(worker, pool, ServerFault("connect timeout"))
+        login_failed(worker, slot, ServerFault("connect timeout"))
     except OSError as error:
-        _failed(worker, pool, ServerFault(f"connect failed: {error.strerror or error}"))
+        login_failed(worker, slot, ServerFault(f"connect failed: {error.strerror or error}"))
     except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
         log.exception("bug while a server was opened", error)
-        _failed(worker, pool, ServerFault("internal error"))
+        login_failed(worker, slot, ServerFault("internal error"))
+    host_failed(worker, database)
     if sock is not None:
         let_go(worker, slot, sock, logged_in=session is not None)
     worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
@@ -118,13 +125,18 @@ def connect_slot(
 ) -> tuple[socket.socket, Address, int]:
     """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
     error: OSError | None = None
-    for address in addresses_of(worker.config, database, worker.next_turn()):
+    for candidate in candidates(worker, database):
+        address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
             generation = worker.tables.slot_bump(slot)
+            log.warning(
+                "S-%d: connect failed: %s; trying %s", worker.tables.slot(slot)[2], error, address.text
+            )
         while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
             gevent.sleep(INBOX_RETRY_S)
         worker.tables.slot_dialed(slot)
+        worker.tables.slot_host(slot, candidate.host)
         try:
             if not address.is_unix:
                 tune(sock, worker.config.settings)
@@ -192,28 +204,18 @@ def _publish(
         # a few percent apart, so that servers opened together are not closed together
         lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
     )
-    shared, inner = _plain_ends(worker, slot, generation, stream) if stream.session else (sock, None)
+    shared, inner = plain_ends(worker, slot, generation, stream) if stream.session else (sock, None)
     for number in range(len(worker.outboxes)):
         if number != worker.number:
             _give(worker, number, slot, generation, shared.fileno())
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
-    if worker.config.settings.log_connections:
-        addr, port, local_addr, local_port = names_of(sock)
-        log.info(
-            "S-%d: %s/%s@%s new connection to server (from %s)",
-            worker.tables.slot(slot)[2],
-            database,
-            user,
-            place(addr, port, address.is_unix),
-            place(local_addr, local_port, address.is_unix),
-        )
+    log_connected(worker, slot, sock)
     if inner is not None:
-        pumped, stream.session = stream.session, None
-        worker.pump.add(slot, generation, sock.detach(), inner.detach(), pumped, bytes(stream.buffer))
+        pump(worker, slot, generation, sock, inner, stream)
     worker.relay.add_server(slot, generation, shared.detach(), worker.values_of(session.parameters))
 
 
-def _plain_ends(
+def plain_ends(
     worker: Worker, slot: int, generation: int, stream: Stream
 ) -> tuple[socket.socket, socket.socket]:
     """The pair that stands for an encrypted connection: what all share, and our pump's end. The master has
@@ -226,15 +228,69 @@ def _plain_ends(
     return shared, inner
 
 
-def _failed(worker: Worker, pool: int, fault: ServerFault, permanent: bool = False) -> None:
-    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good."""
+def pump(
+    worker: Worker, slot: int, generation: int, sock: socket.socket, inner: socket.socket, stream: Stream
+) -> None:
+    """Have our pump copy between an encrypted connection and its end of the pair."""
+    session, stream.session = stream.session, None
+    worker.pump.add(slot, generation, sock.detach(), inner.detach(), session, bytes(stream.buffer))
+
+
+def log_connected(worker: Worker, slot: int, sock: socket.socket) -> None:
+    """A server is logged in: one line, with both ends of its connection."""
+    if not worker.config.settings.log_connections:
+        return
+    pool, _, slot_id, _, _ = worker.tables.slot(slot)
+    database, user, _ = worker.tables.pool_key(pool)
+    addr, port, local_addr, local_port = names_of(sock)
+    is_unix = sock.family == socket.AF_UNIX
+    log.info(
+        "S-%d: %s/%s@%s new connection to server (from %s)",
+        slot_id,
+        database,
+        user,
+        place(addr, port, is_unix),
+        place(local_addr, local_port, is_unix),
+    )
+
+
+def log_reserve(worker: Worker, slot: int) -> None:
+    """A server beyond pool_size is worth a line."""
+    if worker.tables.slot_from_reserve(slot):
+        pool, _, slot_id, _, _ = worker.tables.slot(slot)
+        database, user, _ = worker.tables.pool_key(pool)
+        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
+
+
+def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:
+    """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good.
+
+    Tries come often while PostgreSQL is away: the same again is logged every server_login_retry only.
+    """
+    pool, _, slot_id, _, _ = worker.tables.slot(slot)
     database, user, instance = worker.tables.pool_key(pool)
     failures = worker.tables.pool_error(pool)[0]
-    longest = worker.config.settings.server_login_retry
-    retry_s = min(longest, FIRST_RETRY_S * 2.0 ** min(failures, 20)) * random.uniform(0.8, 1.0)
+    longest_s = worker.config.settings.server_login_retry
+    retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
     prefix = "server login failed: FATAL " if fault.from_server else ""
-    log.warning("S: %s/%s@%s %s%s", database, user, instance, prefix, fault.message)
+    who = f"S-{slot_id}: {database}/{user}@{instance}"
+    now = time.monotonic()
+    said, said_s = worker.refusals.get(pool, ("", 0.0))
+    if failures and said == fault.message and now - said_s < longest_s:
+        log.debug("%s %s%s, again", who, prefix, fault.message)
+    else:
+        worker.refusals[pool] = (fault.message, now)
+        log.warning("%s %s%s", who, prefix, fault.message)
+        if worker.config.settings.log_disconnections:
+            told = fault.from_server or fault.message.startswith("server login failed")
+            reason = "login failed" if told else fault.message.partition(":")[0]
+            log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
+
+
+def pause_s(failures: int, longest_s: float, is_away: bool) -> float:
+    """Until the next try, after so many failures in a row and one more."""
+    return min(longest_s, AWAY_RETRY_S if is_away else longest_s, FIRST_RETRY_S * 2.0 ** min(failures, 20))
 
 
 def let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:
@@ -264,10 +320,11 @@ def abandon(sock: socket.socket) -> None:
     sock.close()
 
 
-def names_of(sock: socket.socket) -> tuple[str, int, str, int]:
-    """(address, port, local address, local port) of a socket; unix sockets have none."""
+def names_of(sock: socket.socket, listen_port: int = 0) -> tuple[str, int, str, int]:
+    """(address, port, local address, local port) of a socket. Unix sockets have no ports; for those of
+    clients PgBouncer shows the one that is in their name."""
     if sock.family == socket.AF_UNIX:
-        return "unix", 0, "unix", 0
+        return "unix", listen_port, "unix", listen_port
     try:
         peer, own = sock.getpeername(), sock.getsockname()
     except OSError:  # gone already
@@ -276,7 +333,7 @@ def names_of(sock: socket.socket) -> tuple[str, int, str, int]:
 
 
 def place(addr: str, port: int, is_unix: bool) -> str:
-    """How the log writes an address."""
+    """How the log writes an address; of a client's unix socket it has the process: unix(4711):6432."""
     if is_unix:
-        return "unix"
+        return f"{addr}:{port}"
     return f"[{addr}]:{port}" if ":" in addr else f"{addr}:{port}"

@@ -10,7 +10,7 @@ import hashlib
 import os
 import signal
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import gevent
 from gevent import socket
@@ -37,15 +37,16 @@ from pooler.core import (
 from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
-from pooler.protocol.startup import TRACKED
+from pooler.protocol.startup import TRACKED, CancelRequest
 from pooler.session import QUESTIONS
-from pooler.worker import cancel
+from pooler.worker import cancel, replication
 from pooler.worker.auth_query import Lookups
 from pooler.worker.client import Client
 from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
 from pooler.worker.listener import Listeners
 from pooler.worker.operations import WorkerOperations
+from pooler.worker.resolver import Resolver
 from pooler.worker.server import dial, place
 from pooler.worker.tls import Contexts
 
@@ -88,15 +89,18 @@ class Worker:
         self.outboxes = boot.outboxes
         self.master_outbox = boot.master_outbox
         self.console_names = frozenset(CONSOLE_DATABASES)
-        self.tracked = (*TRACKED, *self.config.settings.track_extra_parameters)
+        self.tracked = tracked_names(self.config.settings.track_extra_parameters)
+        self._tracked_lower = frozenset(map(str.lower, self.tracked))
         self.draining = False
         self.logins: dict[int, Login] = {}
         self.lookups = Lookups(self)
+        #: By pool: what was logged of a failed login, and when.
+        self.refusals: dict[int, tuple[str, float]] = {}
         self.door = Door(self)
+        self.resolver = Resolver(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
         self.tls = Contexts(self.config.tls)
-        self._turn = 0
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
@@ -147,14 +151,16 @@ class Worker:
         """Open the connection of a slot that is ours."""
         dial(self, slot)
 
+    def grant(self, slot: int, generation: int, row: int, client_id: int) -> None:
+        """A slot is there for a client that gets a server of its own; nobody's if that has left."""
+        client = self.logins.get(row)
+        waits = isinstance(client, Client) and client.id == client_id
+        if not waits or not replication.take(cast(Client, client), slot, generation):
+            self.relay.freed_slot(slot, generation)
+
     def cancel_slot(self, slot: int, generation: int) -> None:
         """Cancel what a server runs whose client has left, until PostgreSQL lets go."""
         cancel.insist(self, slot, generation)
-
-    def next_turn(self) -> int:
-        """A number that grows: whose turn it is among several hosts."""
-        self._turn += 1
-        return self._turn
 
     # -- the relay's events
 
@@ -165,6 +171,7 @@ class Worker:
 
     def _event(self, event: RelayEvent) -> None:
         kind, a, b, number = event[:4]
+        log.noise("event %d of the relay: %d %d, id %d", kind, a, b, number)
         if kind == ACCEPT:
             client = Client(self, a, bool(b))
             client.arrive()
@@ -191,7 +198,7 @@ class Worker:
         kind, _, pool, number, age_us, reason, _, _, addr, port, told = event
         database, user, _ = self.tables.pool_key(pool)
         letter = "C" if kind == CLIENT_CLOSED else "S"
-        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr == 'unix')}"
+        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr.startswith('unix'))}"
         if self.config.settings.log_disconnections:
             log.info("%s closing because: %s (age=%ds)", who, reason, age_us // 1000000)
         if told and self.config.settings.log_pooler_errors:
@@ -239,9 +246,12 @@ class Worker:
             case ipc.Reclaim():
                 self.relay.reclaim()
             case ipc.Pause():
-                self.spawn(self.operations.pause, None)
+                self.operations.hold(-1)  # before a Resume that comes next
+                self.spawn(self.operations.wait_until_held, -1)
             case ipc.Resume():
                 self.operations.resume(None)
+            case ipc.CancelHere():
+                self.spawn(cancel.serve, self, CancelRequest(message.pid, message.key))
             case ipc.Quit():
                 os._exit(0)
 
@@ -276,7 +286,7 @@ class Worker:
             log.exception("bug while a configuration was taken", error)
             return "internal error, see the log"
         self.config = config
-        log.follow(config.settings.logfile, config.settings.verbose)
+        log.follow(config.settings.logfile, config.settings.verbose, config.settings.syslog_names)
         return None
 
     def _apply(self, config: Config) -> None:
@@ -300,9 +310,14 @@ class Worker:
 
     def values_of(self, parameters: dict[str, str]) -> bytes:
         """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
+        values = {name.lower(): value for name, value in parameters.items()}  # spelled by whoever gave it
         return b"".join(
-            parameters.get(name, "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
+            values.get(name.lower(), "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
         )
+
+    def tracks(self, name: str) -> bool:
+        """Whether this parameter follows its client; in any case of letters."""
+        return name.lower() in self._tracked_lower
 
     @staticmethod
     def extras_of(settings: dict[str, str]) -> bytes:
@@ -325,6 +340,13 @@ class Worker:
     def unpack_welcome(packed: bytes) -> dict[str, str]:
         parts = packed.decode("utf-8", "surrogateescape").split("\0")
         return {name: value for name, value in zip(parts[:-1:2], parts[1::2], strict=False) if name}
+
+
+def tracked_names(extra: tuple[str, ...]) -> tuple[str, ...]:
+    """The usual parameters, then the others that the configuration names, each once."""
+    names = {name.lower(): name for name in (*extra, *TRACKED)}
+    usual = [name.lower() for name in TRACKED]
+    return (*TRACKED, *(name for lower, name in names.items() if lower not in usual))
 
 
 def guarded(function: Callable[..., object], *arguments: Any) -> None:

@@ -276,9 +276,3 @@ def test_reload_of_the_userlist(pooler: Pooler) -> None:
     del pooler.passwords["fresh"]
     pooler.configure()
     assert text in refusal(pooler.dsn(dbname="p2", user="fresh"))
-
-
-def test_suspend_says_what_it_cannot(pooler: Pooler) -> None:
-    with pytest.raises(psycopg2.Error):
-        pooler.console("SUSPEND")
-    assert pooler.sql("SELECT 1") == [(1,)]

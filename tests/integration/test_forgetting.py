@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
+
+import pytest
 
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
+from tests.support.wire import startup
 
 MakePooler = Callable[..., Pooler]
 
@@ -45,6 +49,34 @@ def test_users_of_any_are_forgotten(make_pooler: MakePooler) -> None:
     assert users(pooler) >= before + 1
     wait_for(lambda: users(pooler) <= before, 8, "users forgotten")
     assert pooler.pool()["user"] == "bouncer", "named by the database: its pool stays"
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_auto_databases_are_registered_once(make_pooler: MakePooler, workers: int) -> None:
+    pooler = make_pooler(workers=workers, databases={"p0": "", "*": ""})
+    with pooler.expect_log("registered new auto-database: db=p1\n", count=1), contextlib.ExitStack() as stack:
+        for _ in range(6):
+            wire = stack.enter_context(pooler.wire())
+            wire.send(startup(database="p1"))
+        pooler.sql("SELECT 1", dbname="p1")
+    with pooler.expect_log("registered new auto-database", count=0):
+        pooler.sql("SELECT 1", dbname="p0")
+
+
+def test_idle_pools_are_cleaned_up(make_pooler: MakePooler, pg: Postgres) -> None:
+    """But not one whose database names a user and a minimum."""
+    pooler = make_pooler(
+        workers=2,
+        databases={"p0": "", "p1": "user=bouncer min_pool_size=1"},
+        pool_idle_timeout=1,
+        server_idle_timeout=1,
+    )
+    with pooler.expect_log("cleaning up idle pool: db=p0 user=bouncer", count=1, timeout_s=10):
+        pooler.sql("SELECT 1")
+        pooler.sql("SELECT 1", dbname="p1")
+        wait_for(lambda: "p0" not in names(pooler, "pools"), 10, "p0's pool gone")
+    assert "p1" in names(pooler, "pools")
+    assert len(pg.backends("p1")) == 1
 
 
 def users(pooler: Pooler) -> int:

@@ -31,7 +31,8 @@ from tests.sim.world import (
 Rows = dict[int, dict[str, int]]
 
 CF_COUNTED = 16
-STATES = 7
+CF_DEDICATED = 32
+STATES = 8
 
 
 class Watch:
@@ -74,6 +75,8 @@ class Watch:
             for other, client in clients.items():
                 same = (client["pool"], client["worker"]) == (served["pool"], served["worker"])
                 overtaken = client["state"] == CL_WAITING and client["ticket"] < served["ticket"]
+                if (client["flags"] | served["flags"]) & CF_DEDICATED:
+                    continue  # one cannot use what the other gets
                 assert not (same and overtaken and served["wait_start"]), f"{row} has overtaken {other}"
         self.active = active
 
@@ -135,9 +138,12 @@ def check_pool(world: World, number: int, pool: dict[str, Any], slots: Rows, cli
     assert pool["clients"] == sum(
         1 for c in clients.values() if c["flags"] & CF_COUNTED and c["pool"] == number
     )
-    queue = sorted(
+    line = sorted(
         (c["ticket"], row) for row, c in clients.items() if c["state"] == CL_WAITING and c["pool"] == number
     )
+    queue = [entry for entry in line if not clients[entry[1]]["flags"] & CF_DEDICATED]
+    dedicated = [row for _, row in line if clients[row]["flags"] & CF_DEDICATED]
+    assert pool["dedicated"] == dedicated, f"the second line of pool {number} is not in order"
     assert pool["waiting"] == [row for _, row in queue], f"the queue of pool {number} is not in order"
     for worker, waiting in enumerate(pool["waiting_of"]):
         assert waiting == [row for _, row in queue if clients[row]["worker"] == worker]
@@ -194,7 +200,8 @@ def check_clients(world: World, slots: Rows, clients: Rows) -> None:
         elif client["state"] == CL_ACTIVE:
             assert client["orders"] & HANDED, f"client {row} does not know of its server"
         elif client["state"] == CL_LOGIN:
-            assert client["orders"], f"the login of client {row} waits for nothing"
+            opened = any(world.opened_for(slot) == row for slot, s in slots.items() if s["state"] == SL_LOGIN)
+            assert client["orders"] or opened, f"the login of client {row} waits for nothing"
         if client["orders"] & CANCELED:
             assert client["state"] == CL_IDLE or client["orders"] & HANDED or client["state"] == CL_WAITING
 

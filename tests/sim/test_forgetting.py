@@ -17,7 +17,7 @@ IDLE_S = 10.0
 
 
 def sweep(world: World, idle_s: float = IDLE_S, pool_idle_s: float = 0.0) -> list[str]:
-    found: list[str] = world.tables.forget(idle_s, pool_idle_s, world.now)
+    found: list[str] = world.tables.forget(idle_s, pool_idle_s, world.now)[0]
     return found
 
 
@@ -146,12 +146,12 @@ def test_rows_are_used_again_after_a_rest() -> None:
     first = open_named(tables, 0)
     now = monotonic_us()
     tables.forget(1, 0, now - 20 * SECOND_US)
-    assert tables.forget(1, 0, now - 10 * SECOND_US) == ["d0"]
+    assert tables.forget(1, 0, now - 10 * SECOND_US)[0] == ["d0"]
     assert open_named(tables, 1) == (1, 1, 1, 1), "the rows of the first rest"
     tables = tables_of(4)
     assert open_named(tables, 0) == first
     tables.forget(1, 0, now - 300 * SECOND_US)
-    assert tables.forget(1, 0, now - 200 * SECOND_US) == ["d0"]
+    assert tables.forget(1, 0, now - 200 * SECOND_US)[0] == ["d0"]
     assert open_named(tables, 1) == first
     assert tables.pool_key(first[3]) == ("d1", "u1", "host1:1")
     assert tables.pool_welcome(first[3]) is None
@@ -164,7 +164,7 @@ def test_a_full_table_has_room_again() -> None:
         assert min(open_named(tables, number)) >= 0
     assert open_named(tables, 4)[0] == -1
     tables.forget(1, 0, now - 300 * SECOND_US)
-    assert len(tables.forget(1, 0, now - 200 * SECOND_US)) == 4
+    assert len(tables.forget(1, 0, now - 200 * SECOND_US)[0]) == 4
     for number in range(4, 8):
         assert min(open_named(tables, number)) >= 0
     assert len(tables.pool_rows()) == 4

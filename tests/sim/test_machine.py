@@ -78,6 +78,10 @@ class Lives(RuleBasedStateMachine):
         for number in range(worker, worker + count):
             how(number % self.world.workers, pool % len(self.world.pools))
 
+    @rule(worker=PICK, pool=PICK)
+    def connect_dedicated(self, worker: int, pool: int) -> None:
+        self.world.connect_dedicated(worker % self.world.workers, pool % len(self.world.pools))
+
     def idle(self) -> list[int]:
         clients = self.world.tables._truth()[1]
         return [r for r, c in clients.items() if c["state"] == CL_IDLE and not c["orders"]]

@@ -67,7 +67,17 @@ def states_of(world: World, act: Act, start: bytes) -> list[State]:
 def survivors_view(world: World) -> World:
     """What the workers knew before the operation began."""
     view = copy.copy(world)
-    for name in ("dials", "closing", "tested", "attached", "members", "logging_in", "cancels", "served"):
+    for name in (
+        "dials",
+        "closing",
+        "tested",
+        "attached",
+        "members",
+        "logging_in",
+        "dedicated",
+        "cancels",
+        "served",
+    ):
         setattr(view, name, copy.copy(getattr(world, name)))
     return view
 
@@ -80,7 +90,8 @@ def check_clients(before: dict[int, dict[str, int]], world: World) -> None:
             continue
         state, orders = now[row]["state"], now[row]["orders"]
         if client_before["state"] == CL_WAITING and row in world.logging_in:
-            assert state == CL_WAITING or (state == CL_LOGIN and orders & (WELCOME | FAIL)), (row, now[row])
+            told = orders & (WELCOME | FAIL) or row in map(world.opened_for, world.tables._truth()[0])
+            assert state == CL_WAITING or (state == CL_LOGIN and told), (row, now[row])
         elif client_before["state"] == CL_WAITING:
             assert state in (CL_WAITING, CL_ACTIVE) or orders & CANCELED, (row, now[row])
 

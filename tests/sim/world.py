@@ -68,6 +68,7 @@ class World:
     attached: dict[int, int] = field(default_factory=dict)
     members: dict[int, tuple[int, int]] = field(default_factory=dict)  # row -> (worker, pool)
     logging_in: set[int] = field(default_factory=set)
+    dedicated: set[int] = field(default_factory=set)  # clients that get a server of their own
     cancels: list[Cancel] = field(default_factory=list)
     served: list[int] = field(default_factory=list)
 
@@ -126,6 +127,21 @@ class World:
             self._play("wait_welcome", row, worker)
         return row
 
+    def connect_dedicated(self, worker: int, pool: int) -> int | None:
+        """A client whose login waits for a server of its own."""
+        row = self._login(worker, pool)
+        if row is not None:
+            self.logging_in.add(row)
+            self.dedicated.add(row)
+            self._play("wait_dedicated", row, worker)
+        return row
+
+    def opened_for(self, slot: int) -> int | None:
+        """The client that a slot is opened for alone, if it is still there."""
+        row, number = self.tables.slot_dedicated(slot) or (NOBODY, 0)
+        there = row in self.members and self.tables.client_id(row) == number
+        return row if there else None
+
     def _login(self, worker: int, pool: int) -> int | None:
         row = int(self.tables.client_new(worker))
         if row < 0:
@@ -152,12 +168,18 @@ class World:
         return slot
 
     def release(self, row: int) -> None:
-        """The client's transaction is over."""
+        """The client's transaction is over; a server of its own ends with it."""
+        if row in self.dedicated:
+            self.leave(row)
+            return
         slot = self.attached.pop(row)
         self._play("release", slot, self.members[row][0])
 
     def reset(self, row: int) -> None:
         """The client lets go of its server, which is cleaned before anybody else gets it."""
+        if row in self.dedicated:
+            self.leave(row)
+            return
         slot = self.attached.pop(row)
         self._play("detach", slot, self.members[row][0])
         self.tested[slot] = self.members[row][0]
@@ -169,6 +191,7 @@ class World:
             self.close_server(self.attached.pop(row), worker)
         caller = NOBODY if row in self.logging_in else worker  # a login is a greenlet's, not the relay's
         self.logging_in.discard(row)
+        self.dedicated.discard(row)
         del self.members[row]
         self._play("client_free", row, caller)
 
@@ -183,8 +206,21 @@ class World:
         worker = self.dials.pop(slot)
         self.tables.slot_dialed(slot)
         self.tables.slot_key(slot, 1, b"key", "")
+        if self.tables.slot_dedicated(slot) is not None:
+            self._opened_dedicated(slot, worker)
+            return
         self.tables.slot_login(slot, b"w\0", FOREVER_S)
         self._play("place", slot, worker)
+
+    def _opened_dedicated(self, slot: int, worker: int) -> None:
+        row = self.opened_for(slot)
+        if row is None:  # it has left meanwhile
+            self.tables.slot_failed(slot, worker, False)
+            self.closing[slot] = worker
+            return
+        self.logging_in.discard(row)
+        self._play("dedicated", slot, worker)
+        self._attach(row, slot)
 
     def refused(self, slot: int, fatal: bool = False, retry_s: float = 0.0) -> None:
         """The login failed, and PostgreSQL has let go."""
@@ -195,9 +231,15 @@ class World:
         """The login failed; PostgreSQL may still see the connection."""
         worker = self.dials.pop(slot)
         retry_at = self.now + round(retry_s * SECOND_US) if retry_s else 0
-        self.tables._play_login_failed(self.tables.slot(slot)[0], fatal, retry_at)
+        alone, row = self.tables.slot_dedicated(slot) is not None, self.opened_for(slot)
+        if not (alone and fatal):
+            self.tables._play_login_failed(self.tables.slot(slot)[0], fatal, retry_at)
         self.tables.slot_failed(slot, worker, False)
         self.closing[slot] = worker
+        if row is not None and fatal:
+            self.leave(row)
+        elif row is not None:
+            self._play("wait_dedicated", row, worker)
 
     def close_server(self, slot: int, worker: int) -> None:
         self._play("begin_close", slot, worker)
@@ -207,7 +249,7 @@ class World:
         """A client's server breaks: before its first byte the client waits again, later it is closed too."""
         worker, _ = self.members[row]
         self.close_server(self.attached.pop(row), worker)
-        if unused:
+        if unused and row not in self.dedicated:
             self._attach(row, self._play("requeue", row, worker))
         else:
             self.leave(row)
@@ -300,6 +342,7 @@ class World:
             del self.members[row]
             self.attached.pop(row, None)
             self.logging_in.discard(row)
+            self.dedicated.discard(row)
         for held in (self.dials, self.closing, self.tested):
             for slot in [slot for slot, owner in held.items() if owner == worker]:
                 del held[slot]

@@ -34,6 +34,7 @@ class Bank:
         self.committed: set[int] = set()  # PostgreSQL said so
         self.failed: set[int] = set()  # COMMIT was never sent, or answered with an error
         self.unknown: set[int] = set()  # COMMIT was sent, and no answer came
+        self.begun: set[int] = set()  # its first statement was answered, and it has not been committed
         self.failures: list[str] = []
         self._stop = threading.Event()
         self._threads = [threading.Thread(target=self._work, args=(n,)) for n in range(tellers)]
@@ -77,6 +78,7 @@ class Bank:
         with connection.cursor() as cursor:
             cursor.execute("SET LOCAL synchronous_commit = on")
             cursor.execute("UPDATE account SET money = money - %s WHERE id = %s", (amount, a))
+            self.begun.add(number)
             cursor.execute("UPDATE account SET money = money + %s WHERE id = %s", (amount, b))
             cursor.execute("INSERT INTO journal VALUES (%s)", (number,))
         self.failed.discard(number)
@@ -84,6 +86,7 @@ class Bank:
         connection.commit()
         self.unknown.discard(number)
         self.committed.add(number)
+        self.begun.discard(number)
 
     def check(self) -> None:
         """No money made or lost, no acknowledged commit missing, nothing there that was never committed."""

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from termios import TIOCOUTQ
 
-from tests.support.pooler import Pooler
+from tests.support.pooler import Bouncer
 from tests.support.postgres import Postgres
 from tests.support.wire import Message, Wire, query
 
@@ -60,7 +60,7 @@ def direct(pg: Postgres, database: str = "p0") -> Wire:
     return Wire(socket.create_connection((pg.host, pg.port), 10)).login(database=database)
 
 
-def pooled(pooler: Pooler, database: str = "p0", unix: bool = False) -> Wire:
+def pooled(pooler: Bouncer, database: str = "p0", unix: bool = False) -> Wire:
     """A raw connection through the pooler, logged in."""
     return pooler.wire(unix=unix).login(database=database)
 

@@ -74,6 +74,7 @@ class Bouncer:
             "logfile": self.log,
             **settings,
         }
+        self.extra = ""  # other sections
         self.passwords: dict[str, str] = dict(PASSWORDS)
         self.process: subprocess.Popen[bytes] | None = None
         self._log_seen = 0
@@ -96,7 +97,7 @@ class Bouncer:
             "[pgbouncer]",
             *(f"{name} = {value}" for name, value in self.settings.items() if value is not None),
         ]
-        self._write(self.ini, "\n".join(lines) + "\n")
+        self._write(self.ini, "\n".join(lines) + "\n" + self.extra)
         self._write(
             self.userlist, "".join(f'"{user}" "{secret}"\n' for user, secret in self.passwords.items())
         )

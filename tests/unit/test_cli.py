@@ -51,7 +51,7 @@ Captured = pytest.CaptureFixture[str]
 def test_version(flag: str, capsys: Captured) -> None:
     assert run(flag) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == f"pooler {pooler.__version__}"
+    assert lines[:2] == [f"PgBouncer {pooler.PGBOUNCER_VERSION}", f"pooler {pooler.__version__}"]
     assert any(line.startswith("gevent ") for line in lines)
     assert lines[-1].startswith("tls: OpenSSL")
 
@@ -65,12 +65,23 @@ def test_help(arguments: tuple[str, ...], capsys: Captured) -> None:
 @pytest.mark.parametrize("arguments", [(), ("-q",), ("--nonsense", "p.ini"), ("p.ini", "q.ini"), ("check",)])
 def test_misuse(arguments: tuple[str, ...], capsys: Captured) -> None:
     assert run(*arguments) == 1
-    assert "Error: " in capsys.readouterr().err
+    name = "pooler check" if arguments == ("check",) else "pooler"
+    *reasons, hint = capsys.readouterr().err.splitlines()
+    assert [reason.partition(": ")[0] for reason in reasons] == [name]
+    assert hint == f'Try "{name} --help" for more information.'
 
 
-def test_reboot_is_not_yet(capsys: Captured) -> None:
-    assert run("-R", "p.ini") == 1
-    assert "-R (online restart) is not there yet" in capsys.readouterr().err
+def test_no_configuration_file(capsys: Captured) -> None:
+    assert run("-d") == 1
+    said = capsys.readouterr().err
+    assert said == 'pooler: no configuration file specified\nTry "pooler --help" for more information.\n'
+
+
+@pytest.mark.parametrize("flag", ["-R", "--reboot"])
+def test_reboot(flag: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    started = start_nothing(monkeypatch)
+    assert run(flag, "-d", "p.ini") == 0
+    assert [(options.reboot, options.daemon) for options, _ in started] == [(True, True)]
 
 
 def test_missing_file(capfd: Captured) -> None:
@@ -83,7 +94,7 @@ def test_missing_file(capfd: Captured) -> None:
 
 def test_check_good(ini: Path, capsys: Captured) -> None:
     assert run("check", str(ini)) == 0
-    assert "no problems" in capsys.readouterr().out
+    assert f"{ini}: pooler starts with it" in capsys.readouterr().out
 
 
 def test_check_errors(ini: Path, capsys: Captured) -> None:
@@ -95,7 +106,7 @@ def test_check_errors(ini: Path, capsys: Captured) -> None:
 
 
 def test_check_warnings_only(ini: Path, capsys: Captured) -> None:
-    ini.write_text(ini.read_text() + "peer_id = 3\n")
+    ini.write_text(ini.read_text() + "client_tls_dheparams = legacy\n")
     assert run("check", str(ini)) == 0
     assert "warning: " in capsys.readouterr().out
 

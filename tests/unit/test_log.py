@@ -232,3 +232,58 @@ def test_problems(file: Path) -> None:
         ("ERROR", "p.ini:1: error: 100%"),
         ("WARNING", "p.ini:2: warning: x"),
     ]
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, file: Path) -> Path:
+    """Where syslog listens; nobody does yet."""
+    path = tmp_path / "syslog"
+    monkeypatch.setattr(log, "SYSLOG_SOCKET", str(path))
+    return path
+
+
+def listening(path: Path) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+    sock.bind(str(path))
+    sock.settimeout(5)
+    return sock
+
+
+def test_syslog(daemon: Path, file: Path) -> None:
+    with listening(daemon) as sock:
+        log.configure(str(file), stderr=False, syslog=("bouncer", "local3"))
+        log.warning("a %s\nline", "forged")
+        told = sock.recv(4096).decode()
+        match = re.fullmatch(r"<(\d+)>\w{3} [ \d]\d \d\d:\d\d:\d\d bouncer\[(\d+)\]: (.*)", told)
+        assert match, told
+        assert (int(match[1]) >> 3, int(match[1]) & 7) == (19, 4)
+        assert int(match[2]) == os.getpid()
+        assert match[3] == r"a forged\x0aline"
+        assert lines(file)[-1][1:] == ("WARNING", r"a forged\x0aline")
+        log.configure(str(file), stderr=False, syslog=("bouncer", "no such facility"))
+        log.info("x")
+        assert sock.recv(4096).startswith(b"<30>")
+
+
+def test_syslog_that_is_not_there_and_comes_back(daemon: Path, file: Path) -> None:
+    log.configure(str(file), stderr=False, syslog=("bouncer", "daemon"))
+    log.info("nobody hears this")
+    for _ in range(2):  # each time another socket of the same name
+        log.info("nor this")
+        with listening(daemon) as sock:
+            log.info("back")
+            assert re.search(rb"\d+ log lines were lost", sock.recv(4096))
+            assert sock.recv(4096).endswith(b": back")
+        daemon.unlink()
+        log.info("nobody again")
+    assert len(lines(file)) == 7
+
+
+def test_syslog_that_does_not_read_is_not_waited_for(daemon: Path, file: Path) -> None:
+    with listening(daemon):
+        log.configure(str(file), stderr=False, syslog=("bouncer", "daemon"))
+        before = log.dropped()
+        for _ in range(5000):
+            log.info("x" * 100)
+        assert log.dropped() > before
+    assert len(lines(file)) == 5000

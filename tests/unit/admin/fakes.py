@@ -116,6 +116,8 @@ class FakeTables:
     slot_rows: list[TableRow] = field(default_factory=list)
     pool_pins: dict[int, Mapping[str, Any]] = field(default_factory=dict)
     channel_rows: list[TableRow] = field(default_factory=list)
+    host_rows: list[TableRow] = field(default_factory=list)
+    zone_rows: list[TableRow] = field(default_factory=list)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def clients(self) -> Sequence[TableRow]:
@@ -141,6 +143,12 @@ class FakeTables:
 
     def channels(self) -> Sequence[TableRow]:
         return self.channel_rows
+
+    def peers(self) -> Sequence[TableRow]:
+        return [{"peer_id": 2, "waiting": 3, "connecting": 1, "active": 4}]
+
+    def hosts(self, zones: bool = False) -> Sequence[TableRow]:
+        return self.zone_rows if zones else self.host_rows
 
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_stats

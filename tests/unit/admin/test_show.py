@@ -100,7 +100,7 @@ def test_users(bench: Bench) -> None:
 
 def test_peers(bench: Bench) -> None:
     assert bench.run("SHOW PEERS").rows == [(1, "/tmp", 6433, 5), (2, "other", 6432, 7)]
-    assert bench.run("SHOW PEER_POOLS").rows == []
+    assert bench.run("SHOW PEER_POOLS").rows == [(2, 4, 4, 4, 1)]
 
 
 def test_lists_agree_with_the_other_commands(bench: Bench) -> None:
@@ -171,9 +171,18 @@ def test_memory(bench: Bench) -> None:
     assert bench.run("SHOW MEM").rows == [("client_rows", 256, 3, 97, 25600)]
 
 
-def test_dns_is_empty(bench: Bench) -> None:
+def test_dns(bench: Bench) -> None:
     assert bench.run("SHOW DNS_HOSTS").rows == []
     assert bench.run("SHOW DNS_ZONES").rows == []
+    bench.tables.host_rows = [
+        {"name": "b.Example.org", "ttl_s": 9.9, "addresses": ["10.0.0.1", "::1"], "asking": True},
+        {"name": "a", "ttl_s": 0.0, "addresses": [], "asking": False},
+    ]
+    bench.tables.zone_rows = [{"name": "example.org", "serial": 7, "asking": False}]
+    assert bench.run("SHOW DNS_HOSTS").rows == [("a", 0, ""), ("b.Example.org", 9, "10.0.0.1,::1")]
+    assert bench.run("SHOW DNS_ZONES").rows == [("example.org", 7, 1)]
+    items = {row["list"]: row["items"] for row in bench.rows("SHOW LISTS")}
+    assert [items[f"dns_{what}"] for what in ("names", "zones", "queries", "pending")] == [2, 1, 1, 0]
 
 
 def test_fds_gives_nothing_away(bench: Bench) -> None:

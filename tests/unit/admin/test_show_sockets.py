@@ -44,7 +44,7 @@ def test_request_time_before_the_first_request_is_the_connect_time(bench: Bench)
 
 
 def test_unix_socket(bench: Bench) -> None:
-    bench.tables.client_rows = [fakes.client(1, is_unix=True, addr="", local_addr="", remote_pid=77)]
+    bench.tables.client_rows = [fakes.client(1, is_unix=True, addr="unix(77)", local_addr="")]
     (row,) = bench.rows("SHOW CLIENTS")
     assert (row["addr"], row["local_addr"], row["remote_pid"]) == ("unix", "unix", 77)
 

@@ -185,7 +185,6 @@ def test_everything_wrong_is_reported_with_its_line(folder: Folder) -> None:
         "p.ini:13: error: invalid section 'user', did you mean users?",
         "p.ini:16: error: ids of peers must be numbers from 1 to 65535, not a strange name",
         "p.ini:16: error: host was not provided for peer 0",
-        "p.ini:16: warning: [peers] is accepted, but has no effect yet",
         'p.ini:6: warning: auth_ldap_options: authentication method "ldap" requires argument "ldapbasedn",'
         ' "ldapprefix", or "ldapsuffix" to be set; nobody can log in',
     ]
@@ -265,16 +264,10 @@ def test_bad_server_require_auth(folder: Folder, value: str) -> None:
     assert "server_require_auth" in problem
 
 
-def test_what_has_no_effect_yet_warns_only_when_it_is_not_the_default(folder: Folder) -> None:
+def test_what_works_does_not_warn(folder: Folder) -> None:
     assert folder.warn("[pgbouncer]\nmax_prepared_statements=200\npkt_buf=8192\nsbuf_loopcnt=9\n") == []
-    assert folder.warn("[pgbouncer]\ndns_max_ttl=5\n") == [
-        "p.ini:2: warning: dns_max_ttl is accepted, but has no effect yet",
-    ]
-
-
-def test_what_has_no_effect_yet_is_said_once(folder: Folder) -> None:
-    text = "[pgbouncer]\n[peers]\n" + "".join(f"{i} = host=x\n" for i in range(1, 50))
-    assert folder.warn(text) == ["p.ini:3: warning: [peers] is accepted, but has no effect yet"]
+    assert folder.warn("[pgbouncer]\nclient_tls_dheparams=legacy\nauth_user=x\ndns_max_ttl=5\n") == []
+    assert folder.warn("[pgbouncer]\n[peers]\n" + "".join(f"{i} = host=x\n" for i in range(1, 50))) == []
 
 
 def test_thousands_of_mistakes_are_not_all_read(folder: Folder) -> None:

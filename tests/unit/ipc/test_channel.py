@@ -13,6 +13,8 @@ from pooler.ipc.channel import LENGTH, MAX_FRAME_BYTES, ChannelError, Decoder, e
 from pooler.ipc.messages import (
     MESSAGES,
     BootFailed,
+    CancelElsewhere,
+    CancelHere,
     Drain,
     InboxFull,
     Message,
@@ -27,6 +29,7 @@ from pooler.ipc.messages import (
     Resume,
     SetRequest,
     ShutdownRequest,
+    Suspended,
 )
 
 EXAMPLES: list[Message] = [
@@ -46,6 +49,9 @@ EXAMPLES: list[Message] = [
     Pause(),
     Resume(),
     Quit(),
+    CancelElsewhere(0x7F000001, b"\x00\xff12"),
+    CancelHere(1, b""),
+    Suspended(True),
 ]
 
 

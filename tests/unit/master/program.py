@@ -57,6 +57,7 @@ class Tables:
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, self.ROW.size * (WORKERS + 1))
         self._sent = dict.fromkeys(range(WORKERS), 0)
+        self.paused = False  # the master's view
 
     def get(self, number: int) -> tuple[float, int, int]:
         beat, clients, reclaim = self.ROW.unpack_from(self._map, number * self.ROW.size)
@@ -95,6 +96,12 @@ class Tables:
 
     def load(self, number: int) -> int:
         return self.get(number)[1]
+
+    def pause_mode(self) -> str:
+        return "PAUSE" if self.paused else ""
+
+    def set_paused(self, database: int, paused: bool) -> None:
+        self.paused = paused
 
     def client_sent(self, number: int) -> None:
         """Counted as a client at once: the fake worker takes it off again at its end."""

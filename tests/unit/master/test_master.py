@@ -73,7 +73,7 @@ def test_a_second_instance_is_refused(run: Run) -> None:
     second = run(ready=False, flags=("-q",))
     second.port = program.port
     assert second.wait_exit() == 1
-    assert "FATAL pidfile exists, another instance running?" in second.output()
+    assert "exists, another instance running?" in second.output()
     assert program.client().ask("generation") == "0"
 
 
@@ -95,7 +95,8 @@ def test_background(run: Run, tmp_path: Path) -> None:
         assert program.unix_client().ask("generation") == "0"
         assert program.output() == ""
         assert os.getsid(pid) not in (pid, os.getsid(0))
-        assert os.readlink(f"/proc/{pid}/fd/2") == "/dev/null"
+        for one in (pid, *children(pid)):  # or who waits for the end of our output waits for theirs
+            assert os.readlink(f"/proc/{one}/fd/2") == "/dev/null"
     finally:
         os.kill(pid, signal.SIGQUIT)
         wait_until(lambda: gone(pid), "the daemon's end")
@@ -140,9 +141,40 @@ def test_service_manager(run: Run, tmp_path: Path) -> None:
         assert manager.recv(100) == b"READY=1"
         program.signal(signal.SIGHUP)
         assert manager.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
-        assert manager.recv(100) == b"READY=1"
+        assert manager.recv(100) == b"READY=1\nSTATUS=reloaded"
+        program.write_ini("no_such_setting = 1")
+        program.signal(signal.SIGHUP)
+        assert manager.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        told = manager.recv(1000)
+        assert told.startswith(b"READY=1\nSTATUS=reload failed: ")
+        assert b"no_such_setting" in told
+        program.write_ini("")
+        program.signal(signal.SIGHUP)
+        assert manager.recv(100).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert manager.recv(100) == b"READY=1\nSTATUS=reloaded"
         program.signal(signal.SIGTERM)
         assert manager.recv(100) == b"STOPPING=1"
+
+
+def test_the_watchdog_is_fed_while_workers_live(run: Run, tmp_path: Path) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(str(tmp_path / "notify"))
+        manager.settimeout(20)
+        program = run("worker_timeout = 0", NOTIFY_SOCKET=str(tmp_path / "notify"), WATCHDOG_USEC="400000")
+
+        def fed() -> bool:
+            manager.settimeout(2)
+            try:
+                return b"WATCHDOG=1" in [manager.recv(100), manager.recv(100)]
+            except TimeoutError:
+                return False
+
+        assert fed()
+        victim = next(iter(children(program.process.pid)))
+        os.kill(victim, signal.SIGSTOP)
+        wait_until(lambda: not fed(), "an end of the feeding")
+        os.kill(victim, signal.SIGCONT)
+        wait_until(fed, "the feeding")
 
 
 # -- ends
@@ -164,7 +196,7 @@ def test_term_waits_for_clients(run: Run) -> None:
     program = run()
     first, second = program.clients_on_all().values()
     program.signal(signal.SIGTERM)
-    program.wait_log("got SIGTERM, shutting down, waiting for all clients to disconnect")
+    program.wait_log("got SIGTERM, shutting down, waiting for all clients disconnect")
     wait_until(lambda: not connects(socket.AF_INET, ("127.0.0.1", program.port)), "the listener's end")
     first.wait_seen("Drain")
     assert connects(socket.AF_UNIX, str(program.socket_path)), "the way to the console stays"
@@ -181,7 +213,7 @@ def test_int_waits_for_servers(run: Run) -> None:
     program.signal(signal.SIGINT)
     assert program.wait_exit() == 0
     assert client.closed()
-    assert "got SIGINT, shutting down, waiting for all server connections to be released" in program.log()
+    assert "got SIGINT, shutting down, waiting for all servers connections to be released" in program.log()
 
 
 @pytest.mark.parametrize("second", [signal.SIGINT, signal.SIGTERM])
@@ -226,7 +258,8 @@ def test_shutdown_by_console(run: Run, mode: str) -> None:
     program = run()
     program.client().sock.sendall(f"shutdown {mode}".encode())
     assert program.wait_exit() == 0
-    assert "SHUTDOWN command issued" in program.log()
+    words = "" if mode == "immediate" else f" {mode.upper()}"
+    assert f"SHUTDOWN{words} command issued" in program.log()
 
 
 def test_workers_end_with_the_master(run: Run) -> None:

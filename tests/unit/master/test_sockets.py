@@ -101,9 +101,7 @@ def test_port_in_use(opener: Opener, capfd: pytest.CaptureFixture[str]) -> None:
         other.bind(("127.0.0.1", 0))
         other.listen()
         port = other.getsockname()[1]
-        with pytest.raises(
-            BootError, match=f"none of the addresses in listen_addr could be bound, port {port}"
-        ):
+        with pytest.raises(BootError, match="failed to listen on any address in listen_addr list: "):
             opener("127.0.0.1", listen_port=port)
         assert f"cannot listen on 127.0.0.1:{port}: Address already in use" in capfd.readouterr().err
         assert list(opener.folder.iterdir()) == [], "the unix socket must be gone again"
@@ -118,7 +116,7 @@ def test_unknown_host(
         raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 
     monkeypatch.setattr(socket, "getaddrinfo", fail)
-    with pytest.raises(BootError, match="none of the addresses"):
+    with pytest.raises(BootError, match="failed to listen on any address in listen_addr list: no-such-host"):
         opener("no-such-host.invalid")
     assert "cannot listen on no-such-host.invalid: Name or service not known" in capfd.readouterr().err
 

@@ -310,7 +310,8 @@ def test_parameters() -> None:
 def test_replication_is_handed_on() -> None:
     packet = frontend.startup("me", "db", {"replication": "database", "options": "-c work_mem=1"})
     got = session(begin("any").feed(packet))
-    assert (got.replication, got.options) == ("logical", "-c work_mem=1")
+    assert got.replication == "logical"
+    assert got.startup == (("replication", "database"), ("options", "-c work_mem=1"))
 
 
 # -- the console --

@@ -1,0 +1,394 @@
+"""Two instances at a time: how this one replaces another, and how another replaces it (-R).
+
+`takeover` has the words up to `serving`. From then on both speak of rooms (core/rooms.c): the old one gives
+back what it does not need any more, the new one what it owes, and cancel requests for clients of the old one
+are passed to it. The old one ends when its last client has left; after `shutdown_timeout` it closes those
+that are between two transactions.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from pooler import log
+from pooler.config import Settings
+from pooler.ipc import handover
+from pooler.master.host import SharedRooms
+from pooler.master.loop import Loop
+from pooler.master.peer import Peer
+from pooler.master.sockets import Listener
+from pooler.master.takeover import ANSWER_S, Predecessor
+
+#: How often rooms are looked at while there are two instances: what a transaction may have to wait more.
+LOOK_S = 0.01
+
+#: After the last process of an instance is gone PostgreSQL needs a moment to see its connections end.
+LAST_BACKENDS_S = 1.0
+
+#: To whom each piece of news about rooms goes.
+TO_SUCCESSOR = frozenset({"released", "wanted"})
+
+
+@dataclass
+class Hooks:
+    """What the master does at the turns."""
+
+    refusal: Callable[[], str]  # why there is nothing to hand over now, or ""
+    listeners: Callable[[], Sequence[Listener]]
+    accept: Callable[[bool], None]  # take clients, or leave them in the backlog
+    pids: Callable[[], list[int]]  # of all our processes
+    serve: Callable[[], None]  # it is our turn
+    failed: Callable[[str], None]  # it will not be
+    replaced: Callable[[str], None]  # somebody else serves, with this pid file
+    end: Callable[[], None]  # nothing is left to do
+    open_room: Callable[[str, str, str], None]  # rows with limits for a pool: database, user, instance
+    cancel: Callable[[int, bytes], None]  # a cancel request for one of our clients
+
+
+class _Processes:
+    """Waits for the end of processes that are not our children."""
+
+    def __init__(self, loop: Loop, pids: Sequence[int], done: Callable[[], object]) -> None:
+        self._loop = loop
+        self._done = done
+        self._fds: set[int] = set()
+        for pid in pids:
+            with contextlib.suppress(ProcessLookupError):
+                self._fds.add(os.pidfd_open(pid))
+        for fd in list(self._fds):
+            loop.watch(fd, lambda fd=fd: self._gone(fd))  # type: ignore[misc]
+        if not self._fds:
+            loop.after(0, done)
+
+    def _gone(self, fd: int) -> None:
+        self._loop.unwatch(fd)
+        os.close(fd)
+        self._fds.discard(fd)
+        if not self._fds:
+            self._done()
+
+
+class Generations:
+    """Both roles of one instance. `retiring`: it has been replaced."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        rooms: SharedRooms,
+        busy: type[Exception],
+        hooks: Hooks,
+        predecessor: Predecessor | None,
+    ) -> None:
+        self.retiring = False
+        self._loop = loop
+        self._rooms = rooms
+        self._busy = busy
+        self._hooks = hooks
+        self._settings: Settings | None = None
+        self._pidfile = ""
+        self._listener: socket.socket | None = None
+        self._path = ""
+        self._inode = 0
+        self._successor: Peer | None = None
+        self._successor_pids: list[int] = []
+        self._committed = False  # the successor was told that it may serve, and has not said that it does
+        self._predecessor: Peer | None = None
+        self._predecessor_pids: list[int] = []
+        self._serving = predecessor is None
+        self._todo: deque[tuple[str, Any]] = deque()  # what was said of rooms, in order
+        self._ticking = False
+        if predecessor is not None:
+            rooms.rooms_retire()  # no server of ours before all of theirs are counted
+            self._predecessor_pids = [predecessor.pid]
+            self._predecessor = Peer(loop, predecessor.sock, self._from_predecessor, self._predecessor_left)
+
+    # -- the new instance
+
+    def workers_ready(self, settings: Settings, pidfile: str) -> None:
+        """Everything works here: serve, or ask for it."""
+        self._settings, self._pidfile = settings, pidfile
+        if self._predecessor is None and self._serving:
+            self._hooks.serve()
+        elif self._predecessor is not None:
+            self._predecessor.say("commit", pids=self._hooks.pids())
+            self._loop.after(ANSWER_S, self._no_answer)
+
+    def _no_answer(self) -> None:
+        if not self._serving and self._predecessor is not None:
+            self._predecessor.close()
+            self._hooks.failed(f"the running process did not answer within {ANSWER_S:.0f} s")
+
+    def _from_predecessor(self, word: str, values: dict[str, Any]) -> None:
+        if word == "rooms":
+            self._todo.extend(("taken", pool) for pool in values.get("pools", ()))
+        elif word == "yours":
+            self._predecessor_pids = [int(pid) for pid in values.get("pids", ())]
+            self._serve_when_counted()
+        elif word == "refused":
+            self._hooks.failed(f"the running process does not hand over: {values.get('text', '')}")
+        elif word in ("released", "wanted"):
+            self._todo.append((word, values.get("pool")))
+
+    def _serve_when_counted(self) -> None:
+        """Every server of the old instance must be counted before the first of ours is opened."""
+        if not self._work_off():
+            self._loop.after(LOOK_S, self._serve_when_counted)
+            return
+        self._begin()
+        if self._predecessor is not None:
+            self._predecessor.say("serving", pidfile=os.path.abspath(self._pidfile) if self._pidfile else "")
+        self._tick_on()
+
+    def _begin(self) -> None:
+        self._serving = True
+        self._rooms.rooms_resume()
+        self._hooks.serve()
+
+    def _predecessor_left(self, reason: str) -> None:
+        self._predecessor = None
+        if not self._serving:
+            log.warning("the process that was to hand over is gone: %s", reason)
+        _Processes(self._loop, self._predecessor_pids, self._predecessor_gone)
+
+    def _predecessor_gone(self) -> None:
+        if not self._serving:
+            self._begin()
+        self._loop.after(LAST_BACKENDS_S if self._todo or self.two else 0, self._all_rooms_are_ours)
+
+    def _all_rooms_are_ours(self) -> None:
+        try:
+            self._rooms.rooms_left()
+        except self._busy:
+            self._loop.after(LOOK_S, self._all_rooms_are_ours)
+            return
+        log.info("the process that was replaced is gone")
+
+    @property
+    def has_replaced(self) -> bool:
+        """Whether this instance came in the place of another, which is still there."""
+        return self._predecessor is not None
+
+    @property
+    def taking_over(self) -> bool:
+        """Whether this instance waits for its predecessor."""
+        return not self._serving
+
+    @property
+    def two(self) -> bool:
+        """Whether another instance may have servers."""
+        return self._predecessor is not None or self._successor is not None
+
+    def forward_cancel(self, pid: int, key: bytes) -> None:
+        """A cancel request that none of our clients has the key for."""
+        if self._predecessor is not None and self._serving:
+            self._predecessor.say("cancel", pid=pid, key=key.hex())
+
+    # -- the old instance
+
+    def listen(self, settings: Settings) -> None:
+        """Let a successor find us, beside the unix socket."""
+        self._settings = settings
+        if not settings.unix_socket_dir:
+            return
+        self._path = path = handover.path_of(settings.unix_socket_dir, settings.listen_port)
+        sock = handover.open_socket()
+        before = os.umask(0o177)
+        try:
+            if not path.startswith("@"):
+                with contextlib.suppress(FileNotFoundError):
+                    if stat.S_ISSOCK(os.lstat(path).st_mode):
+                        os.unlink(path)
+            sock.bind(handover.address_of(path))
+            sock.listen(4)
+            self._inode = 0 if path.startswith("@") else os.lstat(path).st_ino
+        except OSError as e:
+            sock.close()
+            log.warning(
+                "no process can take over from this one (-R): cannot listen on %s: %s", path, e.strerror
+            )
+            return
+        finally:
+            os.umask(before)
+        sock.setblocking(False)
+        self._listener = sock
+        self._loop.watch(sock.fileno(), self._arrived)
+
+    def _arrived(self) -> None:
+        assert self._listener is not None
+        try:
+            sock, _ = self._listener.accept()
+        except OSError:
+            return
+        pid, uid = handover.peer_of(sock)
+        if uid not in (0, os.geteuid()):
+            log.warning("process %d of user %d may not take over", pid, uid)
+            sock.close()
+        elif self._successor is not None:
+            with contextlib.suppress(OSError):
+                handover.send(sock, handover.pack("refused", {"text": "another process is taking over"}))
+            sock.close()
+        else:
+            self._committed = False
+            self._successor_pids = [pid]
+            self._successor = Peer(self._loop, sock, self._from_successor, self._successor_left)
+
+    def _from_successor(self, word: str, values: dict[str, Any]) -> None:
+        if word == "hello":
+            self._offer(values)
+        elif word == "commit":
+            self._successor_pids = [int(pid) for pid in values.get("pids", ())]
+            self._commit()
+        elif word == "serving":
+            self._step_back(str(values.get("pidfile", "")))
+        elif word in ("granted", "hurry"):
+            self._todo.append((word, values.get("pool")))
+        elif word == "cancel":
+            self._hooks.cancel(int(values["pid"]), bytes.fromhex(values["key"]))
+
+    def _offer(self, values: dict[str, Any]) -> None:
+        assert self._successor is not None
+        refusal = self._hooks.refusal()
+        if values.get("version") != handover.VERSION:
+            refusal = f"it speaks version {handover.VERSION} of the takeover, not {values.get('version')}"
+        if refusal:
+            log.warning("process %s cannot take over: %s", values.get("pid"), refusal)
+            self._successor.say("refused", text=refusal)
+            return
+        log.info("process %s takes over", values.get("pid"))
+        for listener in self._hooks.listeners():
+            self._successor.say(
+                "listener", listener.sock.fileno(), path=listener.path, activated=listener.activated
+            )
+        self._successor.say("offer", pid=os.getpid())
+
+    def _commit(self) -> None:
+        """Stop accepting, and count what we have; the successor may serve."""
+        if self._successor is None:
+            return
+        refusal = self._hooks.refusal()
+        if refusal:
+            self._successor.say("refused", text=refusal)
+            return
+        self._hooks.accept(False)
+        try:
+            held = self._rooms.rooms_retire()
+        except self._busy:
+            self._loop.after(LOOK_S, self._commit)
+            return
+        self._committed = True
+        for start in range(0, len(held), handover.POOLS_PER_MESSAGE):
+            self._successor.say("rooms", pools=held[start : start + handover.POOLS_PER_MESSAGE])
+        self._successor.say("yours", pids=self._hooks.pids())
+
+    def _step_back(self, pidfile: str) -> None:
+        """The successor serves: what is left is to let our clients finish."""
+        assert self._settings is not None
+        self.retiring, self._committed = True, False
+        self._stop_listening()
+        self._hooks.replaced(pidfile)
+        timeout_s = self._settings.shutdown_timeout
+        log.info(
+            "another process serves now; this one ends with its last client%s",
+            f", or closes it after {timeout_s:g} s (shutdown_timeout)" if timeout_s else "",
+        )
+        if timeout_s:
+            self._loop.after(timeout_s, self._rooms.rooms_retire_all)
+        self._tick_on()
+
+    def _successor_left(self, reason: str) -> None:
+        self._successor = None
+        if self.retiring:
+            log.warning("the process that took over is gone: %s", reason)
+            _Processes(
+                self._loop,
+                self._successor_pids,
+                lambda: self._loop.after(LAST_BACKENDS_S, self._rooms.rooms_resume),
+            )
+            return
+        log.warning("the process that was to take over is gone (%s): this one goes on", reason)
+        if self._committed:  # it has opened nothing, or a few servers that end with it
+            self._committed = False
+            _Processes(self._loop, self._successor_pids, self._go_on)
+        else:
+            self._hooks.accept(True)
+
+    def _go_on(self) -> None:
+        self._rooms.rooms_resume()
+        self._hooks.accept(True)
+
+    # -- rooms
+
+    def _tick_on(self) -> None:
+        if not self._ticking:
+            self._ticking = True
+            self._tick()
+
+    def _tick(self) -> None:
+        if not self.two and not self.retiring:
+            self._ticking = False
+            return
+        self._loop.after(LOOK_S, self._tick)
+        if not self._work_off():
+            return
+        try:
+            news = self._rooms.rooms_news()
+        except self._busy:
+            return
+        for word, pool in news:
+            peer = self._successor if word in TO_SUCCESSOR else self._predecessor
+            if peer is not None:
+                peer.say(word, pool=pool)
+        if self.retiring and self._predecessor is None:
+            clients, arriving, servers = self._rooms.in_use()
+            if not clients + arriving and (not servers or self._successor is None):
+                log.info("the last client has left")
+                self._hooks.end()
+
+    def _work_off(self) -> bool:
+        """Do what was said of rooms; False when a stopped process holds the tables' lock."""
+        try:
+            while self._todo:
+                self._hooks.open_room(*self._todo[0][1][:3])
+                if not self._rooms.rooms_told(*self._todo[0]):
+                    log.error(
+                        "no row is left for a server of the process that was replaced: %r", self._todo[0]
+                    )
+                self._todo.popleft()
+        except self._busy:
+            return False
+        return True
+
+    # -- the end
+
+    def _stop_listening(self) -> None:
+        if self._listener is None:
+            return
+        self._loop.unwatch(self._listener.fileno())
+        self._listener.close()
+        self._listener = None
+        if self._inode:
+            with contextlib.suppress(OSError):
+                if os.lstat(self._path).st_ino == self._inode:
+                    os.unlink(self._path)
+
+    def close(self) -> None:
+        """Give back every descriptor, at the end."""
+        self._stop_listening()
+        for peer in (self._successor, self._predecessor):
+            if peer is not None:
+                peer.close()
+
+    def close_in_child(self) -> None:
+        """Close the descriptors only."""
+        if self._listener is not None:
+            self._listener.close()
+        for peer in (self._successor, self._predecessor):
+            if peer is not None:
+                peer.close_in_child()

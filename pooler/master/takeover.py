@@ -1,0 +1,105 @@
+"""The start of an instance that replaces a running one (-R): what it gets from there before it serves.
+
+    new: hello ->                      old: goes on as before
+         <- listener (each with its descriptor), offer
+    new: makes its tables, forks its workers; when all are ready: commit ->
+                                       old: stops accepting, opens no more servers
+         <- rooms (what its pools have), yours
+    new: accepts clients; serving ->   old: closes its listeners, lets its clients finish, ends
+
+Until `serving` arrives the old one goes back to work when the new one fails. In between connections wait in
+the backlog of the sockets, which are the same ones: nobody is refused. What follows is `generations`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from pooler import log
+from pooler.config import Settings
+from pooler.ipc import handover
+from pooler.master.faults import BootError
+from pooler.master.inherit import Handed
+
+#: Longest wait for the running instance to answer; its loop never waits for anybody.
+ANSWER_S = 10.0
+
+
+@dataclass
+class Predecessor:
+    """The running instance, and what it has handed over so far. Owns the descriptors."""
+
+    sock: socket.socket
+    pid: int = 0
+    listeners: list[Handed] = field(default_factory=list)
+
+    def close(self) -> None:
+        """Give up: the running instance notices and goes on."""
+        self.sock.close()
+        for handed in self.listeners:
+            handed.sock.close()
+
+
+def find(settings: Settings) -> Predecessor | None:
+    """The instance that runs on this unix socket, with its listeners; None if there is none.
+
+    Raises BootError when there is one that cannot be replaced.
+    """
+    if not settings.unix_socket_dir:
+        raise BootError("cannot reboot if unix dir not configured")
+    sock = handover.open_socket()
+    path = handover.path_of(settings.unix_socket_dir, settings.listen_port)
+    try:
+        sock.settimeout(ANSWER_S)
+        sock.connect(handover.address_of(path))
+    except OSError as e:
+        sock.close()
+        if isinstance(e, FileNotFoundError | ConnectionRefusedError):
+            return None
+        raise BootError(f"cannot reach the running process on {path}: {e.strerror or e}") from None
+    found = Predecessor(sock)
+    pid, uid = handover.peer_of(sock)
+    if uid not in (0, os.geteuid()):  # anybody may have put a socket into a directory like /tmp
+        found.close()
+        raise BootError(f"process {pid} of user {uid} listens on {path}: not ours to take over from")
+    try:
+        sock.send(handover.pack("hello", {"version": handover.VERSION, "pid": os.getpid()}))
+        while not found.pid:
+            _take(found, *_next(sock))
+    except (OSError, handover.HandoverError) as e:
+        found.close()
+        raise BootError(f"the running process does not hand over: {e}") from None
+    except BootError:
+        found.close()
+        raise
+    log.info("taking over from process %d, %d sockets", found.pid, len(found.listeners))
+    return found
+
+
+def _next(sock: socket.socket) -> tuple[str, dict[str, Any], int]:
+    """The next message, waited for."""
+    sock.settimeout(ANSWER_S)
+    socket_ready = sock.recv(1, socket.MSG_PEEK)
+    got = handover.receive(sock)
+    if not socket_ready or got is None:
+        raise BootError("the running process has closed the connection")
+    return got
+
+
+def _take(found: Predecessor, word: str, values: dict[str, Any], fd: int) -> None:
+    if word == "listener" and fd >= 0:
+        sock = socket.socket(fileno=fd)
+        found.listeners.append(
+            Handed(sock, str(values.get("path", "")), bool(values.get("activated", False)))
+        )
+    elif word == "offer":
+        found.pid = int(values["pid"])
+    elif word == "refused":
+        raise BootError(f"the running process does not hand over: {values.get('text', '')}")
+    elif not word:
+        raise BootError("the running process has closed the connection")
+    elif fd >= 0:
+        os.close(fd)

@@ -1,0 +1,88 @@
+"""Cancel requests for clients of a peer: handed on to it, at most `pool_size` at a time over all workers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import gevent
+from gevent import socket
+
+from pooler import log
+from pooler.protocol import frontend, peer_key
+from pooler.worker.address import candidates_at
+
+if TYPE_CHECKING:
+    from pooler.config.model import Peer
+    from pooler.protocol.startup import CancelRequest
+    from pooler.worker.worker import Worker
+
+#: How long a peer may take over one request before it is given up.
+FORWARD_S = 10.0
+#: How often a request that waits for its turn looks.
+LOOK_S = 0.02
+
+WAITING, CONNECTING, ACTIVE = range(3)
+
+
+def forward(worker: Worker, request: CancelRequest, number: int) -> str:
+    """Hand the request on to peer `number`; returns what became of it, for the log."""
+    if not peer_key.hops_left(request.key):
+        return "failed to forward cancel request because its TTL was exhausted"
+    peer = worker.config.peers.get(number)
+    if peer is None:
+        return "could not find peer to forward request to"
+    row = worker.tables.peer_wait(number, worker.number)
+    if row < 0:
+        return "out of memory"
+    state = [WAITING]
+    try:
+        return _send(worker, request, peer, row, state)
+    finally:
+        worker.tables.peer_done(row, worker.number, state[0])
+
+
+def _send(worker: Worker, request: CancelRequest, peer: Peer, row: int, state: list[int]) -> str:
+    settings = worker.config.settings
+    most = settings.default_pool_size if peer.pool_size is None else peer.pool_size
+    with gevent.Timeout(settings.cancel_wait_timeout or None, False):
+        while not worker.tables.peer_connect(row, worker.number, most):
+            gevent.sleep(LOOK_S)
+        state[0] = CONNECTING
+    if state[0] == WAITING:
+        return "cancel_wait_timeout"
+    patience = gevent.Timeout(FORWARD_S)
+    try:
+        with patience, _connected(worker, peer) as sock:
+            worker.tables.peer_sent(row, worker.number)
+            state[0] = ACTIVE
+            sock.sendall(frontend.cancel_request(request.pid, peer_key.handed_on(request.key)))
+            while sock.recv(64):
+                pass
+    except OSError as error:
+        log.warning("cancel request to peer %d failed: %s", peer.id, error.strerror or error)
+        return "failed to forward cancel request to its peer"
+    except gevent.Timeout as timeout:
+        if timeout is not patience:  # of our caller
+            raise
+        log.warning("cancel request to peer %d: no answer within %d s", peer.id, FORWARD_S)
+        return "failed to forward cancel request to its peer"
+    return "successfully sent cancel request"
+
+
+def _connected(worker: Worker, peer: Peer) -> socket.socket:
+    """A connection to the peer; raises OSError with the last reason."""
+    reason = OSError("its name was not found")
+    for candidate in candidates_at(worker, peer.host, peer.port):
+        address = candidate.address
+        sock = socket.socket(address.family, socket.SOCK_STREAM)
+        try:
+            sock.connect(address.connect_target())
+        except OSError as error:
+            sock.close()
+            reason = error
+        except BaseException:
+            sock.close()
+            raise
+        else:
+            return sock
+    raise reason

@@ -1,0 +1,170 @@
+"""Replication: a client that wants a walsender gets a server of its own, opened with its own startup packet.
+
+The client stands in line for a row like everybody (core/dedicated.c). When one is there its greenlet opens
+the connection itself, because what PostgreSQL says concerns this client alone. What a dead host says concerns
+the whole pool: then the client waits again, at its old place, and the pool's pause between two tries holds.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, NoReturn
+
+import gevent
+from gevent import socket
+from gevent.event import AsyncResult
+
+from pooler.errors import ClientFault, ServerFault
+from pooler.protocol import messages
+from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
+from pooler.worker.address import host_failed
+from pooler.worker.server import (
+    connect_slot,
+    credential_for,
+    let_go,
+    log_connected,
+    log_reserve,
+    login_failed,
+    names_of,
+    plain_ends,
+    pump,
+    tls_of,
+)
+from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
+
+if TYPE_CHECKING:
+    from pooler.config import Database
+    from pooler.protocol.client_login import ClientSession
+    from pooler.worker.client import Client
+    from pooler.worker.worker import Worker
+
+#: SQLSTATEs of a PostgreSQL that starts or stops. 53300 is final here: it may be about max_wal_senders.
+STARTS_OR_STOPS = frozenset({"57P03", "57P01", "57P02"})
+
+
+@dataclass
+class Grant:
+    """A slot that a client may open a connection for, and that connection: given back, or handed over."""
+
+    slot: int
+    generation: int
+    sock: socket.socket | None = None
+    stream: Stream | None = None  # of that connection
+    is_logged_in: bool = False
+
+
+class _TryLater(Exception):
+    """PostgreSQL cannot be reached, or not yet."""
+
+
+def take(client: Client, slot: int, generation: int) -> bool:
+    """The row that this client waited for; False if it does not wait any more."""
+    if client.greenlet is None or client.grant is not None:
+        return False
+    client.grant = Grant(slot, generation)
+    client.turn.set()
+    return True
+
+
+def enter(client: Client, session: ClientSession, database: Database) -> bool:
+    """Wait for a row, log in, greet the client, and give both to the relay; True when that is done."""
+    worker = client.worker
+    while True:
+        client.turn = AsyncResult()
+        client.waits_for_server = True
+        try:
+            worker.tables.wait_dedicated(client.row, session.replication)
+            client.turn.get()
+            grant = client.grant
+            assert grant is not None
+            log_reserve(worker, grant.slot)
+            server = _open(client, grant, session, database)
+            _hand_over(client, grant, session, server)
+            return True
+        except _TryLater:
+            continue
+        finally:
+            if client.grant is not None:
+                _give_up(worker, client.grant)
+                client.grant = None
+
+
+def _open(client: Client, grant: Grant, session: ClientSession, database: Database) -> ServerSession:
+    worker = client.worker
+    pool = worker.tables.slot(grant.slot)[0]
+    user = worker.tables.pool_key(pool)[1]
+    patience = gevent.Timeout(worker.config.settings.server_connect_timeout or None)
+    try:
+        with patience:
+            grant.sock, address, grant.generation = connect_slot(
+                worker, grant.slot, grant.generation, database
+            )
+            worker.tables.slot_where(grant.slot, *names_of(grant.sock), address.is_unix)
+            parameters = database.startup_parameters | dict(session.startup)
+            stream = grant.stream = Stream(grant.sock, ServerFault, worker.tls.for_server(address.name))
+            target = ServerTarget(
+                user,
+                database.dbname,
+                credential_for(worker, database, user, pool),
+                parameters,
+                *tls_of(worker, stream),
+                require_auth=worker.config.settings.server_require_auth,
+            )
+            server = converse(server_login(target), stream)
+            grant.is_logged_in = True
+            worker.tables.slot_key(grant.slot, server.backend_pid, server.cancel_key, address.text)
+    except ServerFault as fault:
+        if grant.sock is not None and fault.sqlstate not in STARTS_OR_STOPS:
+            raise ClientFault(fault.message, fault.sqlstate) from None
+        _later(worker, grant, database, fault)
+    except HandshakeFailed as failure:
+        _later(worker, grant, database, ServerFault(f"TLS handshake error: {failure}"))
+    except Hangup as hangup:
+        _later(worker, grant, database, ServerFault(f"server conn crashed? ({hangup})"))
+    except OSError as error:
+        _later(worker, grant, database, ServerFault(f"connect failed: {error.strerror or error}"))
+    except gevent.Timeout as timeout:
+        if timeout is not patience:  # of the client's login
+            raise
+        _later(worker, grant, database, ServerFault("connect timeout"))
+    worker.tables.slot_ready(grant.slot)
+    log_connected(worker, grant.slot, grant.sock)
+    return server
+
+
+def _later(worker: Worker, grant: Grant, database: Database, fault: ServerFault) -> NoReturn:
+    login_failed(worker, grant.slot, fault)
+    host_failed(worker, database)
+    raise _TryLater
+
+
+def _hand_over(client: Client, grant: Grant, session: ClientSession, server: ServerSession) -> None:
+    """The client hears what its server said; from then on both are the relay's."""
+    worker, sock, stream = client.worker, grant.sock, grant.stream
+    assert sock is not None
+    assert stream is not None
+    slot, generation = grant.slot, grant.generation
+    shared, inner = plain_ends(worker, slot, generation, stream) if stream.session else (sock, None)
+    worker.tables.client_application(client.row, dict(session.startup).get("application_name", ""))
+    client.stream.send(session.auth_ok + messages.welcome(server.parameters, *client.cancel_key(session)))
+    rest = bytes(client.stream.buffer)
+    values = worker.values_of(server.parameters)
+    del worker.logins[client.row]
+    client.grant = None
+    if inner is not None:
+        pump(worker, slot, generation, sock, inner, stream)
+    tls, client.stream.session = client.stream.session, None
+    worker.relay.add_dedicated(
+        client.row, client.id, client.sock.detach(), slot, generation, shared.detach(), values, rest, tls
+    )
+
+
+def _give_up(worker: Worker, grant: Grant) -> None:
+    """The slot is free when PostgreSQL has closed its connection, if there ever was one."""
+
+    def finish(sock: socket.socket | None) -> None:
+        if sock is not None:
+            let_go(worker, grant.slot, sock, logged_in=grant.is_logged_in)
+        worker.relay.freed_slot(grant.slot, worker.tables.slot(grant.slot)[1])
+
+    worker.spawn(finish, grant.sock)

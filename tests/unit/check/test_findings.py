@@ -1,0 +1,156 @@
+"""What `pooler check` says about files, without PostgreSQL."""
+
+from __future__ import annotations
+
+import os
+import resource
+from pathlib import Path
+
+import pytest
+
+from pooler.check import Report, examine
+
+SAFE = "[databases]\nd = host=h\n[pgbouncer]\nlisten_addr = 127.0.0.1\nauth_type = scram-sha-256\n"
+
+
+def check(
+    tmp_path: Path, text: str = "", users: str = '"u" "secret"\n', head: str = SAFE, mode: int = 0o600
+) -> Report:
+    userlist = tmp_path / "users"
+    userlist.write_text(users)
+    userlist.chmod(0o600)
+    file = tmp_path / "p.ini"
+    file.write_text(f"{head}auth_file = {userlist}\n{text}")
+    file.chmod(mode)
+    return examine(str(file))
+
+
+def texts(report: Report, *topics: str) -> list[str]:
+    return [problem.text for topic in topics for problem in report.of(topic)]
+
+
+def test_sound(tmp_path: Path) -> None:
+    report = check(tmp_path)
+    assert texts(report, "error", "server", "unsafe", "unused", "advice") == []
+    assert report.exit_code(strict=True) == 0
+    assert report.same == (
+        "3 of 3 settings given, 1 databases, 0 entries of [users], 1 users of auth_file, 0 peers"
+    )
+
+
+def test_errors_come_alone(tmp_path: Path) -> None:
+    report = check(tmp_path, "nonsense = 1\npool_mode = none\n")
+    assert [problem.line for problem in report.of("error")] == [7, 8]
+    assert report.exit_code() == 1
+    assert not report.of("differs")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            "listen_addr = *\nauth_type = md5\n",
+            "auth_type=md5 on all addresses (listen_addr = *) without TLS",
+        ),
+        (
+            "auth_type = trust\nadmin_users = u\n",
+            "whoever names himself u may give every order on the console",
+        ),
+        ("auth_type = trust\n", "auth_type=trust lets in everybody who reaches listen_addr"),
+        ("[databases]\ne = host=h user=u password=x\n", "e: password in the ini; better in auth_file"),
+    ],
+)
+def test_unsafe(tmp_path: Path, text: str, said: str) -> None:
+    assert any(said in one for one in texts(check(tmp_path, text), "unsafe"))
+
+
+def test_passwords_that_others_read(tmp_path: Path) -> None:
+    report = check(tmp_path, "[databases]\ne = host=h user=u password=x\n", mode=0o644)
+    (text,) = texts(report, "unsafe")
+    assert text == "e: password in the ini, which others may read (mode 0644), better: chmod 600"
+    assert [problem.line for problem in report.of("unsafe")] == [8]
+
+
+def test_files_that_others_write(tmp_path: Path) -> None:
+    (text,) = texts(check(tmp_path, mode=0o620), "unsafe")
+    assert text == "others may write this file (mode 0620), and so decide who gets in"
+
+
+def test_a_userlist_that_others_read(tmp_path: Path) -> None:
+    check(tmp_path)
+    os.chmod(tmp_path / "users", 0o644)
+    (text,) = texts(examine(str(tmp_path / "p.ini")), "unsafe")
+    assert "is open to group or others (mode 0644)" in text
+
+
+def test_empty_passwords(tmp_path: Path) -> None:
+    (text,) = texts(check(tmp_path, users='"a" ""\n"b" "x"\n"c" ""\n'), "unsafe")
+    assert text == "2 users have an empty password in auth_file and can't log in by it: a, c"
+
+
+def test_without_effect(tmp_path: Path) -> None:
+    (text,) = texts(check(tmp_path, "pkt_buf = 8192\n"), "unused")
+    assert text.startswith("pkt_buf has no effect: ")
+
+
+def test_session_state_is_told_where_it_matters(tmp_path: Path) -> None:
+    def told(text: str) -> bool:
+        return any("session_state" in one for one in texts(check(tmp_path, text), "differs"))
+
+    assert not told("")
+    assert told("pool_mode = transaction\n")
+    assert told("[users]\nu = pool_mode=statement\n")
+    assert not told("pool_mode = transaction\nsession_state = off\n")
+
+
+# Sums.
+
+
+def test_pools_add_up(tmp_path: Path) -> None:
+    databases = "[databases]\n" + "".join(f"d{i} = host=i,j pool_size=49\n" for i in range(2))
+    assert texts(check(tmp_path, databases), "advice") == [
+        f"the pools for {host}:5432 add up to 98 connections for each user; compare with its max_connections"
+        " (pooler check --connect), or set max_server_connections"
+        for host in "ij"
+    ]
+    assert texts(check(tmp_path, f"max_server_connections = 90\n{databases}"), "advice") == []
+
+
+def test_a_pool_without_limit(tmp_path: Path) -> None:
+    (text,) = texts(check(tmp_path, "[databases]\nd = host=h pool_size=0\n"), "advice")[-1:]
+    assert text.startswith("the pools for h:5432 have no limit; ")
+    limited = "[databases]\nd = host=h pool_size=0 max_db_connections=9\n"
+    assert not any("pools" in one for one in texts(check(tmp_path, limited), "advice"))
+
+
+# Open files.
+
+
+def test_too_few_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (512, 512))
+    report = check(tmp_path, "max_client_conn = 5000\nworkers = 1\n")
+    (text,) = texts(report, "error")
+    assert text.startswith("the limit of open files (512) is too low for max_client_conn = 5000")
+    assert report.of("error")[0].line == 7
+    assert report.exit_code() == 1
+
+
+# Files of PgBouncer's own.
+
+
+def test_debians_file_is_clean(tmp_path: Path) -> None:
+    """What Debian installs, to the line; comments left out."""
+    users = tmp_path / "userlist.txt"
+    users.write_text("")
+    users.chmod(0o640)
+    file = tmp_path / "pgbouncer.ini"
+    file.write_text(
+        "[databases]\n[users]\n[pgbouncer]\nlogfile = /var/log/postgresql/pgbouncer.log\n"
+        "pidfile = /var/run/postgresql/pgbouncer.pid\nlisten_addr = localhost\nlisten_port = 6432\n"
+        f"unix_socket_dir = /var/run/postgresql\nauth_type = md5\nauth_file = {users}\n"
+    )
+    file.chmod(0o640)
+    report = examine(str(file))
+    assert texts(report, "error", "server", "unsafe", "unused") == []
+    assert texts(report, "advice") == ["no databases: only the console can be used"]
+    assert report.exit_code(strict=True) == 0

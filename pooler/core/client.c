@@ -127,8 +127,8 @@ void client_add(struct relay *r, struct command *command) {
     settings_drop(&r->store, given);
     conn_arm(r, &c->io);
     conn_ready(r, &c->io);
-    bool full = r->t->pools[row->pool].idle.head == NOBODY;
-    if (known || (full && !settings_has_extras(given))) client_greet(r, c);   /* it need not wait for a server to get in */
+    bool soon = pool_serves_soon(r->t, row->pool);
+    if (known || (!soon && !settings_has_extras(given))) client_greet(r, c);   /* it need not wait for a server to get in */
     else acquire(r, c);
 }
 
@@ -419,9 +419,24 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
     return at;
 }
 
+/* A client that pipelines without an end is read only so far ahead: what a server was sent it runs, even for a client
+ * that has gone.  All that is in flight gets its answers without another word of the client: the last is an end. */
+static bool far_ahead(const struct client *c) {
+    const struct requests *q = &c->server->requests;
+    if (q->count < AHEAD_MAX) return false;
+    uint8_t last = requests_at(q, q->count - 1) & 0x7f;
+    return last == 'S' || last == 'Q' || last == 'F';
+}
+
 /* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
-static bool may_read(const struct client *c) {
-    return !c->waiting && !(c->server && (c->server->io.stuck || c->server->own_blocks));
+static bool may_read(struct client *c) {
+    c->held = c->server && far_ahead(c);
+    return !c->waiting && !c->held && !(c->server && (c->server->io.stuck || c->server->own_blocks));
+}
+
+/* Its server has answered something: a client that was held is read on. */
+void client_resume(struct relay *r, struct client *c) {
+    if (c->held && c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
 }
 
 /* Whether nothing of this client is under way: no transaction, and no byte of the next one. */
@@ -453,7 +468,7 @@ void client_run(struct relay *r, struct client *c) {
     if (r->t->h->retiring && retired(r, c)) return;
     for (int round = 0; round < ROUNDS; round++) {
         if (!may_read(c)) {
-            if (c->waiting && c->io.hangup) client_close(r, c, NULL, NULL, "client unexpected eof");
+            if (c->io.broken || (c->waiting && c->io.hangup)) client_close(r, c, NULL, NULL, "client unexpected eof");
             return;
         }
         bool received;

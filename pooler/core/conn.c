@@ -138,7 +138,7 @@ static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n,
             break;
         }
         if (how != TLS_DONE) {
-            c->readable = c->hangup = true;
+            c->readable = c->hangup = c->broken = true;
             return n;
         }
     }
@@ -154,7 +154,7 @@ static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool
         if (sent >= 0) done += (uint32_t)sent;
         else if (errno == EAGAIN || errno == EWOULDBLOCK) { *full = true; break; }
         else if (errno != EINTR) {
-            c->readable = c->hangup = true;
+            c->readable = c->hangup = c->broken = true;
             return n;
         }
     }

@@ -23,6 +23,14 @@ static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const stru
     return best;
 }
 
+/* A client could have a server at once, or after the login that runs or that it would start.  (Read without the lock:
+ * whoever asks only decides what to wait for.) */
+bool pool_serves_soon(struct tables *t, int32_t pool) {
+    const struct pool_row *p = &t->pools[pool];
+    if (p->idle.head != NOBODY || opening(p)) return true;
+    return p->servers == 0 && !held(t, p) && blocked(t, p, p->limits.size) == BLOCKED_NOT;
+}
+
 /* A server for this client: out->slot, or the client waits (and out may ask for a connection to be opened). */
 void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out) {
     outcome_clear(out);

@@ -126,7 +126,7 @@ static void learn_unknown(struct profile *p, struct session *x) {
 void profile_failed(struct relay *r, struct server *s) {
     if (s->own_failed) of_server(r, s)->reader = 0;
     s->session.unknown_count = 0;
-    s->session.traits |= ASK_ALL;
+    if (s->client) s->session.traits |= ASK_ALL;
 }
 
 /* The fingerprint, or the whole, has come.  True: the whole has to be read now. */
@@ -143,7 +143,7 @@ bool profile_answered(struct relay *r, struct server *s, bool loaded) {
         memcpy(p->fingerprint, p->next_fingerprint, sizeof p->fingerprint);
         p->loaded = true;
         p->serial = ++r->profile_serial;
-        x->traits |= ASK_ALL;   /* its statements were looked at with old words */
+        if (s->client) x->traits |= ASK_ALL;   /* its statements were looked at with old words */
     } else if (!p->loaded || strcmp(p->fingerprint, p->next_fingerprint) != 0) {
         if (p->reader > r->now) {   /* another server is telling */
             profile_failed(r, s);

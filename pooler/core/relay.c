@@ -290,6 +290,7 @@ static void note(struct relay *r, struct conn *c, uint32_t events) {
     default:
         if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->hangup = true;
+        if (events & EPOLLERR) c->broken = true;
         if (events & EPOLLOUT && c->read_wants_out) {
             c->read_wants_out = false;
             c->readable = true;

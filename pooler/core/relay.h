@@ -27,6 +27,7 @@
 #define BUFFER_BYTES 65536      /* the one read buffer; also what a slow reader may have pending */
 #define FIRST_READ_BYTES 8192   /* read from a client that has no server yet */
 #define WHOLE_MESSAGE_BYTES 16384   /* messages that are looked into are read whole up to this size */
+#define AHEAD_MAX 16384         /* requests in flight on one server beyond which its client is not read on */
 #define LOST_SERVERS_MAX 3       /* then the client is told, instead of trying for ever */
 #define ROUNDS 8                /* reads of one connection before the others get their turn */
 #define EVENT_TEXT_BYTES 200
@@ -41,7 +42,7 @@ struct bytes { unsigned char *data; uint32_t start, end, capacity; };
 
 struct conn {
     uint8_t kind;
-    bool readable, hangup, eof, stuck, queued, dead, wants_out, armed;
+    bool readable, hangup, broken, eof, stuck, queued, dead, wants_out, armed;
     int fd;
     uint32_t body_left;          /* of the message that is passing through */
     uint64_t stuck_since;        /* nothing that is to be written went out since */
@@ -60,6 +61,7 @@ struct client {
     uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
     uint8_t opaque_lessons;      /* pins for settings of unknown name */
     uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
+    bool held;                   /* it is far ahead of its server, and is read again when that has caught up */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
     struct server *server;
@@ -253,6 +255,7 @@ void client_run(struct relay *r, struct client *c);
 void client_attached(struct relay *r, struct client *c, int32_t slot);
 void client_add(struct relay *r, struct command *command);
 void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text, const char *reason);
+void client_resume(struct relay *r, struct client *c);
 void client_canceled(struct relay *r, struct client *c);
 uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 

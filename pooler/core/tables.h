@@ -100,6 +100,7 @@ struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the clie
 enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY, CANCEL_IDLE };
 
 void outcome_clear(struct outcome *out);
+bool pool_serves_soon(struct tables *t, int32_t pool);
 void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
 void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
 void pool_wait_welcome(struct tables *t, int32_t client, uint64_t now, struct outcome *out);

@@ -11,7 +11,7 @@ from tests.fault.conftest import MakeShared, nothing_left
 from tests.support.hostile import header, raw_startup, read_to_end
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
-from tests.support.processes import pss_kb
+from tests.support.processes import pss_kb, wait_for
 from tests.support.wire import (
     FLUSH,
     SYNC,
@@ -25,6 +25,10 @@ from tests.support.wire import (
     parse,
     query,
     startup,
+)
+
+CONNECTED = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = 'p0' AND query LIKE '%ahead%' AND pid <> pg_backend_pid()"
 )
 
 MARK = "INSERT INTO smuggled VALUES (1)"
@@ -195,6 +199,20 @@ def test_pipelining_without_reading_is_bounded(shared: Pooler) -> None:
             _send_for_ever(wire, block)
         assert pss_kb(shared.pid) - before < 20_000
         assert shared.sql("SELECT 1", dbname="p1") == [(1,)]
+
+
+def test_what_a_lost_pipeliner_sent_is_not_run_for_long(shared: Pooler, pg: Postgres) -> None:
+    """Its server had been given a bounded number of requests, not all that buffers hold."""
+    pg.sql("DROP SEQUENCE IF EXISTS ahead; CREATE SEQUENCE ahead", dbname="p0", user="bouncer")
+    with shared.wire() as wire:
+        wire.login()
+        wire.socket.settimeout(1)
+        with pytest.raises(TimeoutError):
+            _send_for_ever(wire, query("SELECT nextval('ahead'), repeat('x', 1000)") * 1000)
+        ran = int(pg.sql("SELECT last_value FROM ahead", dbname="p0", user="bouncer")[0][0])
+    wait_for(lambda: not shared.show("clients", database="p0"), 5, "the end of the client's row")
+    wait_for(lambda: not pg.sql(CONNECTED), 8, "the end of its server")
+    assert int(pg.sql("SELECT last_value FROM ahead", dbname="p0", user="bouncer")[0][0]) - ran < 20_000
 
 
 def _send_for_ever(wire: Wire, block: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -146,6 +147,15 @@ def test_parameter_values_never_run(shared: Pooler) -> None:
         received = read_to_end(wire)
         assert received[-1].fields["C"] == "22023"
     assert shared.pg.sql("SELECT to_regclass('injected')", dbname="p0") == [(None,)]
+
+
+def test_parameter_values_of_the_first_client_of_all(make_pooler: Callable[..., Pooler]) -> None:
+    """The pool has no server yet, then one whose login has just ended: it is asked all the same."""
+    pooler = make_pooler(workers=2)
+    for _ in range(2):
+        with pooler.wire() as wire:
+            wire.send(startup(TimeZone="Nowhere/Land"))
+            wire.expect_error("22023")
 
 
 def test_endless_negotiation(shared: Pooler) -> None:

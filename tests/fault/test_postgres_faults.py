@@ -161,10 +161,9 @@ def test_down_at_the_start(make_pooler: MakePooler, pg: Postgres) -> None:
     pg.stop()
     pooler = make_pooler(workers=2)
     with pooler.wire(timeout_s=15) as wire:
-        wire.send(startup())
-        wait_for(lambda: _waiting(pooler, "p0") == 1, 5, "the client to wait")
-        with pooler.expect_log(r"WARNING .*connect failed: Connection refused"):
-            pass
+        with pooler.expect_log(r"WARNING .*connect failed: Connection refused", count=1):
+            wire.send(startup())
+            wait_for(lambda: _waiting(pooler, "p0") == 1, 5, "the client to wait")
         pg.start()
         wire.receive_until("Z")
         assert wire.rows("SELECT 1") == [[b"1"]]

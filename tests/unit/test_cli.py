@@ -106,7 +106,7 @@ def test_check_errors(ini: Path, capsys: Captured) -> None:
 
 
 def test_check_warnings_only(ini: Path, capsys: Captured) -> None:
-    ini.write_text(ini.read_text() + "client_tls_dheparams = legacy\n")
+    ini.write_text(ini.read_text() + "max_client_conn = 5\nmax_user_client_connections = 9\n")
     assert run("check", str(ini)) == 0
     assert "warning: " in capsys.readouterr().out
 

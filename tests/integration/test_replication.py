@@ -206,7 +206,7 @@ def test_its_turn_comes_among_busy_clients(make_pooler: Callable[..., Pooler], p
         assert bench.stdin is not None
         bench.stdin.write("SELECT 1\n;\n")
         bench.stdin.close()
-        wait_for(lambda: pooler.pool("p0", "postgres")["cl_active"] > 0, 10, "pgbench")
+        wait_for(lambda: any(row["cl_active"] for row in pooler.show("pools", database="p0")), 10, "pgbench")
         with replicate(pooler) as wire:
             assert wire.rows("SELECT 1") == [[b"1"]]
             assert pg.sql(CLIENTS) == [(1,)]

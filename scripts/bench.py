@@ -16,8 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -31,7 +32,7 @@ from pooler.dev.processes import Account, account, workplace  # noqa: E402
 from tests.support.certificates import Authority  # noqa: E402
 from tests.support.pooler import Bouncer, PgBouncer, Pooler  # noqa: E402
 from tests.support.postgres import Postgres  # noqa: E402
-from tests.support.processes import cpu_s  # noqa: E402
+from tests.support.processes import cpu_s, descendants  # noqa: E402
 from tests.support.tls_postgres import debians_programs  # noqa: E402
 
 BASE = "pgbouncer"  # what ratios are to
@@ -119,7 +120,8 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--session-state",
         action="store_true",
-        help="pooler with session_state = auto against off, as ratios to off; PgBouncer in session pooling",
+        help="pooler with session_state = auto against off, also both at the same time on one core, in four "
+        "times as many turns; PgBouncer in session pooling",
     )
     parser.add_argument(
         "--tls", action="store_true", help="clients over TCP with TLS (but direct); needs Debian's postgresql"
@@ -149,7 +151,8 @@ def main(argv: Sequence[str]) -> int:
         stack.callback(pg.stop)
         pg.pgbench_tables(scale=SCALE)
         tls = tls_settings(work, owner) if arguments.tls else {}
-        programs = start_programs(pg, work, arguments.workers, stack, arguments.session_state, tls)
+        most = max(arguments.clients)
+        programs = start_programs(pg, work, arguments.workers, stack, arguments.session_state, tls, most)
         if BASE not in {program.name for program in programs}:
             print("pgbouncer is not installed: no ratios", file=sys.stderr)
         cells = []
@@ -158,7 +161,8 @@ def main(argv: Sequence[str]) -> int:
         # before anything is stopped: minutes of measuring must not be lost to trouble at the end
         print(f"\n{markdown(cells)}", flush=True)
         if arguments.session_state:
-            print(f"\n{auto_to_off(cells)}", flush=True)
+            ratios = auto_to_off(pg, programs, workloads, 4 * arguments.turns, arguments.seconds)
+            print(f"\n{ratios}", flush=True)
         arguments.output.mkdir(parents=True, exist_ok=True)
         write_json(arguments.output / "bench.json", cells, versions_of(pg), arguments)
         write_plot(arguments.output / "bench.svg", cells)
@@ -182,6 +186,7 @@ def start_programs(
     stack: ExitStack,
     session_state: bool,
     settings: dict[str, Any],
+    most_clients: int,
 ) -> list[Program]:
     """Everything that takes turns, running; stopped when the stack unwinds.
 
@@ -195,8 +200,10 @@ def start_programs(
         kinds += [(f"{name}{OFF}", kind, {**keys, "session_state": "off"}) for name, kind, keys in kinds]
     if PgBouncer.find():
         kinds.insert(0, (BASE, PgBouncer, {"pool_mode": "session"} if session_state else {}))
-    targets = {"tcp": "dbname=p0 pool_size=20", "unix": f"dbname=p0 pool_size=20 host={pg.socket_dir}"}
     for number, (name, kind, keywords) in enumerate(kinds):
+        sessions = keywords.get("pool_mode") == "session"  # each client keeps a server
+        target = f"dbname=p0 pool_size={max(20, most_clients) if sessions else 20}"
+        targets = {"tcp": target, "unix": f"{target} host={pg.socket_dir}"}
         bouncer = kind(
             pg, pg.cluster.owner, work / f"b{number}", targets, **keywords, **settings, max_client_conn=1000
         )
@@ -286,16 +293,52 @@ def markdown(cells: Sequence[Cell]) -> str:
     return "\n".join(f"| {' | '.join(row)} |" for row in rows)
 
 
-def auto_to_off(cells: Sequence[Cell]) -> str:
-    """What following a session's state costs where there is none: CPU per transaction, auto to off."""
+def auto_to_off(
+    pg: Postgres, programs: Sequence[Program], workloads: Sequence[Workload], turns: int, seconds: int
+) -> str:
+    """What following a session's state costs where there is none: CPU per transaction, auto to off.
+
+    Both run at the same time, on one core, everything else on the others: so the machine's moods are common.
+    (That is fair to the same program only: two programs disturb each other's batches differently.)
+    """
     lines = []
-    for off in (cell for cell in cells if cell.program.endswith(OFF)):
-        auto = next(
-            c for c in cells if c.workload == off.workload and c.program == off.program.removesuffix(OFF)
-        )
-        ratio = auto.ratio(off, "cpu_us")
-        lines.append(f"{auto.workload}, {auto.program}: auto / off = {ratio or 0:.3f}")
+    for off in (program for program in programs if program.name.endswith(OFF)):
+        auto = next(program for program in programs if program.name == off.name.removesuffix(OFF))
+        with pinned((auto, off), pg), ThreadPoolExecutor(2) as threads:
+            for workload in workloads:
+                ratios = []
+                for turn in range(turns + 1):  # the first one opens servers and fills caches
+                    order = (auto, off) if turn % 2 else (off, auto)
+                    runs = {p.name: threads.submit(run, pg, p, workload, seconds) for p in order}
+                    cpu = {name: future.result().cpu_us or 0 for name, future in runs.items()}
+                    ratios.append(cpu[auto.name] / cpu[off.name])
+                low, median, high = statistics.quantiles(ratios[1:], n=4)
+                lines.append(
+                    f"{workload}, {auto.name}: auto / off = {median:.3f} (quartiles {low:.3f}, {high:.3f})"
+                )
     return "\n".join(lines)
+
+
+@contextmanager
+def pinned(programs: Sequence[Program], pg: Postgres) -> Iterator[None]:
+    """The programs on one core; this process, what it starts and PostgreSQL on those that are left."""
+    all_cores = os.sched_getaffinity(0)
+    core = min(all_cores)
+    pids = [program.pid for program in programs if program.pid]
+    for pid in (os.getpid(), pg.pid):
+        to_cores(pid, all_cores - {core} or all_cores)
+    for pid in pids:
+        to_cores(pid, {core})
+    yield
+    for pid in (os.getpid(), pg.pid, *pids):
+        to_cores(pid, all_cores)
+
+
+def to_cores(pid: int, cores: set[int]) -> None:
+    """All threads of all processes of a tree."""
+    for process in descendants(pid):
+        for thread in os.listdir(f"/proc/{process}/task"):
+            os.sched_setaffinity(int(thread), cores)
 
 
 def versions_of(pg: Postgres) -> dict[str, str]:

@@ -15,7 +15,23 @@ from pooler.dev.processes import Account, account, workplace
 from tests.support.pooler import Bouncer, PgBouncer, Pooler
 from tests.support.postgres import Postgres
 
+TESTS = Path(__file__).parent
+
 FAILED = pytest.StashKey[bool]()
+
+#: Whole files are run side by side: what takes longest begins first, so that nobody waits for it in the end.
+LONGEST_FIRST = ("fault", "conformance", "sim", "leaks", "programs", "compat", "integration", "wire", "fuzz")
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The order of directories; within each nothing is moved."""
+    places = {name: place for place, name in enumerate(LONGEST_FIRST)}
+
+    def place(item: pytest.Item) -> int:
+        return places.get(item.path.relative_to(TESTS).parts[0], len(places))
+
+    items.sort(key=place)
 
 
 @pytest.hookimpl(wrapper=True)

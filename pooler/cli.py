@@ -5,8 +5,6 @@ Everything heavy is imported where it is used: the master needs no gevent, `-V` 
 
 from __future__ import annotations
 
-import importlib.metadata
-import ssl
 import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, NoReturn
@@ -32,6 +30,9 @@ def run_worker(boot: WorkerBoot) -> int:
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
+    import importlib.metadata  # with ssl a third of the time of a start
+    import ssl
+
     if not wanted or context.resilient_parsing:
         return
     click.echo(f"PgBouncer {pooler.PGBOUNCER_VERSION}")

@@ -11,13 +11,21 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec, SourceFileLoader
 from importlib.util import find_spec
 from pathlib import Path
 from types import CodeType, ModuleType
+from typing import TYPE_CHECKING
 
 from pooler import log
+
+if TYPE_CHECKING:
+    from importlib.abc import Loader, MetaPathFinder
+
+    class Importer(MetaPathFinder, Loader):
+        """What Python asks of it."""
+else:
+    Importer = object  # importlib.abc brings importlib.resources and zipfile along
 
 #: What only the workers import, and what that imports. Looked up, never imported here.
 LIBRARIES = ("gevent", "greenlet", "zope.interface")
@@ -29,7 +37,7 @@ NEVER_IMPORTED = frozenset({"dev", "__main__"})
 Stamp = tuple[int, int, int]
 
 
-class Program(MetaPathFinder, Loader):
+class Program(Importer):
     """The modules of one package, from memory; `install` puts it before all other places."""
 
     def __init__(self, name: str, directory: Path, libraries: Sequence[str] = LIBRARIES) -> None:

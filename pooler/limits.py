@@ -82,11 +82,13 @@ def open_pool(
     return database_row, pool
 
 
-def open_room(tables: Tables, config: Config, database_name: str, user: str, instance: str) -> None:
+def open_room(
+    tables: Tables, config: Config, database_name: str, user: str, instance: str, kind: int
+) -> None:
     """Make the rows, with their limits, of a pool in which the instance that was replaced has servers."""
     database = config.find_database(database_name)
     if database is not None:
-        open_pool(tables, config, database, user)
+        open_pool(tables, config, database, user, auth=tables.is_auth_kind(kind))
     row = tables.instance(instance)
     if row >= 0:
         tables.set_instance(row, config.settings.max_server_connections)

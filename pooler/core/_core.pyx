@@ -546,6 +546,10 @@ cdef class Tables:
         return (decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
                 decoded(self.t.instances[p.instance].name))
 
+    def is_auth_kind(self, int kind):
+        """Whether pools of this kind (as rooms_retire tells it) run auth_query."""
+        return kind == POOL_AUTH
+
     def is_auth_pool(self, int row):
         """Whether the servers of this pool run auth_query."""
         return self.t.pools[row].kind == POOL_AUTH

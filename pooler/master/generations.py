@@ -48,7 +48,7 @@ class Hooks:
     failed: Callable[[str], None]  # it will not be
     replaced: Callable[[str], None]  # somebody else serves, with this pid file
     end: Callable[[], None]  # nothing is left to do
-    open_room: Callable[[str, str, str], None]  # rows with limits for a pool: database, user, instance
+    open_room: Callable[[str, str, str, int], None]  # rows with limits for: database, user, instance, kind
     cancel: Callable[[int, bytes], None]  # a cancel request for one of our clients
 
 
@@ -355,7 +355,7 @@ class Generations:
         """Do what was said of rooms; False when a stopped process holds the tables' lock."""
         try:
             while self._todo:
-                self._hooks.open_room(*self._todo[0][1][:3])
+                self._hooks.open_room(*self._todo[0][1][:4])
                 if not self._rooms.rooms_told(*self._todo[0]):
                     log.error(
                         "no row is left for a server of the process that was replaced: %r", self._todo[0]

@@ -88,4 +88,4 @@ class Host:
     busy: type[Exception]
     set_up_tls: Callable[[Config], TlsSetup] = _leave_tls  # raises TlsSetupError
     rooms: SharedRooms | None = None  # the tables again; None: nobody can take over
-    open_room: Callable[[Any, Config, str, str, str], object] | None = None
+    open_room: Callable[[Any, Config, str, str, str, int], object] | None = None

@@ -327,10 +327,10 @@ class Master:
     def _finish(self) -> None:
         self.exit_code = 0
 
-    def _open_room(self, database: str, user: str, instance: str) -> None:
+    def _open_room(self, database: str, user: str, instance: str, kind: int) -> None:
         host = self._host
         if host.open_room is not None:
-            host.open_room(host.tables, self.config, database, user, instance)
+            host.open_room(host.tables, self.config, database, user, instance, kind)
 
     def _cancel(self, pid: int, key: bytes) -> None:
         self._tell_one(CancelHere(pid, key))

@@ -9,10 +9,12 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import psycopg2
 import pytest
 
+from pooler.dev.postgres import SUPERUSER
 from pooler.ipc import handover
 from tests.support.bank import Bank
 from tests.support.health import LimitWatch, assert_no_bugs
@@ -22,6 +24,18 @@ from tests.support.processes import wait_for
 from tests.support.restart import Restarts
 
 MakePooler = Callable[..., Pooler]
+
+
+class Asking(Pooler):
+    """Users but the console's are looked up in PostgreSQL."""
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__(*arguments, **keywords)
+        self.passwords = {SUPERUSER: "superuser"}
+
+    def pg_password(self, user: str) -> str:
+        return "superuser" if user == SUPERUSER else super().pg_password(user)
+
 
 #: What a client may be told: it is between two transactions, and connects again.
 EXPECTED = ("server shutting down", "server closed the connection unexpectedly")
@@ -367,3 +381,30 @@ def test_in_the_background_under_a_service_manager(pooler: Pooler, restarts: Res
         finally:
             os.kill(daemon, signal.SIGQUIT)
             wait_for(lambda: not pidfile.exists(), 10, "the end of the daemon")
+
+
+def test_servers_of_auth_query_change_hands(make_bouncer: Callable[..., Pooler], pg: Postgres) -> None:
+    """The server for look-ups counts over both instances, in a pool with its limits."""
+    pg.sql("CREATE ROLE looked_up LOGIN PASSWORD 'up'")
+    try:
+        pooler = make_bouncer(
+            Asking,
+            workers=2,
+            auth_type="scram-sha-256",
+            auth_user=SUPERUSER,
+            databases={"p0": "pool_size=1"},
+            max_db_connections=2,
+            client_login_timeout=10,
+        )
+        with Restarts(pooler) as restarts, LimitWatch(pg, "p0") as watch:
+            assert pooler.sql("SELECT 1", user="looked_up", password="up") == [(1,)]
+            for number in range(3):
+                restarts.again()
+                for _ in range(4):
+                    values = {"user": "looked_up", "password": "up"}
+                    assert pooler.sql("SELECT %s", (number,), **values) == [(number,)]
+            restarts.wait_for_old()
+        assert watch.most == 2
+        assert_no_bugs(pooler)
+    finally:
+        pg.sql("DROP ROLE looked_up")

@@ -16,9 +16,9 @@ import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -29,10 +29,11 @@ sys.path.insert(0, str(ROOT))
 
 from pooler.dev.postgres import SUPERUSER  # noqa: E402
 from pooler.dev.processes import Account, account, workplace  # noqa: E402
+from tests.support.affinity import on_one_core  # noqa: E402
 from tests.support.certificates import Authority  # noqa: E402
 from tests.support.pooler import Bouncer, PgBouncer, Pooler  # noqa: E402
 from tests.support.postgres import Postgres  # noqa: E402
-from tests.support.processes import cpu_s, descendants  # noqa: E402
+from tests.support.processes import cpu_s  # noqa: E402
 from tests.support.tls_postgres import debians_programs  # noqa: E402
 
 BASE = "pgbouncer"  # what ratios are to
@@ -304,7 +305,8 @@ def auto_to_off(
     lines = []
     for off in (program for program in programs if program.name.endswith(OFF)):
         auto = next(program for program in programs if program.name == off.name.removesuffix(OFF))
-        with pinned((auto, off), pg), ThreadPoolExecutor(2) as threads:
+        chosen = [program.pid for program in (auto, off) if program.pid]
+        with on_one_core(chosen, [os.getpid(), pg.pid]), ThreadPoolExecutor(2) as threads:
             for workload in workloads:
                 ratios = []
                 for turn in range(turns + 1):  # the first one opens servers and fills caches
@@ -317,28 +319,6 @@ def auto_to_off(
                     f"{workload}, {auto.name}: auto / off = {median:.3f} (quartiles {low:.3f}, {high:.3f})"
                 )
     return "\n".join(lines)
-
-
-@contextmanager
-def pinned(programs: Sequence[Program], pg: Postgres) -> Iterator[None]:
-    """The programs on one core; this process, what it starts and PostgreSQL on those that are left."""
-    all_cores = os.sched_getaffinity(0)
-    core = min(all_cores)
-    pids = [program.pid for program in programs if program.pid]
-    for pid in (os.getpid(), pg.pid):
-        to_cores(pid, all_cores - {core} or all_cores)
-    for pid in pids:
-        to_cores(pid, {core})
-    yield
-    for pid in (os.getpid(), pg.pid, *pids):
-        to_cores(pid, all_cores)
-
-
-def to_cores(pid: int, cores: set[int]) -> None:
-    """All threads of all processes of a tree."""
-    for process in descendants(pid):
-        for thread in os.listdir(f"/proc/{process}/task"):
-            os.sched_setaffinity(int(thread), cores)
 
 
 def versions_of(pg: Postgres) -> dict[str, str]:

@@ -348,6 +348,9 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     case REWRITTEN_MORE:
         c->whole_bytes = total + HEAD_BYTES_MAX;
         return PASS_LATER;
+    case REWRITTEN_WAIT:
+        c->settling = true;
+        return PASS_LATER;
     default:
         client_close(r, c, "54000", "prepared statement is too long", "prepared statement is too long");
         return PASS_NEVER;
@@ -404,6 +407,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             if (how == PASS_LATER) break;
             if (how == PASS_NEVER) return n;
             if (c->server->requests.count) stamp(r, c);
+            if (effect == FE_SYNC && c->names) c->names->pipeline++;
             c->server->kept.ended = effect == FE_SYNC || effect == FE_QUERY || effect == FE_FUNCTION;
         }
         c->io.body_left = length + 1 - here;
@@ -430,13 +434,15 @@ static bool far_ahead(const struct client *c) {
 
 /* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
 static bool may_read(struct client *c) {
-    c->held = c->server && far_ahead(c);
+    c->settling = c->settling && c->server && !names_settled(c->names);
+    c->held = c->settling || (c->server && far_ahead(c));
     return !c->waiting && !c->held && !(c->server && (c->server->io.stuck || c->server->own_blocks));
 }
 
 /* Its server has answered something: a client that was held is read on. */
 void client_resume(struct relay *r, struct client *c) {
-    if (c->held && c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
+    if (!c->held) return;
+    if (c->settling ? names_settled(c->names) : c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
 }
 
 /* Whether nothing of this client is under way: no transaction, and no byte of the next one. */

@@ -218,6 +218,7 @@ static void link_name(struct names *n, struct name *name) {
     if (n->count >= n->capacity) names_grow(n);
     struct name **bucket = &n->buckets[name->hash & (n->capacity - 1)];
     name->next = *bucket;
+    name->linked = true;
     *bucket = name;
     n->count++;
 }
@@ -226,12 +227,13 @@ static void unlink_name(struct names *n, struct name *name) {
     struct name **at = &n->buckets[name->hash & (n->capacity - 1)];
     while (*at != name) at = &(*at)->next;
     *at = name->next;
+    name->linked = false;
     n->count--;
 }
 
 static void note_change(struct names *n, struct name *name, bool added) {
     struct change *c = claim(sizeof *c);
-    *c = (struct change){.added = added, .name = name, .statement = name->statement};
+    *c = (struct change){.added = added, .pipeline = n->pipeline, .name = name};
     if (n->last) n->last->next = c; else n->first = c;
     n->last = c;
 }
@@ -254,10 +256,25 @@ void names_unset(struct names *n, struct name *name) {
     note_change(n, name, false);
 }
 
-/* The same, before all changes in the journal. */
+static bool is_called(const struct name *name, const char *text, uint32_t bytes) {
+    return name && name->bytes == bytes && memcmp(name->text, text, bytes) == 0;
+}
+
+/* Whether an earlier pipeline, which may still fail, makes or closes this name: who says it now has to wait. */
+bool names_unsettled(const struct names *n, const char *text, uint32_t bytes) {
+    if (!n) return false;
+    for (const struct change *c = n->first; c && c->pipeline != n->pipeline; c = c->next)
+        if (is_called(c->name, text, bytes)) return true;
+    return false;
+}
+
+/* All that earlier pipelines did to names has been answered. */
+bool names_settled(const struct names *n) { return !n || !n->first || n->first->pipeline == n->pipeline; }
+
+/* The same as names_find(), before all changes in the journal. */
 struct name *names_find_old(const struct names *n, const char *text, uint32_t bytes) {
     for (const struct change *c = n->first; c; c = c->next)
-        if (c->name->bytes == bytes && memcmp(c->name->text, text, bytes) == 0) return c->added ? NULL : c->name;
+        if (is_called(c->name, text, bytes)) return c->added ? NULL : c->name;
     return names_find(n, text, bytes);
 }
 
@@ -279,8 +296,29 @@ static void name_free(struct statement_store *store, struct names *n, struct nam
 void names_confirm(struct statement_store *store, struct names *n) {
     if (!n || !n->first) return;
     struct change *c = take_change(n);
-    if (!c->added) name_free(store, n, c->name);
+    if (!c->added && c->name) name_free(store, n, c->name);
     free(c);
+}
+
+/* A name that never was is closed by a request that is still on its way: there is nothing left to close. */
+static void undo_added(struct statement_store *store, struct names *n, struct name *name) {
+    if (name->linked) unlink_name(n, name);
+    for (struct change *c = n->first; c; c = c->next)
+        if (c->name == name) c->name = NULL;
+    name_free(store, n, name);
+}
+
+/* A name is there again, unless a request that is still on its way has made it anew.  `older`: what is still to be
+ * undone, the latest first. */
+static void undo_removed(struct statement_store *store, struct names *n, struct name *name, const struct change *older) {
+    for (const struct change *c = n->first; c; c = c->next)
+        if (c->added && is_called(c->name, name->text, name->bytes)) {
+            for (; older; older = older->next)
+                if (older->name == name) return;   /* it goes with that one */
+            name_free(store, n, name);
+            return;
+        }
+    link_name(n, name);
 }
 
 /* The oldest `changes` changes were skipped: undone, the latest first. */
@@ -294,12 +332,8 @@ void names_undo(struct statement_store *store, struct names *n, uint32_t changes
     while (reversed) {
         struct change *c = reversed;
         reversed = c->next;
-        if (c->added) {
-            unlink_name(n, c->name);
-            name_free(store, n, c->name);
-        } else {
-            link_name(n, c->name);
-        }
+        if (c->added) undo_added(store, n, c->name);
+        else if (c->name) undo_removed(store, n, c->name, reversed);
         free(c);
     }
 }

@@ -82,13 +82,15 @@ struct name {
     uint32_t columns;                    /* hash of those of its result, as the client may know them; 0: unknown */
     uint16_t bytes;
     bool told;                           /* the client asked for them */
+    bool linked;                         /* it is found: not closed, not even by a request on its way */
     char text[];
 };
-struct change { struct change *next; bool added; struct statement *statement; struct name *name; };
+struct change { struct change *next; bool added; uint32_t pipeline; struct name *name; };   /* name: NULL: void */
 struct names {
     struct name **buckets;
     uint32_t count, capacity;
     struct change *first, *last;         /* the journal, oldest first */
+    uint32_t pipeline;                   /* Syncs that the client has sent since it has names */
     struct name *bound, *used;           /* what the last Bind used, and the last message of any kind */
     unsigned char *unnamed;              /* body of the unnamed Parse */
     uint32_t unnamed_bytes, unnamed_room;
@@ -96,6 +98,8 @@ struct names {
 };
 
 struct name *names_find(const struct names *n, const char *text, uint32_t bytes);
+bool names_unsettled(const struct names *n, const char *text, uint32_t bytes);
+bool names_settled(const struct names *n);
 struct name *names_find_old(const struct names *n, const char *text, uint32_t bytes);
 void names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s, uint32_t made);
 void names_unset(struct names *n, struct name *name);

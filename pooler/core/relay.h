@@ -61,7 +61,8 @@ struct client {
     uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
     uint8_t opaque_lessons;      /* pins for settings of unknown name */
     uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
-    bool held;                   /* it is far ahead of its server, and is read again when that has caught up */
+    bool held;                   /* it is too far ahead of its server, and is read again when that has caught up: */
+    bool settling;               /* it says a name that a pipeline on its way makes or closes */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
     struct server *server;
@@ -268,7 +269,7 @@ void client_report(struct client *c, const unsigned char *message, uint32_t n);
 void dedicated_add(struct relay *r, struct command *command);
 
 /* statements.c: prepared statements, where messages pass */
-enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_TOO_LARGE };
+enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_WAIT, REWRITTEN_TOO_LARGE };
 bool statements_on(const struct relay *r, const struct client *c);
 enum rewritten statements_forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                   uint32_t total, uint32_t *head);

@@ -233,6 +233,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     const char *name = (const char *)p + 5;
     const unsigned char *body = end + 1;
     uint32_t name_bytes = (uint32_t)(end - (p + 5)), bytes = total - 6 - name_bytes;
+    if (names_unsettled(c->names, name, name_bytes)) return REWRITTEN_WAIT;
     struct names *n = names_of(c);
     struct name *there = names_find(n, name, name_bytes);
     count(r, s)->client_parse_count++;
@@ -263,6 +264,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (!end) return pass(c, 'B', head);   /* malformed */
     const char *name = (const char *)portal_end + 1;
     uint32_t name_bytes = (uint32_t)(end - (portal_end + 1)), portal_bytes = (uint32_t)(portal_end + 1 - (p + 5));
+    if (names_unsettled(c->names, name, name_bytes)) return REWRITTEN_WAIT;
     struct name *there = name_bytes ? names_find(c->names, name, name_bytes) : NULL;
     const unsigned char *behind = end + 1;
     if (!there) {
@@ -311,6 +313,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
         if (letter == 'C') r->t->slots[s->slot].unnamed_of = 0;
         return pass(c, letter, head);
     }
+    if (names_unsettled(c->names, (const char *)p + 6, name_bytes)) return REWRITTEN_WAIT;
     struct name *there = names_find(c->names, (const char *)p + 6, name_bytes);
     if (!there) return pass(c, letter, head);
     if (letter == 'C') {
@@ -330,7 +333,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
 
 /* Sends a message of a client on, with names replaced, and notes what it will be answered with.  NOT: it passes as
  * it is and is not noted.  HEAD: noted; its first *head bytes have been replaced, the rest passes.  ALL: nothing of
- * it is left to be sent.  MORE: it must come whole. */
+ * it is left to be sent.  MORE: it must come whole.  WAIT: not before earlier pipelines have been answered. */
 enum rewritten statements_forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                   uint32_t total, uint32_t *head) {
     if (c->server->skip || c->server->copy_in) return REWRITTEN_NOT;

@@ -213,12 +213,12 @@ class _Start:
 
     def ready(self) -> None:
         """Every worker is ready, and clients are accepted."""
+        if self.predecessor is not None:
+            self.pidfile.take_over()
         log.info(
             "process up: pooler %s, python %s, %d workers",
             pooler.__version__,
             sys.version.split()[0],
             self.config.settings.worker_count,
         )
-        if self.predecessor is not None:
-            self.pidfile.take_over()
         self.background.ready()

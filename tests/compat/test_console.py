@@ -10,6 +10,7 @@ import pytest
 
 from tests.compat.subjects import POOLERS, made_of_each, on_all, on_each, told
 from tests.support.exchange import pooled
+from tests.support.health import wait_until_nobody_reads
 from tests.support.pooler import Bouncer
 from tests.support.processes import wait_for
 from tests.support.wire import LoginRefused, Wire, query, startup
@@ -311,16 +312,13 @@ def test_suspend_ends_by_another_session(start: Callable[..., Bouncer]) -> None:
         other.close()
 
 
-STUCK = "SELECT count(*) FROM pg_stat_activity WHERE datname = 'p0' AND wait_event = 'ClientWrite'"
-
-
 @made_of_each(subjects=POOLERS)
 def test_suspend_timeout(start: Callable[..., Bouncer]) -> None:
     """A client that does not read what it asked for cannot be flushed: it is closed."""
     bouncer = start(suspend_timeout=1)
     with pooled(bouncer) as deaf, pooled(bouncer) as other, console(bouncer) as order:
         deaf.send(query("SELECT repeat('x', 1000) FROM generate_series(1, 100000)"))
-        wait_for(lambda: bouncer.pg.sql(STUCK) == [(1,)], 5, "a server that nobody reads")
+        wait_until_nobody_reads(bouncer.pg)
         with bouncer.expect_log("closing because: suspend_timeout"):
             assert told(order.query("SUSPEND")[0]) == "C SUSPEND"
         assert told(order.query("RESUME")[0]) == "C RESUME"

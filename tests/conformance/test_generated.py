@@ -11,7 +11,7 @@ from tests.conformance.run import assert_same
 from tests.conformance.world import SIZES, Direct, Pooled, Pools, Size
 
 EXAMPLES = settings(
-    max_examples=6,
+    max_examples=4,
     derandomize=True,
     deadline=None,
     database=None,

@@ -30,7 +30,7 @@ from tests.support.health import (
 )
 from tests.support.pooler import Bouncer, Pooler
 from tests.support.postgres import Postgres
-from tests.support.processes import descendants, wait_for
+from tests.support.processes import descendants, stop_process, wait_for
 from tests.support.storm import Storm
 from tests.support.wire import Wire, query
 
@@ -82,7 +82,7 @@ def test_briefly_stopped_worker_is_not_killed(make_pooler: MakePooler) -> None:
     with pooler.wire() as wire:
         pid = worker_pids(pooler)[_worker_of(pooler, wire.login())]
         for _ in range(5):
-            os.kill(pid, signal.SIGSTOP)
+            stop_process(pid)
             wire.send(query("SELECT 1"))
             wire.expect_silence(0.05)
             os.kill(pid, signal.SIGCONT)

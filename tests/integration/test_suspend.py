@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.exchange import pooled
-from tests.support.health import worker_pids
+from tests.support.health import wait_until_nobody_reads, worker_pids
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
@@ -138,8 +138,7 @@ def test_a_long_result_stops_between_two_messages(pooler: Pooler, console: Wire)
 def test_a_reader_that_does_not_read_is_closed(pooler: Pooler, console: Wire, pg: Postgres) -> None:
     with pooled(pooler) as wire:
         wire.send(query("SELECT repeat('x', 1000) FROM generate_series(1, 200000)"))
-        stuck = "SELECT 1 FROM pg_stat_activity WHERE wait_event = 'ClientWrite' AND datname = 'p0'"
-        wait_for(lambda: pg.sql(stuck), 10, "a server that cannot write")
+        wait_until_nobody_reads(pg)
         with pooler.expect_log("closing because: suspend_timeout"):
             order(console, "SUSPEND")
         order(console, "RESUME")

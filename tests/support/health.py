@@ -206,6 +206,19 @@ def kill_worker(pooler: Pooler, number: int, signum: signal.Signals = signal.SIG
     return pid
 
 
+def wait_until_nobody_reads(pg: Postgres, database: str = "p0") -> None:
+    """A backend waits until what it has written is read, and not only for a moment."""
+    text = "SELECT 1 FROM pg_stat_activity WHERE datname = %s AND wait_event = 'ClientWrite'"
+    streak = 0
+
+    def lasts() -> bool:
+        nonlocal streak
+        streak = streak + 1 if pg.sql(text, (database,)) else 0
+        return streak > 15
+
+    wait_for(lasts, 10, "a server that nobody reads")
+
+
 def wait_for_replacement(pooler: Pooler, number: int, of: int, timeout_s: float = 3) -> None:
     """Another process has taken the number of the dead one and gives signs of life."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -54,6 +55,17 @@ def open_descriptors(pid: int) -> dict[int, str]:
         with contextlib.suppress(OSError):
             found[int(name)] = os.readlink(f"/proc/{pid}/fd/{name}")
     return found
+
+
+def stop_process(pid: int) -> None:
+    """Stops it, and returns when each of its threads stands."""
+    os.kill(pid, signal.SIGSTOP)
+
+    def stands(thread: str) -> bool:
+        stat = Path(f"/proc/{pid}/task/{thread}/stat").read_text()
+        return stat.rsplit(")", 1)[1].split()[0] == "T"
+
+    wait_for(lambda: all(map(stands, os.listdir(f"/proc/{pid}/task"))), 5, f"process {pid} to stop")
 
 
 def wait_for(fact: Callable[[], object], timeout_s: float = 10, what: str = "") -> None:

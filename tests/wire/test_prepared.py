@@ -57,6 +57,40 @@ SCRIPTS: dict[str, Script] = {
         Step(bind((), "nobody") + close("S", "a") + SYNC),
         Step(use("a")),
     ],
+    "closed_behind_a_parse_that_is_undone": [
+        Step(bind((), "nobody") + parse("SELECT 1", "a") + SYNC + close("S", "a") + SYNC + use("a"), "ZZZ"),
+        Step(parse("SELECT 2", "a") + use("a")),
+    ],
+    "closed_and_made_behind_a_parse_that_is_undone": [
+        Step(
+            bind((), "nobody")
+            + parse("SELECT 1", "a")
+            + SYNC
+            + close("S", "a")
+            + parse("SELECT 3", "a")
+            + use("a"),
+            "ZZ",
+        ),
+        Step(use("a")),
+        Step(close("S", "a") + use("a")),
+    ],
+    "both_undone": [
+        Step(
+            bind((), "nobody")
+            + parse("SELECT 1", "a")
+            + close("S", "a")
+            + parse("SELECT 3", "a")
+            + SYNC
+            + use("a"),
+            "ZZ",
+        ),
+        Step(parse("SELECT 4", "a") + use("a")),
+    ],
+    "made_anew_behind_a_close_that_is_undone": [
+        Step(parse("SELECT 1", "a") + SYNC),
+        Step(bind((), "nobody") + close("S", "a") + SYNC + parse("SELECT 2", "a") + use("a"), "ZZ"),
+        Step(use("a")),
+    ],
     "flush": [Step(parse("SELECT 1", "a") + FLUSH, "1"), Step(bind((), "a") + FLUSH, "2"), Step(RUN)],
     "in_transaction": [
         Step(query("BEGIN")),

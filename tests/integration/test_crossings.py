@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
-from pooler.dev.processes import Account
+from pooler.dev.processes import Account, make_directory
 from tests.support.certificates import Authority, Pair
 from tests.support.health import kill_worker, wait_for_replacement
 from tests.support.pooler import Pooler
@@ -36,7 +36,7 @@ def pair(authority: Authority) -> Pair:
 
 @pytest.fixture(scope="module")
 def secure(owner: Account, work: Path, authority: Authority, pair: Pair) -> Iterator[Postgres]:
-    pg = tls_postgres(owner, work, pair, authority.cert)
+    pg = tls_postgres(owner, make_directory(work / "crossings", owner), pair, authority.cert)
     yield pg
     pg.stop()
 

@@ -55,9 +55,10 @@ def test_hundred_kills_under_load(make_pooler: MakePooler, pg: Postgres) -> None
             wait_for_replacement(pooler, number % 4, of=killed[number % 4])
             storm.wait_until_complete()
             victims = ports_of(pooler, number % 4)
-            broken = len(storm.breaks)
+            known, broken = victims & set(storm.ports), len(storm.breaks)
             killed[number % 4] = kill_worker(pooler, number % 4)
             storm.wait_for_answers(30, timeout_s=3)
+            wait_for(lambda k=known, b=broken: k <= set(storm.breaks[b:]), 5, "all breaks to be noticed")  # type: ignore[misc]
             strangers = set(storm.breaks[broken:]) - victims
             assert not strangers, f"kill {number} cost clients of other workers: {strangers}"
         assert not storm.errors, storm.errors

@@ -619,7 +619,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         return true;
     case BE_ERROR:
         if (requests_head(q) == ('Q' | OWN)) own_error(r, s, body, n);
-        else s->fatal_sent = is_fatal(body, n);
+        else s->fatal_sent = s->client && is_fatal(body, n);
         session_failed(s);
         if (s->kept.verdict != VERDICT_WAIT) server_skip(r, s);
         return true;
@@ -669,6 +669,20 @@ static bool report_hidden(struct relay *r, const struct server *s, const unsigne
     const char *name = (const char *)body;
     size_t name_bytes = strnlen(name, n);
     return name_bytes + 1 >= n || body[n - 1] || session_report_hidden(r, s, name, name + name_bytes + 1);
+}
+
+/* A server may say it whenever it likes. */
+static bool owed_by_nobody(enum backend_effect effect) {
+    return effect == BE_NOTICE || effect == BE_PARAMETER || effect == BE_NOTIFY;
+}
+
+/* What nobody asked for, while nothing is outstanding: to idle servers, or behind the last answer (`next`: what follows
+ * this message, if it has come).  Whoever came next would take it for an answer. */
+static bool unasked(const struct server *s, enum backend_effect effect, const unsigned char *next) {
+    if (s->dedicated) return false;
+    if (!s->requests.count) return !s->client && !owed_by_nobody(effect);
+    return effect == BE_READY && s->requests.count == 1 && next && !owed_by_nobody(backend_effects[*next])
+        && backend_effects[*next] != BE_ERROR;
 }
 
 /* Looks at every message in p[0..n), passes on what is for the client.  Returns the bytes used. */
@@ -728,6 +742,11 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         }
         if (effect == BE_ERROR && !s->own_body && here == length + 1
             && retry_error(r, s, p + at, here, p + run, at - run, run >= framed)) run = at + here;
+        if (unasked(s, effect, left > length + 1 ? p + at + length + 1 : NULL)) {
+            bool ended = effect == BE_ERROR;
+            server_close(r, s, !ended, ended ? "server conn crashed?" : "server sent an unexpected message");
+            return n;
+        }
         if (!effect_of(r, s, effect, p + at + 5, here - 5)) {
             server_close(r, s, true, "server sent an unexpected message");
             return n;

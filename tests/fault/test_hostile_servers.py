@@ -174,6 +174,20 @@ def ready_too_often(peer: Peer) -> None:
         peer.send(ANSWER + message("D", 1, struct.pack("!I", 5), b"other") + READY)
 
 
+def says_farewell_while_idle(peer: Peer) -> None:
+    """Ends the session of nobody's server, and does not close the connection."""
+    peer.send(WELCOME)
+    while True:
+        kind, body = peer.message()
+        if kind == b"X":
+            return
+        peer.send(ANSWER)
+        if b"SELECT 1" in body:
+            time.sleep(0.2)  # by then it is nobody's
+            peer.send(message("E", b"SFATAL\0VFATAL\0C57P01\0Mfarewell\0\0"))
+            peer.wait_for_end()
+
+
 def speaks_while_idle(peer: Peer) -> None:
     """Babbles after its login, when it is nobody's server."""
     peer.send(WELCOME + message("D", 1, struct.pack("!I", 5), b"other") * 3)
@@ -210,6 +224,7 @@ OTHERS: dict[str, Script] = {
     "half_row": after_login(message("D", 1, struct.pack("!I", 5), b"abcde")[:-3], wait=False),
     "twice": ready_too_often,
     "babbler": speaks_while_idle,
+    "farewell": says_farewell_while_idle,
     "flood": floods,
     "lingers": never_lets_go,
     "unasked": says(WELCOME + parameter("TimeZone", "UTC") + ANSWER + ANSWER),
@@ -310,6 +325,13 @@ def test_no_answer_goes_to_another_client(shared: Pooler, database: str) -> None
     for _ in range(20):
         found = values(what_comes(shared, database))
         assert found in ([], [[b"1"]]), found
+
+
+def test_a_server_that_said_farewell_is_nobodys(shared: Pooler) -> None:
+    """It is not given to the next client, who would be cut off without a word."""
+    for _ in range(5):
+        assert values(what_comes(shared, "farewell")) == [[b"1"]]
+        time.sleep(0.3)
 
 
 def test_no_endless_attempts_for_a_client_that_left(shared: Pooler, fake: FakeServer) -> None:

@@ -407,7 +407,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             if (how == PASS_LATER) break;
             if (how == PASS_NEVER) return n;
             if (c->server->requests.count) stamp(r, c);
-            if (effect == FE_SYNC && c->names) c->names->pipeline++;
+            if (effect == FE_SYNC && c->names && !c->server->copy_in) c->names->pipeline++;
             c->server->kept.ended = effect == FE_SYNC || effect == FE_QUERY || effect == FE_FUNCTION;
         }
         c->io.body_left = length + 1 - here;
@@ -439,9 +439,8 @@ static bool may_read(struct client *c) {
     return !c->waiting && !c->held && !(c->server && (c->server->io.stuck || c->server->own_blocks));
 }
 
-/* Its server has answered something: a client that was held is read on. */
+/* The server of a client that is held has answered something. */
 void client_resume(struct relay *r, struct client *c) {
-    if (!c->held) return;
     if (c->settling ? names_settled(c->names) : c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
 }
 

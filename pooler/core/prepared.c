@@ -218,7 +218,6 @@ static void link_name(struct names *n, struct name *name) {
     if (n->count >= n->capacity) names_grow(n);
     struct name **bucket = &n->buckets[name->hash & (n->capacity - 1)];
     name->next = *bucket;
-    name->linked = true;
     *bucket = name;
     n->count++;
 }
@@ -227,7 +226,6 @@ static void unlink_name(struct names *n, struct name *name) {
     struct name **at = &n->buckets[name->hash & (n->capacity - 1)];
     while (*at != name) at = &(*at)->next;
     *at = name->next;
-    name->linked = false;
     n->count--;
 }
 
@@ -300,27 +298,6 @@ void names_confirm(struct statement_store *store, struct names *n) {
     free(c);
 }
 
-/* A name that never was is closed by a request that is still on its way: there is nothing left to close. */
-static void undo_added(struct statement_store *store, struct names *n, struct name *name) {
-    if (name->linked) unlink_name(n, name);
-    for (struct change *c = n->first; c; c = c->next)
-        if (c->name == name) c->name = NULL;
-    name_free(store, n, name);
-}
-
-/* A name is there again, unless a request that is still on its way has made it anew.  `older`: what is still to be
- * undone, the latest first. */
-static void undo_removed(struct statement_store *store, struct names *n, struct name *name, const struct change *older) {
-    for (const struct change *c = n->first; c; c = c->next)
-        if (c->added && is_called(c->name, name->text, name->bytes)) {
-            for (; older; older = older->next)
-                if (older->name == name) return;   /* it goes with that one */
-            name_free(store, n, name);
-            return;
-        }
-    link_name(n, name);
-}
-
 /* The oldest `changes` changes were skipped: undone, the latest first. */
 void names_undo(struct statement_store *store, struct names *n, uint32_t changes) {
     struct change *reversed = NULL;
@@ -332,16 +309,24 @@ void names_undo(struct statement_store *store, struct names *n, uint32_t changes
     while (reversed) {
         struct change *c = reversed;
         reversed = c->next;
-        if (c->added) undo_added(store, n, c->name);
-        else if (c->name) undo_removed(store, n, c->name, reversed);
+        if (c->name && c->added) {
+            unlink_name(n, c->name);
+            name_free(store, n, c->name);
+        } else if (c->name) {
+            link_name(n, c->name);
+        }
         free(c);
     }
 }
 
-/* DEALLOCATE ALL, DISCARD ALL: no names any more. */
+/* DEALLOCATE ALL, DISCARD ALL: no names any more.  What the journal has was read already, and each of its changes is
+ * still owed an answer: they stay, void, so that each answer meets its own. */
 void names_clear(struct statement_store *store, struct names *n) {
     if (!n) return;
-    while (n->first) names_confirm(store, n);
+    for (struct change *c = n->first; c; c = c->next) {
+        if (c->name && !c->added) name_free(store, n, c->name);
+        c->name = NULL;
+    }
     for (uint32_t b = 0; b < n->capacity; b++)
         for (struct name *at = n->buckets[b], *next; at; at = next) {
             next = at->next;
@@ -356,6 +341,7 @@ void names_clear(struct statement_store *store, struct names *n) {
 void names_free(struct statement_store *store, struct names *n) {
     if (!n) return;
     names_clear(store, n);
+    while (n->first) free(take_change(n));
     free(n->unnamed);
     free(n);
 }

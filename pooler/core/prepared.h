@@ -82,7 +82,6 @@ struct name {
     uint32_t columns;                    /* hash of those of its result, as the client may know them; 0: unknown */
     uint16_t bytes;
     bool told;                           /* the client asked for them */
-    bool linked;                         /* it is found: not closed, not even by a request on its way */
     char text[];
 };
 struct change { struct change *next; bool added; uint32_t pipeline; struct name *name; };   /* name: NULL: void */

@@ -837,7 +837,7 @@ void server_run(struct relay *r, struct server *s) {
         uint32_t used = n ? feed(r, s, r->buffer, n) : 0;
         if (s->closing) return;
         conn_stash(&s->io, r->buffer + used, n - used);
-        if (s->client) client_resume(r, s->client);
+        if (s->client && s->client->held) client_resume(r, s->client);
         if (s->io.eof && !received) {
             server_gone(r, s);
             return;

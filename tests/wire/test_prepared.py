@@ -199,6 +199,26 @@ def test_same_bytes(running_postgres: Postgres, pooler: Pooler, neighbours: list
     assert_same(without_source(expected), without_source(got))
 
 
+def talk_behind_deallocate_all(wire: Wire) -> list[Message]:
+    """More is sent when all names are gone and a pipeline that fails is not answered yet."""
+    wire.send(query("DEALLOCATE ALL") + query("SELECT pg_sleep(0.3)"))
+    wire.send(bind((), "nobody") + parse("SELECT 1", "y") + SYNC)
+    received = wire.receive_until("Z")
+    wire.send(parse("SELECT 2", "x") + close("S", "x") + SYNC + use("y") + parse("SELECT 3", "x") + use("x"))
+    for _ in range(5):
+        received += wire.receive_until("Z")
+    return received
+
+
+def test_names_made_while_all_others_go(running_postgres: Postgres, pooler: Pooler) -> None:
+    """Each answer still meets the change that it is about."""
+    with direct(running_postgres) as wire:
+        expected = talk_behind_deallocate_all(wire)
+    for _ in range(3):
+        with pooled(pooler, "tx") as wire:
+            assert_same(without_source(expected), without_source(talk_behind_deallocate_all(wire)))
+
+
 def test_many_clients_of_one_name(pooler: Pooler) -> None:
     """Every client has its own text under the same name, as drivers number their statements."""
 

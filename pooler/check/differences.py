@@ -41,7 +41,8 @@ _DIFFERENCES: tuple[tuple[str, Callable[[Config], bool], str], ...] = (
         "server_login_retry",
         lambda _: True,
         "while PostgreSQL cannot be reached clients wait (query_wait_timeout), and do not get the error of"
-        " the last attempt; retries after 50 ms, doubling up to server_login_retry",
+        " the last attempt; retries after 50 ms, doubling up to 0.6 s, or up to server_login_retry when it"
+        " refuses",
     ),
     (
         "query_wait_timeout",

@@ -9,7 +9,7 @@ from pooler.check import differences, risks, servers, sums
 from pooler.check.report import Report
 from pooler.config import Config, load
 from pooler.config.check import RULES
-from pooler.config.settings import NO_EFFECT_YET, SETTINGS
+from pooler.config.settings import SETTINGS
 from pooler.errors import ConfigError, Problem
 from pooler.master import budget
 from pooler.master.faults import BootError
@@ -45,8 +45,6 @@ def examine(path: str, connect: bool = False) -> Report:
 
 def _topic(problem: Problem) -> str:
     """Of a warning of the load."""
-    if NO_EFFECT_YET in problem.text or "no effect" in problem.text:
-        return "unused"
     return "unsafe" if "open to group or others" in problem.text else "advice"
 
 

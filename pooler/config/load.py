@@ -29,7 +29,7 @@ from pooler.config.model import (
 )
 from pooler.config.options import parse_entry
 from pooler.config.rules import judge_settings, read_rules
-from pooler.config.settings import NO_EFFECT_YET, SETTINGS, Settings, parse_setting
+from pooler.config.settings import SETTINGS, Settings, parse_setting
 from pooler.config.userlist import USERNAME_BYTES_MAX, byte_length, read_userlist
 from pooler.config.values import shown_name, suggestion
 from pooler.errors import ConfigError, Problem
@@ -74,7 +74,6 @@ class _Loader:
         self.path = path
         self.problems: list[Problem] = []
         self.errors = 0
-        self.said: set[str] = set()
         self.places: dict[str, Place] = {}
         self.settings: dict[str, Any] = {}
         if previous is not None:
@@ -104,11 +103,7 @@ class _Loader:
             self.note(Problem(self.path, 0, "section [pgbouncer] is missing"))
 
     def note(self, problem: Problem) -> None:
-        """Keeps a problem; that a thing has no effect yet is said once, not for each of 10,000 databases."""
-        if NO_EFFECT_YET in problem.text:
-            if problem.text in self.said:
-                return
-            self.said.add(problem.text)
+        """Keeps a problem, and counts errors."""
         self.problems.append(problem)
         self.errors += problem.severity == "error"
 

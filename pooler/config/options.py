@@ -17,7 +17,6 @@ from typing import Any, ClassVar, Literal, Protocol
 
 from pooler.config import values
 from pooler.config.ini import Place
-from pooler.config.settings import NO_EFFECT_YET
 from pooler.config.userlist import USERNAME_BYTES_MAX, byte_length
 from pooler.errors import Problem
 
@@ -32,7 +31,6 @@ class Option:
     kind: OptionKind
     aliases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
-    works: bool = True
 
     def parse(self, text: str) -> tuple[OptionValue, str | None]:
         """The value and, where the text is odd but accepted, how it was understood; raises ValueError."""
@@ -85,8 +83,6 @@ def parse_entry(entry: type[_Entry], text: str, place: Place) -> tuple[dict[str,
             continue
         if remark:
             problems.append(place.problem(f"{key}: {remark}", "warning"))
-        if not declared.works:
-            problems.append(place.problem(f"{key} {NO_EFFECT_YET}", "warning"))
     return found, problems
 
 

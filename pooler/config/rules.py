@@ -11,7 +11,7 @@ from pooler.config.hba import HbaRule, read_hba
 from pooler.config.ini import Place
 from pooler.config.ldap import parse_ldap_options
 from pooler.config.model import CONSOLE_DATABASES
-from pooler.config.settings import NO_EFFECT_YET, SERVER_METHODS, SETTINGS, Settings
+from pooler.config.settings import SERVER_METHODS, Settings
 from pooler.errors import Problem
 
 
@@ -28,9 +28,6 @@ def _objections(settings: Settings) -> Iterator[tuple[str, str, str]]:
     if settings.auth_dbname in CONSOLE_DATABASES:
         text = f'cannot use the reserved "{settings.auth_dbname}" database as an auth_dbname'
         yield "auth_dbname", text, "error"
-    for name, setting in SETTINGS.items():
-        if not setting.works and getattr(settings, name) != setting.default:
-            yield name, f"{name} {NO_EFFECT_YET}", "warning"
 
 
 def _auth_objections(settings: Settings) -> Iterator[tuple[str, str, str]]:

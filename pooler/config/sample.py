@@ -72,8 +72,6 @@ def describe(setting: Setting) -> str:
         parts.append(f"In {setting.unit}.")
     if not setting.changeable:
         parts.append("Needs a restart.")
-    if not setting.works:
-        parts.append("Accepted, but has no effect yet.")
     if setting.inert:
         parts.append(f"Has no effect: {setting.inert}.")
     return " ".join(parts)

@@ -8,8 +8,7 @@ it from there. To add a setting, add a field.
 RESTART not before the next start (reload keeps the old value and says so; `SHOW CONFIG` calls these not
 changeable).
 
-`works=False` marks what is accepted, so that an existing file loads, but has no effect yet: a value other
-than the default gives a warning that says so. `inert` marks what never will have one, with the reason.
+`inert` marks what is accepted, so that an existing file loads, but has no effect, with the reason.
 
 A default of None is PgBouncer's NULL, and special: such a setting survives a reload whose file doesn't name
 it.
@@ -41,9 +40,6 @@ AUTH_QUERY = (
     " FROM pg_authid WHERE rolname=$1 AND rolcanlogin"
 )
 
-#: The warning about what is known and accepted, so that existing files load.
-NO_EFFECT_YET = "is accepted, but has no effect yet"
-
 #: What is shown instead of a secret; of fixed length, since lengths tell something too.
 MASK = "********"
 
@@ -69,7 +65,6 @@ class Setting:
     scopes: tuple[str, ...] = ()  # sections that may override it
     secret: bool = False
     nullable: bool = False
-    works: bool = True
     inert: str = ""
     own: bool = False  # not one of PgBouncer's
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from pooler.dev.processes import Account
 from tests.compat.subjects import POOLERS, Subject, behaves_so
 from tests.support.pooler import Bouncer
 from tests.support.postgres import Postgres
+from tests.support.shared import running
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
@@ -28,20 +28,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = left
 
 
-@contextlib.contextmanager
-def running(bouncer: Bouncer) -> Iterator[Bouncer]:
-    """Started, and has to end cleanly after the block."""
-    try:
-        bouncer.start()
-        yield bouncer
-        bouncer.stop()
-    except BaseException:
-        print(f"{bouncer.name} on port {bouncer.port}\n{bouncer.story()}")
-        raise
-    finally:
-        bouncer.kill()
-
-
 @pytest.fixture(scope="module")
 def subject(
     request: pytest.FixtureRequest, running_postgres: Postgres, owner: Account, work: Path
@@ -51,7 +37,8 @@ def subject(
     wanted: Subject = request.param
     keywords: dict[str, Any] = {**getattr(request.module, "BOUNCER", {}), **wanted.keywords}
     number = sum(1 for _ in work.glob("c*"))
-    with running(wanted.kind(running_postgres, owner, work / f"c{number}", **keywords)) as bouncer:
+    bouncer = wanted.kind(running_postgres, owner, work / f"c{number}", **keywords)
+    with running(bouncer):
         yield bouncer
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import subprocess
 from collections.abc import Callable
 from contextlib import closing
@@ -18,7 +17,7 @@ from psycopg.rows import dict_row
 
 from tests.compat.subjects import POOLERS, described, on_all, on_each
 from tests.support.exchange import pooled
-from tests.support.install import need
+from tests.support.java import compiled
 from tests.support.pooler import Bouncer
 from tests.support.wire import SYNC, extended, query
 
@@ -234,17 +233,12 @@ def test_asyncpg(subject: Bouncer) -> None:
 
 
 SOURCE = Path(__file__).parent / "jdbc/Console.java"
-DRIVER = "/usr/share/java/postgresql.jar"
 
 
 @pytest.fixture(scope="session")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The class path with the driver and the compiled program."""
-    need("default-jdk-headless", "javac")
-    need("libpostgresql-jdbc-java", DRIVER)
-    made = tmp_path_factory.mktemp("jdbc")
-    subprocess.run(["javac", "-Werror", "-cp", DRIVER, "-d", made, SOURCE], check=True, timeout=60)
-    return os.pathsep.join([DRIVER, str(made)])
+    return compiled(SOURCE, tmp_path_factory.mktemp("jdbc"))
 
 
 @on_each()

@@ -9,13 +9,13 @@ import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import psycopg2
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
 from pooler.ipc import handover
+from tests.fault.conftest import GuardedPooler
 from tests.support.bank import Bank
 from tests.support.health import LimitWatch, assert_no_bugs
 from tests.support.pooler import Pooler
@@ -24,18 +24,6 @@ from tests.support.processes import wait_for
 from tests.support.restart import Restarts
 
 MakePooler = Callable[..., Pooler]
-
-
-class Asking(Pooler):
-    """Users but the console's are looked up in PostgreSQL."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.passwords = {SUPERUSER: "superuser"}
-
-    def pg_password(self, user: str) -> str:
-        return "superuser" if user == SUPERUSER else super().pg_password(user)
-
 
 #: What a client may be told: it is between two transactions, and connects again.
 EXPECTED = ("server shutting down", "server closed the connection unexpectedly")
@@ -388,7 +376,7 @@ def test_servers_of_auth_query_change_hands(make_bouncer: Callable[..., Pooler],
     pg.sql("CREATE ROLE looked_up LOGIN PASSWORD 'up'")
     try:
         pooler = make_bouncer(
-            Asking,
+            GuardedPooler,  # `looked_up` is not in its userlist
             workers=2,
             auth_type="scram-sha-256",
             auth_user=SUPERUSER,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -11,11 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.programs.shop import CLIENTS, TENANTS, check_notes, check_orders
-from tests.support.install import need
+from tests.support.java import compiled
 from tests.support.service import Service
 
 SOURCE = Path(__file__).parent / "jdbc/Shop.java"
-DRIVER = "/usr/share/java/postgresql.jar"
 
 #: Short programs: starting quickly is worth more than running fast.
 JAVA = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
@@ -24,11 +22,7 @@ JAVA = ["java", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC", "-Xshare:auto"]
 @pytest.fixture(scope="session")
 def classes(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The class path with the driver and the compiled shop."""
-    need("default-jdk-headless", "javac")
-    need("libpostgresql-jdbc-java", DRIVER)
-    made = tmp_path_factory.mktemp("jdbc")
-    subprocess.run(["javac", "-Werror", "-cp", DRIVER, "-d", made, SOURCE], check=True, timeout=60)
-    return os.pathsep.join([DRIVER, str(made)])
+    return compiled(SOURCE, tmp_path_factory.mktemp("jdbc"))
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,25 @@ from typing import Any
 import pytest
 
 from pooler.dev.processes import Account
-from tests.support.pooler import Pooler
+from tests.support.pooler import Bouncer, Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 
 StartPooler = Callable[..., Pooler]
+
+
+@contextlib.contextmanager
+def running(bouncer: Bouncer) -> Iterator[None]:
+    """Started, and has to end cleanly after the block."""
+    try:
+        bouncer.start()
+        yield
+        bouncer.stop()
+    except BaseException:
+        print(f"{bouncer.name} on port {bouncer.port}\n{bouncer.story()}")
+        raise
+    finally:
+        bouncer.kill()
 
 
 @contextlib.contextmanager
@@ -24,15 +38,8 @@ def running_pooler(
     """A started pooler that has to end cleanly after the block."""
     number = sum(1 for _ in work.glob("s*"))
     pooler = kind(pg, owner, work / f"s{number}", **keywords)
-    try:
-        pooler.start()
+    with running(pooler):
         yield pooler
-        pooler.stop()
-    except BaseException:
-        print(f"{pooler.name} on port {pooler.port}\n{pooler.story()}")
-        raise
-    finally:
-        pooler.kill()
 
 
 @pytest.fixture(scope="module")

@@ -29,6 +29,21 @@ def run_worker(boot: WorkerBoot) -> int:
     return code
 
 
+def _import_for_workers() -> None:
+    """What workers need besides gevent, imported once before they are forked: each, also one that replaces
+    another, starts in half the time, and all share its memory.
+    """
+    import pooler.admin.console
+    import pooler.auth.passwords
+    import pooler.protocol.client_login
+    import pooler.protocol.lookup
+    import pooler.protocol.other_methods
+    import pooler.protocol.peer_key
+    import pooler.protocol.query
+    import pooler.protocol.server_login
+    import pooler.session.questions  # noqa: F401
+
+
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:
     import importlib.metadata  # with ssl a third of the time of a start
     import ssl
@@ -78,6 +93,7 @@ def serve(
         raise click.UsageError("no configuration file specified")
     from pooler.master.start import Options, start
 
+    _import_for_workers()
     given = {"user": user, "workers": workers}
     overrides = {name: value for name, value in given.items() if value is not None}
     return start(Options(config_file, daemon, quiet, verbose, overrides, reboot), run_worker)

@@ -36,7 +36,9 @@ LAYERS: dict[str, set[str]] = {
     | {"__init__", "log", "config", "auth", "protocol", "ipc", "core", "limits", "tls", "session", "admin"},
     "dev": set(),
     "check": FOUNDATION | {"config", "auth", "protocol", "master"},  # master: what a start would refuse
-    "cli": FOUNDATION | {"__init__", "log", "config", "master", "worker", "dev", "check"},
+    "cli": FOUNDATION
+    | {"__init__", "log", "config", "master", "worker", "dev", "check"}
+    | {"admin", "auth", "protocol", "session"},  # imported for the workers, before their fork
     "__main__": {"cli"},
 }
 

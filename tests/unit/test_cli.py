@@ -146,3 +146,17 @@ def test_the_master_never_imports_what_it_does_not_need() -> None:
     loaded = {name.split(".")[0] for name in out.split()}
     assert not loaded & {"gevent", "greenlet", "psycopg2", "asyncio"}
     assert "pooler.protocol" not in out.split()
+
+
+def test_workers_find_all_but_themselves_imported() -> None:
+    """What they import after their fork, each of them imports."""
+    code = (
+        "import sys, pooler.cli, pooler.core, pooler.limits, pooler.tls, pooler.master.start;"
+        "pooler.cli._import_for_workers(); before = set(sys.modules);"
+        "import pooler.worker; print(*before, '/', *(set(sys.modules) - before))"
+    )
+    out = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout
+    before, late = (set(names.split()) for names in out.split(" / "))
+    assert not {name for name in before if name.startswith(("gevent", "pooler.worker"))}
+    assert "pooler.worker.worker" in late
+    assert not {name for name in late if name.startswith("pooler") and not name.startswith("pooler.worker")}

@@ -5,6 +5,7 @@ Unit tests use none of them. A test that wants other settings or more poolers ta
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,13 @@ FAILED = pytest.StashKey[bool]()
 
 #: Whole files are run side by side: what takes longest begins first, so that nobody waits for it in the end.
 LONGEST_FIRST = ("fault", "conformance", "sim", "leaks", "programs", "compat", "integration", "wire", "fuzz")
+
+
+def pytest_configure() -> None:
+    """A run in the background of a shell ignores signals that PgBouncer is stopped by."""
+    for signum in (signal.SIGINT, signal.SIGQUIT):
+        if signal.getsignal(signum) is signal.SIG_IGN:
+            signal.signal(signum, signal.SIG_DFL)
 
 
 @pytest.hookimpl(trylast=True)

@@ -379,7 +379,7 @@ static bool heard(struct relay *r, struct server *s) {
         l->count = 0;
         return true;
     }
-    l->late = l->direct && l->ready && l->joined_count;
+    l->late = l->ready && l->joined_count;
     l->direct = false;
     if (l->late) {
         send_note(r, s, OWN_UNLISTEN, "UNLISTEN *;", true);

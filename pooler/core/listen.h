@@ -6,7 +6,8 @@
  * said LISTEN itself, so whatever is sent after the client got its answer is heard.  Where that does not work
  * the server stays with its client, as for any other state of a session.
  *
- * From then on the listening connection hears for it.  Notifications of its own server on the same channels are dropped.
+ * From then on the listening connection hears for it: from the note (below) on that goes with UNLISTEN *, for others may
+ * have listened on the channel before, and what was committed before its LISTEN is not for it.  Notifications of its own server on the same channels are dropped.
  * Before a statement that may look at or end what a session listens on (UNLISTEN, DISCARD ALL, pg_listening_channels,
  * functions of unknown effect) the server is made to LISTEN again (OWN_LISTEN), so that what it answers afterwards is the
  * truth, rollbacks included.

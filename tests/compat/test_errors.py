@@ -14,6 +14,7 @@ from tests.compat.subjects import made_of_each, on_all, on_each, own, told
 from tests.support.crowd import refusal
 from tests.support.exchange import pooled
 from tests.support.pooler import Bouncer
+from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.wire import LoginRefused, parse, query, startup, untyped
 
@@ -295,13 +296,14 @@ def test_a_crashed_backend(subject: Bouncer) -> None:
         assert told(wire.receive_until("E")[-1]) == fatal("server conn crashed?")
         wire.expect_closed()
     subject.pg.ensure_running()
-    wait_for(lambda: serves(subject), 20, "recovery")
+    wait_for(lambda: serves(subject.pg), 60, "recovery")
+    wait_for(lambda: serves(subject), 20, "the pool")
 
 
-def serves(bouncer: Bouncer) -> bool:
+def serves(asked: Bouncer | Postgres) -> bool:
     """PostgreSQL has got over the crash; until then it ends whatever is there."""
     try:
-        return bouncer.pg.sql("SELECT 1") == [(1,)] == bouncer.sql("SELECT 1")
+        return asked.sql("SELECT 1") == [(1,)]
     except psycopg2.OperationalError:
         return False
 

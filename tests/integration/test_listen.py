@@ -9,6 +9,7 @@ import asyncio
 import os
 import signal
 import struct
+import time
 from collections.abc import Iterator
 
 import asyncpg
@@ -175,6 +176,27 @@ def test_nothing_comes_in_the_middle_of_a_transaction(pooler: Pooler) -> None:
         answer = mine.query("COMMIT")
         assert types(answer) == "CAAZ"
         assert [news(got)[2] for got in answer[1:3]] == ["x", "y"]
+
+
+def test_nothing_comes_that_was_committed_before_the_listen(pooler: Pooler, pg: Postgres) -> None:
+    """Others listen on it already, and the connection that listens has not been told of it yet."""
+    with pooled(pooler, "two") as first, pooled(pooler, "two") as other, pooled(pooler, "two") as mine:
+        first.query("LISTEN early")
+        pids = [row["remote_pid"] for row in pooler.show("servers", database="two")]
+        ((listener,),) = pg.sql(
+            f"SELECT pid FROM pg_stat_activity WHERE {LISTENER} AND pid = ANY (ARRAY{pids})"
+        )
+        os.kill(listener, signal.SIGSTOP)
+        try:
+            other.query("NOTIFY early, 'before'")
+            mine.send(query("LISTEN early"))
+            time.sleep(0.2)
+        finally:
+            os.kill(listener, signal.SIGCONT)
+        assert types(mine.receive_until()) == "CZ"
+        other.query("NOTIFY early, 'behind'")
+        assert payloads(first, 2) == ["before", "behind"]
+        assert payloads(mine, 1) == ["behind"]
 
 
 def test_a_pipeline_and_the_extended_protocol(wires: list[Wire]) -> None:

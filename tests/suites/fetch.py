@@ -79,7 +79,7 @@ class Cache:
             ]
             call(*pip, "-d", partial, f"{name}=={version}")
             (archive,) = partial.glob("*.tar.gz")
-            shutil.unpack_archive(archive, partial, filter="data")
+            call("tar", "xf", archive, cwd=partial)  # Python before 3.11.4 has no safe way of its own
             (inner,) = (path for path in partial.iterdir() if path.is_dir())
             inner.rename(target)
             shutil.rmtree(partial)

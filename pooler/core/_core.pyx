@@ -271,7 +271,7 @@ cdef extern from "effects.h" nogil:
 cdef extern from "relay.h" nogil:
     enum: TRACKED_MAX
     enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
-    enum: EVENT_LISTEN
+    enum: EVENT_LISTEN, EVENT_DATABASE
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
     enum: COMMAND_DEDICATED
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
@@ -324,7 +324,7 @@ WELCOME, FAIL, KILL, CANCELED = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL, ORDER_CAN
 DIALING, CLOSING = SL_LOGIN, SL_CLOSING  # states of a slot whose connection is being opened, or ended
 ACCEPT, DIAL, CANCEL, LOGIN = EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
 CLIENT_CLOSED, SERVER_CLOSED, WARNING = EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
-LISTEN = EVENT_LISTEN
+LISTEN, DATABASE = EVENT_LISTEN, EVENT_DATABASE
 LISTENER_STATES = ("none", "opening", "open", "refused")
 COUNTER_NAMES = ("server_assignment_count", "xact_count", "query_count", "bytes_received", "bytes_sent", "xact_time",
                  "query_time", "wait_time", "client_parse_count", "server_parse_count", "bind_count",
@@ -1897,14 +1897,15 @@ cdef extern from "words.h" nogil:
     bint names_a_setting(const unsigned char *, uint32_t)
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE, PIN_LOADED
     enum: PIN_SEQUENCE, TRAIT_CURRVAL, TRAIT_INSERT, TRAIT_NAMED, TRAIT_RESET, TRAIT_RESET_ALL, TRAIT_LISTEN
-    enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE
+    enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE, TRAIT_DATABASE
 
 
 TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
           "cursors": ASK_CURSORS, "channels": ASK_CHANNELS, "opaque": PIN_OPAQUE, "loaded": PIN_LOADED,
           "sequence": PIN_SEQUENCE, "currval": TRAIT_CURRVAL, "insert": TRAIT_INSERT, "named": TRAIT_NAMED,
           "reset": TRAIT_RESET, "reset_all": TRAIT_RESET_ALL, "listen": TRAIT_LISTEN, "unlisten": TRAIT_UNLISTEN,
-          "notify": TRAIT_NOTIFY, "schema": TRAIT_SCHEMA, "unknown": TRAIT_UNKNOWN, "execute": TRAIT_EXECUTE}
+          "notify": TRAIT_NOTIFY, "schema": TRAIT_SCHEMA, "unknown": TRAIT_UNKNOWN, "execute": TRAIT_EXECUTE,
+          "database": TRAIT_DATABASE}
 
 
 cdef words _builtin

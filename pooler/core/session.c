@@ -61,6 +61,22 @@ static void note_candidate(struct relay *r, struct client *c, const char *name) 
     c->server->session.named = true;
 }
 
+/* Idle servers of that database are to be closed: now, so that they are not in the way, and when it is done, so that
+ * the next ones know of it. */
+static void tell_of_database(struct relay *r, const struct client *c, const char *name) {
+    struct event e = {.type = EVENT_DATABASE, .a = r->t->clients[c->row].pool};
+    snprintf(e.text, sizeof e.text, "%s", name);
+    relay_emit(r, &e);
+}
+
+static void tell_of_databases(struct relay *r, struct client *c) {
+    const struct notes *notes = c->server->session.notes;
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; notes && next_name(notes->names, notes->bytes, &at, &kind, &name);)
+        if (kind == 'd') tell_of_database(r, c, name);
+}
+
 static void note_names(struct relay *r, struct client *c, const struct scan *scan) {
     struct session *x = &c->server->session;
     char kind;
@@ -71,6 +87,7 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
             continue;
         }
         if (kind == 'k') continue;   /* session_scan() has dealt with it */
+        if (kind == 'd') tell_of_database(r, c, name);
         if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
         if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name, false);
         keep_name(x, kind, name);
@@ -266,7 +283,8 @@ bool session_settle(struct relay *r, struct server *s) {
     if (!session_on(r, c)) return false;
     if (x->traits & TRAIT_SCHEMA && x->unknown_count) x->traits |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
     if (x->traits & TRAIT_SCHEMA) atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1);
-    x->traits &= ~(uint32_t)TRAIT_SCHEMA;
+    if (x->traits & TRAIT_DATABASE) tell_of_databases(r, c);
+    x->traits &= ~(uint32_t)(TRAIT_SCHEMA | TRAIT_DATABASE);
     if (x->traits & (PIN_OPAQUE | TRAIT_UNSURE)) {   /* whatever it was, whoever comes next gets a server without it */
         session_unknown(&r->t->slots[s->slot]);
         x->opaque = true;

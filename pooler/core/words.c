@@ -3,6 +3,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "lexer.h"
 
@@ -187,7 +188,7 @@ static uint8_t id_of(const struct scanner *s, const struct token *t) {
 static void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
     struct scan *out = s->out;
     if (out->names_bytes + bytes + 2 > sizeof out->names || bytes > 127) {
-        if (kind == 'c' || kind == 'k') return;
+        if (strchr("ckd", kind)) return;
         out->traits |= ASK_ALL | (kind == 's' && memchr(name, '.', bytes) ? PIN_OPAQUE : 0);
         return;
     }
@@ -408,6 +409,31 @@ static void scan_body(struct scanner *s) {
     s->out->traits |= PIN_OPAQUE;   /* a text that is made when it runs */
 }
 
+static bool says(const struct token *t, const char *word) {
+    return t->kind == T_WORD && t->bytes == strlen(word) && strncasecmp((const char *)t->text, word, t->bytes) == 0;
+}
+
+/* CREATE, ALTER, DROP DATABASE: PostgreSQL refuses what is done to a database, or copies one, that others are connected
+ * to.  Any word may be its name.  ALTER ROLE ... SET, as ALTER DATABASE ... SET, counts for new sessions. */
+static void scan_database(struct scanner *s) {
+    struct scanner ahead = *s;
+    struct token t;
+    char name[128];
+    next_token(&ahead.lexer, &t);
+    bool database = says(&t, "database"), role = says(&t, "role") || says(&t, "user");
+    if (!database && !role) return;
+    for (next_token(&ahead.lexer, &t); t.kind != T_END && !is_char(&t, ';'); next_token(&ahead.lexer, &t)) {
+        if (database && (t.kind == T_WORD || t.kind == T_QUOTED)) {
+            s->out->traits |= TRAIT_DATABASE;
+            note_name(s, 'd', name, take_name(&ahead, &t, name, false), false);
+        } else if (role && (says(&t, "set") || says(&t, "reset"))) {
+            s->out->traits |= TRAIT_DATABASE;
+            note_name(s, 'd', "", 0, false);
+            return;
+        }
+    }
+}
+
 /* The first word of a statement.  True: it has been dealt with, the rest is scanned as any. */
 static bool scan_leading(struct scanner *s, const struct token *t, bool *ddl) {
     const struct word *w = words_find(s->builtin, leading(t->hash));
@@ -431,7 +457,10 @@ static bool scan_leading(struct scanner *s, const struct token *t, bool *ddl) {
         if (s->body) scan_body(s);
         break;
     case W_DO: scan_body(s); break;
-    case W_DDL: *ddl = true; return false;   /* CREATE stands before TEMP, too */
+    case W_DDL:   /* CREATE stands before TEMP, too */
+        scan_database(s);
+        *ddl = true;
+        return false;
     default: break;
     }
     return true;

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pooler.worker.worker import Worker
 
 #: A channel, and the connection, are kept for so long after the last client has left.
-LINGER_S = 5.0
+LINGER_S = 1.5
 #: How long a limit may forbid the connection while a server makes room for it; then clients keep servers.
 ROOM_PATIENCE_S = 2.0
 ROOM_LOOK_S = 0.02

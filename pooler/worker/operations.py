@@ -135,6 +135,21 @@ class WorkerOperations:
     def reconnect(self, database: str | None) -> None:
         self._close_idle(self._row(database), mark=True)
 
+    def database_changes(self, pool: int, name: str) -> None:
+        """A client of `pool` makes, alters or drops the database of that name at its PostgreSQL, or what new
+        sessions of all (empty) begin with: idle servers are not to be in the way, nor to outlive it.
+        """
+        config = self.worker.config
+        here = config.find_database(self.worker.tables.pool_key(pool)[0])
+        for row in self.worker.tables.databases():
+            other = config.find_database(row["name"])
+            if here is None or other is None or name not in ("", other.dbname):
+                continue
+            if here.port == other.port and (
+                here.hosts == other.hosts or not set(here.hosts).isdisjoint(other.hosts)
+            ):
+                self._close_idle(row["index"], mark=True)
+
     def wait_close(self, database: str | None) -> None:
         row = self._row(database)
         self._wait(lambda: not self.worker.tables.busy_servers(row, marked_only=True))

@@ -24,6 +24,7 @@ from pooler.core import (
     ACCEPT,
     CANCEL,
     CLIENT_CLOSED,
+    DATABASE,
     DIAL,
     KILL,
     LISTEN,
@@ -186,6 +187,8 @@ class Worker:
                 known.obey(b)
             elif b & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
                 self.relay.kill(a, number, 0, "08P01", self.tables.kill_text(a))
+        elif kind == DATABASE:
+            self.operations.database_changes(a, event[5])
         elif kind == LISTEN:
             self.listeners.wake(a, b)
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):

@@ -48,7 +48,8 @@ void relay_command(struct relay *r, struct command *c) {
 }
 
 static bool may_drop(const struct event *e) {
-    return e->type == EVENT_CLIENT_CLOSED || e->type == EVENT_SERVER_CLOSED || e->type == EVENT_WARNING;
+    return e->type == EVENT_CLIENT_CLOSED || e->type == EVENT_SERVER_CLOSED || e->type == EVENT_WARNING
+        || e->type == EVENT_DATABASE;
 }
 
 void relay_emit(struct relay *r, const struct event *e) {

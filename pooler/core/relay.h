@@ -127,7 +127,8 @@ enum event_type {
     EVENT_CLIENT_CLOSED,         /* a: client row (already free), b: pool, id, age_us, text */
     EVENT_SERVER_CLOSED,         /* a: slot (already free), b: pool, id, age_us, text */
     EVENT_WARNING,               /* text */
-    EVENT_DATABASE,              /* a: pool of a client that does something to the database named `text`, to all if empty */
+    EVENT_DATABASE,              /* a: pool of a client that does something to the database named `text`, to all if
+                                    empty; b: it is done */
     EVENT_LISTEN,                /* a: database whose listening connection has work here, b: pool to open it for, or NOBODY */
 };
 

@@ -61,20 +61,20 @@ static void note_candidate(struct relay *r, struct client *c, const char *name) 
     c->server->session.named = true;
 }
 
-/* Idle servers of that database are to be closed: now, so that they are not in the way, and when it is done, so that
+/* Idle servers of that database are to be closed: now, so that they are not in the way, or because it is done, so that
  * the next ones know of it. */
-static void tell_of_database(struct relay *r, const struct client *c, const char *name) {
-    struct event e = {.type = EVENT_DATABASE, .a = r->t->clients[c->row].pool};
+static void tell_of_database(struct relay *r, const struct client *c, const char *name, bool done) {
+    struct event e = {.type = EVENT_DATABASE, .a = r->t->clients[c->row].pool, .b = done};
     snprintf(e.text, sizeof e.text, "%s", name);
     relay_emit(r, &e);
 }
 
 static void tell_of_databases(struct relay *r, struct client *c) {
-    const struct notes *notes = c->server->session.notes;
+    const struct session *x = &c->server->session;
     char kind;
     const char *name;
-    for (uint32_t at = 0; notes && next_name(notes->names, notes->bytes, &at, &kind, &name);)
-        if (kind == 'd') tell_of_database(r, c, name);
+    for (uint32_t at = 0; x->notes && !x->failed && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+        if (kind == 'D') tell_of_database(r, c, name, true);
 }
 
 static void note_names(struct relay *r, struct client *c, const struct scan *scan) {
@@ -87,7 +87,7 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
             continue;
         }
         if (kind == 'k') continue;   /* session_scan() has dealt with it */
-        if (kind == 'd') tell_of_database(r, c, name);
+        if (kind == 'd') tell_of_database(r, c, name, false);
         if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
         if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name, false);
         keep_name(x, kind, name);

@@ -188,7 +188,7 @@ static uint8_t id_of(const struct scanner *s, const struct token *t) {
 static void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
     struct scan *out = s->out;
     if (out->names_bytes + bytes + 2 > sizeof out->names || bytes > 127) {
-        if (strchr("ckd", kind)) return;
+        if (strchr("ckdD", kind)) return;
         out->traits |= ASK_ALL | (kind == 's' && memchr(name, '.', bytes) ? PIN_OPAQUE : 0);
         return;
     }
@@ -414,23 +414,33 @@ static bool says(const struct token *t, const char *word) {
 }
 
 /* CREATE, ALTER, DROP DATABASE: PostgreSQL refuses what is done to a database, or copies one, that others are connected
- * to.  Any word may be its name.  ALTER ROLE ... SET, as ALTER DATABASE ... SET, counts for new sessions. */
-static void scan_database(struct scanner *s) {
+ * to: its name, perhaps behind IF EXISTS, and that of the template.  ALTER DATABASE, ALTER ROLE ... SET: what new sessions
+ * begin with. */
+static void scan_database(struct scanner *s, const struct token *verb) {
     struct scanner ahead = *s;
     struct token t;
     char name[128];
     next_token(&ahead.lexer, &t);
-    bool database = says(&t, "database"), role = says(&t, "role") || says(&t, "user");
+    bool alter = says(verb, "alter"), database = says(&t, "database"), role = alter && (says(&t, "role") || says(&t, "user"));
+    bool copied = false;
+    int words = 0;
     if (!database && !role) return;
     for (next_token(&ahead.lexer, &t); t.kind != T_END && !is_char(&t, ';'); next_token(&ahead.lexer, &t)) {
-        if (database && (t.kind == T_WORD || t.kind == T_QUOTED)) {
+        if (role && (says(&t, "set") || says(&t, "reset"))) {
             s->out->traits |= TRAIT_DATABASE;
-            note_name(s, 'd', name, take_name(&ahead, &t, name, false), false);
-        } else if (role && (says(&t, "set") || says(&t, "reset"))) {
-            s->out->traits |= TRAIT_DATABASE;
-            note_name(s, 'd', "", 0, false);
+            note_name(s, 'D', "", 0, false);
             return;
         }
+        if (!database || (t.kind != T_WORD && t.kind != T_QUOTED)) continue;
+        bool template = says(&t, "template");
+        if (copied || words < (alter ? 1 : 3)) {
+            uint32_t n = take_name(&ahead, &t, name, false);
+            s->out->traits |= TRAIT_DATABASE;
+            note_name(s, 'd', name, n, false);
+            if (alter) note_name(s, 'D', name, n, false);
+        }
+        copied = template;
+        words++;
     }
 }
 
@@ -458,7 +468,7 @@ static bool scan_leading(struct scanner *s, const struct token *t, bool *ddl) {
         break;
     case W_DO: scan_body(s); break;
     case W_DDL:   /* CREATE stands before TEMP, too */
-        scan_database(s);
+        scan_database(s, t);
         *ddl = true;
         return false;
     default: break;

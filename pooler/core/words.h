@@ -44,7 +44,7 @@ enum trait {
     TRAIT_COPY = 1 << 20,        /* as TRAIT_INSERT, by COPY */
     TRAIT_UNSURE = 1 << 21,      /* may set a setting whose name nobody knows: the server is reset before its next client */
     TRAIT_EXECUTE = 1 << 19,     /* SQL EXECUTE: does what its PREPARE said */
-    TRAIT_DATABASE = 1 << 22,    /* what idle servers stand in the way of, or do not know of: names with 'd' */
+    TRAIT_DATABASE = 1 << 22,    /* what idle servers stand in the way of, or would not know of: names with 'd', 'D' */
 };
 
 #define SCAN_NAMES_BYTES 4096
@@ -57,8 +57,9 @@ struct scan {
     uint32_t unknown_count;
     uint64_t unknown[SCAN_UNKNOWN_MAX];
     char names[SCAN_NAMES_BYTES];   /* a letter (s r l u; c: a literal that may be the name of a setting; k: a setting
-                                       with a dot that is read here, or by a function made here; d: a database, empty
-                                       for all) and a NUL-terminated
+                                       with a dot that is read here, or by a function made here; d: a database that
+                                       nobody may be connected to, D: one, or all if empty, whose new sessions will
+                                       begin otherwise) and a NUL-terminated
                                        name each, folded to lower case as the server does */
 };
 

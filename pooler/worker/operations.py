@@ -79,7 +79,7 @@ class WorkerOperations:
     def hold(self, row: int) -> None:
         """Pause a database (-1: all); idle servers end."""
         self.worker.tables.set_paused(row, True)
-        self._close_idle(row, mark=False)
+        self.close_idle(row, mark=False)
 
     def wait_until_held(self, row: int) -> None:
         """Until no server of a paused database is busy, or it is paused no more."""
@@ -124,7 +124,7 @@ class WorkerOperations:
         row = self._row(database)
         self.worker.tables.set_paused(row, True)
         self.worker.tables.kill_clients(row, "database removed")
-        self._close_idle(row, mark=True)
+        self.close_idle(row, mark=True)
         self.wait_until_held(row)
 
     def kill_client(self, client_id: int) -> None:
@@ -133,22 +133,7 @@ class WorkerOperations:
             raise CommandError("client not found")
 
     def reconnect(self, database: str | None) -> None:
-        self._close_idle(self._row(database), mark=True)
-
-    def database_changes(self, pool: int, name: str) -> None:
-        """A client of `pool` makes, alters or drops the database of that name at its PostgreSQL, or what new
-        sessions of all (empty) begin with: idle servers are not to be in the way, nor to outlive it.
-        """
-        config = self.worker.config
-        here = config.find_database(self.worker.tables.pool_key(pool)[0])
-        for row in self.worker.tables.databases():
-            other = config.find_database(row["name"])
-            if here is None or other is None or name not in ("", other.dbname):
-                continue
-            if here.port == other.port and (
-                here.hosts == other.hosts or not set(here.hosts).isdisjoint(other.hosts)
-            ):
-                self._close_idle(row["index"], mark=True)
+        self.close_idle(self._row(database), mark=True)
 
     def wait_close(self, database: str | None) -> None:
         row = self._row(database)
@@ -185,7 +170,8 @@ class WorkerOperations:
     def _held(self, row: int) -> bool:
         return bool(self.worker.tables.is_paused(row))
 
-    def _close_idle(self, row: int, mark: bool) -> None:
+    def close_idle(self, row: int, mark: bool) -> None:
+        """Ends the idle servers of a database; `mark`: the others when they are free."""
         for slot in self.worker.tables.take_idle(row, self.worker.number, mark):
             self.worker.relay.close_slot(slot)
 

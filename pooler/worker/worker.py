@@ -42,6 +42,7 @@ from pooler.protocol.startup import TRACKED, CancelRequest
 from pooler.session import QUESTIONS
 from pooler.worker import cancel, replication
 from pooler.worker.auth_query import Lookups
+from pooler.worker.changes import DatabaseChanges
 from pooler.worker.client import Client
 from pooler.worker.door import Door
 from pooler.worker.janitor import Janitor
@@ -108,6 +109,7 @@ class Worker:
         self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS)
         self._inherit(boot)
         self.operations = WorkerOperations(self)
+        self.changes = DatabaseChanges(self)
         self.console = Console(
             self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text)
         )
@@ -188,7 +190,7 @@ class Worker:
             elif b & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
                 self.relay.kill(a, number, 0, "08P01", self.tables.kill_text(a))
         elif kind == DATABASE:
-            self.operations.database_changes(a, event[5])
+            self.changes.heard(a, event[5], bool(b))
         elif kind == LISTEN:
             self.listeners.wake(a, b)
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):

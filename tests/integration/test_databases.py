@@ -5,12 +5,17 @@ PostgreSQL refuses to drop, rename or copy a database that others are connected 
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Iterator
 
 import pytest
 
+from pooler.worker.changes import INTERVAL_S
+from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
 from tests.support.shared import module_pooler
 from tests.support.wire import SYNC, Wire, bind, execute, parse
 
@@ -24,18 +29,24 @@ pooler = module_pooler(databases={"main": "dbname=p0", "*": ""})
 def shop(pooler: Pooler, pg: Postgres) -> Iterator[str]:
     """A database with idle servers of several users."""
     pg.sql("CREATE DATABASE shop")
-    pg.sql("CREATE TABLE things AS SELECT 1 AS thing", dbname="shop")
-    use(pooler, pg)
-    yield "shop"
-    pooler.console("RECONNECT")
-    for name in ("shop", "copy", "Other Shop"):
-        pg.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
+    try:
+        pg.sql("CREATE TABLE things AS SELECT 1 AS thing", dbname="shop")
+        use(pooler, pg)
+        yield "shop"
+    finally:
+        for name in ("shop", "copy", "Other Shop"):
+            pg.sql(f'DROP DATABASE IF EXISTS "{name}" WITH (FORCE)')
 
 
 def use(pooler: Pooler, pg: Postgres) -> None:
-    for user in ("bouncer", "postgres"):
-        assert pooler.sql("SELECT 1", user=user, dbname="shop") == [(1,)]
-    assert pg.sql(SERVERS, ("shop",)) == [(2,)]
+    """Two servers are idle there; those of before may be closed late."""
+
+    def are_there() -> bool:
+        for user in ("bouncer", "postgres"):
+            assert pooler.sql("SELECT 1", user=user, dbname="shop") == [(1,)]
+        return pg.sql(SERVERS, ("shop",)) == [(2,)]
+
+    wait_for(are_there, 5, "idle servers")
 
 
 def of_postgres(pooler: Pooler, database: str = "main") -> Wire:
@@ -82,6 +93,19 @@ def test_who_is_connected_is_in_the_way(pooler: Pooler, shop: str) -> None:
             assert answer[0].fields["D"].startswith("There is 1 other session")
         mine.query("COMMIT")
     order(pooler, "DROP DATABASE shop")
+
+
+def test_refused_ones_close_servers_now_and_then_only(pooler: Pooler, shop: str) -> None:
+    def closings() -> int:
+        return len(re.findall(r"S-\d+: shop/.* closing because", pooler.log.read_text()))
+
+    before, begin = closings(), time.monotonic()
+    with pooled(pooler, "main") as wire:
+        for _ in range(100):
+            assert wire.query("DROP DATABASE shop")[0].fields["C"] == "42501"
+            pooler.sql("SELECT 1", dbname=shop)
+    turns = 2 + (time.monotonic() - begin) / INTERVAL_S
+    assert closings() - before <= 2 * turns  # servers of two users at first
 
 
 @pytest.mark.parametrize(

@@ -129,7 +129,8 @@ struct slot_row {
     int32_t dedicated_row;           /* in its login: the client it is opened for alone, */
     uint64_t dedicated_to;           /* and the id of that; 0: for whoever is next */
     int32_t host;                    /* row of the name that led to its address, or NOBODY */
-    uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's */
+    uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's, */
+    uint64_t unnamed_number;         /* and which of all that it has had */
     uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
     int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
     uint32_t generation;             /* a reused row is another connection */

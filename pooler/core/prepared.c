@@ -347,6 +347,7 @@ void names_free(struct statement_store *store, struct names *n) {
 }
 
 void names_keep_unnamed(struct names *n, const unsigned char *body, uint32_t bytes) {
+    n->unnamed_number++;
     n->unnamed_live = true;
     n->unnamed_kept = bytes <= UNNAMED_BYTES_MAX;
     if (!n->unnamed_kept) return;

@@ -93,6 +93,7 @@ struct names {
     struct name *bound, *used;           /* what the last Bind used, and the last message of any kind */
     unsigned char *unnamed;              /* body of the unnamed Parse */
     uint32_t unnamed_bytes, unnamed_room;
+    uint64_t unnamed_number;             /* counts them: another server may have an earlier one */
     bool unnamed_live, unnamed_kept;     /* there is one; its text is in `unnamed` */
 };
 

@@ -58,6 +58,10 @@ uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
     return n;
 }
 
+static const struct digest UNNAMED = {0, 1};   /* in `parsing`: no text has this digest */
+
+#define NOBODY_KNOWS UINT64_MAX   /* instead of a client's id */
+
 void push_parsing(struct server *s, const struct digest *d) {
     if (s->parsing_count == s->parsing_room) {
         uint32_t room = s->parsing_room ? s->parsing_room * 2 : 8;
@@ -115,11 +119,12 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     struct server *s = c->server;
     struct slot_row *row = &r->t->slots[s->slot];
     uint64_t me = r->t->clients[c->row].id;
-    if (row->unnamed_of == me) return;
     const struct names *n = c->names;
+    if (row->unnamed_of == me && n && n->unnamed_live && row->unnamed_number == n->unnamed_number) return;
     if (n && n->unnamed_live && n->unnamed_kept) {
         send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | OWN, NULL);
         row->unnamed_of = me;
+        row->unnamed_number = n->unnamed_number;
     } else if (row->unnamed_of) {
         put(r, s, "C\0\0\0\6S\0", 7);
         requests_push(&s->requests, 'C' | OWN);
@@ -212,15 +217,16 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     s->renamed_by = 0;
     if (total > 5 && p[5] == 0) {
         s->unnamed_noted = true;
-        if (here < total && total <= HEAD_BYTES_MAX && c->names && c->names->count) return REWRITTEN_MORE;
+        if (here < total && total <= UNNAMED_BYTES_MAX) return REWRITTEN_MORE;
         bool renamed = here == total && execute_parse(r, c, p, total);
         if (here == total && !renamed) names_keep_unnamed(names_of(c), p + 6, total - 6);
         else names_keep_unnamed(names_of(c), NULL, UNNAMED_BYTES_MAX + 1);
         r->t->slots[s->slot].unnamed_of = r->t->clients[c->row].id;
+        r->t->slots[s->slot].unnamed_number = c->names->unnamed_number;
         count(r, s)->client_parse_count++;
         count(r, s)->server_parse_count++;
         if (renamed) return REWRITTEN_ALL;
-        push_parsing(s, NULL);
+        push_parsing(s, &UNNAMED);
         return pass(c, 'U', head);
     }
     if (total > STATEMENT_BYTES_MAX) return REWRITTEN_TOO_LARGE;
@@ -362,6 +368,12 @@ void statements_answer(struct relay *r, struct server *s) {
     }
 }
 
+/* It was not parsed, or not without an error: which unnamed statement the server has now nobody knows. */
+static void unnamed_lost(struct relay *r, struct server *s) {
+    r->t->slots[s->slot].unnamed_of = NOBODY_KNOWS;
+    if (s->client && s->client->names) s->client->names->unnamed_live = false;
+}
+
 static struct digest pop_parsing(struct server *s) {
     if (!s->parsing_count) return (struct digest){0, 0};
     struct digest d = s->parsing[0];
@@ -380,7 +392,8 @@ void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint
     uint8_t letter = request & (uint8_t)~OWN;
     if (letter == 'P' || letter == 'U') {
         struct digest d = pop_parsing(s);
-        if (d.high | d.low) prepared_remove(set_of(r, s), &d);
+        if (d.high == UNNAMED.high && d.low == UNNAMED.low) unnamed_lost(r, s);
+        else if (d.high | d.low) prepared_remove(set_of(r, s), &d);
     }
     if (request == 'P' || request == 'p' || request == 'x') ++*names_lost;
     if (request == ('D' | OWN)) columns_known(r, s);

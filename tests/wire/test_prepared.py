@@ -122,6 +122,16 @@ SCRIPTS: dict[str, Script] = {
     ],
     "unnamed_of_nobody": [Step(use(""))],
     "unnamed_ends_with_a_query": [Step(parse("SELECT 1") + SYNC), Step(query("SELECT 2")), Step(use(""))],
+    "unnamed_that_failed": [
+        Step(parse("SELECT 1") + SYNC),
+        Step(parse("SELEC") + SYNC),
+        Step(use("")),
+    ],
+    "unnamed_large_later": [
+        Step(parse("SELECT length('" + "x" * 900_000 + "')") + SYNC),
+        Step(describe("S") + SYNC),
+        Step(use("")),
+    ],
     "unnamed_closed": [Step(parse("SELECT 1") + SYNC), Step(close("S", "") + SYNC), Step(use(""))],
     "many": [
         *(Step(parse(f"SELECT {n}", f"s{n}") + SYNC) for n in range(12)),
@@ -147,7 +157,9 @@ def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
     """Few servers with room for few statements, so that statements are evicted and prepared again."""
     workers, servers = request.param
     return start_pooler(
-        workers=workers, databases={"tx": f"dbname=p0 pool_size={servers}"}, max_prepared_statements=5
+        workers=workers,
+        databases={"tx": f"dbname=p0 pool_size={servers}", "pair": "dbname=p0 pool_size=2"},
+        max_prepared_statements=5,
     )
 
 
@@ -197,6 +209,44 @@ def test_same_bytes(running_postgres: Postgres, pooler: Pooler, neighbours: list
     with pooled(pooler, "tx") as wire:
         got = talk_disturbed(wire, SCRIPTS[name], neighbours)
     assert_same(without_source(expected), without_source(got))
+
+
+@pytest.mark.parametrize("ended", [False, True], ids=["made anew", "ended by a query"])
+def test_an_earlier_unnamed_statement_is_not_used(pooler: Pooler, ended: bool) -> None:
+    """Two servers have one each of the same client: the earlier one must not run, wherever it is."""
+    with pooled(pooler, "pair") as mine, pooled(pooler, "pair") as one, pooled(pooler, "pair") as two:
+        for holder in (
+            one,
+            two,
+        ):  # by names: neither a Query nor a Parse, which end the unnamed statement of a server
+            for name in ("BEGIN", "COMMIT"):
+                holder.send(parse(name, name) + SYNC)
+                holder.receive_until()
+        for turn in range(10):
+            mine.send(parse(f"SELECT 'old {turn}'") + SYNC)
+            mine.receive_until()
+            hold(one, "BEGIN")  # one of the two servers
+            if ended:
+                mine.query("SELECT 1")
+            else:
+                mine.send(parse(f"SELECT 'new {turn}'") + SYNC)
+                mine.receive_until()
+            first, last = (one, two) if turn % 2 else (two, one)
+            hold(two, "BEGIN")
+            hold(first, "COMMIT")  # this server is free, or that one
+            mine.send(use(""))
+            answer = mine.receive_until()
+            hold(last, "COMMIT")
+            if ended:
+                assert answer[0].fields["C"] == "26000"
+            else:
+                (row,) = [message for message in answer if message.type == "D"]
+                assert row.body.endswith(f"new {turn}".encode())
+
+
+def hold(wire: Wire, name: str) -> None:
+    wire.send(bind((), name) + RUN)
+    assert [message.type for message in wire.receive_until()] == ["2", "C", "Z"]
 
 
 def talk_behind_deallocate_all(wire: Wire) -> list[Message]:

@@ -59,6 +59,7 @@ struct client {
     bool dedicated;              /* its server is its own from login to end: nothing of theirs is looked after */
     bool currval_later;          /* it asks for what its earlier transactions had from sequences */
     uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
+    uint64_t sequence_at;        /* slot and generation of the server where it last used sequences */
     uint8_t opaque_lessons;      /* pins for settings of unknown name */
     uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
     bool held;                   /* it is too far ahead of its server, and is read again when that has caught up: */

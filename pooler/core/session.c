@@ -109,13 +109,15 @@ bool session_sequences(struct relay *r, struct client *c, uint32_t traits) {
     struct server *s = c->server;
     struct slot_row *row = &r->t->slots[s->slot];
     struct pool_row *pool = pool_of(r, c);
-    uint64_t me = r->t->clients[c->row].id;
-    bool others = row->sequence_of && row->sequence_of != me && !s->session.touched_sequence;
+    uint64_t me = r->t->clients[c->row].id, here = (uint64_t)s->slot << 32 | s->generation;
+    bool older = row->sequence_of == me && c->sequence_at != here;   /* its own, but it went on elsewhere */
+    bool others = row->sequence_of && (row->sequence_of != me || older) && !s->session.touched_sequence;
     if (traits & TRAIT_CURRVAL) pool->currval_seen = 1;
     if (traits & TRAIT_CURRVAL && (!s->session.touched_sequence || s->session.pinned & PIN_SEQUENCE)) c->currval_later = true;
     bool discard = others && pool->currval_seen && (s->transaction != 'E' || s->requests.count);
     if (traits & touching) {
-        row->sequence_of = others && !discard ? SEQUENCE_MIXED : me;
+        row->sequence_of = others && !older && !discard ? SEQUENCE_MIXED : me;
+        c->sequence_at = here;
         s->session.touched_sequence = true;
     } else if (discard) {
         row->sequence_of = 0;

@@ -64,6 +64,7 @@ def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
             "single": "dbname=p0 pool_size=1",
             "off": "dbname=p0 pool_size=1 session_state=off",
             "error": "dbname=p0 pool_size=2 session_state=error",
+            "two": "dbname=p0 pool_size=2",
             "scarce": "dbname=p0 pool_size=3 pin_limit=1",
         },
         users={"limited": "session_state=error", "puser": "pin_limit=1"},
@@ -357,6 +358,27 @@ def test_pause_does_not_wait_for_what_sequences_remember(pooler: Pooler) -> None
         assert client.pins()[0]["reason"] == "sequence"
         assert console.query("PAUSE p0")[-1].type == "Z"
         console.query("RESUME p0")
+
+
+def test_no_earlier_value_of_a_sequence_is_told(pooler: Pooler, running_postgres: Postgres) -> None:
+    """Two servers remember one each of a client whose pins others have ended: rather none than the older."""
+    running_postgres.sql("CREATE SEQUENCE twice; GRANT ALL ON twice TO PUBLIC", dbname="p0")
+    try:
+        with pooled(pooler, "two") as mine, pooled(pooler, "two") as one, pooled(pooler, "two") as two:
+            for turn in range(2):
+                mine.rows("SELECT nextval('twice')")
+                for wire in (one, two):  # both servers: no pin is left
+                    wire.query("BEGIN")
+                one.query("COMMIT")
+                ((latest,),) = mine.rows("SELECT nextval('twice')")
+                one.query("BEGIN")
+                two.query("COMMIT")
+                answer = mine.query("SELECT lastval()" if turn % 2 else "SELECT currval('twice')")
+                told = [m.fields["C"] if m.type == "E" else m.values for m in answer if m.type in "DE"]
+                assert told in ([["55000"], [[latest]]] if turn else [["55000"]])
+                one.query("COMMIT")
+    finally:
+        running_postgres.sql("DROP SEQUENCE twice", dbname="p0")
 
 
 def test_kill_ends_pinned_clients(running_postgres: Postgres, pooler: Pooler) -> None:

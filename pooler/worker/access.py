@@ -55,7 +55,7 @@ class Access:
     def choose(self, packet: StartupPacket, tls: bool) -> Method | None:
         """The way in for this client; None: the rules know none."""
         self._packet, self._tls = packet, tls
-        self._client.attempt(packet.database, packet.user)
+        self._client.attempt(packet)
         settings = self._config.settings
         if settings.auth_type == "pam":
             database = self._config.find_database(packet.database)

@@ -26,7 +26,7 @@ from pooler.core import CANCELED, FAIL, KILL
 from pooler.errors import ClientFault
 from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
-from pooler.protocol.startup import CancelRequest
+from pooler.protocol.startup import CancelRequest, StartupPacket
 from pooler.worker import cancel, replication
 from pooler.worker.access import Access
 from pooler.worker.server import names_of, place
@@ -126,7 +126,7 @@ class Client:
                 if isinstance(session, CancelRequest):
                     self._log_closing(cancel.serve(self.worker, session))
                     return False
-                self.attempt(session.database, session.user)
+                self.attempt(session)
                 session = self.access.confirmed(session)
                 self.name = f"{session.database}/{session.user}"
                 if session.database in self.worker.console_names:
@@ -186,17 +186,21 @@ class Client:
             config.pool_limits(database, database.user or user).session_state != "off"
         )
 
-    def attempt(self, database: str, user: str) -> None:
+    def attempt(self, packet: StartupPacket | ClientSession) -> None:
         """Now it is known who wants in, and not yet whether it is true: logged once."""
         if self._attempted:
             return
         self._attempted = True
-        self.name = f"{database}/{user}"
+        self.name = f"{packet.database}/{packet.user}"
         tls = self.stream.session.description if self.stream.session is not None else ""
         if tls:
             self.worker.tables.client_tls(self.row, tls)
         if self.worker.config.settings.log_connections:
-            self._log(f"login attempt: db={database} user={user} tls={tls or 'no'}")
+            replication = {"none": "no", "logical": "database", "physical": "yes"}[packet.replication]
+            self._log(
+                f"login attempt: db={packet.database} user={packet.user} tls={tls or 'no'}"
+                f" replication={replication}"
+            )
 
     # -- into a pool
 

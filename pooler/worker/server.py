@@ -259,7 +259,7 @@ def log_reserve(worker: Worker, slot: int) -> None:
     if worker.tables.slot_from_reserve(slot):
         pool, _, slot_id, _, _ = worker.tables.slot(slot)
         database, user, _ = worker.tables.pool_key(pool)
-        log.info("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
+        log.warning("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
 
 
 def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:

@@ -8,9 +8,9 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compat.subjects import made_of_each, on_each
+from tests.compat.subjects import installed_release, made_of_each, on_each
 from tests.support.exchange import pooled
-from tests.support.pooler import Bouncer
+from tests.support.pooler import Bouncer, Pooler
 from tests.support.processes import wait_for
 from tests.support.wire import LoginRefused, query
 
@@ -30,6 +30,12 @@ def client(who: str, where: str = ADDRESS) -> str:
 
 def server(who: str, where: str = ADDRESS) -> str:
     return rf"S-(?:0x[0-9a-f]+|\d+): {re.escape(who)}@{where} "
+
+
+def attempt(subject: Bouncer, user: str) -> str:
+    """PgBouncer says since 1.24 whether replication is wanted."""
+    end = " replication=no" if isinstance(subject, Pooler) or installed_release() >= (1, 24) else ""
+    return f"login attempt: db=p0 user={user} tls=no{end}"
 
 
 def lines(bouncer: Bouncer, *patterns: str) -> list[str]:
@@ -59,7 +65,7 @@ def test_a_client_and_its_server(subject: Bouncer) -> None:
         wire.close()
     lines(
         subject,
-        "LOG " + client("p0/bouncer") + "login attempt: db=p0 user=bouncer tls=no",
+        "LOG " + client("p0/bouncer") + attempt(subject, "bouncer"),
         "LOG " + server("p0/bouncer") + rf"new connection to server \(from {ADDRESS}\)",
         "LOG " + client("p0/bouncer") + r"closing because: client close request \(age=0s\)",
     )
@@ -74,7 +80,7 @@ def test_a_client_over_the_unix_socket(subject: Bouncer) -> None:
     where = rf"unix\(\d+\):{subject.port}"
     lines(
         subject,
-        "LOG " + client("p0/bouncer", where) + "login attempt: db=p0 user=bouncer tls=no",
+        "LOG " + client("p0/bouncer", where) + attempt(subject, "bouncer"),
         "LOG " + client("p0/bouncer", where) + r"closing because: client unexpected eof \(age=0s\)",
     )
 
@@ -101,7 +107,7 @@ def test_a_wrong_password(start: Callable[..., Bouncer]) -> None:
     text = "password authentication failed"
     lines(
         subject,
-        "LOG " + client("p0/muser") + "login attempt: db=p0 user=muser tls=no",
+        "LOG " + client("p0/muser") + attempt(subject, "muser"),
         "LOG " + client("p0/muser") + rf"closing because: {text} \(age=0s\)",
         "WARNING " + client("p0/muser") + f"pooler error: {text}",
     )
@@ -114,7 +120,7 @@ def test_an_unknown_user(start: Callable[..., Bouncer]) -> None:
     who = r"C-(?:0x[0-9a-f]+|\d+): \S+/nobody_knows@" + ADDRESS + " "
     lines(
         subject,
-        "LOG " + who + "login attempt: db=p0 user=nobody_knows tls=no",
+        "LOG " + who + attempt(subject, "nobody_knows"),
         "LOG " + who + r"closing because: password authentication failed \(age=0s\)",
         "WARNING " + who + "pooler error: password authentication failed",
     )
@@ -225,7 +231,7 @@ def test_reserve_pool(start: Callable[..., Bouncer]) -> None:
     with pooled(bouncer) as busy, pooled(bouncer) as waits:
         busy.query("BEGIN")
         waits.send(query("SELECT 1"))
-        lines(bouncer, "LOG .*taking connection from reserve_pool")
+        lines(bouncer, "WARNING .*taking connection from reserve_pool")
         assert waits.expect("TDCZ")
         busy.query("COMMIT")
         busy.close()

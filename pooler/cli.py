@@ -31,7 +31,7 @@ def run_worker(boot: WorkerBoot) -> int:
 
 def _import_for_workers() -> None:
     """What workers need besides gevent, imported once before they are forked: each, also one that replaces
-    another, starts in half the time, and all share its memory.
+    another, starts sooner, and all share its memory.
     """
     import pooler.admin.console
     import pooler.auth.passwords

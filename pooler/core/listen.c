@@ -143,7 +143,6 @@ bool listen_message(struct relay *r, struct server *s, unsigned char *p) {
     if (!c || !session_on(r, c)) return false;
     const struct listening *l = s->session.listen;
     if (!(l && l->doubles) && find(c, (const char *)p + 9)) return true;
-    need(s)->direct = true;
     if ((int32_t)read_u32(p + 5) == r->t->slots[s->slot].backend_pid) {
         write_u32(p + 5, r->t->clients[c->row].cancel_pid);
     }
@@ -380,7 +379,6 @@ static bool heard(struct relay *r, struct server *s) {
         return true;
     }
     l->late = l->ready && l->joined_count;
-    l->direct = false;
     if (l->late) {
         send_note(r, s, OWN_UNLISTEN, "UNLISTEN *;", true);
         return true;

@@ -7,7 +7,8 @@
  * the server stays with its client, as for any other state of a session.
  *
  * From then on the listening connection hears for it: from the note (below) on that goes with UNLISTEN *, for others may
- * have listened on the channel before, and what was committed before its LISTEN is not for it.  Notifications of its own server on the same channels are dropped.
+ * have listened on the channel before, and what was committed before its LISTEN is not for it.  Notifications of its own
+ * server on the same channels are dropped.
  * Before a statement that may look at or end what a session listens on (UNLISTEN, DISCARD ALL, pg_listening_channels,
  * functions of unknown effect) the server is made to LISTEN again (OWN_LISTEN), so that what it answers afterwards is the
  * truth, rollbacks included.
@@ -48,7 +49,6 @@ struct listening {
     bool notified;               /* its client is known to the listener as the one who notifies */
     bool note_seen;
     uint32_t note;               /* number of the note that is waited for */
-    bool direct;                 /* its server told the client of a notification: what comes round must not do so again */
     bool late;                   /* it is subscribed when the note has come round */
     bool doubles;                /* both tell its client, for it has its ReadyForQuery: rather twice than not at all */
     uint64_t since;

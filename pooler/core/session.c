@@ -87,7 +87,10 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
             continue;
         }
         if (kind == 'k') continue;   /* session_scan() has dealt with it */
-        if (kind == 'd') tell_of_database(r, c, name, false);
+        if (kind == 'd') {
+            tell_of_database(r, c, name, false);
+            continue;
+        }
         if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
         if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name, false);
         keep_name(x, kind, name);

@@ -114,6 +114,13 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
     return e ? e->number : send_statement(r, s, name->statement, 'P' | OWN);
 }
 
+/* The client's latest unnamed statement is on its server. */
+static void note_unnamed_here(struct relay *r, const struct client *c) {
+    struct slot_row *row = &r->t->slots[c->server->slot];
+    row->unnamed_of = r->t->clients[c->row].id;
+    row->unnamed_number = c->names->unnamed_number;
+}
+
 /* The client is about to use the unnamed statement: its own, or none; never somebody else's. */
 static void ensure_unnamed(struct relay *r, struct client *c) {
     struct server *s = c->server;
@@ -123,8 +130,7 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     if (row->unnamed_of == me && n && n->unnamed_live && row->unnamed_number == n->unnamed_number) return;
     if (n && n->unnamed_live && n->unnamed_kept) {
         send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | OWN, NULL);
-        row->unnamed_of = me;
-        row->unnamed_number = n->unnamed_number;
+        note_unnamed_here(r, c);
     } else if (row->unnamed_of) {
         put(r, s, "C\0\0\0\6S\0", 7);
         requests_push(&s->requests, 'C' | OWN);
@@ -221,8 +227,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
         bool renamed = here == total && execute_parse(r, c, p, total);
         if (here == total && !renamed) names_keep_unnamed(names_of(c), p + 6, total - 6);
         else names_keep_unnamed(names_of(c), NULL, UNNAMED_BYTES_MAX + 1);
-        r->t->slots[s->slot].unnamed_of = r->t->clients[c->row].id;
-        r->t->slots[s->slot].unnamed_number = c->names->unnamed_number;
+        note_unnamed_here(r, c);
         count(r, s)->client_parse_count++;
         count(r, s)->server_parse_count++;
         if (renamed) return REWRITTEN_ALL;

@@ -2,7 +2,8 @@
 
 Reading order: `worker` (the life of the process), `door` and `client` (a client logs in), `server` (a server
 is opened), `address` and `resolver` (where), `replication`, `cancel`, `janitor` (what time brings),
-`operations` (orders of the console), `stream` (how a conversation of `pooler.protocol` meets a socket).
+`operations` (orders of the console), `changes` (what clients do to databases), `stream` (how a conversation
+of `pooler.protocol` meets a socket).
 """
 
 from pooler.worker.worker import run

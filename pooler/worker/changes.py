@@ -34,9 +34,11 @@ class DatabaseChanges:
         """
         config = self.worker.config
         here = config.find_database(self.worker.tables.pool_key(pool)[0])
+        if here is None:
+            return
         for row in self.worker.tables.databases():
             other = config.find_database(row["name"])
-            if here and other and name in ("", other.dbname) and same_place(here, other):
+            if other is not None and name in ("", other.dbname) and same_place(here, other):
                 (self._close if done else self._make_room)(row["index"])
 
     def _make_room(self, row: int) -> None:

@@ -36,7 +36,8 @@ from pooler.worker.stream import Hangup, Stream, converse
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
 
-#: A channel, and the connection, are kept for so long after the last client has left.
+#: A channel, and the connection, are kept for so long after the last client has left. One after the other,
+#: they must not outlast the five seconds that PostgreSQL waits before it refuses a DROP DATABASE.
 LINGER_S = 1.5
 #: How long a limit may forbid the connection while a server makes room for it; then clients keep servers.
 ROOM_PATIENCE_S = 2.0

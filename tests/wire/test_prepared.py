@@ -215,10 +215,8 @@ def test_same_bytes(running_postgres: Postgres, pooler: Pooler, neighbours: list
 def test_an_earlier_unnamed_statement_is_not_used(pooler: Pooler, ended: bool) -> None:
     """Two servers have one each of the same client: the earlier one must not run, wherever it is."""
     with pooled(pooler, "pair") as mine, pooled(pooler, "pair") as one, pooled(pooler, "pair") as two:
-        for holder in (
-            one,
-            two,
-        ):  # by names: neither a Query nor a Parse, which end the unnamed statement of a server
+        # Others hold servers by names: a Query or a Parse would end the unnamed statement of a server.
+        for holder in (one, two):
             for name in ("BEGIN", "COMMIT"):
                 holder.send(parse(name, name) + SYNC)
                 holder.receive_until()

@@ -162,10 +162,16 @@ bool listen_hold(struct relay *r, struct server *s, uint8_t status) {
     return true;
 }
 
+/* Whether its server is yet to say what its client still listens on. */
+static bool in_doubt(const struct client *c) {
+    return c->server && c->server->session.listen && c->server->session.listen->again;
+}
+
 static bool quiet(const struct client *c) {
     const struct server *s = c->server;
     if (c->waiting || c->greeting) return false;
     if (!s) return true;
+    if (in_doubt(c)) return false;
     if (s->transaction != 'I' || server_in_message(s) || s->session.held || (s->session.listen && s->session.listen->ready))
         return false;
     return !s->requests.count || (s->requests.count == 1 && requests_head(&s->requests) & OWN && !s->fresh);
@@ -174,7 +180,7 @@ static bool quiet(const struct client *c) {
 /* What has come meanwhile, between messages. */
 void listen_flush(struct relay *r, struct client *c) {
     uint32_t n = bytes_pending(&c->news);
-    if (!n) return;
+    if (!n || in_doubt(c)) return;
     struct bytes news = c->news;
     c->news = (struct bytes){0};
     conn_send(r, &c->io, news.data, n);

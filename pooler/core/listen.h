@@ -19,7 +19,8 @@
  * order.  A client that notifies and listens gets its ReadyForQuery when the second note came round: its own notification
  * stands before it, as PostgreSQL has it.
  *
- * A client is told of a notification between transactions only: at once, or before its next ReadyForQuery with status I.
+ * A client is told of a notification between transactions only: at once, or before its next ReadyForQuery with status I;
+ * after a transaction that may have ended its listening, when it is known what it still listens on.
  */
 #ifndef POOLER_LISTEN_H
 #define POOLER_LISTEN_H

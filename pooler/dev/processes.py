@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import functools
+import itertools
 import os
 import pwd
 import shutil
@@ -25,9 +27,14 @@ from typing import Any
 #: Present on every Debian and Ubuntu; owns no files there.
 UNPRIVILEGED_USER = "nobody"
 
+#: Below `ip_local_port_range` as the kernel sets it (32768), so that no outgoing connection has one of these.
+FIRST_PORT, END_OF_PORTS = 10_000, 32_000
+PORTS_OF_A_PROCESS = 1_000
+
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 _libc = ctypes.CDLL(None, use_errno=True)
+_claims: list[socket.socket] = []  # to blocks of ports, for as long as this process lives
 
 
 class DevError(Exception):
@@ -141,13 +148,43 @@ def stop(process: subprocess.Popen[bytes], *steps: tuple[signal.Signals, float])
 
 
 def free_port(preferred: int = 0) -> int:
-    """A TCP port of the loopback address that nobody listens on; `preferred` if that is one."""
-    for port in (preferred, 0):
-        with socket.socket() as probe, contextlib.suppress(OSError):
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            probe.bind(("127.0.0.1", port))
-            return int(probe.getsockname()[1])
+    """A TCP port of the loopback address that nobody listens on; `preferred` if that is one.
+
+    No other process that asks gets the same one, and no outgoing connection: the ports are below the
+    kernel's `ip_local_port_range`. A port comes again after a thousand others.
+    """
+    if preferred and _is_free(preferred):
+        return preferred
+    for _ in range(PORTS_OF_A_PROCESS):
+        port = next(_own_ports())
+        if _is_free(port):
+            return port
     raise DevError("no free TCP port on 127.0.0.1")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
+    return True
+
+
+@functools.cache
+def _own_ports() -> Iterator[int]:
+    """Round and round through a block of ports that is this process's until it ends."""
+    for first in range(FIRST_PORT, END_OF_PORTS, PORTS_OF_A_PROCESS):
+        claim = socket.socket(socket.AF_UNIX)
+        try:
+            claim.bind(f"\0pooler-dev-ports-{first}")
+        except OSError:
+            claim.close()
+            continue
+        _claims.append(claim)
+        return itertools.cycle(range(first, first + PORTS_OF_A_PROCESS))
+    raise DevError(f"all TCP ports from {FIRST_PORT} to {END_OF_PORTS} are taken by other processes")
 
 
 def wait_until(

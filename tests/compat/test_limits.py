@@ -40,19 +40,24 @@ def release(wires: list[Wire]) -> None:
         wire.socket.close()
 
 
+LOOKS = 5
+
+
 def most(bouncer: Bouncer, database: str, user: str, count: int) -> int:
     """How many servers so many clients get; all others wait."""
     wires = holders(bouncer, count, database, user)
+    looks: list[int] = []  # in a row: between two logins PgBouncer has none for a moment
     try:
 
         def settled() -> bool:
-            rows = bouncer.show("pools", database=database, user=user)
-            known = sum(row["sv_active"] + row["cl_waiting"] for row in rows)
-            return known == count and not rows[0]["sv_login"]
+            (row,) = bouncer.show("pools", database=database, user=user)
+            if row["sv_active"] + row["cl_waiting"] != count or row["sv_login"]:
+                looks.clear()
+            looks.append(int(row["sv_active"]))
+            return len(looks) > LOOKS and len(set(looks[-LOOKS:])) == 1
 
         wait_for(settled, 15, "everybody has a server or waits")
-        (row,) = bouncer.show("pools", database=database, user=user)
-        return int(row["sv_active"])
+        return looks[-1]
     finally:
         release(wires)
 

@@ -199,6 +199,23 @@ def test_nothing_comes_that_was_committed_before_the_listen(pooler: Pooler, pg: 
         assert payloads(mine, 1) == ["behind"]
 
 
+def test_nothing_comes_after_the_unlisten(pooler: Pooler) -> None:
+    """Not even what was committed while it ran, or before its server has said that it does not listen."""
+    with pooled(pooler, "two") as mine, pooled(pooler, "two") as other:
+        mine.query("LISTEN kept")
+        for number in range(30):
+            mine.query("LISTEN gone")
+            mine.send(query("UNLISTEN gone; SELECT pg_sleep(0.02)"))
+            time.sleep(0.01)
+            other.send(query("NOTIFY gone; NOTIFY kept") * 3)
+            answer = types(mine.receive_until())
+            assert answer == "CTDCZ", f"in turn {number}"
+            other.send(query("NOTIFY gone; NOTIFY kept") * 3)
+            for _ in range(6):
+                other.receive_until()
+            assert {news(got)[1] for got in mine.expect("A" * 6)} == {"kept"}
+
+
 def test_a_pipeline_and_the_extended_protocol(wires: list[Wire]) -> None:
     mine, other = wires[:2]
     mine.send(parse("LISTEN ext") + bind() + execute() + SYNC)

@@ -37,8 +37,12 @@ class Restarts:
         return process
 
     def again(self) -> subprocess.Popen[bytes]:
-        """Replaces the running instance, and returns when the new one serves; returns the old one."""
-        with self.pooler.expect_log(r"LOG process up", timeout_s=20):
+        """Replaces the running instance, and returns when the new one serves; returns the old one.
+
+        The old one knows it: until then it would go on in its place, were the new one to be killed.
+        """
+        serves, left = r"LOG process up", r"LOG another process serves now"
+        with self.pooler.expect_log(serves, timeout_s=20), self.pooler.expect_log(left, timeout_s=20):
             return self.launch()
 
     def run(self, *command: str, **env: str) -> subprocess.CompletedProcess[bytes]:

@@ -12,6 +12,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+from pooler.dev.processes import free_port
+
 ROOT = Path(__file__).resolve().parents[3]
 
 #: No step of these tests takes more than a fraction of a second; a busy machine may be slow.
@@ -91,9 +93,7 @@ class Program:
 
     def write_ini(self, settings: str, workers: int = 2) -> None:
         if not self.port:
-            with socket.socket() as free:
-                free.bind(("127.0.0.1", 0))
-                self.port = free.getsockname()[1]
+            self.port = free_port()
         self.ini.write_text(
             "[databases]\nd = host=127.0.0.1\n[pgbouncer]\nauth_type = any\n"
             f"listen_addr = 127.0.0.1\nlisten_port = {self.port}\nunix_socket_dir = {self.folder}\n"

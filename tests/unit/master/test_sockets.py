@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from pooler.config import Settings
+from pooler.dev.processes import free_port
 from pooler.master import sockets
 from pooler.master.faults import BootError
 from pooler.master.sockets import Listener, open_listeners
@@ -29,13 +30,6 @@ class Opener:
         listeners = open_listeners(Settings(listen_addr=addresses, **given))
         self.opened += listeners
         return listeners
-
-
-def free_port() -> int:
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        port: int = sock.getsockname()[1]
-        return port
 
 
 @pytest.fixture

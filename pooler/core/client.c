@@ -301,21 +301,23 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
 }
 
-/* What the text of a message says about the session.  False: it must come whole first. */
-static bool note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
-                      uint32_t here, uint32_t total) {
-    if (effect == FE_FUNCTION) session_call(c, p, here);
+/* What the text of a message says about the session. */
+static enum rewritten note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
+                                uint32_t here, uint32_t total) {
+    if (effect == FE_FUNCTION) sequences_before(r, c, session_call(c, p, here));
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
-    if (effect != FE_QUERY && !parse) return true;
-    if (here < total && total <= WHOLE_MESSAGE_BYTES) return false;
+    if (effect != FE_QUERY && !parse) return REWRITTEN_NOT;
+    if (here < total && total <= WHOLE_MESSAGE_BYTES) return REWRITTEN_MORE;
     const unsigned char *text = p + 5, *end = p + here;
     if (parse) text = memchr(text, 0, here - 5);
-    if (!text) return true;   /* malformed, PostgreSQL says so */
+    if (!text) return REWRITTEN_NOT;   /* malformed, PostgreSQL says so */
     text += parse;
     const unsigned char *zero = memchr(text, 0, (size_t)(end - text));
-    uint32_t traits = session_text(r, c, (const char *)text, (uint32_t)((zero ? zero : end) - text), zero != NULL);
-    if (session_sequences(r, c, traits)) statements_discard_sequences(r, c->server);
-    return true;
+    uint32_t bytes = (uint32_t)((zero ? zero : end) - text);
+    uint32_t traits = session_text(r, c, (const char *)text, bytes, zero != NULL);
+    if (effect == FE_QUERY) return sequences_before_query(r, c, traits, (const char *)text, bytes);
+    sequences_before(r, c, traits);
+    return REWRITTEN_NOT;
 }
 
 enum passing { PASS_NOW, PASS_LATER, PASS_NEVER };
@@ -329,8 +331,8 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     r->run = p + *run;   /* it has to go out before anything of ours */
     r->run_bytes = at - *run;
     r->ahead = n - at;
-    if (effect <= FE_FUNCTION && session_on(r, c) && !note_text(r, c, effect, p + at, here, total)) how = REWRITTEN_MORE;
-    else if (effect <= FE_CLOSE && statements_on(r, c)) how = statements_forward(r, c, p + at, here, total, &head);
+    if (effect <= FE_FUNCTION && session_on(r, c)) how = note_text(r, c, effect, p + at, here, total);
+    if (how == REWRITTEN_NOT && effect <= FE_CLOSE && statements_on(r, c)) how = statements_forward(r, c, p + at, here, total, &head);
     if (!r->run_bytes) *run = at;
     r->run_bytes = 0;
     switch (how) {
@@ -349,7 +351,7 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
         c->whole_bytes = total + HEAD_BYTES_MAX;
         return PASS_LATER;
     case REWRITTEN_WAIT:
-        c->settling = true;
+        c->settling = effect == FE_QUERY ? SETTLING_ALL : SETTLING_NAMES;
         return PASS_LATER;
     default:
         client_close(r, c, "54000", "prepared statement is too long", "prepared statement is too long");
@@ -432,16 +434,20 @@ static bool far_ahead(const struct client *c) {
     return last == 'S' || last == 'Q' || last == 'F';
 }
 
+static bool settled(const struct client *c) {
+    return c->settling == SETTLING_ALL ? !c->server->requests.count : names_settled(c->names);
+}
+
 /* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
 static bool may_read(struct client *c) {
-    c->settling = c->settling && c->server && !names_settled(c->names);
+    if (!c->server || settled(c)) c->settling = SETTLING_NOT;
     c->held = c->settling || (c->server && far_ahead(c));
     return !c->waiting && !c->held && !(c->server && (c->server->io.stuck || c->server->own_blocks));
 }
 
 /* The server of a client that is held has answered something. */
 void client_resume(struct relay *r, struct client *c) {
-    if (c->settling ? names_settled(c->names) : c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
+    if (c->settling ? settled(c) : c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
 }
 
 /* Whether nothing of this client is under way: no transaction, and no byte of the next one. */

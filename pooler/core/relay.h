@@ -52,6 +52,12 @@ struct conn {
     struct conn *next_ready;
 };
 
+enum settling {
+    SETTLING_NOT,
+    SETTLING_NAMES,              /* it says a name that a pipeline on its way makes or closes */
+    SETTLING_ALL,                /* what is to be sent first depends on the state of its transaction */
+};
+
 struct client {
     struct conn io;
     int32_t row;
@@ -63,7 +69,7 @@ struct client {
     uint8_t opaque_lessons;      /* pins for settings of unknown name */
     uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
     bool held;                   /* it is too far ahead of its server, and is read again when that has caught up: */
-    bool settling;               /* it says a name that a pipeline on its way makes or closes */
+    uint8_t settling;            /* enum settling: it is not read, for what it says depends on answers on their way */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
     struct server *server;
@@ -279,7 +285,6 @@ enum rewritten statements_forward(struct relay *r, struct client *c, const unsig
 bool statements_due(const struct server *s);
 uint32_t statements_now(const struct relay *r, const struct server *s);
 void statements_answer(struct relay *r, struct server *s);
-void statements_discard_sequences(struct relay *r, struct server *s);
 void statements_parsed(struct relay *r, struct server *s, uint8_t request);
 void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost);
 void statements_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);

@@ -581,12 +581,15 @@ static void copy_field(const unsigned char *body, uint32_t n, char field, char *
 /* Our request met an error: its code and text, for whom it concerns. */
 static void own_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
     s->own_failed = true;
-    if (s->own == OWN_NONE) {   /* DISCARD SEQUENCES in a transaction that had failed meanwhile */
-        r->t->slots[s->slot].sequence_of = SEQUENCE_MIXED;
-        s->session.touched_sequence = false;
-    }
     copy_field(body, n, 'C', s->own_sqlstate, sizeof s->own_sqlstate);
     copy_field(body, n, 'M', s->own_text, sizeof s->own_text);
+    if (s->own == OWN_NONE) sequences_not_discarded(r, s);
+}
+
+/* Whether a message answers a request of ours.  Parameters that change while one among the client's own is answered are
+ * the client's: the end of its transaction, or a reload, has changed them. */
+static bool is_own(const struct server *s, enum backend_effect effect) {
+    return requests_head(&s->requests) & OWN && !(effect == BE_PARAMETER && s->own == OWN_NONE);
 }
 
 /* One message of the server.  False: it is out of step. */
@@ -633,7 +636,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         begin_copy_in(s);
         return true;
     case BE_PARAMETER:
-        parameter(r, s, body, n, (requests_head(q) & OWN) != 0);
+        parameter(r, s, body, n, is_own(s, effect));
         return true;
     case BE_FORBIDDEN:
         return false;
@@ -708,7 +711,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         if ((looked_into(s, effect) || notification) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
-        s->own_body = !notification && (requests_head(&s->requests) & OWN) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
+        s->own_body = !notification && is_own(s, effect) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
         if (effect == BE_READY && s->altered && here == 6) statements_ended(r, s, p[at + 5]);
         bool hidden = s->own_body, held = false;
         if (session_restoring(s) && here == length + 1 && (!hidden || s->own == OWN_RESTORE)) {

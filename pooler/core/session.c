@@ -7,9 +7,6 @@
 #include "lexer.h"
 #include "relay.h"
 
-#define SEQUENCE_LESSONS 1000        /* pins for nextval that nobody needed: then the pool's clients do not use currval, */
-#define SEQUENCE_LESSONS_CLIENT 16   /* or this one does not */
-
 static const struct { uint32_t bit; const char *text; } REASONS[] = {
     {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
     {ASK_CURSORS, "holdable cursor"}, {ASK_CHANNELS, "listen"}, {PIN_OPAQUE, "setting"}, {PIN_LOADED, "load"},
@@ -104,30 +101,6 @@ static void note_reset(struct relay *r, struct client *c) {
     s->session.told = settings_keep(c->settings);
 }
 
-/* A statement that leaves or reads what sequences remember.  True: what others have left is to be discarded first.
- * (In a failed transaction nothing runs but its end.) */
-bool session_sequences(struct relay *r, struct client *c, uint32_t traits) {
-    const uint32_t touching = PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY | ASK_SETTINGS;
-    if (!(traits & (touching | TRAIT_CURRVAL))) return false;
-    struct server *s = c->server;
-    struct slot_row *row = &r->t->slots[s->slot];
-    struct pool_row *pool = pool_of(r, c);
-    uint64_t me = r->t->clients[c->row].id, here = (uint64_t)s->slot << 32 | s->generation;
-    bool older = row->sequence_of == me && c->sequence_at != here;   /* its own, but it went on elsewhere */
-    bool others = row->sequence_of && (row->sequence_of != me || older) && !s->session.touched_sequence;
-    if (traits & TRAIT_CURRVAL) pool->currval_seen = 1;
-    if (traits & TRAIT_CURRVAL && (!s->session.touched_sequence || s->session.pinned & PIN_SEQUENCE)) c->currval_later = true;
-    bool discard = others && pool->currval_seen && (s->transaction != 'E' || s->requests.count);
-    if (traits & touching) {
-        row->sequence_of = others && !older && !discard ? SEQUENCE_MIXED : me;
-        c->sequence_at = here;
-        s->session.touched_sequence = true;
-    } else if (discard) {
-        row->sequence_of = 0;
-    }
-    return discard;
-}
-
 /* Adds what one statement says. */
 void session_note(struct relay *r, struct client *c, const struct scan *scan) {
     struct session *x = &c->server->session;
@@ -177,24 +150,26 @@ void session_parameters(struct relay *r, struct client *c, const unsigned char *
     }
 }
 
-/* A text that the client's server is about to run.  `whole`: all of it is here.  Returns its traits. */
+/* A text that the client's server is about to run.  `whole`: all of it is here.  Returns its traits, with PIN_OPAQUE for what
+ * could not be looked at. */
 uint32_t session_text(struct relay *r, struct client *c, const char *text, uint32_t bytes, bool whole) {
     struct scan scan;
     session_scan(r, c, text, bytes, &scan);
     if (!whole) scan.traits |= ASK_ALL | TRAIT_INSERT;
     if (!(scan.traits | scan.ends)) return 0;
     session_note(r, c, &scan);
-    return scan.traits;
+    return scan.traits | (whole ? 0 : PIN_OPAQUE);
 }
 
-/* A fast-path call names its function by number: those of large objects leave nothing behind. */
-void session_call(struct client *c, const unsigned char *p, uint32_t here) {
+/* A fast-path call names its function by number: those of large objects leave nothing behind.  Returns its traits. */
+uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here) {
     static const uint16_t large_objects[] = {715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004,
                                              3170, 3171, 3172, 3457, 3458, 3459, 3460};
     uint32_t oid = here >= 9 ? read_u32(p + 5) : 0;
     for (size_t i = 0; i < sizeof large_objects / sizeof *large_objects; i++)
-        if (large_objects[i] == oid) return;
+        if (large_objects[i] == oid) return 0;
     c->server->session.traits |= ASK_ALL | PIN_OPAQUE;
+    return ASK_ALL | PIN_OPAQUE;
 }
 
 /* An error, or a rollback: what the statements set may not be in force. */
@@ -228,19 +203,6 @@ void session_begin(struct session *x) {
     x->traits = x->ends = x->unknown_count = 0;
     x->failed = x->named = false;
     if (x->notes) x->notes->bytes = 0;
-}
-
-/* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a pool. */
-static bool sequence_pins(struct pool_row *pool, struct client *c, uint32_t traits) {
-    if (!(traits & (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY))) return false;
-    if (c->currval_later) return true;
-    if (pool->currval_seen && c->sequence_lessons < SEQUENCE_LESSONS_CLIENT) {
-        c->sequence_lessons++;
-        return true;
-    }
-    if (pool->currval_seen || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
-    pool->sequence_lessons++;
-    return true;
 }
 
 static void count_pins(struct relay *r, int32_t pool, uint32_t added) {
@@ -302,7 +264,7 @@ bool session_settle(struct relay *r, struct server *s) {
     if (x->traits & TRAIT_NAMED && x->failed) ask |= ASK_SETTINGS;
     x->pinned &= ~(x->ends & PIN_ALL);
     x->pinned |= x->traits & (PIN_LOADED | (opaque_pins(c, x) ? PIN_OPAQUE : 0));
-    if (sequence_pins(pool, c, x->traits)) x->pinned |= PIN_SEQUENCE;
+    if (sequences_pin(pool, c, x->traits)) x->pinned |= PIN_SEQUENCE;
     if (ask || (x->traits & TRAIT_NAMED && x->notes && x->notes->bytes)) {
         session_ask(r, s, ask);
         return true;

@@ -94,8 +94,7 @@ uint32_t session_text(struct relay *r, struct client *c, const char *text, uint3
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
-bool session_sequences(struct relay *r, struct client *c, uint32_t traits);
-void session_call(struct client *c, const unsigned char *p, uint32_t here);
+uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);
 void session_failed(struct server *s);
 void session_begin(struct session *x);
@@ -106,6 +105,12 @@ void session_forget(struct relay *r, struct server *s);
 void session_left(struct relay *r, struct server *s);
 void session_tick(struct relay *r);
 const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
+
+/* sequences.c */
+void sequences_before(struct relay *r, struct client *c, uint32_t traits);
+enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes);
+void sequences_not_discarded(struct relay *r, struct server *s);
+bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);
 
 /* restore.c: back to the values of the startup packet */
 void send_parameters(struct relay *r, struct client *c, const struct settings *told);

@@ -138,37 +138,6 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     }
 }
 
-/* A request of ours in the middle of what the client sends: nothing of what others had from sequences is left.
- * Between its messages a Query, whose errors nobody sees (the transaction may fail before it comes to its turn: then
- * the server still has what others left, own_error()); in a pipeline it shares the fate of what stands around it. */
-void statements_discard_sequences(struct relay *r, struct server *s) {
-    static const char text[] = "DISCARD SEQUENCES\0\0";   /* text, NUL, number of parameter types */
-    char name[SERVER_NAME_BYTES];
-    uint8_t last = s->requests.count ? requests_at(&s->requests, s->requests.count - 1) & 0x7f : 'S';
-    if (last == 'S' || last == 'Q' || last == 'F') {
-        put_head(r, s, 'Q', sizeof "DISCARD SEQUENCES");
-        put(r, s, text, sizeof "DISCARD SEQUENCES");
-        requests_push(&s->requests, 'Q' | OWN);
-        r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
-        return;
-    }
-    uint32_t n = (uint32_t)snprintf(name, sizeof name, "pooler_s%u", ++s->session.sequence_requests) + 1;
-    send_parse(r, s, name, n, (const unsigned char *)text, sizeof text, 'P' | OWN, NULL);
-    put_head(r, s, 'B', 2 * n + 6);
-    put(r, s, name, n);
-    put(r, s, name, n);
-    put(r, s, "\0\0\0\0\0", 6);
-    requests_push(&s->requests, 'B' | OWN);
-    put_head(r, s, 'E', n + 4);
-    put(r, s, name, n);
-    put(r, s, "\0\0\0", 4);
-    requests_push(&s->requests, 'E' | OWN);
-    put_head(r, s, 'C', n + 1);
-    put(r, s, "S", 1);
-    put(r, s, name, n);
-    requests_push(&s->requests, 'C' | OWN);
-}
-
 /* What a statement that is about to run says about the session. */
 static uint32_t note_statement(struct relay *r, struct client *c, struct statement *st) {
     if (!session_on(r, c)) return 0;
@@ -186,7 +155,7 @@ static uint32_t note_statement(struct relay *r, struct client *c, struct stateme
     }
     if (!(scan.traits | scan.ends)) return 0;
     session_note(r, c, &scan);
-    if (session_sequences(r, c, scan.traits)) statements_discard_sequences(r, c->server);
+    sequences_before(r, c, scan.traits);
     return scan.traits;
 }
 
@@ -198,8 +167,7 @@ static void note_unnamed(struct relay *r, struct client *c) {
         return;
     }
     uint32_t bytes = (uint32_t)strnlen((const char *)n->unnamed, n->unnamed_bytes);
-    uint32_t traits = session_text(r, c, (const char *)n->unnamed, bytes, true);
-    if (session_sequences(r, c, traits)) statements_discard_sequences(r, c->server);
+    sequences_before(r, c, session_text(r, c, (const char *)n->unnamed, bytes, true));
 }
 
 /* ---- messages of a client --------------------------------------------------------------------- */

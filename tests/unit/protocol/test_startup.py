@@ -226,10 +226,10 @@ def test_options_refused(text: str) -> None:
 
 @pytest.mark.parametrize("unit", ["-c=", "--=", "\\", "\\ ", " ", "-c a=b ", "-c", "-", "--a=\\\\ "])
 def test_options_end_soon_whatever_they_are(unit: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()  # of our own work: what is not linear takes minutes
     with contextlib.suppress(ClientFault):
         parse_options(unit * (9_900 // len(unit)))
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 5
 
 
 def settings(*pairs: str, extra: tuple[str, ...] = (), ignored: tuple[str, ...] = ()) -> dict[str, str]:

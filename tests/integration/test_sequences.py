@@ -1,0 +1,117 @@
+"""currval and lastval never tell what another client had from a sequence, however they are asked.
+
+The pool has one server, which another client has used before; PostgreSQL itself is asked in a new session.
+There is one worker: another, that has not read the catalogs yet, would be more careful.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.exchange import Script, Step, direct, pooled, talk
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.shared import StartPooler
+from tests.support.wire import SYNC, Message, bind, execute, parse, query
+
+LASTVAL, CURRVAL = "SELECT lastval()", "SELECT currval('drawn')"
+FAILED = [Step(query("BEGIN; SAVEPOINT a")), Step(query("SELECT nobody"))]
+CHANGED = [
+    Step(query("BEGIN; SET TimeZone = 'Asia/Tokyo'; SAVEPOINT a; SET TimeZone = 'Asia/Seoul'; SAVEPOINT b")),
+    Step(query("SELECT nobody")),
+]
+HIDDEN = "DO $$ DECLARE v bigint; BEGIN EXECUTE 'SELECT last' || 'val()' INTO v; RAISE NOTICE '%', v; END $$"
+RUN = bind() + execute()
+
+
+def behind(end: str, then: str = LASTVAL) -> Script:
+    """One Query that ends a transaction that has failed, and goes on."""
+    return [*FAILED, Step(query(f"{end}; {then}"))]
+
+
+SCRIPTS: dict[str, Script] = {
+    "alone": [Step(query(LASTVAL)), Step(query(CURRVAL)), Step(parse(LASTVAL) + RUN + SYNC)],
+    "rollback": behind("ROLLBACK"),
+    "rollback_extended": [*FAILED, Step(parse("ROLLBACK") + RUN + parse(LASTVAL) + RUN + SYNC)],
+    "commit": behind("/* ; */ COMMIT -- ;\n", CURRVAL),
+    "empty_before": behind(";; ; abort WORK"),
+    "end_and_chain": [*behind("End AND CHAIN"), Step(query("ROLLBACK"))],
+    "to_savepoint": [*behind('ROLLBACK TO "a"'), Step(query("ROLLBACK TO a; SAVEPOINT b; COMMIT"))],
+    "to_nowhere": [*behind('ROLLBACK TO "a;b"'), Step(query("ROLLBACK"))],
+    "prepared": behind("PREPARE TRANSACTION 'sequences'"),
+    "no_end": [*behind("SELECT 1"), Step(query("ROLLBACK"))],
+    "several": behind("ROLLBACK TO a; ROLLBACK"),
+    "syntax": [*behind("ROLLBACK", f"{LASTVAL}; SELEC 1"), Step(query("ROLLBACK"))],
+    "parameters_back": [*CHANGED, Step(query(f"ROLLBACK TO b; {LASTVAL}")), Step(query("ROLLBACK"))],
+    "parameters_told": [*CHANGED, Step(query(f"ROLLBACK; {LASTVAL}")), Step(query("SHOW TimeZone"))],
+    "drawn_behind": [
+        *behind("ROLLBACK", "SELECT nextval('drawn') > 0, lastval() > 0"),
+        Step(query("SELECT lastval() > 0, currval('drawn') > 0")),
+    ],
+    "inserted_behind": [
+        *behind("ROLLBACK", "INSERT INTO numbered (n) VALUES (1)"),
+        Step(query("SELECT lastval() > 0")),
+    ],
+    "all_at_once": [Step(query("BEGIN") + query("SELECT nobody") + query(f"ROLLBACK; {LASTVAL}"), "ZZZ")],
+    "all_at_once_open": [Step(query("BEGIN") + query("SELECT 1") + query(f"ROLLBACK; {LASTVAL}"), "ZZZ")],
+    "behind_an_insert": [
+        Step(query("BEGIN")),
+        Step(query("INSERT INTO plain VALUES (1)")),
+        Step(query(LASTVAL)),
+        Step(query("ROLLBACK")),
+    ],
+    "behind_its_own": [
+        Step(query("BEGIN")),
+        Step(query("INSERT INTO numbered (n) VALUES (1)")),
+        Step(query("SELECT lastval() > 0, currval('numbered_id_seq') > 0")),
+        Step(query("COMMIT")),
+    ],
+    "fast_path": [Step(b"F" + struct.pack("!IIHHH", 4 + 4 + 2 + 2 + 2, 2559, 0, 0, 1))],
+    "hidden": [Step(query(HIDDEN))],
+    "long": [Step(query("SELECT 1 " + " " * 100_000 + f"; {LASTVAL}"))],
+}
+
+#: In a pool whose clients have drawn a thousand times from sequences and never asked, the first who asks for
+#: what is its own hears that there is nothing.
+OWN_FIRST = {"behind_its_own", "inserted_behind"}
+
+
+@pytest.fixture(scope="module", params=["new", "taught"])
+def pools(
+    request: pytest.FixtureRequest, start_pooler: StartPooler, running_postgres: Postgres
+) -> Iterator[tuple[Pooler, bool]]:
+    running_postgres.sql(
+        "CREATE SEQUENCE drawn; CREATE TABLE plain (n int); CREATE TABLE numbered (id serial, n int);"
+        " GRANT ALL ON drawn, plain, numbered, numbered_id_seq TO PUBLIC",
+        dbname="p0",
+    )
+    names = [f"seq_{name}" for name in SCRIPTS]
+    pooler = start_pooler(workers=1, databases=dict.fromkeys(names, "dbname=p0 pool_size=1"))
+    yield pooler, request.param == "taught"
+    pooler.stop()
+    running_postgres.sql("DROP SEQUENCE drawn; DROP TABLE plain, numbered", dbname="p0")
+
+
+def told(messages: list[Message]) -> tuple[list[tuple[str, object]], list[bytes]]:
+    """All but parameters, and parameters, which may come earlier."""
+    others = [(got.type, got.fields if got.type in "EN" else got.body) for got in messages if got.type != "S"]
+    return others, [got.body for got in messages if got.type == "S"]
+
+
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_nothing_of_others_is_told(pools: tuple[Pooler, bool], running_postgres: Postgres, name: str) -> None:
+    pooler, taught = pools
+    with direct(running_postgres) as real:
+        expected = told(talk(real, SCRIPTS[name]))
+    with pooled(pooler, f"seq_{name}") as other, pooled(pooler, f"seq_{name}") as mine:
+        other.rows("SELECT nextval('drawn')")
+        for _ in range(1001 if taught else 0):
+            other.query("INSERT INTO numbered (n) VALUES (0)")
+        got = told(talk(mine, SCRIPTS[name]))
+    if taught and name in OWN_FIRST:
+        assert "55000" in str(got)
+    else:
+        assert got == expected

@@ -97,7 +97,9 @@ def pools(
 
 def told(messages: list[Message]) -> tuple[list[tuple[str, object]], list[bytes]]:
     """All but parameters, and parameters, which may come earlier."""
-    others = [(got.type, got.fields if got.type in "EN" else got.body) for got in messages if got.type != "S"]
+    others: list[tuple[str, object]] = [
+        (got.type, got.fields if got.type in "EN" else got.body) for got in messages if got.type != "S"
+    ]
     return others, [got.body for got in messages if got.type == "S"]
 
 

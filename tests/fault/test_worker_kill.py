@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 import time
@@ -34,6 +35,9 @@ LIMIT = 5
 #: A statement that keeps its server for a moment, so that the servers and not the CPU are what is short.
 SHORT = "SELECT pg_sleep(0.002)"
 
+#: Twelve of each worker; POOLER_KILLS=1000 for longer.
+KILLS = int(os.environ.get("POOLER_KILLS", "48"))
+
 
 def address(pooler: Pooler) -> tuple[str, int]:
     return pooler.host, pooler.port
@@ -45,13 +49,13 @@ def ports_of(pooler: Pooler, number: int) -> set[int]:
 
 
 @pytest.mark.slow
-def test_hundred_kills_under_load(make_pooler: MakePooler, pg: Postgres) -> None:
+def test_many_kills_under_load(make_pooler: MakePooler, pg: Postgres) -> None:
     pooler = make_pooler(workers=4, databases={"p0": "pool_size=5", "p1": ""})
     wait_until_empty(pooler, pg)
     before = descriptor_counts(pooler)
     with LimitWatch(pg) as watch, Storm(address(pooler), 24, SHORT) as storm:
         killed = dict.fromkeys(range(4), 0)
-        for number in range(100):
+        for number in range(KILLS):
             wait_for_replacement(pooler, number % 4, of=killed[number % 4])
             storm.wait_until_complete()
             victims = ports_of(pooler, number % 4)
@@ -65,7 +69,7 @@ def test_hundred_kills_under_load(make_pooler: MakePooler, pg: Postgres) -> None
     assert watch.most <= 5, f"PostgreSQL saw {watch.most}, {watch.samples} samples"
     assert_consistent(pooler, pg)
     wait_until_slots_work(pooler, 5)
-    assert restarts(pooler) == 100
+    assert restarts(pooler) == KILLS
     wait_until_empty(pooler, pg)
     wait_for_descriptors(pooler, before)
     assert_no_bugs(pooler)

@@ -122,18 +122,6 @@ static void take_setting(struct relay *r, struct server *s, const unsigned char 
     a->bytes += name_bytes + value_bytes + 2;
 }
 
-/* What the server makes of a value of the startup packet: UTF8 of utf-8, `ISO, MDY` of iso. */
-static void greeted_with(struct relay *r, struct client *c, const unsigned char *name, uint32_t name_bytes,
-                         const unsigned char *value, uint32_t value_bytes) {
-    char texts[2][512];
-    if (name_bytes >= sizeof texts[0] || value_bytes >= sizeof texts[1]) return;
-    snprintf(texts[0], sizeof texts[0], "%.*s", (int)name_bytes, (const char *)name);
-    snprintf(texts[1], sizeof texts[1], "%.*s", (int)value_bytes, (const char *)value);
-    const char *now = settings_value(&r->store, c->settings, texts[0]);
-    struct settings *changed = now && *now ? settings_change(&r->store, c->settings, texts[0], texts[1]) : NULL;
-    if (changed) client_settings(r, c, changed);
-}
-
 /* One DataRow of an answer of ours: its first column says what it is. */
 void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
     if (!whole) {
@@ -159,7 +147,7 @@ void session_row(struct relay *r, struct server *s, const unsigned char *body, u
         return;
     }
     if (s->own == OWN_SETTINGS) {
-        if (fields[1] && fields[2]) greeted_with(r, s->client, fields[1], bytes[1], fields[2], bytes[2]);
+        if (fields[1] && fields[2]) greeting_row(r, s->client, fields[1], bytes[1], fields[2], bytes[2]);
         return;
     }
     struct answer *a = s->session.answer;

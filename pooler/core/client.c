@@ -8,8 +8,6 @@
 #include "effects.h"
 #include "relay.h"
 
-#define CANONICAL_MAX 1024   /* combinations of startup values that are remembered as accepted */
-
 static const unsigned char READY_IDLE[6] = {'Z', 0, 0, 0, 5, 'I'};
 
 static bool acquire(struct relay *r, struct client *c);
@@ -23,78 +21,11 @@ void client_settings(struct relay *r, struct client *c, struct settings *s) {
     r->t->clients[c->row].settings = s->hash;
 }
 
-static struct settings *without_name(struct relay *r, const struct settings *s) {
-    struct settings *key = settings_change(&r->store, s, "application_name", "");
-    return key ? key : settings_intern(&r->store, s->values, s->bytes, false);
-}
-
-/* A server reports a setting that is not tracked, because the client's startup packet has it. */
-void client_report(struct client *c, const unsigned char *message, uint32_t n) {
-    struct greeting *g = realloc(c->greeting, sizeof *g + c->greeting->head_bytes + c->greeting->tail_bytes + n);
-    if (!g) abort();   /* out of memory */
-    c->greeting = g;
-    memmove(g->bytes + g->head_bytes + n, g->bytes + g->head_bytes, g->tail_bytes);
-    memcpy(g->bytes + g->head_bytes, message, n);
-    g->head_bytes += n;
-    g->reports_bytes += n;
-}
-
-/* What a server has made of these values before, all but application_name; NULL: none has seen them. */
-static struct settings *accepted(struct relay *r, struct client *c, const struct settings *given) {
-    struct settings *key = without_name(r, given), *found = NULL;
-    const char *name = settings_value(&r->store, given, "application_name");
-    const struct settings *canonical = key->verified ? key : key->canonical;
-    if (canonical && name) found = settings_change(&r->store, canonical, "application_name", name);
-    if (found) found->verified = true;
-    if (found && key->reports) client_report(c, key->reports, key->reports_bytes);
-    settings_drop(&r->store, key);
-    return found;
-}
-
-/* A server has accepted the startup values of this client: others with the same need not ask one. */
-static void remember_accepted(struct relay *r, struct client *c) {
-    struct settings *key = without_name(r, c->startup);
-    if (key->verified || key->canonical || r->store.canonical_count >= CANONICAL_MAX) {
-        settings_drop(&r->store, key);
-        return;
-    }
-    key->canonical = without_name(r, c->settings);   /* the reference to the key stays */
-    const struct greeting *g = c->greeting;
-    key->reports = g->reports_bytes ? malloc(g->reports_bytes) : NULL;
-    if (key->reports) memcpy(key->reports, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
-    key->reports_bytes = key->reports ? g->reports_bytes : 0;
-    r->store.canonical_count++;
-}
-
-/* The client is in: AuthenticationOk, its parameters, its key, ReadyForQuery. */
-void client_greet(struct relay *r, struct client *c) {
-    struct greeting *g = c->greeting;
-    if (c->server && c->startup != c->settings) {
-        remember_accepted(r, c);
-        settings_drop(&r->store, c->startup);
-        c->startup = settings_keep(c->settings);
-    }
-    conn_send(r, &c->io, g->bytes, g->head_bytes);
-    send_parameters(r, c, NULL);
-    conn_send(r, &c->io, g->bytes + g->head_bytes, g->tail_bytes);
-    free(g);
-    c->greeting = NULL;
-}
-
 /* ReadyForQuery that was held back, behind the notifications that came meanwhile. */
 void client_ready(struct relay *r, struct client *c, uint8_t status) {
     unsigned char ready[6] = {'Z', 0, 0, 0, 5, status};
     listen_flush(r, c);
     conn_send(r, &c->io, ready, sizeof ready);
-}
-
-static struct greeting *greeting_of(const struct command *command) {
-    uint32_t head = command->generation, tail = (uint32_t)command->token;
-    struct greeting *g = malloc(sizeof *g + head + tail);
-    if (!g) abort();   /* out of memory */
-    *g = (struct greeting){.head_bytes = head, .tail_bytes = tail};
-    memcpy(g->bytes, command->data + command->data_bytes, head + tail);
-    return g;
 }
 
 /* Takes over a client whose login is done.  It is greeted at once when a server has accepted its startup values
@@ -104,7 +35,7 @@ void client_add(struct relay *r, struct command *command) {
     struct settings *given = settings_intern(&r->store, (const char *)command->data, command->data_bytes, false);
     if (!c || !given) abort();   /* out of memory */
     if (command->id) {   /* they are what servers of the pool have by themselves */
-        struct settings *key = without_name(r, given);
+        struct settings *key = settings_without_name(r, given);
         if (!key->verified) key->verified = true;
         else settings_drop(&r->store, key);   /* one reference stays */
     }
@@ -121,7 +52,7 @@ void client_add(struct relay *r, struct command *command) {
     uint32_t greeted = c->greeting->head_bytes + c->greeting->tail_bytes;
     conn_stash(&c->io, command->data + command->data_bytes + greeted, command->extra_bytes - greeted);
     c->io.readable = true;
-    struct settings *known = accepted(r, c, given);
+    struct settings *known = greeting_accepted(r, c, given);
     c->startup = known ? settings_keep(known) : settings_keep(given);
     client_settings(r, c, known ? known : settings_keep(given));
     settings_drop(&r->store, given);

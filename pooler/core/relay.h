@@ -270,9 +270,17 @@ void client_canceled(struct relay *r, struct client *c);
 uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 
 void client_settings(struct relay *r, struct client *c, struct settings *s);
-void client_greet(struct relay *r, struct client *c);
 void client_ready(struct relay *r, struct client *c, uint8_t status);
-void client_report(struct client *c, const unsigned char *message, uint32_t n);
+
+/* greeting.c: the welcome of clients */
+#define GREETING_VALUE_BYTES 512
+struct greeting *greeting_of(const struct command *command);
+struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given);
+uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at, uint32_t room);
+void greeting_row(struct relay *r, struct client *c, const unsigned char *name, uint32_t name_bytes,
+                  const unsigned char *value, uint32_t value_bytes);
+void client_greet(struct relay *r, struct client *c);
+struct settings *settings_without_name(struct relay *r, const struct settings *s);
 
 /* replication.c: clients with a server of their own */
 void dedicated_add(struct relay *r, struct command *command);

@@ -111,7 +111,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     if (what == OWN_SETTINGS) {
         bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
         n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
-        if (s->client->greeting) n = settings_question(&r->store, query + 5, n, room);
+        if (s->client->greeting) n = greeting_question(r, s->client, query + 5, n, room);
         counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
     } else {
         n = (uint32_t)strnlen(text, room);
@@ -155,7 +155,8 @@ static void own_settings_done(struct relay *r, struct server *s) {
 void server_suit(struct relay *r, struct server *s) {
     struct client *c = s->client;
     const struct slot_row *row = &r->t->slots[s->slot];
-    if (row->settings != c->settings->hash) {
+    bool asks = c->greeting && settings_has_extras(c->settings);   /* what the server reports of them */
+    if (asks || row->settings != c->settings->hash) {
         bool block = !c->settings->verified || c->greeting || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
         server_own(r, s, OWN_SETTINGS, NULL, block);
     } else if (c->greeting) {
@@ -736,8 +737,6 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             run = at + here;
             bool greeting = s->own == OWN_SETTINGS && c && c->greeting;
             if (s->own_body && effect == BE_NOTHING && (s->own >= OWN_ASK || greeting)) session_row(r, s, p + at + 5, here - 5, here == length + 1);
-            if (effect == BE_PARAMETER && greeting && here == length + 1
-                && !settings_tracked(&r->store, (const char *)p + at + 5)) client_report(c, p + at, here);
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
             if (here < 6 || !open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);
             if (s->closing) return n;

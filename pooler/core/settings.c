@@ -82,8 +82,8 @@ void settings_drop(struct settings_store *store, struct settings *s) {
     struct settings **at = &store->buckets[s->hash & 255];
     while (*at != s) at = &(*at)->next;
     *at = s->next;
+    store->remembered_count -= s->remembered;
     if (s->canonical) {
-        store->canonical_count--;
         settings_drop(store, s->canonical);
     }
     free(s->reports);
@@ -236,14 +236,14 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
     return at;
 }
 
-/* Appends the question what the tracked parameters are, in the server's spelling. */
+/* Appends the question what the tracked parameters are, in the server's spelling; other names may follow, and its end. */
 uint32_t settings_question(const struct settings_store *store, char *out, uint32_t at, uint32_t room) {
     at = sql_put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < store->tracked.count; i++) {
         if (i) at = sql_put(out, at, room, ",");
         at = sql_put_literal(out, at, room, store->tracked.names[i]);
     }
-    return sql_put(out, at, room, "]::pg_catalog.text[]) n");
+    return at;
 }
 
 /* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the session is. */

@@ -15,12 +15,13 @@
 
 struct settings {
     struct settings *next;      /* in the same bucket */
-    struct settings *canonical; /* what a server made of these values of a startup packet; NULL: not yet tried */
+    struct settings *canonical; /* if `remembered`: what a server made of these values of a startup packet; NULL: the same */
     uint64_t hash;
     uint64_t meaning;           /* hash of what decides what a statement's text means when it is parsed */
     uint32_t references;
-    unsigned char *reports;     /* with `canonical`: ParameterStatus messages of others that the server reports */
+    unsigned char *reports;     /* if `remembered`: ParameterStatus messages of others that the server reports */
     uint32_t reports_bytes;
+    bool remembered;            /* a server has accepted them from a startup packet */
     bool backslash;             /* standard_conforming_strings is off */
     bool misleading;            /* a byte of a character of the client's encoding can look like a letter of SQL */
     bool verified;              /* a server has accepted these values: they may be sent ahead of a statement */
@@ -32,7 +33,7 @@ struct tracked { int count; char *names[TRACKED_MAX]; };
 
 struct settings_store {
     struct tracked tracked;
-    uint32_t canonical_count;
+    uint32_t remembered_count;
     struct settings *buckets[256];
 };
 

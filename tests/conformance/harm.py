@@ -149,3 +149,25 @@ ENDINGS = [
     Ending("in_transaction", "SELECT 'still in the transaction'", leaves="fin"),
     Ending("in_failed_transaction", "SELECT 1/0", sqlstates=("22012",), leaves="terminate"),
 ]
+
+
+def by_name(text: str) -> bytes:
+    """By a statement with a name: a Query or an unnamed one would end the unnamed one that is there."""
+    return close("S", "quiet") + parse(text, "quiet") + bind((), "quiet") + describe() + execute() + SYNC
+
+
+#: What neighbours do who leave servers as they found them, but for what belongs to a name, or to nobody.
+QUIET_HARMS = [
+    Harm("nothing"),
+    Harm("names", (close("S", "a") + parse("SELECT 'evil'", "a") + bind((), "a") + execute() + SYNC,)),
+    Harm("draws", (by_name("SELECT nextval('public.conf_seq')"),)),
+    Harm("local", (by_name("SET LOCAL app.tenant = 'evil'"),), only_inside=True),
+]
+
+QUIET_ENDINGS = [
+    Ending("stays", keeps=True),
+    Ending("rollback", "ROLLBACK", keeps=True),
+    Ending("terminate", leaves="terminate"),
+    Ending("stays_behind_a_rollback", "ROLLBACK", keeps=True),
+    Ending("fin", leaves="fin"),
+]

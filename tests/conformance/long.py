@@ -57,13 +57,15 @@ def directly(direct: Direct, scripts: dict[str, Script]) -> int:
     return count
 
 
-def written(direct: Direct, pooled: Pooled, scripts: dict[str, Script], where: str) -> int:
+def written(
+    direct: Direct, pooled: Pooled, scripts: dict[str, Script], where: str, quiet: bool = False
+) -> int:
     """All scripts for which the pool has servers enough; how many differ."""
     count = 0
     for name, script in scripts.items():
         if script.case.servers <= pooled.servers:
             expected = direct.run(script.scenes, script.case)
-            found = difference(expected, pooled.run(script.scenes, script.case))
+            found = difference(expected, pooled.run(script.scenes, script.case, quiet))
             known = tolerated(name)
             if not (known and is_expected(found, known)):
                 count += report(where, name, found)
@@ -117,6 +119,7 @@ def run_all(work: Path, options: argparse.Namespace) -> int:
                 pooled_world(pooler, direct, size.servers) as pooled,
             ):
                 count += written(direct, pooled, scripts, str(size))
+                count += written(direct, pooled, scripts, f"{size}, quiet neighbours", quiet=True)
                 count += generated(direct, pooled, first, options.seconds)
             print(f"{size}: {len(scripts)} scripts, {count} differences so far", flush=True)
         return count

@@ -24,7 +24,16 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterator
 
-from tests.conformance.harm import ENDINGS, HARMS, OWN_FAULT, Ending, Harm
+from tests.conformance.harm import (
+    ENDINGS,
+    HARMS,
+    OWN_FAULT,
+    QUIET_ENDINGS,
+    QUIET_HARMS,
+    Ending,
+    Harm,
+    by_name,
+)
 from tests.support.wire import EndOfStream, Message, Wire, query
 
 #: A round that takes longer than this goes on without those who have no server by then.
@@ -67,8 +76,9 @@ class Phase(enum.Enum):
 class Neighbour:
     """One of them: a list of requests, of which each is answered with one ReadyForQuery."""
 
-    def __init__(self, wire: Wire, hello: bytes, name: str) -> None:
+    def __init__(self, wire: Wire, hello: bytes, name: str, quiet: bool) -> None:
         self.wire = wire
+        self._say = by_name if quiet else query
         self.port: int = wire.socket.getsockname()[1]
         self.name = name
         self._hello = hello  # its startup packet; a login is answered with ReadyForQuery like all else
@@ -89,14 +99,14 @@ class Neighbour:
         """Opens a transaction; the harm is done in it or after it."""
         self._harm, self._ending = harm, ending
         self.pid, self.stops, self.phase = 0, True, Phase.OPENING
-        after = [query(text) for text in ending.after]
-        self._requests.append(query("SELECT pg_backend_pid()"))
+        after = [self._say(text) for text in ending.after]
+        self._requests.append(self._say("SELECT pg_backend_pid()"))
         if inside:
             self._requests.extend(harm.requests)
-            self._after = [query(ending.finish), *after]
+            self._after = [self._say(ending.finish), *after]
         else:
-            self._after = [query("COMMIT"), *harm.requests, *after]
-        self._requests.appendleft(query("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"))
+            self._after = [self._say("COMMIT"), *harm.requests, *after]
+        self._requests.appendleft(self._say("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"))
         if self._hello:
             self._requests.appendleft(self._hello)
             self._hello = b""
@@ -148,10 +158,15 @@ class Neighbour:
 
 
 class Gang:
-    """The neighbours of one pool."""
+    """The neighbours of one pool. `quiet` ones do nothing that ends what another client has on a server: they
+    find what is there although it should be replaced, or is nobody's.
+    """
 
-    def __init__(self, servers: int, connect: Connect, hello: bytes, waiting: Waiting) -> None:
+    def __init__(
+        self, servers: int, connect: Connect, hello: bytes, waiting: Waiting, quiet: bool = False
+    ) -> None:
         self.servers = servers
+        self._quiet = quiet
         self.problems: list[str] = []
         #: Of every round: the servers that neighbours had, and the one of them that was left to the client.
         self.rounds: list[tuple[list[int], int]] = []
@@ -159,7 +174,7 @@ class Gang:
         self._hello = hello
         self._waiting = waiting
         self._names = itertools.count(1)
-        self._plans = plans()
+        self._plans = plans(QUIET_HARMS, QUIET_ENDINGS) if quiet else plans(HARMS, ENDINGS)
         self._all: list[Neighbour] = []
         self._departed: set[int] = set()
 
@@ -232,7 +247,9 @@ class Gang:
             if one.phase is Phase.IDLE:
                 one.phase = Phase.OPENING
                 return one
-        self._all.append(Neighbour(self._connect(), self._hello, f"neighbour {next(self._names)}"))
+        self._all.append(
+            Neighbour(self._connect(), self._hello, f"neighbour {next(self._names)}", self._quiet)
+        )
         self._departed.discard(self._all[-1].port)
         return self._idle()
 
@@ -271,11 +288,11 @@ class Gang:
         return any(sock in awaited for sock in ready) if others else bool(ready)
 
 
-def plans() -> Iterator[tuple[Harm, Ending, bool]]:
+def plans(harms: list[Harm], endings: list[Ending]) -> Iterator[tuple[Harm, Ending, bool]]:
     """All combinations of harm and ending for ever, neighbours of one round differing in both."""
     for number in itertools.count():
-        harm = HARMS[number % len(HARMS)]
-        ending = ENDINGS[(number + number // len(HARMS)) % len(ENDINGS)]
+        harm = harms[number % len(harms)]
+        ending = endings[(number + number // len(harms)) % len(endings)]
         inside = harm.only_inside or ending.finish != "COMMIT" or (number // 2) % 2 == 0
         if not (harm.pins and ending.keeps):
             yield harm, ending, inside

@@ -160,7 +160,7 @@ class Pooled:
         self.servers = servers
         self._direct = direct
         self._console = pooler.wire().login(SUPERUSER, "pooler")
-        self._gangs: dict[str, Gang] = {}
+        self._gangs: dict[tuple[str, bool], Gang] = {}
 
     def login(self, user: str, parameters: Parameters) -> Wire:
         return _login(self.connect(), user, POOL, parameters)
@@ -168,19 +168,20 @@ class Pooled:
     def connect(self) -> Wire:
         return self.pooler.wire(timeout_s=PATIENCE_S)
 
-    def run(self, scenes: list[Scene], case: Case) -> list[str]:
+    def run(self, scenes: list[Scene], case: Case, quiet: bool = False) -> list[str]:
         _sql(self._direct.clerk, FRESH)
-        return run(scenes, case, self.login, self._direct.is_unlocked, self.gang(case.user))
+        return run(scenes, case, self.login, self._direct.is_unlocked, self.gang(case.user, quiet))
 
-    def gang(self, user: str) -> Gang:
-        if user not in self._gangs:
-            self._gangs[user] = Gang(
+    def gang(self, user: str, quiet: bool = False) -> Gang:
+        if (user, quiet) not in self._gangs:
+            self._gangs[user, quiet] = Gang(
                 self.servers,
                 self.connect,
                 startup(user, POOL),
                 lambda departed: self._waiting(user, departed),
+                quiet,
             )
-        return self._gangs[user]
+        return self._gangs[user, quiet]
 
     def _waiting(self, user: str, departed: set[int]) -> int:
         """Clients that wait while others have all servers and keep them; none is being made or cleaned."""

@@ -1,7 +1,8 @@
 """Whom the cases run on: pooler with one and with three workers, and the PgBouncer that Debian has.
 
-A case says from which release PgBouncer behaves so. Where the installed one is older, the case runs on pooler
-alone, against the same expectation, which then comes from PgBouncer 1.25.2.
+A case says from which release PgBouncer behaves so, and before which one, if that behaves otherwise. Where
+the PgBouncer at hand is older or newer, the case runs on pooler alone, against the same expectation, which
+then comes from PgBouncer 1.25.2. POOLER_PGBOUNCER names another one than Debian's.
 """
 
 from __future__ import annotations
@@ -19,8 +20,12 @@ from tests.support.install import need
 from tests.support.pooler import Bouncer, PgBouncer, Pooler
 from tests.support.wire import Message
 
-#: What pooler is held to: 1.25.2, and the setting that its main branch has added since.
+#: What pooler is held to: all of 1.25.2, and what 1.26 has added without changing anything older.
+HELD_TO = (1, 25)
 NEWEST = (1, 26)
+
+#: For what no release has changed yet.
+NEVER = "99"
 
 
 @dataclass(frozen=True)
@@ -35,10 +40,11 @@ class Subject:
     def keywords(self) -> dict[str, Any]:
         return {} if self.workers is None else {"workers": self.workers}
 
-    @property
-    def release(self) -> tuple[int, ...]:
-        """The release of PgBouncer that it behaves like."""
-        return installed_release() if self.kind is PgBouncer else NEWEST
+    def behaves_so(self, since: str, until: str = NEVER) -> bool:
+        """Whether it does as PgBouncer has done since one release and before another."""
+        if self.kind is PgBouncer:
+            return release(since) <= installed_release() < release(until)
+        return release(since) <= NEWEST and release(until) > HELD_TO
 
 
 POOLERS = (Subject("pooler-1", Pooler, 1), Subject("pooler-3", Pooler, 3))
@@ -46,7 +52,7 @@ SUBJECTS = (*POOLERS, Subject("pgbouncer", PgBouncer))
 
 
 class Case(Protocol):
-    """What every kind of case has."""
+    """What every kind of case has; it may have `until` too."""
 
     @property
     def name(self) -> str: ...
@@ -71,6 +77,11 @@ def release(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(".")))
 
 
+def release_of(bouncer: Bouncer) -> tuple[int, ...]:
+    """The release of PgBouncer that it is, or is held to."""
+    return installed_release() if bouncer.name == "pgbouncer" else HELD_TO
+
+
 Test = Callable[..., None]
 
 
@@ -80,14 +91,18 @@ def on_all(cases: Iterable[Case], subjects: Iterable[Subject] = SUBJECTS) -> Cal
     return lambda test: each(_running("subject", subjects)(test))
 
 
-def on_each(since: str = "1.18", subjects: Iterable[Subject] = SUBJECTS) -> pytest.MarkDecorator:
+def on_each(
+    since: str = "1.18", until: str = NEVER, subjects: Iterable[Subject] = SUBJECTS
+) -> pytest.MarkDecorator:
     """Runs a test once on every subject that behaves so: argument `subject` (running)."""
-    return _running("subject", [one for one in subjects if release(since) <= one.release])
+    return _running("subject", [one for one in subjects if one.behaves_so(since, until)])
 
 
-def made_of_each(since: str = "1.18", subjects: Iterable[Subject] = SUBJECTS) -> pytest.MarkDecorator:
+def made_of_each(
+    since: str = "1.18", until: str = NEVER, subjects: Iterable[Subject] = SUBJECTS
+) -> pytest.MarkDecorator:
     """Like `on_each` for a test that starts its own: argument `start` is a function of keywords."""
-    return _running("start", [one for one in subjects if release(since) <= one.release])
+    return _running("start", [one for one in subjects if one.behaves_so(since, until)])
 
 
 def _running(argument: str, subjects: Iterable[Subject]) -> pytest.MarkDecorator:
@@ -96,12 +111,12 @@ def _running(argument: str, subjects: Iterable[Subject]) -> pytest.MarkDecorator
 
 
 def behaves_so(parameters: Mapping[str, Any]) -> bool:
-    """Whether the subject of a collected test is of the release that its case asks for."""
+    """Whether the subject of a collected test is of a release that its case asks for."""
     subject = parameters.get("subject", parameters.get("start"))
     case = parameters.get("case")
     if not isinstance(subject, Subject) or case is None:
         return True
-    return release(case.since) <= subject.release
+    return subject.behaves_so(case.since, getattr(case, "until", NEVER))
 
 
 def own(start: Callable[..., Bouncer], **settings: object) -> dict[str, object]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.compat.subjects import POOLERS, made_of_each, on_all, on_each, told
+from tests.compat.subjects import NEVER, POOLERS, made_of_each, on_all, on_each, release_of, told
 from tests.support.exchange import pooled
 from tests.support.health import wait_until_nobody_reads
 from tests.support.pooler import Bouncer
@@ -25,14 +25,15 @@ class Said:
     turns: tuple[tuple[str, str], ...]
     since: str = "1.18"
     user: str = "postgres"
+    until: str = NEVER
 
     @property
     def name(self) -> str:
         return "; ".join(command for command, _ in self.turns)[:60] or "nothing"
 
 
-def one(command: str, answer: str, since: str = "1.18", user: str = "postgres") -> Said:
-    return Said(((command, answer),), since, user)
+def one(command: str, answer: str, since: str = "1.18", user: str = "postgres", until: str = NEVER) -> Said:
+    return Said(((command, answer),), since, user, until)
 
 
 def row(name: str, value: str) -> str:
@@ -108,8 +109,10 @@ ORDERS = [
         (
             ("RESUME", error("pooler is not paused/suspended")),
             ("RESUME p0", error("database p0 is not paused")),
-        )
+        ),
+        until="1.26",  # has no SUSPEND, and its texts no longer speak of it
     ),
+    Said((("PAUSE", "C PAUSE"), ("RESUME", "C RESUME"), ("RESUME p0", error("database p0 is not paused")))),
     Said(
         (
             ("PAUSE", "C PAUSE"),
@@ -120,23 +123,33 @@ ORDERS = [
             ("RESUME p0", error("database p0 is not paused")),
             ("RESUME;", "C RESUME"),
             ("RESUME", error("pooler is not paused/suspended")),
-        )
+        ),
+        until="1.26",
     ),
     Said(
         (
             ("PAUSE p0", "C PAUSE"),
             ("PAUSE p0", "C PAUSE"),
-            ("SUSPEND", error("cannot suspend with paused databases")),
-            ("RESUME", error("pooler is not paused/suspended")),
             ("resume P0", error("no such database: P0")),
             ('RESUME "p0"', "C RESUME"),
         )
     ),
+    Said(
+        (
+            ("PAUSE p0", "C PAUSE"),
+            ("SUSPEND", error("cannot suspend with paused databases")),
+            ("RESUME", error("pooler is not paused/suspended")),
+            ("RESUME p0", "C RESUME"),
+        ),
+        until="1.26",
+    ),
     Said((("PAUSE made_by_star", "C PAUSE"), ("RESUME made_by_star", "C RESUME"))),
-    Said((("SUSPEND", "C SUSPEND"),)),
-    Said((("SUSPEND", "C SUSPEND"), ("PAUSE", error("already suspended/paused")), ("RESUME", "C RESUME"))),
+    one("SUSPEND", "C SUSPEND", until="1.26"),
+    Said(
+        (("SUSPEND", "C SUSPEND"), ("PAUSE", error("already suspended/paused")), ("RESUME", "C RESUME")),
+        until="1.26",
+    ),
     Said((("KILL p0", "C KILL"), ("KILL p0", "C KILL"), ("RESUME p0", "C RESUME"))),
-    Said((("KILL", "C KILL"), ("RESUME", "C RESUME")), since="1.23"),
     Said((("KILL of_star", "C KILL"), ("RESUME of_star", "C RESUME"))),
     Said((("DISABLE p1", "C DISABLE"), ("DISABLE p1", "C DISABLE"), ("ENABLE p1", "C ENABLE"))),
     Said((("DISABLE of_star2", "C DISABLE"), ("ENABLE of_star2", "C ENABLE"))),
@@ -147,9 +160,10 @@ ORDERS = [
         one(f"{word} pgbouncer", error(f"cannot {what} admin db: pgbouncer"))
         for word, what in (
             *[("PAUSE", "pause"), ("KILL", "kill"), ("RECONNECT", "reconnect"), ("WAIT_CLOSE", "wait in")],
-            *[("DISABLE", "disable"), ("ENABLE", "disable")],
+            ("DISABLE", "disable"),
         )
     ),
+    one("ENABLE pgbouncer", error("cannot disable admin db: pgbouncer"), until="1.26"),  # says "enable"
     one("RESUME pgbouncer", error("database pgbouncer is not paused")),
     one("RESUME never_named", error("no such database: never_named")),
     one("ENABLE never_named", error("no such database: never_named")),
@@ -163,11 +177,15 @@ ORDERS = [
 FORBIDDEN = [
     one(command, error("admin access needed"), user="bouncer")
     for command in (
-        *["RELOAD", "PAUSE", "PAUSE p0", "RESUME", "RESUME p0", "SUSPEND", "KILL p0", "RECONNECT"],
-        *["RECONNECT p0", "WAIT_CLOSE", "WAIT_CLOSE p0", "DISABLE p0", "ENABLE p0", "SHOW FDS"],
+        *["RELOAD", "PAUSE", "PAUSE p0", "RESUME", "RESUME p0", "KILL p0", "RECONNECT"],
+        *["RECONNECT p0", "WAIT_CLOSE", "WAIT_CLOSE p0", "DISABLE p0", "ENABLE p0"],
         *["SHUTDOWN", "SET stats_period = 30", "SET nonsense = 1", "PAUSE nowhere", "DISABLE"],
     )
-] + [one("KILL_CLIENT 1", error("admin access needed"), since="1.25", user="bouncer")]
+] + [
+    one("KILL_CLIENT 1", error("admin access needed"), since="1.25", user="bouncer"),
+    one("SUSPEND", error("admin access needed"), user="bouncer", until="1.26"),
+    one("SHOW FDS", error("admin access needed"), user="bouncer", until="1.26"),
+]
 
 
 @on_all([*GRAMMAR, *SET, *ORDERS, *FORBIDDEN])
@@ -206,6 +224,8 @@ def test_welcome(subject: Bouncer) -> None:
     with subject.wire().login(user="postgres", database="pgbouncer") as wire:
         version = wire.parameters.pop("server_version")
         assert version.endswith("/bouncer")
+        if release_of(subject) >= (1, 26):  # tells it once more
+            assert version == wire.parameters.pop("pgbouncer.version") + "/bouncer"
         assert wire.parameters == WELCOME
         wire.close()
 
@@ -260,7 +280,7 @@ def test_pause_of_a_database(start: Callable[..., Bouncer]) -> None:
             wire.close()
 
 
-@made_of_each()
+@made_of_each(until="1.26")
 def test_suspend(start: Callable[..., Bouncer]) -> None:
     """Nothing is read and nothing forwarded, on either side, until RESUME; then all of it goes on."""
     bouncer = start()
@@ -278,7 +298,7 @@ def test_suspend(start: Callable[..., Bouncer]) -> None:
             wire.close()
 
 
-@made_of_each()
+@made_of_each(until="1.26")
 def test_suspend_ends_with_its_session(start: Callable[..., Bouncer]) -> None:
     bouncer = start()
     with pooled(bouncer) as idle, console(bouncer) as order:
@@ -290,7 +310,7 @@ def test_suspend_ends_with_its_session(start: Callable[..., Bouncer]) -> None:
         idle.close()
 
 
-@made_of_each()
+@made_of_each(until="1.26")
 def test_suspend_ends_by_another_session(start: Callable[..., Bouncer]) -> None:
     """Nobody is accepted meanwhile, but any session of the console that is there already may RESUME."""
     bouncer = start()
@@ -340,6 +360,21 @@ def test_kill(start: Callable[..., Bouncer]) -> None:
         assert told(order.query("RESUME p0")[0]) == "C RESUME"
         assert bouncer.sql("SELECT 1") == [(1,)]
         other.close()
+        order.close()
+
+
+@made_of_each(since="1.25")
+def test_kill_of_all(start: Callable[..., Bouncer]) -> None:
+    """PgBouncer pauses each database that has a pool; pooler, as PAUSE, all that there are and will be."""
+    bouncer = start(databases={"p0": ""})
+    with pooled(bouncer) as busy, console(bouncer) as order:
+        busy.query("BEGIN")
+        assert told(order.query("KILL")[0]) == "C KILL"
+        assert told(busy.receive_until("E")[-1]) == "E FATAL 08P01 database removed"
+        busy.expect_closed()
+        resume = "RESUME" if bouncer.name == "pooler" else "RESUME p0"
+        assert told(order.query(resume)[0]) == "C RESUME"
+        assert bouncer.sql("SELECT 1") == [(1,)]
         order.close()
 
 

@@ -292,10 +292,19 @@ def test_a_crashed_backend(subject: Bouncer) -> None:
         wire.query("BEGIN")
         ((pid,),) = wire.rows("SELECT pg_backend_pid()")
         assert pid is not None
+        subject.pg.new_log()
         subject.pg.kill_backend(int(pid))
         assert told(wire.receive_until("E")[-1]) == fatal("server conn crashed?")
         wire.expect_closed()
     subject.pg.ensure_running()
+    log = ""
+
+    def noticed() -> bool:
+        nonlocal log
+        log += subject.pg.new_log()
+        return "reinitializing" in log
+
+    wait_for(noticed, 60, "that PostgreSQL notices")  # until then it may let somebody in
     wait_for(lambda: serves(subject.pg), 60, "recovery")
     wait_for(lambda: serves(subject), 20, "the pool")
 

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 import psycopg2
 import pytest
 
-from tests.compat.subjects import installed_release, made_of_each, on_all, on_each
+from tests.compat.subjects import POOLERS, made_of_each, on_all, on_each, release_of
 from tests.support.crowd import refusal
 from tests.support.pooler import Bouncer
+from tests.support.processes import wait_for
 
 BOUNCER = {"databases": {"p0": "pool_size=3", "p1": ""}}
 
@@ -55,7 +56,7 @@ GRAMMAR = [
     Ini("indented headers", "   [databases]\n   y = dbname=p0\n", databases={"y": {"database": "p0"}}),
     Ini("last entry wins", "[databases]\ny = dbname=p0\ny = dbname=p1", databases={"y": {"database": "p1"}}),
     Ini("quoted names", "[databases]\n'my db' = dbname=p0", databases={"my db": {"database": "p0"}},
-        since="1.21"),
+        since="1.25"),
     Ini("odd bare names", "[databases]\na.b-c_d = dbname=p0\n", databases={"a.b-c_d": {"database": "p0"}}),
     bad("double quotes", '[databases]\n"my db" = dbname=p0\n'),
     bad("bare name with a space", "[databases]\nmy db = dbname=p0\n"),
@@ -106,7 +107,6 @@ ENTRIES = [
             *["pool_mode=x", "=p0"],
         )
     ),
-    Ini("port=65536", "[databases]\nx = port=65536", None, since="1.21"),
     bad("unknown key of a user", "[users]\nbouncer = nonsense=1"),
 ]
 
@@ -131,7 +131,7 @@ def config(bouncer: Bouncer, name: str) -> str | None:
 def assert_reload_fails(bouncer: Bouncer) -> None:
     """The answer says so, of older PgBouncers only the log."""
     bouncer.new_log()
-    if bouncer.name == "pgbouncer" and installed_release() < (1, 23):
+    if release_of(bouncer) < (1, 25):
         bouncer.console("RELOAD")
         assert re.search(r"\] (ERROR|WARNING) ", bouncer.new_log())
         return
@@ -152,6 +152,13 @@ def test_reload(subject: Bouncer, case: Ini) -> None:
         for name, row in case.databases.items():
             (shown,) = subject.show("databases", name=name)
             assert {key: shown[key] for key in row} == row
+
+
+@on_all([bad("port=65536", "[databases]\nx = port=65536")], subjects=POOLERS)
+def test_numbers_out_of_range(subject: Bouncer, case: Ini) -> None:
+    """PgBouncer takes it."""
+    with replaced(subject, f"{subject.ini.read_text()}{case.lines}\n"):
+        assert_reload_fails(subject)
 
 
 @on_each()
@@ -256,9 +263,25 @@ def test_users_of_the_userlist(start: Callable[..., Bouncer]) -> None:
     assert 'role "fresh" does not exist' in refusal(bouncer.dsn(user="fresh"))
 
 
-@made_of_each(since="1.21")
+@made_of_each()
 def test_users_removed_from_the_userlist(start: Callable[..., Bouncer]) -> None:
     """They can't come back, and are not thrown out."""
+    bouncer = start(start=False, auth_type="md5")
+    bouncer.passwords["postgres"] = "for the console"
+    bouncer.launch()
+    wait_for(lambda: bouncer.log.exists() and "process up" in bouncer.log.read_text(), 10, "readiness")
+    with bouncer.connect(user="muser") as inside:
+        del bouncer.passwords["muser"]
+        bouncer.write_config()
+        bouncer.sql("RELOAD", user="postgres", password="for the console", dbname="pgbouncer")
+        with inside.cursor() as cursor:
+            cursor.execute("SELECT 1")
+        assert "password authentication failed" in refusal(bouncer.dsn(user="muser"))
+
+
+@made_of_each(subjects=POOLERS)
+def test_users_removed_who_need_no_password(start: Callable[..., Bouncer]) -> None:
+    """PgBouncer only takes the password of who is removed: where none is asked for, he is let in."""
     bouncer = start()
     with bouncer.connect(user="limited") as inside:
         del bouncer.passwords["limited"]

@@ -87,7 +87,7 @@ def test_modes(subject: Bouncer) -> None:
     assert mode("p2", "limited") == "session", "the user's counts more"
 
 
-@made_of_each(since="1.25")
+@made_of_each(since="1.26")
 def test_timeouts_of_users_and_databases(start: Callable[..., Bouncer]) -> None:
     bouncer = start(
         databases={"p0": "pool_size=1", "p1": "pool_size=1 query_wait_timeout=1"},

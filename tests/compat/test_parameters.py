@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from tests.compat.subjects import made_of_each, on_all, on_each, own, told
+from tests.compat.subjects import POOLERS, made_of_each, on_all, on_each, own, told
 from tests.support.exchange import pooled
 from tests.support.pooler import Bouncer
 from tests.support.wire import Wire, startup
@@ -128,8 +128,8 @@ class Options:
 OPTIONS = [
     Options("-c TimeZone=Asia/Tokyo"),
     Options("-cTimeZone=Asia/Tokyo"),
-    Options("--TimeZone=Asia/Tokyo"),
-    Options("  -c   TimeZone=Asia/Tokyo  "),
+    Options("--TimeZone=Asia/Tokyo", since="1.23"),
+    Options("  -c   TimeZone=Asia/Tokyo"),
     Options("-c application_name=a\\ b -c TimeZone=Asia/Tokyo"),
     Options("-c TimeZone=UTC -c TimeZone=Asia/Tokyo"),
 ]
@@ -137,6 +137,14 @@ OPTIONS = [
 
 @on_all(OPTIONS)
 def test_options(subject: Bouncer, case: Options) -> None:
+    with subject.wire().login(options=case.name) as wire:
+        assert shown(wire, "TimeZone") == case.zone
+        wire.close()
+
+
+@on_all([Options("  -c   TimeZone=Asia/Tokyo  ")], subjects=POOLERS)
+def test_blanks_behind_options(subject: Bouncer, case: Options) -> None:
+    """PostgreSQL takes them; PgBouncer asks for one more option behind them."""
     with subject.wire().login(options=case.name) as wire:
         assert shown(wire, "TimeZone") == case.zone
         wire.close()
@@ -154,7 +162,7 @@ def test_application_name_add_host(start: Callable[..., Bouncer]) -> None:
         wire.close()
 
 
-@made_of_each(since="1.25")
+@made_of_each(since="1.26")
 def test_login_notify_message(start: Callable[..., Bouncer]) -> None:
     bouncer = start(login_notify_message="maintenance at noon")
     with bouncer.wire() as wire:

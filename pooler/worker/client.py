@@ -44,6 +44,8 @@ REFUSALS = {
     2: "client connections exceeded (max_db_client_connections)",
     3: "client connections exceeded (max_user_client_connections)",
 }
+#: How often a login that came during SUSPEND looks whether that is over.
+SUSPENDED_LOOK_S = 0.02
 #: A console command and its names fit; more is no console client.
 CONSOLE_MESSAGE_BYTES = 64 * 1024
 
@@ -115,6 +117,9 @@ class Client:
     def _login(self) -> bool:
         if self.fault is not None:
             raise self.fault
+        while self.worker.tables.is_suspended():  # it was accepted before the master heard of that
+            gevent.sleep(SUSPENDED_LOOK_S)
+            self.started_s = time.monotonic()
         limit_s = self.worker.config.settings.client_login_timeout
         left_s = max(0.001, limit_s - (time.monotonic() - self.started_s))
         try:
@@ -238,7 +243,7 @@ class Client:
     def _count(self, session: ClientSession, database: Database) -> int:
         tables, config = self.worker.tables, self.worker.config
         if database.name not in config.databases and tables.meet_database(database.name):
-            self._log(f"registered new auto-database: db={database.name}")
+            self._log(f"registered new auto-database: {database.name}")
         database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
         user_row = limits.open_user(tables, config, session.user)
         if min(database_row, user_row, pool) < 0:

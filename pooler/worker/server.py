@@ -282,8 +282,10 @@ def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool 
         worker.refusals[pool] = (fault.message, now)
         log.warning("%s %s%s", who, prefix, fault.message)
         if worker.config.settings.log_disconnections:
-            told = fault.from_server or fault.message.startswith("server login failed")
-            reason = "login failed" if told else fault.message.partition(":")[0]
+            ours = fault.message.startswith("server login failed")
+            reason = "login failed" if ours else fault.message
+            if not fault.from_server:
+                reason = reason.partition(":")[0]
             log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 

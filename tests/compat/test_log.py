@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.compat.subjects import installed_release, made_of_each, on_each, release_of
+from tests.compat.subjects import made_of_each, on_each, release_of
 from tests.support.exchange import pooled
 from tests.support.pooler import Bouncer
 from tests.support.processes import wait_for
@@ -143,8 +143,8 @@ def test_what_postgres_refuses(subject: Bouncer) -> None:
 
 @on_each()
 def test_a_failed_login_closes_the_server(subject: Bouncer) -> None:
-    """PgBouncer 1.24 says why, in PostgreSQL's words, and has no `db=`; pooler still says what 1.18 does."""
-    newer = subject.name == "pgbouncer" and installed_release() >= (1, 24)
+    """PgBouncer 1.24 says why, in PostgreSQL's words, and has no `db=`."""
+    newer = release_of(subject) >= (1, 24)
     name = "other_not_there" if newer else "db=other_not_there"
     reason = 'database "other_not_there" does not exist' if newer else "login failed"
     subject.new_log()

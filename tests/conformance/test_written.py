@@ -15,7 +15,7 @@ from tests.conformance.world import SIZES, Direct, Pools, Size
 
 #: Three servers in turn; scripts/conformance has all scripts beside quiet neighbours.
 QUIET = Size(1, 3)
-QUIET_TOPICS = ("prepared-", "startup-", "wire_")
+QUIET_TOPICS = ("prepared-", "startup-", "wire_prepared-")
 
 
 def size_for(script: Script) -> Size:

@@ -36,9 +36,9 @@ def test_leaving(scene: Scene, kind: Kind, possible: bool) -> None:
 
 def _share(kind: Kind, workers: int) -> Iterator[tuple[Way, bool]]:
     """The ways for this number of workers, and by which protocol. All ways of one kind of each sort are gone,
-    and every other way of the rest, in an even mixture of protocols and numbers of workers.
+    and every third way of the rest, in an even mixture of protocols and numbers of workers.
     """
-    step = 2 if kind in SORTS else 4
+    step = 2 if kind in SORTS else 6
     for number, way in enumerate((way for way in WAYS if way.suits(kind)), KINDS.index(kind)):
         if os.environ.get("POOLER_LEAKS_ALL"):
             yield from ((way, False), (way, True))

@@ -23,7 +23,6 @@ struct greeting *greeting_of(const struct command *command) {
     return g;
 }
 
-
 /* The ParameterStatus of the greeting at `*at`, or the first behind it, that is not tracked, and goes on behind that. */
 static bool next_report(const struct relay *r, const struct greeting *g, uint32_t *at, const char **name, const char **value) {
     while (*at + 5 < g->head_bytes) {
@@ -40,8 +39,13 @@ static bool next_report(const struct relay *r, const struct greeting *g, uint32_
  * it had already, for another client. */
 uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at, uint32_t room) {
     const struct greeting *g = c->greeting;
+    const struct tracked *tracked = &r->store.tracked;
     const char *name, *value;
-    at = settings_question(&r->store, out, at, room);
+    at = sql_put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
+    for (int i = 0; i < tracked->count; i++) {
+        if (i) at = sql_put(out, at, room, ",");
+        at = sql_put_literal(out, at, room, tracked->names[i]);
+    }
     if (settings_has_extras(c->settings))
         for (uint32_t next = 0; next_report(r, g, &next, &name, &value);) {
             at = sql_put(out, at, room, ",");

@@ -102,7 +102,6 @@ static void discard(struct relay *r, struct server *s) {
     requests_push(&s->requests, 'C' | OWN);
 }
 
-
 /* A message other than a Query is about to run a statement, or to prepare it. */
 void sequences_before(struct relay *r, struct client *c, uint32_t traits) {
     struct server *s = c->server;

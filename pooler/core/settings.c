@@ -83,9 +83,7 @@ void settings_drop(struct settings_store *store, struct settings *s) {
     while (*at != s) at = &(*at)->next;
     *at = s->next;
     store->remembered_count -= s->remembered;
-    if (s->canonical) {
-        settings_drop(store, s->canonical);
-    }
+    if (s->canonical) settings_drop(store, s->canonical);
     free(s->reports);
     free(s);
 }
@@ -233,16 +231,6 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
     for (int turn = 0; turn < 3; turn++)
         for (const char *p = NULL, *text; settings_next_extra(s, &p, &text);)
             if (rank(p) == turn) at = put_set_config(out, at, room, p, text);
-    return at;
-}
-
-/* Appends the question what the tracked parameters are, in the server's spelling; other names may follow, and its end. */
-uint32_t settings_question(const struct settings_store *store, char *out, uint32_t at, uint32_t room) {
-    at = sql_put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
-    for (int i = 0; i < store->tracked.count; i++) {
-        if (i) at = sql_put(out, at, room, ",");
-        at = sql_put_literal(out, at, room, store->tracked.names[i]);
-    }
     return at;
 }
 

@@ -54,7 +54,6 @@ bool settings_tracked(const struct settings_store *store, const char *name);
 const char *settings_value(const struct settings_store *store, const struct settings *s, const char *name);
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset, char *out,
                             uint32_t room);
-uint32_t settings_question(const struct settings_store *store, char *out, uint32_t at, uint32_t room);
 uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out, uint32_t room);
 uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name, char *out,
                          uint32_t at, uint32_t room);

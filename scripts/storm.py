@@ -54,6 +54,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--width", type=int, default=100, help="how many at a time")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--nice", type=int, default=0, help="of the process that logs in")
+    parser.add_argument("--alone", action="store_true", help="pooler without PgBouncer beside it")
     return parser.parse_args(argv)
 
 
@@ -118,7 +119,7 @@ def main(argv: Sequence[str]) -> int:
         settings["max_client_conn"] = 1500
         programs: list[Bouncer] = []
         for kind in (PgBouncer, Pooler):
-            if kind is PgBouncer and not PgBouncer.find():
+            if kind is PgBouncer and (options.alone or not PgBouncer.find()):
                 continue
             keywords = {"workers": options.workers} if kind is Pooler else {}
             target = {DATABASE: f"pool_size=20 password={PASSWORDS[USER]}"}

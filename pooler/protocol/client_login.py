@@ -23,6 +23,7 @@ from pooler.protocol.conversation import (
     Conversation,
     NeedMessage,
     NeedStartup,
+    NeedTurn,
     Offload,
     Pending,
     Send,
@@ -140,6 +141,8 @@ def _open(policy: ClientPolicy) -> Conversation[tuple[StartupPacket | CancelRequ
         if pending:  # it would be taken for what came through TLS (CVE-2021-3935)
             raise ClientFault("received unencrypted data after encryption request")
         wanted = isinstance(packet, startup.SslRequest) and policy.tls_offered and not policy.is_unix
+        if wanted:
+            yield NeedTurn()
         yield Send(b"S" if wanted else b"N")
         if wanted:
             tls = yield StartTLS()
@@ -261,6 +264,7 @@ def _check_scram(
     yield Send(messages.authentication_sasl(offered))
     mechanism, data = _initial_response((yield from _answer(codes.MAX_SASL_BYTES)), offered)
     first = scram_server.parse_client_first(data, mechanism == codes.SCRAM_SHA_256_PLUS, certificate)
+    yield NeedTurn()  # the client's answer takes PBKDF2
     said = scram_server.server_first(first, salt, iterations, policy.random(scram_server.NONCE_BYTES))
     yield Send(messages.authentication_sasl_continue(said))
     final = yield from _answer(codes.MAX_SASL_BYTES)

@@ -55,6 +55,11 @@ class Send:
 
 
 @dataclass(frozen=True)
+class NeedTurn:
+    """Answer: None, when this login may go on: what comes next makes its client compute for milliseconds."""
+
+
+@dataclass(frozen=True)
 class StartTLS:
     """Answer: the `tls.TlsInfo`, when the handshake is done; everything after it goes through TLS."""
 
@@ -88,7 +93,16 @@ class AskSecret:
 
 
 Request = (
-    NeedStartup | NeedMessage | NeedByte | Pending | Send | StartTLS | Offload | CheckPassword | AskSecret
+    NeedStartup
+    | NeedMessage
+    | NeedByte
+    | NeedTurn
+    | Pending
+    | Send
+    | StartTLS
+    | Offload
+    | CheckPassword
+    | AskSecret
 )
 
 Result = TypeVar("Result")

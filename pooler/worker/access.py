@@ -20,7 +20,7 @@ from pooler.config.hba import address_of, find_rule
 from pooler.config.ldap import LdapOptions, parse_ldap_options
 from pooler.errors import ClientFault
 from pooler.protocol.client_login import ClientSession
-from pooler.protocol.conversation import AskSecret, CheckPassword
+from pooler.protocol.conversation import AskSecret, CheckPassword, NeedTurn
 from pooler.protocol.startup import StartupPacket
 from pooler.worker import outside
 from pooler.worker.auth_query import config_error
@@ -88,9 +88,12 @@ class Access:
 
     # -- who
 
-    def answer(self, request: AskSecret | CheckPassword) -> object:
+    def answer(self, request: AskSecret | CheckPassword | NeedTurn) -> object:
         """What the login asks for, possibly after a while."""
         door = self._client.worker.door
+        if isinstance(request, NeedTurn):
+            door.turns.take(self._client)
+            return None
         if isinstance(request, CheckPassword):
             door.step_out(self._client)
             right = outside.check(request, names_of(self._client.sock)[0])

@@ -62,6 +62,7 @@ class Client:
         self.id = 0
         self.name = "(nodb)/(nouser)"
         self.where = ""
+        self.is_local = is_unix  # it computes on this machine
         self.started_s = time.monotonic()
         self.greenlet: Any = None  # that runs `serve`
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
@@ -84,6 +85,8 @@ class Client:
         addr, port, local_addr, local_port = names_of(self.sock, self.worker.config.settings.listen_port)
         if self.is_unix:
             addr = f"unix({self._peer()[0]})"
+        elif addr == local_addr:
+            self.is_local = True
         self.where = place(addr, port, self.is_unix)
         self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
 
@@ -150,6 +153,7 @@ class Client:
 
     def _begin_with_tls(self) -> None:
         """Without an SSLRequest: who speaks TLS at once must say for which protocol."""
+        self.worker.door.turns.take(self)
         self.stream.start_tls()
         assert self.stream.session is not None
         if not self.stream.session.speaks_postgresql:

@@ -2,7 +2,7 @@
 
 More wait their turn, first come, first served, so that a storm of logins takes its time and refuses nobody.
 But sockets that say nothing must not keep the others out: while somebody waits, those that we have waited for
-longest, SILENT_S at least, are sent away.
+longest, SILENT_S at least, are sent away. Of those inside, `turns` go on a few at a time.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections import deque
 from typing import TYPE_CHECKING
 
 from pooler import log
+from pooler.worker.turns import Turns
 
 if TYPE_CHECKING:
     from pooler.worker.client import Client
@@ -31,6 +32,7 @@ class Door:
         self._inside: set[Client] = set()
         self._waiting: deque[Client] = deque()
         self._said_s = -SAY_AGAIN_S
+        self.turns = Turns(worker.config.settings.worker_count, worker.spawn)
 
     def knock(self, client: Client) -> None:
         """A client comes; its greenlet starts at once or when its turn comes."""
@@ -44,6 +46,7 @@ class Door:
 
     def leave(self, client: Client) -> None:
         """Its login is over, whatever came of it. Does nothing if that is known."""
+        self.turns.end(client)
         if client in self._inside:
             self._inside.remove(client)
             self._let_in()

@@ -20,6 +20,7 @@ from pooler.protocol.conversation import (
     NeedByte,
     NeedMessage,
     NeedStartup,
+    NeedTurn,
     Offload,
     Pending,
     Send,
@@ -209,7 +210,7 @@ def offload(function: Callable[..., T], *arguments: Any) -> T:
 def converse(
     conversation: Conversation[T],
     stream: Stream,
-    ask: Callable[[AskSecret | CheckPassword], Any] | None = None,
+    ask: Callable[[AskSecret | CheckPassword | NeedTurn], Any] | None = None,
 ) -> T:
     """Drive a conversation to its end and return its result.
 
@@ -235,7 +236,7 @@ def converse(
                     answer = stream.start_tls()
                 case Offload():
                     answer = offload(request.function, *request.arguments)
-                case AskSecret() | CheckPassword() if ask is not None:
+                case AskSecret() | CheckPassword() | NeedTurn() if ask is not None:
                     answer = ask(request)
                 case _:
                     raise NotImplementedError(f"nobody answers {request!r}")

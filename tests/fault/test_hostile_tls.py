@@ -272,6 +272,18 @@ def test_new_keys(shared: Pooler) -> None:
             client.wait_for(b"served still")
 
 
+def test_silent_clients_end_their_turns(shared: Pooler) -> None:
+    """Those of this machine compute their logins one after the other; who stalls keeps nobody out for long,
+    and who has nothing to compute does not wait at all."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * 8):  # fewer than max_unauthenticated of each worker
+            stack.enter_context(shared.wire()).send(SSL)
+        plain = stack.enter_context(shared.wire())
+        assert plain.login().rows("SELECT 1") == [[b"1"]]
+        for _ in range(4):
+            assert shared.sql("SELECT 1", sslmode="require") == [(1,)]
+
+
 # SCRAM.
 
 

@@ -15,6 +15,7 @@ from pooler.protocol.conversation import (
     NeedByte,
     NeedMessage,
     NeedStartup,
+    NeedTurn,
     Offload,
     Pending,
     Request,
@@ -112,6 +113,8 @@ class Driver(Generic[T]):
         match request:
             case Send(data):
                 self.sent += data
+            case NeedTurn():
+                pass
             case Pending():
                 return bool(self.arrived)
             case StartTLS():

@@ -1,0 +1,104 @@
+"""Clients of this machine compute their logins a few at a time."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import dataclass
+from typing import Any, cast
+
+import gevent
+import pytest
+
+from pooler.worker.turns import Turns
+
+
+@dataclass(eq=False)
+class OfClient:
+    """What a turn needs to know of a client."""
+
+    name: str
+    is_local: bool = True
+    silent_since: float | None = None
+
+    def silent_s(self, now: float) -> float:
+        return 0.0 if self.silent_since is None else now - self.silent_since
+
+
+class Room:
+    """Who has got a turn, in that order, of one worker with a core of its own."""
+
+    def __init__(self) -> None:
+        self.turns = Turns(len(os.sched_getaffinity(0)), gevent.spawn)
+        self.entered: list[str] = []
+
+    def come(self, client: OfClient) -> Any:
+        def take() -> None:
+            self.turns.take(cast(Any, client))
+            self.entered.append(client.name)
+
+        made = gevent.spawn(take)
+        gevent.sleep(0)
+        return made
+
+    def end(self, client: OfClient) -> None:
+        self.turns.end(cast(Any, client))
+
+
+@pytest.fixture
+def room() -> Room:
+    return Room()
+
+
+def test_one_after_the_other(room: Room) -> None:
+    a, b, c = map(OfClient, "abc")
+    waiting = [room.come(one) for one in (a, b, c)]
+    assert room.entered == ["a"]
+    room.end(a)
+    waiting[1].join(5)
+    assert room.entered == ["a", "b"]
+    room.end(a)  # it has none any more: this frees nothing
+    gevent.sleep(0.01)
+    assert room.entered == ["a", "b"]
+    room.end(b)
+    gevent.joinall(waiting, 5, raise_error=True)
+    assert room.entered == ["a", "b", "c"]
+
+
+def test_a_turn_is_kept_until_its_end(room: Room) -> None:
+    a, b = map(OfClient, "ab")
+    for one in (a, a, b):
+        room.come(one)
+    assert room.entered == ["a", "a"]
+
+
+def test_clients_elsewhere_wait_for_nobody(room: Room) -> None:
+    far = OfClient("far", is_local=False)
+    for one in (OfClient("near"), far):
+        room.come(one)
+    assert room.entered == ["near", "far"]
+    room.end(far)
+
+
+def test_the_silent_lose_their_turns(room: Room) -> None:
+    a, b, c = OfClient("a", silent_since=time.monotonic()), OfClient("b"), OfClient("c")
+    waiting = [room.come(one) for one in (a, b, c)]
+    waiting[1].join(5)
+    gevent.sleep(0.3)
+    assert room.entered == ["a", "b"]  # who computes keeps it
+    again = room.come(a)
+    room.end(b)
+    waiting[2].join(5)
+    assert room.entered == ["a", "b", "c"]
+    room.end(c)
+    again.join(5)
+    assert room.entered == ["a", "b", "c", "a"]
+
+
+def test_who_leaves_the_queue_takes_no_turn_along(room: Room) -> None:
+    a, b, c = map(OfClient, "abc")
+    waiting = [room.come(one) for one in (a, b, c)]
+    waiting[1].kill()
+    room.end(a)
+    gevent.joinall(waiting, 5)
+    assert room.entered == ["a", "c"]

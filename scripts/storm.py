@@ -15,6 +15,7 @@ import threading
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -87,23 +88,42 @@ def storm(bouncer: Bouncer, options: argparse.Namespace) -> tuple[float, float]:
     return began, ended
 
 
-def turn(pg: Postgres, bouncer: Bouncer, options: argparse.Namespace) -> str:
-    """Quiet and storm of one program, as a row of a table."""
-    quiet = sorted(took for _, took in latencies(pg, bouncer, 3))
+@dataclass
+class Result:
+    """Latencies in milliseconds, and how many logins a second there were meanwhile."""
+
+    logins_per_s: list[float] = field(default_factory=list)
+    quiet: list[float] = field(default_factory=list)
+    storm: list[float] = field(default_factory=list)
+
+    def add(self, other: Result) -> None:
+        """The results of another turn."""
+        for mine, its in zip(vars(self).values(), vars(other).values(), strict=True):
+            mine.extend(its)
+
+    def row(self, name: str) -> str:
+        """As a row of the table."""
+        quiet, storm = ([quantile(sorted(part), q) for q in (0.5, 0.99)] for part in (self.quiet, self.storm))
+        rate = sum(self.logins_per_s) / len(self.logins_per_s)
+        figures = f"{quiet[0]:.2f} | {quiet[1]:.2f} | {storm[0]:.2f} | {storm[1]:.2f}"
+        return f"| {name} | {rate:.0f} | {figures} | {storm[1] / quiet[1]:.1f}× |"
+
+
+def turn(pg: Postgres, bouncer: Bouncer, options: argparse.Namespace) -> Result:
+    """Quiet and storm of one program."""
+    quiet = [took for _, took in latencies(pg, bouncer, 3)]
     found: list[tuple[float, float]] = []
     reader = threading.Thread(target=lambda: found.extend(latencies(pg, bouncer, 12)))
     reader.start()
     time.sleep(1.5)
     began, ended = storm(bouncer, options)
     reader.join()
-    during = sorted(took for when, took in found if began <= when <= ended)
-    p99 = quantile(quiet, 0.99), quantile(during, 0.99)
-    figures = f"{quantile(quiet, 0.5):.2f} | {p99[0]:.2f} | {quantile(during, 0.5):.2f} | {p99[1]:.2f}"
-    return f"| {bouncer.name} | {options.logins / (ended - began):.0f} | {figures} | {p99[1] / p99[0]:.1f}× |"
+    during = [took for when, took in found if began <= when <= ended]
+    return Result([options.logins / (ended - began)], quiet, during)
 
 
 def main(argv: Sequence[str]) -> int:
-    """Prints a row for each turn of each program."""
+    """Prints a row for each turn of each program, and one for all its turns."""
     options = arguments(argv)
     owner = account()
     with workplace(owner, "pooler-storm-") as work, ExitStack() as stack:
@@ -128,9 +148,14 @@ def main(argv: Sequence[str]) -> int:
             programs[-1].start()
         print("| program | logins/s | quiet p50 ms | p99 | storm p50 ms | p99 | p99 storm / quiet |")
         print("| --- | ---: | ---: | ---: | ---: | ---: | ---: |")
+        results = {bouncer.name: Result() for bouncer in programs}
         for number in range(options.turns):
             for bouncer in programs[:: 1 if number % 2 else -1]:
-                print(turn(pg, bouncer, options), flush=True)
+                result = turn(pg, bouncer, options)
+                results[bouncer.name].add(result)
+                print(result.row(bouncer.name), flush=True)
+        for name, result in results.items():
+            print(result.row(f"{name}, all turns"))
     return 0
 
 

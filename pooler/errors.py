@@ -25,11 +25,18 @@ class ClientFault(PoolerError):
     `sqlstate` is five characters (PostgreSQL documentation, appendix A), `severity` ERROR or FATAL.
     """
 
-    def __init__(self, message: str, sqlstate: str = PROTOCOL_VIOLATION, severity: str = "FATAL") -> None:
+    def __init__(
+        self,
+        message: str,
+        sqlstate: str = PROTOCOL_VIOLATION,
+        severity: str = "FATAL",
+        detail: str | None = None,
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.sqlstate = sqlstate
         self.severity = severity
+        self.detail = detail
 
 
 class ServerFault(PoolerError):

@@ -29,10 +29,12 @@ def apply(tables: Tables, config: Config) -> None:
     tables.database(CONSOLE)
     for row in tables.databases():
         database = config.find_database(row["name"])
-        if database is not None:
+        if row["name"] == CONSOLE:
+            tables.set_database(row["index"], 0, settings.max_db_client_connections, kept=True)
+        elif database is not None:
             _set_database(tables, row["index"], config, database)
         else:
-            tables.set_database(row["index"], 0, 0, kept=row["name"] == CONSOLE)
+            tables.set_database(row["index"], 0, 0, kept=False)
     for row in tables.users():
         _set_user(tables, row["index"], config, row["name"])
     for row in tables.instances():

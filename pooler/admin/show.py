@@ -6,12 +6,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable
 
-from pooler import PGBOUNCER_VERSION, __version__
+from pooler import PGBOUNCER_VERSION
 from pooler.admin import show_pools
 from pooler.admin.model import Column, Notice, Result, Row, Run, Sources, columns, name_order
 from pooler.config import config_rows
 
-VERSION_TEXT = f"PgBouncer {PGBOUNCER_VERSION} (pooler {__version__})"
+VERSION_TEXT = f"PgBouncer {PGBOUNCER_VERSION}"
 
 LIST_COLUMNS = columns("list text, items int4")
 CONFIG_COLUMNS = columns("key text, value text, default text, changeable text")

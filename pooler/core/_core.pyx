@@ -131,7 +131,7 @@ cdef extern from "layout.h" nogil:
     struct worker_row:
         int32_t pid, clients
         uint32_t restarts
-        uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us
+        uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us, console_logins, console_queries
         int32_t unflushed
         double start_time
         list client_attention, slot_attention
@@ -211,7 +211,7 @@ cdef extern from "tables.h" nogil:
     int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, pool_kind, bint)
     int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int32_t *, int *, int)
     int32_t client_new(tables *, int, uint64_t)
-    int client_login(tables *, int32_t, int32_t, int32_t, int32_t, uint8_t)
+    int client_login(tables *, int32_t, int32_t, int32_t, int32_t, uint8_t, bint)
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
     void worker_starting(tables *, int, int32_t)
     void worker_died_locked(tables *, int, int32_t *, int32_t *, outcome *)
@@ -650,15 +650,17 @@ cdef class Tables:
         """Version and cipher, for SHOW."""
         put_text(self.t.clients[row].tls, 96, encoded(text))
 
-    def client_login(self, int row, int database, int user, int pool, bint exempt=False, bint own=False):
+    def client_login(self, int row, int database, int user, int pool, console=None, bint own=False):
         """Counts an authenticated client: 0 when every limit allows it, else 1 max_client_conn, 2 the database's,
         3 the user's limit, 4 the database is disabled, 5 the rows were forgotten meanwhile: look them up again.
-        `exempt`: a client of the console.  `own`: one of pooler's own, which counts in its pool only."""
-        cdef uint8_t special = CF_CONSOLE if exempt else CF_OWN if own else 0
-        cdef int verdict = client_login(self.t, row, database, user, pool, special)
+        `console`: what a client of the console may do; it fits in where max_client_conn are there, and an "admin"
+        whatever the limits say.  `own`: one of pooler's own, which counts in its pool only."""
+        cdef uint8_t special = CF_CONSOLE if console else CF_OWN if own else 0
+        cdef int verdict = client_login(self.t, row, database, user, pool, special, own or console == "admin")
         if verdict == 0:
-            if exempt:
+            if console:
                 self.t.clients[row].state = CL_IDLE
+                self.t.workers[self.t.clients[row].worker].console_logins += 1
             if pool >= 0 and not own:
                 self.t.counters[self.t.clients[row].worker * self.t.h.sizes.pools + pool].client_login_count += 1
         return verdict
@@ -1117,10 +1119,10 @@ cdef class Tables:
             elif c.state == CL_WAITING:
                 if _over(now, c.wait_start, l.query_wait_timeout_us):
                     found.append(("query_wait_timeout", i, c.id, c.wait_start))
-                elif c.flags & CF_LOGIN_WAIT:
-                    continue
                 elif _over(now, c.wait_start, l.query_timeout_us):
                     found.append(("query_timeout waiting", i, c.id, c.wait_start))
+                elif c.flags & CF_LOGIN_WAIT:
+                    continue
                 elif not c.flags & CF_NOTIFIED and _over(now, c.wait_start, notify):
                     client_flag(self.t, i, CF_NOTIFIED)
                     found.append(("query_wait_notify", i, c.id, c.wait_start))
@@ -1565,7 +1567,7 @@ cdef class Tables:
                 for w in range(self.t.h.sizes.workers)]
 
     def stats(self):
-        """Counters since the start by pool row, added up over workers; times in microseconds."""
+        """Counters since the start by pool row, added up over workers; times in microseconds.  -1: the console."""
         cdef int32_t i
         cdef int w
         cdef counters *n
@@ -1583,7 +1585,16 @@ cdef class Tables:
             row = dict(zip(COUNTER_NAMES, sums))
             row["database"], row["user"], _ = self.pool_key(i)
             totals[i] = row
-        return totals
+        console = dict.fromkeys(COUNTER_NAMES, 0) | {"database": "pgbouncer", "user": ""}
+        for w in range(self.t.h.sizes.workers):
+            console["client_login_count"] += self.t.workers[w].console_logins
+            console["query_count"] += self.t.workers[w].console_queries
+            console["xact_count"] += self.t.workers[w].console_queries
+        return {**totals, -1: console}
+
+    def count_console_query(self, int worker):
+        """A client of the console, of this worker, has asked for something."""
+        self.t.workers[worker].console_queries += 1
 
     def histograms(self, int pool):
         """(query times, waiting times): 64 counts each, bucket b from 2**(b/2) microseconds on."""

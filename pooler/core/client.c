@@ -81,6 +81,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     memcpy(e.addr, row->where.addr, sizeof e.addr);
     snprintf(e.text, sizeof e.text, "%s", reason);
     e.told = text != NULL;
+    relay_emit(r, &e);   /* first: the log should know by the time that the client does */
     bool half = c->server && server_in_message(c->server);
     if (c->server) server_left(r, c->server, false);
     if (text && !half) {   /* nothing of ours fits into the middle of a message */
@@ -105,7 +106,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     c->names = NULL;
     listen_client_gone(r, c);
     conn_bury(r, &c->io);
-    relay_emit(r, &e);
+
     relay_apply(r, &out);
 }
 

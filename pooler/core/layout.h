@@ -61,6 +61,7 @@ enum client_order {
     ORDER_WELCOME = 8,    /* logging in: the pool's welcome parameters are known now */
     ORDER_FAIL = 16,      /* logging in: PostgreSQL refused; text in the pool's row */
 };
+enum { KILL_UNHEARD = 6, KILL_REFUSED = 7 };   /* of kill_texts in relay.c */
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16,
@@ -267,6 +268,7 @@ struct worker_row {
     _Atomic int32_t clients;
     _Atomic uint64_t hub_lag_us;     /* how late the hub's timer last was */
     _Atomic int32_t unflushed;       /* connections in the middle of a message while we are suspended; -1: not looked yet */
+    _Atomic uint64_t console_logins, console_queries;
     double start_time;
     struct list client_attention, slot_attention;   /* derived */
 } __attribute__((aligned(64)));

@@ -197,7 +197,26 @@ void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring) {
     order_logins(t, &t->pools[pool], ORDER_WELCOME, ring);
 }
 
-/* A server login failed.  `fatal`: PostgreSQL refused in words that clients in their login are to hear. */
+/* Whether a server of the pool is there that need not go when its client is done with it. */
+static bool has_server(const struct tables *t, int32_t pool) {
+    for (int32_t i = 0; i < t->h->slots_high; i++) {
+        const struct slot_row *s = &t->slots[i];
+        bool open = s->state == SL_IDLE || s->state == SL_ACTIVE || s->state == SL_PARKED || s->state == SL_RECLAIM;
+        if (open && s->pool == pool && !(s->flags & SF_CLOSE_NEEDED)) return true;
+    }
+    return false;
+}
+
+/* Clients that wait for a server to run something are closed, with PostgreSQL's words. */
+static void refuse_waiting(struct tables *t, const struct pool_row *p, uint64_t *ring) {
+    for (int32_t i = p->waiting.head; i != NOBODY; i = t->clients[i].queue.next) {
+        const struct client_row *c = &t->clients[i];
+        if (!(c->flags & (CF_LOGIN_WAIT | CF_OWN))) client_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
+    }
+}
+
+/* A server login failed.  `fatal`: PostgreSQL refused in words that clients in their login are to hear, and those that
+ * wait with a query, too, when there is no other server that could serve them. */
 void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *sqlstate, const char *text,
                        uint64_t retry_at, uint64_t *ring) {
     tables_lock(t);
@@ -207,5 +226,6 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
     snprintf(p->error_sqlstate, sizeof p->error_sqlstate, "%s", sqlstate);
     snprintf(p->error_text, sizeof p->error_text, "%s", text);
     if (fatal) order_logins(t, p, ORDER_FAIL, ring);
+    if (fatal && !has_server(t, pool)) refuse_waiting(t, p, ring);
     tables_unlock(t);
 }

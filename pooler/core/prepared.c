@@ -133,6 +133,15 @@ uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t
     return set->next_number;
 }
 
+/* Forgets the least recently used of more than `limit` texts; its number, or 0. */
+uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit) {
+    if (set->count <= limit || set->oldest == PREPARED_NONE) return 0;
+    uint32_t number = set->entries[set->oldest].number;
+    struct digest leaves = set->entries[set->oldest].digest;
+    prepared_remove(set, &leaves);
+    return number;
+}
+
 /* ---- texts of this worker's clients ----------------------------------------------------------- */
 
 static void *claim(size_t n) {

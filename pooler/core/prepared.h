@@ -56,6 +56,7 @@ void prepared_forget(struct prepared_set *set);
 bool prepared_digest(const struct prepared_set *set, uint32_t number, struct digest *out);
 struct prepared_entry *prepared_find(struct prepared_set *set, const struct digest *d);
 struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made);
+uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit);
 uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t made, uint32_t limit, uint32_t *evicted);
 void prepared_remove(struct prepared_set *set, const struct digest *d);
 

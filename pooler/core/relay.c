@@ -13,17 +13,18 @@
 #include <unistd.h>
 
 #define EVENTS_PER_WAIT 256
-#define KILL_UNHEARD 6          /* of kill_texts */
 #define BEAT_MS 500             /* an idle relay still shows that it lives */
 #define SUSPENDED_LOOK_MS 10    /* how often it tells what is not flushed yet */
 #define LOOK_US 250000          /* how often it looks for what no event brings */
 #define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
 
-/* Why a client is closed by order of another process; the numbers are client_row.kill_text. */
+/* Why a client is closed by order of another process; the numbers are client_row.kill_text.  The last
+ * one is a stand-in for what PostgreSQL said. */
 static const char *const kill_texts[] = {
     "admin forced disconnect", "database removed", "server shutting down", "pooler is shutting down",
     "database configuration changed", "client_login_timeout",
     "the connection that listens for this client was lost: notifications may be missing",
+    "server login failed",
 };
 
 /* Why a server is closed, by slot_row.close_reason. */
@@ -120,8 +121,17 @@ static void obey_client(struct relay *r, const struct order *o) {
     if (o->orders & ORDER_HANDED && there->state == CL_ACTIVE && !c->server) client_attached(r, c, there->slot);
     if (o->orders & ORDER_CANCELED && !c->io.dead) client_canceled(r, c);
     if (o->orders & ORDER_KILL && !c->io.dead) {
+        char said[ERROR_TEXT_BYTES], code[6];
         const char *text = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
-        client_close(r, c, there->kill_text == KILL_UNHEARD ? "57P01" : "08P01", text, text);
+        const char *sqlstate = there->kill_text == KILL_UNHEARD ? "57P01" : "08P01";
+        if (there->kill_text == KILL_REFUSED) {
+            const struct pool_row *pool = &r->t->pools[there->pool];
+            tables_lock(r->t);
+            text = memcpy(said, pool->error_text, sizeof said);
+            sqlstate = memcpy(code, pool->error_sqlstate, sizeof code);
+            tables_unlock(r->t);
+        }
+        client_close(r, c, sqlstate, text, text);
     }
 }
 

@@ -91,18 +91,22 @@ static void send_describe(struct relay *r, struct server *s, const char *name, u
     requests_push(&s->requests, request);
 }
 
-/* Sends the Parse of a text that the server does not have; an older one or the least recently used may have to go. */
+static void send_close(struct relay *r, struct server *s, uint32_t number) {
+    char name[SERVER_NAME_BYTES];
+    uint32_t n = server_name(name, number);
+    put_head(r, s, 'C', 1 + n);
+    put(r, s, "S", 1);
+    put(r, s, name, n);
+    requests_push(&s->requests, 'C' | OWN);
+}
+
+/* Sends the Parse of a text that the server does not have; an older one or the least recently used may have to go, and
+ * more of them when max_prepared_statements is less than it was. */
 static uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st, uint8_t request) {
     char name[SERVER_NAME_BYTES];
-    uint32_t evicted, number = prepared_add(set_of(r, s), &st->digest, statements_now(r, s),
-                                            r->options.max_prepared_statements, &evicted);
-    if (evicted) {
-        uint32_t n = server_name(name, evicted);
-        put_head(r, s, 'C', 1 + n);
-        put(r, s, "S", 1);
-        put(r, s, name, n);
-        requests_push(&s->requests, 'C' | OWN);
-    }
+    uint32_t limit = r->options.max_prepared_statements;
+    uint32_t evicted, number = prepared_add(set_of(r, s), &st->digest, statements_now(r, s), limit, &evicted);
+    for (; evicted; evicted = prepared_shrink(set_of(r, s), limit)) send_close(r, s, evicted);
     uint32_t name_bytes = server_name(name, number);
     send_parse(r, s, name, name_bytes, st->body, st->bytes, request, &st->digest);
     send_describe(r, s, name, name_bytes, 'D' | OWN);   /* its columns are compared when others use it */

@@ -192,10 +192,9 @@ static void count_client(struct tables *t, const struct client_row *c, int by) {
 }
 
 /* Counts a client that has authenticated against every limit, or says which one forbids it.
- * `special`: CF_CONSOLE or CF_OWN, for whom there is no limit. */
+ * `special`: CF_CONSOLE or CF_OWN, for whom max_client_conn is no limit.  `unlimited`: nor is any other. */
 enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool,
-                                uint8_t special) {
-    bool exempt = special != 0;
+                                uint8_t special, bool unlimited) {
     enum login_verdict verdict = LOGIN_OK;
     tables_lock(t);
     struct client_row *c = &t->clients[row];
@@ -203,10 +202,10 @@ enum login_verdict client_login(struct tables *t, int32_t row, int32_t database,
     struct user_row *u = &t->users[user];
     bool there = d->used && u->used && (pool == NOBODY || (t->pools[pool].used && t->pools[pool].database == database));
     if (!there) verdict = LOGIN_FORGOTTEN;
-    else if (!exempt && t->h->max_clients && t->h->clients >= t->h->max_clients) verdict = LOGIN_MAX_CLIENT_CONN;
+    else if (!special && t->h->max_clients && t->h->clients >= t->h->max_clients) verdict = LOGIN_MAX_CLIENT_CONN;
     else if (d->disabled) verdict = LOGIN_DISABLED;
-    else if (!exempt && d->max_clients && d->clients >= d->max_clients) verdict = LOGIN_MAX_DB;
-    else if (!exempt && u->max_clients && u->clients >= u->max_clients) verdict = LOGIN_MAX_USER;
+    else if (!unlimited && d->max_clients && d->clients >= d->max_clients) verdict = LOGIN_MAX_DB;
+    else if (!unlimited && u->max_clients && u->clients >= u->max_clients) verdict = LOGIN_MAX_USER;
     if (verdict == LOGIN_OK) {
         c->database = database;
         c->user = user;

@@ -39,7 +39,8 @@ int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, in
 /* tables.c, again: clients, workers */
 int32_t client_new(struct tables *t, int worker, uint64_t now);
 enum login_verdict { LOGIN_OK, LOGIN_MAX_CLIENT_CONN, LOGIN_MAX_DB, LOGIN_MAX_USER, LOGIN_DISABLED, LOGIN_FORGOTTEN };
-enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool, uint8_t special);
+enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool, uint8_t special,
+                                bool unlimited);
 void client_free(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out);
 
 void worker_starting(struct tables *t, int worker, int32_t pid);

@@ -57,7 +57,7 @@ class ClientPolicy:
     choose: Callable[[StartupPacket, bool], Method | None] | None = None  # (packet, whether it came by TLS)
     follows: Callable[[str, str], bool] = lambda database, user: False  # whether any setting is taken
     scram_iterations: int = 4096  # of verifiers that are made from plain passwords
-    mock_scram: bool = False  # under md5, unknown users see SCRAM: right where the secrets stored are SCRAM
+    mock_scram: bool = False  # under md5, unknown users see SCRAM: as most of the secrets stored are
     is_unix: bool = False
     peer_uid: int | None = None  # of a unix socket
     own_uid: int | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -57,9 +57,12 @@ class Candidate:
     host: int = -1
 
 
-def candidates(worker: Worker, database: Database) -> Iterator[Candidate]:
+def candidates(
+    worker: Worker, database: Database, not_found: Callable[[str], None] = lambda host: None
+) -> Iterator[Candidate]:
     """Where to try to connect, one after the other; a name is looked up when it is its turn.
 
+    `not_found` hears of names that lead nowhere while there are other hosts to try.
     Of a list of hosts each one is the first in turn, over all workers. With load_balance_hosts=disable it is
     the same one until it fails: who asks for the next one says so.
     """
@@ -69,7 +72,10 @@ def candidates(worker: Worker, database: Database) -> Iterator[Candidate]:
     first = 0 if len(hosts) == 1 or row < 0 else tables.host_turn(row) if turns else tables.host_now(row)
     for number in range(first, first + len(hosts)):
         host = hosts[number % len(hosts)]
-        yield from candidates_at(worker, host, database.port)
+        found = list(candidates_at(worker, host, database.port))
+        if not found and number < first + len(hosts) - 1:
+            not_found(host)
+        yield from found
         host_failed(worker, database, number)
 
 

@@ -346,7 +346,9 @@ class Client:
             raise ClientFault("not allowed")
         database_row = worker.tables.database(limits.CONSOLE)
         user_row = limits.open_user(worker.tables, worker.config, session.user)
-        worker.tables.client_login(self.row, database_row, user_row, -1, exempt=True)
+        verdict = worker.tables.client_login(self.row, database_row, user_row, -1, console=access)
+        if verdict:
+            raise ClientFault(REFUSALS[verdict])
         worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
         self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, *self.cancel_key(session)))
         console = ConsoleSession(worker.console, access)
@@ -362,6 +364,8 @@ class Client:
                 kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
             except CommandError:  # a cancel request that came as its command ended
                 continue
+            if kind in (b"Q", b"E"):
+                self.worker.tables.count_console_query(self.worker.number)
             self.in_command = True
             answer = console.feed(kind, body)
             self.in_command = False
@@ -378,7 +382,7 @@ class Client:
             log.warning("C-%d: %s@%s pooler error: %s", self.id, self.name, self.where, fault.message)
         try:
             with gevent.Timeout(1.0, False):
-                self.stream.send(messages.error(fault.message, fault.sqlstate, fault.severity))
+                self.stream.send(messages.error(fault.message, fault.sqlstate, fault.severity, fault.detail))
                 self.stream.close_sending()
             with gevent.Timeout(1.0, False):  # a reset by unread bytes would overtake the message
                 while self.sock.recv(4096):

@@ -23,6 +23,7 @@ from pooler.worker.server import (
     credential_for,
     let_go,
     log_connected,
+    log_refused,
     log_reserve,
     login_failed,
     names_of,
@@ -115,7 +116,8 @@ def _open(client: Client, grant: Grant, session: ClientSession, database: Databa
             worker.tables.slot_key(grant.slot, server.backend_pid, server.cancel_key, address.text)
     except ServerFault as fault:
         if grant.sock is not None and fault.sqlstate not in STARTS_OR_STOPS:
-            raise ClientFault(fault.message, fault.sqlstate) from None
+            log_refused(worker, grant.slot, fault)
+            raise ClientFault("login failed", detail=fault.message) from None
         _later(worker, grant, database, fault)
     except HandshakeFailed as failure:
         _later(worker, grant, database, ServerFault(f"TLS handshake error: {failure}"))

@@ -124,8 +124,16 @@ def connect_slot(
     worker: Worker, slot: int, generation: int, database: Database
 ) -> tuple[socket.socket, Address, int]:
     """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
+
+    def next_host(host: str, reason: str) -> None:
+        if worker.config.settings.log_disconnections:
+            pool, _, slot_id, _, _ = worker.tables.slot(slot)
+            where = f"{'/'.join(worker.tables.pool_key(pool)[:2])}@{place(host, database.port, False)}"
+            log.info("S-%d: %s closing because: %s (age=0s)", slot_id, where, reason)
+
     error: OSError | None = None
-    for candidate in candidates(worker, database):
+    tried = ""
+    for candidate in candidates(worker, database, lambda name: next_host(name, "server DNS lookup failed")):
         address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
@@ -133,6 +141,7 @@ def connect_slot(
             log.warning(
                 "S-%d: connect failed: %s; trying %s", worker.tables.slot(slot)[2], error, address.text
             )
+            next_host(tried, "connect failed")
         while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
             gevent.sleep(INBOX_RETRY_S)
         worker.tables.slot_dialed(slot)
@@ -142,7 +151,7 @@ def connect_slot(
                 tune(sock, worker.config.settings)
             sock.connect(address.connect_target())
         except OSError as e:
-            error = e
+            error, tried = e, candidate.address.name or candidate.address.text
             abandon(sock)
             continue
         except BaseException:  # the timeout of our caller
@@ -260,6 +269,17 @@ def log_reserve(worker: Worker, slot: int) -> None:
         pool, _, slot_id, _, _ = worker.tables.slot(slot)
         database, user, _ = worker.tables.pool_key(pool)
         log.warning("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
+
+
+def log_refused(worker: Worker, slot: int, fault: ServerFault) -> None:
+    """PostgreSQL refused a server that was to be one client's own; its pool does not hear of that."""
+    pool, _, slot_id, _, _ = worker.tables.slot(slot)
+    database, user, instance = worker.tables.pool_key(pool)
+    who = f"S-{slot_id}: {database}/{user}@{instance}"
+    prefix = "server login failed: FATAL " if fault.from_server else ""
+    log.warning("%s %s%s", who, prefix, fault.message)
+    if worker.config.settings.log_disconnections:
+        log.info("%s closing because: login failed (age=%ds)", who, worker.tables.slot_age_s(slot))
 
 
 def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:

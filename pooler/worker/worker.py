@@ -263,10 +263,12 @@ class Worker:
     def _drain(self, mode: str) -> None:
         """Take no new work; end when what there is has ended."""
         self.draining = True
+        if mode == "wait_for_servers":
+            self.tables.set_draining(True)
+            gevent.sleep(DRAIN_LOOK_S)  # what SHUTDOWN is answered comes before what it leads to
         while True:
             _, waiting, _, _ = self.tables.own_load(self.number)
             if mode == "wait_for_servers":
-                self.tables.set_draining(True)
                 self.tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=self.number)
                 for slot in self.tables.take_idle(-1, self.number, mark=False):
                     self.relay.close_slot(slot)
@@ -297,7 +299,8 @@ class Worker:
     def _apply(self, config: Config) -> None:
         settings = config.settings
         self.tls.adopt(config.tls)
-        self.mock_scram = any(text.startswith("SCRAM-SHA-256$") for text in config.userlist.values())
+        is_scram = [text.startswith("SCRAM-SHA-256$") for text in config.userlist.values() if text]
+        self.mock_scram = 2 * sum(is_scram) > len(is_scram)
         self.mock_secret = mock_secret(config, self.tables.note_channel)
         self.relay.options(
             check_delay_s=settings.server_check_delay,

@@ -449,3 +449,30 @@ def test_shutdown_waits(start: Callable[..., Bouncer], mode: str) -> None:
         busy.close()
     wait_for(lambda: not bouncer.is_running, 5, "its end")
     assert bouncer.wait() == 0
+
+
+# What dashboards add up.
+
+
+@made_of_each(since="1.23")
+def test_the_console_is_counted(start: Callable[..., Bouncer]) -> None:
+    """SHOW STATS has a row for it: its logins, and each command, the one that asks included."""
+    bouncer = start()
+
+    def counted() -> tuple[int, int]:
+        (row,) = bouncer.show("stats", database="pgbouncer")
+        assert row["total_xact_count"] == row["total_query_count"]
+        return int(row["total_query_count"]), int(row["total_server_assignment_count"])
+
+    before, servers = counted()
+    bouncer.console("SHOW VERSION")
+    assert counted() == (before + 2, servers == 1)
+    totals = {row["name"]: int(row["value"]) for row in bouncer.show("totals")}
+    assert totals["total_xact_count"] == before + 3
+
+
+@on_each()
+def test_version_is_that_of_the_program(subject: Bouncer) -> None:
+    said = subprocess.run([*subject.command().argv, "--version"], capture_output=True, text=True, timeout=20)
+    ((shown,),) = [tuple(row.values()) for row in subject.show("version")]
+    assert shown == said.stdout.splitlines()[0]

@@ -10,7 +10,7 @@ from tests.compat.subjects import made_of_each, on_each, told
 from tests.support.exchange import pooled
 from tests.support.pooler import Bouncer
 from tests.support.processes import wait_for
-from tests.support.wire import Wire, query
+from tests.support.wire import LoginRefused, Wire, query
 
 BOUNCER = {
     "databases": {
@@ -154,3 +154,20 @@ def test_averages(start: Callable[..., Bouncer]) -> None:
     assert row("stats")["total_xact_count"] == 200
     assert row("stats_totals")["xact_count"] == 200
     assert row("stats_averages")["xact_count"] == 0
+
+
+@pytest.mark.parametrize("limit", ["max_db_client_connections", "max_user_client_connections"])
+@made_of_each(since="1.24")
+def test_client_limits_on_the_console(start: Callable[..., Bouncer], limit: str) -> None:
+    """They are for those who may only look there, not for admins."""
+    bouncer = start(**{limit: 2}, stats_users="limited", admin_users="postgres,bouncer")
+    for user, may in (("limited", False), ("bouncer", True)):
+        with bouncer.wire() as first, bouncer.wire() as second, bouncer.wire() as third:
+            for wire in (first, second):
+                wire.login(user=user, database="pgbouncer")
+            if may:
+                third.login(user=user, database="pgbouncer")
+            else:
+                with pytest.raises(LoginRefused) as refused:
+                    third.login(user=user, database="pgbouncer")
+                assert told(refused.value.error) == f"E FATAL 08P01 client connections exceeded ({limit})"

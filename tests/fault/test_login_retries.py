@@ -103,3 +103,36 @@ def test_a_refusal_does_not_hold_up_other_users(make_pooler: MakePooler, pg: Pos
             wire.send(startup("suser"))
             wire.expect_error("28P01")
     assert pooler.sql("SELECT 1") == [(1,)]
+
+
+@pytest.mark.parametrize("workers", [1, 3])
+def test_a_refusal_is_told_to_queries_that_wait(make_pooler: MakePooler, pg: Postgres, workers: int) -> None:
+    """Who logged in while the pool worked and finds no server any more hears why, in PostgreSQL's words."""
+    pooler = make_pooler(workers=workers, databases={"p0": "pool_size=1"})
+    wires = [pooler.wire().login(user="limited") for _ in range(4)]
+    wires[0].rows("SELECT 1")
+    pg.sql("ALTER USER limited NOLOGIN")
+    try:
+        pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE usename = 'limited'")
+        wait_for(lambda: not pooler.show("servers", user="limited"), 5, "its server is gone")
+        for wire in wires:
+            wire.send(query("SELECT 1"))
+        for wire in wires:
+            wire.expect_error("28000", 'role "limited" is not permitted to log in')
+            wire.close()
+    finally:
+        pg.sql("ALTER USER limited LOGIN")
+
+
+def test_a_refusal_waits_for_servers_that_work(make_pooler: MakePooler, pg: Postgres) -> None:
+    pooler = make_pooler(databases={"p0": "pool_size=2"})
+    with pooler.wire() as holder, pooler.wire() as waiter:
+        holder.login(user="limited").query("BEGIN")
+        pg.sql("ALTER USER limited NOLOGIN")
+        try:
+            with pooler.expect_log("server login failed: FATAL role"):
+                waiter.login(user="limited").send(query("SELECT 1"))
+            holder.query("COMMIT")
+            assert waiter.receive_until()
+        finally:
+            pg.sql("ALTER USER limited LOGIN")

@@ -101,7 +101,8 @@ def test_password(pooler: Pooler, running_postgres: Postgres, method: str, secre
             wrong = refusal(pooler.dsn(user="suser", password="wrong"))
         assert text in wrong
         unknown = refusal(pooler.dsn(user="unknown", password="sfoo"))
-        assert text in unknown, "it must look as if he existed"
+        usual = PASSWORD if method == "md5" else text  # most secrets here are no SCRAM secrets
+        assert usual in unknown, "it must look as if he existed"
         assert enters(pooler, "suser", "sfoo")
 
 

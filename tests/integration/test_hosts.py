@@ -82,6 +82,13 @@ def test_disable_goes_on_after_a_failed_login(make_pooler: Callable[..., Pooler]
             assert places(pooler, 4) == [FIRST] * 4
 
 
+def test_a_name_that_leads_nowhere_is_passed_over(make_pooler: Callable[..., Pooler]) -> None:
+    keys = f"host=nowhere.example.test,{FIRST} load_balance_hosts=disable"
+    pooler = make_pooler(databases={"p0": keys}, query_wait_timeout=20)
+    with pooler.expect_log("S-.*: p0/bouncer@nowhere.* closing because: server DNS lookup failed", 1):
+        assert places(pooler, 4) == [FIRST] * 4
+
+
 def test_all_dead(make_pooler: Callable[..., Pooler]) -> None:
     pooler = make_pooler(databases={"p0": f"host={DEAD},127.0.0.8"}, query_wait_timeout=2)
     with pooler.expect_log("closing because: connect failed"), pooler.wire() as wire:

@@ -156,6 +156,24 @@ def test_session_keeps_its_server(pooler: Pooler) -> None:
         second.close()
 
 
+def test_servers_forget_statements_when_there_may_be_fewer(pooler: Pooler) -> None:
+    """max_prepared_statements holds for servers that are there, from the next text on."""
+    kept = "SELECT count(*) FROM pg_prepared_statements"
+    with pooled(pooler, "tx") as wire:
+        for number in range(6):
+            wire.send(parse(f"SELECT {number}", f"s{number}") + bind(name=f"s{number}") + execute() + SYNC)
+            wire.receive_until()
+        assert wire.rows(kept) == [[b"6"]]
+        with pooler.configured(max_prepared_statements=2):
+            wire.send(parse("SELECT 'one more'", "more") + bind(name="more") + execute() + SYNC)
+            wire.receive_until()
+            assert wire.rows(kept) == [[b"2"]]
+            for number in range(6):
+                wire.send(bind(name=f"s{number}") + execute() + SYNC)
+                assert wire.receive_until()[1].values == [str(number).encode()]
+        wire.close()
+
+
 @pytest.mark.parametrize(
     ("leave", "look", "clean"),
     [

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import socket
+from collections.abc import Callable
+
 import pytest
 
 from tests.support.exchange import pooled
@@ -9,7 +12,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import module_pooler, wait_until_free
-from tests.support.wire import SYNC, Wire, bind, execute, parse, query
+from tests.support.wire import SYNC, Wire, bind, execute, parse, query, startup
 
 RUNNING = "SELECT 1 FROM pg_stat_activity WHERE datname = 'p0' AND state <> 'idle'"
 LONG = "SELECT pg_sleep(60)"
@@ -106,6 +109,16 @@ def test_query_timeout_for_a_waiting_client(pooler: Pooler) -> None:
             waiter.send(query("SELECT 1"))
             expect_end(waiter, "query_timeout")
         holder.close()
+
+
+def test_query_timeout_for_a_waiting_login(make_pooler: Callable[..., Pooler], pg: Postgres) -> None:
+    """There has been no server yet, and PostgreSQL takes its time."""
+    with socket.create_server(("127.0.0.7", pg.port)) as deaf:
+        deaf.listen(8)
+        pooler = make_pooler(databases={"p0": "host=127.0.0.7"}, query_timeout=1)
+        with pooler.wire() as wire:
+            wire.send(startup())
+            wire.expect_error("08P01", "query_timeout")
 
 
 def test_timeouts_of_a_user(running_postgres: Postgres, pooler: Pooler) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from pooler.core import KILL
 from tests.sim.drain import drain
 from tests.sim.invariants import Watch, check_empty
 from tests.sim.world import CL_ACTIVE, CL_WAITING, SL_CLOSING, SL_IDLE, SL_PARKED, SL_RECLAIM, Pool, World
@@ -174,16 +175,29 @@ def test_a_failed_login_that_lingers_does_not_hold_up_the_next() -> None:
     check_empty(world)
 
 
-def test_refused_logins_are_told_and_queries_wait_on() -> None:
-    world = World([Pool()], workers=2)
+def test_refused_logins_are_told_to_all_that_wait() -> None:
+    """As long as no other server could serve those that wait with a query."""
+    world = World([Pool(size=2)], workers=2)
     early = world.connect_early(1, 0)
     waiting = client(world)
     world.acquire(waiting)
     world.attend_all()
     (slot,) = world.dials
     world.refused(slot, fatal=True, retry_s=1)
+    assert world.tables.client_orders(waiting) & KILL
     world.attend_all()
     assert early not in world.members
+
+
+def test_refused_logins_of_a_pool_that_works_are_told_to_nobody() -> None:
+    world = World([Pool(size=2)], workers=2)
+    serve(world, [client(world)])
+    waiting = client(world)
+    world.acquire(waiting)
+    world.attend_all()
+    (slot,) = world.dials
+    world.refused(slot, fatal=True, retry_s=1)
+    assert not world.tables.client_orders(waiting) & KILL
     assert world.tables._truth()[1][waiting]["state"] == CL_WAITING
 
 

@@ -37,7 +37,7 @@ def tables() -> Any:
     )
     found.client_login(found.client_new(0), database, user, pool)
     console = found.database("pgbouncer")
-    found.client_login(found.client_new(0), console, user, -1, exempt=True)
+    found.client_login(found.client_new(0), console, user, -1, console="admin")
     found.tick(0)
     return found
 

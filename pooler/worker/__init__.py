@@ -1,7 +1,7 @@
 """A worker process: the greenlets around one relay. The only package that imports gevent.
 
-Reading order: `worker` (the life of the process), `door`, `turns` and `client` (a client logs in), `server` (a server
-is opened), `address` and `resolver` (where), `replication`, `cancel`, `janitor` (what time brings),
+Reading order: `worker` (the life of the process), `door`, `turns` and `client` (a client logs in), `server`
+(a server is opened), `address` and `resolver` (where), `replication`, `cancel`, `janitor` (what time brings),
 `operations` (orders of the console), `changes` (what clients do to databases), `stream` (how a conversation
 of `pooler.protocol` meets a socket).
 """

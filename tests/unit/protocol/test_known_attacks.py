@@ -161,10 +161,10 @@ def test_cve_2026_6668_and_107348_lengths_that_wrap(length: int) -> None:
     "options", ["-c=", "--=", "-c", "-c a=b -c", "\\", "-c a=b\\", "-c=" * 2700, "\\" * 8001]
 )
 def test_cve_2026_107349_options_that_spin(options: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     text = client_is_refused(client(), frontend.startup("me", "db", {"options": options}))
     assert text.startswith("unsupported options startup parameter")
-    assert time.perf_counter() - began < 0.1
+    assert time.thread_time() - began < 0.1
 
 
 def test_cve_2026_107350_second_startup_during_scram() -> None:

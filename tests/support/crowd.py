@@ -14,7 +14,7 @@ from tests.support.postgres import Postgres
 
 T = TypeVar("T")
 
-COUNT = "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' AND "
+BACKENDS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND "
 
 
 def at_once(count: int, work: Callable[[int], T]) -> list[T]:
@@ -24,24 +24,32 @@ def at_once(count: int, work: Callable[[int], T]) -> list[T]:
 
 
 class Watcher:
-    """Counts backends in a tight loop while the block runs: `most` is the most there ever were."""
+    """Looks at the backends in a tight loop while the block runs: `most` says how many there were at most,
+    from what is certain to what may be.
+
+    PostgreSQL reads the rows of pg_stat_activity one by one: one look may find a backend that is about to
+    end and the one that comes after it. Who is there in two looks in a row was there between them, together
+    with the others.
+    """
 
     def __init__(self, pg: Postgres, where: str = "datname IN ('p0', 'p1', 'p2', 'p3')") -> None:
-        self.most = 0
+        self.most = range(1)
         self.samples = 0
         self._pg = pg
-        self._query = COUNT + where
+        self._query = BACKENDS + where
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
     def _watch(self) -> None:
         with self._pg.connect() as connection, connection.cursor() as cursor:
+            before: set[int] = set()
             while not self._end.is_set():
                 cursor.execute(self._query)
-                row = cursor.fetchone()
-                assert row is not None
-                self.most = max(self.most, row[0])
+                now = {pid for (pid,) in cursor.fetchall()}
+                certain, seen = len(before & now), len(now)
+                self.most = range(max(self.most.start, certain), max(self.most.stop, seen + 1))
                 self.samples += 1
+                before = now
 
     def __enter__(self) -> Watcher:
         self._thread.start()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from pooler.admin.averages import COUNTERS, Counters, average, total
-from pooler.admin.model import CONSOLE_DATABASE, Row, Sources, columns, name_order
+from pooler.admin.model import Row, Sources, columns, name_order
 
 #: What SHOW STATS calls a counter where it does not use its name: with `total_` and with `avg_` in front.
 _STATS_TOTAL = {"bytes_received": "received", "bytes_sent": "sent"}
@@ -70,7 +70,6 @@ def totals(sources: Sources) -> list[Row]:
 def _by_database(sources: Sources) -> list[tuple[str, Counters, Counters]]:
     """Database, counters, averages: one entry per database that has a pool, and the console."""
     parts: defaultdict[str, dict[int, Mapping[str, Any]]] = defaultdict(dict)
-    parts[CONSOLE_DATABASE] = {}
     for pool, row in sources.tables.stats().items():
         parts[row["database"]][pool] = row
     return [(name, *_sums(sources, parts[name])) for name in sorted(parts, key=name_order)]

@@ -1121,9 +1121,7 @@ cdef class Tables:
                     found.append(("query_wait_timeout", i, c.id, c.wait_start))
                 elif _over(now, c.wait_start, l.query_timeout_us):
                     found.append(("query_timeout waiting", i, c.id, c.wait_start))
-                elif c.flags & CF_LOGIN_WAIT:
-                    continue
-                elif not c.flags & CF_NOTIFIED and _over(now, c.wait_start, notify):
+                elif not c.flags & (CF_NOTIFIED | CF_LOGIN_WAIT) and _over(now, c.wait_start, notify):
                     client_flag(self.t, i, CF_NOTIFIED)
                     found.append(("query_wait_notify", i, c.id, c.wait_start))
             elif c.state == CL_ACTIVE:

@@ -12,7 +12,6 @@
 #include "lists.h"
 #include "queue.h"
 
-
 static int32_t find_channel(const struct tables *t, int32_t database, const char *name) {
     for (int32_t i = 0; i < t->h->channels_high; i++) {
         const struct channel_row *c = &t->channels[i];

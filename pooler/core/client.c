@@ -106,7 +106,6 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     c->names = NULL;
     listen_client_gone(r, c);
     conn_bury(r, &c->io);
-
     relay_apply(r, &out);
 }
 

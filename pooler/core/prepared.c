@@ -108,6 +108,14 @@ void prepared_remove(struct prepared_set *set, const struct digest *d) {
     set->count--;
 }
 
+/* Forgets one; its number. */
+static uint32_t drop(struct prepared_set *set, uint16_t i) {
+    uint32_t number = set->entries[i].number;
+    struct digest leaves = set->entries[i].digest;
+    prepared_remove(set, &leaves);
+    return number;
+}
+
 /* Notes that the server is about to have this text.  A number never comes twice on one connection, so what was
  * forgotten here can at worst linger there.  `evicted`: number of what has to go, an older one of the same text or
  * that of the least recently used, or 0. */
@@ -116,12 +124,7 @@ uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t
     if (limit > PREPARED_MAX) limit = PREPARED_MAX;
     uint16_t i = find(set, d);
     if (i == PREPARED_NONE && set->count >= limit) i = set->oldest;
-    *evicted = 0;
-    if (i != PREPARED_NONE) {
-        struct digest leaves = set->entries[i].digest;
-        *evicted = set->entries[i].number;
-        prepared_remove(set, &leaves);
-    }
+    *evicted = i != PREPARED_NONE ? drop(set, i) : 0;
     i = set->unused;
     if (i != PREPARED_NONE) set->unused = set->entries[i].chain;
     else i = set->used++;
@@ -135,11 +138,7 @@ uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t
 
 /* Forgets the least recently used of more than `limit` texts; its number, or 0. */
 uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit) {
-    if (set->count <= limit || set->oldest == PREPARED_NONE) return 0;
-    uint32_t number = set->entries[set->oldest].number;
-    struct digest leaves = set->entries[set->oldest].digest;
-    prepared_remove(set, &leaves);
-    return number;
+    return set->count > limit ? drop(set, set->oldest) : 0;
 }
 
 /* ---- texts of this worker's clients ----------------------------------------------------------- */

@@ -62,7 +62,7 @@ class Client:
         self.id = 0
         self.name = "(nodb)/(nouser)"
         self.where = ""
-        self.is_local = is_unix  # it computes on this machine
+        self.is_local = False  # whether it computes on this machine
         self.started_s = time.monotonic()
         self.greenlet: Any = None  # that runs `serve`
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
@@ -83,10 +83,9 @@ class Client:
         self.id = self.worker.tables.client_id(self.row)
         self.worker.logins[self.row] = self
         addr, port, local_addr, local_port = names_of(self.sock, self.worker.config.settings.listen_port)
+        self.is_local = addr == local_addr
         if self.is_unix:
             addr = f"unix({self._peer()[0]})"
-        elif addr == local_addr:
-            self.is_local = True
         self.where = place(addr, port, self.is_unix)
         self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
 

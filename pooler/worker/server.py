@@ -125,15 +125,12 @@ def connect_slot(
 ) -> tuple[socket.socket, Address, int]:
     """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
 
-    def next_host(host: str, reason: str) -> None:
-        if worker.config.settings.log_disconnections:
-            pool, _, slot_id, _, _ = worker.tables.slot(slot)
-            where = f"{'/'.join(worker.tables.pool_key(pool)[:2])}@{place(host, database.port, False)}"
-            log.info("S-%d: %s closing because: %s (age=0s)", slot_id, where, reason)
+    def not_found(host: str) -> None:
+        log_closing(worker, slot, "server DNS lookup failed", place(host, database.port, is_unix=False))
 
     error: OSError | None = None
-    tried = ""
-    for candidate in candidates(worker, database, lambda name: next_host(name, "server DNS lookup failed")):
+    tried = ""  # where that was
+    for candidate in candidates(worker, database, not_found):
         address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
@@ -141,7 +138,7 @@ def connect_slot(
             log.warning(
                 "S-%d: connect failed: %s; trying %s", worker.tables.slot(slot)[2], error, address.text
             )
-            next_host(tried, "connect failed")
+            log_closing(worker, slot, "connect failed", tried)
         while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
             gevent.sleep(INBOX_RETRY_S)
         worker.tables.slot_dialed(slot)
@@ -151,7 +148,7 @@ def connect_slot(
                 tune(sock, worker.config.settings)
             sock.connect(address.connect_target())
         except OSError as e:
-            error, tried = e, candidate.address.name or candidate.address.text
+            error, tried = e, place(address.name or "unix", database.port, address.is_unix)
             abandon(sock)
             continue
         except BaseException:  # the timeout of our caller
@@ -271,15 +268,27 @@ def log_reserve(worker: Worker, slot: int) -> None:
         log.warning("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
 
 
-def log_refused(worker: Worker, slot: int, fault: ServerFault) -> None:
-    """PostgreSQL refused a server that was to be one client's own; its pool does not hear of that."""
+def log_refused(worker: Worker, slot: int, fault: ServerFault, reason: str = "login failed") -> None:
+    """Why a server could not be logged in, and that it is closed for it."""
+    log.warning("%s %s", _who(worker, slot), _refusal(fault))
+    log_closing(worker, slot, reason)
+
+
+def log_closing(worker: Worker, slot: int, reason: str, where: str | None = None) -> None:
+    """The line for a server that is not logged in; `where` is the one of several hosts that was tried."""
+    if worker.config.settings.log_disconnections:
+        age_s = worker.tables.slot_age_s(slot)
+        log.info("%s closing because: %s (age=%ds)", _who(worker, slot, where), reason, age_s)
+
+
+def _who(worker: Worker, slot: int, where: str | None = None) -> str:
     pool, _, slot_id, _, _ = worker.tables.slot(slot)
     database, user, instance = worker.tables.pool_key(pool)
-    who = f"S-{slot_id}: {database}/{user}@{instance}"
-    prefix = "server login failed: FATAL " if fault.from_server else ""
-    log.warning("%s %s%s", who, prefix, fault.message)
-    if worker.config.settings.log_disconnections:
-        log.info("%s closing because: login failed (age=%ds)", who, worker.tables.slot_age_s(slot))
+    return f"S-{slot_id}: {database}/{user}@{instance if where is None else where}"
+
+
+def _refusal(fault: ServerFault) -> str:
+    return f"server login failed: FATAL {fault.message}" if fault.from_server else fault.message
 
 
 def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:
@@ -287,26 +296,19 @@ def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool 
 
     Tries come often while PostgreSQL is away: the same again is logged every server_login_retry only.
     """
-    pool, _, slot_id, _, _ = worker.tables.slot(slot)
-    database, user, instance = worker.tables.pool_key(pool)
+    pool = worker.tables.slot(slot)[0]
     failures = worker.tables.pool_error(pool)[0]
     longest_s = worker.config.settings.server_login_retry
     retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
-    prefix = "server login failed: FATAL " if fault.from_server else ""
-    who = f"S-{slot_id}: {database}/{user}@{instance}"
     now = time.monotonic()
     said, said_s = worker.refusals.get(pool, ("", 0.0))
     if failures and said == fault.message and now - said_s < longest_s:
-        log.debug("%s %s%s, again", who, prefix, fault.message)
+        log.debug("%s %s, again", _who(worker, slot), _refusal(fault))
     else:
         worker.refusals[pool] = (fault.message, now)
-        log.warning("%s %s%s", who, prefix, fault.message)
-        if worker.config.settings.log_disconnections:
-            ours = fault.message.startswith("server login failed")
-            reason = "login failed" if ours else fault.message
-            if not fault.from_server:
-                reason = reason.partition(":")[0]
-            log.info("%s closing because: %s (age=%ds)", who, reason, worker.tables.slot_age_s(slot))
+        reason = fault.message if fault.from_server else fault.message.partition(":")[0]
+        ours = reason.startswith("server login failed")
+        log_refused(worker, slot, fault, "login failed" if ours else reason)
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 
 

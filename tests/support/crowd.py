@@ -14,7 +14,13 @@ from tests.support.postgres import Postgres
 
 T = TypeVar("T")
 
-BACKENDS = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND "
+#: PostgreSQL reads the rows one by one: without the time, one look may find a backend that is about to end
+#: and the one that comes after it. Who had begun when the look began, and was read, was there then, with the
+#: others.
+COUNT = (
+    "SELECT count(*) FROM pg_stat_activity WHERE backend_start <= statement_timestamp()"
+    " AND backend_type = 'client backend' AND "
+)
 
 
 def at_once(count: int, work: Callable[[int], T]) -> list[T]:
@@ -24,32 +30,24 @@ def at_once(count: int, work: Callable[[int], T]) -> list[T]:
 
 
 class Watcher:
-    """Looks at the backends in a tight loop while the block runs: `most` says how many there were at most,
-    from what is certain to what may be.
-
-    PostgreSQL reads the rows of pg_stat_activity one by one: one look may find a backend that is about to
-    end and the one that comes after it. Who is there in two looks in a row was there between them, together
-    with the others.
-    """
+    """Counts backends in a tight loop while the block runs: `most` is the most there ever were."""
 
     def __init__(self, pg: Postgres, where: str = "datname IN ('p0', 'p1', 'p2', 'p3')") -> None:
-        self.most = range(1)
+        self.most = 0
         self.samples = 0
         self._pg = pg
-        self._query = BACKENDS + where
+        self._query = COUNT + where
         self._end = threading.Event()
         self._thread = threading.Thread(target=self._watch)
 
     def _watch(self) -> None:
         with self._pg.connect() as connection, connection.cursor() as cursor:
-            before: set[int] = set()
             while not self._end.is_set():
                 cursor.execute(self._query)
-                now = {pid for (pid,) in cursor.fetchall()}
-                certain, seen = len(before & now), len(now)
-                self.most = range(max(self.most.start, certain), max(self.most.stop, seen + 1))
+                row = cursor.fetchone()
+                assert row is not None
+                self.most = max(self.most, row[0])
                 self.samples += 1
-                before = now
 
     def __enter__(self) -> Watcher:
         self._thread.start()

@@ -151,7 +151,7 @@ class FakeTables:
         return self.zone_rows if zones else self.host_rows
 
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
-        return self.pool_stats
+        return {**self.pool_stats, -1: counters("pgbouncer", "")}
 
     def pins(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_pins

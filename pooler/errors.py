@@ -19,6 +19,10 @@ class PoolerError(Exception):
     """Base of every error that pooler raises on purpose."""
 
 
+#: SQLSTATEs of refused logins: a wrong password, whatever else PostgreSQL's rules refuse, no such database.
+WRONG_PASSWORD, NOT_PERMITTED, NO_DATABASE = "28P01", "28000", "3D000"
+
+
 class ClientFault(PoolerError):
     """A client did something wrong, or may not do what it asked for.
 

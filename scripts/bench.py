@@ -29,6 +29,8 @@ sys.path.insert(0, str(ROOT))
 
 from pooler.dev.postgres import SUPERUSER  # noqa: E402
 from pooler.dev.processes import Account, account, workplace  # noqa: E402
+from scripts import against  # noqa: E402
+from scripts.against import Workload  # noqa: E402
 from tests.support.affinity import on_one_core  # noqa: E402
 from tests.support.certificates import Authority  # noqa: E402
 from tests.support.pooler import Bouncer, PgBouncer, Pooler  # noqa: E402
@@ -44,18 +46,6 @@ SCALE = 10
 #: Figures of a run: attribute, heading, format.
 FIGURES = (("cpu_us", "CPU µs/tx", "{:.1f}"), ("tps", "tx/s", "{:.0f}"), ("p50_ms", "p50 ms", "{:.2f}"),
            ("p99_ms", "p99 ms", "{:.2f}"))  # fmt: skip
-
-
-@dataclass(frozen=True)
-class Workload:
-    """One row of the table."""
-
-    mode: str
-    clients: int
-    transport: str
-
-    def __str__(self) -> str:
-        return f"{self.mode}, {self.clients} client{'s' * (self.clients > 1)}, {self.transport}"
 
 
 @dataclass(frozen=True)
@@ -130,12 +120,17 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "bench", help="directory of JSON and plot (default bench)"
     )
+    parser.add_argument("--against", metavar="COMMIT", help=against.HELP)
+    if parser.parse_args(argv).against:
+        parser.set_defaults(**against.DEFAULTS)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str]) -> int:
     """Measures all workloads, prints the table, writes JSON and plot."""
     arguments = parse_arguments(argv)
+    if arguments.against:
+        return against.compare(arguments)
     workloads = [
         Workload(mode, clients, transport)
         for transport in arguments.transports

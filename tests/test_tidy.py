@@ -55,12 +55,17 @@ PRINTING = {"cli", "dev", "__main__"}
 
 PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
 CYTHON_FILES = sorted(PACKAGE.rglob("*.pyx"))
-SIZED_FILES = [*PYTHON_FILES, *sorted((ROOT / "tests/support").glob("*.py")), ROOT / "scripts/bench.py"]
+SIZED_FILES = [
+    *PYTHON_FILES,
+    *sorted((ROOT / "tests/support").glob("*.py")),
+    *(ROOT / "scripts/bench.py", ROOT / "scripts/against.py"),
+]
 TEXT_FILES = [
     path
     for folder in ("pooler", "tests", "scripts", "etc")
     for path in sorted((ROOT / folder).rglob("*"))
     if path.suffix in {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".ini", ""} and path.is_file()
+    if "corpus" not in path.parts  # inputs of fuzzers
 ]
 
 

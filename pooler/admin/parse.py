@@ -1,6 +1,6 @@
 """From the text of a query to a command: PgBouncer's grammar, which is two expressions.
 
-    command [word] [;]        SET word = word|'text' [;]     (TO is as good as =)
+    command [word [EXTENDED]] [;]        SET word = word|'text' [;]     (TO is as good as =)
 
 A word is letters, digits and `_`, or anything "quoted". Exactly one command, no comments; everything else
 is `invalid command '…', use SHOW HELP;`. The expressions cannot backtrack far: every alternative in them
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 
-from pooler.admin.command import COMMANDS
+from pooler.admin.command import COMMANDS, EXTENDED
 from pooler.admin.model import Command, CommandError
 
 #: Anything longer is no command: the longest legal one has some 350 bytes. Also bounds the work of parsing.
@@ -29,7 +29,9 @@ _WORD = r'("(?:[^"]|"")*"|[0-9a-z_]+)'
 _TEXT = r"('(?:[^']|'')*')"
 _END = rf"{_SPACE}*(?:;{_SPACE}*)?"
 
-_COMMAND = re.compile(rf"{_SPACE}*{_WORD}(?:{_SPACE}+{_WORD})?{_END}", re.IGNORECASE | re.ASCII)
+_COMMAND = re.compile(
+    rf"{_SPACE}*{_WORD}(?:{_SPACE}+{_WORD}(?:{_SPACE}+({EXTENDED}))?)?{_END}", re.IGNORECASE | re.ASCII
+)
 _SET = re.compile(
     rf"{_SPACE}*set{_SPACE}+{_WORD}{_SPACE}*(?:=|to){_SPACE}*(?:{_TEXT}|{_WORD}){_END}",
     re.IGNORECASE | re.ASCII,
@@ -42,17 +44,22 @@ def parse(sql: bytes) -> Command:
     if len(sql) > MAX_COMMAND_BYTES or "\0" in text:
         raise _invalid(text)
     if found := _COMMAND.fullmatch(text):
-        return _command(text, found[1], found[2] or "")
+        return _command(text, found[1], found[2] or "", found[3] or "")
     if found := _SET.fullmatch(text):
         return _setting(_unquoted(found[1], _MAX_WORD), _unquoted(found[2] or found[3], _MAX_VALUE))
     raise _invalid(text)
 
 
-def _command(text: str, word: str, argument: str) -> Command:
+def _command(text: str, word: str, argument: str, extended: str) -> Command:
     word = _unquoted(word, _MAX_COMMAND_WORD).lower()
     argument = _unquoted(argument, _MAX_WORD)
     if word == "select":
         word = "show"
+    if extended:
+        entry = COMMANDS.get((word, argument.lower(), EXTENDED))
+        if entry is None:
+            raise _invalid(text)
+        return Command(entry)
     entry = COMMANDS.get((word, argument.lower()))
     if entry is not None and entry.arguments == "none":
         return Command(entry)

@@ -25,10 +25,11 @@ REASONS = {
     "setting": "setting",
     "load": "load",
     "sequence": "sequence",
+    "catalogs_unread": "catalogs unread",
 }
 PIN_TOTAL_COLUMNS = columns(
-    "database text, user text, session_asks numeric, settings_applied numeric, pins numeric, "
-    + ", ".join(f"{name} numeric" for name in REASONS)
+    "database text, user text, session_asks numeric, settings_applied numeric, session_resets numeric, "
+    "pins numeric, " + ", ".join(f"{name} numeric" for name in REASONS)
 )
 
 
@@ -40,7 +41,9 @@ def pins(sources: Sources) -> list[Row]:
 
 def pin_totals(sources: Sources) -> list[Row]:
     """Rows of SHOW PIN_TOTALS: per pool, how often servers were asked about a session, settings were put in
-    force, and clients got pinned, by reason. A client that is pinned for two reasons counts with both."""
+    force, servers were reset, and clients got pinned, by reason. A client that is pinned for two reasons
+    counts with both.
+    """
     return [_total(row) for row in sorted(sources.tables.pins().values(), key=_pool_order)]
 
 
@@ -76,6 +79,7 @@ def _total(row: TableRow) -> Row:
         row["user"],
         row["session_asks"],
         row["settings_applied"],
+        row["session_resets"],
         sum(counts),
         *counts,
     )

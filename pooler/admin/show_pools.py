@@ -18,6 +18,8 @@ POOL_COLUMNS = columns("""
     load_balance_hosts text,
     pool_size int4, reserve_pool_size int4, paused int4, mean_wait_us int8
 """)
+#: Of those, behind PgBouncer's.
+POOL_COLUMNS_OURS = 4
 DATABASE_COLUMNS = columns("""
     name text, host text, port int4, database text, force_user text, pool_size int4, min_pool_size int4,
     reserve_pool_size int4, server_lifetime int4, pool_mode text, load_balance_hosts text,

@@ -23,7 +23,10 @@ _BUFFERS = """
 """
 _OURS = "worker int4, slot int4"
 
-CLIENT_COLUMNS = columns(_CONNECTION + _OURS + ", pinned text, pinned_since text")
+#: How many of the columns below are ours, behind PgBouncer's.
+CLIENT_COLUMNS_OURS, COLUMNS_OURS = 5, 2
+
+CLIENT_COLUMNS = columns(_CONNECTION + _OURS + ", pinned text, pinned_since text, memory int8")
 SERVER_COLUMNS = columns(_CONNECTION + _OURS)
 SOCKET_COLUMNS = columns(_CONNECTION + _BUFFERS + _OURS)
 
@@ -67,7 +70,9 @@ _BUSY = frozenset({"active", "waiting", "waiting_login", "login", "tested", "new
 def clients(sources: Sources) -> list[Row]:
     """Rows of SHOW CLIENTS."""
     return [
-        _connection("C", row, state) + _ours(row) + (row["pinned"] or None, time_text(row["pinned_since"]))
+        _connection("C", row, state)
+        + _ours(row)
+        + (row["pinned"] or None, time_text(row["pinned_since"]), row["memory"])
         for row, state in _listed(sources.tables.clients(), _CLIENT_STATES)
     ]
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from pooler.auth import scram
 from pooler.auth.scram import Verifier, attribute
-from pooler.errors import ClientFault
+from pooler.errors import PROTOCOL_VIOLATION, WRONG_PASSWORD, ClientFault
 
 FAILED = "SASL authentication failed"
 
@@ -87,13 +87,13 @@ def check_client_final(data: bytes, first: ClientFirst, server_said: bytes, veri
     auth_message = b",".join((first.bare, server_said, signed))
     client_key = scram.xor(proof, scram.hmac_sha256(verifier.stored_key, auth_message))
     if not hmac.compare_digest(scram.sha256(client_key), verifier.stored_key):
-        raise failed("wrong password")
+        raise failed("wrong password", WRONG_PASSWORD)
     signature = scram.hmac_sha256(verifier.server_key, auth_message)
     return Proven(b"v=" + scram.b64encode(signature), client_key)
 
 
-def failed(reason: str) -> ClientFault:
+def failed(reason: str, sqlstate: str = PROTOCOL_VIOLATION) -> ClientFault:
     """The exception for any failure; `reason` becomes a note and is never told to the client."""
-    fault = ClientFault(FAILED)
+    fault = ClientFault(FAILED, sqlstate)
     fault.add_note(reason)
     return fault

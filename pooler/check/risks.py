@@ -19,7 +19,7 @@ NAMES_MAX = 5
 
 def risks(config: Config) -> Iterator[Problem]:
     """Warnings; those that settings alone tell are in `pooler.config.check`."""
-    for rule in (_passwords_in_the_ini, _files_others_write, _md5_everywhere, _empty_secrets, _console):
+    for rule in RULES:
         yield from rule(config)
 
 
@@ -89,6 +89,27 @@ def _empty_secrets(config: Config) -> Iterator[Problem]:
         yield _warning(config, "auth_file", text)
 
 
+def _gullible(config: Config) -> Iterator[Problem]:
+    """A server, or whoever sits in between, may ask for a password in clear, or skip its own proof."""
+    settings = config.settings
+    entries = [*config.databases.values(), *([config.auto_database] if config.auto_database else [])]
+    remote = [one.name for one in entries if any(not _is_local(host) for host in one.hosts)]
+    secrets = any(config.userlist.values()) or any(one.password for one in entries)
+    clear = settings.server_tls_sslmode not in ("require", "verify-ca", "verify-full")
+    if remote and secrets and clear and not settings.server_require_auth:
+        text = (
+            f"server_tls_sslmode={settings.server_tls_sslmode}: the way to PostgreSQL may be in clear"
+            f" ({_named(remote)}), and whoever answers there may ask for passwords in clear;"
+            " better: server_require_auth=scram-sha-256, server_tls_sslmode=verify-full"
+        )
+        yield _warning(config, "server_tls_sslmode", text)
+
+
+def _is_local(host: str) -> bool:
+    """Whether the way there stays on this machine."""
+    return host.startswith(("/", "@", "127.")) or host in ("", "localhost", "::1")
+
+
 def _console(config: Config) -> Iterator[Problem]:
     """Who orders on the console without a password."""
     settings = config.settings
@@ -98,3 +119,6 @@ def _console(config: Config) -> Iterator[Problem]:
             f"{_named(list(settings.admin_users))} may give every order on the console"
         )
         yield _warning(config, "admin_users", text)
+
+
+RULES = (_passwords_in_the_ini, _files_others_write, _md5_everywhere, _empty_secrets, _console, _gullible)

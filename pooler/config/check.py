@@ -11,7 +11,17 @@ from collections.abc import Callable, Iterator
 from pooler.config.ini import Place
 from pooler.config.load import load
 from pooler.config.model import Config, Database
+from pooler.config.settings import Settings
 from pooler.errors import ConfigError, Problem
+
+EVERYWHERE = ("*", "0.0.0.0", "::")
+#: Names of this machine, and what is the same.
+LOOPBACK_OF = {
+    "localhost": {"localhost", "127.0.0.1", "::1"},
+    "127.0.0.1": {"localhost", "127.0.0.1"},
+    "::1": {"localhost", "::1"},
+}
+LOOPBACK = frozenset(LOOPBACK_OF)
 
 
 def check(path: str) -> list[Problem]:
@@ -117,6 +127,28 @@ def _octal_mode(config: Config) -> Iterator[Problem]:
         yield _warning(config, "unix_socket_mode", text)
 
 
+def is_own_address(settings: Settings, host: str, port: int) -> bool:
+    """Whether this instance itself listens there, as far as names and addresses tell without a look-up."""
+    if port != settings.listen_port:
+        return False
+    if host.startswith(("/", "@")):
+        return host.rstrip("/") == settings.unix_socket_dir.rstrip("/")
+    mine = set(settings.listen_addr)
+    if settings.so_reuseport or not mine:  # several instances have that port
+        return False
+    if mine & set(EVERYWHERE) and host in LOOPBACK:
+        return True
+    return host in mine or (host in LOOPBACK and bool(mine & LOOPBACK_OF[host]))
+
+
+def _peers(config: Config) -> Iterator[Problem]:
+    """A cancel request for a peer that is this process would come back, and be handed on again."""
+    for peer in config.peers.values():
+        if peer.id != config.settings.peer_id and is_own_address(config.settings, peer.host, peer.port):
+            text = f"peer {peer.id} is this instance itself, whose peer_id is {config.settings.peer_id}"
+            yield _warning(config, f"peers/{peer.id}", f"{text}: no cancel request is handed on to it")
+
+
 def _databases(config: Config) -> Iterator[Database]:
     yield from config.databases.values()
     if config.auto_database is not None:
@@ -131,4 +163,5 @@ RULES: tuple[tuple[str, Callable[[Config], Iterator[Problem]]], ...] = (
     ("advice", _listening),
     ("advice", _sizes),
     ("unsafe", _octal_mode),
+    ("advice", _peers),
 )

@@ -7,6 +7,7 @@ name that begins with a slash is a regular expression; `\\1` in the user is what
 from __future__ import annotations
 
 import re
+import warnings
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -25,7 +26,11 @@ class Identity:
     @cached_property
     def pattern(self) -> re.Pattern[str] | None:
         """What the system's name has to match; None: it is a plain name."""
-        return re.compile(self.system[1:]) if self.system.startswith("/") else None
+        if not self.system.startswith("/"):
+            return None
+        with warnings.catch_warnings():  # of a `[` inside of [...], which means itself
+            warnings.simplefilter("ignore", FutureWarning)
+            return re.compile(self.system[1:])
 
     def permits(self, system: str, user: str) -> bool:
         """Whether the system's `system` may be `user`."""

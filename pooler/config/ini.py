@@ -13,7 +13,9 @@ reported at once. It gives tokens and problems for any bytes whatsoever and rais
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -32,6 +34,10 @@ BYTES_MAX = 64 * 1024 * 1024
 #: More problems than anybody reads: the file isn't an ini file at all.
 PROBLEMS_MAX = 200
 
+#: Ten times the entries of the largest configurations known.
+TOKENS_MAX = 1_000_000
+
+_BLANK = re.compile(f"[{re.escape(WHITE_SPACE)}]*")
 _KEY = re.compile(r"(?:'([^'\n]+)'|([A-Za-z0-9_.*-]+))[ \t]*=[ \t]*")
 _INCLUDE = re.compile(r"%include[ \t]+(.*)")
 
@@ -82,11 +88,25 @@ def read_ini(path: str) -> tuple[list[Token], list[Problem]]:
 
 def read_limited(path: str, limit: int) -> bytes:
     """The bytes of a file; raises OSError, also if it has more than `limit`."""
-    with open(path, "rb") as file:
+    return read_with_mode(path, limit)[0]
+
+
+def read_with_mode(path: str, limit: int) -> tuple[bytes, int]:
+    """The bytes and the permissions of a file; raises OSError, also if it has more than `limit`.
+
+    Whoever reads a configuration waits for nobody: what has a writer at its other end, as a FIFO or a socket,
+    is refused.
+    """
+    fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
+    mode = os.fstat(fd).st_mode
+    if not stat.S_ISREG(mode) and not (stat.S_ISCHR(mode) and os.path.realpath(path) == os.devnull):
+        os.close(fd)
+        raise OSError("Is a directory" if stat.S_ISDIR(mode) else "is no regular file")
+    with open(fd, "rb") as file:
         data = file.read(limit + 1)
     if len(data) > limit:
         raise OSError(f"larger than {limit} bytes")
-    return data
+    return data, stat.S_IMODE(mode)
 
 
 class _Reader:
@@ -119,8 +139,10 @@ class _Reader:
         if "\0" in line:
             self.complain(place, "NUL byte in a line")
             return
-        while line.startswith("["):
-            line = self.read_header(line, place)
+        at = 0
+        while line.startswith("[", at):
+            at = self.read_header(line, at, place)
+        line = line[at:]
         if not line or line[0] in "#;":
             return
         include = _INCLUDE.fullmatch(line)
@@ -131,15 +153,21 @@ class _Reader:
         else:
             self.read_assignment(line, place)
 
-    def read_header(self, line: str, place: Place) -> str:
-        """Takes `[section]` off the line and returns the rest."""
-        end = line.find("]")
+    def read_header(self, line: str, at: int, place: Place) -> int:
+        """Reads the `[section]` that begins there and returns where the line goes on."""
+        end = line.find("]", at)
         if end < 0:
             self.complain(place, "syntax error: no ] after [")
-            return ""
-        self.section = line[1:end]
-        self.tokens.append(Header(self.section, place))
-        return line[end + 1 :].lstrip(WHITE_SPACE)
+            return len(line)
+        self.section = line[at + 1 : end]
+        self.take(Header(self.section, place))
+        rest = _BLANK.match(line, end + 1)
+        return rest.end() if rest is not None else end + 1
+
+    def take(self, token: Token) -> None:
+        if len(self.tokens) >= TOKENS_MAX:
+            self.stop(token.place, f"more than {TOKENS_MAX} sections and entries")
+        self.tokens.append(token)
 
     def read_assignment(self, line: str, place: Place) -> None:
         match = _KEY.match(line)
@@ -149,7 +177,7 @@ class _Reader:
             self.complain(place, f"{match[1] or match[2]} is outside of any section")
         else:
             key = match[1] or match[2]
-            self.tokens.append(Assignment(self.section, key, line[match.end() :], place))
+            self.take(Assignment(self.section, key, line[match.end() :], place))
 
     def complain(self, place: Place, text: str) -> None:
         self.problems.append(place.problem(text))

@@ -33,7 +33,7 @@ AUTH_TYPES = ("any", "trust", "plain", "md5", "cert", "hba", "ldap", "pam", "scr
 #: What a PostgreSQL may ask of us at a login, by the words of libpq's require_auth.
 SERVER_METHODS = ("none", "password", "md5", "scram-sha-256")
 TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
-SESSION_STATES = ("auto", "off", "error")
+SESSION_STATES = ("auto", "off", "error", "strict")
 
 AUTH_QUERY = (
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
@@ -369,6 +369,12 @@ class Settings:
 
     # -- Only in pooler
     workers: int = _own.workers("Worker processes; auto: one per core.", apply=RESTART, own=True)
+    core_dumps: bool = _own.switch(
+        False,
+        "Leave core dumps when a process crashes, as the system's limits say: they hold passwords and keys.",
+        apply=RESTART,
+        own=True,
+    )
     worker_timeout: float = _own.seconds(30, "A worker silent for this long is killed; 0: never.", own=True)
     max_server_connections: int = _own.integer(
         0, "Servers per PostgreSQL instance (host and port), over all databases; 0: no limit.", own=True
@@ -381,8 +387,14 @@ class Settings:
     )
     max_unauthenticated: int = _own.integer(
         100,
-        "Clients in their login at once, per worker; more wait their turn, and who has been silent for two"
-        " seconds then makes room; 0: no limit.",
+        "Clients in their login at once, per worker, but for those that pooler waits for; more wait their"
+        " turn, and who has been silent for two seconds then makes room; 0: no limit.",
+        own=True,
+    )
+    max_silent_per_address: int = _own.integer(
+        50,
+        "Connections of one address (IPv6: of a /64; unix socket: of an account) in their login that say"
+        " nothing, per worker; the newest beyond that are closed; 0: no limit.",
         own=True,
     )
     shutdown_timeout: float = _own.seconds(
@@ -412,12 +424,33 @@ class Settings:
         "auto",
         SESSION_STATES,
         "What happens to a session's state between transactions (transaction and statement pooling): auto, it"
-        " stays its client's; off, as in PgBouncer; error, as auto, but what would pin a server is refused.",
+        " stays its client's; off, as in PgBouncer; error, as auto, but what would pin a server is refused;"
+        " strict, as auto, and a server is reset between any two clients.",
         own=True,
     )
     pin_limit: int = _own.integer(
         0,
         "Servers of a pool that may be pinned to their clients at once (but for sequences); 0: no limit.",
+        own=True,
+    )
+    session_trusted_extensions: tuple[str, ...] = _own.list(
+        (),
+        "Extensions whose functions in C leave nothing in a session, besides those that pooler knows: what"
+        " calls functions of others is asked for. With postgres_fdw its foreign tables pin no server.",
+        own=True,
+    )
+    catalog_memory: int = _own.integer(
+        64 << 20,
+        "Bytes for what the catalogs of one database say, in the worker that reads them; where they do not"
+        " suffice everything is asked for.",
+        low=1 << 20,
+        own=True,
+    )
+    client_memory_limit: int = _own.integer(
+        64 << 20,
+        "Bytes that a worker keeps for one client: texts and names of its prepared statements, answers and"
+        " notifications that it has not read. Beyond, it is closed with 53200.",
+        low=1 << 18,
         own=True,
     )
 

@@ -10,7 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
+from pooler.config.ini import read_limited
 from pooler.config.settings import Settings
+
+#: Of one file. All authorities of a system are a quarter of a megabyte.
+FILE_BYTES_MAX = 16 * 1024 * 1024
 
 #: What a client must not do without.
 REQUIRED_MODES = ("require", "verify-ca", "verify-full")
@@ -109,7 +113,7 @@ def _judge(settings: Settings) -> None:
         raise TlsSetupError("auth_type=cert requires client_tls_sslmode=SSLMODE_VERIFY_FULL")
     if settings.auth_type == "cert" and not settings.client_tls_ca_file:
         raise TlsSetupError("auth_type=cert requires client_tls_ca_file")
-    if mode == "verify-full" and not settings.client_tls_ca_file:
+    if mode in ("verify-ca", "verify-full") and not settings.client_tls_ca_file:
         raise TlsSetupError("client_tls_sslmode requires client_tls_ca_file")
 
 
@@ -168,8 +172,7 @@ def _protocols(prefix: str, text: str) -> int:
 
 
 def _read(name: str) -> bytes:
-    with open(name, "rb") as file:
-        return file.read()
+    return read_limited(name, FILE_BYTES_MAX)
 
 
 def _pack(side: TlsSide) -> dict[str, Any]:

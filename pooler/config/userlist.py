@@ -9,11 +9,10 @@ name becomes another's password. Here a line is a line, and one that can't be re
 
 from __future__ import annotations
 
-import os
 import re
 import stat
 
-from pooler.config.ini import PROBLEMS_MAX, Place, read_limited
+from pooler.config.ini import PROBLEMS_MAX, Place, read_with_mode
 from pooler.config.values import WHITE_SPACE
 from pooler.errors import Problem
 
@@ -31,8 +30,7 @@ def read_userlist(path: str) -> tuple[dict[str, str], list[Problem]]:
     """Secrets by user, and what is wrong with the file; a user named twice has the later secret."""
     whole = Place(path, 0)
     try:
-        mode = stat.S_IMODE(os.stat(path).st_mode)
-        data = read_limited(path, FILE_BYTES_MAX)
+        data, mode = read_with_mode(path, FILE_BYTES_MAX)
     except (OSError, ValueError) as error:  # ValueError: a path with a NUL byte
         reason = getattr(error, "strerror", None) or str(error)
         return {}, [whole.problem(f"could not open auth_file: {reason}")]

@@ -9,6 +9,7 @@ from ._core import (
     ACCEPT,
     CANCEL,
     CANCELED,
+    CATALOG_CLASSES,
     CLIENT_CLOSED,
     CLOSING,
     DATABASE,
@@ -25,6 +26,7 @@ from ._core import (
     WARNING,
     WELCOME,
     WELCOME_ROOM,
+    CatalogGraph,
     Pump,
     Relay,
     Tables,
@@ -36,12 +38,15 @@ from ._core import (
     frontend_effects,
     monotonic_us,
     scan,
+    scan_work,
+    server_message_fits,
 )
 
 __all__ = [
     "ACCEPT",
     "CANCEL",
     "CANCELED",
+    "CATALOG_CLASSES",
     "CLIENT_CLOSED",
     "CLOSING",
     "DATABASE",
@@ -58,6 +63,7 @@ __all__ = [
     "WARNING",
     "WELCOME",
     "WELCOME_ROOM",
+    "CatalogGraph",
     "Pump",
     "Relay",
     "Tables",
@@ -69,4 +75,6 @@ __all__ = [
     "frontend_effects",
     "monotonic_us",
     "scan",
+    "scan_work",
+    "server_message_fits",
 ]

@@ -7,8 +7,8 @@ Nothing is decided here: arguments are checked and converted, results become pla
 from cpython.bytes cimport PyBytes_FromStringAndSize
 from libc.errno cimport errno
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t, int64_t
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset, strlen
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memcmp, memcpy, memset, strlen
 
 import os
 
@@ -37,6 +37,7 @@ cdef extern from "layout.h" nogil:
         int16_t worker, cancel_requests
         int32_t pool, database, user, slot
         int32_t prepared_statements, listens
+        uint64_t memory
         uint32_t pinned
         uint64_t pinned_at
         uint32_t cancel_pid, cancel_secret
@@ -48,6 +49,8 @@ cdef extern from "layout.h" nogil:
         endpoint where
         char application_name[64]
         char tls[96]
+    struct digest:
+        uint64_t high, low
     struct slot_row:
         uint8_t state, flags, orders, replication
         int32_t dedicated_row, host
@@ -58,7 +61,7 @@ cdef extern from "layout.h" nogil:
         uint32_t generation
         int32_t backend_pid
         uint16_t cancel_key_bytes, sockaddr_bytes
-        uint64_t id, settings, connected_at, used_at, expires_at, closing_at
+        uint64_t id, connected_at, used_at, expires_at, closing_at
         double connect_time
         link idle, attention
         endpoint where
@@ -83,7 +86,8 @@ cdef extern from "layout.h" nogil:
         uint64_t mean_wait_us, retry_at
         uint32_t failures
         uint16_t welcome_bytes
-        uint8_t has_scram_keys
+        uint32_t welcome_version, defaults_version
+        uint16_t scram_keys_bytes
         unsigned char scram_keys[64]
         uint16_t secret_bytes
         unsigned char secret[2048]
@@ -108,7 +112,15 @@ cdef extern from "layout.h" nogil:
         uint32_t id
         char name[64]
         int32_t clients[64]
+    enum: CATALOG_NONE, CATALOG_READING, CATALOG_KNOWN, CATALOG_FAILED
+    struct catalog_row:
+        uint8_t state
+        int16_t reader
+        uint32_t row_generation, functions, relations
+        uint64_t bytes, looked_at, known_since, cost_us, reader_bytes
     struct database_row:
+        catalog_row catalog
+        uint32_t generation
         listener listener
         uint32_t host_turn
         uint8_t used, paused, disabled
@@ -138,7 +150,7 @@ cdef extern from "layout.h" nogil:
     struct counters:
         uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time
         uint64_t wait_time, client_parse_count, server_parse_count, bind_count, client_login_count
-        uint64_t session_asks, settings_applied
+        uint64_t session_asks, settings_applied, session_resets
         uint64_t pins[8]
         uint64_t query_histogram[64]
         uint64_t wait_histogram[64]
@@ -146,14 +158,17 @@ cdef extern from "layout.h" nogil:
         uint16_t count
     struct sizes:
         int32_t workers, slots, clients, databases, users, pools, instances
+    ctypedef struct pthread_mutex_t:
+        pass
     struct header:
+        pthread_mutex_t mutex
         sizes sizes
         uint64_t rebuilds
         uint8_t paused, suspended, draining, shutting_down, retiring, round_robin
         uint64_t suspended_by
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high, hosts_high
-        uint64_t notify_key
+        uint64_t note_channel
         uint16_t peer_id
         list free_clients, free_slots, starved
     struct tables:
@@ -174,7 +189,13 @@ cdef extern from "layout.h" nogil:
         uint64_t map_bytes
         int fd
 
+cdef extern from "notes.h" nogil:
+    void note_channel(const tables *, char *)
+    void note_seal(const tables *, const endpoint *, uint32_t, const char *, char *)
+
+
 cdef extern from "tables.h" nogil:
+    void keep_bytes(unsigned char *, uint16_t *, const void *, uint16_t)
     enum room_word: ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY
     struct room_news:
         room_word word
@@ -247,7 +268,8 @@ cdef extern from "tables.h" nogil:
     int pool_tick(tables *, int, uint64_t, int32_t *, int, uint64_t *)
     int pool_expired_idle(tables *, int, uint64_t, uint64_t, int32_t *, int)
     void pool_mark_obsolete(tables *, int32_t, uint64_t *)
-    int pool_take_idle(tables *, int32_t, int, bint, int32_t *, int)
+    int pool_take_idle(tables *, int32_t, int32_t, int, bint, int32_t *, int)
+    void pool_login_forgiven(tables *, int32_t)
     bint pool_take_reclaim(tables *, int32_t, int)
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
     bint cancel_key_fits(tables *, uint32_t, const unsigned char *, uint32_t)
@@ -275,7 +297,7 @@ cdef extern from "relay.h" nogil:
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
     enum: COMMAND_DEDICATED
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
-    enum: QUESTIONS
+    enum: QUESTIONS, CATALOG_TEXTS
     struct event:
         uint8_t type
         int32_t a, b, database, user
@@ -297,6 +319,8 @@ cdef extern from "relay.h" nogil:
         uint32_t max_packet_bytes, max_prepared_statements
         bint reset_always, disable_pqexec, has_check, fast_close
         char check_query[256]
+        char trusted[2048]
+        uint64_t catalog_bytes, client_bytes
         char reset_query[1024]
     struct relay:
         int event_bell
@@ -314,7 +338,7 @@ class TablesBusy(Exception):
 
 
 ROOM_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum room_word
-SESSION_STATES = ("off", "auto", "error")
+SESSION_STATES = ("off", "auto", "error", "strict")
 POOL_MODES = ("session", "transaction", "statement")
 REPLICATION = ("none", "logical", "physical")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
@@ -540,6 +564,10 @@ cdef class Tables:
         l.server_lifetime_us = <uint64_t>(server_lifetime * 1e6)
         self.t.pools[row].forced_user = forced_user
 
+    def login_forgiven(self, int pool):
+        """What refused the last login of this pool may have changed: the next client asks at once."""
+        pool_login_forgiven(self.t, pool)
+
     def pool_key(self, int row):
         """(database, user, instance) names of a pool."""
         cdef pool_row *p = &self.t.pools[row]
@@ -714,25 +742,34 @@ cdef class Tables:
     def pool_welcome(self, int pool):
         """What PostgreSQL reported at the first login of this pool (as stored by slot_login); None: not yet."""
         cdef pool_row *p = &self.t.pools[pool]
+        cdef bytes welcome
         if not p.welcome_bytes:
             return None
-        return PyBytes_FromStringAndSize(<char *>p.welcome, p.welcome_bytes)
+        tables_lock(self.t)   # another worker may be writing it
+        welcome = PyBytes_FromStringAndSize(<char *>p.welcome, p.welcome_bytes)
+        tables_unlock(self.t)
+        return welcome or None
+
+    def pool_defaults_version(self, int pool):
+        """Changes with what servers of the pool have by themselves."""
+        return self.t.pools[pool].defaults_version
 
     def pool_scram_keys(self, int pool):
         """ClientKey and ServerKey (32 bytes each) of a client of this pool that logged in by SCRAM; None."""
         cdef pool_row *p = &self.t.pools[pool]
-        if not p.has_scram_keys:
-            return None
-        return PyBytes_FromStringAndSize(<char *>p.scram_keys, 32), PyBytes_FromStringAndSize(<char *>&p.scram_keys[32], 32)
+        cdef bytes both
+        tables_lock(self.t)   # another worker may be writing them
+        both = PyBytes_FromStringAndSize(<char *>p.scram_keys, p.scram_keys_bytes)
+        tables_unlock(self.t)
+        return (both[:32], both[32:]) if both else None
 
     def set_pool_scram_keys(self, int pool, bytes client_key, bytes server_key):
         cdef pool_row *p = &self.t.pools[pool]
         if len(client_key) != 32 or len(server_key) != 32:
             raise ValueError("SCRAM-SHA-256 keys have 32 bytes")
+        cdef bytes both = client_key + server_key
         tables_lock(self.t)
-        memcpy(p.scram_keys, <const char *>client_key, 32)
-        memcpy(&p.scram_keys[32], <const char *>server_key, 32)
-        p.has_scram_keys = 1
+        keep_bytes(p.scram_keys, &p.scram_keys_bytes, <const char *>both, 64)
         tables_unlock(self.t)
 
     def pool_secret(self, int pool):
@@ -750,8 +787,7 @@ cdef class Tables:
         if len(secret) > SECRET_BYTES:
             raise ValueError("the secret is too long")
         tables_lock(self.t)
-        memcpy(p.secret, <const char *>secret, len(secret))
-        p.secret_bytes = <uint16_t>len(secret)
+        keep_bytes(p.secret, &p.secret_bytes, <const char *>secret, <uint16_t>len(secret))
         tables_unlock(self.t)
 
     def pool_error(self, int pool):
@@ -831,13 +867,13 @@ cdef class Tables:
         """The name (a row of `host`, or -1) that led to the address of this server."""
         self.t.slots[slot].host = host
 
-    def slot_key(self, int slot, int backend_pid, bytes cancel_key, target):
+    def slot_key(self, int slot, uint32_t backend_pid, bytes cancel_key, target):
         """How to cancel what this server runs; `target` is where the request goes (pooler/worker/address.py)."""
         cdef slot_row *s = &self.t.slots[slot]
         cdef bytes t = encoded(target)
         if len(cancel_key) > CANCEL_KEY_BYTES or len(t) > 512:
             raise ValueError("cancel key or address is too long")
-        s.backend_pid = backend_pid
+        s.backend_pid = <int32_t>backend_pid   # any 32 bits: a pooler in between, or a liar, chooses them
         s.cancel_key_bytes = <uint16_t>len(cancel_key)
         memcpy(s.cancel_key, <const char *>cancel_key, len(cancel_key))
         s.sockaddr_bytes = <uint16_t>len(t)
@@ -870,8 +906,9 @@ cdef class Tables:
         else:
             slot_flag(self.t, slot, SF_ONCE)
         tables_lock(self.t)
-        memcpy(p.welcome, <const char *>welcome, len(welcome))
-        p.welcome_bytes = <uint16_t>len(welcome)
+        if p.welcome_bytes != len(welcome) or memcmp(p.welcome, <const char *>welcome, len(welcome)) != 0:
+            p.welcome_version += 1
+            keep_bytes(p.welcome, &p.welcome_bytes, <const char *>welcome, <uint16_t>len(welcome))
         pool_welcome_known(self.t, s.pool, &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)
@@ -961,12 +998,45 @@ cdef class Tables:
                              "asking": copy.asked_until > now})
         return rows
 
+    # ---- catalogs
+
+    def catalogs(self):
+        """What is known of the catalogs of each database: one dict per database that has a pool."""
+        cdef int32_t i
+        cdef database_row *d
+        cdef catalog_row *c
+        cdef uint64_t now = now_us()
+        rows = []
+        self._take()
+        for i in range(self.t.h.databases_high):
+            d = &self.t.databases[i]
+            c = &d.catalog
+            if not d.used or c.row_generation != d.generation:
+                continue
+            known = c.state == CATALOG_KNOWN
+            current = known and catalog_is_current(self.t, i)
+            rows.append({"database": decoded(d.name), "state": c.state, "current": bool(current), "reader": c.reader - 1,
+                         "functions": c.functions, "relations": c.relations,
+                         "known_s": (now - c.known_since) / 1e6 if known else None,
+                         "looked_s": (now - c.looked_at) / 1e6 if c.looked_at else None,
+                         "cost_us": c.cost_us, "bytes": c.bytes + c.reader_bytes})
+        tables_unlock(self.t)
+        return rows
+
     # ---- channels
 
     @property
     def note_channel(self):
         """The channel on which a listening connection hears what relays tell it."""
-        return f"pooler_{self.t.h.notify_key:016x}"
+        cdef char name[24]
+        note_channel(self.t, name)
+        return name.decode()
+
+    def note_seal(self, int slot, uint32_t pid, bytes note):
+        """The seal of a note that this backend sent to the listening connection in `slot` (see core/notes.h)."""
+        cdef char seal[33]
+        note_seal(self.t, &self.t.slots[slot].where, pid, note, seal)
+        return <bytes>seal
 
     def channels(self, int database=-1):
         """What clients (of a database) listen on: dicts with row, id, name (as it came), heard, clients by worker."""
@@ -1047,14 +1117,14 @@ cdef class Tables:
         cdef int n = pool_expired_idle(self.t, worker, now_us(), <uint64_t>(idle_timeout_s * 1e6), found, 256)
         return [found[i] for i in range(n)]
 
-    def take_idle(self, int database, int worker, bint mark):
-        """All idle servers of a database (-1: of all) become CLOSING and this worker's; `mark`: those in use are
-        closed when they come back."""
+    def take_idle(self, int database, int worker, bint mark, int pool=-1):
+        """All idle servers of a database and of a pool (-1: of all) become CLOSING and this worker's; `mark`: those in
+        use are closed when they come back."""
         cdef int32_t found[1024]
         cdef int n, i
         taken = []
         while True:
-            n = pool_take_idle(self.t, database, worker, mark, found, 1024)
+            n = pool_take_idle(self.t, database, pool, worker, mark, found, 1024)
             taken += [found[i] for i in range(n)]
             if n < 1024:
                 return taken
@@ -1142,22 +1212,23 @@ cdef class Tables:
 
     def pins(self):
         """Session state by pool row, added up over workers: how often servers were pinned since the start, by
-        reason, how often a server was asked what is left, and how often settings were put in force."""
+        reason, how often a server was asked what is left, settings were put in force, and a server was reset."""
         cdef int w, reason
         cdef int32_t i
         cdef counters *n
         totals = {}
         for i in range(self.t.h.pools_high):
             pins = [0] * PIN_REASONS
-            asks = applied = 0
+            asks = applied = resets = 0
             for w in range(self.t.h.sizes.workers):
                 n = &self.t.counters[<int64_t>w * self.t.h.sizes.pools + i]
                 asks += n.session_asks
                 applied += n.settings_applied
+                resets += n.session_resets
                 for reason in range(PIN_REASONS):
                     pins[reason] += n.pins[reason]
             row = dict(zip(PIN_NAMES, pins))
-            row["session_asks"], row["settings_applied"] = asks, applied
+            row["session_asks"], row["settings_applied"], row["session_resets"] = asks, applied, resets
             row["database"], row["user"], _ = self.pool_key(i)
             totals[i] = row
         return totals
@@ -1318,7 +1389,8 @@ cdef class Tables:
     def cancel_target(self, int slot):
         """(generation, target, backend pid, key) to cancel what this slot's server runs."""
         cdef slot_row *s = &self.t.slots[slot]
-        return (s.generation, s.sockaddr[:s.sockaddr_bytes].decode("utf-8", "surrogateescape"), s.backend_pid,
+        return (s.generation, s.sockaddr[:s.sockaddr_bytes].decode("utf-8", "surrogateescape"),
+                <uint32_t>s.backend_pid,
                 PyBytes_FromStringAndSize(<char *>s.cancel_key, s.cancel_key_bytes))
 
     # ---- the pool's operations one by one: for simulations, where one process plays several workers
@@ -1394,8 +1466,10 @@ cdef class Tables:
         cancel_end(self.t, slot, generation, row, client_id, worker, now)
 
     def _map(self):
-        """(address, bytes) of the map: for tests that look at every state it passes through."""
-        return <size_t>self.t.h, self.t.map_bytes
+        """(address, bytes, where its mutex is, bytes of that) of the map: for tests that look at every state it
+        passes through."""
+        cdef header *h = self.t.h
+        return <size_t>h, self.t.map_bytes, <size_t>&h.mutex - <size_t>h, sizeof(h.mutex)
 
     def _truth(self):
         """The fields of the rows that a rebuild starts from: ({slot: ...}, {client row: ...}), free rows left out."""
@@ -1701,7 +1775,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "wait_us": now - c.wait_start if c.state == CL_WAITING and now > c.wait_start else 0,
         "link": t.slots[slot].id if slot >= 0 else 0, "slot": slot, "close_needed": bool(c.orders & ORDER_KILL),
         "tls": decoded(c.tls), "application_name": decoded(c.application_name), "prepared_statements": c.prepared_statements,
-        "replication": REPLICATION[c.replication],
+        "replication": REPLICATION[c.replication], "memory": c.memory,
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
         "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE), "own": bool(c.flags & CF_OWN),
@@ -1770,7 +1844,7 @@ cdef class Relay:
     def __cinit__(self, Tables tables, int worker, int inbox, outboxes, tracked, questions):
         cdef int boxes[128]
         cdef const char *names[32]
-        cdef const char *texts[16]
+        cdef const char *texts[128]
         cdef int i, n = 0
         held = [encoded(name) for name in tracked]
         if len(held) > TRACKED_MAX:
@@ -1781,8 +1855,8 @@ cdef class Relay:
         for i in range(len(held)):
             names[i] = <const char *><bytes>held[i]
         asked = [encoded(text) for text in questions]
-        if len(asked) != QUESTIONS:
-            raise ValueError(f"{QUESTIONS} questions are asked, not {len(asked)}")
+        if len(asked) != QUESTIONS + CATALOG_TEXTS:
+            raise ValueError(f"{QUESTIONS + CATALOG_TEXTS} questions are asked, not {len(asked)}")
         for i in range(len(asked)):
             texts[i] = <const char *><bytes>asked[i]
         self.tables = tables
@@ -1825,15 +1899,17 @@ cdef class Relay:
         relay_command(self.r, c)
 
     def add_client(self, int row, int fd, bytes values, bytes head, bytes tail, bytes rest, bint usual,
-                   TlsSession session=None):
+                   TlsSession session=None, uint32_t given=0, uint32_t defaults=0):
         """Gives a logged-in client to the relay, which owns `fd` from now on.  `values`: the tracked parameters'
         values, each NUL-terminated, then other settings as names and values; `head`, `tail`: what it is greeted with
         before and behind its tracked parameters; `usual`: these are what the pool's servers have; `rest`: what was read behind the login (at most 64 kB).
-        `session`: its TLS, which is used up."""
+        `session`: its TLS, which is used up.  `given`: bits of the tracked parameters that its startup packet has;
+        `defaults`: what pool_defaults_version() said before the pool's welcome was read."""
         cdef tls *t = NULL
+        cdef uint64_t facts = (<uint64_t>defaults << 32) | (<uint64_t>(given & 0x7fffffff) << 1) | usual
         if session is not None:
             t, session.t = session.t, NULL
-        self._command(COMMAND_CLIENT, row, fd, len(head), usual, len(tail), values, head + tail + rest, t)
+        self._command(COMMAND_CLIENT, row, fd, len(head), facts, len(tail), values, head + tail + rest, t)
 
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""
@@ -1872,7 +1948,8 @@ cdef class Relay:
 
     def options(self, *, double check_delay_s, check_query, reset_query, bint reset_always, bint disable_pqexec,
                 bint fast_close, uint32_t max_packet_bytes, uint32_t max_prepared_statements,
-                double answer_timeout_s):
+                double answer_timeout_s, trusted_extensions=(), uint64_t catalog_bytes=64 << 20,
+                uint64_t client_bytes=64 << 20):
         """What the relay has to know of the configuration; check_query None: no checks."""
         cdef options o
         memset(&o, 0, sizeof(options))
@@ -1884,6 +1961,12 @@ cdef class Relay:
         o.has_check = check_query is not None
         put_text(o.check_query, 256, encoded(check_query or ""))
         put_text(o.reset_query, 1024, encoded(reset_query))
+        o.catalog_bytes = catalog_bytes
+        o.client_bytes = client_bytes
+        names = b"".join(encoded(name) + b"\0" for name in trusted_extensions)
+        if len(names) >= 2048:
+            raise ValueError("session_trusted_extensions is too long")
+        memcpy(o.trusted, <char *>names, len(names))
         self._command(COMMAND_OPTIONS, 0, 0, 0, 0, 0, (<char *>&o)[:sizeof(options)], b"")
 
     def stop(self):
@@ -1893,20 +1976,57 @@ cdef class Relay:
             relay_join(self.r)
 
 
+cdef extern from "catalog_store.h" nogil:
+    bint catalog_is_current(const tables *, int32_t)
+
+
+cdef extern from "server_messages.h" nogil:
+    bint server_message_length_fits(uint8_t, uint32_t)
+    bint server_message_well_formed(uint8_t, const unsigned char *, uint32_t, bint)
+
+
+def server_message_fits(bytes kind, bytes body, bint own=False):
+    """Whether the relay reads a message of a server (see core/server_messages.h), or closes that server for it.
+    `own`: it answers a request of pooler's own."""
+    cdef size_t n = len(body)
+    # a copy of exactly this size: what reads beyond its end is found out by a sanitizer
+    cdef unsigned char *copy = <unsigned char *>malloc(n if n else 1)
+    if copy is NULL:
+        raise MemoryError
+    memcpy(copy, <const char *>body, n)
+    fits = server_message_length_fits(kind[0], <uint32_t>n + 4) and server_message_well_formed(kind[0], copy, <uint32_t>n, own)
+    free(copy)
+    return bool(fits)
+
+
+cdef extern from "catalog.h" nogil:
+    enum catalog_kind:
+        pass
+    struct catalog_entry:
+        uint64_t hash
+        uint32_t traits, kind
+    struct catalog:
+        catalog_entry *entries
+        uint32_t capacity
+    uint32_t catalog_place(uint64_t, catalog_kind, uint32_t)
+
+
 cdef extern from "words.h" nogil:
     struct words:
         pass
     struct scan_result "scan":
-        uint32_t traits, ends, names_bytes, unknown_count
+        uint32_t traits, ends, names_bytes, unknown_count, tokens
         char names[4096]
     void words_builtin(words *, uint64_t)
     void words_free(words *)
-    void scan_text(const words *, const words *, const unsigned char *, uint32_t, bint, scan_result *)
+    uint64_t word_hash(const words *, const char *, uint32_t)
+    void scan_text(const words *, const catalog *, const unsigned char *, uint32_t, bint, scan_result *)
     bint next_name(const char *, uint32_t, uint32_t *, char *, const char **)
     bint names_a_setting(const unsigned char *, uint32_t)
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE, PIN_LOADED
     enum: PIN_SEQUENCE, TRAIT_CURRVAL, TRAIT_INSERT, TRAIT_NAMED, TRAIT_RESET, TRAIT_RESET_ALL, TRAIT_LISTEN
-    enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE, TRAIT_DATABASE
+    enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE, TRAIT_DATABASE, TRAIT_UNSURE
+    enum: TRAIT_ENCODING
 
 
 TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
@@ -1914,33 +2034,197 @@ TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepa
           "sequence": PIN_SEQUENCE, "currval": TRAIT_CURRVAL, "insert": TRAIT_INSERT, "named": TRAIT_NAMED,
           "reset": TRAIT_RESET, "reset_all": TRAIT_RESET_ALL, "listen": TRAIT_LISTEN, "unlisten": TRAIT_UNLISTEN,
           "notify": TRAIT_NOTIFY, "schema": TRAIT_SCHEMA, "unknown": TRAIT_UNKNOWN, "execute": TRAIT_EXECUTE,
-          "database": TRAIT_DATABASE}
+          "database": TRAIT_DATABASE, "unsure": TRAIT_UNSURE, "encoding": TRAIT_ENCODING}
+
+
+cdef extern from "catalog_rows.h" nogil:
+    enum: CATALOG_CLASSES_ "CATALOG_CLASSES"
+    enum: CATALOG_UNKNOWN, READING_PAGES
+    enum catalog_kind:
+        CATALOG_FUNCTION, CATALOG_RELATION, CATALOG_TYPE, CATALOG_OPERATOR
+    struct graph:
+        uint64_t key
+        uint32_t symbol_count
+    struct catalog_entry:
+        uint64_t hash
+        uint32_t traits, kind
+    struct customs_names "customs":
+        uint32_t bytes
+        char names[16384]
+    struct catalog_reader:
+        int phase
+        uint8_t class_ "class"
+        bint utf8
+        uint32_t server_version
+        graph graph
+        customs_names customs
+    void catalog_rows_take(catalog_reader *, const unsigned char *, uint32_t, bint, const char *)
+    void catalog_rows_end(catalog_reader *)
+    void graph_solve(graph *)
+    bint graph_solve_step(graph *, uint32_t)
+    bint graph_entry(const graph *, uint32_t, catalog_entry *)
+    void graph_free(graph *)
+
+
+cdef extern from "lexer.h" nogil:
+    uint64_t hash_of_word(uint64_t, const unsigned char *, uint32_t)
+
+
+CATALOG_CLASSES = CATALOG_CLASSES_
+
+
+cdef class CatalogGraph:
+    """What rows of the catalogs say about names, as a worker reads them: for tests."""
+
+    cdef catalog_reader *c
+    cdef bytes trusted
+
+    def __cinit__(self, int version=150000, bint utf8=True, trusted=()):
+        self.trusted = b"".join(name.encode() + b"\0" for name in trusted) + b"\0"
+        self.c = <catalog_reader *>calloc(1, sizeof(catalog_reader))
+        if self.c is NULL:
+            raise MemoryError
+        self.c.phase, self.c.server_version, self.c.utf8 = READING_PAGES, version, utf8
+        self.c.graph.key = 0x9e3779b97f4a7c15
+
+    def __dealloc__(self):
+        if self.c is not NULL:
+            graph_free(&self.c.graph)
+            free(self.c)
+
+    def take(self, int number, fields):
+        """A row of the class of that number: texts, or None."""
+        cdef bytes body = len(fields).to_bytes(2, "big")
+        for text in fields:
+            body += b"\xff" * 4 if text is None else len(text).to_bytes(4, "big") + text
+        cdef unsigned char *copy = <unsigned char *>malloc(len(body))   # exactly: a sanitizer sees what goes beyond
+        if copy is NULL:
+            raise MemoryError
+        memcpy(copy, <const char *>body, len(body))
+        self.c.class_ = <uint8_t>number
+        catalog_rows_take(self.c, copy, <uint32_t>len(body), True, self.trusted)
+        free(copy)
+
+    def effects(self, str kind, str name):
+        """The words of TRAITS and `unknown` for a name of that kind (function, relation, type, operator)."""
+        cdef catalog_entry e
+        cdef bytes text = name.encode()
+        cdef uint64_t wanted = hash_of_word(self.c.graph.key, text, <uint32_t>len(text))
+        cdef int number = ("function", "relation", "type", "operator").index(kind)
+        cdef uint32_t i
+        catalog_rows_end(self.c)
+        graph_solve(&self.c.graph)
+        while not graph_solve_step(&self.c.graph, 1000):
+            pass
+        for i in range(self.c.graph.symbol_count):
+            if graph_entry(&self.c.graph, i, &e) and e.hash == wanted and e.kind == <uint32_t>number:
+                found = {word for word, bit in TRAITS.items() if e.traits & bit}
+                return found | ({"unknown"} if e.traits & CATALOG_UNKNOWN else set())
+        return {"unknown"}
+
+    def customs(self):
+        """Names of settings that bodies and expressions have in them."""
+        return (<bytes>self.c.customs.names[:self.c.customs.bytes]).decode().removesuffix("\0").split("\0")
 
 
 cdef words _builtin
 words_builtin(&_builtin, 0x9e3779b97f4a7c15)
 
 
-def scan(bytes text, bint backslash=False):
-    """What the text of a statement says about its session, as (traits, ends, names): sets of words, and pairs of a
-    letter and a name (see core/words.h).  `backslash`: standard_conforming_strings is off."""
-    cdef words nothing
+cdef scan_result _scanned(bytes text, bint backslash, known) except *:
     cdef scan_result found
-    cdef uint32_t at = 0
-    cdef char kind
-    cdef const char *name
+    cdef catalog names
+    cdef uint32_t at
+    cdef uint64_t hash
     text = text.partition(b"\0")[0]   # where a text ends in the protocol, too
     cdef size_t n = len(text)
     # a copy of exactly this size: what reads beyond its end is found out by a sanitizer
     cdef unsigned char *copy = <unsigned char *>malloc(n if n else 1)
-    if copy is NULL:
+    memset(&names, 0, sizeof(names))
+    names.capacity = 16
+    while names.capacity < 8 * len(known):
+        names.capacity *= 2
+    names.entries = <catalog_entry *>calloc(names.capacity, sizeof(catalog_entry))
+    if copy is NULL or names.entries is NULL:
         raise MemoryError
-    memset(&nothing, 0, sizeof(nothing))
+    for name, traits in known.items():
+        hash = word_hash(&_builtin, name, <uint32_t>len(name))
+        for kind in range(4):
+            at = catalog_place(hash, <catalog_kind>kind, names.capacity)
+            while names.entries[at].hash:
+                at = (at + 1) & (names.capacity - 1)
+            names.entries[at].hash, names.entries[at].kind = hash, kind
+            names.entries[at].traits = sum(TRAITS[trait] for trait in traits)
     memcpy(copy, <const char *>text, n)
-    scan_text(&_builtin, &nothing, copy, <uint32_t>n, backslash, &found)
+    scan_text(&_builtin, &names, copy, <uint32_t>n, backslash, &found)
     free(copy)
+    free(names.entries)
+    return found
+
+
+def scan(bytes text, bint backslash=False, dict known={}):
+    """What the text of a statement says about its session, as (traits, ends, names): sets of words, and pairs of a
+    letter and a name (see core/words.h).  `backslash`: standard_conforming_strings is off.  `known`: what the catalogs
+    have, of whatever kind, and the traits of each; what is not there is unknown."""
+    cdef scan_result found = _scanned(text, backslash, known)
+    cdef uint32_t at = 0
+    cdef char kind
+    cdef const char *name
     names = []
     while next_name(found.names, found.names_bytes, &at, &kind, &name):
         names.append((chr(kind), decoded(name)))
     return ({word for word, bit in TRAITS.items() if found.traits & bit},
             {word for word, bit in TRAITS.items() if found.ends & bit}, names)
+
+
+def scan_work(bytes text, bint backslash=False):
+    """How many tokens are read to scan a text."""
+    return _scanned(text, backslash, {}).tokens
+
+
+cdef extern from "settings.h" nogil:
+    struct settings_set "settings":
+        digest digest
+        digest literals
+        digest paths
+        uint32_t bytes
+    struct settings_store:
+        pass
+    void settings_open(settings_store *, const uint64_t *, const char *const *, int)
+    struct settings_scope:
+        int32_t database
+    settings_set *settings_intern(settings_store *, const settings_scope *, const char *, uint32_t, bint)
+    void settings_drop(settings_store *, settings_set *)
+    uint32_t settings_statement(const settings_store *, const settings_set *, bint, char *, uint32_t)
+
+
+cdef tuple _digest_of(digest d):
+    return (d.high, d.low)
+
+
+cdef class Settings:
+    """A store of sets of settings, for tests: see core/settings.h. `key`: of their digests, two numbers."""
+    cdef settings_store store
+
+    def __cinit__(self, key, *names):
+        cdef uint64_t parts[2]
+        cdef const char *tracked[32]
+        for i, name in enumerate(names):
+            tracked[i] = name
+        parts[0], parts[1] = key
+        settings_open(&self.store, parts, tracked, len(names))
+
+    def look(self, bytes values, bint told=True, bint reset=False):
+        """Of the set with these values, each with a NUL behind it (the tracked ones, then other names and values):
+        its digest, those of what literals mean under it and of what names do, the SQL that puts it in force.
+        `told`: by a server."""
+        cdef char text[65536]
+        cdef settings_scope scope
+        memset(&scope, 0, sizeof(scope))
+        cdef settings_set *s = settings_intern(&self.store, &scope, <const char *>values, <uint32_t>len(values), told)
+        if s is NULL:
+            raise MemoryError
+        cdef uint32_t n = settings_statement(&self.store, s, reset, text, sizeof(text))
+        found = (_digest_of(s.digest), _digest_of(s.literals), _digest_of(s.paths), text[:n])
+        settings_drop(&self.store, s)
+        return found

@@ -4,12 +4,22 @@
 #include <string.h>
 #include <strings.h>
 
+#include "defaults.h"
 #include "lexer.h"
 #include "relay.h"
+#include "server_messages.h"
 #include "sqltext.h"
 
 /* Local to one transaction; told by the server as if the session had set them. */
 static const char *const PASSING[] = {"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
+
+/* Limits of the client's that are not meant for a question about all settings: their values are told first, then they are
+ * not in force for the rest of it. */
+static const char *const LIMIT_NAMES[LIMITS] = {"statement_timeout", "lock_timeout"};
+static const char LIMITS_FIRST[] =
+    "SELECT 'v','statement_timeout',pg_catalog.current_setting('statement_timeout') UNION ALL "
+    "SELECT 'v','lock_timeout',pg_catalog.current_setting('lock_timeout');"
+    "SET LOCAL statement_timeout=0;SET LOCAL lock_timeout=0;";
 
 struct text { uint32_t bytes, room; char *out; };
 
@@ -26,16 +36,17 @@ static void add_value(struct text *t, const char *name, bool *first) {
     begin_select(t, first);
     add(t, "SELECT 's',");
     add_literal(t, name);
-    add(t, ",pg_catalog.current_setting(");
+    add(t, ",pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(");
     add_literal(t, name);
-    add(t, ",true)");
+    add(t, ",true),pg_catalog.getdatabaseencoding()),'hex')");
 }
 
 /* Settings with a dot that no library has defined: those that one has are in pg_settings like all others. */
 static void add_customs(struct text *t, const struct profile *p, bool *first) {
     if (!p->custom_count) return;
     begin_select(t, first);
-    add(t, "SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
+    add(t, "SELECT 's',n,pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n,true),"
+           "pg_catalog.getdatabaseencoding()),'hex') FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < p->custom_count; i++) {
         if (i) add(t, ",");
         add_literal(t, p->customs[i].name);
@@ -43,13 +54,11 @@ static void add_customs(struct text *t, const struct profile *p, bool *first) {
     add(t, "]::pg_catalog.text[]) n WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings g WHERE g.name OPERATOR(pg_catalog.=) n)");
 }
 
-/* Connections that dblink has opened: as a library that was loaded, they go with the server only. */
-static void add_connections(struct text *t, const struct profile *p, bool *first) {
-    if (!p->connections[0]) return;
+/* Nothing was known when something unknown was called: what keeps connections is closed with its server, if it is there. */
+static void add_connecting(struct text *t, bool *first) {
     begin_select(t, first);
-    add(t, "SELECT 'p','7',NULL WHERE ");
-    add(t, p->connections);
-    add(t, " IS NOT NULL");
+    add(t, "SELECT 'p','7',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_extension"
+           " WHERE extname OPERATOR(pg_catalog.=) ANY ('{dblink,postgres_fdw}'::pg_catalog.name[]))");
 }
 
 static const char *login_user(const struct relay *r, const struct server *s) {
@@ -62,7 +71,9 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     char query[OWN_QUERY_BYTES];
     struct text t = {.out = query, .room = sizeof query - 1};
     bool first = true;
-    for (int i = 0; i < QUESTION_FINGERPRINT; i++)
+    add(&t, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;");   /* no wait for a safe snapshot */
+    if (ask & ASK_SETTINGS) add(&t, LIMITS_FIRST);
+    for (int i = 0; i < QUESTION_DEFAULTS; i++)
         if (ask & 1u << i) {
             begin_select(&t, &first);
             add(&t, r->questions[i]);
@@ -74,15 +85,20 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
         add_value(&t, "role", &first);
         add_value(&t, "session_authorization", &first);
         add_customs(&t, p, &first);
-        if (ask & ASK_LOCKS) add_connections(&t, p, &first);   /* anything may have happened */
+        if (x->unseen) add_connecting(&t, &first);
     } else if (x->notes) {
         char kind;
         const char *name;
         for (uint32_t at = 0; next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
             if (kind == 's') add_value(&t, name, &first);
     }
-    if (!x->answer && !(x->answer = malloc(sizeof *x->answer))) abort();   /* out of memory */
+    if (!x->answer && !(x->answer = malloc(sizeof *x->answer))) {
+        s->io.gap = true;
+        conn_ready(r, &s->io);
+        return;
+    }
     x->answer->got = x->answer->bytes = 0;
+    memset(x->answer->limits, 0, sizeof x->answer->limits);
     if (x->listen) x->listen->count = 0;
     query[t.bytes] = '\0';
     x->answer->overflow = t.bytes >= t.room;
@@ -93,16 +109,67 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
 
+static int limit_of(const unsigned char *name, uint32_t bytes) {
+    int i = 0;
+    while (i < LIMITS && (strlen(LIMIT_NAMES[i]) != bytes || memcmp(LIMIT_NAMES[i], name, bytes) != 0)) i++;
+    return i;
+}
+
+/* A limit as it is for the client. */
+static void take_limit(struct answer *a, const struct column *name, const struct column *value) {
+    int i = limit_of(name->text, name->bytes);
+    if (i == LIMITS || value->bytes >= sizeof a->limits[i]) {
+        a->overflow = true;
+        return;
+    }
+    memcpy(a->limits[i], value->text, value->bytes);
+    a->limits[i][value->bytes] = '\0';
+}
+
+/* `5s` as the number of milliseconds. */
+static uint64_t milliseconds(const char *text) {
+    static const struct { const char *unit; uint64_t ms; } units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000},
+                                                                      {"h", 3600000}, {"d", 86400000}};
+    char *unit;
+    uint64_t n = strtoull(text, &unit, 10);
+    for (size_t i = 0; i < sizeof units / sizeof *units; i++)
+        if (strcmp(unit, units[i].unit) == 0) return n * units[i].ms;
+    return n;
+}
+
+/* The default of a limit, in milliseconds: where it is another, the client has set it. */
+static void take_default(struct answer *a, const struct column *name, const struct column *value) {
+    char number[24] = {0};
+    int i = limit_of(name->text, name->bytes);
+    if (i == LIMITS || value->bytes >= sizeof number || !a->limits[i][0]) {
+        a->overflow = true;
+        return;
+    }
+    memcpy(number, value->text, value->bytes);
+    if (milliseconds(number) == milliseconds(a->limits[i])) return;
+    uint32_t name_bytes = name->bytes + 1, bytes = name_bytes + (uint32_t)strlen(a->limits[i]) + 1;
+    if (a->bytes + bytes > sizeof a->pairs) {
+        a->overflow = true;
+        return;
+    }
+    memcpy(a->pairs + a->bytes, LIMIT_NAMES[i], name_bytes);
+    memcpy(a->pairs + a->bytes + name_bytes, a->limits[i], bytes - name_bytes);
+    a->bytes += bytes;
+}
+
 static bool passing(const char *name) {
     for (size_t i = 0; i < sizeof PASSING / sizeof *PASSING; i++)
         if (strcmp(PASSING[i], name) == 0) return true;
     return false;
 }
 
-/* Keeps a setting of the session: `name`, `value` are not NUL-terminated. */
+static int digit_of(unsigned char c) { return c >= 'a' ? c - 'a' + 10 : c - '0'; }
+
+/* Keeps a setting of the session: `name` and `value`, the latter in hex, are not NUL-terminated. */
 static void take_setting(struct relay *r, struct server *s, const unsigned char *name, uint32_t name_bytes,
                          const unsigned char *value, uint32_t value_bytes) {
     struct answer *a = s->session.answer;
+    value_bytes /= 2;
     if (a->bytes + name_bytes + value_bytes + 2 > sizeof a->pairs) {
         a->overflow = true;
         return;
@@ -110,8 +177,13 @@ static void take_setting(struct relay *r, struct server *s, const unsigned char 
     char *at = a->pairs + a->bytes, *text = at + name_bytes + 1;
     memcpy(at, name, name_bytes);
     at[name_bytes] = '\0';
-    memcpy(text, value, value_bytes);
+    for (uint32_t i = 0; i < value_bytes; i++)
+        text[i] = (char)(digit_of(value[2 * i]) << 4 | digit_of(value[2 * i + 1]));
     text[value_bytes] = '\0';
+    if (memchr(at, 0, name_bytes) || memchr(text, 0, value_bytes)) {   /* no setting has one */
+        a->overflow = true;
+        return;
+    }
     for (char *c = at; *c; c++) *c = (char)lower((unsigned char)*c);   /* one spelling for all */
     bool none = (strcmp(at, "role") == 0 && strcmp(text, "none") == 0)
         || (strcmp(at, "session_authorization") == 0 && strcmp(text, login_user(r, s)) == 0);
@@ -122,41 +194,41 @@ static void take_setting(struct relay *r, struct server *s, const unsigned char 
     a->bytes += name_bytes + value_bytes + 2;
 }
 
-/* One DataRow of an answer of ours: its first column says what it is. */
-void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
+/* What a row that says `p` found, as a bit of its question. */
+static uint32_t found_bit(const struct column *c) {
+    bool digit = c->bytes == 1 && c->text[0] >= '0' && c->text[0] <= '9';
+    return digit ? 1u << (c->text[0] - '0') : 0;
+}
+
+/* One DataRow of an answer of ours, well formed if it is whole: its first column says what it is.  No text in it has a
+ * NUL inside. */
+void session_row(struct relay *r, struct server *s, const unsigned char *body, bool whole) {
     if (!whole) {
         if (s->session.answer) s->session.answer->overflow = true;
         return;
     }
-    const unsigned char *fields[3] = {0};
-    uint32_t bytes[3] = {0};
-    int count = n >= 2 ? body[0] << 8 | body[1] : 0;
-    uint32_t at = 2;
-    for (int i = 0; i < count && i < 3 && at + 4 <= n; i++) {
-        uint32_t length = read_u32(body + at);
-        at += 4;
-        if (length == UINT32_MAX) continue;   /* NULL */
-        if (length > n - at) return;
-        fields[i] = body + at;
-        bytes[i] = length;
-        at += length;
-    }
+    struct column columns[3] = {{0}};
+    server_message_columns(body, columns, 3);
+    const unsigned char *fields[3] = {columns[0].text, columns[1].text, columns[2].text};
+    uint32_t bytes[3] = {columns[0].bytes, columns[1].bytes, columns[2].bytes};
     if (!fields[0] || !bytes[0]) return;
-    if (s->own == OWN_FINGERPRINT || s->own == OWN_PROFILE) {
-        profile_row(r, s, fields, bytes, count);
-        return;
-    }
     if (s->own == OWN_SETTINGS) {
         if (fields[1] && fields[2]) greeting_row(r, s->client, fields[1], bytes[1], fields[2], bytes[2]);
         return;
     }
+    if (s->own == OWN_DEFAULTS) {
+        defaults_row(r, s, fields[0], fields[1], fields[2], bytes);
+        return;
+    }
     struct answer *a = s->session.answer;
     if (!a || !s->client) return;
-    if (fields[0][0] == 'p' && bytes[1] == 1) a->got |= 1u << (fields[1][0] - '0');
+    if (fields[0][0] == 'p') a->got |= found_bit(&columns[1]);
     else if (fields[0][0] == 'l' && fields[1]) {
         a->got |= ASK_CHANNELS;
         listen_row(s, fields[1], bytes[1]);
-    } else if (fields[0][0] == 's' && fields[1] && fields[2]) take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
+    } else if (fields[0][0] == 'v' && fields[1] && fields[2]) take_limit(a, &columns[1], &columns[2]);
+    else if (fields[0][0] == 'd' && fields[1] && fields[2]) take_default(a, &columns[1], &columns[2]);
+    else if (fields[0][0] == 's' && fields[1] && fields[2]) take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
 }
 
 /* ---- what follows -------------------------------------------------------------------------------- */
@@ -185,7 +257,7 @@ static struct settings *with_named(struct relay *r, struct server *s) {
 
 static void forget_question(struct session *x) {
     session_begin(x);
-    x->asked = 0;
+    x->asked = x->tries = 0;
     free(x->answer);
     x->answer = NULL;
 }
@@ -214,11 +286,15 @@ void session_answered(struct relay *r, struct server *s) {
         session_unknown(row);
     } else {
         client_settings(r, c, now);
-        row->settings = x->opaque ? 0 : now->hash;
+        row->settings = x->opaque ? (struct digest){0} : now->digest;
         if (x->opaque || settings_has_extras(now)) row->flags |= SF_EXTRAS;
     }
     uint32_t states = x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS;
-    x->pinned = (x->pinned & ~states) | (x->answer->got & (states | PIN_LOADED));
+    x->pinned = (x->pinned & ~states) | (x->answer->got & states);
+    if (x->answer->got & PIN_LOADED) {   /* it may connect: kept as long as no other client waits, then closed */
+        x->doomed = true;
+        x->pinned |= PIN_OPAQUE;
+    }
     if (x->asked & ASK_CHANNELS) listen_answered(r, s);
     forget_question(x);
 }

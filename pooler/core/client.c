@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "accepted.h"
+#include "defaults.h"
 #include "effects.h"
 #include "relay.h"
 
@@ -18,7 +20,8 @@ static bool acquire(struct relay *r, struct client *c);
 void client_settings(struct relay *r, struct client *c, struct settings *s) {
     settings_drop(&r->store, c->settings);
     c->settings = s;
-    r->t->clients[c->row].settings = s->hash;
+    r->t->clients[c->row].settings = s->digest;
+    memory_count(r, c);
 }
 
 /* ReadyForQuery that was held back, behind the notifications that came meanwhile. */
@@ -28,16 +31,48 @@ void client_ready(struct relay *r, struct client *c, uint8_t status) {
     conn_send(r, &c->io, ready, sizeof ready);
 }
 
+/* A client that has sent nothing to the server which it has lost waits for another, in its old place. */
+void client_requeue(struct relay *r, struct client *c) {
+    struct outcome out;
+    c->waiting = true;
+    pool_requeue(r->t, c->row, r->now, &out);
+    relay_apply(r, &out);
+}
+
+/* Closes a client that there is no memory for. */
+static void turn_away(struct relay *r, const struct command *command) {
+    const struct client_row *row = &r->t->clients[command->a];
+    struct event e = {.type = EVENT_CLIENT_CLOSED, .a = command->a, .b = row->pool, .database = row->database,
+                      .user = row->user, .id = row->id, .age_us = r->now - row->connected_at, .port = row->where.port,
+                      .text = "out of memory"};
+    struct outcome out;
+    memcpy(e.addr, row->where.addr, sizeof e.addr);
+    relay_emit(r, &e);
+    client_free(r->t, command->a, r->worker, r->now, &out);
+    tls_free(command->tls);
+    close(command->b);
+    relay_apply(r, &out);
+}
+
 /* Takes over a client whose login is done.  It is greeted at once when a server has accepted its startup values
  * before; else one has to, as it would be at a PostgreSQL of its own. */
 void client_add(struct relay *r, struct command *command) {
     struct client *c = calloc(1, sizeof *c);
-    struct settings *given = settings_intern(&r->store, (const char *)command->data, command->data_bytes, false);
-    if (!c || !given) abort();   /* out of memory */
-    if (command->id) {   /* they are what servers of the pool have by themselves */
+    struct settings_scope scope = scope_of_pool(r->t, r->t->clients[command->a].pool);
+    struct settings *given = settings_intern(&r->store, &scope, (const char *)command->data, command->data_bytes, false);
+    struct greeting *greeting = greeting_of(command);
+    if (!c || !given || !greeting) {
+        free(c);
+        free(greeting);
+        settings_drop(&r->store, given);
+        turn_away(r, command);
+        return;
+    }
+    if (command->id & 1) {   /* they are what servers of the pool have by themselves */
         struct settings *key = settings_without_name(r, given);
-        if (!key->verified) key->verified = true;
-        else settings_drop(&r->store, key);   /* one reference stays */
+        key->verified = true;
+        accepted_keep(r, r->t->clients[command->a].pool, key);
+        settings_drop(&r->store, key);
     }
     c->io.kind = KIND_CLIENT;
     c->io.fd = command->b;
@@ -48,9 +83,11 @@ void client_add(struct relay *r, struct command *command) {
     COMMIT();
     row->state = CL_IDLE;
     r->clients[c->row] = c;
-    c->greeting = greeting_of(command);
+    c->own_values = c->startup_values = (uint32_t)(command->id >> 1) & 0x7fffffffu;
+    c->defaults_seen = (uint32_t)(command->id >> 32);
+    c->greeting = greeting;
     uint32_t greeted = c->greeting->head_bytes + c->greeting->tail_bytes;
-    conn_stash(&c->io, command->data + command->data_bytes + greeted, command->extra_bytes - greeted);
+    bool kept = conn_stash(&c->io, command->data + command->data_bytes + greeted, command->extra_bytes - greeted);
     c->io.readable = true;
     struct settings *known = greeting_accepted(r, c, given);
     c->startup = known ? settings_keep(known) : settings_keep(given);
@@ -58,8 +95,15 @@ void client_add(struct relay *r, struct command *command) {
     settings_drop(&r->store, given);
     conn_arm(r, &c->io);
     conn_ready(r, &c->io);
+    if (!kept) {
+        memory_refuse(r, c);
+        return;
+    }
+    const struct pool_row *pool = &r->t->pools[row->pool];
     bool soon = pool_serves_soon(r->t, row->pool);
-    if (known || (!soon && !settings_has_extras(given))) client_greet(r, c);   /* it need not wait for a server to get in */
+    bool stale = pool->limits.mode != MODE_SESSION && defaults_stale(r, row->pool);
+    if (known && !stale) client_greet(r, c);
+    else if (known ? !pool_has_free(r->t, row->pool) : !soon) client_let_in(r, c);   /* it need not wait for a server to get in */
     else acquire(r, c);
 }
 
@@ -94,19 +138,21 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     conn_disarm(r, &c->io);
     if (c->io.tls && !bytes_pending(&c->io.out)) tls_close(c->io.tls);
     shutdown(c->io.fd, SHUT_WR);
-    if (text) swallow_input(&c->io);
+    if (text || c->leaving) swallow_input(&c->io);
     close(c->io.fd);
     c->io.fd = -1;
     settings_drop(&r->store, c->settings);
     settings_drop(&r->store, c->startup);
     c->settings = c->startup = NULL;
     free(c->greeting);
-    c->greeting = NULL;
+    free(c->unconfirmed);
+    c->greeting = c->unconfirmed = NULL;
     names_free(&r->statements, c->names);
     c->names = NULL;
     listen_client_gone(r, c);
     conn_bury(r, &c->io);
     relay_apply(r, &out);
+    handover_leftovers(r, e.b, e.id);
 }
 
 static void fault(struct relay *r, struct client *c, const char *text) {
@@ -120,9 +166,20 @@ static bool acquire(struct relay *r, struct client *c) {
     struct outcome out;
     pool_acquire(r->t, c->row, r->now, &out);
     c->waiting = out.slot == NOBODY;
+    if (c->waiting && c->io.hangup) r->hangups = true;
     if (out.slot != NOBODY) client_attached(r, c, out.slot);
     relay_apply(r, &out);
     return c->server && !c->io.dead;
+}
+
+/* Mode and session_state that hold until the server is given back.  A client whose statements and channels are looked
+ * after goes on so: a server of its own would know nothing of them. */
+static void adopt_limits(const struct relay *r, struct server *s) {
+    const struct pool_limits *limits = &r->t->pools[r->t->slots[s->slot].pool].limits;
+    const struct client *c = s->client;
+    bool known = (c->names && c->names->count) || c->subscriptions;
+    s->session_state = (uint8_t)limits->session_state;
+    s->mode = (uint8_t)(limits->mode == MODE_SESSION && known ? MODE_TRANSACTION : limits->mode);
 }
 
 /* The table says that this client has `slot` now. */
@@ -148,9 +205,19 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     row->last_worker = (int16_t)r->worker;
     s->client = c;
     s->fresh = true;
-    s->settled = s->reset_done = s->own_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
+    s->pipeline_open = s->execute_open = false;
+    s->first = !row->served;
+    s->unfit = false;
+    row->served = 1;
+    s->settled = s->own_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
     s->kept.ended = true;
     c->server = s;
+    defaults_follow(r, c);
+    adopt_limits(r, s);
+    enum handover how = handover_before(r, s);
+    if (how != HANDOVER_AS_IT_IS) handover_begin(r, s, how);
+    else handover_taken(r, s);
+    if (s->own || s->closing) return;
     if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)
         server_own(r, s, OWN_CHECK, r->options.check_query, true);
     else server_suit(r, s);
@@ -180,13 +247,14 @@ static bool record(struct server *s, enum frontend_effect effect, uint8_t letter
     if (answered) s->settled = false;   /* the rest of a COPY that failed long ago leaves a server as it is */
     switch (effect) {
     case FE_SYNC:
-        if (s->copy_in) return true;   /* ignored while the server reads CopyData */
+        if (s->copy == COPY_READING) return copy_sync(s);
         s->skip = false;
+        parsing_end_pipeline(s);
         return requests_push(&s->requests, 'S');
     case FE_QUERY: case FE_FUNCTION: case FE_PARSE: case FE_BIND: case FE_DESCRIBE: case FE_EXECUTE: case FE_CLOSE:
         return s->skip || requests_push(&s->requests, letter);
     case FE_COPY_DONE: case FE_COPY_FAIL:
-        if (s->copy_in) s->copy_in = false;
+        if (s->copy == COPY_READING) s->copy = COPY_ENDING;
         else if (s->requests.count && !s->skip) return requests_push(&s->requests, 'c');
         return true;
     default:
@@ -219,7 +287,7 @@ static void stamp(struct relay *r, struct client *c) {
 /* What is to be sent before the next message is, in one write with it. */
 static void forward_later(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
     c->server->fresh = c->server->settled = false;
-    conn_append(&c->server->io, p, n);
+    conn_append(r, &c->server->io, p, n);
     counters_of(r, r->t->slots[c->server->slot].pool)->bytes_received += n;
 }
 
@@ -227,7 +295,7 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
     if (!n) return;
     struct server *s = c->server;
     s->fresh = false;
-    c->lost_servers = 0;
+    c->lost_servers = c->refusals = 0;
     conn_send(r, &s->io, p, n);
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
 }
@@ -235,7 +303,8 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
 /* What the text of a message says about the session. */
 static enum rewritten note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
                                 uint32_t here, uint32_t total) {
-    if (effect == FE_FUNCTION) sequences_before(r, c, session_call(c, p, here));
+    bool on = session_on(r, c);
+    if (effect == FE_FUNCTION && on) sequences_before(r, c, session_call(c, p, here));
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
     if (effect != FE_QUERY && !parse) return REWRITTEN_NOT;
     if (here < total && total <= WHOLE_MESSAGE_BYTES) return REWRITTEN_MORE;
@@ -245,13 +314,25 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     text += parse;
     const unsigned char *zero = memchr(text, 0, (size_t)(end - text));
     uint32_t bytes = (uint32_t)((zero ? zero : end) - text);
+    if (!on) {
+        session_note_resets(r, c, (const char *)text, bytes);
+        return REWRITTEN_NOT;
+    }
     uint32_t traits = session_text(r, c, (const char *)text, bytes, zero != NULL);
+    if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;   /* it gets another */
     if (effect == FE_QUERY) return sequences_before_query(r, c, traits, (const char *)text, bytes);
     sequences_before(r, c, traits);
     return REWRITTEN_NOT;
 }
 
-enum passing { PASS_NOW, PASS_LATER, PASS_NEVER };
+/* The server was sent what is in no queue: there are too many, or there was no memory. */
+static void refuse_unrecorded(struct relay *r, struct client *c) {
+    const struct server *s = c->server;
+    if (s->requests.count >= REQUESTS_MAX || s->copy_syncs >= AHEAD_MAX) fault(r, c, "too many requests in flight");
+    else memory_refuse(r, c);
+}
+
+enum passing { PASS_NOW, PASS_LATER, PASS_NEVER, PASS_ELSEWHERE };
 
 /* One message for the server: notes what it asks for, and replaces names of statements.  [*run, at) was not yet
  * passed on; what is to be passed on as it is begins at *run afterwards.  LATER: it must come whole first. */
@@ -262,14 +343,18 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     r->run = p + *run;   /* it has to go out before anything of ours */
     r->run_bytes = at - *run;
     r->ahead = n - at;
-    if (effect <= FE_FUNCTION && session_on(r, c)) how = note_text(r, c, effect, p + at, here, total);
+    if (effect <= FE_FUNCTION && (session_on(r, c) || session_resets(r, c))) how = note_text(r, c, effect, p + at, here, total);
+    if (c->server->unfit) {
+        c->server->unfit = false;
+        if (*run == at && server_replace(r, c->server)) return PASS_ELSEWHERE;
+    }
     if (how == REWRITTEN_NOT && effect <= FE_CLOSE && statements_on(r, c)) how = statements_forward(r, c, p + at, here, total, &head);
     if (!r->run_bytes) *run = at;
     r->run_bytes = 0;
     switch (how) {
     case REWRITTEN_NOT:
         if (record(c->server, effect, p[at])) return PASS_NOW;
-        fault(r, c, "too many requests in flight");
+        refuse_unrecorded(r, c);
         return PASS_NEVER;
     case REWRITTEN_HEAD:
         if (head) *run = at + head;
@@ -278,12 +363,24 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
         if (*run < at) forward_later(r, c, p + *run, at - *run);
         *run = at + here;
         return PASS_NOW;
-    case REWRITTEN_MORE:
-        c->whole_bytes = total + HEAD_BYTES_MAX;
+    case REWRITTEN_MORE:   /* first its head, which says what it is about: a length alone is not believed */
+        c->whole_bytes = here < HEAD_BYTES_MAX && total > HEAD_BYTES_MAX ? HEAD_BYTES_MAX : total;
+        if (!memory_within(r, c, c->whole_bytes)) {   /* so it will be when its bytes are there */
+            memory_refuse(r, c);
+            return PASS_NEVER;
+        }
+        if (c->whole_bytes <= WHOLE_BYTES_MAX) return PASS_LATER;
+        client_close(r, c, "53200", "message is too long", "message is too long");
+        return PASS_NEVER;
+    case REWRITTEN_WAIT_ALL:
+        c->settling = SETTLING_ALL;
         return PASS_LATER;
     case REWRITTEN_WAIT:
         c->settling = effect == FE_QUERY ? SETTLING_ALL : SETTLING_NAMES;
         return PASS_LATER;
+    case REWRITTEN_NO_MEMORY:
+        memory_refuse(r, c);
+        return PASS_NEVER;
     default:
         client_close(r, c, "54000", "prepared statement is too long", "prepared statement is too long");
         return PASS_NEVER;
@@ -295,6 +392,53 @@ static void keep(const struct client *c, const unsigned char *p, uint32_t n) {
     struct kept *k = &c->server->kept;
     if (k->whole && c->names && c->names->count) kept_add(k, p, n);
     else k->whole = false;
+}
+
+/* A client that pipelines without an end is read only so far ahead: what a server was sent it runs, even for a client
+ * that has gone. */
+static bool far_ahead(const struct client *c) { return c->server->requests.count >= AHEAD_MAX; }
+
+/* The answers to all that is in flight have to come without another word of the client: PostgreSQL keeps those of the
+ * extended protocol back until it is asked for them. */
+static void ask_for_answers(struct relay *r, struct client *c) {
+    const struct requests *q = &c->server->requests;
+    if (!q->count) return;
+    uint8_t last = requests_at(q, q->count - 1) & 0x7f;
+    if (last == 'S' || last == 'Q' || last == 'F' || c->io.body_left || c->server->flushed == q->pushed) return;
+    c->server->flushed = q->pushed;
+    conn_append(r, &c->server->io, "H\0\0\0\4", 5);
+}
+
+/* A message that PostgreSQL does not take in the middle of CopyData: it would end the connection, if it still reads
+ * CopyData. */
+static bool refused_in_copy(struct relay *r, struct client *c, enum frontend_effect effect, uint8_t letter) {
+    char text[64];
+    if (c->server->copy != COPY_READING || c->server->dedicated || effect > FE_FUNCTION || effect == FE_SYNC
+        || effect == FE_FLUSH) return false;
+    snprintf(text, sizeof text, "unexpected message type 0x%02X during COPY from stdin", letter);
+    fault(r, c, text);
+    return true;
+}
+
+/* While Syncs are in doubt behind an error in the extended protocol, more of them may come, but nothing whose answer
+ * could be missing. */
+static bool refused_in_doubt(struct relay *r, struct client *c, enum frontend_effect effect) {
+    const struct server *s = c->server;
+    if (!s->in_doubt || !s->skip || effect > FE_FUNCTION || effect == FE_SYNC || effect == FE_FLUSH) return false;
+    fault(r, c, "message behind a COPY that failed, before its Sync");
+    return true;
+}
+
+/* No more requests come from this client. */
+static void leave(struct relay *r, struct client *c, enum leaving how) {
+    c->leaving = (uint8_t)how;
+    r->hangups = true;
+    if (c->server) {
+        ask_for_answers(r, c);
+        if (statements_due(c->server)) statements_answer(r, c->server);
+        if (bytes_pending(&c->server->io.out) && !c->server->io.stuck) conn_flush(r, &c->server->io);
+    }
+    client_leave(r, c);
 }
 
 /* Looks at every message in p[0..n) and passes them on in runs as long as possible.  Returns the bytes used; the
@@ -319,11 +463,8 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             return n;
         }
         if (effect == FE_TERMINATE) {
-            if (c->server) {
-                forward(r, c, p + run, at - run);
-                server_left(r, c->server, true);
-            }
-            client_close(r, c, NULL, NULL, "client close request");
+            if (c->server) forward(r, c, p + run, at - run);
+            leave(r, c, LEAVING_TERMINATE);
             return n;
         }
         uint32_t here = length + 1 < n - at ? length + 1 : n - at;
@@ -331,16 +472,33 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
         if (!c->drop_body) {
             if (!c->server && !acquire(r, c)) return at;
             if (c->server->own_blocks) return at;
+            if (refused_in_copy(r, c, effect, p[at]) || refused_in_doubt(r, c, effect)) return n;
+            if (c->server->in_doubt && !c->server->skip) break;
+            if (far_ahead(c) || c->settling) break;
+            if (effect != FE_PARSE && effect != FE_CLOSE && statements_due(c->server)) statements_answer(r, c->server);
             if (run == at && listen_first(r, c, p + at, here, length + 1)) return at;
             if (c->server->kept.ended) {
                 kept_begin(&c->server->kept);
                 first = at;
             }
             enum passing how = pass_on(r, c, effect, p, at, n, length + 1, &run);
+            if (how == PASS_ELSEWHERE) {
+                conn_ready(r, &c->io);
+                return at;
+            }
             if (how == PASS_LATER) break;
             if (how == PASS_NEVER) return n;
+            if (c->server->unrecorded) {
+                refuse_unrecorded(r, c);
+                return n;
+            }
             if (c->server->requests.count) stamp(r, c);
-            if (effect == FE_SYNC && c->names && !c->server->copy_in) c->names->pipeline++;
+            if (effect == FE_SYNC && c->names && c->server->copy != COPY_READING) c->names->pipeline++;
+            if (effect >= FE_PARSE && effect <= FE_CLOSE) {
+                c->server->pipeline_runs = (c->server->pipeline_open && c->server->pipeline_runs) || effect == FE_EXECUTE;
+                c->server->pipeline_open = true;
+            }
+            if (effect == FE_SYNC && c->server->copy != COPY_READING) c->server->pipeline_open = false;
             c->server->kept.ended = effect == FE_SYNC || effect == FE_QUERY || effect == FE_FUNCTION;
         }
         c->io.body_left = length + 1 - here;
@@ -350,22 +508,18 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
     if (!c->server) return at;
     if (at > first) keep(c, p + first, at - first);
     forward(r, c, p + run, at - run);
+    if (!c->server->own_blocks) doubt_ask(r, c->server);
+    c->held = c->settling || far_ahead(c);   /* the next answer may be what it waits for */
+    if (far_ahead(c) || c->settling == SETTLING_ALL) ask_for_answers(r, c);
+    if (statements_due(c->server)) statements_answer(r, c->server);
     if (bytes_pending(&c->server->io.out) && !c->server->io.stuck && !c->server->own_blocks)
         conn_flush(r, &c->server->io);
     if (c->server->kept.verdict == VERDICT_WAIT) retry_held(r, c->server);
     return at;
 }
 
-/* A client that pipelines without an end is read only so far ahead: what a server was sent it runs, even for a client
- * that has gone.  All that is in flight gets its answers without another word of the client: the last is an end. */
-static bool far_ahead(const struct client *c) {
-    const struct requests *q = &c->server->requests;
-    if (q->count < AHEAD_MAX) return false;
-    uint8_t last = requests_at(q, q->count - 1) & 0x7f;
-    return last == 'S' || last == 'Q' || last == 'F';
-}
-
 static bool settled(const struct client *c) {
+    if (c->server->copy == COPY_READING) return true;   /* nothing is answered before the client has said more */
     return c->settling == SETTLING_ALL ? !c->server->requests.count : names_settled(c->names);
 }
 
@@ -373,7 +527,7 @@ static bool settled(const struct client *c) {
 static bool may_read(struct client *c) {
     if (!c->server || settled(c)) c->settling = SETTLING_NOT;
     c->held = c->settling || (c->server && far_ahead(c));
-    return !c->waiting && !c->held && !(c->server && (c->server->io.stuck || c->server->own_blocks));
+    return !c->waiting && !c->held && !c->io.stuck && !c->leaving && !(c->server && (c->server->io.stuck || c->server->own_blocks));
 }
 
 /* The server of a client that is held has answered something. */
@@ -400,35 +554,66 @@ static bool retired(struct relay *r, struct client *c) {
     return true;
 }
 
+/* Reads on until the message that has to come whole is there; only what is new is touched.  False: it is not yet. */
+static bool read_whole(struct relay *r, struct client *c) {
+    for (int round = 0; round < ROUNDS; round++) {
+        uint32_t there = bytes_pending(&c->io.stash);
+        if (there >= c->whole_bytes || c->io.eof) return true;
+        if (!c->io.readable) return false;
+        if (conn_read_on(r, &c->io, c->whole_bytes - there)) continue;
+        memory_refuse(r, c);
+        return false;
+    }
+    conn_ready(r, &c->io);
+    return false;
+}
+
 void client_run(struct relay *r, struct client *c) {
     if (bytes_pending(&c->io.out)) {
         conn_flush(r, &c->io);
         r->t->clients[c->row].stuck_start = c->io.stuck ? r->now : 0;
+        memory_count(r, c);
         if (!c->io.stuck && c->server) conn_ready(r, &c->server->io);
+    }
+    if (c->io.gap) {
+        memory_refuse(r, c);
+        return;
+    }
+    if (c->leaving) {
+        client_leave(r, c);
+        return;
     }
     if (suspended_at(r, &c->io)) return;
     if (r->t->h->retiring && retired(r, c)) return;
     for (int round = 0; round < ROUNDS; round++) {
         if (!may_read(c)) {
-            if (c->io.broken || (c->waiting && c->io.hangup)) client_close(r, c, NULL, NULL, "client unexpected eof");
+            if (c->io.broken || (c->waiting && c->io.hangup && c->greeting)) client_leave(r, c);
             return;
         }
         bool received;
         uint32_t limit = c->server ? BUFFER_BYTES : FIRST_READ_BYTES;
-        if (c->whole_bytes > limit) limit = c->whole_bytes;
+        if (c->whole_bytes && !read_whole(r, c)) return;
+        if (bytes_pending(&c->io.stash) > limit) limit = bytes_pending(&c->io.stash);
         limit = suspended_limit(r, &c->io, limit);
-        relay_need_buffer(r, limit);
         c->whole_bytes = 0;
+        if (!relay_need_buffer(r, limit)) {
+            memory_refuse(r, c);
+            return;
+        }
         uint32_t n = conn_fill(r, &c->io, limit, &received);
         uint32_t used = n ? client_feed(r, c, r->buffer, n) : 0;
         if (c->io.dead) return;
-        conn_stash(&c->io, r->buffer + used, n - used);
-        if (c->server && c->server->settled) conn_ready(r, &c->server->io);   /* a late CopyData has come to its end */
-        if (c->io.eof && (!used || used == n) && !received) {
-            client_close(r, c, NULL, NULL, "client unexpected eof");
+        if (!conn_stash(&c->io, r->buffer + used, n - used)) {
+            memory_refuse(r, c);
             return;
         }
-        if (!received && !used) return;
+        relay_trim_buffer(r);
+        if (c->server && c->server->settled) conn_ready(r, &c->server->io);   /* a late CopyData has come to its end */
+        if (c->io.eof && (!used || used == n) && !received && may_read(c)) {   /* the rest is no message */
+            leave(r, c, LEAVING_EOF);
+            return;
+        }
+        if (!received && !used && c->whole_bytes <= n) return;   /* else what its head says has to come first, and may be there */
         if (suspended_at(r, &c->io)) return;
         if (!c->io.readable && !bytes_pending(&c->io.stash)) return;
     }

@@ -102,7 +102,7 @@ enum columns columns_check(struct relay *r, struct client *c, struct name *name,
         retry_refuse(s);
         return COLUMNS_CHANGED;
     }
-    ensure_prepared(r, s, name);
+    if (ensure_prepared(r, s, name) == NO_NUMBER) return COLUMNS_CHANGED;
     put(r, s, "H\0\0\0\4", 5);
     s->asks_columns = s->own_blocks = true;
     conn_flush(r, &s->io);

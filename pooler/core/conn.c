@@ -47,19 +47,26 @@ static void want_out(struct relay *r, struct conn *c, bool want) {
     control(r, c, EPOLL_CTL_MOD);
 }
 
-void bytes_add(struct bytes *b, const void *p, uint32_t n) {
+/* Room for n more bytes behind what is pending; false without memory, and for more than any message and buffer has. */
+static bool bytes_room(struct bytes *b, uint32_t n) {
     if (b->start == b->end) b->start = b->end = 0;
-    if (b->end + n > b->capacity) {
-        uint32_t pending = bytes_pending(b), capacity = 512;
-        while (capacity < pending + n) capacity *= 2;
-        unsigned char *data = malloc(capacity);
-        if (!data) abort();   /* out of memory: the worker ends, the master starts another */
-        if (pending) memcpy(data, b->data + b->start, pending);
-        free(b->data);
-        *b = (struct bytes){.data = data, .start = 0, .end = pending, .capacity = capacity};
-    }
+    if ((size_t)b->end + n <= b->capacity) return true;
+    size_t pending = bytes_pending(b), capacity = 512;
+    if (pending + n > BYTES_MAX) return false;
+    while (capacity < pending + n) capacity *= 2;
+    unsigned char *data = malloc(capacity);
+    if (!data) return false;
+    if (pending) memcpy(data, b->data + b->start, pending);
+    free(b->data);
+    *b = (struct bytes){.data = data, .start = 0, .end = (uint32_t)pending, .capacity = (uint32_t)capacity};
+    return true;
+}
+
+bool bytes_add(struct bytes *b, const void *p, uint32_t n) {
+    if (!bytes_room(b, n)) return false;
     memcpy(b->data + b->end, p, n);
     b->end += n;
+    return true;
 }
 
 static void bytes_free(struct bytes *b) {
@@ -67,19 +74,17 @@ static void bytes_free(struct bytes *b) {
     *b = (struct bytes){0};
 }
 
-/* Keeps what was read and cannot be used yet. */
-void conn_stash(struct conn *c, const unsigned char *p, uint32_t n) {
-    if (n) bytes_add(&c->stash, p, n);
-}
+/* Keeps what was read and cannot be used yet.  False: no memory; the caller ends the connection. */
+bool conn_stash(struct conn *c, const unsigned char *p, uint32_t n) { return !n || bytes_add(&c->stash, p, n); }
 
 /* The same, but in front of what is kept already. */
-void conn_unread(struct conn *c, const unsigned char *p, uint32_t n) {
-    if (!n) return;
+bool conn_unread(struct conn *c, const unsigned char *p, uint32_t n) {
+    if (!n) return true;
     struct bytes behind = c->stash;
     c->stash = (struct bytes){0};
-    bytes_add(&c->stash, p, n);
-    conn_stash(c, behind.data + behind.start, bytes_pending(&behind));
+    bool kept = bytes_add(&c->stash, p, n) && conn_stash(c, behind.data + behind.start, bytes_pending(&behind));
     bytes_free(&behind);
+    return kept;
 }
 
 /* The same for TLS, where a record is read whole before any of it can be used. */
@@ -124,7 +129,19 @@ uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *receiv
     if (got < 0 && errno == EINTR) return n;
     c->readable = false;
     if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) c->eof = c->hangup = true;
+    if (got < 0 && c->eof) c->broken = true;   /* a reset, not an end */
     return n;
+}
+
+/* Reads at most n bytes, and one buffer, to behind the stash, which stays where it is.  False: no memory. */
+bool conn_read_on(struct relay *r, struct conn *c, uint32_t n) {
+    struct bytes kept = c->stash;
+    bool received;
+    c->stash = (struct bytes){0};
+    uint32_t got = conn_fill(r, c, n < BUFFER_BYTES ? n : BUFFER_BYTES, &received);
+    c->stash = kept;
+    if (!got) return true;
+    return bytes_add(&c->stash, r->buffer, got);
 }
 
 static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n, bool *full) {
@@ -145,9 +162,11 @@ static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n,
     return done;
 }
 
-/* How many bytes the socket took; a broken connection takes them all and is noticed when it is read. */
+/* How many bytes the socket took; a broken connection takes them all and is noticed when it is read.  Nothing goes out
+ * behind a gap. */
 static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool *full) {
     uint32_t done = 0;
+    if (c->gap) return n;
     if (c->tls) return put_into_tls(c, p, n, full);
     while (done < n) {
         ssize_t sent = send(c->fd, p + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -161,7 +180,13 @@ static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool
     return done;
 }
 
-void conn_append(struct conn *c, const void *p, uint32_t n) { bytes_add(&c->out, p, n); }
+/* Without memory the stream has a gap: the connection is good for nothing, and is closed when it has its turn. */
+void conn_append(struct relay *r, struct conn *c, const void *p, uint32_t n) {
+    if (c->gap || bytes_add(&c->out, p, n)) return;
+    c->gap = true;
+    bytes_free(&c->out);
+    conn_ready(r, c);
+}
 
 void conn_flush(struct relay *r, struct conn *c) {
     bool full = false;
@@ -175,13 +200,13 @@ void conn_flush(struct relay *r, struct conn *c) {
 
 void conn_send(struct relay *r, struct conn *c, const void *p, uint32_t n) {
     if (bytes_pending(&c->out)) {
-        conn_append(c, p, n);
+        conn_append(r, c, p, n);
         if (!c->stuck) conn_flush(r, c);
         return;
     }
     bool full = false;
     uint32_t done = put_out(c, p, n, &full);
-    if (done < n) conn_append(c, (const unsigned char *)p + done, n - done);
+    if (done < n) conn_append(r, c, (const unsigned char *)p + done, n - done);
     if (full) want_out(r, c, true);
 }
 

@@ -8,7 +8,10 @@
  *   PREPARE     of a live name gets the name of a live statement: PostgreSQL itself says that it exists.
  *
  * In a simple query a Parse of ours ends with a Sync of ours: an error would skip the Query otherwise.  The error is
- * kept then, and takes the place of what the Query fails with (retry.c).
+ * kept then, and takes the place of what the Query fails with (retry.c).  Behind messages of the extended protocol that no
+ * Sync has ended yet there can be none of ours: it would commit what they did, and end the skipping behind an error of
+ * theirs.  There the Query waits for their answers, and its client for those to the Query (execute_open); the error that
+ * our Parse meets is the answer, and the ReadyForQuery to a Sync of ours is that of the Query.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -43,10 +46,10 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
     struct digest d = name->statement->digest;
     char live[SERVER_NAME_BYTES];
     const struct prepared_entry *e = prepared_find(set_of(r, s), &d);
-    uint32_t evicted, number = e ? e->number : 0;
+    uint32_t evicted, number = e ? e->number : NO_NUMBER;
     if (!e) {
         number = prepared_add(set_of(r, s), &d, 0, PREPARED_MAX, &evicted);
-        send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | OWN, NULL);
+        send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | OWN, &d);
     }
     prepared_remove(set_of(r, s), &d);
     names_unset(c->names, name);
@@ -55,10 +58,13 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
 }
 
 static void number_all(struct relay *r, struct client *c, struct renaming *all, int count) {
+    for (int i = 0; i < count; i++)   /* its text is not the client's message: what it says counts all the same */
+        if (all[i].use.verb == SQL_EXECUTE) note_statement(r, c, all[i].name->statement);
     for (int i = 0; i < count; i++) {
         c->names->used = all[i].name;
         all[i].number = all[i].use.verb == SQL_DEALLOCATE ? number_to_deallocate(r, c, all[i].name)
                                                           : ensure_prepared(r, c->server, all[i].name);
+        c->names->used_number = all[i].number;
     }
 }
 
@@ -81,8 +87,17 @@ static void send_renamed(struct relay *r, struct server *s, const unsigned char 
 static void note_renaming(struct server *s, const struct renaming *one) {
     char name[SERVER_NAME_BYTES];
     uint32_t bytes = server_name(name, one->number) - 1;
+    s->renamed_request = s->requests.pushed;
     s->renamed_at = one->use.at + bytes;
     s->renamed_by = (int32_t)bytes - (int32_t)one->use.bytes;
+}
+
+/* Whether a name is only just being made or closed, or its statement is being parsed and may be skipped. */
+static bool any_unsettled(struct relay *r, struct client *c, const struct renaming *all, int count) {
+    for (int i = 0; i < count; i++)
+        if (names_unsettled(c->names, all[i].name->text, all[i].name->bytes) || meaning_is_unsure(r, c->server, all[i].name))
+            return true;
+    return false;
 }
 
 /* A Query; it ends the unnamed statement. */
@@ -97,19 +112,27 @@ enum rewritten execute_query(struct relay *r, struct client *c, const unsigned c
     if (here < total) return REWRITTEN_MORE;
     bool alone = false;
     int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone);
-    bool deallocates = count && all[0].use.verb == SQL_DEALLOCATE;
-    if (!count || (deallocates && c->names->first)) return REWRITTEN_NOT;
+    if (!count) return REWRITTEN_NOT;
+    bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
+    if (s->requests.count && (deallocates || s->pipeline_open || any_unsettled(r, c, all, count))) return REWRITTEN_WAIT_ALL;
     uint32_t before = s->requests.count;
     number_all(r, c, all, count);
-    if (deallocates) names_confirm(&r->statements, c->names);
-    if (s->requests.count > before) {
+    if (deallocates) {
+        names_confirm(&r->statements, c->names);
+        memory_count(r, c);
+    }
+    bool prepared = s->requests.count > before;
+    s->execute_open = prepared && s->pipeline_open;
+    if (s->execute_open) {
+        c->settling = SETTLING_ALL;
+    } else if (prepared) {
         put(r, s, "S\0\0\0\4", 5);
-        requests_push(&s->requests, 'S' | OWN);
+        server_expects(s, 'S' | OWN);
     }
     send_renamed(r, s, p, total, 5, all, count);
     if (count == 1) note_renaming(s, &all[0]);
     s->kept.execute = count == 1 && alone && all[0].use.verb == SQL_EXECUTE;
-    requests_push(&s->requests, 'Q');
+    server_expects(s, 'Q');
     return REWRITTEN_ALL;
 }
 
@@ -123,7 +146,7 @@ struct name *execute_target(struct client *c, const unsigned char *body, uint32_
     struct renaming all[SQL_USES_MAX];
     bool alone = false;
     uint32_t n = (uint32_t)strnlen((const char *)body, bytes);
-    if (!c->names->count || bytes > HEAD_BYTES_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
+    if (!c->names->count || bytes > EXECUTE_TEXT_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
         || !may_use((const char *)body)) return NULL;
     int count = find_renamings(c, (const char *)body, n, all, &alone);
     return count == 1 && alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
@@ -133,7 +156,7 @@ struct name *execute_target(struct client *c, const unsigned char *body, uint32_
 bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total) {
     struct renaming all[SQL_USES_MAX];
     const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
-    if (!c->names || !c->names->count || total > HEAD_BYTES_MAX || !end || !may_use((const char *)p + 6)) return false;
+    if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6)) return false;
     bool alone = false;
     int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone);
     if (!count) return false;
@@ -141,7 +164,8 @@ bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, ui
     number_all(r, c, all, count);
     send_renamed(r, c->server, p, total, 6, all, count);
     if (count == 1) note_renaming(c->server, &all[0]);
-    push_parsing(c->server, NULL);
-    requests_push(&c->server->requests, deallocates ? 'P' : 'U');
+    struct digest unnamed = parsing_of_unnamed(c->names->unnamed_number + 1);   /* that it is about to get */
+    parsing_push(c->server, &unnamed);
+    server_expects(c->server, deallocates ? 'P' : 'U');
     return true;
 }

@@ -43,9 +43,10 @@
 #define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
 #define MAX_PEERS 256           /* of which cancel requests to may be under way at once */
 #define HOSTS_MAX 256            /* names of hosts that were looked up, and of their zones */
+#define CATALOG_STORE_BYTES (64u << 20)   /* of address space: what is known of the catalogs of all databases */
 #define HOST_NAME_BYTES 256     /* a name of the DNS has at most 253 */
 #define HOST_ADDRESSES_BYTES 512     /* 12 IPv6 addresses; what is beyond is not used */
-#define PIN_REASONS 8           /* bits 1 to 8 of enum trait (words.h) */
+#define PIN_REASONS 9           /* bits 1 to 9 of enum trait (words.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
 enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM,
@@ -70,7 +71,12 @@ enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED =
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
 enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED,
-    CLOSE_REPLACED, CLOSE_CHANGED };
+    CLOSE_REPLACED, CLOSE_CHANGED, CLOSE_BEYOND };
+/* What a client may have left on a server since that was last reset; the higher the less is known of it. */
+enum leftover { LEFT_NOTHING,
+    LEFT_NOTED,                      /* what auto saw was taken away, or is its client's */
+    LEFT_UNNOTED,                    /* session_state was off */
+    LEFT_SESSION };                  /* in session pooling */
 enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS,
     BLOCKED_ELSEWHERE };
 
@@ -102,9 +108,10 @@ struct client_row {
     int32_t pool, database, user, slot;
     int32_t prepared_statements;     /* names, for SHOW only */
     int32_t listens;                 /* on so many channels that the listening connection hears for it */
+    uint64_t memory;                 /* bytes that its worker keeps for it, when they last grew; for SHOW only */
     uint32_t pinned;                 /* why it keeps its server between transactions: bits of enum trait */
     uint64_t pinned_at;
-    uint64_t settings;               /* hash of its settings: a server that has them is preferred */
+    struct digest settings;          /* a server that has the same is preferred */
     uint32_t cancel_pid, cancel_secret;
     uint8_t long_key;                /* protocol 3.2: the secret goes on with cancel_more */
     unsigned char cancel_more[CANCEL_MORE_BYTES];
@@ -132,16 +139,21 @@ struct slot_row {
     int32_t host;                    /* row of the name that led to its address, or NOBODY */
     uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's, */
     uint64_t unnamed_number;         /* and which of all that it has had */
+    uint8_t served;                  /* a client has had it */
+    uint64_t asked_at;               /* when it got its last request of ours behind which no client waits */
+    uint8_t temporary;               /* its temporary schema may have been used */
     uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
     int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
     uint32_t generation;             /* a reused row is another connection */
     int32_t backend_pid;
     uint16_t cancel_key_bytes, sockaddr_bytes;
     uint64_t id;
+    uint8_t left;                    /* enum leftover, */
+    uint64_t left_by, left_at;       /* id of the client that may have left it, or more than one; since when */
     uint64_t sequence_of;            /* id of the client that used sequences there; 0: nobody, SEQUENCE_MIXED: several */
     uint32_t notifier, notifier_of;  /* cancel_pid of the client whose notifications come from there, as the listener of
                                         that generation was told; 0: nobody's in particular */
-    uint64_t settings, login_settings;   /* hash of the tracked parameters in force now, and at login; 0: unknown */
+    struct digest settings, login_settings;   /* what is in force now, and was at login; of nothing: unknown */
     uint64_t connected_at, used_at, expires_at, closing_at;
     double connect_time;
     struct link idle, attention;     /* derived; a free row uses idle.next */
@@ -160,6 +172,12 @@ struct pool_limits {
         transaction_timeout_us, client_idle_timeout_us, server_lifetime_us;
 };
 
+#define DEFAULTS_MAX 16
+#define DEFAULT_VALUE_BYTES 128
+
+/* What servers have by themselves: `version` when it last changed, 0: not since it is known (defaults.h). */
+struct default_value { uint32_t version; char name[32], value[DEFAULT_VALUE_BYTES]; };
+
 struct pool_row {
     uint8_t used;
     uint8_t kind;                    /* enum pool_kind */
@@ -167,6 +185,10 @@ struct pool_row {
     uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
     uint8_t currval_seen;            /* a client has used currval or lastval */
     uint16_t sequence_lessons;       /* pins for nextval so far, while nobody did */
+    uint8_t beyond;                  /* something may run there that no reset undoes (handover.h), */
+    uint64_t beyond_at;              /* when that was last seen, */
+    uint64_t looked_at, look_took;   /* when it was last looked for, and for how long; */
+    uint32_t last_function, plpgsql; /* the newest function then; oid of the language */
     uint8_t forced_user;             /* min_size holds without clients */
     int32_t database, user, instance;
     struct pool_limits limits;
@@ -182,12 +204,18 @@ struct pool_row {
     uint64_t mean_wait_us, retry_at;
     uint32_t failures;               /* failed server logins in a row */
     uint16_t welcome_bytes, error_bytes;
-    uint8_t has_scram_keys;          /* of a client that proved who it is: good for SCRAM at the server too */
+    uint16_t scram_keys_bytes;       /* of a client that proved who it is: good for SCRAM at the server too; 0: none */
     unsigned char scram_keys[64];    /* ClientKey, ServerKey */
     uint16_t secret_bytes;           /* of what a client of this pool has shown, or auth_query brought */
     unsigned char secret[SECRET_BYTES];
     char error_sqlstate[6];
     char error_text[ERROR_TEXT_BYTES];
+    uint32_t welcome_version;        /* changes with the bytes of `welcome` */
+    _Atomic uint64_t defaults_checked_at;
+    uint32_t defaults_version;       /* of the latest change of `defaults` */
+    uint8_t default_count;
+    char roles_mark[48];             /* of the settings of its database and user; empty: not known */
+    struct default_value defaults[DEFAULTS_MAX];
     unsigned char welcome[WELCOME_BYTES];
 };
 
@@ -222,15 +250,35 @@ struct channel_row {
     int32_t clients[MAX_WORKERS];    /* that listen, or are about to, by worker */
 };
 
+enum catalog_state { CATALOG_NONE, CATALOG_READING, CATALOG_KNOWN, CATALOG_FAILED };
+
+/* What is known of the catalogs of a database (catalog_store.h). */
+struct catalog_row {
+    uint8_t state;                   /* enum catalog_state */
+    _Atomic uint8_t used;            /* something ran there since the last look began */
+    int16_t reader;                  /* worker + 1 that reads them; 0: none */
+    uint32_t reader_life;            /* its restarts then */
+    uint64_t reader_until;
+    uint32_t row_generation;         /* of the database's row: it may have become another database's */
+    _Atomic uint32_t generation;     /* of the snapshot that is published; 0: none */
+    _Atomic uint32_t version;        /* schema_version when it was read */
+    uint64_t offset, bytes;          /* its extent */
+    uint64_t next_offset, next_bytes;   /* the one that the reader writes; 0 bytes: none */
+    uint64_t looked_at, read_at, known_since, cost_us;   /* read_at: when the look began that was published last */
+    uint32_t functions, relations;   /* for SHOW */
+    uint64_t reader_bytes;           /* of memory, in its reader */
+};
+
 struct database_row {
     uint8_t used, paused, disabled;
     uint8_t kept;                    /* the configuration names it: it is never forgotten */
     uint32_t generation;             /* a reused row is another database */
     uint64_t idle_since, forgotten_at;
     _Atomic uint32_t schema_version; /* changes with every DDL that passes through */
+    struct catalog_row catalog;
     char name[DATABASE_NAME_BYTES];
     int32_t max_servers, max_clients;
-    _Atomic uint32_t altered;        /* times that statements may have changed their meaning: the clock of `made` */
+    _Atomic uint64_t altered;        /* when statements may have changed their meaning: some DDL was seen */
     struct listener listener;
     _Atomic uint32_t host_turn;      /* whose turn it is among the hosts of a list */
     int32_t servers, clients, first_pool;   /* derived */
@@ -250,6 +298,7 @@ struct instance_row {
     uint32_t generation;
     uint64_t idle_since, forgotten_at;
     char name[280];                  /* host:port */
+    uint64_t catalog_at;             /* before that no catalogs are read there (catalog_store.h) */
     int32_t max_servers;
     int32_t servers, first_pool;     /* derived */
 };
@@ -276,15 +325,17 @@ struct worker_row {
 struct counters {
     uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time,
         wait_time, client_parse_count, server_parse_count, bind_count, client_login_count;
-    uint64_t pins[PIN_REASONS], session_asks, settings_applied;
+    uint64_t pins[PIN_REASONS], session_asks, settings_applied, session_resets;
     uint64_t query_histogram[HISTOGRAM_BUCKETS], wait_histogram[HISTOGRAM_BUCKETS];
 } __attribute__((aligned(64)));
 
 struct sizes { int32_t workers, slots, clients, databases, users, pools, instances; };
 
 struct header {
-    uint64_t statement_key[2];       /* of the hash of statement texts */
-    uint64_t notify_key;             /* in the name of the channel on which listeners hear from ourselves */
+    uint64_t statement_key[2];       /* of the hash of statement texts and of sets of settings */
+    uint64_t notify_key[2];          /* seals what listeners hear from ourselves (notes.h), */
+    uint64_t note_channel;           /* on the channel of this name */
+    _Atomic uint64_t next_note;
     pthread_mutex_t mutex;           /* process-shared and robust */
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
@@ -319,6 +370,7 @@ struct tables {
     struct channel_row *channels;
     struct peer_row *peers;
     struct host_row *hosts;
+    unsigned char *catalogs;         /* extents (catalog_store.h) */
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

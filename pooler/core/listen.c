@@ -5,10 +5,10 @@
 #include <strings.h>
 #include <sys/socket.h>
 
+#include "notes.h"
 #include "prepared.h"
 #include "relay.h"
-
-#define NOTE_MAX 64
+#include "server_messages.h"
 
 static struct listener *listener_of(struct relay *r, const struct client *c) {
     return &r->t->databases[r->t->pools[r->t->clients[c->row].pool].database].listener;
@@ -72,13 +72,18 @@ static uint32_t add_name(char *out, uint32_t n, const char *verb, const char *na
     return n;
 }
 
-static uint32_t add_note(const struct relay *r, char *out, uint32_t n, const char *note) {
-    return n + (uint32_t)sprintf(out + n, "NOTIFY pooler_%016llx, '%s'", (unsigned long long)r->t->h->notify_key, note);
+#define ADDED_NOTE_BYTES (NOTE_BYTES + NOTE_CHANNEL_BYTES + 16)
+
+static uint32_t add_note(const struct relay *r, const struct server *s, char *out, uint32_t n, const char *text) {
+    char channel[NOTE_CHANNEL_BYTES], note[NOTE_BYTES];
+    note_channel(r->t, channel);
+    note_sealed(r->t, &r->t->slots[s->slot], text, note);
+    return n + (uint32_t)sprintf(out + n, "NOTIFY %s, '%s'", channel, note);
 }
 
 /* Makes the server ready for a statement that has to do with channels. */
 static void prepare(struct relay *r, struct client *c, bool again, bool notifies) {
-    char query[CLIENT_CHANNELS_MAX * (2 * CHANNEL_NAME_BYTES + 16) + 128], note[NOTE_MAX];
+    char query[CLIENT_CHANNELS_MAX * (2 * CHANNEL_NAME_BYTES + 16) + ADDED_NOTE_BYTES], note[32];
     struct server *s = c->server;
     struct slot_row *row = &r->t->slots[s->slot];
     struct listening *l = need(s);
@@ -95,7 +100,7 @@ static void prepare(struct relay *r, struct client *c, bool again, bool notifies
     query[n] = '\0';
     if (notifies) {
         snprintf(note, sizeof note, "c %u", r->t->clients[c->row].cancel_pid);
-        n = add_note(r, query, n, note);
+        n = add_note(r, s, query, n, note);
         l->notified = true;
         row->notifier = r->t->clients[c->row].cancel_pid;
         row->notifier_of = listener_of(r, c)->generation;
@@ -108,7 +113,8 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
     struct server *s = c->server;
     bool open = listener_of(r, c)->state == LISTENER_OPEN;
     if ((!open && !c->subscriptions) || !memchr("QPB", p[0], 3) || !session_on(r, c)) return false;
-    if (s->transaction == 'E' || s->copy_in || s->skip || total > WHOLE_MESSAGE_BYTES) return false;
+    if (s->transaction == 'E' || s->copy == COPY_READING || s->skip || total > WHOLE_MESSAGE_BYTES) return false;
+    if (statements_due(s)) statements_answer(r, s);
     if (s->requests.count > (uint32_t)(s->own != OWN_NONE)) return false;
     if (here < total) {
         c->whole_bytes = total;
@@ -201,7 +207,12 @@ static void release(struct relay *r, struct server *s) {
 
 static void subscribe(struct relay *r, struct client *c, const struct joined *channel, const char *name) {
     struct subscription *one = calloc(1, sizeof *one), **list = &r->heard_by[channel->row];
-    if (!one) abort();   /* out of memory */
+    if (!one) {   /* better no connection than one that will miss something */
+        channel_leave(r->t, channel, r->worker);
+        c->io.gap = true;
+        conn_ready(r, &c->io);
+        return;
+    }
     *one = (struct subscription){.client = c, .channel = *channel, .next_of_client = c->subscriptions, .next = *list, .link = list};
     snprintf(one->name, sizeof one->name, "%s", name);
     if (one->next) one->next->link = &one->next;
@@ -299,11 +310,16 @@ static bool encoding_of(struct relay *r, const struct client *c, char out[CHANNE
 
 /* Wants to hear of what the server listens on and the client is not subscribed to.  False: that is not possible. */
 static bool join(struct relay *r, struct client *c, struct listening *l) {
-    char encoding[CHANNEL_NAME_BYTES];
+    char encoding[CHANNEL_NAME_BYTES], notes[NOTE_CHANNEL_BYTES];
+    note_channel(r->t, notes);
     int32_t owner = NOBODY, have = count_subscriptions(c);
     if (l->overflow || !encoding_of(r, c, encoding)) return false;
     for (int32_t i = 0; i < l->count; i++) {
         if (find(c, l->names[i])) continue;
+        if (strcmp(l->names[i], notes) == 0) {   /* the listener's own: the client keeps its server for that */
+            leave_joined(r, l);
+            return false;
+        }
         owner = have + l->joined_count >= CLIENT_CHANNELS_MAX ? NOBODY
             : channel_join(r->t, c->row, l->names[i], encoding, r->worker, r->now, &l->joined[l->joined_count]);
         if (owner == NOBODY) {
@@ -354,7 +370,7 @@ static void subscribe_all(struct relay *r, struct server *s) {
 
 /* The answer to a note has to come round before its client goes on. */
 static void send_note(struct relay *r, struct server *s, enum own_request what, const char *before, bool comes_back) {
-    char query[256], note[NOTE_MAX];
+    char query[64 + ADDED_NOTE_BYTES], note[64];
     struct listening *l = s->session.listen;
     int32_t row = s->client->row;
     l->note = ++r->notes_sent;
@@ -367,7 +383,7 @@ static void send_note(struct relay *r, struct server *s, enum own_request what, 
     l->wait = WAIT_NOTE;
     l->since = r->now;
     r->listen_work = true;
-    add_note(r, query, (uint32_t)sprintf(query, "%s", before), note);
+    add_note(r, s, query, (uint32_t)sprintf(query, "%s", before), note);
     server_own(r, s, what, query, true);
 }
 
@@ -445,19 +461,25 @@ struct letter { int32_t kind, a, b; uint32_t bytes; };
 
 /* A datagram from a listening connection: kept until nobody up the stack works on a client. */
 void listen_mail(struct relay *r, const int32_t note[3], const unsigned char *data, uint32_t n) {
+    bool whole = n >= 10 && data[0] == 'A' && read_u32(data + 1) == n - 1 && server_message_length_fits('A', n - 1)
+        && server_message_well_formed('A', data + 5, n - 5, true);
+    if (note[0] == INBOX_NEWS && !whole) return;
     struct letter head = {note[0], note[1], note[2], n};
-    bytes_add(&r->mail, &head, sizeof head);
-    bytes_add(&r->mail, data, n);
+    if (bytes_add(&r->mail, &head, sizeof head)) {
+        if (bytes_add(&r->mail, data, n)) return;
+        r->mail.end -= sizeof head;
+    }
+    r->mail_lost = true;
 }
 
 static void tell(struct relay *r, struct client *c, const unsigned char *message, uint32_t n) {
     static const char text[] = "too many notifications are waiting for the client";
-    if (bytes_pending(&c->news) + bytes_pending(&c->io.out) + n > NEWS_BYTES_MAX) client_close(r, c, "53200", text, text);
+    uint32_t waiting = bytes_pending(&c->news) + bytes_pending(&c->io.out);
+    if (waiting + n > NEWS_BYTES_MAX) client_close(r, c, "53200", text, text);
+    else if (waiting && !memory_within(r, c, n)) memory_refuse(r, c);
     else if (quiet(c) && !bytes_pending(&c->news)) conn_send(r, &c->io, message, n);
-    else {
-        bytes_add(&c->news, message, n);
-        r->listen_work = true;
-    }
+    else if (!bytes_add(&c->news, message, n)) memory_refuse(r, c);
+    else r->listen_work = true;
 }
 
 static void note_returned(struct relay *r, const struct letter *head) {
@@ -470,7 +492,15 @@ static void note_returned(struct relay *r, const struct letter *head) {
     conn_ready(r, &c->server->io);
 }
 
+/* There was no memory for what somebody may have listened for: better no connection than one that has missed it. */
+static void close_listening(struct relay *r) {
+    r->mail_lost = false;
+    for (int32_t i = 0; i < CHANNELS_MAX; i++)
+        while (r->heard_by[i]) memory_refuse(r, r->heard_by[i]->client);
+}
+
 void listen_deliver(struct relay *r) {
+    if (r->mail_lost) close_listening(r);
     struct bytes mail = r->mail;
     r->mail = (struct bytes){0};
     for (uint32_t at = 0; at < mail.end;) {

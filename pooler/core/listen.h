@@ -15,8 +15,7 @@
  *
  * Who sent it: PostgreSQL tells the server's pid, clients compare with the pid that they were told.  A statement that
  * notifies is preceded by a note to the listener of whose notifications come next from that backend, and followed by one
- * that they have ended; notes are notifications themselves, on a channel with a secret name, so they cannot come out of
- * order.  A client that notifies and listens gets its ReadyForQuery when the second note came round: its own notification
+ * that they have ended; notes are notifications themselves, sealed (notes.h), so they cannot come out of order.  A client that notifies and listens gets its ReadyForQuery when the second note came round: its own notification
  * stands before it, as PostgreSQL has it.
  *
  * A client is told of a notification between transactions only: at once, or before its next ReadyForQuery with status I;

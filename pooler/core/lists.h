@@ -26,6 +26,8 @@ static inline void list_clear(struct list *l) { l->head = l->tail = NOBODY; l->c
     }                                                                                              \
     static inline void NAME##_remove(struct tables *t, struct list *l, int32_t i) {                \
         struct link k = t->ROWS[i].LINK;                                                           \
+        if ((k.prev == NOBODY ? l->head : t->ROWS[k.prev].LINK.next) != i                          \
+            || (k.next == NOBODY ? l->tail : t->ROWS[k.next].LINK.prev) != i) return;  /* not on it */ \
         if (k.prev == NOBODY) l->head = k.next; else t->ROWS[k.prev].LINK.next = k.next;           \
         if (k.next == NOBODY) l->tail = k.prev; else t->ROWS[k.next].LINK.prev = k.prev;           \
         l->count--;                                                                                \

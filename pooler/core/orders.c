@@ -4,6 +4,15 @@
 
 /* ---- housekeeping -------------------------------------------------------------------------- */
 
+#define UPKEEP_PAUSE_US 50000ull
+
+/* A login that PostgreSQL has refused for a reason of its own is tried again soon when a client wants it, which is told.
+ * Where nobody waits, and only min_pool_size asks, the pause grows. */
+static uint64_t upkeep_at(const struct pool_row *p) {
+    bool refused = p->failures && (!strncmp(p->error_sqlstate, "28", 2) || !strncmp(p->error_sqlstate, "3D", 2));
+    return refused ? p->retry_at + (UPKEEP_PAUSE_US << (p->failures < 8 ? p->failures : 8)) : p->retry_at;
+}
+
 /* Time has passed: evictions that take too long, the reserve pool, retries after failed logins, min_pool_size.  At most `max` dials. */
 int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int max, uint64_t *ring) {
     int count = 0;
@@ -21,7 +30,7 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
         if (first_in_line(t, p) != NOBODY) {
             demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user) && !opening(p)
-                   && !held(t, p) && !t->h->retiring && !contested(t, p) && now >= p->retry_at
+                   && !held(t, p) && !t->h->retiring && !contested(t, p) && now >= upkeep_at(p)
                    && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
             dial_for(t, i, worker, worker, now, &out);
             dials[count++] = out.dial;
@@ -77,14 +86,15 @@ void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
     *ring |= out.ring;
 }
 
-/* All idle servers of a database (NOBODY: of all), for the caller to close; with `mark`, those in use are to
- * be closed when they come back. */
-int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, int32_t *out, int max) {
+/* All idle servers of a database and of a pool (NOBODY: of all), for the caller to close; with `mark`, those in use are
+ * to be closed when they come back. */
+int pool_take_idle(struct tables *t, int32_t database, int32_t pool, int worker, bool mark, int32_t *out, int max) {
     int count = 0;
     tables_lock(t);
     for (int32_t i = 0; i < t->h->slots_high && count < max; i++) {
         struct slot_row *s = &t->slots[i];
         if (s->state == SL_FREE || (database != NOBODY && t->pools[s->pool].database != database)) continue;
+        if (pool != NOBODY && s->pool != pool) continue;
         if (mark) s->flags |= SF_CLOSE_NEEDED;
         if (s->state != SL_IDLE) continue;
         slot_idle_remove(t, &t->pools[s->pool].idle, i);
@@ -163,7 +173,7 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
     uint32_t hops = (c->cancel_secret ^ secret) & PEER_HOPS && t->h->peer_id ? PEER_HOPS : 0;
     bool match = ((c->cancel_pid ^ pid) | ((c->cancel_secret ^ secret) & ~hops)) == 0;   /* no early exit */
     if (match && c->state != CL_FREE) verdict = CANCEL_IDLE;
-    if (match && (c->flags & CF_CONSOLE)) {
+    if (match && c->state != CL_FREE && c->flags & CF_CONSOLE) {
         order_client(t, row, ORDER_CANCELED, &ring);   /* a command that waits (PAUSE) is given up */
         verdict = CANCEL_QUEUED;
     } else if (match && c->state == CL_WAITING && !(c->flags & CF_LOGIN_WAIT)) {

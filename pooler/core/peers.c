@@ -10,7 +10,7 @@
 /* The row whose client has this key, or NOBODY.  Without the lock: who uses it compares again. */
 int32_t client_of_key(const struct tables *t, uint32_t pid, uint32_t secret) {
     int32_t found = NOBODY, row = (int32_t)(pid & 0xfffff) - 1;
-    if (row >= 0 && row < t->h->clients_high
+    if (row >= 0 && row < t->h->clients_high && t->clients[row].state != CL_FREE
         && ((t->clients[row].cancel_pid ^ pid) | (t->clients[row].cancel_secret ^ secret)) == 0) return row;
     uint32_t peer = (pid >> 16 & 0xff) | (pid & 0xff00);
     if (!t->h->peer_id || peer != t->h->peer_id) return NOBODY;

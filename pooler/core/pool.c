@@ -3,31 +3,48 @@
 
 #include "lists.h"
 #include "queue.h"
+#include "session.h"
 
-/* How many idle servers are looked at for the one that fits best: what the client left in its sequences is there; it has
- * the client's settings (saves a round trip); this worker used it last (saves an epoll_ctl). */
+/* How many idle servers are looked at for the one that fits best: where servers are reset between two clients, the one that
+ * the client had last, or one that needs no reset; what the client left in its sequences is there; it has the client's
+ * settings (saves a round trip); this worker used it last (saves an epoll_ctl). */
 #define AFFINITY_DEPTH 4
+#define AFFINITY_DEPTH_STRICT 32
 
+static int fit_of(const struct slot_row *s, const struct client_row *c, bool strict) {
+    bool own = s->left_by == c->id;
+    return (s->last_worker == c->worker) + 2 * digest_same(s->settings, c->settings) + 4 * (s->sequence_of == c->id)
+        + (strict ? 16 * own + 8 * (own || s->left == LEFT_NOTHING) : 0);
+}
+
+/* NOBODY: none that this client can have. */
 static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const struct client_row *c) {
-    int32_t best = p->idle.head, i = best;
-    int most = 0;
-    for (int depth = 0; i != NOBODY && depth < AFFINITY_DEPTH && !t->h->round_robin; depth++, i = t->slots[i].idle.next) {
-        const struct slot_row *s = &t->slots[i];
-        int fit = (s->last_worker == c->worker) + 2 * (s->settings == c->settings) + 4 * (s->sequence_of == c->id);
+    bool strict = p->limits.session_state == SESSION_STRICT;
+    int32_t best = usable_idle(t, p, c), i = best;
+    int most = -1, deepest = strict ? AFFINITY_DEPTH_STRICT : AFFINITY_DEPTH;
+    for (int depth = 0; i != NOBODY && depth < deepest && !t->h->round_robin; depth++, i = t->slots[i].idle.next) {
+        int fit = usable_by(p, &t->slots[i], c) ? fit_of(&t->slots[i], c, strict) : -1;
         if (fit > most) {
             most = fit;
             best = i;
         }
     }
-    slot_idle_remove(t, &p->idle, best);
+    if (best != NOBODY) slot_idle_remove(t, &p->idle, best);
     return best;
+}
+
+/* A server of this pool is idle, or will be in a moment: it answers a request of ours. */
+bool pool_has_free(const struct tables *t, int32_t pool) {
+    const struct pool_row *p = &t->pools[pool];
+    if (p->idle.head != NOBODY) return true;
+    return p->waiting.head == NOBODY && answers_us(t, pool, 0);
 }
 
 /* A client could have a server at once, or after the login that runs or that it would start.  (Read without the lock:
  * whoever asks only decides what to wait for.) */
 bool pool_serves_soon(struct tables *t, int32_t pool) {
     const struct pool_row *p = &t->pools[pool];
-    if (p->idle.head != NOBODY || opening(p)) return true;
+    if (opening(p) || pool_has_free(t, pool)) return true;
     return p->servers == 0 && !held(t, p) && blocked(t, p, p->limits.size) == BLOCKED_NOT;
 }
 
@@ -37,8 +54,8 @@ void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome
     tables_lock(t);
     struct client_row *c = &t->clients[client];
     struct pool_row *p = &t->pools[c->pool];
-    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !held(t, p)) {
-        out->slot = take_idle_locked(t, p, c);
+    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !held(t, p)) out->slot = take_idle_locked(t, p, c);
+    if (out->slot != NOBODY) {
         attach(t, out->slot, client, c->worker);
     } else {
         queue_join(t, client, now);
@@ -58,7 +75,8 @@ void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome
     c->state = CL_WAITING;
     queue_insert(t, client);
     struct pool_row *p = &t->pools[c->pool];
-    if (p->idle.head != NOBODY && !held(t, p)) hand(t, take_idle_locked(t, p, &t->clients[p->waiting.head]), p->waiting.head, c->worker, now, out);
+    int32_t first = p->waiting.head, slot = p->idle.head == NOBODY || held(t, p) ? NOBODY : take_idle_locked(t, p, &t->clients[first]);
+    if (slot != NOBODY) hand(t, slot, first, c->worker, now, out);
     else demand(t, c->pool, c->worker, now, out);
     tables_unlock(t);
 }
@@ -170,6 +188,21 @@ bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int wo
     return mine;
 }
 
+/* Takes an idle server of the pool that nobody but this client has had since it was reset; NOBODY: there is none. */
+int32_t pool_claim_left(struct tables *t, int32_t pool, uint64_t client, int worker) {
+    tables_lock(t);
+    int32_t i = t->pools[pool].idle.head;
+    while (i != NOBODY && !(t->slots[i].left != LEFT_NOTHING && t->slots[i].left_by == client)) i = t->slots[i].idle.next;
+    if (i != NOBODY) {
+        slot_idle_remove(t, &t->pools[pool].idle, i);
+        t->slots[i].owner = t->slots[i].last_worker = (int16_t)worker;
+        t->slots[i].client = NOBODY;
+        slot_state(t, i, SL_ACTIVE);
+    }
+    tables_unlock(t);
+    return i;
+}
+
 /* PostgreSQL has let go of this slot's connection (end of stream was read, or it was never dialed). */
 void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     outcome_clear(out);
@@ -213,6 +246,13 @@ static void refuse_waiting(struct tables *t, const struct pool_row *p, uint64_t 
         const struct client_row *c = &t->clients[i];
         if (!(c->flags & (CF_LOGIN_WAIT | CF_OWN))) client_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
     }
+}
+
+/* What refused the last login may have changed: the next client asks at once. */
+void pool_login_forgiven(struct tables *t, int32_t pool) {
+    tables_lock(t);
+    if (t->pools[pool].used) t->pools[pool].retry_at = 0;
+    tables_unlock(t);
 }
 
 /* A server login failed.  `fatal`: PostgreSQL refused in words that clients in their login are to hear, and those that

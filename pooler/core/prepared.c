@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "settings.h"
+
 /* ---- SipHash-2-4 with 128 bits (Aumasson, Bernstein) ----------------------------------------- */
 
 #define ROTATE(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
@@ -33,19 +35,14 @@ void digest_of(const uint64_t key[2], const unsigned char *p, uint32_t n, struct
     out->low = v0 ^ v1 ^ v2 ^ v3;
 }
 
-static bool same(const struct digest *a, const struct digest *b) { return a->high == b->high && a->low == b->low; }
+static bool same(const struct digest *a, const struct digest *b) { return digest_same(*a, *b); }
 
 /* ---- what a server has ------------------------------------------------------------------------ */
 
+
 /* A new connection. */
 void prepared_reset(struct prepared_set *set) {
-    set->next_number = 0;
-    prepared_forget(set);
-}
-
-/* The server has nothing any more; numbers go on, for what is in flight. */
-void prepared_forget(struct prepared_set *set) {
-    set->count = set->used = 0;
+    set->next_number = set->count = set->used = 0;
     set->newest = set->oldest = set->unused = PREPARED_NONE;
     memset(set->buckets, 0xff, sizeof set->buckets);
 }
@@ -76,9 +73,9 @@ struct prepared_entry *prepared_find(struct prepared_set *set, const struct dige
 }
 
 /* What the server has of this text (now the most recently used), prepared at `made` or later; NULL: nothing. */
-struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint32_t made) {
+struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint64_t made) {
     uint16_t i = find(set, d);
-    if (i == PREPARED_NONE || (int32_t)(set->entries[i].made - made) < 0) return NULL;
+    if (i == PREPARED_NONE || set->entries[i].made < made) return NULL;
     if (set->newest != i) {
         order_remove(set, i);
         order_newest(set, i);
@@ -116,10 +113,18 @@ static uint32_t drop(struct prepared_set *set, uint16_t i) {
     return number;
 }
 
+/* The server has nothing any more of what got a number before `floor`: what is in flight comes behind. */
+void prepared_forget_before(struct prepared_set *set, uint32_t floor) {
+    for (uint16_t i = set->newest, older; i != PREPARED_NONE; i = older) {
+        older = set->entries[i].older;
+        if ((int32_t)(set->entries[i].number - floor) < 0) drop(set, i);
+    }
+}
+
 /* Notes that the server is about to have this text.  A number never comes twice on one connection, so what was
  * forgotten here can at worst linger there.  `evicted`: number of what has to go, an older one of the same text or
  * that of the least recently used, or 0. */
-uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint32_t made, uint32_t limit,
+uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint64_t made, uint32_t limit,
                       uint32_t *evicted) {
     if (limit > PREPARED_MAX) limit = PREPARED_MAX;
     uint16_t i = find(set, d);
@@ -143,15 +148,11 @@ uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit) {
 
 /* ---- texts of this worker's clients ----------------------------------------------------------- */
 
-static void *claim(size_t n) {
-    void *p = calloc(1, n);
-    if (!p) abort();   /* out of memory: the worker ends, the master starts another */
-    return p;
-}
-
+/* Without memory chains become longer. */
 static void store_grow(struct statement_store *store) {
     uint32_t capacity = store->capacity ? store->capacity * 2 : 64;
-    struct statement **buckets = claim(capacity * sizeof *buckets);
+    struct statement **buckets = calloc(capacity, sizeof *buckets);
+    if (!buckets) return;
     for (uint32_t b = 0; b < store->capacity; b++)
         for (struct statement *s = store->buckets[b], *next; s; s = next) {
             next = s->next;
@@ -163,24 +164,37 @@ static void store_grow(struct statement_store *store) {
     store->capacity = capacity;
 }
 
-/* A reference to the statement with this text, parsed under settings with this meaning. */
+/* A reference to the statement with this text, parsed under these settings.  `apart`: a number of its own for one that
+ * is not shared, for the settings may be others, or names mean what they mean to its client alone; 0: shared.  NULL: no
+ * memory. */
 struct statement *statement_intern(struct statement_store *store, const unsigned char *body, uint32_t bytes,
-                                   uint64_t meaning) {
-    struct digest d;
-    digest_of(store->key, body, bytes, &d);
-    d.high ^= meaning;
+                                   struct settings *under, uint64_t apart) {
+    struct digest d, literals, parts[2] = {[1] = under->literals};
+    digest_of(store->key, body, bytes, &parts[0]);
+    digest_of(store->key, (unsigned char *)parts, sizeof parts, &literals);
+    d = statement_key(store, &literals, apart ? (struct digest){0, apart} : under->paths);
     if (store->count >= store->capacity) store_grow(store);
+    if (!store->capacity) return NULL;
     struct statement **bucket = &store->buckets[d.low & (store->capacity - 1)];
     for (struct statement *s = *bucket; s; s = s->next)
         if (same(&s->digest, &d)) {
             s->references++;
             return s;
         }
-    struct statement *s = claim(sizeof *s + bytes);
-    *s = (struct statement){.next = *bucket, .digest = d, .references = 1, .bytes = bytes};
+    struct statement *s = malloc(sizeof *s + bytes);
+    if (!s) return NULL;
+    *s = (struct statement){.next = *bucket, .digest = d, .literals = literals, .under = settings_keep(under),
+                            .apart = apart != 0, .references = 1, .bytes = bytes};
     memcpy(s->body, body, bytes);
     store->count++;
     return *bucket = s;
+}
+
+/* The digest of a text with its literals under these paths, or of one that is not shared. */
+struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest paths) {
+    struct digest d, parts[2] = {*literals, paths};
+    digest_of(store->key, (unsigned char *)parts, sizeof parts, &d);
+    return d;
 }
 
 void statement_drop(struct statement_store *store, struct statement *s) {
@@ -189,6 +203,7 @@ void statement_drop(struct statement_store *store, struct statement *s) {
     while (*at != s) at = &(*at)->next;
     *at = s->next;
     store->count--;
+    settings_drop(store->settings, s->under);
     free(s);
 }
 
@@ -208,70 +223,145 @@ struct name *names_find(const struct names *n, const char *text, uint32_t bytes)
     return NULL;
 }
 
+static void link_same(struct names *n, struct name *name) {
+    struct name **place = &n->by_digest[name->statement->digest.low & (n->capacity - 1)];
+    name->next_same = *place;
+    name->place_same = place;
+    if (*place) (*place)->place_same = &name->next_same;
+    *place = name;
+}
+
+static void unlink_same(struct name *name) {
+    *name->place_same = name->next_same;
+    if (name->next_same) name->next_same->place_same = name->place_same;
+}
+
+/* Without memory chains become longer. */
 static void names_grow(struct names *n) {
-    uint32_t capacity = n->capacity ? n->capacity * 2 : 8;
-    struct name **buckets = claim(capacity * sizeof *buckets);
-    for (uint32_t b = 0; b < n->capacity; b++)
-        for (struct name *at = n->buckets[b], *next; at; at = next) {
-            next = at->next;
-            at->next = buckets[at->hash & (capacity - 1)];
-            buckets[at->hash & (capacity - 1)] = at;
-        }
-    free(n->buckets);
-    n->buckets = buckets;
+    struct name **old = n->buckets;
+    uint32_t before = n->capacity, capacity = before ? before * 2 : 8;
+    struct name **buckets = calloc(capacity, sizeof *buckets), **by_digest = calloc(capacity, sizeof *by_digest);
+    if (!buckets || !by_digest) {
+        free(buckets);
+        free(by_digest);
+        return;
+    }
+    free(n->by_digest);
     n->capacity = capacity;
+    n->buckets = buckets;
+    n->by_digest = by_digest;
+    for (uint32_t b = 0; b < before; b++)
+        for (struct name *at = old[b], *next; at; at = next) {
+            next = at->next;
+            at->next = n->buckets[at->hash & (n->capacity - 1)];
+            n->buckets[at->hash & (n->capacity - 1)] = at;
+            link_same(n, at);
+        }
+    free(old);
 }
 
 static void link_name(struct names *n, struct name *name) {
-    if (n->count >= n->capacity) names_grow(n);
     struct name **bucket = &n->buckets[name->hash & (n->capacity - 1)];
     name->next = *bucket;
     *bucket = name;
+    link_same(n, name);
     n->count++;
 }
 
-static void unlink_name(struct names *n, struct name *name) {
+/* False: it is not there. */
+static bool unlink_name(struct names *n, struct name *name) {
+    if (!n->capacity) return false;
     struct name **at = &n->buckets[name->hash & (n->capacity - 1)];
-    while (*at != name) at = &(*at)->next;
+    while (*at && *at != name) at = &(*at)->next;
+    if (!*at) return false;
     *at = name->next;
+    unlink_same(name);
     n->count--;
+    return true;
 }
 
-static void note_change(struct names *n, struct name *name, bool added) {
-    struct change *c = claim(sizeof *c);
-    *c = (struct change){.added = added, .pipeline = n->pipeline, .name = name};
+static struct pending *pending_of(struct names *n, uint32_t hash) {
+    struct pending *p = &n->pending[hash % PENDING_BUCKETS];
+    if (p->pipeline != n->pipeline) {   /* what was of the pipeline under way is of an earlier one now */
+        p->pipeline = n->pipeline;
+        p->of_pipeline = 0;
+    }
+    return p;
+}
+
+static void note_change(struct names *n, struct change *c, struct name *name, bool added) {
+    *c = (struct change){.added = added, .pipeline = n->pipeline, .hash = name->hash, .name = name};
+    if (!added) name->removal = c;
     if (n->last) n->last->next = c; else n->first = c;
     n->last = c;
+    struct pending *p = pending_of(n, name->hash);
+    p->all++;
+    p->of_pipeline++;
 }
 
-/* Notes a name, which takes over the reference to `s`; to be confirmed or undone. */
-void names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s, uint32_t made) {
-    struct name *name = claim(sizeof *name + bytes);
+static uint64_t name_cost(const struct name *name) { return sizeof *name + name->bytes + 2 * sizeof(struct change); }
+
+/* Settings that many share count for each: they are small, unless somebody makes many of them. */
+static uint64_t text_cost(const struct statement *s) { return sizeof *s + s->bytes + s->under->bytes; }
+
+/* Counts a name that is not linked yet, and its text if no other name of the client has it. */
+static void count_name(struct names *n, struct name *name) {
+    struct name *other = n->by_digest[name->statement->digest.low & (n->capacity - 1)];
+    while (other && other->statement != name->statement) other = other->next_same;
+    name->next_of_text = other ? other->next_of_text : name;
+    name->previous_of_text = other ? other : name;
+    name->next_of_text->previous_of_text = name;
+    name->previous_of_text->next_of_text = name;
+    n->kept_bytes += name_cost(name) + (other ? 0 : text_cost(name->statement));
+}
+
+static void uncount_name(struct names *n, struct name *name) {
+    bool last = name->next_of_text == name;
+    name->next_of_text->previous_of_text = name->previous_of_text;
+    name->previous_of_text->next_of_text = name->next_of_text;
+    n->kept_bytes -= name_cost(name) + (last ? text_cost(name->statement) : 0);
+}
+
+/* Notes a name, which takes over the reference to `s`; to be confirmed or undone.  False: no memory, nothing is noted. */
+bool names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s, uint64_t made) {
+    struct name *name = calloc(1, sizeof *name + bytes);
+    struct change *added = malloc(sizeof *added), *spare = malloc(sizeof *spare);
+    if (n->count >= n->capacity) names_grow(n);
+    if (!name || !added || !spare || !n->capacity) {
+        free(name);
+        free(added);
+        free(spare);
+        return false;
+    }
     name->statement = s;
+    name->spare = spare;
     name->made = made;
     name->hash = hash_name(text, bytes);
     name->bytes = (uint16_t)bytes;
     memcpy(name->text, text, bytes);
+    count_name(n, name);
     link_name(n, name);
-    note_change(n, name, true);
+    note_change(n, added, name, true);
+    return true;
 }
 
 /* Forgets a name; to be confirmed or undone. */
 void names_unset(struct names *n, struct name *name) {
-    unlink_name(n, name);
-    note_change(n, name, false);
+    if (!unlink_name(n, name)) return;
+    note_change(n, name->spare, name, false);
+    name->spare = NULL;
 }
 
 static bool is_called(const struct name *name, const char *text, uint32_t bytes) {
     return name && name->bytes == bytes && memcmp(name->text, text, bytes) == 0;
 }
 
-/* Whether an earlier pipeline, which may still fail, makes or closes this name: who says it now has to wait. */
-bool names_unsettled(const struct names *n, const char *text, uint32_t bytes) {
-    if (!n) return false;
-    for (const struct change *c = n->first; c && c->pipeline != n->pipeline; c = c->next)
-        if (is_called(c->name, text, bytes)) return true;
-    return false;
+/* Whether an earlier pipeline, which may still fail, makes or closes this name, or one with a similar hash: what says it
+ * now has to wait.  It does not matter how many changes there are. */
+bool names_unsettled(struct names *n, const char *text, uint32_t bytes) {
+    if (!n || !n->first) return false;
+    const struct pending *p = pending_of(n, hash_name(text, bytes));
+    return p->all > p->of_pipeline;
 }
 
 /* All that earlier pipelines did to names has been answered. */
@@ -288,27 +378,44 @@ static struct change *take_change(struct names *n) {
     struct change *c = n->first;
     n->first = c->next;
     if (!n->first) n->last = NULL;
+    struct pending *p = pending_of(n, c->hash);
+    p->all--;
+    if (c->pipeline == n->pipeline) p->of_pipeline--;
     return c;
 }
 
 static void name_free(struct statement_store *store, struct names *n, struct name *name) {
     if (n->bound == name) n->bound = NULL;
     if (n->used == name) n->used = NULL;
+    if (n->taken == name) n->taken = NULL;
+    if (name->place_confirmed) *name->place_confirmed = name->next_confirmed;
+    if (name->next_confirmed) name->next_confirmed->place_confirmed = name->place_confirmed;
+    uncount_name(n, name);
     statement_drop(store, name->statement);
+    free(name->spare);
     free(name);
+}
+
+static void confirm(struct names *n, struct name *name) {
+    name->next_confirmed = n->confirmed;
+    name->place_confirmed = &n->confirmed;
+    if (n->confirmed) n->confirmed->place_confirmed = &name->next_confirmed;
+    n->confirmed = name;
 }
 
 /* The oldest change has been answered: it holds. */
 void names_confirm(struct statement_store *store, struct names *n) {
     if (!n || !n->first) return;
     struct change *c = take_change(n);
-    if (!c->added && c->name) name_free(store, n, c->name);
+    if (c->name && c->added) confirm(n, c->name);
+    else if (c->name) name_free(store, n, c->name);
     free(c);
 }
 
-/* The oldest `changes` changes were skipped: undone, the latest first. */
-void names_undo(struct statement_store *store, struct names *n, uint32_t changes) {
+/* The oldest `changes` changes were skipped: undone, the latest first.  False: they do not fit to the names. */
+bool names_undo(struct statement_store *store, struct names *n, uint32_t changes) {
     struct change *reversed = NULL;
+    bool fits = true;
     while (n && n->first && changes--) {
         struct change *c = take_change(n);
         c->next = reversed;
@@ -317,62 +424,73 @@ void names_undo(struct statement_store *store, struct names *n, uint32_t changes
     while (reversed) {
         struct change *c = reversed;
         reversed = c->next;
-        if (c->name && c->added) {
-            unlink_name(n, c->name);
+        if (c->name && c->added && !unlink_name(n, c->name)) {
+            fits = false;   /* whatever it is, it may be in use: rather lost than freed twice */
+        } else if (c->name && c->added) {
             name_free(store, n, c->name);
         } else if (c->name) {
+            c->name->removal = NULL;
+            c->name->spare = c;
             link_name(n, c->name);
+            continue;
         }
         free(c);
     }
+    return fits;
 }
 
-/* DEALLOCATE ALL, DISCARD ALL: no names any more.  What the journal has was read already, and each of its changes is
- * still owed an answer: they stay, void, so that each answer meets its own. */
+/* DEALLOCATE ALL, DISCARD ALL: the names are gone that were there when it was sent.  What the journal has was sent behind
+ * it: names that are made there stay; those that are closed there are gone already, and the change stays, void, for its
+ * answer. */
 void names_clear(struct statement_store *store, struct names *n) {
-    if (!n) return;
-    for (struct change *c = n->first; c; c = c->next) {
-        if (c->name && !c->added) name_free(store, n, c->name);
-        c->name = NULL;
+    for (struct name *at = n ? n->confirmed : NULL, *next; at; at = next) {
+        next = at->next_confirmed;
+        if (at->removal) at->removal->name = NULL;
+        else unlink_name(n, at);
+        name_free(store, n, at);
     }
-    for (uint32_t b = 0; b < n->capacity; b++)
-        for (struct name *at = n->buckets[b], *next; at; at = next) {
-            next = at->next;
-            name_free(store, n, at);
-        }
-    free(n->buckets);
-    n->buckets = NULL;
-    n->count = n->capacity = 0;
-    n->unnamed_live = n->unnamed_kept = false;
+    if (n && !n->count && !n->first) n->floating = false;
 }
 
 void names_free(struct statement_store *store, struct names *n) {
     if (!n) return;
+    while (n->first) names_confirm(store, n);
     names_clear(store, n);
-    while (n->first) free(take_change(n));
+    settings_drop(store->settings, n->unnamed_under);
+    free(n->buckets);
+    free(n->by_digest);
     free(n->unnamed);
     free(n);
 }
 
-void names_keep_unnamed(struct names *n, const unsigned char *body, uint32_t bytes) {
+/* The client has parsed an unnamed statement under these settings (NULL: nobody knows them).  False: no memory. */
+bool names_keep_unnamed(struct statement_store *store, struct names *n, const unsigned char *body, uint32_t bytes,
+                        struct settings *under) {
     n->unnamed_number++;
     n->unnamed_live = true;
-    n->unnamed_kept = bytes <= UNNAMED_BYTES_MAX;
-    if (!n->unnamed_kept) return;
+    n->unnamed_kept = bytes <= UNNAMED_BYTES_MAX && under;
+    settings_drop(store->settings, n->unnamed_under);
+    n->unnamed_under = n->unnamed_kept ? settings_keep(under) : NULL;
+    if (!n->unnamed_kept) return true;
     if (bytes > n->unnamed_room) {
         free(n->unnamed);
         n->unnamed_room = bytes < 256 ? 256 : bytes;
-        n->unnamed = claim(n->unnamed_room);
+        n->unnamed_kept = (n->unnamed = malloc(n->unnamed_room)) != NULL;
+        if (!n->unnamed_kept) n->unnamed_room = n->unnamed_bytes = 0;
     }
+    if (!n->unnamed_kept) return false;
     memcpy(n->unnamed, body, bytes);
     n->unnamed_bytes = bytes;
+    return true;
 }
 
-/* The name under which a client knows a text, to tell it of an error in its own words. */
-const struct name *names_of_digest(const struct names *n, const struct digest *d) {
-    if (n && n->used && same(&n->used->statement->digest, d)) return n->used;
-    for (uint32_t b = 0; n && b < n->capacity; b++)
-        for (const struct name *at = n->buckets[b]; at; at = at->next)
-            if (same(&at->statement->digest, d)) return at;
-    return NULL;
+/* The name under which a client knows what a server has under this number, to tell it of an error in its own words. */
+const struct name *names_of_number(const struct names *n, const struct prepared_set *set, uint32_t number) {
+    struct digest found, *d = &found;
+    if (n && n->used && n->used_number == number) return n->used;
+    if (n && n->taken && n->taken_number == number) return n->taken;
+    if (!prepared_digest(set, number, d)) return NULL;
+    const struct name *at = n && n->capacity ? n->by_digest[d->low & (n->capacity - 1)] : NULL;
+    while (at && !same(&at->statement->digest, d)) at = at->next_same;
+    return at;
 }

@@ -1,15 +1,12 @@
-/* What a database's catalogs say about words: which functions may leave something behind in a session, which tables
- * and views call such functions, and that all other functions are harmless.  Read once, and again when the catalogs'
- * fingerprint has changed. */
-#include <stdio.h>
+/* What a worker knows of one database: names of settings that no catalog lists, and its copy of what the catalogs say
+ * (catalog.h), which is never waited for. */
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog_store.h"
 #include "relay.h"
 
-static struct database_row *database_of(const struct relay *r, const struct server *s) {
-    return &r->t->databases[r->t->pools[r->t->slots[s->slot].pool].database];
-}
+#define FDW "postgres_fdw_handler"   /* harmless where session_trusted_extensions has its extension */
 
 /* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name.  When there are too
  * many, the oldest goes that only statements have said. */
@@ -35,127 +32,91 @@ void profile_custom(struct profile *p, const char *name, bool lasting) {
 
 static void forget(struct relay *r, struct profile *p) {
     words_free(&p->words);
-    words_free(&p->next);
+    free(p->catalog.entries);
     for (int i = 0; i < p->custom_count; i++) free(p->customs[i].name);
     *p = (struct profile){.serial = ++r->profile_serial};
 }
 
+/* A name that the table of words has, too, is judged by that; what is more than that, of a user's object of the same
+ * name, counts everywhere. */
+static void add_entry(struct relay *r, struct profile *p, const struct catalog_entry *e) {
+    uint32_t traits = catalog_effects(&p->catalog, (enum catalog_kind)e->kind, e->hash) & ~CATALOG_UNKNOWN;
+    const struct word *built_in = words_find(&r->builtin, e->hash);
+    if (built_in && !built_in->where) built_in = NULL;   /* a keyword only */
+    if (built_in || e->kind == CATALOG_OPERATOR) {
+        uint32_t usual = built_in ? built_in->traits | built_in->ends : 0;
+        if (built_in) usual |= ASK_SETTINGS | PIN_OPAQUE | TRAIT_UNSURE;
+        if (!(e->traits & CATALOG_UNKNOWN) && !(traits & ~usual)) return;
+        p->everything |= traits;
+    }
+    p->nameless |= (traits & PIN_OPAQUE) != 0;
+    if (built_in || e->kind == CATALOG_OPERATOR) return;
+    words_add(&p->words, &(struct word){.hash = e->hash, .traits = traits, .ends = traits & ASK_ALL});
+}
+
+/* Another snapshot is there. */
+static void renew(struct relay *r, struct profile *p, const char *customs, uint32_t customs_bytes) {
+    words_free(&p->words);
+    p->words.key = r->builtin.key;
+    p->everything = catalog_everything(&p->catalog) | catalog_ddl(&p->catalog);
+    p->nameless = p->everything & PIN_OPAQUE;
+    p->serial = ++r->profile_serial;
+    p->absent_count = 0;
+    for (uint32_t i = 0; i < p->catalog.capacity; i++)
+        if (p->catalog.entries[i].hash) add_entry(r, p, &p->catalog.entries[i]);
+    for (uint32_t at = 0; at < customs_bytes; at += (uint32_t)strlen(customs + at) + 1) profile_custom(p, customs + at, true);
+    p->connects = catalog_has(&p->catalog, CATALOG_FUNCTION, word_hash(&r->builtin, "dblink_connect", 14))
+                  || catalog_effects(&p->catalog, CATALOG_FUNCTION, word_hash(&r->builtin, FDW, sizeof FDW - 1)) & PIN_LOADED;
+}
+
 struct profile *profile_of(struct relay *r, int32_t pool) {
     int32_t row = r->t->pools[pool].database;
-    struct profile **p = &r->profiles[row];
-    if (!*p && !(*p = calloc(1, sizeof **p))) abort();   /* out of memory */
-    if ((*p)->row_generation != r->t->databases[row].generation) forget(r, *p);
-    (*p)->row_generation = r->t->databases[row].generation;
-    (*p)->words.key = r->builtin.key;
-    return *p;
+    struct profile **place = &r->profiles[row], *p;
+    if (!*place && !(*place = calloc(1, sizeof **place))) abort();   /* out of memory */
+    p = *place;
+    if (p->row_generation != r->t->databases[row].generation) forget(r, p);
+    p->row_generation = r->t->databases[row].generation;
+    char *customs = NULL;
+    uint32_t bytes = 0;
+    if (catalog_follow(r->t, row, &p->catalog, &customs, &bytes)) renew(r, p, customs, bytes);
+    free(customs);
+    bool known = p->catalog.generation && catalog_is_current(r->t, row);
+    if (known != p->catalog.known) p->serial = ++r->profile_serial;   /* verdicts about texts were others */
+    p->catalog.known = known;
+    return p;
 }
 
-static struct profile *of_server(struct relay *r, const struct server *s) {
-    return profile_of(r, r->t->slots[s->slot].pool);
+/* The place of a name among those that were called and are in no catalog; NULL: it is new. */
+static struct absent *find_absent(struct profile *p, uint64_t hash) {
+    for (uint32_t i = 0; i < p->absent_count; i++)
+        if (p->absent[i].hash == hash) return &p->absent[i];
+    return NULL;
 }
 
-/* What the client's statements did cannot be told with the words that we have. */
-bool profile_stale(struct relay *r, const struct server *s) {
-    const struct profile *p = of_server(r, s);
-    return p->loaded && (s->session.unknown_count || p->version != database_of(r, s)->schema_version);
-}
-
-/* It is time to look whether the catalogs are as they were. */
-bool profile_due(struct relay *r, const struct server *s) {
-    const struct profile *p = of_server(r, s);
-    return !p->checked_at || r->now > p->checked_at + PROFILE_CHECK_US;
-}
-
-void profile_check(struct relay *r, struct server *s) {
-    struct profile *p = of_server(r, s);
-    p->version = database_of(r, s)->schema_version;
-    p->checked_at = r->now;
-    p->next_fingerprint[0] = '\0';
-    server_own(r, s, OWN_FINGERPRINT, r->questions[QUESTION_FINGERPRINT], true);
-}
-
-/* Rows: `f` fingerprint, `k` harmless function, `d` word that may leave anything, `o` one that may set a setting
- * whose name nobody knows, `l` one that loads a library or the like, `s` one that counts by a sequence, `q` one that
- * reads sequences, `n` name of a custom setting, `x` a call that tells of dblink's connections, `e` no word tells (`o`: nor the name of the setting). */
-void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes,
-                 int count) {
-    char name[128];
-    if (count < 2 || !fields[1] || bytes[1] >= sizeof name) return;
-    struct profile *p = of_server(r, s);
-    memcpy(name, fields[1], bytes[1]);
-    name[bytes[1]] = '\0';
-    struct word word = {.hash = word_hash(&r->builtin, name, bytes[1])};
-    switch (fields[0][0]) {
-    case 'f':
-        snprintf(p->next_fingerprint, sizeof p->next_fingerprint, "%s", name);
-        return;
-    case 'n':
-        profile_custom(p, name, true);
-        return;
-    case 'x':
-        snprintf(p->next_connections, sizeof p->next_connections, "%s", name);
-        return;
-    case 'd': word.traits = word.ends = ASK_ALL; break;
-    case 'o': word.traits = ASK_ALL | PIN_OPAQUE; word.ends = ASK_ALL; break;
-    case 'l': word.traits = PIN_LOADED; break;
-    case 's': word.traits = PIN_SEQUENCE; break;
-    case 'q': word.traits = TRAIT_CURRVAL; break;
-    case 'e': p->next_everything |= ASK_ALL | (name[0] == 'o' ? TRAIT_UNSURE : 0); return;
-    case 'k': break;
-    default: return;
-    }
-    words_add(&p->next, &word);
-}
-
-/* What was called and is in no catalog is no function: it will not be asked for again. */
-static void learn_unknown(struct profile *p, struct session *x) {
+/* Names that stand before a parenthesis and were unknown: of those that a look has missed since no function is called
+ * so.  Until then they are asked for. */
+void profile_unknown(struct relay *r, int32_t pool, struct session *x) {
+    struct profile *p = profile_of(r, pool);
+    uint64_t read_at = r->t->databases[r->t->pools[pool].database].catalog.read_at;
     for (uint32_t i = 0; i < x->unknown_count; i++) {
         const struct word *known = words_find(&p->words, x->unknown[i]);
+        struct absent *a = known ? NULL : find_absent(p, x->unknown[i]);
         if (known) {
             x->traits |= known->traits;
             x->ends |= known->ends;
-        } else {
+            continue;
+        }
+        x->traits |= ASK_ALL | TRAIT_UNSURE;
+        if (!a) {
+            uint32_t at = p->absent_count < ABSENT_MAX ? p->absent_count++ : p->absent_next++ % ABSENT_MAX;
+            p->absent[at] = (struct absent){.hash = x->unknown[i], .at = r->now};
+        } else if (p->catalog.known && a->at < read_at) {
             words_add(&p->words, &(struct word){.hash = x->unknown[i]});
+            *a = p->absent[--p->absent_count];
         }
     }
+    if (x->unknown_count && !p->catalog.known) x->traits |= PIN_UNJUDGED;   /* it may have set a setting without a name */
+    if (x->unknown_count == SCAN_UNKNOWN_MAX) x->traits |= ASK_ALL | TRAIT_UNSURE;   /* there may be more */
     x->unknown_count = 0;
     x->traits &= ~(uint32_t)TRAIT_UNKNOWN;
-}
-
-/* Nothing could be learned: what the statements did is asked for instead. */
-void profile_failed(struct relay *r, struct server *s) {
-    if (s->own_failed) of_server(r, s)->reader = 0;
-    s->session.unknown_count = 0;
-    if (s->client) s->session.traits |= ASK_ALL;
-}
-
-/* The fingerprint, or the whole, has come.  True: the whole has to be read now. */
-bool profile_answered(struct relay *r, struct server *s, bool loaded) {
-    struct profile *p = of_server(r, s);
-    struct session *x = &s->session;
-    if (loaded) {
-        p->reader = 0;
-        p->everything = p->next_everything;
-        memcpy(p->connections, p->next_connections, sizeof p->connections);
-        words_free(&p->words);
-        p->words = p->next;
-        p->next = (struct words){0};
-        memcpy(p->fingerprint, p->next_fingerprint, sizeof p->fingerprint);
-        p->loaded = true;
-        p->serial = ++r->profile_serial;
-        if (s->client) x->traits |= ASK_ALL;   /* its statements were looked at with old words */
-    } else if (!p->loaded || strcmp(p->fingerprint, p->next_fingerprint) != 0) {
-        if (p->reader > r->now) {   /* another server is telling */
-            profile_failed(r, s);
-            return false;
-        }
-        p->reader = r->now + PROFILE_CHECK_US;
-        words_free(&p->next);
-        p->next.key = r->builtin.key;
-        p->next_everything = 0;
-        p->next_connections[0] = '\0';
-        return true;
-    }
-    learn_unknown(p, x);
-    return false;
 }

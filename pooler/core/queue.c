@@ -11,6 +11,7 @@
 #include "queue.h"
 
 #include "lists.h"
+#include "session.h"
 
 void outcome_clear(struct outcome *out) {
     out->slot = out->dial = out->close = out->client = NOBODY;
@@ -24,6 +25,18 @@ uint64_t bit(int worker) { return 1ull << worker; }
 
 bool held(struct tables *t, const struct pool_row *p) {
     return t->h->paused || t->h->draining || t->databases[p->database].paused;
+}
+
+/* Where no reset undoes what clients may have left, a server is its client's until it is closed. */
+bool usable_by(const struct pool_row *p, const struct slot_row *s, const struct client_row *c) {
+    return !p->beyond || p->limits.session_state != SESSION_STRICT || s->left == LEFT_NOTHING || s->left_by == c->id;
+}
+
+/* The idle server used last, or, with server_round_robin, first, of those that this client can have. */
+int32_t usable_idle(const struct tables *t, const struct pool_row *p, const struct client_row *c) {
+    int32_t i = p->idle.head;
+    while (i != NOBODY && !usable_by(p, &t->slots[i], c)) i = t->slots[i].idle.next;
+    return i;
 }
 
 /* ---- rows ---------------------------------------------------------------------------------- */
@@ -45,6 +58,7 @@ static void count_server(struct tables *t, const struct pool_row *p, int by) {
 
 void order_client(struct tables *t, int32_t client, uint8_t order, uint64_t *ring) {
     struct client_row *c = &t->clients[client];
+    if (c->state == CL_FREE) return;
     bool listed = c->orders != 0;
     c->orders |= order;
     if (!listed) client_attention_append(t, &t->workers[c->worker].client_attention, client);
@@ -174,22 +188,50 @@ int32_t dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_
     return slot;
 }
 
-/* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay. */
+/* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay.  The order
+ * comes first: a slot without a client whose owner lives and has no order would be closed by nobody. */
 void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
-    s->owner = worker == NOBODY ? s->last_worker : (int16_t)worker;
+    int16_t owner = worker == NOBODY ? s->last_worker : (int16_t)worker;
     s->client = NOBODY;
     s->closing_at = now;
-    if (s->owner == worker && out->close == NOBODY) out->close = slot;
-    else order_slot(t, slot, ORDER_CLOSE, &out->ring);   /* before the state: nobody else would know */
+    if (owner == worker && out->close == NOBODY) {
+        s->owner = owner;
+        out->close = slot;
+    } else {
+        slot_drop_orders(t, slot);   /* of the owner before */
+        s->orders = ORDER_CLOSE;
+        COMMIT();
+        s->owner = owner;
+        slot_attention_append(t, &t->workers[owner].slot_attention, slot);
+        out->ring |= bit(owner);
+    }
     slot_state(t, slot, SL_CLOSING);
+}
+
+#define ANSWERED_US 20000u   /* such a request takes milliseconds, less than a login */
+
+/* A server of the pool answers a request of ours that was sent at this time or later. */
+bool answers_us(const struct tables *t, int32_t pool, uint64_t since) {
+    for (int32_t i = 0; i < t->h->slots_high; i++) {
+        const struct slot_row *s = &t->slots[i];
+        if (s->state == SL_ACTIVE && s->client == NOBODY && s->pool == pool && s->asked_at >= since) return true;
+    }
+    return false;
+}
+
+/* One client waits, for whom a server will be free before another could be opened. */
+static bool soon_served(const struct tables *t, int32_t pool, int32_t first, uint64_t now) {
+    if (t->pools[pool].waiting.count != 1 || t->clients[first].flags & CF_DEDICATED) return false;
+    return answers_us(t, pool, now > ANSWERED_US ? now - ANSWERED_US + 1 : 1);
 }
 
 /* Opens a connection for the waiters of `pool`, if there are any and every limit allows it. */
 void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     while (p->idle.head != NOBODY && p->waiting.head != NOBODY && !held(t, p)) {   /* after a pause, or a rebuild */
-        int32_t slot = p->idle.head;
+        int32_t slot = usable_idle(t, p, &t->clients[p->waiting.head]);
+        if (slot == NOBODY) break;
         slot_idle_remove(t, &p->idle, slot);
         hand(t, slot, p->waiting.head, worker, now, out);
     }
@@ -198,11 +240,13 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
     if (held(t, p) || opening(p) || now < p->retry_at) return;
     enum blocked_by why = blocked(t, p, allowed_size(t, p, now));
     if (why == BLOCKED_NOT) {
+        if (soon_served(t, pool, first, now)) return;   /* pool_tick() looks again */
         sate(t, pool);
         if (t->clients[first].flags & CF_DEDICATED) dedicate(t, pool, first, worker, now, out);
         else dial_for(t, pool, t->clients[first].worker, worker, now, out);
-    } else if (t->clients[first].flags & CF_DEDICATED && dedicated_evicts(t, pool, worker, now, out)) {
-        return;
+    } else if (p->idle.head != NOBODY || t->clients[first].flags & CF_DEDICATED) {   /* idle servers that it cannot use */
+        if (!dedicated_evicts(t, pool, worker, now, out) && why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE)
+            make_room(t, pool, worker, now, out);
     } else if (why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE) {
         make_room(t, pool, worker, now, out);
     }
@@ -243,11 +287,15 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         close_locked(t, slot, worker, now, out);
     } else if (p->dedicated.head != NOBODY && dedicated_takes(t, slot, worker, now, out)) {
         return;
+    } else if (p->waiting.head != NOBODY && !usable_by(p, s, &t->clients[choose_waiter(t, p, worker, now)])) {
+        s->close_reason = CLOSE_BEYOND;
+        close_locked(t, slot, worker, now, out);
     } else if (p->waiting.head != NOBODY) {
         hand(t, slot, choose_waiter(t, p, worker, now), worker, now, out);
     } else {
+        slot_state(t, slot, SL_IDLE);   /* first: an owner is missing in no other state than IDLE and RECLAIM */
+        COMMIT();
         s->owner = NOBODY;
-        slot_state(t, slot, SL_IDLE);
         if (t->h->round_robin) slot_idle_append(t, &p->idle, slot);
         else slot_idle_prepend(t, &p->idle, slot);
     }

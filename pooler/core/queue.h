@@ -7,6 +7,9 @@
 /* queue.c */
 uint64_t elapsed(uint64_t now, uint64_t since);
 uint64_t bit(int worker);
+bool usable_by(const struct pool_row *p, const struct slot_row *s, const struct client_row *c);
+bool answers_us(const struct tables *t, int32_t pool, uint64_t since);
+int32_t usable_idle(const struct tables *t, const struct pool_row *p, const struct client_row *c);
 bool held(struct tables *t, const struct pool_row *p);
 int32_t dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now, struct outcome *out);
 void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t now, struct outcome *out);

@@ -32,6 +32,7 @@ static const char *const close_texts[] = {
     "closed by order", "server idle timeout", "server lifetime over", "obsolete connection",
     "too many servers in the pool", "evicted", "pause mode",
     "its room goes to the instance that replaces this one", "database configuration changed",
+    "no reset undoes what may have run there",
 };
 
 /* ---- commands and events: the border to Python's thread -------------------------------------- */
@@ -194,13 +195,23 @@ void relay_drain_inbox(struct relay *r) {
     }
 }
 
-/* Makes the read buffer large enough; only where nobody up the stack works on it. */
-void relay_need_buffer(struct relay *r, uint32_t bytes) {
-    if (bytes <= r->buffer_bytes) return;
+/* Makes the read buffer large enough; only where nobody up the stack works on it.  False: no memory, it stays as it is. */
+bool relay_need_buffer(struct relay *r, uint32_t bytes) {
+    if (bytes <= r->buffer_bytes) return true;
     unsigned char *larger = realloc(r->buffer, bytes);
-    if (!larger) abort();   /* out of memory */
+    if (!larger) return false;
     r->buffer = larger;
     r->buffer_bytes = bytes;
+    return true;
+}
+
+/* A large message has been used: its room is not kept. */
+void relay_trim_buffer(struct relay *r) {
+    if (r->buffer_bytes <= TRIM_BYTES) return;
+    unsigned char *smaller = realloc(r->buffer, BUFFER_BYTES);
+    if (!smaller) return;
+    r->buffer = smaller;
+    r->buffer_bytes = BUFFER_BYTES;
 }
 
 /* ---- commands -------------------------------------------------------------------------------- */
@@ -231,7 +242,9 @@ static void kill_client(struct relay *r, const struct command *k) {
 
 static void send_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
-    if (c && r->t->clients[k->a].id == k->id && c->waiting) conn_send(r, &c->io, k->data, k->data_bytes);
+    if (!c || r->t->clients[k->a].id != k->id || !c->waiting) return;
+    if (c->greeting) client_let_in(r, c);   /* nothing may stand before AuthenticationOk */
+    conn_send(r, &c->io, k->data, k->data_bytes);
 }
 
 static void obey(struct relay *r, struct command *k) {
@@ -300,7 +313,7 @@ static void note(struct relay *r, struct conn *c, uint32_t events) {
     case KIND_COMMAND: commands(r); break;
     default:
         if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
-        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->hangup = true;
+        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->hangup = r->hangups = true;
         if (events & EPOLLERR) c->broken = true;
         if (events & EPOLLOUT && c->read_wants_out) {
             c->read_wants_out = false;
@@ -314,9 +327,14 @@ static void look(struct relay *r) {
     r->look_at = r->now + LOOK_US;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
         if (r->servers[i] && !server_fast_closed(r, r->servers[i])) server_overdue(r, r->servers[i]);
+    bool hangups = r->hangups;
+    r->hangups = false;
+    for (int32_t i = 0; hangups && i < r->t->h->clients_high; i++)
+        if (r->clients[i]) client_leave_look(r, r->clients[i]);
     for (int32_t i = 0; r->t->h->retiring == RETIRING_ALL && i < r->t->h->clients_high; i++)
         if (r->clients[i]) conn_ready(r, &r->clients[i]->io);
     listen_look(r);
+    catalog_look(r);
 }
 
 static void *loop(void *argument) {
@@ -325,12 +343,13 @@ static void *loop(void *argument) {
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stop) {
         int pause = r->t->h->suspended ? SUSPENDED_LOOK_MS : r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
-        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head || r->mail.end ? 0 : pause);
+        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head || r->mail.end || r->catalog_work ? 0 : pause);
         r->now = now_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
-        if (r->mail.end) listen_deliver(r);
+        if (r->mail.end || r->mail_lost) listen_deliver(r);
         if (r->weak_pins) session_tick(r);
+        if (r->catalog_work) catalog_work(r);
         if (r->t->h->suspended || r->suspended) suspend_look(r);
         if (r->now >= r->look_at) look(r);
         run_ready(r);
@@ -359,18 +378,24 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     r->servers = calloc((size_t)t->h->sizes.slots, sizeof *r->servers);
     int *copy = malloc(sizeof(int) * (size_t)outbox_count);
     r->profiles = calloc((size_t)t->h->sizes.databases, sizeof(struct profile *));
+    r->readers = calloc((size_t)t->h->sizes.databases, sizeof(struct catalog_reader *));
+    r->accepted = calloc((size_t)t->h->sizes.pools, sizeof(struct accepted *));
     r->heard_by = calloc(CHANNELS_MAX, sizeof *r->heard_by);
-    if (!r->heard_by || !r->clients || !r->servers || !r->profiles || !copy) return NULL;
+    bool room = r->heard_by && r->clients && r->servers && r->profiles && r->readers && r->accepted && copy;
+    if (!room) return NULL;
     for (int i = 0; i < QUESTIONS; i++) r->questions[i] = strdup(questions[i]);
+    for (int i = 0; i < CATALOG_TEXTS; i++) r->catalogs[i] = strdup(questions[QUESTIONS + i]);
+    r->options.catalog_bytes = r->options.client_bytes = 64u << 20;
     words_builtin(&r->builtin, t->h->statement_key[0]);
     memcpy(copy, outboxes, sizeof(int) * (size_t)outbox_count);
     r->outboxes = copy;
     r->outbox_count = outbox_count;
     r->options.max_packet_bytes = 0x7fffffffu;
     pthread_mutex_init(&r->lock, NULL);
-    settings_open(&r->store, tracked, tracked_count);
-    relay_need_buffer(r, BUFFER_BYTES);
+    settings_open(&r->store, t->h->statement_key, tracked, tracked_count);
+    if (!relay_need_buffer(r, BUFFER_BYTES)) return NULL;
     memcpy(r->statements.key, t->h->statement_key, sizeof r->statements.key);
+    r->statements.settings = &r->store;
     r->epoll = epoll_create1(EPOLL_CLOEXEC);
     r->event_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (r->epoll < 0 || r->event_bell < 0 || !watch(r, &r->doorbell, KIND_DOORBELL, t->doorbells[worker])

@@ -16,6 +16,8 @@
 #ifndef POOLER_RELAY_H
 #define POOLER_RELAY_H
 
+#include "catalog_read.h"
+#include "handover.h"
 #include "listen.h"
 #include "pump.h"
 #include "requests.h"
@@ -27,8 +29,12 @@
 #define BUFFER_BYTES 65536      /* the one read buffer; also what a slow reader may have pending */
 #define FIRST_READ_BYTES 8192   /* read from a client that has no server yet */
 #define WHOLE_MESSAGE_BYTES 16384   /* messages that are looked into are read whole up to this size */
+#define TRUSTED_BYTES 2048
+#define TRIM_BYTES (1u << 20)   /* a read buffer that has grown beyond this is made small again */
+#define WHOLE_BYTES_MAX (64u << 20)   /* no message is kept whole beyond this */
 #define AHEAD_MAX 16384         /* requests in flight on one server beyond which its client is not read on */
 #define LOST_SERVERS_MAX 3       /* then the client is told, instead of trying for ever */
+#define REFUSALS_MAX 32          /* the same for servers that others had before and that do not take its settings */
 #define ROUNDS 8                /* reads of one connection before the others get their turn */
 #define EVENT_TEXT_BYTES 200
 
@@ -39,10 +45,12 @@ enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3, INBOX_NEWS = 4, INB
 enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_DOORBELL, KIND_INBOX, KIND_COMMAND };
 
 struct bytes { unsigned char *data; uint32_t start, end, capacity; };
+#define BYTES_MAX (1u << 31)     /* the longest message, and what may be pending beside it */
 
 struct conn {
     uint8_t kind;
     bool readable, hangup, broken, eof, stuck, queued, dead, wants_out, armed;
+    bool gap;                    /* there was no memory for something that is to be written: nothing is any more */
     int fd;
     uint32_t body_left;          /* of the message that is passing through */
     uint64_t stuck_since;        /* nothing that is to be written went out since */
@@ -58,37 +66,64 @@ enum settling {
     SETTLING_ALL,                /* what is to be sent first depends on the state of its transaction */
 };
 
+/* How a client that sends nothing more leaves, when all that it has sent is answered. */
+enum leaving { LEAVING_NOT, LEAVING_TERMINATE, LEAVING_EOF };
+
 struct client {
     struct conn io;
     int32_t row;
     bool waiting;                /* on the pool's queue */
     bool dedicated;              /* its server is its own from login to end: nothing of theirs is looked after */
+    uint32_t made_version;       /* of the schema, behind its last DDL; 0: it has made nothing */
     bool currval_later;          /* it asks for what its earlier transactions had from sequences */
     uint8_t sequence_lessons;    /* pins for nextval so far that were of no use */
     uint64_t sequence_at;        /* slot and generation of the server where it last used sequences */
     uint8_t opaque_lessons;      /* pins for settings of unknown name */
-    uint8_t lost_servers;        /* in a row that failed before they were sent anything of it */
+    uint8_t lost_servers;        /* in a row that failed before they were sent anything of it, */
+    uint8_t refusals;            /* and that did not take its settings */
     bool held;                   /* it is too far ahead of its server, and is read again when that has caught up: */
+    uint8_t leaving;             /* enum leaving */
+    uint64_t hangup_at;          /* when the end of its stream was seen, while there was work for it; UINT64_MAX: long ago */
     uint8_t settling;            /* enum settling: it is not read, for what it says depends on answers on their way */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
     struct server *server;
     struct settings *settings, *startup;   /* now; and those of its startup packet, to which RESET leads back */
-    struct greeting *greeting;   /* it waits for a server to accept the values of its startup packet */
+    struct greeting *greeting;   /* it waits for a server to accept the values of its startup packet, */
+    uint32_t own_values, startup_values;   /* bits of tracked parameters that are its own; that its startup packet has */
+    uint32_t defaults_seen;      /* version of the pool's defaults that it was told of */
+    struct greeting *unconfirmed;   /* or was let in before one has: the first that it gets is asked */
     struct names *names;         /* its prepared statements; NULL until the first */
     struct subscription *subscriptions;   /* channels that are heard for it */
     struct bytes news;           /* notifications that came while it was not idle */
-    uint32_t whole_bytes;        /* the message to be read whole before anything else, 0: none */
+    uint32_t whole_bytes;        /* of the message in the stash: not looked at before they are there; 0: none */
 };
 
 enum own_request {
-    OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK, OWN_RESTORE, OWN_ASK, OWN_FINGERPRINT, OWN_PROFILE,
-    OWN_LISTEN, OWN_UNLISTEN, OWN_NOTIFY,
+    OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK, OWN_STEP, OWN_RESTORE, OWN_ASK, OWN_CATALOG,
+    OWN_LISTEN, OWN_UNLISTEN, OWN_NOTIFY, OWN_DEFAULTS,
 };
 #define OWN_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
 
+/* What a reset has told of the functions of its database. */
+enum found { FOUND_NOTHING, FOUND_NO_ANSWER, FOUND_NEWS, FOUND_BEYOND };
+
 /* What a client is greeted with: before and behind its ParameterStatus messages; then what it sent early. */
 struct greeting { uint32_t head_bytes, tail_bytes, reports_bytes; unsigned char bytes[]; };
+
+/* What a server is to be asked about a client's startup values; NULL: nothing any more. */
+static inline struct greeting *greeting_asked(const struct client *c) { return c->greeting ? c->greeting : c->unconfirmed; }
+
+/* COPY ... FROM STDIN: the server reads CopyData; its end was sent. */
+enum copy_state { COPY_NONE, COPY_READING, COPY_ENDING };
+
+/* Texts of Parses in flight, oldest first; all zero for those without one. */
+struct parsing {
+    struct digest *ring;
+    uint32_t head, count, room;
+    uint32_t named;              /* those with a text: the latest so many numbers of the slot's prepared_set */
+    uint32_t ended;              /* the oldest so many are in pipelines that a Sync has ended */
+};
 
 struct server {
     struct conn io;
@@ -100,30 +135,53 @@ struct server {
     uint64_t own_since;
     bool own_failed, own_blocks; /* the client's statement waits for our request's answer */
     bool asks_columns;           /* that request is a Describe */
-    bool copy_in, skip;          /* reading CopyData; after an error, skipping to Sync */
+    uint8_t copy;                /* enum copy_state */
+    bool skip;                   /* after an error, skipping to Sync */
+    bool unrecorded;             /* it was sent a request that is not in the queue: its answers are good for nothing */
+    bool pipeline_open;          /* it was sent messages of the extended protocol, and no Sync since; a Query ends nothing */
+    bool pipeline_runs;          /* an Execute is among them */
+    bool execute_open;           /* a Parse of ours for a Query there: what it fails with is the Query's answer */
+    bool step_seen;              /* OWN_STEP: what comes now answers that alone */
+    uint32_t flushed;            /* number of the request that the last Flush of ours is behind */
+    uint32_t copy_syncs;         /* Syncs that were sent while it reads CopyData */
+    uint32_t in_doubt;           /* Syncs that it may answer or not: inflight.c */
     bool closing, shut;
     bool fatal_sent;             /* the server's own FATAL went to the client: no text of ours behind it */
     bool settled;                /* ReadyForQuery said that it may be given back, nothing came since */
     bool fresh;                  /* nothing of its client has been sent yet: the client can still get another server */
-    bool reset_done;
+    bool first;                  /* its client is the first that it has */
+    bool unfit;                  /* its client is about to say what only a server without a past takes */
     bool unnamed_noted;          /* the unnamed statement that comes next was looked at when it was parsed */
     bool placing;                /* logged in, and not yet given to the pool */
     bool raw;                    /* its descriptor is the encrypted connection, whose pump died: good for its end only */
     bool dirty;                  /* must be cleaned before anybody gets it */
+    uint8_t mode, session_state; /* those under which its client got it */
+    uint8_t handover;            /* enum handover that is under way */
+    uint8_t reset_step;          /* messages of its answer that have come */
+    uint8_t found;               /* enum found: what that told so far */
+    bool looks;                  /* it looks at all functions */
     bool dedicated;              /* its client's own (replication): closed when that leaves */
     struct session session;
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
     bool own_body;               /* the message that is passing through answers a request of ours */
     bool altered;                /* DDL was seen whose transaction has not ended */
+    uint32_t renamed_request;    /* number of the request in whose text a name was replaced, */
     uint32_t renamed_at;         /* place in the last Query or Parse behind a name that was replaced, */
     int32_t renamed_by;          /* and by how much the text became longer */
-    struct digest *parsing;      /* texts of Parses in flight, oldest first; all zero for those without one */
+    struct parsing parsing;
     struct digest parsed;        /* the text of the last ParseComplete */
     uint32_t parameters;         /* hash of the last ParameterDescription that answered us */
-    uint32_t parsing_count, parsing_room;
     const char *reason;          /* of the closing, for the log */
     struct requests requests;
     struct kept kept;            /* what its client sent since the last Sync */
+};
+
+/* What a client does to objects that all databases share. */
+enum shared_ddl {
+    DDL_BEGINS,      /* is about to do something to a database that idle servers may be in the way of */
+    DDL_DATABASE,    /* has made or altered a database */
+    DDL_ROLE,        /* has made or altered a role */
+    DDL_ROLE_GONE,   /* has dropped a role */
 };
 
 enum event_type {
@@ -134,8 +192,8 @@ enum event_type {
     EVENT_CLIENT_CLOSED,         /* a: client row (already free), b: pool, id, age_us, text */
     EVENT_SERVER_CLOSED,         /* a: slot (already free), b: pool, id, age_us, text */
     EVENT_WARNING,               /* text */
-    EVENT_DATABASE,              /* a: pool of a client that does something to the database named `text`, to all if
-                                    empty; b: it is done */
+    EVENT_DATABASE,              /* a: pool of a client that does something to the database or role named `text`, to
+                                    all roles if empty; b: an enum shared_ddl */
     EVENT_LISTEN,                /* a: database whose listening connection has work here, b: pool to open it for, or NOBODY */
 };
 
@@ -165,10 +223,11 @@ enum command_type {
 };
 
 struct options {
-    uint64_t check_delay_us, answer_timeout_us;
+    uint64_t check_delay_us, answer_timeout_us, catalog_bytes, client_bytes;
     uint32_t max_packet_bytes, max_prepared_statements;
     bool reset_always, disable_pqexec, has_check, fast_close;
     char check_query[256], reset_query[1024];
+    char trusted[TRUSTED_BYTES]; /* extensions: names with a NUL behind each, and an empty one */
 };
 
 struct command {
@@ -193,16 +252,22 @@ struct relay {
     struct server **servers;     /* by slot */
     struct settings_store store;
     struct statement_store statements;
+    uint64_t apart;              /* counts statements that are not shared */
     struct words builtin;
     struct subscription **heard_by;   /* by channel row */
     uint32_t notes_sent;         /* to the listening connections, by their numbers */
+    bool hangups;                /* clients may have hung up that are still served */
     bool listen_work;            /* servers wait for channels, or clients have news */
     struct bytes mail;           /* of listening connections, not yet delivered */
+    bool mail_lost;              /* there was no memory for some of it */
+    struct accepted **accepted;  /* by pool row */
     struct profile **profiles;   /* by database row */
+    struct catalog_reader **readers;   /* by database row; NULL: this worker has not read its catalogs */
+    bool catalog_work;           /* what was read waits for its effects to be computed */
     uint32_t profile_serial;
     uint32_t weak_pins;          /* servers kept for what nextval left: given up for others that wait */
     uint64_t weak_checked_at;
-    char *questions[QUESTIONS];
+    char *questions[QUESTIONS], *catalogs[CATALOG_TEXTS];
     struct options options;
     struct conn *ready_head, *ready_tail, *graveyard;
     uint64_t now, look_at;       /* look_at: for what no event brings */
@@ -231,17 +296,19 @@ int relay_events(struct relay *r, struct event *out, int max);
 void relay_emit(struct relay *r, const struct event *e);
 void relay_apply(struct relay *r, struct outcome *out);
 void relay_drain_inbox(struct relay *r);
-void relay_need_buffer(struct relay *r, uint32_t bytes);
+bool relay_need_buffer(struct relay *r, uint32_t bytes);
+void relay_trim_buffer(struct relay *r);
 
 /* conn.c: input and output of one connection, the ready list */
 void conn_ready(struct relay *r, struct conn *c);
 bool conn_arm(struct relay *r, struct conn *c);
 void conn_disarm(struct relay *r, struct conn *c);
 uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received);
-void conn_stash(struct conn *c, const unsigned char *p, uint32_t n);
-void conn_unread(struct conn *c, const unsigned char *p, uint32_t n);
+bool conn_read_on(struct relay *r, struct conn *c, uint32_t n);
+bool conn_stash(struct conn *c, const unsigned char *p, uint32_t n);
+bool conn_unread(struct conn *c, const unsigned char *p, uint32_t n);
 void conn_send(struct relay *r, struct conn *c, const void *p, uint32_t n);
-void conn_append(struct conn *c, const void *p, uint32_t n);
+void conn_append(struct relay *r, struct conn *c, const void *p, uint32_t n);
 void conn_flush(struct relay *r, struct conn *c);
 void conn_bury(struct relay *r, struct conn *c);
 uint32_t error_message(char *out, const char *severity, const char *sqlstate, const char *text);
@@ -253,7 +320,12 @@ static inline void write_u32(void *out, uint32_t value) {
     unsigned char *p = out;
     for (int i = 0; i < 4; i++) p[i] = (unsigned char)(value >> (24 - 8 * i));
 }
-void bytes_add(struct bytes *b, const void *p, uint32_t n);
+bool bytes_add(struct bytes *b, const void *p, uint32_t n);
+
+/* memory.c: what a client makes its worker keep */
+uint64_t memory_count(struct relay *r, struct client *c);
+bool memory_within(struct relay *r, struct client *c, uint64_t more);
+void memory_refuse(struct relay *r, struct client *c);
 
 /* suspend.c */
 bool suspended_at(const struct relay *r, const struct conn *c);
@@ -269,6 +341,11 @@ void client_resume(struct relay *r, struct client *c);
 void client_canceled(struct relay *r, struct client *c);
 uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 
+void client_requeue(struct relay *r, struct client *c);
+/* leave.c */
+void client_leave(struct relay *r, struct client *c);
+void client_leave_look(struct relay *r, struct client *c);
+
 void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_ready(struct relay *r, struct client *c, uint8_t status);
 
@@ -280,18 +357,24 @@ uint32_t greeting_question(const struct relay *r, const struct client *c, char *
 void greeting_row(struct relay *r, struct client *c, const unsigned char *name, uint32_t name_bytes,
                   const unsigned char *value, uint32_t value_bytes);
 void client_greet(struct relay *r, struct client *c);
+void client_let_in(struct relay *r, struct client *c);
+void greeting_renew(struct relay *r, struct client *c);
+void greeting_confirmed(struct relay *r, struct server *s);
 struct settings *settings_without_name(struct relay *r, const struct settings *s);
 
 /* replication.c: clients with a server of their own */
 void dedicated_add(struct relay *r, struct command *command);
 
 /* statements.c: prepared statements, where messages pass */
-enum rewritten { REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_WAIT, REWRITTEN_TOO_LARGE };
+enum rewritten {
+    REWRITTEN_NOT, REWRITTEN_HEAD, REWRITTEN_ALL, REWRITTEN_MORE, REWRITTEN_WAIT,
+    REWRITTEN_WAIT_ALL, REWRITTEN_TOO_LARGE, REWRITTEN_NO_MEMORY
+};
 bool statements_on(const struct relay *r, const struct client *c);
 enum rewritten statements_forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                   uint32_t total, uint32_t *head);
 bool statements_due(const struct server *s);
-uint32_t statements_now(const struct relay *r, const struct server *s);
+uint64_t statements_altered_at(const struct relay *r, const struct server *s);
 void statements_answer(struct relay *r, struct server *s);
 void statements_parsed(struct relay *r, struct server *s, uint8_t request);
 void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost);
@@ -300,6 +383,28 @@ void statements_altered(struct relay *r, struct server *s);
 void statements_ended(struct relay *r, struct server *s, uint8_t status);
 bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
                       const unsigned char *run, uint32_t run_bytes);
+
+/* inflight.c: what a server owes besides its queue */
+void parsing_push(struct server *s, const struct digest *d);
+bool parsing_is_unnamed(const struct digest *d);
+void parsing_end_pipeline(struct server *s);
+bool parsing_is_unsure(const struct server *s, const struct digest *d);
+bool parsing_is_named(const struct digest *d);
+struct digest parsing_of_unnamed(uint64_t number);
+struct digest parsing_first(const struct server *s);
+struct digest parsing_pop(struct server *s);
+void parsing_free(struct server *s);
+bool copy_begins(struct server *s);
+bool copy_sync(struct server *s);
+bool copy_completed(struct server *s);
+bool copy_failed(struct server *s);
+void doubt_ask(struct relay *r, struct server *s);
+bool doubt_answered(struct server *s);
+
+/* Notes what the server is about to be asked. */
+static inline void server_expects(struct server *s, uint8_t request) {
+    if (!requests_push(&s->requests, request)) s->unrecorded = true;
+}
 
 /* columns.c: what a client may know of the rows to come */
 void columns_parameters(struct server *s, const unsigned char *body, uint32_t n);
@@ -325,10 +430,12 @@ void server_suit(struct relay *r, struct server *s);
 void server_give_back(struct relay *r, struct server *s);
 void server_left(struct relay *r, struct server *s, bool clean);
 void server_close(struct relay *r, struct server *s, bool busy, const char *reason);
+bool server_untouched(const struct server *s);
+bool server_replace(struct relay *r, struct server *s);
 void server_overdue(struct relay *r, struct server *s);
 bool server_in_step(const struct server *s);
 bool server_in_message(const struct server *s);
-void server_skip(struct relay *r, struct server *s);
+bool server_skip(struct relay *r, struct server *s);
 struct counters *counters_of(struct relay *r, int32_t pool);
 void count_time(uint64_t *histogram, uint64_t us);
 

@@ -5,6 +5,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "accepted.h"
 #include "relay.h"
 
 static struct client *client_struct(struct relay *r, const struct command *k, struct settings *settings) {
@@ -19,7 +20,7 @@ static struct client *client_struct(struct relay *r, const struct command *k, st
     c->settings = settings;
     c->startup = settings_keep(settings);
     r->clients[c->row] = c;
-    conn_stash(&c->io, k->data + k->data_bytes, k->extra_bytes);
+    c->io.gap = !conn_stash(&c->io, k->data + k->data_bytes, k->extra_bytes);   /* then it is closed at once */
     conn_arm(r, &c->io);
     return c;
 }
@@ -28,11 +29,12 @@ static struct client *client_struct(struct relay *r, const struct command *k, st
 void dedicated_add(struct relay *r, struct command *k) {
     int32_t slot = (int32_t)(k->token & 0xffffffffu);
     struct slot_row *row = &r->t->slots[slot];
-    struct settings *settings = settings_intern(&r->store, (const char *)k->data, k->data_bytes, false);
+    struct settings_scope scope = scope_of_pool(r->t, row->pool);
+    struct settings *settings = settings_intern(&r->store, &scope, (const char *)k->data, k->data_bytes, false);
     if (!settings) abort();   /* out of memory */
     server_learn(r, slot, k->generation, (int)(k->token >> 32), false);
     struct server *s = r->servers[slot];
-    row->settings = row->login_settings = settings->hash;
+    row->settings = row->login_settings = settings->digest;
     row->flags &= (uint8_t)~SF_EXTRAS;
     row->sequence_of = row->unnamed_of = 0;
     prepared_reset(&r->t->prepared[slot]);

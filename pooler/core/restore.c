@@ -10,7 +10,8 @@
 
 bool session_restoring(const struct server *s) { return s->session.told != NULL; }
 
-static void put_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
+/* ParameterStatus. */
+void send_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
     char message[512];
     uint32_t n = (uint32_t)(strlen(name) + strlen(value)) + 2, length = n + 4;
     if (n > sizeof message - 5) return;
@@ -27,7 +28,7 @@ void send_parameters(struct relay *r, struct client *c, const struct settings *t
     for (int i = 0; i < r->store.tracked.count; i++) {
         const char *name = r->store.tracked.names[i];
         bool reported = *value || strcmp(name, "application_name") == 0;   /* no other can be empty */
-        if (told ? strcmp(old, value) != 0 : reported) put_parameter(r, c, name, value);
+        if (told ? strcmp(old, value) != 0 : reported) send_parameter(r, c, name, value);
         value += strlen(value) + 1;
         if (told) old += strlen(old) + 1;
     }

@@ -17,7 +17,10 @@ void kept_add(struct kept *k, const unsigned char *p, uint32_t n) {
         uint32_t room = k->room ? k->room : 512;
         while (room < k->bytes + n) room *= 2;
         unsigned char *larger = realloc(k->data, room);
-        if (!larger) abort();   /* out of memory: the worker ends, the master starts another */
+        if (!larger) {   /* it is not sent again */
+            k->whole = false;
+            return;
+        }
         k->data = larger;
         k->room = room;
     }
@@ -209,15 +212,17 @@ static void send_rest(struct relay *r, struct server *s, const unsigned char *p,
     }
 }
 
-static void hold(struct kept *k, const unsigned char *run, uint32_t run_bytes, const unsigned char *message,
+/* False: no memory. */
+static bool hold(struct kept *k, const unsigned char *run, uint32_t run_bytes, const unsigned char *message,
                  uint32_t n) {
     kept_release(k);
     k->held = malloc(run_bytes + n);
-    if (!k->held) abort();   /* out of memory */
+    if (!k->held) return false;
     if (run_bytes) memcpy(k->held, run, run_bytes);
     memcpy(k->held + run_bytes, message, n);
     k->held_answers = run_bytes;
     k->held_bytes = run_bytes + n;
+    return true;
 }
 
 /* Whether the next Sync is one of ours, so that a Query of the client follows. */
@@ -240,14 +245,14 @@ static struct changed changed_message(void) {
 /* Has the client hear of a changed plan instead of the error that is to come. */
 void retry_refuse(struct server *s) {
     struct changed message = changed_message();
-    hold(&s->kept, NULL, 0, (unsigned char *)&message, sizeof message);
+    if (!hold(&s->kept, NULL, 0, (unsigned char *)&message, sizeof message)) s->unrecorded = true;
 }
 
 /* A Bind that asks for a format per column, by the columns that its client was told of before some DDL: there are others
  * now.  PostgreSQL itself would have looked at the plan first. */
 static bool is_of_other_columns(struct relay *r, const struct server *s, const unsigned char *message, uint32_t n) {
     const struct name *name = s->client && s->client->names ? s->client->names->bound : NULL;
-    return name && name->told && name->made != statements_now(r, s) && requests_head(&s->requests) == 'B'
+    return name && name->told && name->made < statements_altered_at(r, s) && requests_head(&s->requests) == 'B'
         && memmem(message, n, "\0C08P01", 7) && memmem(message, n, "\0RPortalSetResultFormat", 23);
 }
 
@@ -271,8 +276,9 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
             send_rest(r, s, run, run_bytes);
             return true;
         case VERDICT_WAIT:
-            hold(&s->kept, run, run_bytes, message, n);
-            return true;
+            if (hold(&s->kept, run, run_bytes, message, n)) return true;
+            s->kept.verdict = VERDICT_NONE;
+            break;
         default: break;
         }
     }
@@ -288,11 +294,13 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         conn_send(r, &s->client->io, &changed, sizeof changed);
         return true;
     }
-    bool statement = s->parsing_count && (s->parsing[0].high | s->parsing[0].low);
+    struct digest text = parsing_first(s);
+    bool statement = parsing_is_named(&text);
     if (head == ('P' | OWN) && statement && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
         if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        hold(&s->kept, NULL, 0, message, n);
-        return true;
+        if (hold(&s->kept, NULL, 0, message, n)) return true;
+        s->unrecorded = true;   /* it has this error now, and another one to come */
+        return statements_error(r, s, message, n, NULL, 0);
     }
     return statements_error(r, s, message, n, run, run_bytes);
 }
@@ -305,17 +313,17 @@ void retry_held(struct relay *r, struct server *s) {
     if (k->verdict == VERDICT_AGAIN) send_rest(r, s, k->held, k->held_answers);
     else conn_send(r, &s->client->io, k->held, k->held_bytes);
     kept_release(k);
-    server_skip(r, s);
+    if (!server_skip(r, s)) server_close(r, s, true, "names of statements out of step");
 }
 
 /* The statements from the failed one on: as of now, so that they are prepared anew where they are used next. */
-static void renew(struct relay *r, struct server *s) {
+static void renew(struct server *s) {
     struct kept_message m;
     struct name *name;
-    if (s->kept.execute) s->client->names->used->made = statements_now(r, s);
+    if (s->kept.execute) s->client->names->used->made = now_us();
     for (uint32_t at = s->kept.failed; message_at(&s->kept, at, &m); at = m.next)
         if ((name = renewable(&s->kept, s->client->names, &m))) {
-            name->made = statements_now(r, s);
+            name->made = now_us();
             name->columns = 0;
         }
 }
@@ -326,20 +334,21 @@ void retry_settle(struct relay *r, struct server *s) {
     enum verdict verdict = (enum verdict)k->verdict;
     k->verdict = VERDICT_NONE;
     if (verdict == VERDICT_NONE || !s->client) return;
-    renew(r, s);
+    renew(s);
     if (verdict != VERDICT_AGAIN) return;
     if (s->requests.count) {
         requests_own_head(&s->requests);   /* what ends the error, the Sync or the Query itself: nobody hears of it */
     } else {
-        conn_append(&s->io, "S\0\0\0\4", 5);
-        requests_push(&s->requests, 'S' | OWN);
+        conn_append(r, &s->io, "S\0\0\0\4", 5);
+        server_expects(s, 'S' | OWN);
         s->skip = false;
     }
     struct kept old = *k;
     struct client *c = s->client;
     *k = (struct kept){.ended = true};
     uint32_t used = old.from + client_feed(r, c, old.data + old.from, old.bytes - old.from);
-    if (!c->io.dead) conn_unread(&c->io, old.data + used, old.bytes - used);
+    bool unread = c->io.dead || conn_unread(&c->io, old.data + used, old.bytes - used);
     k->again = true;
     free(old.data);
+    if (!unread) memory_refuse(r, c);
 }

@@ -6,7 +6,6 @@
  * then the row says SEQUENCE_MIXED, and who is the first to ask behind an INSERT gets 55000 rather than what may be
  * somebody else's. */
 #include <string.h>
-#include <strings.h>
 
 #include "lexer.h"
 #include "relay.h"
@@ -25,7 +24,7 @@ static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
 
 /* currval, lastval, or a text that is made when it runs. */
 static bool may_read(uint32_t traits) {
-    return traits & (TRAIT_CURRVAL | TRAIT_UNKNOWN) || (traits & PIN_OPAQUE && (traits & ASK_ALL) == ASK_ALL);
+    return traits & (TRAIT_CURRVAL | TRAIT_UNKNOWN) || (traits & PIN_NAMELESS && (traits & ASK_ALL) == ASK_ALL);
 }
 
 /* Whether others have left something there: also the client itself, if it went on elsewhere meanwhile. */
@@ -70,49 +69,36 @@ static void used(struct relay *r, struct client *c, uint32_t traits, bool clean)
 static void send_query(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     put_head(r, s, 'Q', bytes);
     put(r, s, text, bytes);
-    requests_push(&s->requests, 'Q' | OWN);
+    server_expects(s, 'Q' | OWN);
     r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
+}
+
+/* Outside of a transaction the statement begins one of its own, which must not wait for a safe snapshot. */
+static const char *discard_text(const struct server *s) {
+    static const char calm[] = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;DISCARD SEQUENCES";
+    return s->transaction == 'I' && !s->requests.count && !s->pipeline_open ? calm : strchr(calm, ';') + 1;
 }
 
 /* A request of ours in the middle of what the client sends.  Between its messages it is a Query, whose errors nobody sees
  * (the transaction may fail before it comes to its turn: then nothing runs in it but its end, and the server still has
- * what others left); in a pipeline it shares the fate of what stands around it. */
-static void discard(struct relay *r, struct server *s) {
-    static const char text[] = "DISCARD SEQUENCES\0\0";   /* text, NUL, number of parameter types */
-    char name[SERVER_NAME_BYTES];
-    uint8_t last = s->requests.count ? requests_at(&s->requests, s->requests.count - 1) & 0x7f : 'S';
-    if (last == 'S' || last == 'Q' || last == 'F') {
-        send_query(r, s, text, sizeof "DISCARD SEQUENCES");
-        return;
-    }
-    uint32_t n = (uint32_t)snprintf(name, sizeof name, "pooler_s%u", ++s->session.sequence_requests) + 1;
-    send_parse(r, s, name, n, (const unsigned char *)text, sizeof text, 'P' | OWN, NULL);
-    put_head(r, s, 'B', 2 * n + 6);
-    put(r, s, name, n);
-    put(r, s, name, n);
-    put(r, s, "\0\0\0\0\0", 6);
-    requests_push(&s->requests, 'B' | OWN);
-    put_head(r, s, 'E', n + 4);
-    put(r, s, name, n);
-    put(r, s, "\0\0\0", 4);
-    requests_push(&s->requests, 'E' | OWN);
-    put_head(r, s, 'C', n + 1);
-    put(r, s, "S", 1);
-    put(r, s, name, n);
-    requests_push(&s->requests, 'C' | OWN);
+ * what others left); `inside` a pipeline, which a Query would commit, it shares the fate of what stands around it. */
+static void discard(struct relay *r, struct server *s, bool inside) {
+    const char *text = discard_text(s);
+    if (inside) send_run(r, s, text, (uint32_t)strlen(text));
+    else send_query(r, s, text, (uint32_t)strlen(text) + 1);
 }
+
+/* Nothing runs: behind an error PostgreSQL skips all up to Sync, a request of ours too, which nothing would answer; and in
+ * a transaction that has failed there is only its end. */
+static bool runs_nothing(const struct server *s) { return s->skip || (s->transaction == 'E' && !s->requests.count); }
 
 /* A message other than a Query is about to run a statement, or to prepare it. */
 void sequences_before(struct relay *r, struct client *c, uint32_t traits) {
     struct server *s = c->server;
-    if (s->transaction == 'E' && !s->requests.count) return;   /* nothing runs but the end of the transaction */
+    if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, traits);
-    if (clean) discard(r, s);
+    if (clean) discard(r, s, s->pipeline_open);
     used(r, c, traits, clean);
-}
-
-static bool is_word(const struct token *t, const char *word) {
-    return t->kind == T_WORD && t->bytes == strlen(word) && strncasecmp((const char *)t->text, word, t->bytes) == 0;
 }
 
 /* Takes the first statement of a text, without comments, if it runs in a transaction that has failed: it ends it, or goes
@@ -150,6 +136,7 @@ static void discard_behind(struct relay *r, struct server *s, const char *end, u
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes) {
     char end[END_BYTES];
     struct server *s = c->server;
+    if (s->skip) return REWRITTEN_NOT;
     if (!in_the_way(r, c, traits)) {
         used(r, c, traits, false);
         return REWRITTEN_NOT;
@@ -159,8 +146,8 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
     if (s->transaction == 'E' && !s->requests.count) {
         if (!n) return REWRITTEN_NOT;   /* nothing runs */
         discard_behind(r, s, end, n);
-    } else {
-        discard(r, s);
+    } else {   /* behind an Execute of ours alone a Query would be told that it is in a transaction */
+        discard(r, s, s->pipeline_open && s->pipeline_runs);
     }
     used(r, c, traits, true);
     return REWRITTEN_NOT;

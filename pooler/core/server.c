@@ -8,8 +8,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "accepted.h"
+#include "defaults.h"
 #include "effects.h"
 #include "relay.h"
+#include "server_messages.h"
 
 /* ---- descriptors: every worker has a duplicate of every server connection -------------------- */
 
@@ -35,9 +38,7 @@ static void drop_descriptor(struct relay *r, struct server *s) {
     s->io.out = s->io.stash = (struct bytes){0};
     requests_free(&s->requests);
     kept_free(&s->kept);
-    free(s->parsing);
-    s->parsing = NULL;
-    s->parsing_count = s->parsing_room = 0;
+    parsing_free(s);
 }
 
 /* A (duplicate of a) descriptor for this generation of a slot has arrived. */
@@ -68,12 +69,6 @@ struct server *server_of(struct relay *r, int32_t slot) {
     return s->io.fd >= 0 && s->generation == generation ? s : NULL;
 }
 
-/* Whether a server is to tell what the catalogs say, while no client has it. */
-static bool catalogs_due(struct relay *r, const struct server *s) {
-    const struct pool_limits *limits = &r->t->pools[r->t->slots[s->slot].pool].limits;
-    return limits->mode != MODE_SESSION && limits->session_state != SESSION_OFF && profile_due(r, s);
-}
-
 /* A server whose login is done begins its work. */
 static void place(struct relay *r, struct server *s) {
     struct outcome out;
@@ -86,19 +81,22 @@ static void place(struct relay *r, struct server *s) {
 void server_add(struct relay *r, struct command *command) {
     server_learn(r, command->a, command->generation, command->b, false);
     struct slot_row *row = &r->t->slots[command->a];
-    struct settings *settings =
-        settings_intern(&r->store, (const char *)command->data, command->data_bytes, true);
-    row->settings = row->login_settings = settings ? settings->hash : 0;
+    struct settings_scope scope = scope_of_pool(r->t, row->pool);
+    struct settings *settings = settings_intern(&r->store, &scope, (const char *)command->data, command->data_bytes, true);
+    row->settings = row->login_settings = settings ? settings->digest : (struct digest){0};
     row->flags &= (uint8_t)~SF_EXTRAS;
     row->sequence_of = 0;
-    if (settings && settings->references > 1) settings_drop(&r->store, settings);   /* one is kept: it is verified */
+    row->served = row->temporary = 0;
+    if (settings) {
+        accepted_keep(r, row->pool, settings);
+        settings_drop(&r->store, settings);
+    }
     prepared_reset(&r->t->prepared[command->a]);
     row->unnamed_of = 0;
     struct server *s = r->servers[command->a];
     conn_arm(r, &s->io);
     s->placing = true;
-    if (catalogs_due(r, s)) profile_check(r, s);
-    else place(r, s);
+    place(r, s);
 }
 
 /* ---- requests of our own ------------------------------------------------------------------- */
@@ -111,7 +109,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     if (what == OWN_SETTINGS) {
         bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
         n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
-        if (s->client->greeting) n = greeting_question(r, s->client, query + 5, n, room);
+        if (greeting_asked(s->client)) n = greeting_question(r, s->client, query + 5, n, room);
         counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
     } else {
         n = (uint32_t)strnlen(text, room);
@@ -120,6 +118,8 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     s->own = (uint8_t)what;
     r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
     s->own_since = r->now;
+    if (!s->client) r->t->slots[s->slot].asked_at = r->now;
+    s->own_sqlstate[0] = s->own_text[0] = '\0';
     s->own_failed = n >= room;   /* more settings than one statement holds: an empty query, and the client is refused */
     s->own_blocks = block || s->own_failed;
     s->settled = false;
@@ -128,23 +128,65 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     uint32_t length = n + 5;
     query[0] = 'Q';
     write_u32(query + 1, length);
-    requests_push(&s->requests, 'Q' | OWN);
+    server_expects(s, 'Q' | OWN);
     if (s->own_blocks) conn_send(r, &s->io, query, length + 1);
-    else conn_append(&s->io, query, length + 1);
+    else conn_append(r, &s->io, query, length + 1);
+}
+
+/* Its client has left: whatever has to be done before another gets it.  False: nothing has. */
+static bool swept(struct relay *r, struct server *s) {
+    enum handover how = handover_after(r, s, true);
+    if (how != HANDOVER_AS_IT_IS) handover_begin(r, s, how);
+    return how != HANDOVER_AS_IT_IS;
+}
+
+/* Whether an error is one of the moment (a timeout, a lock), not about what was asked for. */
+static bool is_passing(const char *sqlstate) {
+    static const char *const classes[] = {"57", "55P03", "40", "53", "58", "XX", "25", "08"};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strncmp(sqlstate, classes[i], strlen(classes[i])) == 0) return true;
+    return false;
+}
+
+/* The server has not taken its client's settings.  What one server took, another may refuse for what others did there
+ * (temp_buffers behind temporary tables, a library that was loaded): its client goes on with another, in the end with a
+ * new one, which decides.  What is in force on this one is not known: no client gets it as it is. */
+static void own_settings_refused(struct relay *r, struct server *s) {
+    struct client *c = s->client;
+    bool passing = is_passing(s->own_sqlstate), known = s->own_sqlstate[0];
+    session_unknown(&r->t->slots[s->slot]);
+    s->dirty = true;
+    if (!c) {
+        swept(r, s);
+    } else if (s->fresh && known && passing && c->lost_servers++ < LOST_SERVERS_MAX) {
+        session_left(r, s);
+        s->client = NULL;
+        c->server = NULL;
+        pool_detach(r->t, s->slot, r->now);
+        swept(r, s);
+        client_requeue(r, c);
+    } else if (s->fresh && known && !passing && !s->first && c->refusals++ < REFUSALS_MAX) {
+        server_replace(r, s);
+    } else if (greeting_asked(c) && s->own_text[0]) {
+        char sqlstate[sizeof s->own_sqlstate], text[sizeof s->own_text];
+        memcpy(sqlstate, s->own_sqlstate, sizeof sqlstate);   /* the server goes on with another request of ours */
+        memcpy(text, s->own_text, sizeof text);
+        client_close(r, c, sqlstate, text, text);
+    } else {
+        client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
+    }
 }
 
 static void own_settings_done(struct relay *r, struct server *s) {
     struct client *c = s->client;
     struct slot_row *row = &r->t->slots[s->slot];
     if (s->own_failed) {
-        session_unknown(row);
-        if (c && c->greeting && s->own_text[0]) client_close(r, c, s->own_sqlstate, s->own_text, s->own_text);
-        else if (c) client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
-        else s->settled = true;
+        own_settings_refused(r, s);
         return;
     }
+    if (c) c->refusals = 0;
     if (!c) return;
-    row->settings = c->settings->hash;
+    row->settings = c->settings->digest;
     if (settings_has_extras(c->settings)) row->flags |= SF_EXTRAS;
     else row->flags &= (uint8_t)~SF_EXTRAS;
     c->settings->verified = true;
@@ -155,9 +197,17 @@ static void own_settings_done(struct relay *r, struct server *s) {
 void server_suit(struct relay *r, struct server *s) {
     struct client *c = s->client;
     const struct slot_row *row = &r->t->slots[s->slot];
-    bool asks = c->greeting && settings_has_extras(c->settings);   /* what the server reports of them */
-    if (asks || row->settings != c->settings->hash) {
-        bool block = !c->settings->verified || c->greeting || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
+    if (c->settings->particular && row->temporary && c->refusals++ < REFUSALS_MAX && server_replace(r, s)) return;
+    if (greeting_asked(c)) {
+        if (!s->first && defaults_due(r, s)) {   /* one that has just logged in has said so itself */
+            defaults_ask(r, s, true);
+            return;
+        }
+        greeting_renew(r, c);
+    }
+    bool asks = c->unconfirmed || (c->greeting && settings_has_extras(c->settings));   /* what the server reports of them */
+    if (asks || !digest_same(row->settings, c->settings->digest)) {
+        bool block = !c->settings->verified || greeting_asked(c) || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
         server_own(r, s, OWN_SETTINGS, NULL, block);
     } else if (c->greeting) {
         client_greet(r, c);
@@ -166,40 +216,39 @@ void server_suit(struct relay *r, struct server *s) {
     }
 }
 
-static bool needs_reset(const struct relay *r, const struct server *s) {
-    if (s->dirty) return !s->reset_done;
-    bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
-    return (session || r->options.reset_always) && r->options.reset_query[0] && !s->reset_done;
-}
-
-static void reset(struct relay *r, struct server *s) {
-    server_own(r, s, OWN_RESET, s->dirty ? "DISCARD ALL" : r->options.reset_query, true);
-}
-
-static void reset_finished(struct relay *r, struct server *s) {
-    struct slot_row *row = &r->t->slots[s->slot];
-    bool all = s->dirty || strcasecmp(r->options.reset_query, "DISCARD ALL") == 0;
-    row->settings = all ? row->login_settings : 0;
-    if (all) row->flags &= (uint8_t)~SF_EXTRAS;
-    if (all) row->sequence_of = 0;
-    s->reset_done = true;
-    s->dirty = false;
+/* A reset is over.  True: the server is its client's now, if it has one. */
+static bool reset_done(struct relay *r, struct server *s) {
+    const char *failed = handover_done(r, s);
+    if (failed) {
+        if (s->client) s->client->lost_servers = 0;   /* that one was another's; a new one has nothing to be reset */
+        server_close(r, s, false, failed);
+    }
+    if (s->closing || s->own) return false;
+    if (!s->client) return true;
+    handover_taken(r, s);
+    server_suit(r, s);
+    return !s->own_blocks;
 }
 
 /* A question about the session, or about the catalogs, has been answered, or could not be. */
 static void asked(struct relay *r, struct server *s, enum own_request what) {
-    bool catalogs = what == OWN_FINGERPRINT || what == OWN_PROFILE;
-    if (catalogs && s->own_failed) {
-        profile_failed(r, s);
-    } else if (catalogs && profile_answered(r, s, what == OWN_PROFILE)) {
-        server_own(r, s, OWN_PROFILE, r->questions[QUESTION_PROFILE], true);
+    if (what == OWN_CATALOG) {
+        catalog_answered(r, s);
+        if (!s->client && s->dirty) swept(r, s);   /* the client that kept it has left meanwhile */
     } else if (!s->client) {   /* it has left meanwhile: whatever it left is swept away */
         if (s->transaction != 'I') server_own(r, s, OWN_ROLLBACK, "ROLLBACK", true);
-        else if (needs_reset(r, s)) reset(r, s);
+        else swept(r, s);
+    } else if (what == OWN_DEFAULTS && s->transaction != 'I') {
+        server_close(r, s, false, "not in step");
+    } else if (what == OWN_DEFAULTS) {   /* a client is to be greeted: not by a server of before ALTER ROLE */
+        if (r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && server_replace(r, s)) return;
+        server_suit(r, s);
     } else if (what == OWN_RESTORE) {
         session_restored(r, s);
     } else if (what == OWN_ASK && s->own_failed) {
-        session_unanswered(s);
+        bool again = is_passing(s->own_sqlstate) && s->session.tries++ < ASK_TRIES;
+        if (again) session_ask(r, s, s->session.asked & ASK_ALL);
+        else session_unanswered(s);
     } else if (what == OWN_ASK) {
         session_answered(r, s);
     }
@@ -210,6 +259,7 @@ static void asked(struct relay *r, struct server *s, enum own_request what) {
 static void own_done(struct relay *r, struct server *s) {
     enum own_request what = (enum own_request)s->own;
     bool blocked = s->own_blocks && !s->asks_columns;
+    if (what == OWN_RESET && s->requests.count) return;   /* it has more parts */
     s->own = OWN_NONE;
     s->own_blocks = s->asks_columns;
     switch (what) {
@@ -218,6 +268,8 @@ static void own_done(struct relay *r, struct server *s) {
         if (s->client && s->client->greeting) {
             client_greet(r, s->client);
             s->settled = true;
+        } else if (s->client && s->client->unconfirmed) {
+            greeting_confirmed(r, s);
         }
         break;
     case OWN_CHECK:
@@ -229,20 +281,19 @@ static void own_done(struct relay *r, struct server *s) {
         if (s->own_blocks) return;   /* settings that go out with the client's statement do not hold it up */
         break;
     case OWN_RESET:
-        if (s->own_failed) {
-            server_close(r, s, false, "reset query failed");
-            return;
-        }
-        reset_finished(r, s);
+        if (!reset_done(r, s)) return;
         break;
     case OWN_ROLLBACK:
         if (s->own_failed) server_close(r, s, false, "rollback failed");
-        else if (needs_reset(r, s)) reset(r, s);
+        else swept(r, s);
         return;
-    case OWN_RESTORE: case OWN_ASK: case OWN_FINGERPRINT: case OWN_PROFILE:
-    case OWN_LISTEN: case OWN_UNLISTEN: case OWN_NOTIFY:
+    case OWN_RESTORE: case OWN_ASK: case OWN_CATALOG:
+    case OWN_LISTEN: case OWN_UNLISTEN: case OWN_NOTIFY: case OWN_DEFAULTS:
         asked(r, s, what);
         if (s->own || s->closing) return;
+        break;
+    case OWN_STEP:
+        s->in_doubt = 0;
         break;
     case OWN_NONE:
         break;
@@ -252,10 +303,11 @@ static void own_done(struct relay *r, struct server *s) {
 
 /* ---- giving back --------------------------------------------------------------------------- */
 
-/* Provably in step: the last message was ReadyForQuery with status I, nothing is outstanding, no copy, no half
- * message under way. */
+/* Provably in step: the last message was ReadyForQuery with status I, nothing is outstanding, no copy, no pipeline that
+ * waits for its Sync (what we sent would commit it), no half message under way. */
 bool server_in_step(const struct server *s) {
-    return s->transaction == 'I' && s->requests.count == 0 && !s->copy_in && !s->io.body_left && !s->own
+    return s->transaction == 'I' && s->requests.count == 0 && !s->pipeline_open && s->copy == COPY_NONE && !s->in_doubt && !s->unrecorded
+        && !s->io.gap && !s->io.body_left && !s->own
         && !bytes_pending(&s->io.stash) && !bytes_pending(&s->io.out)
         && (!s->client || !s->client->io.body_left || s->client->drop_body);
 }
@@ -269,7 +321,10 @@ void server_give_back(struct relay *r, struct server *s) {
         server_close(r, s, true, "not in step");
         return;
     }
-    if (s->session.pinned & PIN_LOADED) {
+    if (session_beyond_reset(r, s)) {   /* by what was said, too: a client may leave before it is settled what follows */
+        if (s->client) s->client->server = NULL;   /* it leaves, or goes on without: nothing is closed for it */
+        session_left(r, s);
+        s->client = NULL;
         server_close(r, s, false, "carries state of a session that cannot be undone");
         return;
     }
@@ -279,18 +334,24 @@ void server_give_back(struct relay *r, struct server *s) {
         if (r->t->h->retiring) conn_ready(r, &s->client->io);   /* it may have to leave now */
         bool used = !s->fresh;
         s->client = NULL;
-        if ((used || s->dirty) && needs_reset(r, s)) {
+        enum handover how = handover_after(r, s, used);
+        if (how != HANDOVER_AS_IT_IS) {
             pool_detach(r->t, s->slot, r->now);
-            reset(r, s);
-            return;
-        }
-        if (catalogs_due(r, s)) {
-            pool_detach(r->t, s->slot, r->now);
-            profile_check(r, s);
+            handover_begin(r, s, how);
             return;
         }
     }
-    s->reset_done = s->dirty = false;
+    if (catalog_due(r, s)) {
+        pool_detach(r->t, s->slot, r->now);
+        catalog_ask(r, s);
+        return;
+    }
+    if (defaults_due(r, s)) {
+        pool_detach(r->t, s->slot, r->now);
+        defaults_ask(r, s, true);
+        return;
+    }
+    s->dirty = false;
     struct outcome out;
     pool_release(r->t, s->slot, r->worker, r->now, &out);
     if (out.client == NOBODY && r->t->slots[s->slot].owner != r->worker
@@ -316,7 +377,14 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
         return;
     }
-    if (r->t->pools[row->pool].limits.mode != MODE_SESSION) s->dirty |= session_dirty(s);
+    if (s->own == OWN_RESET) {   /* of what another has left: it goes on */
+        session_left(r, s);
+        s->client = NULL;
+        pool_detach(r->t, s->slot, r->now);
+        return;
+    }
+    if (s->mode != MODE_SESSION) s->dirty |= session_dirty(s);
+    if (r->t->pools[row->pool].limits.session_state == SESSION_STRICT) s->dirty |= !s->fresh;
     if (server_in_step(s) && (s->settled || s->fresh || s->session.pinned)) {
         c->server = s;
         server_give_back(r, s);
@@ -331,7 +399,8 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         return;
     }
     bool half = c->io.body_left && !c->drop_body;
-    bool idle_in_transaction = s->requests.count == 0 && !s->copy_in && !half && !s->own && !s->skip
+    bool idle_in_transaction = s->requests.count == 0 && s->copy == COPY_NONE && !half && !s->own && !s->skip
+        && !s->in_doubt && !s->unrecorded && !s->io.gap
         && !s->io.body_left && !bytes_pending(&s->io.out) && (s->transaction == 'T' || s->transaction == 'E')
         && !session_beyond_reset(r, s);
     session_left(r, s);
@@ -369,14 +438,23 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     if (!c) return;
     c->server = NULL;
     if (s->fresh && !c->io.hangup && c->lost_servers++ < LOST_SERVERS_MAX) {   /* nothing was lost: it waits for another */
-        struct outcome out;
-        c->waiting = true;
-        pool_requeue(r->t, c->row, r->now, &out);
-        relay_apply(r, &out);
+        client_requeue(r, c);
     } else {
         const char *text = s->fatal_sent || server_in_message(s) ? NULL : "server conn crashed?";
         client_close(r, c, "08P01", text, "server conn crashed?");
     }
+}
+
+/* Nothing of its client, and nothing for it, is on its way there. */
+bool server_untouched(const struct server *s) { return s->fresh && !s->closing && !s->requests.count; }
+
+/* Another server for a client that this one was not sent anything of; false: something was. */
+bool server_replace(struct relay *r, struct server *s) {
+    struct client *c = s->client;
+    if (!server_untouched(s)) return false;
+    c->lost_servers = 0;   /* it works, and is only not the right one */
+    server_close(r, s, false, "client needs a new server");
+    return true;
 }
 
 static const char *unanswered(enum own_request what) {
@@ -385,9 +463,11 @@ static const char *unanswered(enum own_request what) {
     case OWN_CHECK: return "test query unanswered";
     case OWN_RESET: return "reset query unanswered";
     case OWN_ROLLBACK: return "rollback unanswered";
+    case OWN_STEP: return "number of answers unknown";
     case OWN_RESTORE: case OWN_ASK: return "question about the session unanswered";
-    case OWN_FINGERPRINT: case OWN_PROFILE: return "question about the catalogs unanswered";
+    case OWN_CATALOG: return "question about the catalogs unanswered";
     case OWN_LISTEN: case OWN_UNLISTEN: case OWN_NOTIFY: return "request about channels unanswered";
+    case OWN_DEFAULTS: return "question about defaults unanswered";
     case OWN_NONE: break;
     }
     return "request unanswered";
@@ -395,7 +475,7 @@ static const char *unanswered(enum own_request what) {
 
 /* What takes the longer the more there is gets more time than what is answered at once. */
 static uint64_t patience_for(const struct relay *r, enum own_request what) {
-    bool slow = what == OWN_RESET || what == OWN_FINGERPRINT || what == OWN_PROFILE;
+    bool slow = what == OWN_RESET || what == OWN_CATALOG;
     return r->options.answer_timeout_us * (slow ? 6 : 1);
 }
 
@@ -407,6 +487,9 @@ void server_overdue(struct relay *r, struct server *s) {
     if (s->io.fd < 0 || s->closing || !r->options.answer_timeout_us) return;
     if (what && (s->own_blocks || !s->client) && r->now > s->own_since + patience_for(r, what))
         server_close(r, s, true, unanswered(what));
+    else if (!what && !s->client && (bytes_pending(&s->io.stash) || s->io.body_left)
+             && r->now > s->own_since + patience_for(r, OWN_NONE))
+        server_close(r, s, true, "server sent half a message");
     else if (s->client && s->client->io.hangup && s->io.stuck && r->now > s->io.stuck_since + patience_for(r, OWN_NONE))
         client_close(r, s->client, NULL, NULL, "client unexpected eof");
 }
@@ -485,80 +568,86 @@ static void count_ready(struct relay *r, struct server *s) {
     row->xact_start = s->requests.count ? r->now : 0;
 }
 
-/* What the server told of one of its parameters becomes its client's value. */
+/* What the server told of one of its parameters becomes its client's value.  n == 0: it is too long to be remembered. */
 static void parameter(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool own) {
     const char *name = (const char *)body;
-    size_t name_bytes = strnlen(name, n);
     struct slot_row *row = &r->t->slots[s->slot];
-    if (name_bytes + 1 >= n || body[n - 1] != 0) return;
-    if (!s->client) {
-        row->settings = 0;   /* a rollback of ours changes them back; after a reset own_done() knows better */
+    if (!s->client || !n) {
+        row->settings = (struct digest){0};   /* a rollback of ours changed them; after a reset own_done() knows */
         return;
     }
     struct client *c = s->client;
     if (own && s->own != OWN_SETTINGS && s->own != OWN_RESTORE) return;
-    struct settings *changed = settings_change(&r->store, c->settings, name, name + name_bytes + 1);
+    struct settings *changed = settings_change(&r->store, c->settings, name, name + strlen(name) + 1);
     if (!changed) {
-        if (!own && settings_tracked(&r->store, name)) row->settings = 0;   /* more than we can remember */
+        if (!own && settings_tracked(&r->store, name)) row->settings = (struct digest){0};   /* too much */
         return;
     }
-    if (!own) changed->verified = true;
-    client_settings(r, c, changed);
-    if (!own || s->own == OWN_RESTORE) row->settings = row->settings ? changed->hash : 0;
-}
-
-/* The server now reads CopyData: Syncs that it was sent already are ignored by it, and a CopyDone may be there. */
-static void begin_copy_in(struct server *s) {
-    s->copy_in = true;
-    while (s->requests.count > 1) {
-        uint8_t next = requests_at(&s->requests, 1);
-        if (next != 'S' && next != 'c') return;
-        requests_remove(&s->requests, 1);
-        if (next == 'c') {
-            s->copy_in = false;
-            return;
-        }
+    if (!own) {
+        changed->verified = true;
+        defaults_reported(r, c, name, name + strlen(name) + 1);
     }
+    client_settings(r, c, changed);
+    if (digest_none(row->settings)) return;
+    if (!own || s->own == OWN_RESTORE) row->settings = changed->digest;
 }
 
-/* After an error everything up to the next Sync stays unanswered. */
-static void skip_to_sync(struct relay *r, struct server *s) {
-    uint8_t head = requests_head(&s->requests) & 0x7f;
-    s->copy_in = false;
-    if (head == 'Q' || head == 'F') return;
+/* After an error everything up to the next Sync stays unanswered.  False: what is known of the client's names does not fit
+ * to what it has sent. */
+static bool skip_to_sync(struct relay *r, struct server *s) {
+    uint8_t head = requests_head(&s->requests), letter = head & 0x7f;
+    if (letter == 'Q' || letter == 'F') return true;
     uint32_t names_lost = 0;
     while (s->requests.count && (requests_head(&s->requests) & 0x7f) != 'S') {
         statements_skipped(r, s, requests_head(&s->requests), &names_lost);
         requests_pop(&s->requests);
     }
-    if (names_lost && s->client) names_undo(&r->statements, s->client->names, names_lost);
+    bool fits = !names_lost || !s->client || names_undo(&r->statements, s->client->names, names_lost);
     s->skip = s->requests.count == 0;
+    if (s->skip && s->execute_open && head & OWN) {   /* it failed for the Query behind it, whose ReadyForQuery is due */
+        conn_send(r, &s->io, "S\0\0\0\4", 5);
+        server_expects(s, 'S');
+        s->skip = false;
+    }
+    return fits;
 }
 
-void server_skip(struct relay *r, struct server *s) {
-    skip_to_sync(r, s);
+bool server_skip(struct relay *r, struct server *s) {
+    if (!skip_to_sync(r, s)) return false;
     if (s->kept.verdict) retry_settle(r, s);
+    return true;
 }
 
-static void drop_late_copy_done(struct server *s) {
-    while (requests_head(&s->requests) == 'c') requests_pop(&s->requests);
+/* Requests of ours behind which no transaction may be open; what the operator has written may leave one. */
+static bool ends_transaction(enum own_request what) {
+    return what == OWN_CHECK || what == OWN_RESET || what == OWN_ROLLBACK;
 }
 
 static bool ready(struct relay *r, struct server *s, uint8_t status) {
-    drop_late_copy_done(s);
     uint8_t head = requests_head(&s->requests), letter = head & 0x7f;
-    if (letter == 'Q' || letter == 'S' || letter == 'F') requests_pop(&s->requests);
-    else if (s->requests.count || !s->client) return false;
-    drop_late_copy_done(s);
+    bool doubtful = doubt_answered(s);
+    if (!doubtful && s->own == OWN_STEP && head & OWN && !s->step_seen) return false;   /* more than there were Syncs */
+    if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F') return s->dedicated && !s->requests.count;
+    if (!doubtful) requests_pop(&s->requests);
+    if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = false;
     s->transaction = status;
-    s->copy_in = s->skip = false;
+    s->skip = false;
+    if (head & OWN && status != 'I' && ends_transaction((enum own_request)s->own)) s->own_failed = true;
+    if (doubtful && s->own == OWN_STEP) return true;
     struct client *before = s->client;
-    bool first = s->own == OWN_SETTINGS || s->own == OWN_CHECK || s->own == OWN_LISTEN;   /* what its client's statement waited for */
+    bool first = s->own == OWN_SETTINGS || s->own == OWN_CHECK || s->own == OWN_RESET || s->own == OWN_LISTEN
+        || s->own == OWN_DEFAULTS;   /* before its statement */
     if (head & OWN) own_done(r, s);
     else if (s->client) count_ready(r, s);
+    doubt_ask(r, s);
     if (s->client != before) return true;   /* its client is gone, and it may be somebody else's already */
     bool its_turn = (head & OWN) && first && s->client && !s->settled;   /* not when it was only to be greeted */
-    s->settled = !s->closing && !its_turn && s->transaction == 'I' && s->requests.count == 0 && s->own == OWN_NONE;
+    if (!s->client && !s->closing && !s->own && !s->requests.count && s->transaction != 'I') {
+        server_close(r, s, false, "not in step");   /* nothing that is ours leaves a transaction open */
+        return true;
+    }
+    s->settled = !s->closing && !its_turn && s->transaction == 'I' && s->requests.count == 0 && s->own == OWN_NONE
+        && !s->in_doubt;
     return true;
 }
 
@@ -582,7 +671,10 @@ static void copy_field(const unsigned char *body, uint32_t n, char field, char *
 /* Our request met an error: its code and text, for whom it concerns. */
 static void own_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
     s->own_failed = true;
+    s->own_text[0] = '\0';
+    memcpy(s->own_sqlstate, "XX000", sizeof s->own_sqlstate);   /* an error need not have a code */
     copy_field(body, n, 'C', s->own_sqlstate, sizeof s->own_sqlstate);
+    if (strlen(s->own_sqlstate) != 5) memcpy(s->own_sqlstate, "XX000", sizeof s->own_sqlstate);
     copy_field(body, n, 'M', s->own_text, sizeof s->own_text);
     if (s->own == OWN_NONE) sequences_not_discarded(r, s);
 }
@@ -590,7 +682,18 @@ static void own_error(struct relay *r, struct server *s, const unsigned char *bo
 /* Whether a message answers a request of ours.  Parameters that change while one among the client's own is answered are
  * the client's: the end of its transaction, or a reload, has changed them. */
 static bool is_own(const struct server *s, enum backend_effect effect) {
+    if (s->own == OWN_STEP && !s->step_seen && effect != BE_EMPTY) return false;   /* Syncs of the client are answered */
     return requests_head(&s->requests) & OWN && !(effect == BE_PARAMETER && s->own == OWN_NONE);
+}
+
+/* A server may say it whenever it likes. */
+static bool owed_by_nobody(enum backend_effect effect) {
+    return effect == BE_NOTICE || effect == BE_PARAMETER || effect == BE_NOTIFY;
+}
+
+/* What may come while the server reads CopyData. */
+static bool during_copy(enum backend_effect effect) {
+    return owed_by_nobody(effect) || effect == BE_COMMAND || effect == BE_ERROR;
 }
 
 /* One message of the server.  False: it is out of step. */
@@ -598,10 +701,10 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
                       uint32_t n) {
     struct requests *q = &s->requests;
     uint8_t head = requests_head(q) & 0x7f;
+    if (s->copy != COPY_NONE && !s->dedicated && !during_copy(effect)) return false;
     switch (effect) {
     case BE_POP_PARSE: case BE_POP_BIND: case BE_POP_CLOSE: {
         static const char letters[] = {0, 'P', 'B', 'C'};
-        drop_late_copy_done(s);
         uint8_t request = requests_head(q), letter = request & 0x7f;
         if (letter != letters[effect] && !(effect == BE_POP_PARSE && letter == 'U')) return false;
         requests_pop(q);
@@ -616,26 +719,33 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if (head == 'D') requests_pop(q);
         return true;
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
+        if (effect == BE_EMPTY && s->own == OWN_STEP && requests_head(q) == ('Q' | OWN)) s->step_seen = true;
+        if (s->copy != COPY_NONE && !copy_completed(s)) return false;
         if (effect == BE_COMMAND && n && strchr("ACDR", body[0])) statements_tag(r, s, body, n);
         if (effect == BE_COMMAND && n >= 8 && memcmp(body, "ROLLBACK", 8) == 0) session_failed(s);
-        drop_late_copy_done(s);
         if ((requests_head(q) & 0x7f) == 'E') requests_pop(q);
         return true;
     case BE_ERROR:
+        if (s->copy != COPY_NONE && !copy_failed(s)) return false;
+        if (s->own == OWN_STEP && requests_head(q) == ('Q' | OWN)) return is_fatal(body, n);   /* no Sync leads to an error */
+        if (requests_head(q) == ('Q' | OWN) && is_fatal(body, n)) {   /* no answer follows it */
+            server_close(r, s, false, "server conn crashed?");
+            return true;
+        }
         if (requests_head(q) == ('Q' | OWN)) own_error(r, s, body, n);
         else s->fatal_sent = s->client && is_fatal(body, n);
         session_failed(s);
-        if (s->kept.verdict != VERDICT_WAIT) server_skip(r, s);
+        if (s->kept.verdict != VERDICT_WAIT && !server_skip(r, s)) return false;
+        if (head == 'E') doubt_ask(r, s);   /* a Query has its ReadyForQuery first */
         return true;
     case BE_READY:
-        return n == 1 && ready(r, s, body[0]);
+        return ready(r, s, body[0]);
     case BE_COPY_BOTH:
         if (!s->dedicated) return false;
-        begin_copy_in(s);
+        s->copy = COPY_READING;
         return true;
     case BE_COPY_IN:
-        begin_copy_in(s);
-        return true;
+        return copy_begins(s) || s->dedicated;
     case BE_PARAMETER:
         parameter(r, s, body, n, is_own(s, effect));
         return true;
@@ -648,45 +758,65 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
 
 static bool looked_into(const struct server *s, enum backend_effect effect) {
     return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND
-        || (effect == BE_NOTHING && (s->own >= OWN_RESTORE || (s->own == OWN_SETTINGS && s->client && s->client->greeting)))
+        || (effect == BE_NOTHING && (s->own >= OWN_RESTORE || s->own == OWN_RESET || (s->own == OWN_SETTINGS && s->client && greeting_asked(s->client))))
         || ((effect == BE_ROWDESC || effect == BE_PARAMDESC) && requests_head(&s->requests) == ('D' | OWN));
+}
+
+/* Messages that are looked into are read whole up to this size; rows of the catalogs have bodies of functions in them. */
+static uint32_t whole_bytes(const struct server *s) { return s->own == OWN_CATALOG ? BUFFER_BYTES - 1 : WHOLE_MESSAGE_BYTES; }
+
+static void own_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
+    if (s->own == OWN_CATALOG) catalog_take_row(r, s, body, n, whole);
+    else session_row(r, s, body, whole);
 }
 
 static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
     if (!n || !s->client) return;
     conn_send(r, &s->client->io, p, n);
     struct client_row *row = &r->t->clients[s->client->row];
-    if (s->client->io.stuck && !row->stuck_start) row->stuck_start = r->now;
+    if (s->client->io.stuck && !row->stuck_start) {
+        row->stuck_start = r->now;
+        memory_count(r, s->client);
+    }
     counters_of(r, r->t->slots[s->slot].pool)->bytes_sent += n;
 }
 
 /* Statement pooling: a transaction that outlives its statement is refused, before the client hears of it. */
 static bool open_transaction_refused(struct relay *r, struct server *s, uint8_t status) {
-    if (!s->client || s->dedicated || status == 'I' || s->requests.count > 1
-        || r->t->pools[r->t->slots[s->slot].pool].limits.mode != MODE_STATEMENT) return false;
+    if (!s->client || s->dedicated || status == 'I' || s->mode != MODE_STATEMENT) return false;
     static const char text[] = "transaction blocks not allowed in statement pooling mode";
     client_close(r, s->client, "08P01", text, text);
     return true;
 }
 
-static bool report_hidden(struct relay *r, const struct server *s, const unsigned char *body, uint32_t n) {
+static bool report_hidden(struct relay *r, const struct server *s, const unsigned char *body) {
     const char *name = (const char *)body;
-    size_t name_bytes = strnlen(name, n);
-    return name_bytes + 1 >= n || body[n - 1] || session_report_hidden(r, s, name, name + name_bytes + 1);
+    return session_report_hidden(r, s, name, name + strlen(name) + 1);
 }
 
-/* A server may say it whenever it likes. */
-static bool owed_by_nobody(enum backend_effect effect) {
-    return effect == BE_NOTICE || effect == BE_PARAMETER || effect == BE_NOTIFY;
-}
-
-/* What nobody asked for, while nothing is outstanding: to idle servers, or behind the last answer (`next`: what follows
- * this message, if it has come).  Whoever came next would take it for an answer. */
-static bool unasked(const struct server *s, enum backend_effect effect, const unsigned char *next) {
+/* What was not asked for, while nothing is outstanding, or behind the last answer (`next`: what follows this message, if
+ * it has come).  It would be taken for an answer to what is sent next, which may be another client's. */
+static bool unasked(const struct server *s, enum backend_effect effect, const unsigned char *body, uint32_t n,
+                    const unsigned char *next) {
     if (s->dedicated) return false;
-    if (!s->requests.count) return !s->client && !owed_by_nobody(effect);
-    return effect == BE_READY && s->requests.count == 1 && next && !owed_by_nobody(backend_effects[*next])
+    if (!s->requests.count && s->client && effect == BE_ERROR) return !is_fatal(body, n);   /* it says why it ends */
+    if (!s->requests.count) return !owed_by_nobody(effect) && !(effect == BE_READY && s->in_doubt);
+    return effect == BE_READY && s->requests.count == 1 && !s->in_doubt && next && !owed_by_nobody(backend_effects[*next])
         && backend_effects[*next] != BE_ERROR;
+}
+
+/* Whether a message breaks the protocol (server_messages.h).  Nothing in it is read before this. */
+static bool malformed(const struct server *s, const unsigned char *p, enum backend_effect effect, uint32_t here,
+                      uint32_t length) {
+    if (effect == BE_FORBIDDEN) return true;
+    return here == length + 1 && !server_message_well_formed(p[0], p + 5, here - 5, s->own_body);
+}
+
+/* Closes a server for the message at p[at].  What stands before it is its client's: a message of which that has got the
+ * beginning must have its end, or it takes what we say for data. */
+static void out_of_step(struct relay *r, struct server *s, const unsigned char *p, uint32_t run, uint32_t at, bool speaks) {
+    if (run < at) to_client(r, s, p + run, at - run);
+    if (!s->closing) server_close(r, s, speaks, speaks ? "server sent an unexpected message" : "server conn crashed?");
 }
 
 /* Looks at every message in p[0..n), passes on what is for the client.  Returns the bytes used. */
@@ -696,7 +826,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         at = s->io.body_left < n ? s->io.body_left : n;
         s->io.body_left -= at;
         if (s->own_body) run = at;
-        if (!s->io.body_left && statements_due(s)) {
+        if (statements_due(s)) {
             to_client(r, s, p + run, at - run);
             run = at;
             statements_answer(r, s);
@@ -706,24 +836,32 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
     while (n - at >= 5 && !s->closing) {
         uint32_t length = read_u32(p + at + 1), left = n - at;
         enum backend_effect effect = backend_effects[p[at]];
-        if (length < 4 || length > 0x7fffffffu) effect = BE_FORBIDDEN;
+        if (!server_message_length_fits(p[at], length)) effect = BE_FORBIDDEN;
         uint32_t here = length < left ? length + 1 : left;
         bool notification = p[at] == 'A';
-        if ((looked_into(s, effect) || notification) && here <= length && length < WHOLE_MESSAGE_BYTES) break;
+        if ((looked_into(s, effect) || notification) && here <= length && length < whole_bytes(s)) break;
+        if (unasked(s, effect, p + at + 5, here - 5, left > length + 1 ? p + at + length + 1 : NULL)) {
+            out_of_step(r, s, p, run, at, effect != BE_ERROR);
+            return n;
+        }
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
         s->own_body = !notification && is_own(s, effect) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
-        if (effect == BE_READY && s->altered && here == 6) statements_ended(r, s, p[at + 5]);
+        if (malformed(s, p + at, effect, here, length)) {
+            out_of_step(r, s, p, run, at, true);
+            return n;
+        }
+        if (effect == BE_READY && s->altered) statements_ended(r, s, p[at + 5]);
         bool hidden = s->own_body, held = false;
         if (session_restoring(s) && here == length + 1 && (!hidden || s->own == OWN_RESTORE)) {
-            if (effect == BE_PARAMETER) hidden = report_hidden(r, s, p + at + 5, here - 5);
+            if (effect == BE_PARAMETER) hidden = report_hidden(r, s, p + at + 5);
             if (effect == BE_READY && !hidden) {
                 to_client(r, s, p + run, at - run);
                 run = at;
                 hidden = held = session_hold(r, s, p[at + 5]);
             }
         }
-        if (effect == BE_READY && !hidden && c && here == 6 && p[at + 5] == 'I') {
+        if (effect == BE_READY && !hidden && c && p[at + 5] == 'I') {
             hidden = listen_hold(r, s, p[at + 5]);
             if (!hidden && bytes_pending(&c->news)) {   /* else the reply is one write */
                 to_client(r, s, p + run, at - run);
@@ -731,33 +869,30 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
                 listen_flush(r, c);
             }
         }
-        if (notification && here == length + 1) hidden = listen_message(r, s, r->buffer + (p - r->buffer) + at);
+        if (notification) hidden = listen_message(r, s, r->buffer + (p - r->buffer) + at);
         if (hidden) {
             to_client(r, s, p + run, at - run);
             run = at + here;
-            bool greeting = s->own == OWN_SETTINGS && c && c->greeting;
-            if (s->own_body && effect == BE_NOTHING && (s->own >= OWN_ASK || greeting)) session_row(r, s, p + at + 5, here - 5, here == length + 1);
+            if (s->own_body && s->own == OWN_RESET) handover_heard(r, s, p[at], p + at + 5, here - 5, here == length + 1);
+            bool greeting = s->own == OWN_SETTINGS && c && greeting_asked(c);
+            if (s->own_body && effect == BE_NOTHING && (s->own >= OWN_ASK || greeting)) own_row(r, s, p + at + 5, here - 5, here == length + 1);
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
-            if (here < 6 || !open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);
+            if (!open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);
             if (s->closing) return n;
             run = at + here;
         }
         if (effect == BE_ERROR && !s->own_body && here == length + 1
             && retry_error(r, s, p + at, here, p + run, at - run, run >= framed)) run = at + here;
-        if (unasked(s, effect, left > length + 1 ? p + at + length + 1 : NULL)) {
-            bool ended = effect == BE_ERROR;
-            server_close(r, s, !ended, ended ? "server conn crashed?" : "server sent an unexpected message");
-            return n;
-        }
-        if (!effect_of(r, s, effect, p + at + 5, here - 5)) {
-            server_close(r, s, true, "server sent an unexpected message");
+        bool cut = effect == BE_PARAMETER && here <= length;
+        if (!effect_of(r, s, effect, p + at + 5, cut ? 0 : here - 5)) {
+            out_of_step(r, s, p, run, at, true);
             return n;
         }
         if (held && s->client == c && !s->closing) session_restore(r, s);
         if (s->client != c) run = at + here;
         s->io.body_left = length + 1 - here;
         at += here;
-        if (!s->io.body_left && statements_due(s)) {
+        if (statements_due(s)) {
             to_client(r, s, p + run, at - run);
             run = at;
             statements_answer(r, s);
@@ -773,7 +908,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
 bool server_fast_closed(struct relay *r, struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     bool due = r->options.fast_close && s->client && row->flags & SF_CLOSE_NEEDED && !s->fresh && !s->closing
-        && r->t->pools[row->pool].limits.mode == MODE_SESSION && s->settled && server_in_step(s)
+        && s->mode == MODE_SESSION && s->settled && server_in_step(s)
         && !s->client->io.body_left && !bytes_pending(&s->client->io.stash);
     if (due) client_close(r, s->client, "08P01", "database configuration changed", "database configuration changed");
     return due;
@@ -782,14 +917,18 @@ bool server_fast_closed(struct relay *r, struct server *s) {
 static void settle(struct relay *r, struct server *s) {
     if (!s->settled || s->dedicated || !server_in_step(s)) return;
     if (server_fast_closed(r, s)) return;
-    bool session = r->t->pools[r->t->slots[s->slot].pool].limits.mode == MODE_SESSION;
+    bool session = s->mode == MODE_SESSION;
     if (s->client && !s->fresh && listen_waits(r, s)) return;
     if (s->client && !s->fresh && session_settle(r, s)) {
         if (s->client && !s->own) listen_after(r, s, true);
+        if (s->client && !s->own && !s->closing) catalog_between(r, s);
         return;
     }
     if (s->client && !s->fresh && listen_after(r, s, false)) return;
-    if (s->client && session && !s->fresh) return;
+    if (s->client && session && !s->fresh) {
+        session_begin(&s->session);
+        return;
+    }
     s->settled = false;
     if (s->placing) place(r, s);
     else server_give_back(r, s);
@@ -801,6 +940,7 @@ static bool owned(struct relay *r, struct server *s) {
     struct slot_row *row = &r->t->slots[s->slot];
     if ((row->state == SL_IDLE || row->state == SL_PARKED) && pool_claim_idle(r->t, s->slot, s->generation, r->worker)) {
         s->settled = true;
+        s->own_since = r->now;
         return true;
     }
     if (row->state == SL_ACTIVE && row->owner == r->worker && row->client == NOBODY && row->generation == s->generation)
@@ -822,6 +962,13 @@ static void discard(struct relay *r, struct server *s) {
     conn_ready(r, &s->io);
 }
 
+/* Bytes of its stream are lost. */
+static void without_memory(struct relay *r, struct server *s) {
+    s->io.gap = true;
+    if (s->client) memory_refuse(r, s->client);
+    if (!s->closing) server_close(r, s, true, "out of memory");
+}
+
 void server_run(struct relay *r, struct server *s) {
     if (s->io.fd < 0 || !owned(r, s)) return;
     if (bytes_pending(&s->io.out) && (s->io.stuck || s->closing)) {
@@ -832,14 +979,26 @@ void server_run(struct relay *r, struct server *s) {
         discard(r, s);
         return;
     }
+    if (s->io.gap) {
+        without_memory(r, s);
+        return;
+    }
     for (int round = 0; round < ROUNDS; round++) {
         if (s->client && (s->client->io.stuck || (suspended_at(r, &s->io) && !s->own))) return;
         bool received;
         uint32_t n = conn_fill(r, &s->io, suspended_limit(r, &s->io, BUFFER_BYTES), &received);
         uint32_t used = n ? feed(r, s, r->buffer, n) : 0;
         if (s->closing) return;
-        conn_stash(&s->io, r->buffer + used, n - used);
+        if (!conn_stash(&s->io, r->buffer + used, n - used)) {
+            without_memory(r, s);
+            return;
+        }
         if (s->client && s->client->held) client_resume(r, s->client);
+        if (s->client && s->client->leaving) {
+            client_leave(r, s->client);
+            conn_ready(r, &s->io);
+            if (!s->client) return;
+        }
         if (s->io.eof && !received) {
             server_gone(r, s);
             return;

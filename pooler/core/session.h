@@ -10,8 +10,8 @@
  *                 client until a later answer says that nothing is left, or the client leaves; then it is cleaned.
  *
  * Statements whose text says nothing cost nothing.  What functions, triggers and views may do is known from the
- * catalogs, asked for once per database and worker and again when their fingerprint has changed (profile.c), by servers
- * that no client has just then.
+ * catalogs, of which one worker reads what has changed, in small pieces, on servers that no client has just then
+ * (catalog_read.h); all workers have what it found.  As long as nothing is known everything is asked for.
  *
  * RESET and DISCARD ALL lead back to the values of the *client's* startup packet, which are not the server's: they are
  * put in force again before the client gets its ReadyForQuery (OWN_RESTORE), and it hears of the difference only.
@@ -19,44 +19,49 @@
 #ifndef POOLER_SESSION_H
 #define POOLER_SESSION_H
 
+#include "catalog.h"
 #include "layout.h"
 #include "settings.h"
 #include "words.h"
 
-#define PROFILE_CHECK_US 2000000u   /* the catalogs' fingerprint is looked at again after this, where there is traffic */
+#define PROFILE_CHECK_US 2000000u   /* the catalogs are looked at again after this, where there is traffic */
 #define WEAK_PIN_LOOK_MS 20         /* servers that are kept for sequences only are looked at so often */
 #define WEAK_PIN_SILENT_US 200000u  /* and given up for others that wait when their client was silent for so long; */
 #define OPAQUE_LESSONS 16           /* times that a client's settings of unknown name keep its server; then only a reset is left */
 #define CURRVAL_SILENT_US 1000000u  /* for so long when it was seen to ask in later transactions for what it had left */
 #define WEAK_PIN_WAIT_US 100000u    /* others do wait */
+#define WEAK_PIN_BUSY_US 1000000u   /* others have waited for so long: a client that is never silent gives it up, too; */
+#define CURRVAL_BUSY_US 10000000u   /* for so long when it was seen to ask for what it had left */
 #define WEAK_PIN_DIAL_US 2000000u   /* what it may take to open a server for those who wait instead */
 #define CUSTOM_NAMES_MAX 512        /* names of settings with a dot that this worker has met in one database */
 #define NOTES_BYTES 4096
-#define FINGERPRINT_BYTES 128
 
-enum session_state { SESSION_OFF, SESSION_AUTO, SESSION_ERROR };
+enum session_state { SESSION_OFF, SESSION_AUTO, SESSION_ERROR, SESSION_STRICT };
 
 enum question {
     QUESTION_SETTINGS, QUESTION_LOCKS, QUESTION_TEMP, QUESTION_PREPARED, QUESTION_CURSORS, QUESTION_CHANNELS,
-    QUESTION_FINGERPRINT, QUESTION_PROFILE, QUESTIONS,
+    QUESTION_DEFAULTS, QUESTIONS,
 };
 
 struct relay;
 struct server;
 struct client;
 
-/* What one worker knows of one database's catalogs. */
+/* A name that was called and is in no catalog, and when it was first. */
+struct absent { uint64_t hash, at; };
+#define ABSENT_MAX 64
+
+/* What one worker knows of one database. */
 struct profile {
-    struct words words, next;    /* `next`: being read */
-    uint64_t checked_at;         /* 0: never */
-    uint64_t reader;             /* somebody reads it, until this time at most */
-    uint32_t version;            /* of the database's row when it was last checked */
+    struct words words;          /* names of the catalogs, and what was called and is in none */
+    struct catalog catalog;
     uint32_t row_generation;     /* the row may have become another database's */
-    uint32_t serial;             /* changes with the words */
-    bool loaded;
-    uint32_t everything, next_everything;   /* traits of every statement: an operator, a cast, ... that no word tells of */
-    char connections[128], next_connections[128];   /* a call that says which connections dblink has; empty: no dblink */
-    char fingerprint[FINGERPRINT_BYTES], next_fingerprint[FINGERPRINT_BYTES];
+    uint32_t serial;             /* changes with what texts are judged by */
+    uint32_t everything;         /* traits of every statement: what no word tells of */
+    bool connects;               /* dblink or postgres_fdw: their connections are the session's, and nothing asks for them */
+    struct absent absent[ABSENT_MAX];
+    uint32_t absent_count, absent_next;
+    bool nameless;               /* something in its catalogs may set settings whose names are not in its text */
     struct { char *name; bool lasting; } customs[CUSTOM_NAMES_MAX];   /* lasting: the catalogs have it */
     int custom_count;
     uint32_t victim;             /* whose place a new name takes when there are too many */
@@ -66,17 +71,32 @@ struct profile {
 struct notes { uint32_t bytes; char names[NOTES_BYTES]; };
 
 /* The rows of an answer. */
-struct answer { uint32_t got, bytes; bool overflow; char pairs[SETTINGS_BYTES]; };
+#define ASK_TRIES 10            /* a question that the client's own limits end is asked again so often */
+#define LIMITS 2                /* settings that are not in force for our own question about settings */
+struct answer {
+    uint32_t got, bytes;
+    bool overflow;
+    char limits[LIMITS][32];     /* their values for the client, as SHOW says them */
+    char pairs[SETTINGS_BYTES];
+};
 
 /* Of one server, since its client has it. */
 struct session {
     uint32_t traits, ends;       /* of the statements since the server was last asked */
     uint32_t prepared_traits;    /* of the texts of SQL PREPARE */
+    uint32_t prepared_serial;    /* of the profile by which they were looked at */
     uint32_t pinned;             /* why it stays with its client: ASK_ and PIN_ bits */
     uint32_t asked;              /* what OWN_ASK asks for */
+    uint8_t tries;               /* of the question, after errors of the moment */
+    uint32_t unjudged_version;   /* of the schema, when PIN_UNJUDGED began */
     uint32_t unknown_count, sequence_requests;
     bool failed;                 /* an error or a rollback since: names alone do not tell */
+    bool unseen;                 /* something was called of which nobody knew what it is: it may have opened connections */
+    bool doomed;                 /* it may carry what no reset undoes: the server is closed when its client has left it */
     bool touched_sequence;
+    bool looked;                 /* it has only answered a piece about the catalogs since it was settled */
+    bool given_up;               /* a pin was, for others that wait */
+    bool sets_meaning;           /* a statement does that is not answered yet */
     bool opaque;                 /* something set a setting whose name is not known: the server is reset before its next client */
     bool named;                  /* a literal or a parameter gave the name of the setting that is an argument */
     uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */
@@ -87,11 +107,21 @@ struct session {
     struct listening *listen;    /* listen.h; NULL: nothing about channels is under way */
 };
 
+/* Statements since the server was last asked that may have set, for their transaction or for good, what decides what texts
+ * mean; and what only a function can have done. */
+#define SETS_MEANING (TRAIT_MEANING | TRAIT_RESET | TRAIT_RESET_ALL)
+#define MAY_SET_MEANING (SETS_MEANING | ASK_SETTINGS | PIN_NAMELESS | PIN_LOADED | TRAIT_UNKNOWN | TRAIT_UNSURE)
+
 /* session.c: what statements say; what is asked; what follows */
+bool session_uncertain(const struct server *s);
 bool session_on(const struct relay *r, const struct client *c);
+bool session_resets(const struct relay *r, const struct client *c);
+void session_note_resets(struct relay *r, struct client *c, const char *text, uint32_t bytes);
 struct profile *session_profile(struct relay *r, const struct client *c);
 uint32_t session_text(struct relay *r, struct client *c, const char *text, uint32_t bytes, bool whole);
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan);
+bool session_misleading(const struct client *c, const char *text, uint32_t bytes);
+void session_anything(const struct relay *r, struct client *c);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here);
@@ -113,6 +143,7 @@ void sequences_not_discarded(struct relay *r, struct server *s);
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);
 
 /* restore.c: back to the values of the startup packet */
+void send_parameter(struct relay *r, struct client *c, const char *name, const char *value);
 void send_parameters(struct relay *r, struct client *c, const struct settings *told);
 bool session_report_hidden(struct relay *r, const struct server *s, const char *name, const char *value);
 bool session_restoring(const struct server *s);
@@ -122,18 +153,13 @@ void session_restored(struct relay *r, struct server *s);
 
 /* ask.c: answers of the server */
 void session_ask(struct relay *r, struct server *s, uint32_t ask);
-void session_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole);
+void session_row(struct relay *r, struct server *s, const unsigned char *body, bool whole);
 void session_answered(struct relay *r, struct server *s);
 void session_unanswered(struct server *s);
 
 /* profile.c */
 struct profile *profile_of(struct relay *r, int32_t pool);
-bool profile_stale(struct relay *r, const struct server *s);
-bool profile_due(struct relay *r, const struct server *s);
-void profile_check(struct relay *r, struct server *s);
-void profile_row(struct relay *r, struct server *s, const unsigned char *const *fields, const uint32_t *bytes, int count);
-void profile_failed(struct relay *r, struct server *s);
-bool profile_answered(struct relay *r, struct server *s, bool loaded);
+void profile_unknown(struct relay *r, int32_t pool, struct session *x);
 void profile_custom(struct profile *p, const char *name, bool lasting);
 
 #endif

@@ -2,7 +2,6 @@
 #include "sqlnames.h"
 
 #include <string.h>
-#include <strings.h>
 
 #include "lexer.h"
 
@@ -10,10 +9,6 @@ static struct token next(struct lexer *l) {
     struct token t;
     next_token(l, &t);
     return t;
-}
-
-static bool is(const struct token *t, const char *word) {
-    return t->kind == T_WORD && t->bytes == strlen(word) && strncasecmp((const char *)t->text, word, t->bytes) == 0;
 }
 
 static bool is_name(const struct token *t) {
@@ -25,8 +20,8 @@ static bool take_deallocate(struct lexer *l, struct token *name) {
     *name = next(l);
     struct token behind;
     peek_token(l, &behind);
-    if (is(name, "prepare") && is_name(&behind)) *name = next(l);
-    return !is(name, "all");
+    if (is_word(name, "prepare") && is_name(&behind)) *name = next(l);
+    return !is_word(name, "all");
 }
 
 /* PREPARE name [(types)] AS; PREPARE TRANSACTION is something else */
@@ -34,13 +29,13 @@ static bool take_prepare(struct lexer *l, struct token *name) {
     *name = next(l);
     struct token behind;
     peek_token(l, &behind);
-    return is_char(&behind, '(') || is(&behind, "as");
+    return is_char(&behind, '(') || is_word(&behind, "as");
 }
 
 /* EXPLAIN [(options)] [ANALYZE] [VERBOSE] leads to the statement itself. */
 static struct token behind_explain(struct lexer *l) {
     struct token t = next(l);
-    while (is(&t, "analyze") || is(&t, "analyse") || is(&t, "verbose")) t = next(l);
+    while (is_word(&t, "analyze") || is_word(&t, "analyse") || is_word(&t, "verbose")) t = next(l);
     if (is_char(&t, '(')) {
         for (int depth = 1; depth && t.kind != T_END;) {
             t = next(l);
@@ -53,17 +48,17 @@ static struct token behind_explain(struct lexer *l) {
 
 /* At the first word of a statement, or behind CREATE ... AS. */
 static bool take_use(struct lexer *l, const struct token *t, enum sql_verb *verb, struct token *name) {
-    if (is(t, "execute")) {
+    if (is_word(t, "execute")) {
         *verb = SQL_EXECUTE;
         *name = next(l);
         return true;
     }
-    if (is(t, "deallocate")) {
+    if (is_word(t, "deallocate")) {
         *verb = SQL_DEALLOCATE;
         return take_deallocate(l, name);
     }
     *verb = SQL_PREPARE;
-    return is(t, "prepare") && take_prepare(l, name);
+    return is_word(t, "prepare") && take_prepare(l, name);
 }
 
 /* False: it is no name, or one that is too long to be compared. */
@@ -91,12 +86,12 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
             continue;
         }
         if (first) {
-            if (is(&t, "explain")) t = behind_explain(&l);
-            creates = is(&t, "create");
+            if (is_word(&t, "explain")) t = behind_explain(&l);
+            creates = is_word(&t, "create");
             ++*statements;
         }
         struct sql_use use = {.statement = *statements - 1};
-        bool may_use = first || (creates && as && is(&t, "execute"));
+        bool may_use = first || (creates && as && is_word(&t, "execute"));
         if (may_use && take_use(&l, &t, &use.verb, &name) && note_name(text, &name, &use)) {
             if (count == SQL_USES_MAX) return -1;
             struct token behind;
@@ -105,7 +100,7 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
             uses[count++] = use;
         }
         first = false;
-        as = is(&t, "as");
+        as = is_word(&t, "as");
     }
     return count;
 }

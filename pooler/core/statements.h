@@ -4,15 +4,26 @@
 
 #include "relay.h"
 
-struct names *names_of(struct client *c);
 struct prepared_set *set_of(const struct relay *r, const struct server *s);
 void put(struct relay *r, struct server *s, const void *p, uint32_t n);
 void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes);
 uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number);
-void push_parsing(struct server *s, const struct digest *d);
 void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes, const unsigned char *body,
                 uint32_t bytes, uint8_t request, const struct digest *d);
+uint32_t note_statement(struct relay *r, struct client *c, struct statement *st);
+uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st, const struct digest *key,
+                        uint64_t made, uint8_t request);
+void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes);
+
+/* meaning.c: under which settings statements are parsed */
+struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body, uint32_t bytes);
+struct settings *meaning_now(struct client *c);
+bool meaning_waits(const struct client *c);
+const struct prepared_entry *meaning_find(struct relay *r, struct server *s, const struct name *name);
+bool meaning_is_unsure(struct relay *r, struct server *s, const struct name *name);
 uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name);
+uint32_t ensure_any(struct relay *r, struct server *s, const struct name *name);
+bool meaning_parse_unnamed(struct relay *r, struct client *c);
 
 /* columns.c */
 #define NO_NUMBER 0   /* no statement has it: a Bind of it fails */

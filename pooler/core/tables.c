@@ -58,6 +58,7 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(channels, struct channel_row, CHANNELS_MAX);
     PLACE(peers, struct peer_row, MAX_PEERS);
     PLACE(hosts, struct host_row, HOSTS_MAX);
+    PLACE(catalogs, unsigned char, CATALOG_STORE_BYTES);
 #undef PLACE
     return (at + 4095) & ~4095ull;
 }
@@ -81,11 +82,13 @@ struct tables *tables_create(const struct sizes *sizes) {
     if (t->fd < 0 || ftruncate(t->fd, (off_t)t->map_bytes) < 0) goto fail;
     void *base = mmap(NULL, t->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, 0);
     if (base == MAP_FAILED) goto fail;
+    madvise(base, t->map_bytes, MADV_DONTDUMP);   /* secrets; a kernel without it dumps the map, as before */
     lay_out(t, base, sizes);
     t->h->sizes = *sizes;
     init_mutex(&t->h->mutex);
     if (getrandom(t->h->statement_key, sizeof t->h->statement_key, 0) < 0) goto fail;
-    if (getrandom(&t->h->notify_key, sizeof t->h->notify_key, 0) < 0) goto fail;
+    if (getrandom(t->h->notify_key, sizeof t->h->notify_key, 0) < 0) goto fail;
+    if (getrandom(&t->h->note_channel, sizeof t->h->note_channel, 0) < 0) goto fail;
     for (int w = 0; w < sizes->workers; w++) {
         t->doorbells[w] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (t->doorbells[w] < 0) goto fail;
@@ -234,6 +237,9 @@ void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now,
     c->slot = NOBODY;
     c->state = CL_FREE;
     COMMIT();
+    c->flags = 0;   /* its key and its rights end with it */
+    c->cancel_pid = c->cancel_secret = 0;
+    memset(c->cancel_more, 0, sizeof c->cancel_more);
     client_queue_append(t, &t->h->free_clients, row);
     if (slot != NOBODY && t->slots[slot].client == row) place_locked(t, slot, worker, now, out);
 }
@@ -349,10 +355,13 @@ static void rebuild_slot(struct tables *t, int32_t i) {
         slot_idle_append(t, &t->h->free_slots, i);
         return;
     }
-    if (s->state == SL_PARKED && !s->canceling) {   /* its canceler died on the way to giving it back */
+    bool open = s->state == SL_LOGIN || s->state == SL_ACTIVE || s->state == SL_CLOSING;
+    bool lost = s->state == SL_PARKED && !s->canceling;   /* its canceler died on the way to giving it back */
+    if (lost || (open && s->owner == NOBODY)) {
         s->client = s->owner = NOBODY;
         s->state = SL_RECLAIM;
     }
+    if (s->state == SL_ACTIVE && s->client == NOBODY && s->orders & ORDER_CLOSE) s->state = SL_CLOSING;
     if (s->state == SL_IDLE) {   /* it was about to be closed or given away */
         s->owner = s->client = s->evict_for = NOBODY;
         s->orders = 0;

@@ -3,6 +3,8 @@
 #ifndef POOLER_TABLES_H
 #define POOLER_TABLES_H
 
+#include <string.h>
+
 #include "layout.h"
 
 /* What the caller has to do after an operation on the pool.  Slots named here belong to the caller. */
@@ -100,7 +102,18 @@ int host_obsolete(struct tables *t, int32_t row, const char *address);
 struct order { int32_t row; uint8_t orders; uint64_t id; };   /* id: of the client, or the slot's connection */
 enum cancel_verdict { CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY, CANCEL_IDLE };
 
+/* Puts bytes of some length into a row.  The lock is held; who dies in the middle leaves none rather than some of these
+ * and some of those that were there before. */
+static inline void keep_bytes(unsigned char *place, uint16_t *length, const void *bytes, uint16_t n) {
+    *length = 0;
+    COMMIT();
+    memcpy(place, bytes, n);
+    COMMIT();
+    *length = n;
+}
+
 void outcome_clear(struct outcome *out);
+bool pool_has_free(const struct tables *t, int32_t pool);
 bool pool_serves_soon(struct tables *t, int32_t pool);
 void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
 void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome *out);
@@ -110,6 +123,7 @@ void pool_detach(struct tables *t, int32_t slot, uint64_t now);
 void pool_place(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void pool_begin_close(struct tables *t, int32_t slot, int worker, bool busy);
 void pool_abandon(struct tables *t, int32_t slot);
+int32_t pool_claim_left(struct tables *t, int32_t pool, uint64_t client, int worker);
 bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int worker);
 void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring);   /* caller holds the lock */
@@ -118,7 +132,8 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
 int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int max, uint64_t *ring);
 int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_timeout_us, int32_t *out, int max);
 void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring);   /* caller holds the lock */
-int pool_take_idle(struct tables *t, int32_t database, int worker, bool mark, int32_t *out, int max);
+int pool_take_idle(struct tables *t, int32_t database, int32_t pool, int worker, bool mark, int32_t *out, int max);
+void pool_login_forgiven(struct tables *t, int32_t pool);
 bool pool_take_reclaim(struct tables *t, int32_t slot, int worker);
 bool pool_attention(struct tables *t, int worker, struct order *clients, int *client_count, struct order *slots,
                     int *slot_count, int max);

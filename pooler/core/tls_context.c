@@ -88,7 +88,7 @@ static bool set_protocols(SSL_CTX *c, uint32_t wanted) {
 static bool set_ciphers(SSL_CTX *c, const struct tls_setup *s, char *error) {
     if (s->ciphers && SSL_CTX_set_cipher_list(c, s->ciphers) != 1) return failed(error, "no ciphers for that list");
     if (s->ciphers13 && SSL_CTX_set_ciphersuites(c, s->ciphers13) != 1)
-        return failed(error, "no TLS 1.3 ciphers for that list");
+        return failed(error, "failed to set the TLSv1.3 cipher suites");
     if (s->curve && SSL_CTX_set1_groups_list(c, s->curve) != 1) return failed(error, "unknown curve");
     if (s->dh) SSL_CTX_set_dh_auto(c, s->dh);
     return true;

@@ -31,15 +31,15 @@ class Program:
     env: Mapping[str, str]
 
 
-def pooler_program(owner: Account, work: Path) -> Program:
+def pooler_program(owner: Account, work: Path, package: Path = PACKAGE) -> Program:
     """pooler as this interpreter would import it; from a copy if the account can't read it where it is."""
     python = Path(sys.executable)
-    libraries = PACKAGE.parent
+    libraries = package.parent
     site_packages = Path(sysconfig.get_path("platlib"))
-    if not all(owner.reaches(path) for path in (python, site_packages, PACKAGE)):
+    if not all(owner.reaches(path) for path in (python, site_packages, package)):
         # A virtual environment's interpreter is a link; the one it points to works with any library path.
         python = python.resolve()
-        libraries = _copy_libraries(work / "python")
+        libraries = _copy_libraries(work / "python", package)
         if not owner.reaches(python):
             raise DevError(
                 f"user {owner.name} can't run {python}; run as an ordinary user or use the system's Python"
@@ -69,7 +69,7 @@ def _distributions() -> dict[str, importlib.metadata.Distribution]:
     return found
 
 
-def _copy_libraries(target: Path) -> Path:
+def _copy_libraries(target: Path, package: Path) -> Path:
     for dist in _distributions().values():
         for file in dist.files or ():
             if ".." in file.parts or "tests" in file.parts:
@@ -78,7 +78,7 @@ def _copy_libraries(target: Path) -> Path:
             shutil.copy2(
                 str(dist.locate_file(file)), target / file
             )  # with its time, so that .pyc files stay valid
-    shutil.copytree(PACKAGE, target / "pooler", ignore=shutil.ignore_patterns("*.c", "*.h"))
+    shutil.copytree(package, target / "pooler", ignore=shutil.ignore_patterns("*.c", "*.h"))
     return target
 
 

@@ -26,3 +26,4 @@ class WorkerBoot:
         default_factory=dict
     )  # of those that are encrypted: their plain ends
     generation: int = 0  # of `config`
+    login_key: bytes = b""  # makes the salts of unknown users

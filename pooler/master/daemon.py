@@ -6,6 +6,7 @@ import contextlib
 import grp
 import os
 import pwd
+import resource
 import select
 import signal
 
@@ -41,6 +42,11 @@ def refuse_root() -> None:
     """A pooler talks to the network all day; as root a bug in it would cost the machine."""
     if os.geteuid() == 0 or os.getuid() == 0:
         raise BootError("PgBouncer should not run as root")
+
+
+def forbid_core_dumps() -> None:
+    """For this process and its children: their memory holds passwords and keys."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def group_id(name: str) -> int:
@@ -119,6 +125,18 @@ class PidFile:
             log.error("cannot write pidfile %s: %s", self.path, e.strerror)
             return
         self._written = True
+
+    def restore(self) -> None:
+        """Somebody else may have taken the file over, and has removed it; it is ours again."""
+        if not self._written:
+            return
+        try:
+            with open(self.path, encoding="ascii", errors="replace") as f:
+                if f.read(64).strip() == str(os.getpid()):
+                    return
+        except OSError as e:
+            log.debug("pidfile %s: %s", self.path, e.strerror)
+        self.take_over()
 
     def forget(self, other: str) -> None:
         """Somebody else has taken the file over, if that is its name."""

@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
-import stat
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -20,11 +19,14 @@ from typing import Any
 from pooler import log
 from pooler.config import Settings
 from pooler.ipc import handover
+from pooler.master.baton import Baton
 from pooler.master.host import SharedRooms
-from pooler.master.loop import Loop
+from pooler.master.loop import Loop, Timer
 from pooler.master.peer import Peer
+from pooler.master.processes import Processes
 from pooler.master.sockets import Listener
-from pooler.master.takeover import ANSWER_S, Predecessor
+from pooler.master.takeover import ANSWER_S, BOOT_S, HELLO_S, SERVE_S, Predecessor
+from pooler.master.takeover_socket import TakeoverSocket
 
 #: How often rooms are looked at while there are two instances: what a transaction may have to wait more.
 LOOK_S = 0.01
@@ -47,32 +49,11 @@ class Hooks:
     serve: Callable[[], None]  # it is our turn
     failed: Callable[[str], None]  # it will not be
     replaced: Callable[[str], None]  # somebody else serves, with this pid file
+    goes_on: Callable[[], None]  # somebody else was about to, and does not
     end: Callable[[], None]  # nothing is left to do
     open_room: Callable[[str, str, str, int], None]  # rows with limits for: database, user, instance, kind
     cancel: Callable[[int, bytes], None]  # a cancel request for one of our clients
-
-
-class _Processes:
-    """Waits for the end of processes that are not our children."""
-
-    def __init__(self, loop: Loop, pids: Sequence[int], done: Callable[[], object]) -> None:
-        self._loop = loop
-        self._done = done
-        self._fds: set[int] = set()
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                self._fds.add(os.pidfd_open(pid))
-        for fd in list(self._fds):
-            loop.watch(fd, lambda fd=fd: self._gone(fd))  # type: ignore[misc]
-        if not self._fds:
-            loop.after(0, done)
-
-    def _gone(self, fd: int) -> None:
-        self._loop.unwatch(fd)
-        os.close(fd)
-        self._fds.discard(fd)
-        if not self._fds:
-            self._done()
+    login_key: bytes = b""  # that a successor goes on with
 
 
 class Generations:
@@ -93,12 +74,14 @@ class Generations:
         self._hooks = hooks
         self._settings: Settings | None = None
         self._pidfile = ""
-        self._listener: socket.socket | None = None
-        self._path = ""
-        self._inode = 0
+        self._socket = TakeoverSocket(loop, self._arrived)
         self._successor: Peer | None = None
         self._successor_pids: list[int] = []
         self._committed = False  # the successor was told that it may serve, and has not said that it does
+        self._baton = Baton()  # who takes it serves; of both roles
+        self._accepts = True  # this instance does, while there is nothing else to say
+        self._limit: Timer | None = None  # ends a successor that does not get on
+        self._given_up = False  # this instance will not serve
         self._predecessor: Peer | None = None
         self._predecessor_pids: list[int] = []
         self._serving = predecessor is None
@@ -107,7 +90,9 @@ class Generations:
         if predecessor is not None:
             rooms.rooms_retire()  # no server of ours before all of theirs are counted
             self._predecessor_pids = [predecessor.pid]
-            self._predecessor = Peer(loop, predecessor.sock, self._from_predecessor, self._predecessor_left)
+            self._predecessor = Peer(
+                loop, predecessor.sock, self._from_predecessor, self._predecessor_left, self._take_baton
+            )
 
     # -- the new instance
 
@@ -123,7 +108,17 @@ class Generations:
     def _no_answer(self) -> None:
         if not self._serving and self._predecessor is not None:
             self._predecessor.close()
-            self._hooks.failed(f"the running process did not answer within {ANSWER_S:.0f} s")
+            self._fail(f"the running process did not answer within {ANSWER_S:.0f} s")
+
+    def _fail(self, reason: str) -> None:
+        self._given_up = True
+        self._hooks.failed(reason)
+
+    def _take_baton(self, word: str, fd: int) -> None:
+        if word == "baton":
+            self._baton.adopt(fd)
+        else:
+            os.close(fd)
 
     def _from_predecessor(self, word: str, values: dict[str, Any]) -> None:
         if word == "rooms":
@@ -132,34 +127,44 @@ class Generations:
             self._predecessor_pids = [int(pid) for pid in values.get("pids", ())]
             self._serve_when_counted()
         elif word == "refused":
-            self._hooks.failed(f"the running process does not hand over: {values.get('text', '')}")
+            self._fail(f"the running process does not hand over: {values.get('text', '')}")
         elif word in ("released", "wanted"):
             self._todo.append((word, values.get("pool")))
 
     def _serve_when_counted(self) -> None:
         """Every server of the old instance must be counted before the first of ours is opened."""
+        if self._given_up:
+            return
         if not self._work_off():
             self._loop.after(LOOK_S, self._serve_when_counted)
             return
-        self._begin()
+        if not self._begin():
+            return
         if self._predecessor is not None:
             self._predecessor.say("serving", pidfile=os.path.abspath(self._pidfile) if self._pidfile else "")
         self._tick_on()
 
-    def _begin(self) -> None:
+    def _begin(self) -> bool:
+        """Serve, if that is still for this instance to do."""
+        if self._given_up:
+            return False
+        if self._baton.fd >= 0 and not self._baton.take():
+            self._fail("the running process did not wait any longer, and goes on")
+            return False
         self._serving = True
         self._rooms.rooms_resume()
         self._hooks.serve()
+        return True
 
     def _predecessor_left(self, reason: str) -> None:
         self._predecessor = None
         if not self._serving:
             log.warning("the process that was to hand over is gone: %s", reason)
-        _Processes(self._loop, self._predecessor_pids, self._predecessor_gone)
+        Processes(self._loop, self._predecessor_pids, self._predecessor_gone)
 
     def _predecessor_gone(self) -> None:
-        if not self._serving:
-            self._begin()
+        if not self._serving and not self._begin():
+            return
         self._loop.after(LAST_BACKENDS_S if self._todo or self.two else 0, self._all_rooms_are_ours)
 
     def _all_rooms_are_ours(self) -> None:
@@ -185,6 +190,11 @@ class Generations:
         """Whether another instance may have servers."""
         return self._predecessor is not None or self._successor is not None
 
+    @property
+    def has_successor(self) -> bool:
+        """Whether another instance is about to serve in the place of this one, or does."""
+        return self._successor is not None
+
     def forward_cancel(self, pid: int, key: bytes) -> None:
         """A cancel request that none of our clients has the key for."""
         if self._predecessor is not None and self._serving:
@@ -195,57 +205,48 @@ class Generations:
     def listen(self, settings: Settings) -> None:
         """Let a successor find us, beside the unix socket."""
         self._settings = settings
-        if not settings.unix_socket_dir:
-            return
-        self._path = path = handover.path_of(settings.unix_socket_dir, settings.listen_port)
-        sock = handover.open_socket()
-        before = os.umask(0o177)
-        try:
-            if not path.startswith("@"):
-                with contextlib.suppress(FileNotFoundError):
-                    if stat.S_ISSOCK(os.lstat(path).st_mode):
-                        os.unlink(path)
-            sock.bind(handover.address_of(path))
-            sock.listen(4)
-            self._inode = 0 if path.startswith("@") else os.lstat(path).st_ino
-        except OSError as e:
-            sock.close()
-            log.warning(
-                "no process can take over from this one (-R): cannot listen on %s: %s", path, e.strerror
-            )
-            return
-        finally:
-            os.umask(before)
-        sock.setblocking(False)
-        self._listener = sock
-        self._loop.watch(sock.fileno(), self._arrived)
+        self._socket.open(settings)
 
-    def _arrived(self) -> None:
-        assert self._listener is not None
-        try:
-            sock, _ = self._listener.accept()
-        except OSError:
-            return
-        pid, uid = handover.peer_of(sock)
-        if uid not in (0, os.geteuid()):
-            log.warning("process %d of user %d may not take over", pid, uid)
-            sock.close()
-        elif self._successor is not None:
+    def _arrived(self, sock: socket.socket, pid: int) -> None:
+        if self._successor is not None:
             with contextlib.suppress(OSError):
                 handover.send(sock, handover.pack("refused", {"text": "another process is taking over"}))
             sock.close()
-        else:
-            self._committed = False
-            self._successor_pids = [pid]
-            self._successor = Peer(self._loop, sock, self._from_successor, self._successor_left)
+            return
+        self._committed = False
+        self._successor_pids = [pid]
+        self._successor = Peer(self._loop, sock, self._from_successor, self._successor_left)
+        self._within(HELLO_S, "it says nothing")
+
+    def _within(self, seconds: float, reason: str) -> None:
+        """How long the successor may take until its next step."""
+        if self._limit is not None:
+            self._limit.cancel()
+        self._limit = self._loop.after(seconds, lambda: self._too_late(seconds, reason))
+
+    def _too_late(self, seconds: float, reason: str) -> None:
+        if self._successor is None or self.retiring:
+            return
+        text = f"{reason} for {seconds:.0f} s"
+        if self._committed and not self._baton.take():
+            # It has taken the baton: it serves, or has died, which ends the connection.
+            log.warning("the process that takes over does not say that it serves")
+            return
+        self._committed = False
+        self._successor.say("refused", text=text)
+        self._successor.close()
+        self._successor = None
+        log.warning("the process that was to take over is given up (%s): this one goes on", text)
+        self._go_on()
 
     def _from_successor(self, word: str, values: dict[str, Any]) -> None:
         if word == "hello":
             self._offer(values)
         elif word == "commit":
             self._successor_pids = [int(pid) for pid in values.get("pids", ())]
+            self._within(SERVE_S, "it does not serve")
             self._commit()
-        elif word == "serving":
+        elif word == "serving" and self._committed:
             self._step_back(str(values.get("pidfile", "")))
         elif word in ("granted", "hurry"):
             self._todo.append((word, values.get("pool")))
@@ -262,20 +263,22 @@ class Generations:
             self._successor.say("refused", text=refusal)
             return
         log.info("process %s takes over", values.get("pid"))
+        self._within(BOOT_S, "it does not get ready")
         for listener in self._hooks.listeners():
             self._successor.say(
                 "listener", listener.sock.fileno(), path=listener.path, activated=listener.activated
             )
-        self._successor.say("offer", pid=os.getpid())
+        self._successor.say("offer", pid=os.getpid(), login_key=self._hooks.login_key.hex())
 
     def _commit(self) -> None:
         """Stop accepting, and count what we have; the successor may serve."""
-        if self._successor is None:
+        if self._successor is None or self._committed:
             return
         refusal = self._hooks.refusal()
         if refusal:
             self._successor.say("refused", text=refusal)
             return
+        self._accepts = False
         self._hooks.accept(False)
         try:
             held = self._rooms.rooms_retire()
@@ -285,13 +288,16 @@ class Generations:
         self._committed = True
         for start in range(0, len(held), handover.POOLS_PER_MESSAGE):
             self._successor.say("rooms", pools=held[start : start + handover.POOLS_PER_MESSAGE])
+        self._baton.lay_out()
+        self._successor.say("baton", self._baton.fd)
         self._successor.say("yours", pids=self._hooks.pids())
 
     def _step_back(self, pidfile: str) -> None:
         """The successor serves: what is left is to let our clients finish."""
         assert self._settings is not None
         self.retiring, self._committed = True, False
-        self._stop_listening()
+        self._baton.close()
+        self._socket.close()
         self._hooks.replaced(pidfile)
         timeout_s = self._settings.shutdown_timeout
         log.info(
@@ -306,22 +312,28 @@ class Generations:
         self._successor = None
         if self.retiring:
             log.warning("the process that took over is gone: %s", reason)
-            _Processes(
+            Processes(
                 self._loop,
                 self._successor_pids,
                 lambda: self._loop.after(LAST_BACKENDS_S, self._rooms.rooms_resume),
             )
             return
         log.warning("the process that was to take over is gone (%s): this one goes on", reason)
-        if self._committed:  # it has opened nothing, or a few servers that end with it
-            self._committed = False
-            _Processes(self._loop, self._successor_pids, self._go_on)
+        began = self._committed and not self._baton.take()
+        self._committed = False
+        if began:  # it has opened a few servers, or none, which end with it
+            Processes(self._loop, self._successor_pids, self._go_on)
         else:
-            self._hooks.accept(True)
+            self._go_on()
 
     def _go_on(self) -> None:
-        self._rooms.rooms_resume()
-        self._hooks.accept(True)
+        """Nothing that the other one did on its way to serve is left in the way of this one."""
+        self._hooks.goes_on()
+        self._socket.restore()
+        if not self._accepts:
+            self._accepts = True
+            self._rooms.rooms_resume()
+            self._hooks.accept(True)
 
     # -- rooms
 
@@ -367,28 +379,18 @@ class Generations:
 
     # -- the end
 
-    def _stop_listening(self) -> None:
-        if self._listener is None:
-            return
-        self._loop.unwatch(self._listener.fileno())
-        self._listener.close()
-        self._listener = None
-        if self._inode:
-            with contextlib.suppress(OSError):
-                if os.lstat(self._path).st_ino == self._inode:
-                    os.unlink(self._path)
-
     def close(self) -> None:
         """Give back every descriptor, at the end."""
-        self._stop_listening()
+        self._socket.close()
+        self._baton.close()
         for peer in (self._successor, self._predecessor):
             if peer is not None:
                 peer.close()
 
     def close_in_child(self) -> None:
         """Close the descriptors only."""
-        if self._listener is not None:
-            self._listener.close()
+        self._baton.close()
+        self._socket.close_in_child()
         for peer in (self._successor, self._predecessor):
             if peer is not None:
                 peer.close_in_child()

@@ -89,3 +89,16 @@ class Host:
     set_up_tls: Callable[[Config], TlsSetup] = _leave_tls  # raises TlsSetupError
     rooms: SharedRooms | None = None  # the tables again; None: nobody can take over
     open_room: Callable[[Any, Config, str, str, str, int], object] | None = None
+    login_key: bytes = b""  # see `pooler.master.login_key`
+
+
+@dataclass
+class Duties:
+    """What `start` wants done at the turns of the master's life."""
+
+    ready: Callable[[], None]  # everything works
+    check: Callable[[Config], None]  # raises BootError if there is no room for a new configuration
+    log_changed: Callable[[Config], None]  # reopen the log, with these settings
+    replacing: Callable[[], None]  # a worker died, another is about to be forked
+    replaced: Callable[[str], None]  # another instance serves now, and has this pid file
+    goes_on: Callable[[], None]  # another instance was about to, and does not

@@ -107,7 +107,7 @@ def _listener_of(handed: Handed, settings: Settings) -> Listener:
         except OSError as e:
             log.warning("the file of unix:%s cannot be seen: %s", handed.path, e.strerror)
     listener = Listener(
-        sock, _name_of(sock), is_unix, handed.path if inode else "", inode, activated=handed.activated
+        sock, _name_of(sock), is_unix, handed.path, inode, activated=handed.activated, owned=False
     )
     if not handed.activated:
         sock.listen(settings.listen_backlog)  # it listens: this changes the length of the queue

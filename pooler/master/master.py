@@ -10,8 +10,7 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 
 from pooler import log
 from pooler.config import Config
@@ -37,7 +36,7 @@ from pooler.master import sockets
 from pooler.master.child import RunWorker
 from pooler.master.faults import BootError
 from pooler.master.generations import Generations, Hooks
-from pooler.master.host import Host
+from pooler.master.host import Duties, Host
 from pooler.master.loop import Loop
 from pooler.master.notify import Notifier
 from pooler.master.reload import Asked, Reloader, asked_by
@@ -55,17 +54,6 @@ SHUTDOWN_TEXTS: dict[DrainMode, str] = {
     "wait_for_servers": "shutting down, waiting for all servers connections to be released",
     "wait_for_clients": "shutting down, waiting for all clients disconnect",
 }
-
-
-@dataclass
-class Duties:
-    """What `start` wants done at the turns of the master's life."""
-
-    ready: Callable[[], None]  # everything works
-    check: Callable[[Config], None]  # raises BootError if there is no room for a new configuration
-    log_changed: Callable[[Config], None]  # reopen the log, with these settings
-    replacing: Callable[[], None]  # a worker died, another is about to be forked
-    replaced: Callable[[str], None]  # another instance serves now, and has this pid file
 
 
 class Master:
@@ -127,6 +115,8 @@ class Master:
                 self._loop.run_once()
         finally:
             self.workers.kill_all()
+            if self._generations is not None and self._generations.has_successor:
+                self._spreader.leave_files()
             self._spreader.close()
             if self._generations is not None:
                 self._generations.close()
@@ -287,14 +277,17 @@ class Master:
             serve=self._serve,
             failed=self._give_up,
             replaced=self._replaced,
+            goes_on=self._goes_on,
             end=self._finish,
             open_room=self._open_room,
             cancel=self._cancel,
+            login_key=self._host.login_key,
         )
 
     def _serve(self) -> None:
         """Everything works, and nobody else serves."""
         self.serving = True
+        self._spreader.own_files(self.config.settings)
         self._spreader.start()
         if self._generations is not None:
             self._generations.listen(self.config.settings)
@@ -323,6 +316,11 @@ class Master:
     def _replaced(self, pidfile: str) -> None:
         self._spreader.hand_over()
         self._duties.replaced(pidfile)
+
+    def _goes_on(self) -> None:
+        """The instance that was to replace this one has not, however far it had come."""
+        self._spreader.own_files(self.config.settings)
+        self._duties.goes_on()
 
     def _finish(self) -> None:
         self.exit_code = 0

@@ -21,12 +21,18 @@ class Peer:
     """One end of the connection; `on_message` gets each message, `on_end` the reason, once, at the end."""
 
     def __init__(
-        self, loop: Loop, sock: socket.socket, on_message: OnMessage, on_end: Callable[[str], None]
+        self,
+        loop: Loop,
+        sock: socket.socket,
+        on_message: OnMessage,
+        on_end: Callable[[str], None],
+        on_descriptor: Callable[[str, int], None] | None = None,
     ) -> None:
         self._loop = loop
         self._sock = sock
         self._on_message = on_message
         self._on_end = on_end
+        self._on_descriptor = on_descriptor  # gets it to keep, before `on_message` gets its word
         self._unsent: deque[tuple[bytes, int]] = deque()
         self.open = True
         sock.setblocking(False)
@@ -74,7 +80,10 @@ class Peer:
             if got is None:
                 break
             word, values, fd = got
-            self._let_go(fd)  # only the start takes descriptors, and it has them by now
+            if fd >= 0 and self._on_descriptor is not None:
+                self._on_descriptor(word, fd)
+            else:
+                self._let_go(fd)
             if not word:
                 self._end("it has closed the connection")
                 return

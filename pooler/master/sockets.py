@@ -36,11 +36,12 @@ class Listener:
     path: str = ""  # of the file to remove at the end; empty: none
     inode: int = 0
     activated: bool = False  # a service manager opened it
+    owned: bool = True  # whether the file is ours to remove; while another instance serves it is that one's
 
     def close(self) -> None:
         """Stop listening, and remove the socket file if it is still ours."""
         self.sock.close()
-        if self.path:
+        if self.path and self.owned:
             with contextlib.suppress(FileNotFoundError):
                 try:
                     if os.lstat(self.path).st_ino == self.inode:
@@ -226,6 +227,29 @@ def _open_unix(settings: Settings) -> Listener:
     except BootError:
         sock.close()
         raise
+
+
+def restored(listener: Listener, settings: Settings) -> Listener | None:
+    """Another listener in the place of one whose socket file somebody has removed; None if the file is there.
+
+    The listener without a file is still to be served: connections may wait in its backlog.
+    """
+    if not listener.path:
+        return None
+    try:
+        if os.lstat(listener.path).st_ino != listener.inode:
+            log.warning("the file of %s is another process's", listener.name)
+        return None
+    except FileNotFoundError:
+        pass
+    try:
+        found = _open_unix(settings)
+    except BootError as e:
+        log.error("the file of %s is gone: %s", listener.name, e)
+        return None
+    log.info("the file of %s was gone, listening there again", listener.name)
+    listener.path = ""
+    return found
 
 
 def _remove_stale(path: str) -> None:

@@ -14,7 +14,9 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from pooler import log
+from pooler.config import Settings
 from pooler.ipc import inbox
+from pooler.master import sockets
 from pooler.master.host import SharedTables
 from pooler.master.loop import Loop
 from pooler.master.sockets import Listener
@@ -67,6 +69,21 @@ class Spreader:
         self._started = False
         for listener in self.listeners:
             self._loop.unwatch(listener.sock.fileno())
+
+    def own_files(self, settings: Settings) -> None:
+        """This instance serves: the files of its unix sockets are its own, and there if they were gone."""
+        for listener in list(self.listeners):
+            listener.owned = True
+            found = sockets.restored(listener, settings)
+            if found is not None:
+                self.listeners.append(found)
+                if self._started and not self._paused:
+                    self._loop.watch(found.sock.fileno(), partial(self._accept_batch, found))
+
+    def leave_files(self) -> None:
+        """Somebody else is about to serve with these sockets."""
+        for listener in self.listeners:
+            listener.owned = False
 
     def hand_over(self) -> None:
         """Close the listeners; their files belong to somebody else now."""

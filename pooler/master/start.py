@@ -30,10 +30,11 @@ from pooler.config.tls import TlsSetupError
 from pooler.errors import ConfigError
 from pooler.master import budget, inherit, takeover
 from pooler.master.child import RunWorker
-from pooler.master.daemon import Background, PidFile, become, refuse_root
+from pooler.master.daemon import Background, PidFile, become, forbid_core_dumps, refuse_root
 from pooler.master.faults import BootError
-from pooler.master.host import Host
-from pooler.master.master import Duties, Master
+from pooler.master.host import Duties, Host
+from pooler.master.login_key import login_key, make_for
+from pooler.master.master import Master
 from pooler.master.notify import Notifier
 from pooler.master.program import Program
 from pooler.master.signals import HANDLED
@@ -77,7 +78,7 @@ def start(options: Options, run_worker: RunWorker) -> int:
 LOCK_PATIENCE_S = 0.1
 
 
-def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
+def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
     """Create the shared tables, with the limits of `config`."""
     from pooler import limits, tls  # only a real start needs the compiled core
     from pooler.core import Tables, TablesBusy
@@ -88,7 +89,9 @@ def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
     except (OSError, MemoryError) as e:
         raise BootError(f"cannot create the shared tables: {e}") from None
     limits.apply(tables, config)
-    return Host(tables, limits.apply, limits.close_changed, TablesBusy, tls.set_up, tables, limits.open_room)
+    return Host(
+        tables, limits.apply, limits.close_changed, TablesBusy, tls.set_up, tables, limits.open_room, key
+    )
 
 
 def with_tls(config: Config) -> Config:
@@ -121,8 +124,11 @@ class _Start:
         if self.options.daemon and not settings.pidfile:
             raise BootError("daemon needs pidfile configured")
         if settings.user:
+            make_for(settings.user, self.options.path)
             become(settings.user)
         refuse_root()
+        if not settings.core_dumps:
+            forbid_core_dumps()
         self.open_log(self.config)
         self.config = with_tls(self.config)
         for problem in self.config.problems:
@@ -142,7 +148,8 @@ class _Start:
             if self.options.daemon:
                 self.background.enter()
             setproctitle(f"pooler: master [{self.options.path}]")
-            host = make_host(self.config, self.sizes)
+            given = self.predecessor.login_key if self.predecessor else b""
+            host = make_host(self.config, self.sizes, login_key(self.options.path, given))
             master = Master(
                 self.config,
                 self.options.overrides,
@@ -156,6 +163,7 @@ class _Start:
                     self.open_log_again,
                     self.program.tell_changes,
                     self.pidfile.forget,
+                    self.pidfile.restore,
                 ),
                 self.predecessor,
             )

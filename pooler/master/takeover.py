@@ -4,11 +4,17 @@
          <- listener (each with its descriptor), offer
     new: makes its tables, forks its workers; when all are ready: commit ->
                                        old: stops accepting, opens no more servers
-         <- rooms (what its pools have), yours
-    new: accepts clients; serving ->   old: closes its listeners, lets its clients finish, ends
+         <- rooms (what its pools have), baton (a descriptor), yours
+    new: takes the baton, accepts clients; serving ->
+                                       old: closes its listeners, lets its clients finish, ends
 
-Until `serving` arrives the old one goes back to work when the new one fails. In between connections wait in
-the backlog of the sockets, which are the same ones: nobody is refused. What follows is `generations`.
+Until `serving` arrives the old one goes back to work when the new one fails, or takes too long. In between
+connections wait in the backlog of the sockets, which are the same ones: nobody is refused. What follows is
+`generations`.
+
+The baton is a pipe with one byte in it. Whoever reads that byte serves: the new instance when it begins, or
+the old one when it does not wait any longer. So an instance that was stopped in between, and wakes up later,
+does not serve beside the other.
 """
 
 from __future__ import annotations
@@ -27,6 +33,12 @@ from pooler.master.inherit import Handed
 #: Longest wait for the running instance to answer; its loop never waits for anybody.
 ANSWER_S = 10.0
 
+#: What the running instance waits for at most: the first word of whoever comes; its workers; and, while no
+#: client is accepted, that it serves, which takes milliseconds.
+HELLO_S = 5.0
+BOOT_S = 60.0
+SERVE_S = 5.0
+
 
 @dataclass
 class Predecessor:
@@ -35,6 +47,7 @@ class Predecessor:
     sock: socket.socket
     pid: int = 0
     listeners: list[Handed] = field(default_factory=list)
+    login_key: bytes = b""  # of an older release: none
 
     def close(self) -> None:
         """Give up: the running instance notices and goes on."""
@@ -96,6 +109,7 @@ def _take(found: Predecessor, word: str, values: dict[str, Any], fd: int) -> Non
             Handed(sock, str(values.get("path", "")), bool(values.get("activated", False)))
         )
     elif word == "offer":
+        found.login_key = bytes.fromhex(str(values.get("login_key", "")))
         found.pid = int(values["pid"])
     elif word == "refused":
         raise BootError(f"the running process does not hand over: {values.get('text', '')}")

@@ -143,6 +143,7 @@ class Workers:
             server_fds=self.duplicates.fds,
             plain_fds=self.plain_ends.fds,
             generation=self.generation,
+            login_key=self._host.login_key,
         )
 
         def let_go() -> None:

@@ -16,7 +16,7 @@ from pooler.auth import scram, scram_server
 from pooler.auth.method import Method
 from pooler.auth.passwords import Secret, check_md5_answer, check_password
 from pooler.auth.scram import ScramKeys, Verifier
-from pooler.errors import ClientFault
+from pooler.errors import NOT_PERMITTED, WRONG_PASSWORD, ClientFault
 from pooler.protocol import codes, messages, other_methods, startup
 from pooler.protocol.conversation import (
     AskSecret,
@@ -38,7 +38,7 @@ CONSOLE_USER = "pgbouncer"
 #: All ways in.
 METHODS = frozenset({"any", "trust", "plain", "md5", "scram-sha-256", "peer", "cert", "ldap", "pam"})
 
-WRONG_PASSWORD = "password authentication failed"
+BAD_PASSWORD = "password authentication failed"
 BAD_PASSWORD_PACKET = "bad password packet"
 
 #: Takes the place of a secret that does not exist; its text never counts, only the time it takes.
@@ -58,6 +58,7 @@ class ClientPolicy:
     follows: Callable[[str, str], bool] = lambda database, user: False  # whether any setting is taken
     scram_iterations: int = 4096  # of verifiers that are made from plain passwords
     mock_scram: bool = False  # under md5, unknown users see SCRAM: as most of the secrets stored are
+    mock_iterations: int = 0  # theirs; 0: scram_iterations
     is_unix: bool = False
     peer_uid: int | None = None  # of a unix socket
     own_uid: int | None = None
@@ -96,7 +97,7 @@ def client_login(policy: ClientPolicy) -> Conversation[ClientSession | CancelReq
     if isinstance(packet, CancelRequest):
         return packet
     if policy.tls_required and tls is None and not policy.is_unix:
-        raise ClientFault("SSL required")
+        raise ClientFault("SSL required", NOT_PERMITTED)
     console = packet.database in policy.console_databases
     parameters, others = startup.wanted_parameters(
         packet,
@@ -166,9 +167,9 @@ def _method(policy: ClientPolicy, packet: StartupPacket, tls: bool) -> Method:
     """The way in which this client has to prove who it is."""
     method = Method(policy.auth_type) if policy.choose is None else policy.choose(packet, tls)
     if method is None:
-        raise ClientFault("no authentication method is found")
+        raise ClientFault("no authentication method is found", NOT_PERMITTED)
     if method.name == "reject":
-        raise ClientFault("login rejected")
+        raise ClientFault("login rejected", NOT_PERMITTED)
     if method.name not in METHODS:
         raise ClientFault("bouncer config error")
     return method
@@ -184,7 +185,7 @@ def _authenticate(policy: ClientPolicy, packet: StartupPacket, tls: TlsInfo | No
     secret: Secret | None = yield AskSecret(packet.user, packet.database)
     if method.name == "trust":
         if secret is None:
-            raise ClientFault('"trust" authentication failed')
+            raise ClientFault('"trust" authentication failed', NOT_PERMITTED)
         return _Proof()
     if method.name == "ldap":
         return _Proof(password=(yield from _ask_for_password(method, packet.user, secret is not None)))
@@ -231,13 +232,13 @@ def _check_plain(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Co
     password = yield from _password(codes.MAX_PASSWORD_BODY_BYTES)
     verifier = secret.verifier if secret else None
     if secret is None and policy.mock_scram:
-        verifier = scram.mock_verifier(policy.mock_secret, user, policy.scram_iterations)
+        verifier = _mock_verifier(policy, user)
     if verifier is not None:
         right: bool = yield Offload(scram.verify_password, (verifier, password))
     else:
         right = check_password(secret or _NOBODY, user, password)
     if not right or secret is None:
-        raise ClientFault(WRONG_PASSWORD)
+        raise ClientFault(BAD_PASSWORD, WRONG_PASSWORD)
 
 
 def _check_md5(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conversation[None]:
@@ -246,7 +247,7 @@ def _check_md5(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conv
     answer = yield from _password(codes.MAX_MD5_BODY_BYTES)
     right = check_md5_answer(secret or _NOBODY, user, salt, answer)
     if not right or secret is None:
-        raise ClientFault(WRONG_PASSWORD)
+        raise ClientFault(BAD_PASSWORD, WRONG_PASSWORD)
 
 
 def _check_scram(
@@ -258,6 +259,8 @@ def _check_scram(
     stored = secret.verifier if secret else None
     salt = stored.salt if stored else scram.stable_salt(policy.mock_secret, user)
     iterations = stored.iterations if stored else policy.scram_iterations
+    if secret is None:
+        iterations = policy.mock_iterations or policy.scram_iterations
     offered = (
         [codes.SCRAM_SHA_256] if certificate is None else [codes.SCRAM_SHA_256_PLUS, codes.SCRAM_SHA_256]
     )
@@ -280,12 +283,16 @@ def _made_verifier(
 ) -> Conversation[Verifier]:
     """The verifier of a user without a stored one: made from its plain password, or one nobody satisfies."""
     if secret is None or secret.kind != "plain":  # MD5 secrets cannot be used with SCRAM
-        return scram.mock_verifier(policy.mock_secret, user, policy.scram_iterations)
+        return _mock_verifier(policy, user)
     arguments = (secret.raw, salt, policy.scram_iterations)
     keys: ScramKeys | None = scram.KEYS.find(*arguments)
     if keys is None:
         keys = yield Offload(scram.KEYS.derive, arguments)
     return scram.verifier_of(keys, salt, policy.scram_iterations)
+
+
+def _mock_verifier(policy: ClientPolicy, user: bytes) -> Verifier:
+    return scram.mock_verifier(policy.mock_secret, user, policy.mock_iterations or policy.scram_iterations)
 
 
 # -- messages ------------------------------------------------------------------------------------------------

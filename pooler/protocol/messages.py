@@ -18,6 +18,9 @@ _WORD = struct.Struct("!I")
 _HEADER = struct.Struct("!cI")
 _COLUMN = struct.Struct("!IhIhih")
 
+#: PostgreSQL's payloads have less than 8000 bytes, names of channels less than 64.
+MAX_NOTIFICATION_BYTES = 8192
+
 #: One value of a row that is built; numbers and truth values are sent in PostgreSQL's text form.
 Value = str | bytes | int | float | bool | None
 
@@ -240,6 +243,14 @@ def parse_backend_key_data(body: bytes) -> tuple[int, bytes]:
     if not 8 <= len(body) <= 260:
         raise ServerFault("malformed BackendKeyData from server")
     return int.from_bytes(body[:4], "big"), body[4:]
+
+
+def parse_notification(body: bytes) -> tuple[int, bytes, bytes]:
+    """Process number, channel and text of a NotificationResponse, as they were sent."""
+    parts = body[4:].split(b"\0")
+    if len(body) + 5 > MAX_NOTIFICATION_BYTES or len(parts) != 3 or parts[2] or not parts[0]:
+        raise ServerFault("malformed NotificationResponse from server")
+    return int.from_bytes(body[:4], "big"), parts[0], parts[1]
 
 
 def parse_ready(body: bytes) -> bytes:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import pwd
 
 from pooler.auth.method import Method
-from pooler.errors import ClientFault
+from pooler.errors import NOT_PERMITTED, ClientFault
 from pooler.protocol.conversation import CheckPassword, Conversation, Offload
 from pooler.protocol.tls import TlsInfo
 
@@ -48,7 +48,7 @@ def check_password(method: Method, user: str, password: bytes, known: bool) -> C
     if password:  # a directory takes an empty one for an anonymous login, which succeeds
         right = yield CheckPassword(method, user, password)
     if not right or not known:
-        raise ClientFault(FAILED[method.name])
+        raise ClientFault(FAILED[method.name], NOT_PERMITTED)
 
 
 def account_name(uid: int) -> str | None:
@@ -64,7 +64,7 @@ def _mismatch(method: Method, text: str) -> str | None:
 
 
 def _fault(text: str, reason: str | None) -> ClientFault:
-    fault = ClientFault(text)
+    fault = ClientFault(text, NOT_PERMITTED)
     if reason is not None:
         fault.add_note(reason)
     return fault

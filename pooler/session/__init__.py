@@ -4,6 +4,10 @@ What makes a session dirty, and what follows, is the compiled core's (`pooler/co
 `words.c` the table of words); the questions themselves are SQL and stand here.
 """
 
-from pooler.session.questions import QUESTIONS
+from pooler.session.catalogs import CATALOGS
+from pooler.session.questions import QUESTIONS as SESSION
+
+#: In the order in which the core takes them.
+QUESTIONS = (*SESSION, *CATALOGS)
 
 __all__ = ["QUESTIONS"]

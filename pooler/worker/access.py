@@ -18,7 +18,7 @@ from pooler.config import Config
 from pooler.config.hba import Client as HbaClient
 from pooler.config.hba import address_of, find_rule
 from pooler.config.ldap import LdapOptions, parse_ldap_options
-from pooler.errors import ClientFault
+from pooler.errors import NOT_PERMITTED, ClientFault
 from pooler.protocol.client_login import ClientSession
 from pooler.protocol.conversation import AskSecret, CheckPassword, NeedTurn
 from pooler.protocol.startup import StartupPacket
@@ -43,6 +43,7 @@ class Access:
         self._client = client
         self._packet: StartupPacket | None = None
         self._tls = False
+        self._method: Method | None = None  # that was chosen
         self._name: str | None = None  # that auth_query gave, if it is another one
         self._secret: Secret | None = None  # that auth_query brought
 
@@ -54,6 +55,10 @@ class Access:
 
     def choose(self, packet: StartupPacket, tls: bool) -> Method | None:
         """The way in for this client; None: the rules know none."""
+        self._method = self._choose(packet, tls)
+        return self._method
+
+    def _choose(self, packet: StartupPacket, tls: bool) -> Method | None:
         self._packet, self._tls = packet, tls
         self._client.attempt(packet)
         settings = self._config.settings
@@ -117,16 +122,20 @@ class Access:
         self._client.worker.door.step_in(self._client)
         self._client.waits_for_server = False
         if found is None:
-            raise ClientFault("no such user")
+            if self._method is not None and self._method.name == "trust":  # nothing is proven there
+                raise ClientFault("no such user", NOT_PERMITTED)
+            log.info("C-%d: no such user: %s", self._client.id, user)
+            return None  # told as late, and in the same words, as a wrong password
         if found.name != user:
             self._rename(user, found.name)
         self._secret = _NEVER if found.secret is None else parse_secret(found.secret)
+        self._client.worker.unknown_users.learn(self._secret)
         return self._secret
 
     def _rename(self, user: str, name: str) -> None:
         """auth_query calls the user by another name, which is the one that counts; for the rules, too."""
         if self._config.settings.auth_type == "hba" and self._rule(user) != self._rule(name):
-            fault = ClientFault("login rejected")
+            fault = ClientFault("login rejected", NOT_PERMITTED)
             fault.add_note(
                 f"auth_query calls the user {name}, for whom another line of auth_hba_file decides"
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import gevent
@@ -32,14 +33,52 @@ OUTCOMES = {
 }
 #: A second request for the same query waits for the first; it looks again after this.
 BUSY_S = 0.02
+#: Whoever reaches us may send cancel requests, with any key: so many are served at once per worker, those for
+#: peers among them, and so many a second with keys that nobody here has are told to the master, in which the
+#: instance that this one replaces may know them.
+SERVED_MAX = 200
+ELSEWHERE_PER_S = 100
+#: The longest key that pooler gives out.
+KEY_BYTES_MAX = 32
 #: A server that is being closed gets up to so many cancel requests, this far apart.
 INSIST_TRIES, INSIST_S = 60, 0.03
+
+
+class Allowance:
+    """How much one worker does for cancel requests."""
+
+    def __init__(self) -> None:
+        self.served = 0
+        self._left = float(ELSEWHERE_PER_S)
+        self._at = time.monotonic()
+
+    def may_tell(self, now: float) -> bool:
+        """Whether the master is to hear of one more key, at `now` (monotonic seconds)."""
+        self._left = min(ELSEWHERE_PER_S, self._left + (now - self._at) * ELSEWHERE_PER_S)
+        self._at = now
+        if self._left < 1:
+            return False
+        self._left -= 1
+        return True
 
 
 def serve(worker: Worker, request: CancelRequest) -> str:
     """Cancel what the client with this key is doing (nothing, waiting, running). Returns when that is done,
     with what the log is to tell of it.
     """
+    allowance = worker.cancels
+    if len(request.key) > KEY_BYTES_MAX:
+        return OUTCOMES["nothing"]
+    if allowance.served >= SERVED_MAX:
+        return "too many cancel requests"
+    allowance.served += 1
+    try:
+        return _serve(worker, request)
+    finally:
+        allowance.served -= 1
+
+
+def _serve(worker: Worker, request: CancelRequest) -> str:
     own = worker.config.settings.peer_id
     key = request.key
     if own:
@@ -49,7 +88,7 @@ def serve(worker: Worker, request: CancelRequest) -> str:
         key = peer_key.arrived(key)
     verdict = _begin(worker, request.pid, key)
     log.debug("cancel request for key %d: %s", request.pid, verdict[0])
-    if verdict[0] == "nothing":
+    if verdict[0] == "nothing" and worker.cancels.may_tell(time.monotonic()):
         worker.tell_master(CancelElsewhere(request.pid, request.key))
     if verdict[0] != "forward":
         return OUTCOMES[verdict[0]]

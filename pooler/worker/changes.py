@@ -1,10 +1,11 @@
-"""Databases that clients make, copy, alter or drop at PostgreSQL: idle servers are not to be in the way, and
-what new sessions begin with is not to wait until servers are old. A relay tells when such a statement passes,
-or when its transaction is over (`TRAIT_DATABASE` of `core/words.h`).
+"""What clients do at PostgreSQL to databases and roles, which all databases share: idle servers are not to be
+in the way, and servers of what was dropped or altered are not to serve new clients. A relay tells when such a
+statement passes, or when its transaction is over (`TRAIT_DATABASE` of `core/words.h`).
 """
 
 from __future__ import annotations
 
+import enum
 import time
 from typing import TYPE_CHECKING
 
@@ -15,59 +16,98 @@ from pooler.config.model import Database
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
 
-#: Idle servers make room so often at most for what the clients of one database ask, for such statements may
-#: be refused, and anybody may send many. PostgreSQL waits for five seconds until it says that others are
-#: connected.
+
+class Change(enum.IntEnum):
+    """`enum shared_ddl` of core/relay.h."""
+
+    BEGINS = 0  # something is about to be done to a database, or to what it is copied from
+    DATABASE = 1  # one was made or altered
+    ROLE = 2  # one was made or altered
+    ROLE_GONE = 3  # one was dropped
+
+
+#: Servers are closed so often at most for what the clients of one database begin, and for the same thing
+#: done: such statements may be refused, everybody may alter the own role, and anybody may send many.
+#: PostgreSQL waits for five seconds until it says that others are connected.
 INTERVAL_S = 0.5
 
 #: Names that may wait for their turn, per database: nobody drops as many databases in half a second.
 NAMES_MAX = 1000
 
+#: Words that stand for the role that says them.
+ONESELF = frozenset({"current_user", "current_role", "session_user"})
+
+What = tuple[Change, str]
+
 
 class DatabaseChanges:
-    """What one worker's clients do to databases."""
+    """What one worker's clients do to databases and roles."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self._next: dict[str, float] = {}  # when the clients of a database may have their turn again
-        self._waiting: dict[str, set[str]] = {}  # for which names they wait
+        #: When a database's clients have their turn again: for what begins, and for each thing done.
+        self._next: dict[tuple[str, What | None], float] = {}
+        self._waiting: dict[str, set[What]] = {}  # by database; a greenlet waits for their turn
 
-    def heard(self, pool: int, name: str, done: bool) -> None:
+    def heard(self, pool: int, name: str, change: int) -> None:
         """A client of `pool` is about to do something to the database of that name at its PostgreSQL, or has
-        done so. An empty name means all.
+        done so to that database or role. An empty name means all roles.
         """
-        asking = self.worker.tables.pool_key(pool)[0]
-        if done:
-            self._close(asking, {name})
+        asking, user, _ = self.worker.tables.pool_key(pool)
+        what = Change(change), user if change >= Change.ROLE and name in ONESELF else name
+        if what[0] == Change.ROLE_GONE:  # whoever may do that does it to what is no more
+            self._close(asking, {what})
             return
+        now = time.monotonic()
+        turn = (asking, None if what[0] == Change.BEGINS else what)
         waiting = self._waiting.get(asking)
-        wait = self._next.get(asking, 0.0) - time.monotonic()
-        if waiting is not None:
-            if len(waiting) < NAMES_MAX:
-                waiting.add(name)
-        elif wait > 0:
-            self._waiting[asking] = {name}
-            self.worker.spawn(self._make_room_later, asking, wait)
-        else:
-            self._make_room(asking, {name})
+        wait_s = self._next.get(turn, 0.0) - now
+        if wait_s <= 0:
+            self._take_turn(turn, now)
+            self._close(asking, {what})
+        elif waiting is None:
+            self._waiting[asking] = {what}
+            self.worker.spawn(self._close_later, asking, wait_s)
+        elif len(waiting) < NAMES_MAX:
+            waiting.add(what)
 
-    def _make_room(self, asking: str, names: set[str]) -> None:
-        self._next[asking] = time.monotonic() + INTERVAL_S
-        self._close(asking, names)
+    def _take_turn(self, turn: tuple[str, What | None], now: float) -> None:
+        if len(self._next) >= NAMES_MAX:
+            self._next = {known: due for known, due in self._next.items() if due > now}
+        self._next[turn] = now + INTERVAL_S
 
-    def _make_room_later(self, asking: str, wait_s: float) -> None:
+    def _close_later(self, asking: str, wait_s: float) -> None:
         gevent.sleep(wait_s)
-        self._make_room(asking, self._waiting.pop(asking))
+        changes, now = self._waiting.pop(asking), time.monotonic()
+        for what in changes:
+            self._take_turn((asking, None if what[0] == Change.BEGINS else what), now)
+        self._close(asking, changes)
 
-    def _close(self, asking: str, names: set[str]) -> None:
+    def _close(self, asking: str, changes: set[What]) -> None:
         config = self.worker.config
         here = config.find_database(asking)
         if here is None:
             return
+        databases = {name for change, name in changes if change in (Change.BEGINS, Change.DATABASE)}
+        roles = {name for change, name in changes if change in (Change.ROLE, Change.ROLE_GONE)}
+        there: set[str] = set()  # databases of the same PostgreSQL
         for row in self.worker.tables.databases():
             other = config.find_database(row["name"])
-            if other is not None and ("" in names or other.dbname in names) and same_place(here, other):
+            if other is None or not same_place(here, other):
+                continue
+            there.add(row["name"])
+            if other.dbname in databases:
                 self.worker.operations.close_idle(row["index"], mark=True)
+        for pool in self.worker.tables.pool_rows():
+            database, user, _ = self.worker.tables.pool_key(pool)
+            if database not in there:
+                continue
+            named = config.find_database(database)
+            if user in roles or "" in roles:
+                self.worker.operations.close_idle(-1, mark=True, pool=pool)
+            elif named is None or named.dbname not in databases:
+                continue
+            self.worker.tables.login_forgiven(pool)
 
 
 def same_place(one: Database, other: Database) -> bool:

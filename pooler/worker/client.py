@@ -23,13 +23,13 @@ from pooler.admin.console import access_of
 from pooler.admin.model import CommandError
 from pooler.admin.session import ConsoleSession
 from pooler.core import CANCELED, FAIL, KILL
-from pooler.errors import ClientFault
+from pooler.errors import NO_DATABASE, NOT_PERMITTED, ClientFault
 from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.startup import CancelRequest, StartupPacket
-from pooler.worker import cancel, replication
+from pooler.worker import cancel, refusal, replication
 from pooler.worker.access import Access
-from pooler.worker.server import names_of, place
+from pooler.worker.server import names_of, network_of, place
 from pooler.worker.spelling import spelled_as
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
@@ -62,9 +62,11 @@ class Client:
         self.id = 0
         self.name = "(nodb)/(nouser)"
         self.where = ""
+        self.origin = ""  # what its connections are counted by
         self.is_local = False  # whether it computes on this machine
         self.started_s = time.monotonic()
         self.greenlet: Any = None  # that runs `serve`
+        self.defaults = 0  # version of what servers of its pool have by themselves
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
         self.waits_for_server = False
         self.grant: Grant | None = None  # the slot of a server that shall be its own
@@ -72,22 +74,35 @@ class Client:
         self.usual: dict[str, str] = {}  # what the pool's servers report
         self.fault: ClientFault | None = None  # ends its login before it begins
         self.access = Access(self)
-        self._attempted = False  # the log has its login attempt
+        self.attempted = False  # the log has its login attempt
+        self.proven = False  # it is who it says it is
 
     def arrive(self) -> None:
         """Take a row, which makes it count and be seen."""
-        self.row = self.worker.tables.client_new(self.worker.number)
-        if self.row < 0:
-            self.fault = ClientFault(REFUSALS[1])
-            return
-        self.id = self.worker.tables.client_id(self.row)
-        self.worker.logins[self.row] = self
         addr, port, local_addr, local_port = names_of(self.sock, self.worker.config.settings.listen_port)
         self.is_local = addr == local_addr
+        self.origin = f"user id {self._peer()[1]}" if self.is_unix else network_of(addr)
+        tables, number = self.worker.tables, self.worker.number
+        while (row := tables.client_new(number)) < 0 and self.worker.door.make_room(self):
+            pass
+        self.row = row
+        if row < 0:
+            self.fault = ClientFault(REFUSALS[1])
+            return
+        self.id = tables.client_id(row)
+        self.worker.logins[row] = self
         if self.is_unix:
             addr = f"unix({self._peer()[0]})"
         self.where = place(addr, port, self.is_unix)
-        self.worker.tables.client_where(self.row, addr, port, local_addr, local_port, self.is_unix)
+        tables.client_where(row, addr, port, local_addr, local_port, self.is_unix)
+
+    def give_up_row(self) -> None:
+        """Its end; or it is about to be sent away while it says nothing, and another needs its row now."""
+        self.stream.abandoned = True
+        if self.row >= 0:
+            self.worker.logins.pop(self.row, None)
+            self.worker.tables.client_free(self.row)
+            self.row = -1
 
     # -- the life of a login
 
@@ -101,20 +116,18 @@ class Client:
             self.greenlet = None  # it ends already: no second reason may interrupt this one
             self.worker.door.leave(self)
             with contextlib.suppress(ClientFault):  # one that was on its way
-                self._refuse(fault)
+                refusal.tell(self, fault)
         except HandshakeFailed as failure:
             log.warning("C-%d: %s@%s TLS handshake error: %s", self.id, self.name, self.where, failure)
-            self._log_closing("client unexpected eof")
+            self.log_closing("client unexpected eof")
         except Hangup:
-            self._log_closing("client unexpected eof")
+            self.log_closing("client unexpected eof")
         finally:
             self.greenlet = None  # which holds us: a cycle per login would wait for the collector
             self.worker.door.leave(self)
             if not handed:
                 self.stream.close()
-                if self.row >= 0:
-                    self.worker.logins.pop(self.row, None)
-                    self.worker.tables.client_free(self.row)
+                self.give_up_row()
 
     def _login(self) -> bool:
         if self.fault is not None:
@@ -129,9 +142,10 @@ class Client:
                 if self.stream.secure is not None and self.stream.begins_with_tls():
                     self._begin_with_tls()
                 session = converse(client_login(self._policy()), self.stream, self.access.answer)
+                self.proven = True
                 self.worker.door.leave(self)
                 if isinstance(session, CancelRequest):
-                    self._log_closing(cancel.serve(self.worker, session))
+                    self.log_closing(cancel.serve(self.worker, session))
                     return False
                 self.attempt(session)
                 session = self.access.confirmed(session)
@@ -172,11 +186,12 @@ class Client:
         return ClientPolicy(
             auth_type=settings.auth_type,
             choose=self.access.choose,
-            mock_secret=self.worker.mock_secret,
+            mock_secret=self.worker.unknown_users.key,
             ignore_startup_parameters=settings.ignore_startup_parameters,
             track_extra_parameters=settings.track_extra_parameters,
             scram_iterations=settings.scram_iterations,
-            mock_scram=self.worker.mock_scram,
+            mock_scram=self.worker.unknown_users.have_scram,
+            mock_iterations=self.worker.unknown_users.iterations,
             follows=self._follows,
             is_unix=self.is_unix,
             peer_uid=peer_uid,
@@ -196,16 +211,16 @@ class Client:
 
     def attempt(self, packet: StartupPacket | ClientSession) -> None:
         """Now it is known who wants in, and not yet whether it is true: logged once."""
-        if self._attempted:
+        if self.attempted:
             return
-        self._attempted = True
+        self.attempted = True
         self.name = f"{packet.database}/{packet.user}"
         tls = self.stream.session.description if self.stream.session is not None else ""
         if tls:
             self.worker.tables.client_tls(self.row, tls)
         if self.worker.config.settings.log_connections:
             replication = {"none": "no", "logical": "database", "physical": "yes"}[packet.replication]
-            self._log(
+            self.log(
                 f"login attempt: db={packet.database} user={packet.user} tls={tls or 'no'}"
                 f" replication={replication}"
             )
@@ -217,7 +232,7 @@ class Client:
         worker, config = self.worker, self.worker.config
         database = config.find_database(session.database)
         if database is None:
-            raise ClientFault(f"no such database: {session.database}")
+            raise ClientFault(f"no such database: {session.database}", NO_DATABASE)
         if config.settings.auth_type == "any" and database.user is None:
             raise ClientFault("bouncer config error")
         if worker.draining:
@@ -234,6 +249,7 @@ class Client:
         """Wait for the pool's welcome; returns the client's parameters."""
         worker, config = self.worker, self.worker.config
         _, pool = self._admit(session)
+        self.defaults = worker.tables.pool_defaults_version(pool)
         welcome = self._welcome(pool)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}
@@ -246,7 +262,7 @@ class Client:
     def _count(self, session: ClientSession, database: Database) -> int:
         tables, config = self.worker.tables, self.worker.config
         if database.name not in config.databases and tables.meet_database(database.name):
-            self._log(f"registered new auto-database: {database.name}")
+            self.log(f"registered new auto-database: {database.name}")
         database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
         user_row = limits.open_user(tables, config, session.user)
         if min(database_row, user_row, pool) < 0:
@@ -296,7 +312,11 @@ class Client:
     def silent_s(self, now: float) -> float:
         """How long we have waited for bytes of it; 0 if they are there, and we are the ones who are late."""
         since = self.stream.waits_since
-        return 0.0 if since is None or self.stream.pending() else now - since
+        return 0.0 if since is None or self.stream.readable() else now - since
+
+    def waited_s(self, now: float) -> float:
+        """How long we have waited for bytes of it, in all."""
+        return self.stream.waited_s + self.silent_s(now)
 
     def end(self, text: str, sqlstate: str = "08P01") -> None:
         """Close this client, wherever its login is."""
@@ -309,16 +329,12 @@ class Client:
 
     def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
         """Give the client to the relay, which greets it: only a server knows what its parameters come to."""
-        worker = self.worker
-        settings = worker.config.settings
-        head = session.auth_ok
-        if settings.login_notify_message:
-            head += messages.notice(settings.login_notify_message)
-        for name, value in parameters.items():
-            if not worker.tracks(name):
-                head += messages.parameter_status(name, value)
+        worker, head = self.worker, session.auth_ok
+        if worker.config.settings.login_notify_message:
+            head += messages.notice(worker.config.settings.login_notify_message)
+        untracked = {name: value for name, value in parameters.items() if not worker.tracks(name)}
+        head += b"".join(messages.parameter_status(*pair) for pair in untracked.items())
         tail = messages.backend_key_data(*self.cancel_key(session)) + messages.ready()
-        rest = bytes(self.stream.buffer)
         values = worker.values_of(parameters) + worker.extras_of(session.others)
         del worker.logins[self.row]
         log.debug("C-%d: %s@%s logged in, waits for its greeting", self.id, self.name, self.where)
@@ -326,7 +342,9 @@ class Client:
             value == self.usual.get(name) for name, value in parameters.items() if name != "application_name"
         )
         session_tls, self.stream.session = self.stream.session, None
-        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, rest, usual, session_tls)
+        given = worker.tracked_bits(session.parameters)
+        facts = (bytes(self.stream.buffer), usual, session_tls, given, self.defaults)
+        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, *facts)
         return True
 
     def cancel_key(self, session: ClientSession) -> tuple[int, bytes]:
@@ -342,7 +360,7 @@ class Client:
         worker = self.worker
         access = access_of(worker.config.settings, session.user, session.own_user)
         if access is None:
-            raise ClientFault("not allowed")
+            raise ClientFault("not allowed", NOT_PERMITTED)
         database_row = worker.tables.database(limits.CONSOLE)
         user_row = limits.open_user(worker.tables, worker.config, session.user)
         verdict = worker.tables.client_login(self.row, database_row, user_row, -1, console=access)
@@ -355,7 +373,7 @@ class Client:
             self._run_console(console)
         finally:
             worker.operations.console_left(self)
-        self._log_closing("client close request")
+        self.log_closing("client close request")
 
     def _run_console(self, console: ConsoleSession) -> None:
         while not console.closed:
@@ -373,26 +391,10 @@ class Client:
 
     # -- the end
 
-    def _refuse(self, fault: ClientFault) -> None:
-        self._log_closing(fault.message)
-        for note in getattr(fault, "__notes__", ()):
-            self._log(note)
-        if self.worker.config.settings.log_pooler_errors:
-            log.warning("C-%d: %s@%s pooler error: %s", self.id, self.name, self.where, fault.message)
-        try:
-            with gevent.Timeout(1.0, False):
-                self.stream.send(messages.error(fault.message, fault.sqlstate, fault.severity, fault.detail))
-                self.stream.close_sending()
-            with gevent.Timeout(1.0, False):  # a reset by unread bytes would overtake the message
-                while self.sock.recv(4096):
-                    pass
-        except (OSError, Hangup):  # gone already
-            return
-
-    def _log(self, text: str) -> None:
+    def log(self, text: str) -> None:
         log.info("C-%d: %s@%s %s", self.id, self.name, self.where, text)
 
-    def _log_closing(self, reason: str) -> None:
+    def log_closing(self, reason: str) -> None:
         if self.worker.config.settings.log_disconnections:
             age_s = int(time.monotonic() - self.started_s)
-            self._log(f"closing because: {reason} (age={age_s}s)")
+            self.log(f"closing because: {reason} (age={age_s}s)")

@@ -45,7 +45,7 @@ class Janitor:
         self._title_due = 0.0
         self._forget_due = 0.0
         self._zones_due = 0.0
-        self._stats_due = time.monotonic() + worker.config.settings.stats_period
+        self._stats_due = self._next_stats(time.monotonic())
 
     def run(self) -> None:
         """For ever."""
@@ -80,8 +80,13 @@ class Janitor:
             self._zones_due = now + period_s
             worker.spawn(worker.resolver.check_zones)
         if now >= self._stats_due:
-            self._stats_due += worker.config.settings.stats_period
+            self._stats_due = self._next_stats(now)
             self._stats(now)
+
+    def _next_stats(self, now: float) -> float:
+        """At the same times for all workers, so that one that replaces another goes on in its turn."""
+        period_s = self.worker.config.settings.stats_period
+        return (now // period_s + 1) * period_s
 
     def _overdue(self) -> None:
         worker = self.worker

@@ -9,16 +9,17 @@ closed.
 The pid in a notification is PostgreSQL's; clients know each other by the pids that pooler told them. Relays
 tell who notifies by notes on a channel of their own (`core/listen.h`): `c <pid>`: what comes from this
 backend now is that client's; `e`: it is not any more; `b <database> <worker> <row> <number>`: the same, and
-that client wants to know.
+that client wants to know. Each ends with a number and a seal (`core/notes.h`): anybody may write there.
 """
 
 from __future__ import annotations
 
+import hmac
 import struct
 import time
 from collections import deque
 from collections.abc import Callable
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import gevent
 from gevent import socket
@@ -48,6 +49,9 @@ REFUSED_S = 5.0
 BACKLOG_BYTES = 16 << 20
 INBOX_RETRY_S = 0.005
 MESSAGE_MAX_BYTES = 1 << 20
+#: Of a note that is looked at, and of how many backends the last is remembered.
+NOTE_BYTES = 191
+NOTE_BACKENDS = 4096
 
 _PID = struct.Struct("!I")
 
@@ -98,6 +102,9 @@ class Listener:
         self._channels: dict[bytes, tuple[int, int]] = {}
         self._unused: dict[int, float] = {}  # when a channel by its id was first seen without clients
         self._notifiers: dict[int, int] = {}  # backend -> client, by the pids that clients know
+        self._numbers: dict[int, int] = {}  # backend -> its last note, the latest backend last
+        self._number_floor = 0  # what those had that are not remembered any more
+        self._slot = -1
         self._note_channel = self.tables.note_channel.encode()
         self._stream: Stream | None = None
 
@@ -107,6 +114,7 @@ class Listener:
         if slot < 0:
             self.end("no connection is left for it")
             return
+        self._slot = slot
         generation = self.tables.slot(slot)[1]
         sock: socket.socket | None = None
         try:
@@ -212,6 +220,8 @@ class Listener:
         wanted = self.tables.channels(self.database)
         for channel in wanted:
             row, number, name = channel["row"], channel["id"], channel["name"]
+            if name == self._note_channel:
+                continue
             if self._channels.get(name) != (row, number):
                 self._channels[name] = (row, number)
                 self._asked.append((row, number))
@@ -247,10 +257,9 @@ class Listener:
                     self.tables.channel_heard(*channel)
 
     def _notification(self, body: bytes) -> None:
-        (pid,) = _PID.unpack_from(body)
-        name, _, rest = body[4:].partition(b"\0")
+        pid, name, text = messages.parse_notification(body)
         if name == self._note_channel:
-            self._note(pid, rest[:-1].split())
+            self._note(pid, text)
             return
         channel = self._channels.get(name)
         if channel is None:
@@ -259,18 +268,59 @@ class Listener:
         for number in self.tables.channel_workers(*channel):
             self._post.news(number, *channel, message)
 
-    def _note(self, pid: int, words: list[bytes]) -> None:
-        try:
-            if words[0] == b"c":
-                self._notifiers[pid] = int(words[1])
-                return
+    def _note(self, pid: int, text: bytes) -> None:
+        """A note of one of our relays; anybody else may write on that channel, and is ignored."""
+        note = parse_note(text, lambda sealed: self.tables.note_seal(self._slot, pid, sealed))
+        if note is None or not self._is_new(pid, note.number):
+            log.debug("%s: somebody else uses the channel of our notes", self.name)
+        elif note.kind == b"c":
+            self._notifiers[pid] = note.arguments[0]
+        else:
             self._notifiers.pop(pid, None)
-            if words[0] == b"b":
-                database, number, row, note = map(int, words[1:5])
-                if database == self.database:  # several of the ini may be one of PostgreSQL's
-                    self._post.note(number, row, note)
-        except (IndexError, ValueError):
-            log.warning("%s: somebody else uses the channel of our notes", self.name)
+            if note.kind == b"b" and note.arguments[0] == self.database:
+                self._post.note(*note.arguments[1:])  # several of the ini may be one of PostgreSQL's
+
+    def _is_new(self, pid: int, number: int) -> bool:
+        """Whether this backend has not sent the note before; numbers of one grow."""
+        if number <= self._numbers.get(pid, self._number_floor):
+            return False
+        self._numbers.pop(pid, None)
+        self._numbers[pid] = number
+        if len(self._numbers) > NOTE_BACKENDS:
+            oldest = next(iter(self._numbers))
+            self._number_floor = max(self._number_floor, self._numbers.pop(oldest))
+        return True
+
+
+class Note(NamedTuple):
+    """What a relay says to a listening connection."""
+
+    kind: bytes
+    arguments: tuple[int, ...]
+    number: int
+
+
+#: How many numbers follow the letter of a note, and what each may be at most.
+_NOTES = {
+    b"c": (2**32 - 1,),
+    b"e": (),
+    b"b": (2**31 - 1, 2**31 - 1, 2**31 - 1, 2**32 - 1),
+}
+
+
+def parse_note(text: bytes, seal: Callable[[bytes], bytes]) -> Note | None:
+    """A note that is whole and whose seal fits; None for all else."""
+    sealed, _, found = text.rpartition(b" ")
+    if len(text) > NOTE_BYTES or not hmac.compare_digest(found, seal(sealed)):
+        return None
+    kind, *words = sealed.split(b" ")
+    most = (*_NOTES.get(kind, ()), 2**64 - 1)
+    if kind not in _NOTES or len(words) != len(most) or not all(map(bytes.isdigit, words)):
+        return None
+    *arguments, number = map(int, words)
+    if any(value > limit for value, limit in zip((*arguments, number), most, strict=True)):
+        return None
+    return Note(kind, tuple(arguments), number)
 
 
 class Post:

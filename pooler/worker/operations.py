@@ -170,9 +170,9 @@ class WorkerOperations:
     def _held(self, row: int) -> bool:
         return bool(self.worker.tables.is_paused(row))
 
-    def close_idle(self, row: int, mark: bool) -> None:
-        """Ends the idle servers of a database; `mark`: the others when they are free."""
-        for slot in self.worker.tables.take_idle(row, self.worker.number, mark):
+    def close_idle(self, row: int, mark: bool, pool: int = -1) -> None:
+        """Ends the idle servers of a database, or of a pool; `mark`: the others when they are free."""
+        for slot in self.worker.tables.take_idle(row, self.worker.number, mark, pool):
             self.worker.relay.close_slot(slot)
 
     def _console(self) -> Client | None:

@@ -8,6 +8,7 @@ import gevent
 from gevent import socket
 
 from pooler import log
+from pooler.config.check import is_own_address
 from pooler.protocol import frontend, peer_key
 from pooler.worker.address import candidates_at
 
@@ -31,6 +32,8 @@ def forward(worker: Worker, request: CancelRequest, number: int) -> str:
     peer = worker.config.peers.get(number)
     if peer is None:
         return "could not find peer to forward request to"
+    if is_own_address(worker.config.settings, peer.host, peer.port):
+        return "could not forward request to a peer that is this instance itself"
     row = worker.tables.peer_wait(number, worker.number)
     if row < 0:
         return "out of memory"

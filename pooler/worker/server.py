@@ -9,6 +9,7 @@ it can use it. And a connection whose login failed is read to its end before the
 from __future__ import annotations
 
 import contextlib
+import ipaddress
 import random
 import time
 from typing import TYPE_CHECKING, cast
@@ -45,6 +46,10 @@ FIRST_RETRY_S = 0.05
 #: Longest pause while PostgreSQL cannot be reached, or says "later": with the grain of the janitor, clients
 #: that wait for it are served within a second of its return.
 AWAY_RETRY_S = 0.6
+#: What PostgreSQL refuses for who asks or what is asked for (no such role or database, a wrong password) is
+#: an answer, which clients are told; the next one asks again, this often over all of them at most.
+ANSWERS = ("28", "3D")
+ANSWER_RETRY_S = 0.25
 #: SQLSTATEs that say "later", not "no": cannot_connect_now, too_many_connections, crash and admin shutdown.
 TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
 #: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
@@ -100,7 +105,8 @@ def dial(worker: Worker, slot: int) -> None:
     except Hangup as hangup:
         login_failed(worker, slot, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
-        login_failed(worker, slot, ServerFault("connect timeout"))
+        hangs = "connect timeout" if sock is not None else "connect failed: no answer in time"
+        login_failed(worker, slot, ServerFault(hangs))
     except OSError as error:
         login_failed(worker, slot, ServerFault(f"connect failed: {error.strerror or error}"))
     except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
@@ -299,7 +305,10 @@ def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool 
     pool = worker.tables.slot(slot)[0]
     failures = worker.tables.pool_error(pool)[0]
     longest_s = worker.config.settings.server_login_retry
-    retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
+    if permanent and is_answer(fault.sqlstate):
+        retry_s = min(longest_s, ANSWER_RETRY_S)
+    else:
+        retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
     now = time.monotonic()
     said, said_s = worker.refusals.get(pool, ("", 0.0))
     if failures and said == fault.message and now - said_s < longest_s:
@@ -310,6 +319,11 @@ def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool 
         ours = reason.startswith("server login failed")
         log_refused(worker, slot, fault, "login failed" if ours else reason)
     worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
+
+
+def is_answer(sqlstate: str) -> bool:
+    """Whether PostgreSQL has refused what was asked for, which the next client may ask again."""
+    return sqlstate.startswith(ANSWERS)
 
 
 def pause_s(failures: int, longest_s: float, is_away: bool) -> float:
@@ -354,6 +368,19 @@ def names_of(sock: socket.socket, listen_port: int = 0) -> tuple[str, int, str, 
     except OSError:  # gone already
         return "", 0, "", 0
     return peer[0], peer[1], own[0], own[1]
+
+
+def network_of(addr: str) -> str:
+    """What one stranger can have many addresses of counts as one: a /64 of IPv6, the loopback network."""
+    if ":" not in addr:
+        return "127.0.0.0/8" if addr.startswith("127.") else addr
+    try:
+        parsed = ipaddress.IPv6Address(addr.partition("%")[0])
+    except ValueError:
+        return addr
+    if parsed.ipv4_mapped is not None:
+        return network_of(str(parsed.ipv4_mapped))
+    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
 
 
 def place(addr: str, port: int, is_unix: bool) -> str:

@@ -4,15 +4,26 @@ from __future__ import annotations
 
 import re
 
+#: What PostgreSQL keeps of a name.
+NAME_BYTES = 63
+
 
 def printable(name: str, server_version: str) -> str:
     """What PostgreSQL makes of an application_name that is not plain ASCII: `?`, since version 16 `\\x..`."""
+    raw = name.encode("utf-8", "surrogateescape")
+    if len(raw) > NAME_BYTES:  # cut where a character ends
+        raw = raw[:NAME_BYTES].decode("utf-8", "ignore").encode() if _is_utf8(raw) else raw[:NAME_BYTES]
     major = re.match(r"\d+", server_version)
     new = major is not None and int(major[0]) >= 16
-    return "".join(
-        chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" if new else "?"
-        for byte in name.encode("utf-8", "surrogateescape")
-    )
+    return "".join(chr(byte) if 32 <= byte < 127 else f"\\x{byte:02x}" if new else "?" for byte in raw)
+
+
+def _is_utf8(raw: bytes) -> bool:
+    try:
+        raw.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def spelled_as(usual: dict[str, str], given: dict[str, str]) -> dict[str, str]:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import select
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, TypeVar, cast
 
 import gevent
@@ -61,17 +62,30 @@ class Stream:
         self.tls: TlsInfo | None = None
         self.buffer = bytearray()
         self.waits_since: float | None = None  # for bytes of the other side
+        self.waited_s = 0.0  # in all, until then
+        self.abandoned = False  # what comes now is too late
+        self.heard_s = time.monotonic()  # when it said something
         self._fault = fault
+
+    @contextmanager
+    def _waiting(self) -> Iterator[None]:
+        """What is inside waits for bytes of the other side."""
+        self.waits_since = began = time.monotonic()
+        try:
+            yield
+        finally:
+            self.waits_since = None
+            self.waited_s += time.monotonic() - began
+        if self.abandoned:  # the bytes came at the moment at which it was given up
+            raise Hangup("sent away")
 
     def _fill(self, n: int) -> None:
         while len(self.buffer) < n:
-            self.waits_since = time.monotonic()
-            try:
+            with self._waiting():
                 data = self._receive()
-            finally:
-                self.waits_since = None
             if not data:
                 raise Hangup("unexpected eof")
+            self.heard_s = time.monotonic()
             self.buffer += data
 
     def _receive(self) -> bytes:
@@ -122,13 +136,11 @@ class Stream:
 
     def begins_with_tls(self) -> bool:
         """Whether the first byte that comes is that of TLS; it stays where it is. Raises Hangup."""
-        self.waits_since = time.monotonic()
-        try:
-            return bytes(self.sock.recv(1, socket.MSG_PEEK)) == bytes((TLS_HANDSHAKE,))
-        except OSError as error:
-            raise Hangup(str(error)) from error
-        finally:
-            self.waits_since = None
+        with self._waiting():
+            try:
+                return bytes(self.sock.recv(1, socket.MSG_PEEK)) == bytes((TLS_HANDSHAKE,))
+            except OSError as error:
+                raise Hangup(str(error)) from error
 
     def start_tls(self) -> TlsInfo:
         """The handshake; everything after it goes through TLS. Raises HandshakeFailed."""
@@ -138,13 +150,11 @@ class Stream:
         if not session.server:
             self._handshake(session, received)
         while not done:
-            self.waits_since = time.monotonic()
-            try:
-                received = self.sock.recv(READ_BYTES)
-            except OSError as error:
-                raise HandshakeFailed(str(error)) from error
-            finally:
-                self.waits_since = None
+            with self._waiting():
+                try:
+                    received = self.sock.recv(READ_BYTES)
+                except OSError as error:
+                    raise HandshakeFailed(str(error)) from error
             if not received:
                 raise HandshakeFailed("unexpected eof")
             done = self._handshake(session, received)
@@ -184,8 +194,10 @@ class Stream:
 
     def pending(self) -> bool:
         """Whether the peer has already sent more than was used so far."""
-        if self.buffer:
-            return True
+        return bool(self.buffer) or self.readable()
+
+    def readable(self) -> bool:
+        """Whether bytes have come, or the end, that were not read yet."""
         poll = select.poll()
         poll.register(self.sock.fileno(), select.POLLIN)
         return bool(poll.poll(0))

@@ -59,4 +59,6 @@ def in_background() -> None:
     """Called in a thread of the pool: its work yields to the relay's."""
     if not getattr(_here, "nice", False):
         _here.nice = True
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), BACKGROUND_NICE)
+        thread = threading.get_native_id()
+        niceness = max(BACKGROUND_NICE, os.getpriority(os.PRIO_PROCESS, thread))
+        os.setpriority(os.PRIO_PROCESS, thread, niceness)

@@ -6,10 +6,9 @@ in clients and servers, send cancel requests, serve the console, keep the time, 
 
 from __future__ import annotations
 
-import hashlib
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
 import gevent
@@ -51,8 +50,8 @@ from pooler.worker.operations import WorkerOperations
 from pooler.worker.resolver import Resolver
 from pooler.worker.server import dial, place
 from pooler.worker.tls import Contexts
+from pooler.worker.unknown_users import UnknownUsers
 
-MACHINE_ID = "/etc/machine-id"
 #: Where the cores do not suffice, a storm of logins takes longer, not the queries that the relay serves.
 HUB_NICE = 5
 #: How often a draining worker looks whether it is done.
@@ -96,9 +95,11 @@ class Worker:
         self.draining = False
         self.logins: dict[int, Login] = {}
         self.lookups = Lookups(self)
+        self.unknown_users = UnknownUsers(boot.login_key)
         #: By pool: what was logged of a failed login, and when.
         self.refusals: dict[int, tuple[str, float]] = {}
         self.door = Door(self)
+        self.cancels = cancel.Allowance()
         self.resolver = Resolver(self)
         self.listeners = Listeners(self)
         self.stopped = Event()
@@ -122,7 +123,8 @@ class Worker:
         self.relay.start()
         self.relay.reclaim()
         self.pump = Pump(self.tables)  # threads have the priority of who starts them
-        os.setpriority(os.PRIO_PROCESS, 0, HUB_NICE)  # of this thread alone
+        niceness = max(HUB_NICE, os.getpriority(os.PRIO_PROCESS, 0))  # never more than pooler was given
+        os.setpriority(os.PRIO_PROCESS, 0, niceness)  # of this thread alone
         watcher = gevent.get_hub().loop.io(self.relay.event_fd, 1)
         watcher.start(self._drain_events)
         self.spawn(self._listen)
@@ -190,7 +192,7 @@ class Worker:
             elif b & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
                 self.relay.kill(a, number, 0, "08P01", self.tables.kill_text(a))
         elif kind == DATABASE:
-            self.changes.heard(a, event[5], bool(b))
+            self.changes.heard(a, event[5], b)
         elif kind == LISTEN:
             self.listeners.wake(a, b)
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
@@ -299,9 +301,7 @@ class Worker:
     def _apply(self, config: Config) -> None:
         settings = config.settings
         self.tls.adopt(config.tls)
-        is_scram = [text.startswith("SCRAM-SHA-256$") for text in config.userlist.values() if text]
-        self.mock_scram = 2 * sum(is_scram) > len(is_scram)
-        self.mock_secret = mock_secret(config, self.tables.note_channel)
+        self.unknown_users.adopt(config)
         self.relay.options(
             check_delay_s=settings.server_check_delay,
             check_query=settings.check_query,
@@ -312,6 +312,9 @@ class Worker:
             max_packet_bytes=settings.max_packet_size,
             max_prepared_statements=settings.max_prepared_statements,
             answer_timeout_s=settings.server_answer_timeout,
+            trusted_extensions=settings.session_trusted_extensions,
+            catalog_bytes=settings.catalog_memory,
+            client_bytes=settings.client_memory_limit,
         )
 
     # -- tracked parameters
@@ -322,6 +325,11 @@ class Worker:
         return b"".join(
             values.get(name.lower(), "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
         )
+
+    def tracked_bits(self, names: Iterable[str]) -> int:
+        """Which of the tracked parameters these are, a bit each."""
+        given = {name.lower() for name in names}
+        return sum(1 << place for place, name in enumerate(self.tracked) if name.lower() in given)
 
     def tracks(self, name: str) -> bool:
         """Whether this parameter follows its client; in any case of letters."""
@@ -363,22 +371,6 @@ def guarded(function: Callable[..., object], *arguments: Any) -> None:
         function(*arguments)
     except Exception as error:  # the one place for bugs of greenlets
         log.exception(f"bug in {getattr(function, '__qualname__', function)}", error)
-
-
-def mock_secret(config: Config, random: str) -> bytes:
-    """Makes the salts of unknown users stable: from this machine and all secrets, so nobody can guess it.
-
-    `random` is the same for all workers, until the next start; where the machine has no id it has to do.
-    """
-    digest = hashlib.sha256()
-    try:
-        with open(MACHINE_ID, "rb") as file:
-            digest.update(file.read())
-    except OSError:  # containers may have none
-        digest.update(random.encode())
-    for user, text in sorted(config.userlist.items()):
-        digest.update(f"{user}\0{text}\0".encode("utf-8", "surrogateescape"))
-    return digest.digest()
 
 
 def run(boot: WorkerBoot) -> int:

@@ -34,6 +34,8 @@ def pools(running_postgres: Postgres, direct: Direct, owner: Account, work: Path
             databases = {POOL: f"dbname=p0 pool_size={size.servers}"}
             keywords: dict[str, Any] = {"workers": size.workers, "databases": databases, **settings}
             pooler = stack.enter_context(running_pooler(running_postgres, owner, work, **keywords))
+            if "session_state" not in settings:  # before, clients keep their servers
+                pooler.learn_catalogs(POOL)
             return stack.enter_context(pooled_world(pooler, direct, size.servers))
 
         yield pool

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+
+import pytest
 
 from tests.fault.conftest import GuardedPooler, MakeShared
 from tests.support.health import assert_no_bugs
-from tests.support.hostile import read_to_end
 from tests.support.pooler import Pooler
 from tests.support.processes import wait_for
-
-MakePooler = Callable[..., Pooler]
+from tests.support.wire import startup
 
 
 def test_storm_is_served_in_turn(make_shared: MakeShared) -> None:
@@ -37,18 +36,29 @@ def test_storm_is_served_in_turn(make_shared: MakeShared) -> None:
     assert_no_bugs(pooler)
 
 
-def test_silent_sockets_make_room(make_pooler: MakePooler) -> None:
-    pooler = make_pooler(workers=1, max_unauthenticated=8, tcp_defer_accept=0)
-    silent = [pooler.wire() for _ in range(8)]
-    wait_for(lambda: login_clients(pooler) == 8, 8, "eight logins")
-    late = [pooler.wire() for _ in range(8)]
-    with pooler.wire() as wire:
-        assert wire.login().rows("SELECT 1") == [[b"1"]]
-    for victim in silent:
-        (word,) = read_to_end(victim)
-        assert word.fields["C"] == "53300"
-        victim.close()
-    for wire in late:
+@pytest.mark.parametrize(
+    ("says", "count"),
+    [(b"", 300), (b"\0", 30), (startup("bouncer", "p0"), 30)],
+    ids=["nothing", "a byte", "its name"],
+)
+def test_silent_sockets_keep_nobody_out(make_shared: MakeShared, says: bytes, count: int) -> None:
+    """More of them than may be in their login, also at the end of the rows for clients."""
+    pooler = make_shared(
+        GuardedPooler,
+        workers=1,
+        auth_type="scram-sha-256",
+        max_unauthenticated=8,
+        max_silent_per_address=10,
+        max_client_conn=1,
+        tcp_defer_accept=0,
+    )
+    with pooler.expect_log(r"connections from 127.0.0.0/8 say nothing \(max_silent_per_address\)"):
+        silent = [pooler.wire() for _ in range(count)]
+        for wire in silent:
+            wire.send(says)
+        assert pooler.sql("SELECT 1") == [(1,)]
+        wait_for(lambda: login_clients(pooler) <= 10, 30, "the end of all but ten")
+    for wire in silent:
         wire.close()
     wait_for(lambda: login_clients(pooler) == 0, 5, "no login left")
     assert_no_bugs(pooler)

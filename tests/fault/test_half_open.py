@@ -144,7 +144,8 @@ def test_request_of_ours_that_is_never_answered(make_pooler: MakePooler, what: s
 def copies(peer: Peer) -> None:
     """Says that it will read CopyData."""
     peer.send(WELCOME)
-    peer.message()
+    while not peer.message()[1].startswith(b"COPY"):
+        peer.send(ANSWER)
     peer.send(message("G", b"\0\0\0"))
 
 
@@ -162,7 +163,7 @@ def test_client_that_leaves_behind_a_server_that_does_not_read(make_pooler: Make
             reset(wire.socket)
         wait_for(lambda: not pooler.show("clients", database="f"), 5, "the end of the client")
         assert states(pooler, "f") == ["closing"]
-        assert fake.cancels
+        wait_for(lambda: fake.cancels, 5, "the cancel of what nobody waits for")
         assert_no_bugs(pooler)
 
 

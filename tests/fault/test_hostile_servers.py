@@ -150,15 +150,32 @@ REPLIES: dict[str, Script] = {
     "r_copy_both": after_login(message("W", b"\0\0\0")),
     "r_ready_cut": after_login(message("Z", b"")),
     "r_ready_long": after_login(message("Z", b"II")),
+    "r_ready_unknown_state": after_login(message("Z", b"X")),
+    "r_error_empty": after_login(error(b"") + READY),
+    "r_error_cut": after_login(error(b"SERR") + READY),
+    "r_error_without_end": after_login(error(b"SERROR\0") + READY),
+    "r_error_continued": after_login(error(b"SERROR\0\0Mmore\0\0") + READY),
+    "r_parameter_cut": after_login(message("S", b"TimeZone") + ANSWER),
+    "r_parameter_without_value": after_login(message("S", b"TimeZone\0") + ANSWER),
+    "r_parameter_with_more": after_login(message("S", b"TimeZone\0UTC\0x\0") + ANSWER),
+    "r_parameter_without_name": after_login(message("S", b"\0UTC\0") + ANSWER),
+    "r_tag_cut": after_login(message("C", b"SELECT 1") + READY),
+    "r_tag_with_more": after_login(message("C", b"SELECT 1\0x\0") + READY),
+    "r_tag_huge": after_login(message("C", "x" * 20_000) + READY),
+    "r_suspended_with_more": after_login(message("s", b"x") + READY),
+    "r_notification_empty": after_login(message("A") + ANSWER),
+    "r_notification_short": after_login(message("A", b"\0\0\0\1") + ANSWER),
+    "r_notification_cut": after_login(message("A", b"\0\0\0\1channel\0text") + ANSWER),
+    "r_notification_one_text": after_login(message("A", b"\0\0\0\1channel\0") + ANSWER),
+    "r_notification_huge": after_login(message("A", b"\0\0\0\1", "channel", "x" * 20_000) + ANSWER),
     "r_error_then_end": after_login(error(b"SFATAL\0C57P01\0Mgone\0\0"), wait=False),
 }
 
 #: Replies that are odd but in step: they reach the client, and the session goes on.
 ODD: dict[str, Script] = {
     "o_error_without_fields": after_login(error(b"\0") + READY),
-    "o_error_cut": after_login(error(b"SERR") + READY),
     "o_error_text_only": after_login(error(b"Mtext\0\0") + READY),
-    "o_parameter_cut": after_login(message("S", b"TimeZone") + ANSWER),
+    "o_notification": after_login(message("A", b"\0\0\0\1", "channel", "text") + ANSWER),
     "o_parameter_huge": after_login(parameter("TimeZone", "x" * 30_000) + ANSWER),
     "o_notices": after_login(message("N", b"SNOTICE\0Mhi\0\0") * 1000 + ANSWER),
 }
@@ -243,7 +260,12 @@ def fake() -> Iterator[FakeServer]:
 def shared(make_shared: MakeShared, fake: FakeServer) -> Pooler:
     databases = {"p1": "", "*": f"port={fake.port} user=bouncer password=secret pool_size=2"}
     return make_shared(
-        workers=2, databases=databases, query_wait_timeout=3, server_connect_timeout=1, client_login_timeout=5
+        workers=2,
+        databases=databases,
+        query_wait_timeout=3,
+        server_connect_timeout=1,
+        client_login_timeout=5,
+        server_answer_timeout=1,
     )
 
 

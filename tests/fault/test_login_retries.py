@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
+from pooler.worker.server import is_answer
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
@@ -83,8 +84,10 @@ def test_the_same_again_is_not_logged_again(make_pooler: MakePooler, pg: Postgre
     """But the next outage is."""
     pooler = make_pooler(workers=1, databases={"p0": "pool_size=1"}, server_login_retry=3600)
     with pooler.wire(timeout_s=30) as wire:
-        wire.login().rows("SELECT 1")
+        wire.login()
         for _ in range(2):
+            pooler.learn_catalogs()  # its server is not asked about its session any more when it ends
+            wire.rows("SELECT 1")
             pg.stop()
             wait_for(lambda: not pooler.show("servers", database="p0"), 5, "the end of the server")
             with pooler.expect_log("WARNING .*p0.*connect failed: Connection refused", count=1):
@@ -129,6 +132,10 @@ def test_a_refusal_waits_for_servers_that_work(make_pooler: MakePooler, pg: Post
     with pooler.wire() as holder, pooler.wire() as waiter:
         holder.login(user="limited").query("BEGIN")
         pg.sql("ALTER USER limited NOLOGIN")
+        # One may have been opened beside the holder's.
+        others = "pg_stat_activity WHERE usename = 'limited' AND state = 'idle'"
+        pg.sql(f"SELECT pg_terminate_backend(pid) FROM {others}")
+        wait_for(lambda: len(pooler.show("servers", user="limited")) == 1, 5, "the holder's server alone")
         try:
             with pooler.expect_log("server login failed: FATAL role"):
                 waiter.login(user="limited").send(query("SELECT 1"))
@@ -136,3 +143,22 @@ def test_a_refusal_waits_for_servers_that_work(make_pooler: MakePooler, pg: Post
             waiter.expect("TDCZ")
         finally:
             pg.sql("ALTER USER limited LOGIN")
+
+
+def test_each_client_hears_what_is_refused(make_pooler: MakePooler, pg: Postgres) -> None:
+    """No such database: whoever asks next asks PostgreSQL again, without a pause that grows."""
+    pooler = make_pooler(workers=1, databases={"none": "dbname=there_is_none"}, server_login_retry=3600)
+    pg.new_log()
+    for _ in range(8):  # a pause that doubled would come to more than the patience of a wire
+        with pooler.wire() as wire:
+            wire.send(startup("bouncer", "none"))
+            wire.expect_error("3D000")
+    assert pg.new_log().count('database "there_is_none" does not exist') == 8
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "expected"),
+    [("3D000", True), ("28000", True), ("28P01", True), ("53300", False), ("57P03", False), ("08006", False)],
+)
+def test_answers(sqlstate: str, expected: bool) -> None:
+    assert is_answer(sqlstate) is expected

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import time
+
+import pytest
+
+from pooler.worker.refusal import PACE_S
 from tests.fault.conftest import GuardedPooler, MakeShared
 from tests.support.hostile import Scram
 from tests.support.pooler import Pooler
@@ -29,5 +34,38 @@ def test_salts_are_stable(make_shared: MakeShared) -> None:
         killed = pooler.kill_worker(number)
         pooler.wait_for_workers(3, without=killed)
     assert {user: salt_of(pooler, user) for user in users} == first
-    pooler.reload()
+    pooler.passwords |= {"one_more": "secret"}
+    pooler.configure()
     assert {user: salt_of(pooler, user) for user in users} == first
+    pooler.stop()
+    pooler.start()
+    assert {user: salt_of(pooler, user) for user in users} == first
+
+
+def test_users_with_plain_passwords_keep_their_salt(make_shared: MakeShared) -> None:
+    """They have none stored: it is made like that of a user who does not exist."""
+    pooler = make_shared(GuardedPooler, workers=1, auth_type="scram-sha-256")
+    first = salt_of(pooler, "bouncer")
+    pooler.passwords |= {"one_more": "secret"}
+    pooler.configure()
+    assert salt_of(pooler, "bouncer") == first
+
+
+@pytest.mark.parametrize("user", ["bouncer", "nobody_a"])
+def test_refusals_come_at_a_pace(make_shared: MakeShared, user: str) -> None:
+    """How long the keys of a password took to be derived is not told: an unknown user has none."""
+    pooler = make_shared(GuardedPooler, workers=1, auth_type="scram-sha-256")
+    sent_s = 0.0
+
+    def wrong(proof: bytes) -> bytes:
+        nonlocal sent_s
+        sent_s = time.monotonic()
+        return proof
+
+    with pooler.wire() as wire:
+        scram = Scram(user, "x", {"final": wrong})
+        scram.start(wire)
+        scram.finish(wire)
+        (error,) = wire.expect("E")
+        assert time.monotonic() - sent_s >= PACE_S
+    assert error.fields["M"] == "SASL authentication failed"

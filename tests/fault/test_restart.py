@@ -125,6 +125,82 @@ def test_a_successor_that_dies_on_the_way_changes_nothing(pooler: Pooler, last: 
                 other.cursor().execute("SELECT 4")
 
 
+def socket_files(pooler: Pooler) -> list[str]:
+    return sorted(path.name for path in pooler.directory.iterdir() if path.name.startswith(".s."))
+
+
+def assert_reached_by_file(pooler: Pooler) -> None:
+    assert len(socket_files(pooler)) == 2
+    assert pooler.sql("SELECT 1", host=str(pooler.directory)) == [(1,)]
+
+
+def test_a_failed_successor_leaves_the_socket_files(pooler: Pooler, restarts: Restarts) -> None:
+    """One that cannot listen, and one that is ended while it boots."""
+    good = pooler.ini.read_text()
+    pooler.ini.write_text(good.replace(f"listen_addr = {pooler.host}", "listen_addr = 192.0.2.1"))
+    failed = restarts.run(*pooler.command().argv, "-R", str(pooler.ini))
+    assert failed.returncode == 1, failed
+    assert b"failed to listen on any address" in failed.stderr
+    pooler.ini.write_text(good)
+    assert_reached_by_file(pooler)
+    with pooler.expect_log("this one goes on", timeout_s=20):
+        with pooler.expect_log("taking over from process", timeout_s=20):
+            successor = subprocess.Popen(
+                [*pooler.command().argv, "-R", str(pooler.ini)],
+                env=pooler.command().env,
+                cwd=pooler.directory,
+                stderr=subprocess.DEVNULL,
+                **pooler.owner.identity(),
+            )
+        successor.terminate()
+    assert successor.wait(20) == 1
+    assert_reached_by_file(pooler)
+    restarts.again()
+    restarts.wait_for_old()
+    assert_reached_by_file(pooler)
+
+
+def test_a_successor_that_had_begun_to_serve_leaves_nothing_behind(pooler: Pooler) -> None:
+    """It has put sockets of its own in the place of ours, and has removed them."""
+    files = socket_files(pooler)
+    with pooler.expect_log("this one goes on"), takeover_socket(pooler) as sock:
+        hello(sock)
+        heard(sock, "offer")
+        sock.send(handover.pack("commit", {"pids": []}))
+        baton = -1
+        while True:
+            got = handover.receive(sock)
+            assert got is not None
+            baton = got[2] if got[0] == "baton" else baton
+            if got[0] == "yours":
+                break
+        assert os.read(baton, 10) == b"1"
+        os.close(baton)
+        for name in files:
+            (pooler.directory / name).unlink()
+    wait_for(lambda: socket_files(pooler) == files, 10, "the files")
+    assert_reached_by_file(pooler)
+    assert pooler.sql("SELECT 2") == [(2,)]
+
+
+@pytest.mark.parametrize("last", ["", "yours"])
+def test_a_successor_that_hangs_is_given_up(pooler: Pooler, restarts: Restarts, last: str) -> None:
+    """Clients wait for it a moment at most, and it blocks no other."""
+    with pooler.connect() as client, client.cursor() as cursor, takeover_socket(pooler) as sock:
+        with pooler.expect_log("is given up .*: this one goes on", timeout_s=20):
+            if last:
+                hello(sock)
+                heard(sock, "offer")
+            if last == "yours":
+                sock.send(handover.pack("commit", {"pids": [os.getpid()]}))
+                heard(sock, "yours")
+        assert pooler.sql("SELECT 2") == [(2,)]
+        cursor.execute("SELECT 3")
+        client.rollback()
+        restarts.again()
+        assert pooler.sql("SELECT 4") == [(4,)]
+
+
 def test_who_does_not_speak_the_language_is_refused(pooler: Pooler) -> None:
     with takeover_socket(pooler) as sock:
         hello(sock, version=99)
@@ -314,6 +390,21 @@ def test_a_predecessor_that_does_not_answer(pooler: Pooler, fake: FakePredecesso
     with fake.offer():
         assert pooler.wait(20) == 1
     assert "FATAL the running process did not answer within 10 s" in pooler.log.read_text()
+
+
+def test_a_successor_that_wakes_too_late_does_not_serve(pooler: Pooler, fake: FakePredecessor) -> None:
+    """The running instance has gone on, and has taken back the right to serve."""
+    pooler.launch("-R")
+    reader, writer = os.pipe()
+    os.set_blocking(reader, False)
+    with fake.offer() as sock:
+        handover.send(sock, handover.pack("baton", {}), reader)
+        sock.send(handover.pack("yours", {"pids": [os.getpid()]}))
+        assert pooler.wait() == 1
+    os.close(reader)
+    os.close(writer)
+    assert "FATAL the running process did not wait any longer, and goes on" in pooler.log.read_text()
+    assert "process up" not in pooler.log.read_text().split("taking over from process")[-1]
 
 
 def test_a_predecessor_that_refuses(pooler: Pooler, fake: FakePredecessor) -> None:

@@ -48,6 +48,7 @@ def test_late_copy_data_does_not_keep_the_server(make_pooler: MakePooler, pg: Po
 
 def test_rollback_of_a_client_that_left_takes_its_settings_back(make_pooler: MakePooler) -> None:
     pooler = make_pooler(workers=1, databases=ONE)
+    pooler.learn_catalogs()  # else the server is closed: it may have run anything
     with pooler.wire() as first:
         first.login(TimeZone="UTC")
         first.rows("SELECT 1")

@@ -117,6 +117,7 @@ def test_slots_are_usable_again_within_two_seconds(
 
 def test_idle_servers_of_a_dead_worker_stay_in_use(make_pooler: MakePooler, pg: Postgres) -> None:
     pooler = make_pooler(workers=2, databases={"p0": "pool_size=2"})
+    pooler.learn_catalogs()
     wait_until_slots_work(pooler, 2)
     servers = set(pg.backends())
     for number in (0, 1):

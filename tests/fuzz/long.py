@@ -10,13 +10,17 @@ from pathlib import Path
 
 from pooler.dev.processes import account, workplace
 from tests.support.fakeserver import FakeServer
-from tests.support.fuzzing import DATABASES, BentServers, Fuzzer
+from tests.support.fuzzing import DATABASES, LIAR_DATABASES, BentServers, Fuzzer
+from tests.support.lying import LyingServers, Neighbours
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 
 #: Seeds between two checks: few enough to find the one that did it.
 ROUND = 300
 SERVER_ROUND = 40
+LIAR_ROUND = 300
+#: A healthy client waits for no answer longer than this, on a machine with other work.
+LONGEST_WAIT_S = 2.0
 
 
 def arguments() -> argparse.Namespace:
@@ -37,8 +41,16 @@ def run(work: Path, options: argparse.Namespace) -> int:
     first = random.randrange(10**9) if options.first is None else options.first
     try:
         servers = BentServers()
-        with FakeServer({"*": servers}) as fake:
-            databases = {**DATABASES, "*": f"port={fake.port} password=secret pool_size=2"}
+        liars = LyingServers()
+        with FakeServer({"*": servers}) as fake, FakeServer({"*": liars}) as lying:
+            databases = {
+                **DATABASES,
+                **{
+                    f"liar{n}": f"port={lying.port} password=secret pool_size=2"
+                    for n in range(LIAR_DATABASES)
+                },
+                "*": f"port={fake.port} password=secret pool_size=2",
+            }
             pooler = Pooler(
                 pg,
                 owner,
@@ -50,14 +62,16 @@ def run(work: Path, options: argparse.Namespace) -> int:
             )
             pooler.start()
             try:
-                return rounds(Fuzzer(pooler, pg), servers, first, options)
+                return rounds(Fuzzer(pooler, pg), servers, liars, first, options)
             finally:
                 pooler.stop()
     finally:
         pg.stop()
 
 
-def rounds(fuzzer: Fuzzer, servers: BentServers, first: int, options: argparse.Namespace) -> int:
+def rounds(
+    fuzzer: Fuzzer, servers: BentServers, liars: LyingServers, first: int, options: argparse.Namespace
+) -> int:
     """Round after round; says which one failed."""
     deadline = time.monotonic() + options.seconds
     seed = first
@@ -69,6 +83,11 @@ def rounds(fuzzer: Fuzzer, servers: BentServers, first: int, options: argparse.N
                 fuzzer.clients(number)
             for number in range(seed, min(last, seed + SERVER_ROUND) + 1):
                 fuzzer.client_of_bent_server(servers, number)
+            with Neighbours(fuzzer.pooler, "p0") as neighbours:
+                for number in range(seed, min(last, seed + LIAR_ROUND) + 1):
+                    fuzzer.client_of_liar(liars, number)
+            neighbours.check()
+            assert neighbours.longest_s < LONGEST_WAIT_S, f"a neighbour waited {neighbours.longest_s:.1f} s"
             fuzzer.check()
         except (AssertionError, OSError) as error:
             print(f"FAILED: {error}\nagain with: scripts/fuzz {seed} {last}\n{fuzzer.pooler.story()}")

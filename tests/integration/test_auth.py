@@ -107,14 +107,14 @@ def test_password(pooler: Pooler, running_postgres: Postgres, method: str, secre
 
 
 def test_refusal_on_the_wire(pooler: Pooler) -> None:
-    """FATAL and PgBouncer's SQLSTATE, and it makes no difference whether the user exists."""
+    """FATAL and PostgreSQL's SQLSTATE, and it makes no difference whether the user exists."""
     with auth_type(pooler, "plain", suser="sfoo"):
         for user in ("suser", "unknown"):
             with pooler.wire() as wire:
                 wire.send(startup(user, "p1"))
                 wire.expect("R")
                 wire.send(message("p", "wrong"))
-                assert wire.expect_error("08P01", PASSWORD)["S"] == "FATAL"
+                assert wire.expect_error("28P01", PASSWORD)["S"] == "FATAL"
                 wire.expect_closed()
 
 

@@ -13,6 +13,7 @@ import pytest
 
 from pooler.dev.postgres import SUPERUSER
 from tests.support.crowd import Watcher, at_once, refusal
+from tests.support.hostile import Scram
 from tests.support.pooler import Bouncer, Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
@@ -136,9 +137,24 @@ def test_users_who_do_not_exist(pooler: Pooler) -> None:
     """CVE-2015-6817: an unknown user is not let in as auth_user, by whatever password."""
     for method in ("scram-sha-256", "md5", "plain", "trust"):
         pooler.configure(auth_type=method)
+        text = NO_USER if method == "trust" else "authentication failed"
         for user in ("nobody", "q_nologin", "Q_SCRAM", "' OR true --", SUPERUSER + " "):
-            for password in ("secret", "", "sq"):
-                assert NO_USER in refusal(pooler.dsn(user=user.replace("'", "\\'"), password=password))
+            for password in ("secret", "wrong", "sq"):
+                assert text in refusal(pooler.dsn(user=user.replace("'", "\\'"), password=password))
+
+
+def first_request(pooler: Pooler, user: str) -> bytes:
+    """What is asked of this user, but for what is random."""
+    with pooler.wire() as wire:
+        Scram(user, "x").start(wire)
+        (request,) = wire.expect("R")
+    fields = dict(part.split(b"=", 1) for part in request.body[4:].split(b","))
+    return request.body[:4] + fields[b"i"] + b" %d" % len(fields[b"s"])
+
+
+def test_unknown_users_are_asked_what_known_ones_are(pooler: Pooler) -> None:
+    """Else whoever connects learns which users there are."""
+    assert first_request(pooler, "nobody") == first_request(pooler, "q_scram")
 
 
 def test_role_without_password(pooler: Pooler) -> None:
@@ -155,7 +171,7 @@ def test_role_without_password(pooler: Pooler) -> None:
             (request,) = wire.expect("R")
             digest = hashlib.md5(secret.removeprefix(b"md5") + request.body[4:8]).hexdigest()
             wire.send(message("p", f"md5{digest}"))
-            wire.expect_error("08P01", "password authentication failed")
+            wire.expect_error("28P01", "password authentication failed")
     pooler.configure(auth_type="trust")
     assert whoami(pooler, user="q_none", dbname="p0") == "q_none"
 
@@ -450,14 +466,17 @@ def test_as_pgbouncer(make_either: Any, pg: Postgres, method: str) -> None:
     bouncer.start()
     right = {"md5": "q_md5", "scram-sha-256": "q_scram", "plain": "q_scram", "trust": "q_none"}[method]
     assert whoami(bouncer, user=right, dbname="p0") == "bouncer"
-    assert NO_USER in refusal(bouncer.dsn(user="nobody", password="x", dbname="p0"))
+    unknown = refusal(bouncer.dsn(user="nobody", password="x", dbname="p0"))
+    if method == "trust" or not isinstance(bouncer, Pooler):
+        assert NO_USER in unknown
+    else:  # PgBouncer tells before it asks for a password
+        assert "authentication failed" in unknown
     if method != "trust":
         text = "SASL" if method == "scram-sha-256" else "password"
         wrong = refusal(bouncer.dsn(user=right, password="wrong", dbname="p0"))
         assert f"{text} authentication failed" in wrong
-        assert f"{text} authentication failed" in refusal(
-            bouncer.dsn(user="q_none", password="x", dbname="p0")
-        )
+        never = refusal(bouncer.dsn(user="q_none", password="x", dbname="p0"))
+        assert ("" if isinstance(bouncer, Pooler) else text) + " authentication failed" in never
 
 
 def test_extended_protocol_runs_behind_it(pooler: Pooler) -> None:

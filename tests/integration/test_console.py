@@ -20,7 +20,18 @@ from tests.support.wire import query
 
 NAMES = ["pgbouncer", "pooler"]
 SHOWS = [
-    *["active_sockets", "clients", "config", "databases", "dns_hosts", "dns_zones", "lists", "mem", "peers"],
+    *[
+        "active_sockets",
+        "catalogs",
+        "clients",
+        "config",
+        "databases",
+        "dns_hosts",
+        "dns_zones",
+        "lists",
+        "mem",
+        "peers",
+    ],
     *[
         "peer_pools",
         "pin_totals",
@@ -36,7 +47,7 @@ SHOWS = [
     ],
     *["totals", "users", "version", "workers"],
 ]
-MAY_BE_EMPTY = ("active_sockets", "dns_hosts", "dns_zones", "peers", "peer_pools", "pins")
+MAY_BE_EMPTY = ("active_sockets", "catalogs", "dns_hosts", "dns_zones", "peers", "peer_pools", "pins")
 ORDERS = [
     *[
         "RELOAD",

@@ -17,7 +17,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import module_pooler
-from tests.support.wire import SYNC, Wire, bind, execute, parse
+from tests.support.wire import SYNC, Wire, bind, execute, parse, startup
 
 SERVERS = "SELECT count(*) FROM pg_stat_activity WHERE datname = %s"
 
@@ -123,6 +123,94 @@ def test_new_sessions_begin_with_new_settings(pooler: Pooler, shop: str, pg: Pos
             for text in what.split("; "):
                 wire.query(text)
                 pooler.sql("SELECT 1", dbname=shop, user="postgres")
-        assert pooler.sql("SHOW work_mem", dbname=shop, user="postgres") == [("7MB",)]
+
+        def begins_with_it() -> bool:
+            return pooler.sql("SHOW work_mem", dbname=shop, user="postgres") == [("7MB",)]
+
+        wait_for(begins_with_it, 5, "servers of after the change")  # one change in INTERVAL_S
     finally:
         pg.sql("ALTER ROLE postgres RESET ALL")
+
+
+def backend(pooler: Pooler, user: str, database: str = "main") -> object:
+    ((pid,),) = pooler.sql("SELECT pg_backend_pid()", dbname=database, user=user)
+    return pid
+
+
+@pytest.fixture
+def roles(pooler: Pooler, pg: Postgres) -> Iterator[None]:
+    pg.sql("CREATE ROLE guest LOGIN; CREATE ROLE host LOGIN")
+    pooler.passwords |= {"guest": "", "host": ""}
+    pooler.configure()
+    pooler.console("RECONNECT")  # roles of that name that went past pooler
+    yield
+    pg.sql("DROP ROLE IF EXISTS guest; DROP ROLE IF EXISTS visitor; DROP ROLE host")
+
+
+#: What is done to a role, and whether servers that are there are its no more.
+TO_ROLES = {
+    "drop": ("DROP ROLE guest; CREATE ROLE guest LOGIN", True),
+    "drop user": ('DROP USER IF EXISTS "guest", nobody_else; CREATE USER guest', True),
+    "rename": ("ALTER ROLE guest RENAME TO visitor; CREATE ROLE guest LOGIN", True),
+    "settings": ("ALTER ROLE guest SET work_mem = '7MB'", True),
+    "settings of all": ("ALTER ROLE ALL SET work_mem = '7MB'; ALTER ROLE ALL RESET work_mem", True),
+    "membership": ("GRANT host TO guest; REVOKE host FROM guest", False),
+    "rights": ("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO guest;"
+               " ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM guest", False),
+    "another role": ("ALTER ROLE host SET work_mem = '7MB'", False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("what", TO_ROLES)
+def test_servers_of_a_role(pooler: Pooler, pg: Postgres, roles: None, what: str) -> None:
+    text, is_another = TO_ROLES[what]
+    with of_postgres(pooler) as wire:
+        before, other = backend(pooler, "guest"), backend(pooler, "bouncer")
+
+        def run_it() -> bool:
+            for one in text.split("; "):
+                wire.query(one)
+            return True
+
+        def stay() -> bool:
+            """Servers that are there; what was done to roles before may still be on its way to them."""
+            owns = [backend(pooler, user) for user in ("guest", "bouncer")]
+            return run_it() and owns == [backend(pooler, user) for user in ("guest", "bouncer")]
+
+        if not is_another:
+            wait_for(stay, 10, "servers that stay")
+        else:
+            run_it()
+            wait_for(lambda: backend(pooler, "guest") != before, 5, "another server")
+            if "ALL" not in text:
+                wait_for(lambda: backend(pooler, "bouncer") == other, 5, "the same server")
+    assert pooler.sql("SELECT current_user", dbname="main", user="guest") == [("guest",)]
+
+
+def test_a_role_that_alters_itself_again_and_again(pooler: Pooler, pg: Postgres, roles: None) -> None:
+    """Only its own servers are replaced, and now and then only."""
+    time.sleep(2 * INTERVAL_S)  # what was asked for before has been done by then
+    others = {user: backend(pooler, user) for user in ("bouncer", "host")}
+    begin, own = time.monotonic(), set()
+    with pooler.wire().login(user="guest", database="main") as wire:
+        for number in range(100):
+            wire.query(f"ALTER ROLE {('guest', 'current_user')[number % 2]} SET work_mem = '4MB'")
+            own.add(backend(pooler, "guest"))
+    turns = 4 + (time.monotonic() - begin) / INTERVAL_S
+    assert set(others.values()) <= set(pg.backends()), "a server of another role was closed"
+    assert len(own) <= 3 * turns  # of two servers; a third may be opened while one answers pooler
+
+
+def test_what_is_made_is_there_at_once(pooler: Pooler, pg: Postgres) -> None:
+    """However often it was asked for before; each is told, and nobody waits for a pause that grows."""
+    pg.sql("DROP DATABASE IF EXISTS late")
+    for _ in range(8):
+        with pooler.wire() as wire:
+            wire.send(startup("postgres", "late"))
+            wire.expect_error("3D000")
+    try:
+        with of_postgres(pooler) as wire:
+            wire.query("CREATE DATABASE late")
+        assert pooler.sql("SELECT 1", dbname="late", user="postgres") == [(1,)]
+    finally:
+        pg.sql("DROP DATABASE late WITH (FORCE)")

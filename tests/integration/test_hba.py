@@ -136,7 +136,7 @@ def test_physical_replication_needs_its_word(pooler: Ruled) -> None:
     pooler.rule("host all all all trust\n")
     with pooler.wire() as wire:
         wire.send(startup("bouncer", "p0", replication="true"))
-        wire.expect_error("08P01", NO_METHOD)
+        wire.expect_error("28000", NO_METHOD)
 
 
 def test_console(pooler: Ruled) -> None:

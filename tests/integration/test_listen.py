@@ -6,6 +6,7 @@ Other clients of the same pool run between any two transactions of a client unde
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import signal
 import struct
@@ -14,6 +15,7 @@ from collections.abc import Iterator
 
 import asyncpg
 import psycopg
+import psycopg2
 import pytest
 
 from tests.support.exchange import pooled
@@ -201,6 +203,7 @@ def test_nothing_comes_that_was_committed_before_the_listen(pooler: Pooler, pg: 
 
 def test_nothing_comes_after_the_unlisten(pooler: Pooler) -> None:
     """Not even what was committed while it ran, or before its server has said that it does not listen."""
+    pooler.learn_catalogs("two")
     with pooled(pooler, "two") as mine, pooled(pooler, "two") as other:
         mine.query("LISTEN kept")
         for number in range(10):
@@ -261,6 +264,74 @@ def test_notifications_of_others_keep_their_own_pids(pooler: Pooler) -> None:
             assert payload.split()[0] == str(sender)
     for wire in speakers:
         wire.close()
+
+
+# Others on the channel of notes, which is no secret.
+
+
+def channel_of_notes(pooler: Pooler, speaker: Wire) -> str:
+    """As it stands in pg_stat_activity once somebody has notified."""
+    speaker.query("NOTIFY heard_by_nobody")
+    found = pooler.pg.sql(
+        "SELECT substring(query FROM 'NOTIFY (pooler_[0-9a-f]+)') FROM pg_stat_activity"
+        " WHERE query ~ '^NOTIFY pooler_[0-9a-f]+, .[be] ' ORDER BY query_start DESC LIMIT 1",
+        dbname="p0",
+    )
+    return str(found[0][0])
+
+
+@pytest.mark.parametrize(
+    "note", ["c 99999999999999", "b 0 0 99999999999 1", "c 77", "c", "", "b", "e", "x" * 900]
+)
+def test_notes_of_strangers_are_ignored(pooler: Pooler, note: str) -> None:
+    with pooled(pooler, "two") as mine, pooled(pooler, "two") as speaker:
+        mine.query("LISTEN who")
+        channel = channel_of_notes(pooler, speaker)
+        pooler.pg.sql(f"NOTIFY {channel}, '{note}'; NOTIFY who, 'stranger'", dbname="p0")
+        (got,) = mine.expect("A")
+        assert news(got)[2] == "stranger"
+        assert news(got)[0] != 77
+        assert mine.rows("SELECT 1") == [[b"1"]]
+
+
+def test_notes_that_a_stranger_repeats_are_ignored(pooler: Pooler) -> None:
+    """Whoever listens on the channel sees notes with their seals: they are good for one backend and once."""
+    with (
+        pooled(pooler, "two") as mine,
+        pooled(pooler, "two") as speaker,
+        contextlib.closing(psycopg2.connect(pooler.pg.dsn(dbname="p0"))) as stranger,
+    ):
+        stranger.autocommit = True
+        mine.query("LISTEN who")
+        channel = channel_of_notes(pooler, speaker)
+        cursor = stranger.cursor()
+        cursor.execute(f"LISTEN {channel}")
+        speaker.query("NOTIFY who, 'client'")
+        assert news(mine.expect("A")[0]) == (pid(speaker), "who", "client")
+
+        def heard() -> bool:
+            stranger.poll()
+            return any(note.payload.startswith("c ") for note in stranger.notifies)
+
+        wait_for(heard, 5, "a note")
+        for note in list(stranger.notifies):
+            cursor.execute(f"NOTIFY {channel}, '{note.payload}'; NOTIFY who, 'stranger'")
+            sender, _, payload = news(mine.expect("A")[0])
+            assert payload == "stranger"
+            assert sender == stranger.info.backend_pid
+
+
+def test_nobody_takes_the_channel_from_the_listener(pooler: Pooler) -> None:
+    """A client's LISTEN and UNLISTEN of it stay at its own server."""
+    with pooled(pooler, "two") as mine, pooled(pooler, "two") as other:
+        mine.query("LISTEN who")
+        channel = channel_of_notes(pooler, mine)
+        other.query(f"LISTEN {channel}")
+        assert channel not in {row["channel"] for row in pooler.show("listeners")}
+        assert channels(other) == [channel]
+        other.query("UNLISTEN *")
+        answer = mine.query("NOTIFY who, 'own'")  # comes round by that channel
+        assert types(answer) == "CAZ"
 
 
 # Limits.

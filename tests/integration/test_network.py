@@ -51,7 +51,7 @@ def test_tcp_socket_buffer(make_pooler: MakePooler, pg: Postgres) -> None:
 def test_keepalive_towards_postgresql(make_pooler: MakePooler, pg: Postgres) -> None:
     for tcp_keepalive, expected in ((1, True), (0, False)):
         pooler = make_pooler(workers=1, tcp_keepalive=tcp_keepalive, tcp_keepidle=7)
-        pooler.sql("SELECT 1")
+        pooler.learn_catalogs()  # from then on the connection is quiet for a while
         server = pooler.show("servers")[0]["local_port"]
         found = sockets("-o", f"sport = :{server} and dport = :{pg.port}")
         assert bool(re.search(r"timer:\(keepalive,[67]", found)) == expected, found

@@ -245,8 +245,14 @@ def test_statements_of_two_clients_take_turns(pooler: Pooler) -> None:
 
 @pytest.mark.parametrize(
     "begin",
-    [query("BEGIN"), query("SELECT 1; BEGIN"), parse("START TRANSACTION") + bind() + execute() + SYNC],
-    ids=["simple", "in-a-string", "extended"],
+    [
+        query("BEGIN"),
+        query("SELECT 1; BEGIN"),
+        parse("START TRANSACTION") + bind() + execute() + SYNC,
+        query("BEGIN") + query("SELECT 1") + query("COMMIT"),
+        parse("BEGIN") + bind() + execute() + SYNC + query("COMMIT"),
+    ],
+    ids=["simple", "in-a-string", "extended", "pipelined", "extended-pipelined"],
 )
 def test_transaction_is_refused_in_statement_mode(pooler: Pooler, begin: bytes) -> None:
     with pooled(pooler, "st") as wire, pooler.expect_log(f"closing because: {NO_BLOCKS}"):
@@ -274,6 +280,10 @@ def test_programs_in_statement_mode(pooler: Pooler) -> None:
 def test_killed_backend_is_told_and_replaced(
     running_postgres: Postgres, pooler: Pooler, database: str
 ) -> None:
+    if database != "se":
+        pooler.learn_catalogs(
+            database
+        )  # else it may be in the middle of a question about the client's session
     with pooled(pooler, database) as wire:
         backend = pid(wire)
         running_postgres.sql("SELECT pg_terminate_backend(%s)", (int(backend),))

@@ -115,6 +115,7 @@ def test_server_round_robin(make_pooler: MakePooler, workers: int) -> None:
 
 def test_the_one_used_last_is_next(make_pooler: MakePooler) -> None:
     pooler = make_pooler(workers=1, databases={"p0": "pool_size=3"})
+    pooler.learn_catalogs()
     three_servers(pooler)
     assert len({pooler.sql("SELECT pg_backend_pid()")[0][0] for _ in range(9)}) == 1
 

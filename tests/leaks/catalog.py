@@ -7,9 +7,11 @@ from tests.leaks.flight import FLIGHT
 from tests.leaks.hidden import HIDDEN
 from tests.leaks.kind import Kind
 from tests.leaks.objects import OBJECTS
+from tests.leaks.positions import POSITIONS
+from tests.leaks.schema import FULL
 from tests.leaks.settings import SETTINGS
 
-KINDS = [*SETTINGS, *HIDDEN, *OBJECTS, *DEVIOUS, *FLIGHT]
+KINDS = [*SETTINGS, *HIDDEN, *OBJECTS, *DEVIOUS, *FLIGHT, *POSITIONS]
 
 
 def named(*names: str) -> list[Kind]:
@@ -36,6 +38,15 @@ KNOWN = {
     "decoy": NAMELESS,
     "names of two": NAMELESS,
 }
+
+#: What only the full database has: its call is not in the text.
+WORDLESS = {"operator", "cast", "domain", "event trigger"}
+
+
+def is_possible(kind: Kind, database: str) -> bool:
+    """Whether a database has what the kind needs."""
+    return database == FULL or kind.name not in WORDLESS
+
 
 #: What is tested through the pooler.
 TESTED = [kind for kind in KINDS if kind.name not in KNOWN]

@@ -1,12 +1,13 @@
-"""Fixtures of the leak tests: the database with its hiding places, the measure, and a pooler to start."""
+"""Fixtures of the leak tests: the databases with their hiding places, the measure, and a pooler to start."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 
 from tests.leaks import schema
+from tests.leaks.catalog import is_possible
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Place, Reference
 from tests.leaks.scene import Scene
@@ -17,26 +18,36 @@ __all__ = ["start_pooler"]
 
 
 @pytest.fixture(scope="module")
-def reference(running_postgres: Postgres) -> Iterator[Reference]:
-    """PostgreSQL itself, with the database of the leak tests."""
+def reference_of(running_postgres: Postgres) -> Iterator[Callable[[str], Reference]]:
+    """PostgreSQL itself, by the name of the database."""
     running_postgres.ensure_running()
     schema.create(running_postgres)
-    made = Reference(Place(running_postgres.host, running_postgres.port))
-    yield made
-    made.close()
+    made = {
+        database: Reference(Place(running_postgres.host, running_postgres.port, database))
+        for database in schema.DATABASES
+    }
+    yield made.__getitem__
+    for reference in made.values():
+        reference.close()
     schema.drop(running_postgres)
 
 
-@pytest.fixture
-def possible(request: pytest.FixtureRequest, reference: Reference) -> bool:
-    """Whether this installation of PostgreSQL has what the kind of the test needs (contrib modules)."""
-    kind: Kind = request.getfixturevalue("kind")
-    return not kind.needs or reference.works(kind.needs, kind.user)
+@pytest.fixture(scope="module")
+def reference(reference_of: Callable[[str], Reference]) -> Reference:
+    """PostgreSQL itself, with the plain database."""
+    return reference_of(schema.PLAIN)
+
+
+def can_be_had(kind: Kind, reference: Reference) -> bool:
+    """Whether the database, and this installation of PostgreSQL, have what the kind of a test needs."""
+    return is_possible(kind, reference.postgres.database) and (
+        not kind.needs or reference.works(kind.needs, kind.user)
+    )
 
 
 def start_scene(
     start_pooler: StartPooler, reference: Reference, workers: int, pool_size: int, **settings: object
 ) -> Scene:
     """A scene with a pooler of its own."""
-    databases = {schema.DATABASE: f"pool_size={pool_size}"}
+    databases = {reference.postgres.database: f"pool_size={pool_size}"}
     return Scene(start_pooler(workers=workers, databases=databases, **settings), reference, workers)

@@ -113,7 +113,7 @@ REACHED = [
     ),
     Kind(
         "replication slot",
-        ("SELECT pg_create_physical_replication_slot('left_behind', false, true)",),
+        ("SELECT pg_create_physical_replication_slot('left_behind_{n}', false, true)",),
         "SELECT count(*) FROM pg_replication_slots WHERE active_pid = pg_backend_pid()",
         user=SUPERUSER,
     ),

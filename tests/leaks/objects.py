@@ -234,7 +234,7 @@ SEQUENCES = [
 SEEDED = "SELECT random() = ANY (array(SELECT x FROM seeded))"
 
 #: Where dblink connects to: this server, by its unix socket.
-MYSELF = """'dbname=leaks user=postgres port=' || current_setting('port')
+MYSELF = """'dbname=' || current_database() || ' user=postgres port=' || current_setting('port')
     || ' host=' || current_setting('unix_socket_directories')"""
 
 OTHERS = [

@@ -6,8 +6,7 @@ import socket
 from dataclasses import replace
 
 from tests.leaks.kind import Act, Call, Elsewhere, Kind, ask, digest, encode
-from tests.leaks.schema import DATABASE
-from tests.support.wire import Wire
+from tests.support.wire import Wire, message
 
 #: What a session is, as far as the catalogs tell, and what it has left anywhere, in short: equal to that of a
 #: fresh one or not. Libraries make their settings known where they were used.
@@ -35,14 +34,14 @@ NO_OBJECTS = ["row 0|{}"]
 class Place:
     """Where to log in: PostgreSQL itself or the pooler."""
 
-    def __init__(self, host: str, port: int, timeout_s: float = 10) -> None:
-        self.host, self.port, self.timeout_s = host, port, timeout_s
+    def __init__(self, host: str, port: int, database: str, timeout_s: float = 10) -> None:
+        self.host, self.port, self.database, self.timeout_s = host, port, database, timeout_s
 
     def client(self, user: str, **startup: str) -> Wire:
-        """A client of the database of the leak tests, logged in."""
+        """A client, logged in."""
         wire = Wire(socket.create_connection((self.host, self.port), self.timeout_s), self.timeout_s)
         try:
-            return wire.login(user, DATABASE, **startup)
+            return wire.login(user, self.database, **startup)
         except BaseException:
             wire.socket.close()
             raise
@@ -150,7 +149,8 @@ class Reference:
             with self.postgres.client(kind.user, **kind.startup) as wire:
                 make(wire, kind, extended, 0, self.postgres)
                 self._kept[key] = look_at_own(wire, kind, extended, 0, self.postgres)
-                wire.close()
+                wire.send(message("X"))
+                wire.expect_closed()  # its locks and slots are gone by then
         return self._kept[key]
 
     def fresh_own(self, kind: Kind, extended: bool) -> list[str]:

@@ -36,7 +36,7 @@ class Scene:
     def __init__(self, pooler: Pooler, reference: Reference, workers: int) -> None:
         self.pooler = pooler
         self.workers = workers
-        self.pooled = Place(pooler.host, pooler.port, timeout_s=STUCK_S)
+        self.pooled = Place(pooler.host, pooler.port, reference.postgres.database, timeout_s=STUCK_S)
         self.reference = reference
         self.wires: list[Wire] = []  # all clients since the last renewal
         self.witnesses: dict[str, Wire] = {}  # by user: the next one of the last case, who still has no state

@@ -1,4 +1,8 @@
-"""The database of the leak tests: functions, triggers, views and the like, each of which hides some state.
+"""The databases of the leak tests: functions, triggers, views and the like, each of which hides some state.
+
+There are two. In the full one an operator, a cast, a domain and an event trigger do so, too: nearly every
+statement may call them without a word that tells of it, so a pooler that knows of them asks after each. The
+plain one has none of these: there it is put to the test what a pooler makes of the texts.
 
 Every hiding place has a custom setting of its own name, `guc_name(place)`, so that nothing learned from one
 helps with another.
@@ -7,14 +11,21 @@ helps with another.
 from __future__ import annotations
 
 from pooler.dev.postgres import SUPERUSER
+from tests.leaks.positions import FUNCTIONS
 from tests.support.postgres import Postgres
 
-DATABASE = "leaks"
+FULL = "leaks"
+PLAIN = "leaks_plain"
+DATABASES = (FULL, PLAIN)
 
 #: By the superuser.
-PREPARE = """
+ROLES = """
 CREATE ROLE leaks_role;
 GRANT leaks_role TO bouncer;
+"""
+
+#: By the superuser, in the full database.
+EVENTS = """
 CREATE FUNCTION by_event() RETURNS event_trigger LANGUAGE plpgsql
     AS $$ BEGIN PERFORM set_config('leaks.event_trigger', 'x', false); END $$;
 CREATE EVENT TRIGGER e ON ddl_command_start WHEN TAG IN ('CREATE COLLATION') EXECUTE FUNCTION by_event();
@@ -87,7 +98,6 @@ CREATE VIEW with_instead AS SELECT 1 AS n;
 CREATE TRIGGER t INSTEAD OF INSERT ON with_instead FOR EACH ROW EXECUTE FUNCTION by_trigger('instead_of');
 CREATE TABLE with_default (n int, t text DEFAULT keep('column_default', 'x'));
 CREATE TABLE with_check (n int CHECK (keep('check_constraint', n::text) <> ''));
-CREATE DOMAIN checked AS int CHECK (keep('domain', VALUE::text) <> '');
 CREATE TABLE with_rule (n int);
 CREATE RULE r AS ON INSERT TO with_rule DO ALSO SELECT keep('rule', NEW.n::text);
 CREATE TABLE with_policy (n int);
@@ -95,14 +105,9 @@ INSERT INTO with_policy VALUES (1);
 ALTER TABLE with_policy ENABLE ROW LEVEL SECURITY;
 ALTER TABLE with_policy FORCE ROW LEVEL SECURITY;
 CREATE POLICY p ON with_policy USING (keep('row_policy', 'x') = 'x');
-CREATE FUNCTION for_operator(int, int) RETURNS text LANGUAGE sql AS $$ SELECT keep('operator', 'x') $$;
-CREATE OPERATOR <=@=> (LEFTARG = int, RIGHTARG = int, FUNCTION = for_operator);
 CREATE FUNCTION for_aggregate(text, int) RETURNS text LANGUAGE sql AS $$ SELECT keep('aggregate', 'x') $$;
 CREATE AGGREGATE keeping(int) (SFUNC = for_aggregate, STYPE = text);
 CREATE TYPE boxed AS (n int);
-CREATE FUNCTION for_cast(boxed) RETURNS int LANGUAGE plpgsql
-    AS $$ BEGIN PERFORM keep('cast', 'x'); RETURN 1; END $$;
-CREATE CAST (boxed AS int) WITH FUNCTION for_cast(boxed);
 
 CREATE PROCEDURE in_procedure(name text) LANGUAGE plpgsql AS $$ BEGIN PERFORM keep(name, 'x'); END $$;
 CREATE PROCEDURE commits_and_fails(name text) LANGUAGE plpgsql
@@ -172,15 +177,30 @@ CREATE TRIGGER t BEFORE INSERT ON moved FOR EACH ROW EXECUTE FUNCTION by_trigger
 """
 
 
+#: By the owner of the full database: what is called without a word that tells of it.
+WORDLESS = """
+CREATE DOMAIN checked AS int CHECK (keep('domain', VALUE::text) <> '');
+CREATE FUNCTION for_operator(int, int) RETURNS text LANGUAGE sql AS $$ SELECT keep('operator', 'x') $$;
+CREATE OPERATOR <=@=> (LEFTARG = int, RIGHTARG = int, FUNCTION = for_operator);
+CREATE FUNCTION for_cast(boxed) RETURNS int LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM keep('cast', 'x'); RETURN 1; END $$;
+CREATE CAST (boxed AS int) WITH FUNCTION for_cast(boxed);
+"""
+
+
 def create(pg: Postgres) -> None:
-    """Makes the database, its role and what is in it."""
-    pg.sql(f"CREATE DATABASE {DATABASE} OWNER bouncer")
-    pg.sql(PREPARE, dbname=DATABASE)
-    pg.sql(SCHEMA + MORE, dbname=DATABASE, user="bouncer")
+    """Makes the databases, their role and what is in them."""
+    pg.sql(ROLES)
+    for database in DATABASES:
+        pg.sql(f"CREATE DATABASE {database} OWNER bouncer")
+        pg.sql(SCHEMA + MORE + FUNCTIONS, dbname=database, user="bouncer")
+    pg.sql(EVENTS, dbname=FULL)
+    pg.sql(WORDLESS, dbname=FULL, user="bouncer")
 
 
 def drop(pg: Postgres) -> None:
     """Removes all of it."""
-    pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (DATABASE,))
-    pg.sql(f"DROP DATABASE {DATABASE} WITH (FORCE)", user=SUPERUSER)
+    for database in DATABASES:
+        pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
+        pg.sql(f"DROP DATABASE {database} WITH (FORCE)", user=SUPERUSER)
     pg.sql("DROP ROLE leaks_role")

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
-from tests.leaks.catalog import KINDS, KNOWN
+from tests.leaks.catalog import KINDS, KNOWN, WORDLESS
+from tests.leaks.conftest import can_be_had
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Reference, can_be_asked, make
+from tests.leaks.schema import FULL, PLAIN
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=str)
-def test_direct(reference: Reference, kind: Kind) -> None:
-    if kind.needs and not reference.works(kind.needs, kind.user):
+def test_direct(reference_of: Callable[[str], Reference], kind: Kind) -> None:
+    reference = reference_of(FULL if kind.name in WORDLESS else PLAIN)
+    if not can_be_had(kind, reference):
         return
     for extended in (False, True):
         if not can_be_asked(kind):

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.leaks import schema
-from tests.leaks.catalog import SORTS, TESTED, named
+from tests.leaks.catalog import SORTS, TESTED, is_possible, named
 from tests.leaks.conftest import start_scene
 from tests.leaks.exits import WAYS
 from tests.leaks.hidden import HIDDEN
@@ -28,7 +28,7 @@ from tests.support.wire import Wire
 def many_pools(start_pooler: StartPooler, reference: Reference) -> Pooler:
     """Two workers, and a pool of one server for each kind."""
     names = [f"leaks{number}" for number in range(len(SORTS))]
-    return start_pooler(workers=2, databases=dict.fromkeys(names, f"dbname={schema.DATABASE} pool_size=1"))
+    return start_pooler(workers=2, databases=dict.fromkeys(names, f"dbname={schema.PLAIN} pool_size=1"))
 
 
 @pytest.mark.parametrize("number", [0, 1])
@@ -81,14 +81,14 @@ def _nothing(reference: Reference, wire: Wire, kind: Kind, number: int) -> list[
 
 # Nothing is known of a database yet.
 
-UNKNOWN = [kind for kind in HIDDEN if kind.is_alone and kind in TESTED]
+UNKNOWN = [kind for kind in HIDDEN if kind.is_alone and kind in TESTED and is_possible(kind, schema.PLAIN)]
 
 
 @pytest.fixture(scope="module")
 def unknown(start_pooler: StartPooler, reference: Reference) -> Pooler:
     """A name of the database for each kind that hides: what is learned of one is not known of the other."""
     names = [f"leaks{number}" for number in range(len(UNKNOWN))]
-    return start_pooler(workers=1, databases=dict.fromkeys(names, f"dbname={schema.DATABASE} pool_size=2"))
+    return start_pooler(workers=1, databases=dict.fromkeys(names, f"dbname={schema.PLAIN} pool_size=2"))
 
 
 @pytest.mark.parametrize("kind", UNKNOWN, ids=str)
@@ -238,7 +238,7 @@ def test_prepared_transaction(narrow: Scene, running_postgres: Postgres) -> None
             ]
             assert ask(following, f"COMMIT PREPARED 'p{number}'") == ["C COMMIT PREPARED", "Z I"]
             following.close()
-    (count,) = running_postgres.sql("DELETE FROM opened RETURNING 1", dbname=schema.DATABASE)[-1]
+    (count,) = running_postgres.sql("DELETE FROM opened RETURNING 1", dbname=schema.PLAIN)[-1]
     assert count == 1
 
 

@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pytest
 
 from tests.leaks.catalog import KINDS, TESTED
-from tests.leaks.conftest import start_scene
+from tests.leaks.conftest import can_be_had, start_scene
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Reference
 from tests.leaks.scene import Scene, report
+from tests.leaks.schema import FULL, PLAIN
 from tests.support.shared import StartPooler
 
+PLACES = {"1-worker": (1, PLAIN), "2-workers": (2, PLAIN), "full": (2, FULL)}
 
-@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
-def scene(request: pytest.FixtureRequest, start_pooler: StartPooler, reference: Reference) -> Scene:
-    return start_scene(start_pooler, reference, request.param, pool_size=3)
+
+@pytest.fixture(scope="module", params=list(PLACES.values()), ids=list(PLACES))
+def scene(
+    request: pytest.FixtureRequest, start_pooler: StartPooler, reference_of: Callable[[str], Reference]
+) -> Scene:
+    workers, database = request.param
+    return start_scene(start_pooler, reference_of(database), workers, pool_size=3)
 
 
 @pytest.mark.parametrize("kind", TESTED, ids=str)
-def test_staying(scene: Scene, kind: Kind, possible: bool) -> None:
-    if not possible:
+def test_staying(scene: Scene, kind: Kind) -> None:
+    if not can_be_had(kind, scene.reference):
         return
     scene.reference.prepare(kind)
     extended = (KINDS.index(kind) + scene.workers) % 2 == 0

@@ -180,7 +180,7 @@ def check_slots(world: World, slots: Rows) -> None:
             assert world.closing.get(slot, owner) == owner
             assert (slot in world.closing) != bool(orders & ORDER_CLOSE), f"nobody closes slot {slot}"
         elif state == SL_ACTIVE and server["client"] == NOBODY:
-            assert world.tested[slot] == owner, f"slot {slot} is active for nobody"
+            assert world.tested.get(slot) == owner, f"slot {slot} is active for nobody"
         elif state == SL_PARKED:
             assert server["canceling"], f"slot {slot} is parked for ever"
         elif state in (SL_IDLE, SL_RECLAIM):

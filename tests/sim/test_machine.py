@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import hypothesis.strategies as st
+import pytest
 from hypothesis import HealthCheck, settings
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
@@ -290,7 +291,7 @@ def rebuild_changes_nothing(world: World) -> None:
     assert picture() == before
 
 
-TestTables = Lives.TestCase
+TestTables = pytest.mark.timeout(600)(Lives.TestCase)
 TestTables.settings = settings(
     database=None,
     deadline=None,

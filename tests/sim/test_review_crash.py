@@ -1,15 +1,13 @@
 """A worker is killed between any two machine instructions of an operation: nothing is lost that lives.
 
-A child does the operation under ptrace, one instruction at a time. Each state of the shared map while the
-lock is held is kept, then taken for what a SIGKILL left: rebuilt, mourned, checked, drained.
+A child does the operation, one instruction at a time. Each state of the shared map while the lock is held is
+kept, then taken for what a SIGKILL left: rebuilt, mourned, checked, drained.
 """
 
 from __future__ import annotations
 
 import copy
 import ctypes
-import os
-import signal
 from collections.abc import Callable
 
 import pytest
@@ -18,17 +16,16 @@ from tests.sim.drain import drain
 from tests.sim.invariants import Watch, check_empty
 from tests.sim.test_scenarios import client, open_all, serve
 from tests.sim.world import CANCELED, CL_ACTIVE, CL_LOGIN, CL_WAITING, Pool, World
+from tests.support.stepping import locked_steps
 
-TRACEME, SINGLESTEP = 0, 9
-MUTEX_BYTES = 40
-OWNER_AT = 8  # of the thread that has the mutex: the kernel's word for it in glibc
+OWNER_AT = 8  # in a mutex of glibc: the kernel's word for the thread that has it
 WELCOME, FAIL = 8, 16
 PAGE = 4096
 
-libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None)
 libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 Act = Callable[[World], object]
-State = dict[int, bytes]  # pages by their place behind the mutex
+State = dict[int, bytes]  # pages by their place in the part behind the mutex
 
 pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
 
@@ -39,29 +36,23 @@ def changed_pages(start: bytes, address: int, size: int) -> State:
     return {at: page for at, page in pages if page != start[at : at + len(page)]}
 
 
+def shared_part(world: World) -> tuple[int, int, int]:
+    """What of the map an operation changes, its address and bytes; and where the owner of the lock stands."""
+    address, size, mutex_at, mutex_bytes = world.tables._map()
+    behind = mutex_at + mutex_bytes
+    return address + behind, size - behind, address + mutex_at + OWNER_AT
+
+
 def states_of(world: World, act: Act, start: bytes) -> list[State]:
     """Every state that the map passes through while `act` holds the lock."""
-    address, size = world.tables._map()
-    shared, seen = address + MUTEX_BYTES, ctypes.create_string_buffer(size - MUTEX_BYTES)
-    pid = os.fork()
-    if pid == 0:
-        libc.ptrace(TRACEME, 0, None, None)
-        os.kill(os.getpid(), signal.SIGSTOP)
-        act(world)
-        os._exit(0)
+    shared, size, owner = shared_part(world)
+    seen = ctypes.create_string_buffer(size)
     found: list[State] = []
-    os.waitpid(pid, 0)
-    while True:
-        if libc.ptrace(SINGLESTEP, pid, None, None):
-            raise OSError(ctypes.get_errno(), "ptrace")
-        _, status = os.waitpid(pid, 0)
-        if os.WIFEXITED(status):
-            assert os.WEXITSTATUS(status) == 0
-            return found
-        is_locked = ctypes.c_int.from_address(address + OWNER_AT).value
-        if is_locked and (not found or libc.memcmp(shared, seen, len(seen))):
-            ctypes.memmove(seen, shared, len(seen))
-            found.append(changed_pages(start[MUTEX_BYTES:], shared, len(seen)))
+    for _ in locked_steps(lambda: act(world), owner):
+        if not found or libc.memcmp(shared, seen, size):
+            ctypes.memmove(seen, shared, size)
+            found.append(changed_pages(start, shared, size))
+    return found
 
 
 def survivors_view(world: World) -> World:
@@ -97,16 +88,17 @@ def check_clients(before: dict[int, dict[str, int]], world: World) -> None:
 
 
 def killed_anywhere(world: World, victim: int, act: Act) -> None:
-    address, size = world.tables._map()
-    start = ctypes.string_at(address, size)
+    shared, size, owner = shared_part(world)
+    start = ctypes.string_at(shared, size)
     before = world.tables._truth()[1]
     states = states_of(world, act, start)
     assert states, "the operation never changed anything"
+    assert not ctypes.c_int.from_address(owner).value, "the operation has ended, and so has its lock"
     failures = []
     for number, state in enumerate(states):
-        ctypes.memmove(address, start, size)  # an unlocked mutex, whatever the last round left
+        ctypes.memmove(shared, start, size)
         for at, page in state.items():
-            ctypes.memmove(address + MUTEX_BYTES + at, page, len(page))
+            ctypes.memmove(shared + at, page, len(page))
         view = survivors_view(world)
         try:
             view.tables._rebuild()
@@ -115,9 +107,9 @@ def killed_anywhere(world: World, victim: int, act: Act) -> None:
             watch = Watch(view)
             drain(view, watch.check)
             check_empty(view)
-        except AssertionError as error:
-            failures.append(f"{number} of {len(states)}: {error}")
-    ctypes.memmove(address, start, size)
+        except (AssertionError, KeyError) as error:
+            failures.append(f"{number} of {len(states)}: {error!r}")
+    ctypes.memmove(shared, start, size)
     assert not failures, failures
 
 
@@ -145,6 +137,25 @@ def test_release_to_a_client_of_another_worker() -> None:
     world.acquire(second)
     world.attend_all()
     killed_anywhere(world, 0, lambda world: world.release(first))
+
+
+def test_release_that_nobody_waits_for() -> None:
+    world = World([Pool(size=1)], workers=2)
+    row = client(world, 0)
+    serve(world, [row])
+    killed_anywhere(world, 0, lambda world: world.release(row))
+
+
+def test_client_without_a_relay_leaves_a_server_that_must_close() -> None:
+    """Its server was handed to it and not yet taken; worker 1 used it last and is told to close it."""
+    world = World([Pool(size=1)], workers=2)
+    first, second = client(world, 1), client(world, 0)
+    serve(world, [first])
+    world.acquire(second)
+    world.release(first)
+    world.tables.set_paused(-1, True)
+    del world.members[second]
+    killed_anywhere(world, 0, lambda world: world._play("client_free", second, -1))
 
 
 def test_eviction_by_a_caller_without_a_relay() -> None:
@@ -229,3 +240,37 @@ def test_opening_serves_another_worker() -> None:
     (slot,) = world.dials
     killed_anywhere(world, 0, lambda world: world.opened(slot))
     open_all(world)
+
+
+def secrets_of(world: World) -> tuple[bytes | None, bytes | None, bytes | None]:
+    """What the row of the first pool keeps that servers are logged in with, and clients are welcomed."""
+    keys = world.tables.pool_scram_keys(0)
+    return world.tables.pool_secret(0), b"".join(keys) if keys else None, world.tables.pool_welcome(0)
+
+
+def test_secrets_are_whole_or_none() -> None:
+    """Whoever is killed while it writes what a client has shown leaves none of it, or all."""
+    world = World([Pool(size=1)], workers=2)
+    serve(world, [client(world, 0)])
+
+    def write(letter: bytes, size: int) -> None:
+        world.tables.set_pool_secret(0, letter * size)
+        world.tables.set_pool_scram_keys(0, letter * 32, letter * 32)
+        world.tables.slot_login(0, letter * size, -1.0)
+
+    write(b"a", 100)
+    shared, size, _ = shared_part(world)
+    start = ctypes.string_at(shared, size)
+    states = states_of(world, lambda world: write(b"b", 90), start)
+    torn = []
+    for state in states:
+        ctypes.memmove(shared, start, size)
+        for at, page in state.items():
+            ctypes.memmove(shared + at, page, len(page))
+        world.tables._rebuild()
+        for found in secrets_of(world):
+            if found and found not in (b"a" * 100, b"b" * 90, b"a" * 64, b"b" * 64):
+                torn.append(found)
+    ctypes.memmove(shared, start, size)
+    assert states, "nothing was ever written under the lock"
+    assert not torn, torn[:3]

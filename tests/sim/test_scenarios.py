@@ -316,6 +316,25 @@ def test_cancel_of_an_idle_or_unknown_client_does_nothing() -> None:
     assert world.tables.cancel_begin(0, 0, 0) == ("nothing",)
 
 
+def test_key_of_a_client_that_has_left() -> None:
+    """It is nobody's: the row gets no order, so the list of orders is whole when the row is used again."""
+    world = World([Pool(size=1)], workers=2)
+    tables = world.tables
+    database, user = tables.database("console"), tables.user("admin")
+    row = tables.client_new(0)
+    assert tables.client_login(row, database, user, -1, console="admin") == 0
+    key = tables.client_key(row)
+    assert tables.cancel_begin(*key, 1) == ("queued",)
+    tables.client_free(row)
+    assert tables.cancel_begin(*key, 1) == ("nothing",)
+    assert tables._derived()["workers"][0][1] == []
+    assert not tables.cancel_key_fits(key[0], key[1].to_bytes(4, "big"))
+    rows = [tables.client_new(0) for _ in range(len(tables._derived()["free_clients"]) + 3)]
+    assert row in rows
+    assert tables._play_attention(0) == ([], [])
+    assert tables._derived()["workers"][0][1] == []
+
+
 @pytest.mark.parametrize("parked_first", [True, False])
 def test_mark_of_a_dead_canceler_does_not_park_for_ever(parked_first: bool) -> None:
     world = World([Pool(size=1)], workers=2)

@@ -91,11 +91,35 @@ class Peer:
             if kind == b"Q":
                 self.send(ANSWER if body[:6].upper() == b"SELECT" else message("C", "SET") + READY)
 
+    def answer(self, answers: Callable[[bytes, bytes], bytes]) -> None:
+        """Logs in; from now on each message (type, body) gets what this says."""
+        self.send(WELCOME)
+        while True:
+            kind, body = self.message()
+            if kind == b"X":
+                return
+            if data := answers(kind, body):
+                self.send(data)
+
     def wait_for_end(self) -> None:
         """Until the pooler closes."""
         with contextlib.suppress(ConnectionError):
             while True:
                 self.read(1)
+
+
+def usual_answer(kind: bytes, body: bytes) -> bytes:
+    """What a server says to a message of either protocol that finds nothing."""
+    simple = {
+        b"Q": message("C", "SELECT 0") + READY,
+        b"S": READY,
+        b"P": message("1"),
+        b"B": message("2"),
+        b"C": message("3"),
+        b"D": message("t", 0) + message("n"),
+        b"E": message("C", "SELECT 0"),
+    }
+    return simple.get(kind, b"")
 
 
 Script = Callable[[Peer], None]

@@ -21,6 +21,7 @@ from tests.support.health import (
     wait_until_empty,
     wait_until_slots_work,
 )
+from tests.support.lying import LyingServers, lied_to
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
@@ -50,7 +51,10 @@ DATABASES = {
 POOL_SIZE = 3
 
 #: The shared table of databases has room for about a thousand.
-MAX_DATABASES = 900
+MAX_DATABASES = 500
+
+#: Databases whose servers lie: pools are new for most seeds, so that nobody backs off.
+LIAR_DATABASES = 400
 
 #: Clients that are under way at the same time, so that what one leaves behind meets another.
 AT_ONCE = 6
@@ -211,6 +215,11 @@ class Fuzzer:
             with contextlib.suppress(Exception):  # whatever it reads is nonsense
                 while True:
                     wire.receive()
+
+    def client_of_liar(self, liars: LyingServers, seed: int) -> None:
+        """One client of a database whose server lies as this seed has it."""
+        liars.seed = seed
+        lied_to(self.pooler, f"liar{seed % LIAR_DATABASES}", seed)
 
     def check(self) -> None:
         """Nothing is lost: no worker, no slot, no client's row, no descriptor; no bug in the log."""

@@ -94,7 +94,7 @@ def descriptor_counts(pooler: Pooler) -> dict[str, int]:
     return counts
 
 
-def wait_for_descriptors(pooler: Pooler, before: Mapping[str, int], timeout_s: float = 5) -> None:
+def wait_for_descriptors(pooler: Pooler, before: Mapping[str, int], timeout_s: float = 20) -> None:
     """Every process has as many descriptors open as it had before."""
     try:
         wait_for(lambda: descriptor_counts(pooler) == before, timeout_s)
@@ -106,7 +106,7 @@ def wait_for_descriptors(pooler: Pooler, before: Mapping[str, int], timeout_s: f
         ) from None
 
 
-def wait_until_empty(pooler: Pooler, pg: Postgres, database: str = "p0", timeout_s: float = 5) -> None:
+def wait_until_empty(pooler: Pooler, pg: Postgres, database: str = "p0", timeout_s: float = 20) -> None:
     """Closes all servers of the database and waits until every row is free again."""
     pooler.console("RECONNECT")
     wait_for(lambda: not slots(pooler, database), timeout_s, f"the end of all slots of {database}")

@@ -20,15 +20,23 @@ from psycopg2.extras import RealDictCursor
 
 from pooler.dev.postgres import SUPERUSER
 from pooler.dev.processes import Account, free_port, make_directory, spawn, tail, wait_until
-from pooler.dev.program import Program, console_answers, pooler_program
+from pooler.dev.program import PACKAGE, Program, console_answers, pooler_program
 from tests.support.postgres import DATABASES, PASSWORDS, Postgres, run_program
 from tests.support.processes import descendants, wait_for
 from tests.support.wire import Wire
+
+#: What is tested: this package, or one with another core (scripts/sanitize), which needs its own libraries.
+TESTED_PACKAGE = Path(os.environ.get("POOLER_TEST_PACKAGE", PACKAGE))
+PRELOAD = os.environ.get("POOLER_TEST_PRELOAD")
 
 #: What must never stand in a log, whatever a test did.
 BUG_MARKS = re.compile(
     r"Traceback \(most recent call last\)|AddressSanitizer|runtime error:|Fatal Python error"
 )
+
+
+#: What shows more of pooler than of PgBouncer.
+EXTENDED = frozenset({"pools", "clients", "servers", "sockets", "active_sockets"})
 
 
 class Bouncer:
@@ -235,13 +243,29 @@ class Bouncer:
 
     def show(self, what: str, **where: object) -> list[dict[str, Any]]:
         """Rows of SHOW with the given values: show("pools", database="p0")."""
-        rows = self.console(f"SHOW {what}")
+        more = " EXTENDED" if isinstance(self, Pooler) and what in EXTENDED else ""
+        rows = self.console(f"SHOW {what}{more}")
         return [row for row in rows if all(row[name] == value for name, value in where.items())]
 
     def pool(self, database: str = "p0", user: str = "bouncer") -> dict[str, Any]:
         """The row of one pool in SHOW POOLS."""
         (row,) = self.show("pools", database=database, user=user)
         return row
+
+    def knows_catalogs(self, database: str = "p0") -> bool:
+        """Whether nothing has to be asked for because its catalogs are unread."""
+        rows = self.show("catalogs", database=database)
+        return bool(rows) and rows[0]["state"] == "known" and not rows[0]["asked"]
+
+    def learn_catalogs(self, database: str = "p0", user: str = "bouncer", timeout_s: float = 30) -> None:
+        """Until it is known what the catalogs of a database say; a look begins behind something that runs."""
+
+        def is_known() -> bool:
+            wire.query("SELECT 1")
+            return self.knows_catalogs(database)
+
+        with self.wire().login(user, database) as wire:
+            wait_for(is_known, timeout_s, "the catalogs")
 
     # Log.
 
@@ -284,13 +308,18 @@ class Pooler(Bouncer):
 
     name = "pooler"
 
-    def __init__(self, *arguments: Any, workers: int = 2, **keywords: Any) -> None:
+    def __init__(
+        self, *arguments: Any, workers: int = 2, package: Path = TESTED_PACKAGE, **keywords: Any
+    ) -> None:
         super().__init__(*arguments, **{"workers": workers, **keywords})
+        self.package = package
         self._program: Program | None = None
 
     def command(self) -> Program:
         if self._program is None:
-            self._program = pooler_program(self.owner, self.directory)
+            program = pooler_program(self.owner, self.directory, self.package)
+            env = {**program.env, "LD_PRELOAD": PRELOAD} if PRELOAD else program.env
+            self._program = Program(program.argv, env)
         return self._program
 
     def workers(self) -> dict[int, int]:
@@ -305,6 +334,7 @@ class Pooler(Bouncer):
 
     def kill_worker(self, number: int, signum: signal.Signals = signal.SIGKILL) -> int:
         """Kills a worker; its process id."""
+        wait_for(lambda: number in self.workers(), 5, "the title of its process")
         pid = self.workers()[number]
         os.kill(pid, signum)
         return pid

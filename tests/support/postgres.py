@@ -48,6 +48,9 @@ SETTINGS = {
     "password_encryption": "scram-sha-256",
 }
 
+#: Further settings (scripts/debian): `jit=on work_mem=8MB`. A server that has any has analyzed catalogs, too.
+MORE_SETTINGS = dict(word.split("=", 1) for word in os.environ.get("POOLER_TEST_PGSETTINGS", "").split())
+
 CLIENTS_OF = "SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend' AND datname = %s"
 
 
@@ -58,8 +61,9 @@ class Postgres:
         make_directory(work / "pg", owner)
         sockets = make_directory(work / "pg" / "s", owner, 0o755)
         programs = reachable_programs(owner, work)
+        settings = {**SETTINGS, **MORE_SETTINGS, **settings}
         self.cluster = Cluster(
-            programs, owner, work / "pg", sockets, password="superuser", settings=SETTINGS | settings, hba=HBA
+            programs, owner, work / "pg", sockets, password="superuser", settings=settings, hba=HBA
         )
         self.programs = programs
         self.host = self.cluster.host
@@ -80,6 +84,9 @@ class Postgres:
         """The cluster with its users and databases, running."""
         self.cluster.create()
         self.start()
+        if MORE_SETTINGS:
+            for template in ("template1", "postgres"):  # the first is what all others are copied from
+                self.sql("VACUUM (ANALYZE)", dbname=template)
         with self.connect() as connection, connection.cursor() as cursor:
             for user, password in PASSWORDS.items():
                 if user != SUPERUSER:

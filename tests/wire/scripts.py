@@ -101,6 +101,11 @@ EXTENDED: dict[str, Script] = {
         Step(execute() + FLUSH, "DC"),
         Step(SYNC),
     ],
+    "unnamed_behind_the_sync_of_one_that_was_skipped": [
+        Step(parse("SELECT 1/0", "b") + SYNC),
+        Step(bind((), "b") + parse("SELECT 1") + SYNC + parse("SELECT 2"), "Z"),
+        Step(bind() + execute() + SYNC),
+    ],
     "flush_at_end_without_sync": [Step(extended("SELECT 1") + FLUSH, "12TDC"), Step(SYNC)],
     "query_instead_of_sync": [Step(extended("SELECT 1") + query("SELECT 2"), "12TDCTDCZ")],
     "describe_statement": [Step(parse("SELECT $1::int, $2::text") + describe("S") + SYNC)],

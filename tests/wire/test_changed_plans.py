@@ -164,6 +164,7 @@ def test_goes_by_columns_told_before(
     with pooled(pooler, "tx") as wire, direct(running_postgres) as before:
         for client in (before, wire):
             run(client, [*prepare, Step(told + SYNC)])
+        others.on_each(lambda: run(wire, [BLIND]))  # so that every server has it, and says the error itself
         sql(running_postgres, CHANGES["type"].format(table=table))
         expected = [got for _ in range(SERVERS) for got in run(before, [use])]
         assert types(expected) == "EZ" * SERVERS
@@ -270,6 +271,7 @@ def test_large_values(
     with pooled(pooler, "tx") as wire, direct(running_postgres) as before, direct(running_postgres) as after:
         for client in (before, wire):
             run(client, [*prepare, *small])
+        others.on_each(lambda: run(wire, small))  # so that every server has it
         sql(running_postgres, CHANGES["column_added"].format(table=table))
         run(after, prepare)
         expected = run(after if kilobytes < 64 else before, large)

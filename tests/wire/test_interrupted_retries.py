@@ -35,6 +35,7 @@ def pooler(start_pooler: StartPooler) -> Pooler:
 def wire(running_postgres: Postgres, pooler: Pooler) -> Iterator[Wire]:
     """A client that has prepared a statement, whose table has been changed since."""
     pg = running_postgres
+    pooler.learn_catalogs("tx")  # before, clients keep their servers
     pg.sql(f"CREATE TABLE {TABLE} AS SELECT 1 AS one", user="bouncer", dbname="p0")
     prepare = parse(f"SELECT * FROM {TABLE}", "a") + SYNC
     with Others(pooler, "tx", 2) as others, pooled(pooler, "tx") as client:
@@ -90,14 +91,20 @@ def test_in_the_end_it_works(running_postgres: Postgres, wire: Wire) -> None:
     assert_same(expected, [message for _ in range(3) for message in wire.receive_until()])
 
 
-@pytest.mark.parametrize("how", ["reset", "end", "terminate"])
+def test_client_terminates(running_postgres: Postgres, pooler: Pooler, wire: Wire) -> None:
+    """What it has sent before still runs, as it would at PostgreSQL; then it is gone."""
+    with preparing_again(running_postgres, wire):
+        wire.close()
+        assert len(pooler.show("clients", database="tx")) == 3
+    wait_for(lambda: len(pooler.show("clients", database="tx")) == 2, what="the client's end")
+
+
+@pytest.mark.parametrize("how", ["reset", "end"])
 def test_client_leaves(running_postgres: Postgres, pooler: Pooler, wire: Wire, how: str) -> None:
     """Its server does not outlive it, and nobody else hears anything."""
     with preparing_again(running_postgres, wire) as server:
         if how == "reset":
             wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-        if how == "terminate":
-            wire.close()
         wire.socket.close()
         wait_for(lambda: len(pooler.show("clients", database="tx")) == 2, what="the client's end")
     wait_for(lambda: server not in running_postgres.backends("p0"), what="the server's end")

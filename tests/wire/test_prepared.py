@@ -74,6 +74,62 @@ SCRIPTS: dict[str, Script] = {
         Step(use("a")),
         Step(close("S", "a") + use("a")),
     ],
+    "long_name": [
+        Step(parse("SELECT 1", name) + describe("S", name) + use(name))
+        for name in ("a" * 1000, "b" * 8185, "c" * 8200, "d" * 9900)
+    ]
+    + [
+        Step(close("S", "d" * 9900) + SYNC),
+        Step(parse("SELECT 2", "d" * 9900) + use("d" * 9900)),
+        Step(describe("S", "c" * 8200) + SYNC),
+    ],
+    "longest_name": [
+        Step(parse("SELECT 1", "e" * 65_000) + use("e" * 65_000)),
+        Step(use("e" * 65_000)),
+    ],
+    "execute_behind_a_parse_that_fails": [
+        Step(parse("SELECT 'b'", "b") + SYNC),
+        Step(parse("this is no statement", "a") + query("EXECUTE b") + close("S", "a") + SYNC),
+        Step(use("b")),
+    ],
+    "execute_behind_a_parse": [
+        Step(parse("SELECT 'b'", "b") + SYNC),
+        Step(parse("SELECT 'a'", "a") + query("EXECUTE b") + use("a"), "ZZ"),
+        Step(use("b")),
+    ],
+    "execute_of_a_statement_on_its_way": [
+        Step(parse("SELEC", "a") + SYNC + query("EXECUTE a") + query("SELECT 1"), "ZZZ"),
+        Step(parse("SELECT 1", "a") + query("EXECUTE a") + SYNC, "ZZ"),
+    ],
+    "deallocate_of_a_statement_on_its_way": [
+        Step(parse("SELECT 1", "a") + query("DEALLOCATE a") + SYNC, "ZZ"),
+        Step(use("a")),
+        Step(parse("SELECT 2", "a") + use("a")),
+    ],
+    **{
+        f"{how}_{where}_{command.split()[0].lower()}_all": [
+            Step(parse("SELECT 'old'", "before") + SYNC),
+            Step(first + parse("SELECT 'new'", name) + use(name), "ZZ"),
+            Step(use("before")),
+            Step(use(name)),
+            Step(close("S", name) + parse("SELECT 'third'", name) + use(name)),
+        ]
+        for command in ("DEALLOCATE ALL", "DISCARD ALL")
+        for where, first in (
+            ("behind", query(command)),
+            ("behind_the_execution_of", parse(command) + bind() + RUN),
+        )
+        for how, name in (("made", "later"), ("made_anew", "before"))
+    },
+    "closed_behind_deallocate_all": [
+        Step(parse("SELECT 'old'", "a") + SYNC),
+        Step(query("DEALLOCATE ALL") + close("S", "a") + bind((), "nobody") + SYNC, "ZZ"),
+        Step(use("a")),
+    ],
+    "unnamed_behind_discard_all": [
+        Step(query("DISCARD ALL") + parse("SELECT 1") + SYNC, "ZZ"),
+        Step(bind() + RUN),
+    ],
     "both_undone": [
         Step(
             bind((), "nobody")

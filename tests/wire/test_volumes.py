@@ -128,7 +128,10 @@ def test_client_that_leaves_in_the_middle_of_a_result(running_postgres: Postgres
     with pooled(pooler, "tx") as wire:
         assert wire.rows("SELECT 42") == [[b"42"]]
         wire.close()
-    wait_for(lambda: len(running_postgres.backends()) <= max(before, 2), 5, "no backend too many")
+    wait_for(lambda: not backend_waits(running_postgres), 5, "the end of the query")
+    assert (
+        len(running_postgres.backends()) <= max(before, 2) + 1
+    )  # one may have been opened beside a look at catalogs
 
 
 def test_client_that_leaves_in_the_middle_of_a_message(running_postgres: Postgres, pooler: Pooler) -> None:

@@ -46,6 +46,7 @@ def client(
         "pinned": "",
         "pinned_since": 0.0,
         "pinned_s": 0.0,
+        "memory": 4711,
         "slot": -1,
         "is_unix": False,
     }
@@ -57,7 +58,7 @@ def server(
 ) -> TableRow:
     """A row of tables.servers()."""
     row: dict[str, Any] = dict(client(number, database, user, state))
-    del row["row"], row["pinned"], row["pinned_since"], row["pinned_s"]
+    del row["row"], row["pinned"], row["pinned_since"], row["pinned_s"], row["memory"]
     return row | {"slot": number, "remote_pid": 9000 + number, "generation": 1, "port": 5432} | more
 
 
@@ -98,7 +99,11 @@ def counters(database: str, user: str, **more: int) -> Mapping[str, Any]:
 
 def pin_counters(database: str, user: str, **more: int) -> Mapping[str, Any]:
     """One entry of tables.pins(); reasons by the names of their columns."""
-    row: dict[str, Any] = dict.fromkeys(REASONS.values(), 0) | {"session_asks": 0, "settings_applied": 0}
+    row: dict[str, Any] = dict.fromkeys(REASONS.values(), 0) | {
+        "session_asks": 0,
+        "settings_applied": 0,
+        "session_resets": 0,
+    }
     row |= {REASONS.get(name, name): count for name, count in more.items()}
     return row | {"database": database, "user": user}
 
@@ -118,6 +123,7 @@ class FakeTables:
     channel_rows: list[TableRow] = field(default_factory=list)
     host_rows: list[TableRow] = field(default_factory=list)
     zone_rows: list[TableRow] = field(default_factory=list)
+    catalog_rows: list[TableRow] = field(default_factory=list)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
     def clients(self) -> Sequence[TableRow]:
@@ -146,6 +152,9 @@ class FakeTables:
 
     def peers(self) -> Sequence[TableRow]:
         return [{"peer_id": 2, "waiting": 3, "connecting": 1, "active": 4}]
+
+    def catalogs(self) -> Sequence[TableRow]:
+        return self.catalog_rows
 
     def hosts(self, zones: bool = False) -> Sequence[TableRow]:
         return self.zone_rows if zones else self.host_rows

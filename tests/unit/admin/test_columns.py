@@ -1,4 +1,4 @@
-"""Columns of every SHOW, with their types, exactly as PgBouncer 1.25 sends them; ours only behind."""
+"""Columns of every SHOW, with their types, exactly as PgBouncer 1.25 sends them; ours where asked for."""
 
 from __future__ import annotations
 
@@ -55,17 +55,20 @@ PGBOUNCER = {
 }
 
 OURS = {
-    "clients": "worker:23 slot:23 pinned:25 pinned_since:25",
+    "clients": "worker:23 slot:23 pinned:25 pinned_since:25 memory:20",
     "pins": """database:25 user:25 client_id:23 ptr:25 addr:25 port:23 server_pid:23 reason:25 since:25
         seconds:20 worker:23 slot:23""",
-    "pin_totals": """database:25 user:25 session_asks settings_applied pins advisory_lock temporary_object
-        prepare holdable_cursor listen setting load sequence""",
+    "pin_totals": """database:25 user:25 session_asks settings_applied session_resets pins advisory_lock
+        temporary_object
+        prepare holdable_cursor listen setting load sequence catalogs_unread""",
     "servers": "worker:23 slot:23",
     "sockets": "worker:23 slot:23",
     "active_sockets": "worker:23 slot:23",
     "pools": "pool_size:23 reserve_pool_size:23 paused:23 mean_wait_us:20",
     "workers": """worker:23 pid:23 clients:23 active:23 started:25 restarts:23 heartbeat_age_ms:23
         loop_lag_us:23""",
+    "catalogs": """database:25 state:25 functions:23 relations:23 asked:25 known_since:25 last_look:25
+        cost_us:20 bytes:20 worker:23""",
     "listeners": "database:25 channel:25 clients:23 worker:23 state:25",
     "slots": """slot:23 generation:23 state:25 worker:23 database:25 user:25 server_id:23 client_id:23
         backend_pid:23 connect_time:25 close_needed:23""",
@@ -82,7 +85,19 @@ def test_columns(bench: Bench, name: str) -> None:
     kind, body = next(each for each in bench.execute(f"SHOW {name}") if each[0] != b"N")
     assert kind == b"T"
     sent = [(column.name, column.type_oid) for column in messages.parse_row_description(body)]
-    assert sent == _expected(f"{PGBOUNCER.get(name, '')} {OURS.get(name, '')}")
+    assert sent == _expected(PGBOUNCER.get(name) or OURS[name])
+
+
+@pytest.mark.parametrize("name", sorted({*PGBOUNCER} & {*OURS}))
+def test_columns_of_ours_are_shown_by_a_word_of_ours(bench: Bench, name: str) -> None:
+    _, body = next(each for each in bench.execute(f"show {name} extended;") if each[0] == b"T")
+    sent = [(column.name, column.type_oid) for column in messages.parse_row_description(body)]
+    assert sent == _expected(f"{PGBOUNCER[name]} {OURS[name]}")
+
+
+def test_others_have_no_more(bench: Bench) -> None:
+    for text in ("SHOW STATS EXTENDED", "SHOW EXTENDED", "RELOAD p0 EXTENDED", "SHOW POOLS EXTENDED x"):
+        assert [kind for kind, _ in bench.execute(text)] == [b"E", b"Z"], text
 
 
 def test_every_show_is_covered_here() -> None:

@@ -53,7 +53,7 @@ def test_every_show_runs(tables: TablesView) -> None:
 def test_the_console_counts_its_sessions(tables: TablesView) -> None:
     operations: Operations = fakes.FakeOperations()
     console = Console(operations, fakes.configuration, tables)
-    rows = console.run(console.parse(b"show pools"), "admin").rows
+    rows = console.run(console.parse(b"show pools extended"), "admin").rows
     assert [(row[0], row[2]) for row in rows if row[0] == "pgbouncer"] == [("pgbouncer", 1)]
 
 

@@ -19,7 +19,7 @@ def test_pools(bench: Bench) -> None:
         fakes.pool(2, "app", "alice", paused=True, mean_wait_us=12, pool_size=4, reserve_pool_size=1),
     ]
     bench.tables.client_rows = [fakes.client(1, "pgbouncer"), fakes.client(2)]
-    rows = bench.rows("SHOW POOLS")
+    rows = bench.rows("SHOW POOLS EXTENDED")
     assert [(row["database"], row["user"]) for row in rows] == [
         ("app", "alice"), ("app", "bob"), ("multi", "forced"), ("pgbouncer", "pgbouncer"),
     ]  # fmt: skip
@@ -38,7 +38,7 @@ def test_pools(bench: Bench) -> None:
 
 def test_console_sessions_are_taken_from_the_database_row_if_there_is_one(bench: Bench) -> None:
     bench.tables.database_rows = [fakes.database("pgbouncer", client_count=5)]
-    (row,) = bench.rows("SHOW POOLS")
+    (row,) = bench.rows("SHOW POOLS EXTENDED")
     assert row["cl_active"] == 5
     (console,) = (row for row in bench.rows("SHOW DATABASES") if row["name"] == "pgbouncer")
     assert console["current_client_connections"] == 5

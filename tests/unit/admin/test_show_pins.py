@@ -57,13 +57,13 @@ def test_longest_pinned_first_in_its_pool(bench: Bench) -> None:
 
 def test_clients_say_why_and_since_when(bench: Bench) -> None:
     bench.tables.client_rows = [pinned(1, 60.0, "temporary object"), fakes.client(2)]
-    rows = {row["id"]: (row["pinned"], row["pinned_since"]) for row in bench.rows("SHOW CLIENTS")}
+    rows = {row["id"]: (row["pinned"], row["pinned_since"]) for row in bench.rows("SHOW CLIENTS EXTENDED")}
     assert rows == {1: ("temporary object", "2026-01-31 12:00:00 UTC"), 2: (None, None)}
 
 
 def test_totals_by_pool(bench: Bench) -> None:
     bench.tables.pool_pins = {
-        0: fakes.pin_counters("b", "alice", session_asks=9, settings_applied=4, load=1),
+        0: fakes.pin_counters("b", "alice", session_asks=9, settings_applied=4, session_resets=3, load=1),
         1: fakes.pin_counters("app", "bob"),
         2: fakes.pin_counters("app", "alice", advisory_lock=2, sequence=3),
     }
@@ -75,4 +75,5 @@ def test_totals_by_pool(bench: Bench) -> None:
     ]
     assert [row["pins"] for row in rows] == [5, 0, 1]
     assert (rows[0]["advisory_lock"], rows[0]["sequence"], rows[0]["load"]) == (2, 3, 0)
-    assert (rows[2]["session_asks"], rows[2]["settings_applied"], rows[2]["load"]) == (9, 4, 1)
+    counts = ("session_asks", "settings_applied", "session_resets", "load")
+    assert [rows[2][name] for name in counts] == [9, 4, 3, 1]

@@ -10,7 +10,7 @@ import pytest
 
 from pooler.check import Report, examine
 
-SAFE = "[databases]\nd = host=h\n[pgbouncer]\nlisten_addr = 127.0.0.1\nauth_type = scram-sha-256\n"
+SAFE = "[databases]\nd = host=127.0.0.1\n[pgbouncer]\nlisten_addr = 127.0.0.1\nauth_type = scram-sha-256\n"
 
 
 def check(
@@ -46,6 +46,44 @@ def test_errors_come_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "is_own"),
+    [
+        ("[peers]\n2 = host=127.0.0.1 port=6432\n", True),
+        ("[peers]\n2 = host=localhost port=6432\n", True),
+        ("unix_socket_dir = /run/p\n[peers]\n2 = host=/run/p/ port=6432\n", True),
+        ("listen_addr = *\n[peers]\n2 = host=::1 port=6432\n", True),
+        ("[peers]\n1 = host=127.0.0.1 port=6432\n", False),
+        ("[peers]\n2 = host=127.0.0.1 port=6433\n", False),
+        ("[peers]\n2 = host=/elsewhere port=6432\n", False),
+        ("so_reuseport = 1\n[peers]\n2 = host=127.0.0.1 port=6432\n", False),
+        ("[peers]\n2 = host=127.0.0.2 port=6432\n", False),
+    ],
+)
+def test_peer_that_is_ourselves(tmp_path: Path, text: str, is_own: bool) -> None:
+    """Each cancel request for it would come back, at every hop."""
+    said = texts(check(tmp_path, f"peer_id = 1\n{text}"), "advice")
+    assert any("is this instance itself" in one for one in said) is is_own, said
+
+
+@pytest.mark.parametrize(
+    ("text", "is_gullible"),
+    [
+        ("", True),
+        ("server_require_auth = scram-sha-256\n", False),
+        ("server_tls_sslmode = require\n", False),
+        ("server_tls_sslmode = prefer\n", True),
+    ],
+)
+def test_passwords_that_may_be_asked_for_in_clear(tmp_path: Path, text: str, is_gullible: bool) -> None:
+    remote = SAFE.replace("host=127.0.0.1", "host=h")
+    said = texts(check(tmp_path, text, head=remote), "unsafe")
+    assert any("server_require_auth=scram-sha-256" in one for one in said) is is_gullible, said
+    assert not texts(check(tmp_path, text), "unsafe")
+    without = texts(check(tmp_path, text, users='"u" ""\n', head=remote), "unsafe")
+    assert not any("server_require_auth" in one for one in without)
+
+
+@pytest.mark.parametrize(
     ("text", "said"),
     [
         (
@@ -65,7 +103,7 @@ def test_unsafe(tmp_path: Path, text: str, said: str) -> None:
 
 
 def test_passwords_that_others_read(tmp_path: Path) -> None:
-    report = check(tmp_path, "[databases]\ne = host=h user=u password=x\n", mode=0o644)
+    report = check(tmp_path, "[databases]\ne = host=127.0.0.1 user=u password=x\n", mode=0o644)
     (text,) = texts(report, "unsafe")
     assert text == "e: password in the ini, which others may read (mode 0644), better: chmod 600"
     assert [problem.line for problem in report.of("unsafe")] == [8]

@@ -256,7 +256,7 @@ def run_worker(boot: WorkerBoot) -> int:
     return _Worker(boot).run()
 
 
-def make_host(config: Config, sizes: Mapping[str, int]) -> Host:
+def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
     tables = Tables()
 
     def apply(given: Any, config: Config) -> None:

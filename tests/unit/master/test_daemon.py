@@ -124,3 +124,14 @@ def test_only_root_may_become_another() -> None:
 def test_root_is_refused() -> None:
     with pytest.raises(BootError, match=r"^PgBouncer should not run as root$"):
         daemon.refuse_root()
+
+
+def test_core_dumps_are_forbidden_to_children_too(tmp_path: Path) -> None:
+    code = (
+        "import resource, subprocess, sys; from pooler.master.daemon import forbid_core_dumps;"
+        " forbid_core_dumps();"
+        " print(subprocess.check_output([sys.executable, '-c',"
+        " 'import resource; print(resource.getrlimit(resource.RLIMIT_CORE))'], text=True))"
+    )
+    said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert said.stdout.strip() == "(0, 0)"

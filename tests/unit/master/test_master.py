@@ -188,7 +188,7 @@ def test_quit(run: Run, tmp_path: Path) -> None:
     assert program.wait_exit() == 0
     assert client.closed()
     assert all(gone(pid) for pid in workers)
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "p.ini"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["log", "p.ini", "p.ini.saltkey"]
     assert not connects(socket.AF_INET, ("127.0.0.1", program.port))
 
 

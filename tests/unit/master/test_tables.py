@@ -33,3 +33,11 @@ def test_life_of_a_worker() -> None:
 
 def test_busy_is_an_exception() -> None:
     assert issubclass(core.TablesBusy, Exception)
+
+
+@pytest.mark.parametrize("pid", [0, 1, 2**31 - 1, 2**31, 2**32 - 1])
+def test_any_pid_of_a_server_can_be_canceled(pid: int) -> None:
+    """What is not PostgreSQL, like a pooler in between, chooses any 32 bits."""
+    tables = core.Tables(workers=1, slots=4, clients=4)
+    tables.slot_key(0, pid, b"key", "target")
+    assert tables.cancel_target(0)[1:] == ("target", pid, b"key")

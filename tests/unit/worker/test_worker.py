@@ -52,11 +52,13 @@ class Scene:
             self.worker.config, settings=replace(self.worker.config.settings, **settings)
         )
 
-    def accept(self) -> tuple[Client, socket.socket]:
-        """A client in its login, and its other end."""
+    def accept(self, says: bytes = b"", row: int = -1) -> tuple[Client, socket.socket]:
+        """A client in its login, and its other end, which has said something or nothing."""
         theirs, ours = socket.socketpair()
         theirs.setblocking(False)
-        before = set(self.worker.logins)
+        if says:
+            theirs.send(says)
+        before = set(self.worker.logins) - {row}
         self.worker._event((ACCEPT, ours.detach(), 1, 0, 0, "", 0, 0, "", 0, False))
         self.until(lambda: set(self.worker.logins) - before, "the login")
         (row,) = set(self.worker.logins) - before
@@ -167,7 +169,8 @@ def test_second_reason_to_end_while_the_first_is_told(scene: Scene) -> None:
 
 
 def test_two_reasons_to_end_at_once(scene: Scene) -> None:
-    client, peer = scene.accept()
+    client, peer = scene.accept(says=b"\0")
+    scene.until(lambda: client.greenlet, "its turn")
     client.end("first")
     assert client.greenlet is not None
     client.greenlet.kill(ClientFault("second"), block=False)
@@ -202,7 +205,7 @@ def started(client: Client) -> bool:
 def test_no_more_logins_at_once_than_allowed(scene: Scene) -> None:
     """The third waits until one of the two is through, then it has its turn."""
     scene.limit(max_unauthenticated=2)
-    scenes = [scene.accept() for _ in range(4)]
+    scenes = [scene.accept(says=b"\0") for _ in range(4)]
     (_, one), (second, two), (third, three), (fourth, four) = scenes
     assert [started(client) for client, _ in scenes] == [True, True, False, False]
     one.close()
@@ -217,7 +220,7 @@ def test_no_more_logins_at_once_than_allowed(scene: Scene) -> None:
 
 def test_limit_that_is_raised_lets_in_who_waits(scene: Scene) -> None:
     scene.limit(max_unauthenticated=1)
-    (_, one), (second, two), (third, three) = (scene.accept() for _ in range(3))
+    (_, one), (second, two), (third, three) = (scene.accept(says=b"\0") for _ in range(3))
     scene.limit(max_unauthenticated=2)
     scene.worker.door.tick(time.monotonic())
     assert (started(second), started(third)) == (True, False)
@@ -229,36 +232,49 @@ def test_limit_that_is_raised_lets_in_who_waits(scene: Scene) -> None:
     scene.until(lambda: not scene.worker.logins, "the end of all")
 
 
-def test_silent_ones_make_room_when_somebody_waits(scene: Scene) -> None:
-    """The longest silent first, as many as wait, and nobody before two seconds."""
-    scene.limit(max_unauthenticated=3)
-    inside = [scene.accept() for _ in range(3)]
-    assert all(started(client) for client, _ in inside)
-    scene.worker.door.tick(time.monotonic() + 100)
-    gevent.sleep(0.01)
-    assert [said(peer) for _, peer in inside] == [b""] * 3, "nobody waits"
-    late, peer_of_late = scene.accept()
-    scene.worker.door.tick(time.monotonic() + 1.5)
-    assert not started(late)
-    inside[0][1].send(b"\0")  # no longer silent
-    gevent.sleep(0.01)
-    scene.worker.door.tick(time.monotonic() + 2.5)
-    scene.until(lambda: started(late), "its turn")
-    words = [said(peer) for _, peer in inside]
-    assert [b"max_unauthenticated" in word for word in words] == [False, True, False]
-    for _, peer in inside:
-        peer.close()
-    peer_of_late.close()
+def test_a_connection_takes_no_place_before_its_first_byte(scene: Scene) -> None:
+    scene.limit(max_unauthenticated=1)
+    silent = [scene.accept() for _ in range(3)]
+    client, peer = scene.accept(says=b"\0")
+    assert [started(one) for one in (*(one for one, _ in silent), client)] == [False, False, False, True]
+    peer.close()
+    silent[1][1].send(b"\0")
+    scene.until(lambda: started(silent[1][0]), "its turn")
+    for _, other in silent:
+        other.close()
     scene.until(lambda: not scene.worker.logins, "the end of all")
+
+
+def test_row_of_a_silent_login_goes_to_who_speaks(scene: Scene) -> None:
+    """Also of one that is inside."""
+    inside = [scene.accept(says=b"\0") for _ in range(8)]
+    scene.until(lambda: all(client.stream.waits_since for client, _ in inside), "silence")
+    scene.worker.door.tick(time.monotonic() + 10)
+    for client, _ in inside:
+        assert client.stream.waits_since is not None
+        client.stream.waits_since -= 1
+    newest, peer = inside[-1]
+    row = newest.row
+    newcomer, other = scene.accept(says=b"\0", row=row)
+    assert (newcomer.row, newest.row) == (row, -1)
+    scene.until(lambda: said(peer), "the refusal")
+    for _, one in inside:
+        one.close()
+    other.close()
+    scene.until(lambda: not scene.worker.logins, "the end of all")
+    assert "bug" not in scene.log.read_text()
 
 
 def test_who_waits_at_the_door_can_be_ended(scene: Scene) -> None:
     scene.limit(max_unauthenticated=1, client_login_timeout=30)
-    (_, one), (second, two), (_, three) = (scene.accept() for _ in range(3))
+    (_, one), (second, two), (_, three) = (scene.accept(says=b"\0") for _ in range(3))
+    outside, four = scene.accept()
     scene.order(second.row, second.id, KILL)
     scene.until(lambda: b"admin forced disconnect" in said(two), "the order")
     scene.worker.door.tick(time.monotonic() + 31)
     scene.until(lambda: b"client_login_timeout" in said(three), "the end of its time")
-    for peer in (one, two, three):
+    scene.until(lambda: b"client_login_timeout" in said(four), "the end of its time")
+    assert outside not in scene.worker.door._outside
+    for peer in (one, two, three, four):
         peer.close()
     scene.until(lambda: not scene.worker.logins, "the end of all")

@@ -1,0 +1,232 @@
+/* The scanner of bodies and of expressions.  The theory stands in catalog_body.h. */
+#include "catalog_body.h"
+
+#include <string.h>
+#include <strings.h>
+
+#include "lexer.h"
+#include "words.h"
+
+#define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis */
+#define ANYTHING (ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE)
+#define USER_OID 16384
+#define NEXTVAL 1574             /* nextval(regclass) */
+
+struct body {
+    struct lexer lexer;
+    struct graph *g;
+    struct draft *d;
+    struct customs *customs;
+    bool utf8;
+};
+
+/* ---- names --------------------------------------------------------------------------------------- */
+
+void customs_add(struct customs *customs, const unsigned char *name, uint32_t bytes) {
+    char folded[64];
+    if (!names_a_setting(name, bytes)) return;
+    for (uint32_t i = 0; i < bytes; i++) folded[i] = (char)lower(name[i]);
+    folded[bytes] = '\0';
+    for (const char *p = customs->names; p < customs->names + customs->bytes; p += strlen(p) + 1)
+        if (strcmp(p, folded) == 0) return;
+    if (customs->bytes + bytes + 1 > sizeof customs->names) return;
+    memcpy(customs->names + customs->bytes, folded, bytes + 1);
+    customs->bytes += bytes + 1;
+}
+
+static bool beyond_ascii(const unsigned char *p, uint32_t n) {
+    for (uint32_t i = 0; i < n; i++)
+        if (p[i] & 0x80) return true;
+    return false;
+}
+
+/* A name as the catalogs have it: folded, without doubled quotes, cut. */
+static void refer(struct body *b, const struct token *t) {
+    unsigned char name[NAME_BYTES_MAX + 1];
+    uint32_t n = 0;
+    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) b->d->traits |= CATALOG_UNKNOWN;   /* escapes */
+    for (uint32_t i = 0; i < t->bytes && n <= NAME_BYTES_MAX; i++) {
+        name[n++] = t->kind == T_WORD ? lower(t->text[i]) : t->text[i];
+        if (t->kind == T_QUOTED && t->text[i] == '"') i++;
+    }
+    if (n > NAME_BYTES_MAX)
+        for (n = NAME_BYTES_MAX; n && (name[n] & 0xc0) == 0x80;) n--;   /* no character is cut in two */
+    if (!b->utf8 && beyond_ascii(name, n)) b->d->traits |= CATALOG_UNKNOWN;
+    draft_reference(b->g, b->d, symbol_of_any(hash_of_word(b->g->key, name, n)));
+}
+
+/* Two readings of an operator: with + or - at its end, and without. */
+static void refer_operator(struct body *b, const struct token *first) {
+    const unsigned char *from = first->start, *at = b->lexer.at;
+    while (at < b->lexer.end && strchr("+-*/<>=~!@#%^&|`?", *at)) {
+        if (at + 1 < b->lexer.end && ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*'))) break;
+        at++;
+    }
+    b->lexer.at = at;
+    if (at - from > NAME_BYTES_MAX) {
+        b->d->traits |= CATALOG_UNKNOWN;
+        return;
+    }
+    for (; at > from; at--) {
+        uint64_t hash = hash_of_word(b->g->key, from, (uint32_t)(at - from));
+        draft_reference(b->g, b->d, symbol_of_name(CATALOG_OPERATOR, hash));
+        if (at[-1] != '+' && at[-1] != '-') return;
+    }
+}
+
+/* ---- statements ---------------------------------------------------------------------------------- */
+
+/* SET: for the transaction only, or for the session. */
+static void scan_set(struct body *b) {
+    struct lexer ahead = b->lexer;
+    struct token t;
+    next_token(&ahead, &t);
+    if (is_word(&t, "local") || is_word(&t, "transaction") || is_word(&t, "constraints")) return;
+    b->d->traits |= ANYTHING;
+    if (is_word(&t, "session")) next_token(&ahead, &t);
+    const unsigned char *name = t.text;
+    while (t.kind == T_WORD && ahead.at < ahead.end && *ahead.at == '.') {
+        next_token(&ahead, &t);
+        next_token(&ahead, &t);
+    }
+    if (t.kind == T_WORD && name) customs_add(b->customs, name, (uint32_t)(t.text + t.bytes - name));
+}
+
+/* set_config of a name in the text: for the transaction only, or a setting that can be asked for.  True: that was it. */
+static bool scan_set_config(struct body *b) {
+    struct lexer ahead = b->lexer;
+    struct token t, name, before = {.kind = T_END};
+    next_token(&ahead, &t);
+    next_token(&ahead, &name);
+    if (!is_char(&t, '(') || name.kind != T_STRING || name.escaped) return false;
+    next_token(&ahead, &t);
+    if (!is_char(&t, ',')) return false;
+    for (int depth = 1, tokens = 0; tokens < LOOKAHEAD && t.kind != T_END; tokens++) {
+        before = t;
+        next_token(&ahead, &t);
+        if (is_char(&t, '(')) depth++;
+        if (!is_char(&t, ')') || --depth) continue;
+        if (is_word(&before, "true")) return true;
+        customs_add(b->customs, name.text, name.bytes);
+        b->d->traits |= ASK_SETTINGS;
+        return true;
+    }
+    return false;
+}
+
+/* The first word of a statement. */
+static void scan_leading(struct body *b, const struct token *t) {
+    static const struct { const char *word; uint32_t traits; } STATEMENTS[] = {
+        {"reset", ANYTHING}, {"discard", ANYTHING}, {"listen", ASK_CHANNELS}, {"unlisten", ASK_CHANNELS},
+        {"prepare", ANYTHING}, {"deallocate", ASK_PREPARED}, {"load", PIN_LOADED}, {"do", ANYTHING},
+        {"create", ASK_TEMP}, {"alter", TRAIT_SCHEMA}, {"drop", ASK_TEMP},
+        {"notify", TRAIT_NOTIFY}, {"import", TRAIT_SCHEMA},
+    };
+    if (is_word(t, "set")) scan_set(b);
+    if (is_word(t, "create") && !makes_temporary(&b->lexer)) b->d->traits |= TRAIT_SCHEMA;
+    for (size_t i = 0; i < sizeof STATEMENTS / sizeof *STATEMENTS; i++)
+        if (is_word(t, STATEMENTS[i].word)) b->d->traits |= STATEMENTS[i].traits;
+}
+
+static bool begins_statement(const struct token *t) {
+    return is_word(t, "begin") || is_word(t, "then") || is_word(t, "else") || is_word(t, "loop");
+}
+
+/* Any word.  True: it says by itself all that there is to know. */
+static bool scan_word(struct body *b, const struct token *t, const struct token *before) {
+    if (is_word(t, "execute")) b->d->traits |= ANYTHING;
+    if (is_word(t, "temp") || is_word(t, "temporary")) b->d->traits |= ASK_TEMP;
+    if (t->bytes >= 7 && strncasecmp((const char *)t->text, "pg_temp", 7) == 0) b->d->traits |= ASK_TEMP;
+    if (is_word(t, "hold") && is_word(before, "with")) b->d->traits |= ASK_CURSORS;
+    if (is_word(t, "set_config")) return scan_set_config(b);
+    return false;
+}
+
+static void scan(struct body *b) {
+    struct token t, before = {.kind = T_END};
+    bool first = true;
+    for (next_token(&b->lexer, &t); t.kind != T_END; next_token(&b->lexer, &t)) {
+        if (t.open) b->d->traits |= CATALOG_UNKNOWN;
+        if (t.kind == T_WORD || t.kind == T_QUOTED) {
+            if (first && t.kind == T_WORD) scan_leading(b, &t);
+            if (!scan_word(b, &t, &before)) refer(b, &t);
+            first = begins_statement(&t);
+        } else if (t.kind == T_STRING) {
+            customs_add(b->customs, t.text, t.bytes);
+            first = false;
+        } else {
+            first = t.c == ';' || (t.c == '>' && is_char(&before, '>'));   /* behind a label */
+            if (strchr("+-*/<>=~!@#%^&|`?", t.c)) refer_operator(b, &t);
+        }
+        before = t;
+    }
+}
+
+void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool utf8, struct customs *customs) {
+    if (!n) return;
+    struct body b = {.lexer = {.at = text, .end = text + n, .key = g->key}, .g = g, .d = d, .customs = customs, .utf8 = utf8};
+    if (!utf8 && beyond_ascii(text, n)) d->traits |= CATALOG_UNKNOWN;   /* its second bytes may be quotes */
+    scan(&b);
+    if (!memchr(text, '\\', n)) return;
+    b.lexer = (struct lexer){.at = text, .end = text + n, .key = g->key, .backslash = true};
+    scan(&b);
+}
+
+/* ---- expressions --------------------------------------------------------------------------------- */
+
+static uint32_t number_at(const unsigned char **at, const unsigned char *end) {
+    uint64_t n = 0;
+    while (*at < end && (unsigned)(**at - '0') < 10) n = n > UINT32_MAX ? n : n * 10 + (uint64_t)(*(*at)++ - '0');
+    return n > UINT32_MAX ? 0 : (uint32_t)n;
+}
+
+void oids_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n) {
+    for (const unsigned char *at = text, *end = n ? text + n : text; at < end; at++) {
+        uint32_t oid = number_at(&at, end);
+        if (oid >= USER_OID) draft_reference(g, d, symbol_of_oid(oid));
+    }
+}
+
+static bool ends_with(const unsigned char *field, uint32_t n, const char *tail) {
+    uint32_t bytes = (uint32_t)strlen(tail);
+    return n >= bytes && memcmp(field + n - bytes, tail, bytes) == 0;
+}
+
+/* [ 28 0 0 0 97 112 112 ... ]: a text, of which the first four bytes are its length. */
+static void scan_constant(const unsigned char *at, const unsigned char *end, struct customs *customs) {
+    unsigned char value[80];
+    uint32_t n = 0;
+    if (at >= end || *at != '[') return;
+    for (at++; at < end && *at != ']' && n < sizeof value; at++)
+        if ((unsigned)(*at - '0') < 10) value[n++] = (unsigned char)number_at(&at, end);
+    if (n > 4 && n < sizeof value) customs_add(customs, value + 4, n - 4);
+}
+
+/* Every field whose value is an oid of something that a user made; of PostgreSQL's own only functions matter. */
+void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool is_default,
+               struct customs *customs) {
+    if (!n) return;
+    const unsigned char *end = text + n;
+    for (const unsigned char *at = text; (at = memchr(at, ':', (size_t)(end - at)));) {
+        const unsigned char *field = ++at;
+        while (at < end && *at != ' ' && *at != ':') at++;
+        uint32_t bytes = (uint32_t)(at - field);
+        if (at >= end) return;
+        if (*at == ':') continue;
+        at++;
+        if (ends_with(field, bytes, "location") || ends_with(field, bytes, "len")) continue;
+        const unsigned char *value = at;
+        uint32_t oid = number_at(&value, end);
+        bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid");
+        if (is_default && oid == NEXTVAL) continue;   /* INSERT says so itself (TRAIT_INSERT) */
+        if (oid >= USER_OID || (oid && calls)) draft_reference(g, d, symbol_of_oid(oid));
+        if (end - at > 3 && at[0] == '(' && at[1] == 'o') {   /* a list of oids */
+            const unsigned char *close = memchr(at, ')', (size_t)(end - at));
+            oids_scan(g, d, at, (uint32_t)((close ? close : end) - at));
+        }
+        if (ends_with(field, bytes, "constvalue")) {
+            number_at(&at, end);
+            if (at < end) scan_constant(at + 1, end, customs);
+        }
+    }
+}

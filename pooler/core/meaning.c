@@ -1,0 +1,124 @@
+/* Under which settings prepared statements are parsed: the client's at its own Parse, wherever it is parsed
+ * again.
+ *
+ * Theory.  A Parse of a client always reaches PostgreSQL, which looks names up as they are now: nobody has
+ * to know of DDL. What it made is used by others that said the same text under the same settings, earlier:
+ * a Parse that pooler sends of its own accord, where a client comes to a server that has nothing as new as
+ * its own Parse.
+ *
+ *   the settings differ from those of then, in what literals are read under: they are put in force for
+ *            the transaction, and back again behind the Parse, in the pipeline under way.
+ *   they may be others than the client's, for something was set whose answer is not known yet, or the
+ *            client has objects that only it sees: what is parsed then is its own, and shared with
+ *            nobody.
+ *   nobody can know them, for a statement of the same pipeline may have set them: the statement is good
+ *            on its server only, which stays with the client; elsewhere it is refused as one whose result
+ *            has changed, which drivers answer by another Parse. */
+#include "statements.h"
+
+#define SWITCH_BYTES (2 * SETTINGS_BYTES + 8192)
+
+/* Whether statements that are not answered yet may set what texts mean. */
+static bool unanswered(const struct server *s) {
+    return s->requests.count && s->session.sets_meaning;
+}
+
+/* Whether a Parse has to wait until it is known under what it is read: all that is under way will be
+ * answered. */
+bool meaning_waits(const struct client *c) {
+    const struct requests *q = &c->server->requests;
+    if (!unanswered(c->server)) return false;
+    uint8_t last = requests_at(q, q->count - 1) & 0x7f;
+    return last == 'S' || last == 'Q' || last == 'F';
+}
+
+/* The settings under which a text that the client sends now is read; NULL: nobody knows. */
+struct settings *meaning_now(struct client *c) { return unanswered(c->server) ? NULL : c->settings; }
+
+/* The statement that a Parse of the client is about to make; NULL: no memory. */
+struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body, uint32_t bytes) {
+    bool apart = session_uncertain(c->server);
+    uint64_t number = apart ? (uint64_t)(r->worker + 1) << 48 | ++r->apart : 0;
+    struct statement *st = statement_intern(&r->statements, body, bytes, c->settings, number);
+    if (st) st->floating = !meaning_now(c);
+    return st;
+}
+
+/* Under what others would have parsed the statement on this server now. */
+static struct digest key_here(const struct relay *r, const struct server *s, const struct statement *st) {
+    if (st->apart) return st->digest;
+    struct digest paths = s->client->settings->paths, own = {1, r->t->clients[s->client->row].id};
+    if (session_uncertain(s)) return statement_key(&r->statements, &st->literals, own);
+    if (digest_same(paths, st->under->paths)) return st->digest;
+    return statement_key(&r->statements, &st->literals, paths);
+}
+
+/* What the server has of the statement, as new as the client's own Parse; NULL: nothing. */
+const struct prepared_entry *meaning_find(struct relay *r, struct server *s, const struct name *name) {
+    const struct statement *st = name->statement;
+    const struct prepared_entry *e = prepared_use(set_of(r, s), &st->digest, name->made);
+    if (e) return e;
+    struct digest key = key_here(r, s, st);
+    return digest_same(key, st->digest) ? NULL : prepared_use(set_of(r, s), &key, name->made);
+}
+
+/* Whether what the server has of the statement is still being parsed, and may be skipped without what uses it now. */
+bool meaning_is_unsure(struct relay *r, struct server *s, const struct name *name) {
+    const struct prepared_entry *e = s->parsing.ended ? meaning_find(r, s, name) : NULL;
+    return e && parsing_is_unsure(s, &e->digest);
+}
+
+/* Puts in force what literals are read under in `to`, where `from` is. */
+static bool switch_to(struct relay *r, struct server *s, const struct settings *from, const struct settings *to) {
+    char text[SWITCH_BYTES];
+    uint32_t n = settings_switch(&r->store, from, to, text, sizeof text);
+    if (n >= sizeof text) return false;
+    if (n) send_run(r, s, text, n);
+    return true;
+}
+
+/* The number of the statement on this server, where it is prepared if need be.  NO_NUMBER: it cannot be
+ * parsed as it was once, and its client will hear of that. */
+uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
+    const struct statement *st = name->statement;
+    const struct prepared_entry *e = meaning_find(r, s, name);
+    if (e) return e->number;
+    const struct settings *now = s->client->settings;
+    bool failed = s->transaction == 'E' && !s->requests.count;   /* nothing will be parsed */
+    bool foreign = !failed && !digest_same(now->literals, st->under->literals);
+    struct digest key = key_here(r, s, st);
+    bool refused = st->floating && !failed;
+    if (!refused && foreign) refused = session_uncertain(s) || !switch_to(r, s, now, st->under);
+    if (refused) {
+        retry_refuse(s);
+        return NO_NUMBER;
+    }
+    uint32_t number = send_statement(r, s, st, &key, now_us(), 'P' | OWN);
+    if (foreign) switch_to(r, s, st->under, now);
+    return number;
+}
+
+/* The number of something that the server has, to stand for this name where PostgreSQL is to say that it
+ * exists. */
+uint32_t ensure_any(struct relay *r, struct server *s, const struct name *name) {
+    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
+    const struct digest *d = &name->statement->digest;
+    const struct prepared_entry *e = prepared_find(set_of(r, s), d);
+    if (e) return e->number;
+    uint32_t evicted, number = prepared_add(set_of(r, s), d, 0, PREPARED_MAX, &evicted);   /* older than any */
+    char live[SERVER_NAME_BYTES];
+    send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | OWN, d);
+    return number;
+}
+
+/* Parses the client's unnamed statement once more.  False: not as it was. */
+bool meaning_parse_unnamed(struct relay *r, struct client *c) {
+    struct server *s = c->server;
+    const struct names *n = c->names;
+    bool foreign = !digest_same(c->settings->literals, n->unnamed_under->literals);
+    if (foreign && (session_uncertain(s) || !switch_to(r, s, c->settings, n->unnamed_under))) return false;
+    struct digest unnamed = parsing_of_unnamed(n->unnamed_number);
+    send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | OWN, &unnamed);
+    if (foreign) switch_to(r, s, n->unnamed_under, c->settings);
+    return true;
+}

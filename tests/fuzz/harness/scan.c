@@ -1,0 +1,52 @@
+/* The SQL scanner and the finder of statement names, on any text: nothing is read or written outside, both end, and what
+ * they say they found lies within the text. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog.h"
+#include "sqlnames.h"
+#include "words.h"
+
+static struct words builtin;
+static struct catalog catalog;   /* of a database of which nothing is known */
+
+static void check(bool right) {
+    if (!right) abort();
+}
+
+static void scan(const unsigned char *text, uint32_t bytes, bool backslash) {
+    static struct scan found;
+    memset(&found, 0xee, sizeof found);
+    scan_text(&builtin, &catalog, text, bytes, backslash, &found);
+    check(found.names_bytes <= SCAN_NAMES_BYTES && found.unknown_count <= SCAN_UNKNOWN_MAX);
+    uint32_t at = 0;
+    char kind;
+    const char *name;
+    while (next_name(found.names, found.names_bytes, &at, &kind, &name)) {
+        check((unsigned)((kind | 0x20) - 'a') < 26);
+        check(name + strlen(name) < found.names + found.names_bytes);
+        names_a_setting((const unsigned char *)name, (uint32_t)strlen(name));
+    }
+}
+
+static void find_names(const unsigned char *text, uint32_t bytes) {
+    struct sql_use uses[SQL_USES_MAX];
+    uint32_t statements;
+    int count = sql_uses((const char *)text, bytes, uses, &statements);
+    for (int i = 0; i < count && i < SQL_USES_MAX; i++) {
+        check(uses[i].at + uses[i].bytes <= bytes);
+        check(uses[i].name_bytes <= NAME_MAX_BYTES);
+    }
+}
+
+int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
+    if (!builtin.count) words_builtin(&builtin, 42);
+    size = strnlen((const char *)data, size);     /* PostgreSQL's texts end at a NUL, and callers end them there */
+    unsigned char *text = malloc(size + !size);   /* so that its end is known */
+    memcpy(text, data, size);
+    scan(text, (uint32_t)size, false);
+    scan(text, (uint32_t)size, true);
+    find_names(text, (uint32_t)size);
+    free(text);
+    return 0;
+}

@@ -1,0 +1,186 @@
+"""Settings at servers that other clients had before: no value is lost, turned, or the end of its client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from tests.support.exchange import pooled
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.shared import StartPooler
+from tests.support.wire import SYNC, Wire, extended, message
+
+DATABASES = {
+    "p0": "pool_size=1",
+    "two": "dbname=p0 pool_size=2",
+    "three": "dbname=p0 pool_size=3",
+}
+
+
+@pytest.fixture(scope="module")
+def pooler(start_pooler: StartPooler) -> Pooler:
+    return start_pooler(workers=1, databases=DATABASES)
+
+
+def ask(wire: Wire, text: bytes) -> list[bytes | None]:
+    """One value of a query whose bytes are in the client's encoding."""
+    wire.send(message("Q", text, b"\0"))
+    return [m.values[0] for m in wire.receive_until() if m.type == "D"]
+
+
+def fine(wire: Wire, text: str | bytes) -> None:
+    wire.send(message("Q", text.encode() if isinstance(text, str) else text, b"\0"))
+    assert "E" not in [m.type for m in wire.receive_until()]
+
+
+@contextmanager
+def busy(pooler: Pooler, database: str, server: bytes | None) -> Iterator[None]:
+    """That server is another client's meanwhile."""
+    wires = []
+    try:
+        while True:
+            wires.append(pooled(pooler, database))
+            fine(wires[-1], "BEGIN")
+            if wires[-1].rows("SELECT pg_backend_pid()")[0][0] == server:
+                break
+        for wire in wires[:-1]:
+            fine(wire, "COMMIT")
+        yield
+    finally:
+        for wire in wires:
+            wire.close()
+
+
+def server_of(wire: Wire) -> bytes | None:
+    return wire.rows("SELECT pg_backend_pid()")[0][0]
+
+
+@pytest.mark.parametrize("by", ["startup", "set"])
+@pytest.mark.parametrize("value", [b"M\xfcller", b"it's \\ \xe4\\"])
+def test_letters_follow_under_another_encoding(pooler: Pooler, by: str, value: bytes) -> None:
+    with pooler.wire().login(
+        database="two", **({"client_encoding": "LATIN1"} if by == "startup" else {})
+    ) as wire:
+        if by == "set":
+            fine(wire, "SET client_encoding = 'LATIN1'")
+        quoted = value.replace(b"'", b"''")
+        fine(wire, b"SET app.name = '" + quoted + b"'")
+        fine(wire, b"SET search_path = 'sch\xe4ma', public")
+        before = server_of(wire)
+        with busy(pooler, "two", before):
+            assert server_of(wire) != before
+            assert ask(wire, b"SELECT current_setting('app.name')") == [value]
+            assert ask(wire, b"SHOW search_path") == [b'"sch\xe4ma", public']
+        fine(wire, "SET client_encoding = 'UTF8'")
+        with busy(pooler, "two", server_of(wire)):
+            assert ask(wire, b"SELECT current_setting('app.name')") == [value.decode("latin-1").encode()]
+        wire.close()
+
+
+def test_encoding_of_the_client_before_does_not_turn_values(pooler: Pooler) -> None:
+    with pooled(pooler) as one, pooled(pooler) as other:
+        fine(one, 'SET search_path = "schéma", public')
+        for encoding in ("LATIN1", "SJIS", "BIG5"):
+            fine(other, f"SET client_encoding = '{encoding}'")
+            fine(other, "SELECT 1")
+            assert ask(one, b"SELECT current_setting('search_path')") == ['"schéma", public'.encode()]
+        one.close()
+        other.close()
+
+
+def test_no_value_becomes_sql(pooler: Pooler) -> None:
+    """In SJIS the second byte of a character can be a backslash, which hides a quote."""
+    evil = b"\x83\x5c',false);create temp table stolen as select 1;commit;select 1/0;--"
+    with pooler.wire().login(database="p0", client_encoding="SJIS") as wire, pooled(pooler) as victim:
+        fine(wire, "SET backslash_quote = on; SET standard_conforming_strings = on")
+        fine(wire, b"SET app.a = '" + evil.replace(b"'", b"''") + b"'")
+        for _ in range(3):
+            assert victim.rows("SELECT to_regclass('pg_temp.stolen')") == [[None]]
+            assert ask(wire, b"SELECT current_setting('app.a')") == [evil]
+            assert wire.rows("SELECT to_regclass('pg_temp.stolen')") == [[None]]
+        wire.close()
+        victim.close()
+
+
+def test_server_that_refused_settings_is_clean(pooler: Pooler, pg: Postgres) -> None:
+    pg.sql("DROP ROLE IF EXISTS fleeting")
+    pg.sql("CREATE ROLE fleeting; GRANT fleeting TO bouncer")
+    with pooled(pooler) as wire, pooled(pooler) as other:
+        fine(wire, "SET app.secret = 'mine'; SET search_path = 'mine'; SET ROLE fleeting")
+        fine(other, "SET work_mem = '8MB'")
+        pg.sql("DROP ROLE fleeting")
+        wire.send(message("Q", b"SELECT 1\0"))
+        wire.expect_error("08P01", "invalid server parameter")
+        wire.expect_closed()
+        secret = "SELECT current_setting('app.secret', true), current_setting('search_path'), current_user"
+        assert other.rows(secret)[0] in (
+            [None, b'"$user", public', b"bouncer"],
+            [b"", b'"$user", public', b"bouncer"],
+        )
+        assert other.rows("SHOW work_mem") == [[b"8MB"]]
+        other.close()
+
+
+def test_timeouts_of_the_client_before_do_not_end_others(pooler: Pooler) -> None:
+    """The statement that brings a server to settings as many as these takes longer than a millisecond."""
+    with pooled(pooler, "two") as hasty, pooled(pooler, "two") as wire:
+        fine(wire, ";".join(f"SET app.setting_{n} = '{'x' * 100}'" for n in range(120)))
+        fine(hasty, "SET statement_timeout = 1")
+        for _ in range(60):
+            hasty.query("SELECT 1")
+            assert wire.rows("SELECT current_setting('app.setting_99')") == [[b"x" * 100]]
+        hasty.close()
+        wire.close()
+
+
+def test_questions_do_not_wait_for_a_safe_snapshot(pooler: Pooler, pg: Postgres) -> None:
+    pg.sql("CREATE TABLE IF NOT EXISTS written (n int)", dbname="p0")
+    with pg.connect(dbname="p0") as writer, writer.cursor() as cursor:
+        cursor.execute(
+            "BEGIN ISOLATION LEVEL SERIALIZABLE; SELECT FROM written; INSERT INTO written VALUES (1)"
+        )
+        with pooled(pooler) as wire, pooled(pooler) as other:
+            kind = "TRANSACTION ISOLATION LEVEL SERIALIZABLE, READ ONLY, DEFERRABLE"
+            fine(wire, f"SET SESSION CHARACTERISTICS AS {kind}")
+            assert wire.rows("SHOW transaction_deferrable") == [[b"on"]]
+            assert other.rows("SELECT 1") == [[b"1"]], "its settings are put in force behind those"
+            fine(wire, "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT 1; COMMIT")
+            assert wire.rows("SHOW default_transaction_deferrable") == [[b"on"]]
+            fine(wire, "BEGIN ISOLATION LEVEL READ COMMITTED; SELECT pg_advisory_lock(77); COMMIT")
+            wire.close()  # its server is cleaned
+            assert other.rows("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory'") == [[b"0"]]
+            other.close()
+        cursor.execute("ROLLBACK")
+
+
+def use_temporary_tables(pooler: Pooler, database: str, servers: int) -> None:
+    """On each server of the pool."""
+    wires = [pooled(pooler, database) for _ in range(servers)]
+    for wire in wires:
+        fine(wire, "BEGIN; CREATE TEMP TABLE passing ON COMMIT DROP AS SELECT 1 AS n")
+    for wire in wires:
+        fine(wire, "COMMIT")
+        wire.close()
+
+
+@pytest.mark.parametrize("how", ["set", "startup", "extended"])
+def test_what_a_used_server_refuses_gets_a_new_one(pooler: Pooler, how: str) -> None:
+    """temp_buffers cannot be changed once a session has used temporary tables, here those of others."""
+    use_temporary_tables(pooler, "three", 3)
+    options = {"options": "-c temp_buffers=384"} if how == "startup" else {}
+    with pooler.wire().login(database="three", **options) as wire:
+        if how == "set":
+            fine(wire, "SET temp_buffers = '3MB'")
+        elif how == "extended":
+            wire.send(extended("SET temp_buffers = '3MB'"), SYNC)
+            assert "E" not in [m.type for m in wire.receive_until()]
+        for _ in range(4):
+            assert wire.rows("SHOW temp_buffers") == [[b"3MB"]]
+            use_temporary_tables(pooler, "three", 2)
+        wire.close()
+    with pooled(pooler, "three") as fresh:
+        assert fresh.rows("SHOW temp_buffers") == [[b"8MB"]]
+        fresh.close()

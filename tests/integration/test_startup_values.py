@@ -1,0 +1,202 @@
+"""What servers make of the values of a startup packet: of one pool it says nothing about another."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
+from tests.support.shared import module_pooler, wait_until_free
+from tests.support.wire import Message, Wire, query
+
+pooler = module_pooler(
+    databases={
+        "mdy": "dbname=p0 pool_size=1",
+        "dmy": "dbname=p0 pool_size=1 datestyle='ISO, DMY'",
+        "fresh": "dbname=p0 pool_size=3",
+    },
+    query_wait_notify=1,
+)
+
+
+@pytest.mark.parametrize("style", ["SQL", "Postgres", "German", "ISO"])
+@pytest.mark.parametrize("first", ["dmy", "mdy"])
+def test_dates_are_those_of_the_own_database(pooler: Pooler, first: str, style: str) -> None:
+    """DateStyle without an order of day and month takes that of the server's default."""
+    second = "mdy" if first == "dmy" else "dmy"
+    shown = {}
+    for database in (first, second):
+        wait_until_free(
+            pooler, database
+        )  # else the client is let in before any server has spelled its values
+        with pooler.wire() as wire:
+            wire.login(database=database, DateStyle=style)
+            ((day,),) = wire.rows("SELECT extract(day FROM '01/02/2026'::date)::int::text")
+            shown[database] = wire.parameters["DateStyle"], day
+    german = style == "German"  # which sets the order, too
+    for database, order, day in (
+        ("dmy", "DMY", b"1"),
+        ("mdy", "DMY" if german else "MDY", b"1" if german else b"2"),
+    ):
+        assert shown[database] == (f"{style}, {order}", day)
+
+
+SPELLED = {
+    "DateStyle": ("iso, dmy", "ISO, DMY"),
+    "TimeZone": ("utc", "UTC"),
+    "client_encoding": ("latin1", "LATIN1"),
+    "IntervalStyle": ("ISO_8601", "iso_8601"),
+    "application_name": ("x" * 70, "x" * 63),
+}
+
+
+def reported(messages: list[Message]) -> dict[str, str]:
+    pairs = [got.body.split(b"\0")[:2] for got in messages if got.type == "S"]
+    return {name.decode(): value.decode() for name, value in pairs}
+
+
+@pytest.mark.parametrize("name", SPELLED)
+def test_spelling_is_that_of_postgres(pooler: Pooler, name: str) -> None:
+    """Without a free server a client is let in as it is, and told before its first answer."""
+    given, spelled = SPELLED[name]
+    with pooler.wire() as busy, pooler.wire() as first, pooler.wire() as second:
+        busy.login(database="mdy").rows("BEGIN")
+        parameters: dict[str, Any] = {name: given}
+        first.login(database="mdy", **parameters)
+        first.send(query("SELECT 1"))
+        first.expect_silence()
+        busy.rows("COMMIT")
+        told = first.parameters | reported(first.receive_until("Z"))
+        assert told[name] == spelled
+        assert first.rows(f"SHOW {name}") == [[spelled.encode()]]
+        busy.rows("BEGIN")
+        second.login(database="mdy", **parameters)  # a worker that has asked knows
+        second.send(query("SELECT 1"))
+        busy.rows("COMMIT")
+        told = second.parameters | reported(second.receive_until("Z"))
+        assert told[name] == spelled
+        assert second.rows(f"SHOW {name}") == [[spelled.encode()]]
+
+
+def test_any_setting_without_a_free_server(pooler: Pooler) -> None:
+    with pooler.wire() as busy, pooler.wire() as wire:
+        busy.login(database="mdy").rows("BEGIN")
+        wire.login(database="mdy", options="-c search_path=early -c app.name=x")
+        wire.send(query("SHOW search_path"))
+        busy.rows("COMMIT")
+        assert [got.values for got in wire.receive_until("Z") if got.type == "D"] == [[b"early"]]
+        assert wire.rows("SHOW app.name") == [[b"x"]]
+
+
+def test_refused_without_a_free_server(pooler: Pooler) -> None:
+    """PostgreSQL's own refusal comes with the first statement then."""
+    with pooler.wire() as busy, pooler.wire() as wire:
+        busy.login(database="mdy").rows("BEGIN")
+        wire.login(database="mdy", TimeZone="No/Where")
+        wire.send(query("SELECT 1"))
+        busy.rows("COMMIT")
+        assert "No/Where" in wire.expect_error("22023")["M"]
+    with pooler.wire() as wire:
+        assert wire.login(database="mdy").rows("SELECT 1") == [[b"1"]]
+
+
+def test_a_server_does_not_stay_with_a_silent_client(pooler: Pooler) -> None:
+    """Who was let in while it waited says nothing: what it gets goes on to the next."""
+    with pooler.wire() as busy, pooler.wire() as silent, pooler.wire() as other:
+        busy.login(database="mdy").rows("BEGIN")
+        silent.login(database="mdy", TimeZone="Asia/Kathmandu")
+        other.login(database="mdy")
+        other.send(query("SELECT 1"))
+        busy.rows("COMMIT")
+        assert other.receive_until("Z")[-1].text == "I"
+
+
+# What servers have by themselves.
+
+
+@contextlib.contextmanager
+def configured(pg: Postgres, name: str, value: str) -> Iterator[None]:
+    """PostgreSQL's own configuration has another value for the block."""
+    pg.sql(f"ALTER SYSTEM SET {name} = '{value}'")
+    pg.sql("SELECT pg_reload_conf()")
+    wait_for(lambda: pg.sql(f"SHOW {name}") == [(value,)], 5, "the new configuration")
+    try:
+        yield
+    finally:
+        pg.sql(f"ALTER SYSTEM RESET {name}")
+        pg.sql("SELECT pg_reload_conf()")
+        wait_for(lambda: pg.sql(f"SHOW {name}") != [(value,)], 5, "the old configuration")
+
+
+class Follower:
+    """A client that remembers what it was told."""
+
+    def __init__(self, wire: Wire) -> None:
+        self.wire = wire
+        self.told = wire.parameters
+
+    def shows(self, name: str) -> str:
+        """What is in force; what was told must be the same."""
+        answer = self.wire.query(f"SHOW {name}")
+        self.told |= reported(answer)
+        (row,) = [got.values for got in answer if got.type == "D"]
+        return (row[0] or b"").decode()
+
+
+def wait_until_follows(client: Follower, name: str, value: str) -> None:
+    wait_for(lambda: client.shows(name) == value == client.told[name], 10, "the value of the server")
+
+
+def test_a_reload_reaches_all_that_have_not_set_it(pooler: Pooler, pg: Postgres) -> None:
+    """Old clients within a second or two of traffic, new ones at once; who has set the parameter keeps it."""
+    with pooler.wire() as a, pooler.wire() as b, pooler.wire() as c, pooler.wire() as d:
+        old = Follower(a.login(database="fresh"))
+        startup_value = Follower(b.login(database="fresh", TimeZone="America/Lima"))
+        own_value = Follower(c.login(database="fresh"))
+        own_value.wire.query("SET TimeZone = 'Europe/Rome'")
+        usual = old.shows("TimeZone")
+        assert startup_value.shows("TimeZone") == "America/Lima"  # on the same servers, which were told to
+        for value in ("Asia/Kolkata", "Asia/Tokyo"):
+            with configured(pg, "timezone", value):
+                time.sleep(1.1)  # what was known before counts for a second
+                new = Follower(d.login(database="fresh") if value == "Asia/Kolkata" else d)
+                wait_until_follows(old, "TimeZone", value)
+                wait_until_follows(new, "TimeZone", value)
+                assert startup_value.shows("TimeZone") == "America/Lima"
+                assert own_value.shows("TimeZone") == "Europe/Rome"
+        wait_until_follows(old, "TimeZone", usual)
+
+
+def test_reported_parameters_that_are_not_tracked(pooler: Pooler, pg: Postgres) -> None:
+    with pooler.wire() as a, pooler.wire() as b:
+        old = Follower(a.login(database="fresh"))
+        assert (
+            old.told["default_transaction_read_only"] == old.shows("default_transaction_read_only") == "off"
+        )
+        with configured(pg, "default_transaction_read_only", "on"):
+            wait_until_follows(old, "default_transaction_read_only", "on")
+            time.sleep(1.1)  # what was known before counts for a second
+            new = Follower(b.login(database="fresh"))
+            assert new.told["default_transaction_read_only"] == "on"
+        wait_until_follows(old, "default_transaction_read_only", "off")
+
+
+def test_settings_of_a_role_past_pooler_reach_new_clients(pooler: Pooler, pg: Postgres) -> None:
+    """Sessions that are there keep what they have, as at PostgreSQL."""
+    with pooler.wire() as a, pooler.wire() as b:
+        old = Follower(a.login(database="fresh"))
+        usual = old.shows("TimeZone")
+        pg.sql("ALTER ROLE bouncer SET TimeZone = 'Asia/Kolkata'", dbname="p0")
+        try:
+            time.sleep(1.1)  # what was known before counts for a second
+            new = Follower(b.login(database="fresh"))
+            assert new.told["TimeZone"] == new.shows("TimeZone") == "Asia/Kolkata"
+            assert old.shows("TimeZone") == usual
+        finally:
+            pg.sql("ALTER ROLE bouncer RESET TimeZone", dbname="p0")

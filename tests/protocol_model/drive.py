@@ -1,0 +1,226 @@
+"""Scripts against pooler, PostgreSQL and the model; each row carries the mark of the client that asked."""
+
+from __future__ import annotations
+
+import socket
+import struct
+from dataclasses import dataclass
+
+from hypothesis import strategies as st
+
+from tests.protocol_model.model import (
+    BEGIN,
+    COMMIT,
+    COPY,
+    DEALLOCATE_ALL,
+    DIVIDE,
+    EMPTY,
+    MARK,
+    ROLLBACK,
+    SYNTAX,
+    VIOLATION,
+    Backend,
+    Op,
+    answers,
+)
+from tests.support.exchange import direct, pooled
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.wire import SYNC, TERMINATE, EndOfStream, Message, Wire
+
+NAMES = ("a", "b")
+QUERIES = (
+    MARK,
+    MARK,
+    EMPTY,
+    SYNTAX,
+    DIVIDE,
+    BEGIN,
+    COMMIT,
+    ROLLBACK,
+    COPY,
+    DEALLOCATE_ALL,
+    "EXECUTE a",
+    "EXECUTE b",
+)
+UNNAMED = (MARK, MARK, EMPTY, SYNTAX, DIVIDE, BEGIN, COMMIT, ROLLBACK, COPY)
+NAMED = (MARK, MARK, SYNTAX, DIVIDE)
+
+
+def one(*ops: Op) -> st.SearchStrategy[list[Op]]:
+    return st.just(list(ops))
+
+
+def run(name: str, *first: Op) -> list[Op]:
+    return [*first, Op("B", name), Op("E")]
+
+
+#: What drivers send in one piece, and each message alone.
+PIECES = st.one_of(
+    st.sampled_from(QUERIES).map(lambda text: [Op("Q", text=text)]),
+    st.sampled_from(UNNAMED).map(lambda text: run("", Op("P", text=text))),
+    st.sampled_from(NAMES).map(lambda name: run(name)),
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMED)).map(
+        lambda two: run(two[0], Op("P", two[0], two[1]))
+    ),
+    st.tuples(st.sampled_from(NAMES), st.sampled_from(NAMED)).map(lambda two: [Op("P", two[0], two[1])]),
+    st.sampled_from(UNNAMED).map(lambda text: [Op("P", text=text)]),
+    st.sampled_from(("", *NAMES)).map(lambda name: [Op("B", name)]),
+    st.sampled_from(("", *NAMES)).map(lambda name: [Op("DS", name)]),
+    st.sampled_from(("", *NAMES)).map(lambda name: [Op("C", name)]),
+    st.sampled_from(("good", "bad", "c", "f", "S", "H", "E", "DP")).map(lambda kind: [Op(kind)]),
+    st.sampled_from(
+        (
+            [Op("Q", text=COPY), Op("good"), Op("c")],
+            [Op("Q", text=COPY), Op("bad"), Op("S"), Op("c")],
+            [Op("Q", text=COPY), Op("S"), Op("good"), Op("f"), Op("S")],
+            [*run("", Op("P", text=COPY)), Op("S"), Op("good"), Op("c"), Op("S")],
+            [*run("", Op("P", text=COPY)), Op("S"), Op("bad"), Op("c"), Op("S")],
+        )
+    ),
+    one(Op("S")),
+    one(Op("S")),
+)
+
+
+def script_of(pieces: list[list[Op]]) -> list[Op]:
+    """The pieces in a row. A Query never follows an Execute without Sync: PostgreSQL 18 loses its snapshots
+    there, and the next Query of the session fails (XX000).
+    """
+    script: list[Op] = []
+    executed = False
+    for op in (op for piece in pieces for op in piece):
+        if op.kind == "Q" and executed:
+            script.append(Op("S"))
+        executed = op.kind == "E" or (executed and op.kind not in "SQ")
+        script.append(op)
+    return script
+
+
+SCRIPTS = st.lists(PIECES, min_size=1, max_size=12).map(script_of)
+ENDS = st.sampled_from(("terminate", "end of stream", "end of stream", "reset"))
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one client does: its script, how many messages go in one write, and how it ends."""
+
+    script: list[Op]
+    writes: list[int]
+    end: str
+
+
+PARTS = st.builds(Part, SCRIPTS, st.lists(st.integers(1, 8), min_size=1, max_size=6), ENDS)
+
+
+def said(got: Message) -> str | None:
+    """A message as the model writes it."""
+    match got.type:
+        case "N" | "S" | "A":
+            return None
+        case "E":
+            return "E" + got.fields["C"]
+        case "D":
+            return "D" + (got.values[0] or b"").decode()
+        case "C" | "Z":
+            return got.type + got.text
+        case kind:
+            return kind
+
+
+class Talk:
+    """One client on its way through its part."""
+
+    def __init__(self, wire: Wire, part: Part, mark: str) -> None:
+        self.wire = wire
+        self.part = part
+        self.writes: list[bytes] = []
+        self.gone = False
+        at = 0
+        while at < len(part.script):
+            size = part.writes[len(self.writes) % len(part.writes)]
+            self.writes.append(b"".join(op.data(mark) for op in part.script[at : at + size]))
+            at += size
+
+    def step(self) -> None:
+        """The next write, if there is one."""
+        if not self.writes or self.gone:
+            return
+        try:
+            self.wire.send(self.writes.pop(0))
+        except OSError:
+            self.gone = True  # what was said before is still there to be read
+
+    def end(self) -> None:
+        """Says Terminate, closes its side, or resets the connection."""
+        try:
+            if self.part.end == "terminate":
+                self.wire.send(SYNC + TERMINATE)
+            elif self.part.end == "end of stream":
+                self.wire.send(SYNC)
+                self.wire.socket.shutdown(socket.SHUT_WR)
+            else:
+                self.wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+                self.wire.socket.close()
+        except OSError:
+            self.gone = True
+
+    def heard(self) -> list[str]:
+        """All that it is told, up to the end."""
+        found: list[str] = []
+        try:
+            while True:
+                if (what := said(self.wire.receive())) is not None:
+                    found.append(what)
+        except EndOfStream:
+            return found
+
+
+def converse(talks: list[Talk]) -> list[list[str] | None]:
+    """Write by write in turns; what each heard, None for those that reset their connection."""
+    try:
+        for _ in range(max(len(talk.writes) for talk in talks)):
+            for talk in talks:
+                talk.step()
+        for talk in talks:
+            talk.end()
+        return [None if talk.part.end == "reset" else talk.heard() for talk in talks]
+    finally:
+        for talk in talks:
+            talk.wire.socket.close()
+
+
+def check(heard: list[str], model: Backend, pooler: bool) -> None:
+    """What a client heard is what the model says; where pooler cannot know, it may end the connection."""
+    want = model.said
+    cut = model.unknown_from
+    marks = {what for what in heard if what.startswith("D")}
+    assert marks <= {f"D{model.mark}"}, (heard, want)
+    if pooler and model.lost_from is not None and heard[model.lost_from : model.lost_from + 1] == ["E26000"]:
+        assert heard[: model.lost_from] == want[: model.lost_from], (heard, want)
+        return
+    if pooler and (cut is not None or model.ended) and VIOLATION in heard:
+        at = heard.index(VIOLATION)  # what was not passed on yet is lost with the connection
+        assert heard[:at] == want[:at], (heard, want)
+        return
+    if model.ended or model.copy:  # the connection ends in the middle, with errors of its own
+        assert heard[: len(want)] == want, (heard, want)
+        assert all(what.startswith("E") for what in heard[len(want) :]), heard
+        return
+    assert heard == want, (heard, want)
+
+
+def run_parts(pooler: Pooler, pg: Postgres, database: str, parts: list[Part], compare: bool = True) -> None:
+    """All parts at once through pooler; each alone at PostgreSQL if `compare`."""
+    marks = [f"client {number}" for number in range(len(parts))]
+    models = [answers([*part.script, Op("S")], mark) for part, mark in zip(parts, marks, strict=True)]
+    for part, mark, model in zip(parts, marks, models, strict=True):
+        if compare and part.end != "reset":
+            (there,) = converse([Talk(direct(pg), part, mark)])
+            assert there is not None
+            check(there, model, pooler=False)
+    wires = [pooled(pooler, database) for _ in parts]
+    talks = [Talk(wire, part, mark) for wire, part, mark in zip(wires, parts, marks, strict=True)]
+    for here, model in zip(converse(talks), models, strict=True):
+        if here is not None:
+            check(here, model, pooler=True)

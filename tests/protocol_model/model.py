@@ -1,0 +1,317 @@
+"""The reference model: what PostgreSQL answers to any script of messages, as types, codes, tags and values.
+
+The texts are few and each of their effects is known, so the model needs no SQL. It says what a backend of
+one's own would say, and that is what a client of pooler has to hear, whoever shares its servers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from tests.support.wire import bind, close, describe, execute, message, parse, query
+
+SYNTAX, DIVIDE, EMPTY = "SELEC", "SELECT 1/0", ""
+BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
+COPY, DEALLOCATE_ALL = "COPY modelled FROM STDIN", "DEALLOCATE ALL"
+MARK = "SELECT '{}'"
+
+#: PostgreSQL keeps a pipeline one transaction to its Sync, also around a Query.
+IMPLICIT_BLOCKS = True
+
+#: What ends a transaction that has failed.
+EXITS = (COMMIT, ROLLBACK)
+
+#: The end of a script that PostgreSQL answers by ending the connection.
+VIOLATION = "E08P01"
+
+
+@dataclass(frozen=True)
+class Op:
+    """One message. `name` of a statement; `text` of a Query or Parse, the client's mark where it says {}."""
+
+    kind: str
+    name: str = ""
+    text: str = ""
+
+    def data(self, mark: str) -> bytes:
+        """The bytes of it."""
+        text = self.text.format(mark)
+        match self.kind:
+            case "Q":
+                return query(text)
+            case "P":
+                return parse(text, self.name)
+            case "B":
+                return bind((), self.name)
+            case "DS":
+                return describe("S", self.name)
+            case "DP":
+                return describe("P")
+            case "E":
+                return execute()
+            case "C":
+                return close("S", self.name)
+            case "good":
+                return message("d", b"1\n")
+            case "bad":
+                return message("d", b"x\n")
+            case "f":
+                return message("f", "no")
+            case kind:
+                return message(kind)
+
+
+@dataclass
+class Portal:
+    text: str
+    done: bool = False
+    failed: bool = False
+
+
+@dataclass
+class Backend:
+    """One backend: messages go in by `take`, answers collect in `said`."""
+
+    mark: str
+    said: list[str] = field(default_factory=list)
+    statements: dict[str, str] = field(default_factory=dict)
+    portal: Portal | None = None
+    status: str = "I"
+    skipping: bool = False
+    copy: str = ""  # the kind of message that began the COPY under way
+    rows: int = 0
+    syncs: int = 0  # that came during the COPY
+    ended: bool = False
+    #: From this answer on pooler may end the connection instead: it cannot know what PostgreSQL knows.
+    unknown_from: int | None = None
+    #: An Execute has been completed since the last Sync: with what comes next it is one implicit block.
+    pipelined: bool = False
+    block: bool = False  # the implicit one
+    _doubtful: bool = False  # no CopyDone since a COPY that failed
+    #: From this answer on pooler may say that there is no unnamed statement: another one, or what ends it,
+    #: was skipped, and of those pooler knows only the last.
+    lost_from: int | None = None
+    _unnamed_lost: bool = False
+
+    def take(self, op: Op) -> None:
+        """One message of the client."""
+        if self.ended:
+            return
+        if self.copy:
+            self._take_in_copy(op)
+            return
+        if op.kind in ("c", "f"):
+            self._doubtful = False
+        if self._doubtful and op.kind not in ("H", "good", "bad", "c", "f"):
+            self.unknown_from = self._begun if self.unknown_from is None else self.unknown_from
+        if op.kind == "S":
+            self._sync()
+        elif self.skipping and (op.kind == "Q" or (op.kind in ("P", "C") and not op.name)):
+            self._unnamed_lost = True
+        elif not self.skipping and (act := getattr(self, "_" + op.kind, None)):
+            if op.kind != "C":
+                self.block = self.block or (IMPLICIT_BLOCKS and self.pipelined and self.status == "I")
+            act(op)
+
+    # -- COPY
+
+    _begun = 0
+
+    def _begin_copy(self, kind: str) -> None:
+        self._begun = len(self.said)
+        self.said.append("G")
+        self.copy, self.rows, self.syncs = kind, 0, 0
+
+    def _take_in_copy(self, op: Op) -> None:
+        match op.kind:
+            case "good":
+                self.rows += 1
+            case "bad":
+                self._copy_fails("22P02")
+                self._doubtful = True
+            case "c":
+                self.said.append(f"CCOPY {self.rows}")
+                self._copy_over()
+            case "f":
+                self._copy_fails("57014")
+            case "S":
+                self.syncs += 1
+            case "H":
+                pass
+            case _:
+                self.said.append(VIOLATION)
+                self.ended = True
+
+    def _copy_over(self) -> None:
+        kind, self.copy = self.copy, ""
+        if kind == "Q":
+            self._ready()
+
+    def _copy_fails(self, code: str) -> None:
+        if self.copy == "Q":
+            self.portal = Portal(COPY)
+        if self.syncs and self.unknown_from is None:
+            self.unknown_from = (
+                self._begun
+            )  # more may have been sent behind it, before pooler knew of the COPY
+        self._fail(code, self.copy == "E")
+        self._copy_over()
+
+    # -- ends of messages and transactions
+
+    def _fail(self, code: str, extended: bool = True) -> None:
+        self.said.append("E" + code)
+        self.pipelined = self.block = False
+        if self.status == "I":
+            self.portal = None
+        else:
+            self.status = "E"
+            if self.portal:
+                self.portal.failed = True
+        self.skipping = extended
+
+    def _ready(self) -> None:
+        if self.status == "I" and not self.block:
+            self.portal, self.pipelined = None, False
+        self.said.append("ZT" if self.block else "Z" + self.status)
+
+    def _sync(self) -> None:
+        self.skipping = self.block = False
+        self._ready()
+        self._doubtful = False
+
+    def _transaction(self, text: str) -> None:
+        self.pipelined = self.block = False
+        if text == BEGIN:
+            self.status = "T"
+            self.said.append("CBEGIN")
+            return
+        failed = self.status == "E"
+        self.status, self.portal = "I", None
+        self.said.append("CROLLBACK" if failed or text == ROLLBACK else "CCOMMIT")
+
+    def _refused(self, text: str) -> bool:
+        return self.status == "E" and text not in EXITS
+
+    # -- the simple protocol
+
+    def _Q(self, op: Op) -> None:
+        text = op.text
+        self.statements.pop("", None)
+        if text == EMPTY:
+            self.said.append("I")
+        elif text == SYNTAX:
+            self._fail("42601", extended=False)
+        elif self._refused(text):
+            self._fail("25P02", extended=False)
+        elif text in (BEGIN, *EXITS):
+            self.portal = None
+            self._transaction(text)
+        elif text == COPY:
+            self.portal = None
+            self._begin_copy("Q")
+            return
+        elif text == DEALLOCATE_ALL:
+            self.portal = None
+            self.statements.clear()
+            self.said.append("CDEALLOCATE ALL")
+        else:
+            self._run_query(text)
+        self._ready()
+
+    def _run_query(self, text: str) -> None:
+        self.portal = None
+        if text.startswith("EXECUTE "):
+            name = text.removeprefix("EXECUTE ")
+            if name not in self.statements:
+                self._fail("26000", extended=False)
+                return
+            text = self.statements[name]
+        if text == DIVIDE:
+            self._fail("22012", extended=False)
+        else:
+            self.said += ["T", "D" + self.mark, "CSELECT 1"]
+
+    # -- the extended protocol
+
+    def _P(self, op: Op) -> None:
+        if not op.name:
+            self._unnamed_lost = False
+            self.statements.pop("", None)
+        if op.text == SYNTAX:
+            self._fail("42601")
+        elif op.text != EMPTY and self._refused(op.text):
+            self._fail("25P02")
+        elif op.name in self.statements:
+            self._fail("42P05")
+        else:
+            self.statements[op.name] = op.text
+            self.said.append("1")
+
+    def _B(self, op: Op) -> None:
+        text = self._used(op.name)
+        if text is None:
+            self._fail("26000")
+        elif self._refused(text):
+            self._fail("25P02")
+        elif text == DIVIDE:
+            self.portal = None
+            self._fail("22012")
+        else:
+            self.portal = Portal(text)
+            self.said.append("2")
+
+    def _used(self, name: str) -> str | None:
+        text = self.statements.get(name)
+        if not name and self._unnamed_lost and text is not None and self.lost_from is None:
+            self.lost_from = len(self.said)
+        return text
+
+    def _DS(self, op: Op) -> None:
+        text = self._used(op.name)
+        if text is None:
+            self._fail("26000")
+        elif self.status == "E" and text.startswith("SELECT"):
+            self._fail("25P02")
+        else:
+            self.said += ["t", "T" if text.startswith("SELECT") else "n"]
+
+    def _DP(self, op: Op) -> None:
+        if self.portal is None:
+            self._fail("34000")
+        elif self.status == "E" and self.portal.text.startswith("SELECT"):
+            self._fail("25P02")
+        else:
+            self.said.append("T" if self.portal.text.startswith("SELECT") else "n")
+
+    def _E(self, op: Op) -> None:
+        portal = self.portal
+        if portal is None:
+            self._fail("34000")
+        elif portal.text == EMPTY:
+            self.said.append("I")
+        elif self.status == "E" and (portal.failed or portal.text not in EXITS):
+            self._fail("25P02")
+        elif portal.done and not portal.text.startswith("SELECT"):
+            self._fail("55000")
+        elif portal.text == COPY:
+            portal.done = self.pipelined = True
+            self._begin_copy("E")
+        elif portal.text in (BEGIN, *EXITS):
+            portal.done = True
+            self._transaction(portal.text)
+        else:
+            self.said += ["CSELECT 0"] if portal.done else ["D" + self.mark, "CSELECT 1"]
+            portal.done = self.pipelined = True
+
+    def _C(self, op: Op) -> None:
+        self.statements.pop(op.name, None)
+        self.said.append("3")
+
+
+def answers(ops: list[Op], mark: str) -> Backend:
+    """The backend after the whole script."""
+    backend = Backend(mark)
+    for op in ops:
+        backend.take(op)
+    return backend

@@ -1,0 +1,58 @@
+"""Scripts with which the model has found faults: they came to light by chance, and are tried each time."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.protocol_model.drive import Part, run_parts
+from tests.protocol_model.model import COPY, DEALLOCATE_ALL, EMPTY, MARK, SYNTAX, Op
+from tests.protocol_model.test_model import pooler
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.wire.conftest import start_pooler
+
+__all__ = ["pooler", "start_pooler"]
+
+SYNC, RUN, FAILS = Op("S"), [Op("B"), Op("E")], [Op("P", text=SYNTAX)]
+
+
+def part(*writes: list[Op], end: str = "terminate") -> Part:
+    return Part([op for write in writes for op in write], [len(write) for write in writes], end)
+
+
+#: One after the other on one server; the parts of a group take turns, write by write.
+FOUND: dict[str, list[list[Part]]] = {
+    "a Parse waits for answers, the COPY before it for data": [
+        [part([Op("P", "a", MARK), SYNC], [Op("P", text=COPY), *RUN, Op("P", "a", MARK)])]
+    ],
+    "CopyFail ends no COPY, and a Parse waits for it": [
+        [part([Op("P", "a", MARK), Op("B", "a"), Op("E"), Op("f"), Op("P", "a", MARK)])]
+    ],
+    "the Query that would have ended another's unnamed statement is skipped": [
+        [part([Op("P", text=MARK), *RUN, SYNC])],
+        [part([Op("B", "b"), Op("Q", text=EMPTY), SYNC, *RUN, SYNC])],
+    ],
+    "the Parse that would have replaced another's unnamed statement is skipped": [
+        [part([Op("P", text=MARK), *RUN, SYNC])],
+        [part([Op("B", "b"), Op("P", text=MARK), SYNC, Op("DS"), SYNC, *RUN, SYNC])],
+    ],
+    "a statement that a server has lost is parsed behind an error": [
+        [
+            part([Op("P", "a", MARK), SYNC], [*FAILS, Op("B", "a"), SYNC, Op("B", "a"), Op("E"), SYNC]),
+            part([Op("Q", text=DEALLOCATE_ALL)]),
+        ]
+    ],
+    "so it is, and executed by a Query": [
+        [
+            part([Op("P", "a", MARK), SYNC], [*FAILS, Op("B", "a"), SYNC, Op("Q", text="EXECUTE a")]),
+            part([Op("Q", text=DEALLOCATE_ALL)]),
+        ]
+    ],
+}
+
+
+@pytest.mark.parametrize("database", ["one", "off"])
+@pytest.mark.parametrize("name", FOUND)
+def test_found(pooler: Pooler, running_postgres: Postgres, name: str, database: str) -> None:
+    for group in FOUND[name]:
+        run_parts(pooler, running_postgres, database, group, compare=len(group) == 1)

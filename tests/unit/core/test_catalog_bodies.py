@@ -1,0 +1,211 @@
+"""What bodies of functions say: each stands beside a harmless function and one that sets a setting."""
+
+from __future__ import annotations
+
+import pytest
+
+from pooler.core import CatalogGraph
+
+FUNCTION, RELATION, EVENT_TRIGGER, CAST = 4, 5, 18, 8
+
+
+def function(
+    graph: CatalogGraph,
+    oid: int,
+    name: str,
+    body: bytes | None,
+    language: str = "plpgsql ",
+    tree: bytes = b" ",
+) -> None:
+    number = str(oid).encode()
+    graph.take(FUNCTION, [number, b"1", number, b"f", name.encode(), language.encode(), b"", tree, body])
+
+
+def effects(
+    body: bytes | None, language: str = "plpgsql ", utf8: bool = True, tree: bytes = b" "
+) -> set[str]:
+    graph = CatalogGraph(utf8=utf8)
+    graph.take(0, [b"2078", b"0", b"2078", b"f", b"set_config", b"v", None, None, None])
+    function(graph, 20001, "harmful", b"select set_config(a, b, false)", "sql ")
+    function(graph, 20002, "harmless", b"select 1", "sql ")
+    graph.take(7, [b"20003", b"1", b"20003", b"o", b"###", None, b"20001", None, None])
+    function(graph, 20004, "way", body, language, tree)
+    found: set[str] = graph.effects("function", "way")
+    return found
+
+
+HARMLESS = [
+    b"BEGIN RETURN 1; END",
+    b"BEGIN PERFORM harmless(); UPDATE t SET a = 1; RETURN; END",
+    b"-- harmful()\n/* harmful() */ SELECT 'harmful()'",
+    b"BEGIN SET LOCAL work_mem = '1MB'; END",
+    b"SELECT set_config('work_mem', '1MB', true)",
+    b"SELECT E'it\\'s harmful() all right'",
+    b"SELECT a # b, a ## b",
+]
+HARMFUL = [
+    b"SELECT harmful()",
+    b"SELECT HARMFUL ( )",
+    b'SELECT "harmful"()',
+    b"SELECT public.harmful()",
+    b"SELECT t.harmful FROM t",
+    b'SELECT U&"h\\0061rmful"()',
+    b"SELECT U&\"h!0061rmful\" UESCAPE '!' ()",
+    b"SELECT ### 1",
+    b"SELECT 1###2",
+    b"SELECT 1 ###-2",
+    b"BEGIN EXECUTE 'SELECT ' || a; END",
+    b"BEGIN SET work_mem = '1MB'; END",
+    b"BEGIN IF a THEN SET work_mem = '1MB'; END IF; END",
+    b"BEGIN RESET ALL; END",
+    b"SELECT set_config('work_mem', '1MB', false)",
+    b"SELECT set_config('work_mem', '1MB', a)",
+    b"SELECT query_to_xml('x', true, true, ''), 'it\\'s', harmful(), ' '",
+    b"SELECT 'a\\', harmful(), ' '",
+    b"SELECT 'open, harmful()",
+]
+
+
+@pytest.mark.parametrize("body", HARMLESS)
+def test_harmless(body: bytes) -> None:
+    assert effects(body) == set()
+
+
+@pytest.mark.parametrize("body", HARMFUL)
+def test_harmful(body: bytes) -> None:
+    assert effects(body) & {"settings", "unknown"}
+
+
+@pytest.mark.parametrize(
+    ("body", "language"),
+    [
+        (b"harmless", "c "),
+        (b"harmless", "c a_strange_extension"),
+        (b"", "plperl "),
+        (b"", "c postgis"),
+        (b"set_config_by_name", "internal x"),
+    ],
+)
+def test_what_cannot_be_read_is_unknown(body: bytes, language: str) -> None:
+    assert "unknown" in effects(body, language)
+
+
+def test_long_body_is_unknown() -> None:
+    assert "unknown" in effects(None)
+
+
+def test_body_in_a_strange_encoding_is_unknown() -> None:
+    assert "unknown" in effects("SELECT 'ü'".encode(), utf8=False)
+    assert effects("SELECT 'ü'".encode()) == set()
+
+
+def in_c(extension: str, name: str, trusted: tuple[str, ...] = ()) -> set[str]:
+    graph = CatalogGraph(trusted=trusted)
+    function(graph, 20001, name, b"", f"c {extension}")
+    found: set[str] = graph.effects("function", name)
+    return found
+
+
+@pytest.mark.parametrize("extension", ["citext", "dblink", "isn", "plpgsql", "uuid-ossp", "vector", "xml2"])
+def test_known_extension(extension: str) -> None:
+    assert in_c(extension, "way") == set()
+    assert effects(b"", f"internal {extension}") == set()
+
+
+def test_extensions_that_a_site_trusts() -> None:
+    assert "unknown" in in_c("postgis", "way")
+    assert in_c("postgis", "way", ("other", "postgis")) == set()
+    graph = CatalogGraph(trusted=("postgis",))
+    function(graph, 20001, "way", b"set_config_by_name", "internal postgis")
+    assert "unknown" in graph.effects("function", "way")
+
+
+@pytest.mark.parametrize(
+    ("extension", "name"),
+    [
+        ("amcheck", "bt_index_check"),
+        ("amcheck", "bt_index_parent_check"),
+        ("amcheck", "gin_index_check"),
+        ("dblink", "dblink_build_sql_insert"),
+        ("dblink", "dblink_build_sql_update"),
+        ("pg_trgm", "set_limit"),
+        ("tablefunc", "connectby"),
+        ("tablefunc", "crosstab"),
+        ("xml2", "xpath_table"),
+    ],
+)
+def test_functions_in_c_that_run_what_an_argument_names(extension: str, name: str) -> None:
+    assert in_c(extension, name) >= {"settings", "locks", "temp", "prepared", "cursors", "channels"}
+
+
+@pytest.mark.parametrize(
+    ("extension", "name"),
+    [
+        ("dblink", "dblink_connect_u"),
+        ("isn", "isn_weak"),
+        ("postgres_fdw", "postgres_fdw_handler"),
+        ("postgres_fdw", "postgres_fdw_get_connections"),
+    ],
+)
+def test_functions_in_c_that_keep_something_beyond_resets(extension: str, name: str) -> None:
+    assert in_c(extension, name) == {"loaded"}
+
+
+def foreign_table(wrapper: str, trusted: tuple[str, ...] = ()) -> set[str]:
+    graph = CatalogGraph(trusted=trusted)
+    row = [b"20001", b"1", b"20001", b"r", b"far", b"F" + wrapper.encode(), None, None, None]
+    graph.take(RELATION, row)
+    found: set[str] = graph.effects("relation", "far")
+    return found
+
+
+def test_foreign_tables() -> None:
+    assert foreign_table("file_fdw") == set()
+    assert foreign_table("postgres_fdw") == {"loaded"}
+    assert foreign_table("postgres_fdw", ("postgres_fdw",)) == set()
+    assert "unknown" in foreign_table("")
+
+
+def test_states_that_are_named() -> None:
+    assert "temp" in effects(b"CREATE TEMP TABLE t (a int)")
+    assert "temp" in effects(b"CREATE TABLE t (a int)")
+    assert "channels" in effects(b"BEGIN LISTEN c; END")
+    assert "cursors" in effects(b"DECLARE c CURSOR WITH HOLD FOR SELECT 1")
+    assert "loaded" in effects(b"BEGIN LOAD 'x'; END")
+
+
+def test_expressions() -> None:
+    assert "settings" in effects(b"", "sql ", tree=b"{FUNCEXPR :funcid 20001 :funcresulttype 25}")
+    assert "settings" in effects(b"", "sql ", tree=b"{FUNCEXPR :funcid 2078 :funcresulttype 25}")
+    assert "settings" in effects(b"", "sql ", tree=b"{OPEXPR :opno 20003 :opfuncid 0}")
+    assert "settings" in effects(b"", "sql ", tree=b"{ROWCOMPAREEXPR :opnos (o 96 20003)}")
+    assert effects(b"", "sql ", tree=b"{FUNCEXPR :funcid 20002 :location 20001}") == set()
+
+
+def test_names_of_settings_are_found() -> None:
+    graph = CatalogGraph()
+    function(graph, 20001, "f", b"BEGIN SET my.own = 1; PERFORM current_setting('App.Tenant'); END")
+    text = b"its.deep"
+    values = b" ".join(str(byte).encode() for byte in b"\0\0\0\0" + text)
+    tree = b"{FUNCEXPR :funcid 2077 :args ({CONST :constlen -1 :constvalue 12 [ " + values + b" ]})}"
+    function(graph, 20002, "g", b"", "sql ", tree)
+    assert graph.customs() == ["my.own", "app.tenant", "its.deep"]
+
+
+def test_cycles() -> None:
+    graph = CatalogGraph()
+    function(graph, 20001, "a", b"SELECT b()")
+    function(graph, 20002, "b", b"SELECT c()")
+    function(graph, 20003, "c", b"SELECT a(), d()")
+    function(graph, 20004, "d", b"BEGIN EXECUTE x; END")
+    assert "settings" in graph.effects("function", "a")
+    assert "settings" in graph.effects("function", "b")
+
+
+def test_a_name_is_harmful_when_one_of_its_objects_is() -> None:
+    graph = CatalogGraph()
+    function(graph, 20001, "twice", b"SELECT 1")
+    function(graph, 20002, "twice", b"BEGIN RESET ALL; END")
+    assert "settings" in graph.effects("function", "twice")
+    function(graph, 20002, "twice", b"SELECT 2")
+    assert graph.effects("function", "twice") == set()

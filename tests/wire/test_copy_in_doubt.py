@@ -1,0 +1,198 @@
+"""COPY that fails while Syncs are on their way: each client gets its own answers, however many there are.
+
+PostgreSQL ignores a Sync that it reads among CopyData, and answers one that it reads behind the failure. The
+scripted servers here do one or the other, at their leisure.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.support.fakeserver import READY, WELCOME, FakeServer, Peer, error
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.shared import StartPooler
+from tests.support.wire import SYNC, Wire, bind, execute, message, parse, query
+
+COPY_IN = message("G", b"\0\0\0")
+FAILED = error(b"SERROR\0VERROR\0C22P02\0Mno number\0\0")
+BAD_DATA = message("d", b"bad\n")
+EXTENDED_COPY = parse("COPY t FROM STDIN") + bind() + execute()
+
+
+def answers(peer: Peer) -> None:
+    """To queries with rows of their own text, to an empty one as PostgreSQL does."""
+    while True:
+        kind, body = peer.message()
+        if kind == b"X":
+            return
+        if kind == b"S":
+            peer.send(READY)
+        if kind == b"Q" and body == b"\0":
+            peer.send(message("I") + READY)
+        elif kind == b"Q":
+            text = body[:-1]
+            row = message("D", 1, struct.pack("!I", len(text)), text)
+            peer.send(message("T", 0) + row + message("C", "SELECT 1") + READY)
+
+
+def next_of_client(peer: Peer) -> bytes:
+    """The kind of the next message that is no question of pooler's own; those are answered."""
+    while True:
+        kind, body = peer.message()
+        if kind != b"Q" or b"pg_catalog" not in body:
+            return kind
+        peer.send(message("C", "SELECT 0") + READY)
+
+
+def failing_copy(syncs_before: int, answered: int, extended: bool = False) -> Callable[[Peer], None]:
+    """A COPY that fails with that many Syncs on their way, of which so many are answered."""
+
+    def script(peer: Peer) -> None:
+        peer.send(WELCOME)
+        seen = b""
+        while (kind := next_of_client(peer)) not in (b"E", b"Q"):
+            seen += kind
+        assert seen.endswith(b"PB") == extended, seen
+        peer.send((message("1") + message("2") if extended else b"") + COPY_IN)
+        while peer.message()[0] != b"d":
+            pass
+        for _ in range(syncs_before - extended):  # of the extended protocol one came before
+            assert peer.message()[0] == b"S"
+        peer.send(FAILED + READY * (answered + (not extended)))
+        answers(peer)
+
+    return script
+
+
+def rows_among_copy_data(peer: Peer) -> None:
+    peer.send(WELCOME)
+    next_of_client(peer)
+    peer.send(COPY_IN + message("D", 0))
+    peer.wait_for_end()
+
+
+def ready_twice(peer: Peer) -> None:
+    peer.send(WELCOME)
+    next_of_client(peer)
+    peer.send(READY + READY)
+    answers(peer)
+
+
+SERVERS = {
+    **{f"q{sent}{answered}": failing_copy(sent, answered) for sent in (1, 3) for answered in range(sent + 1)},
+    **{
+        f"e{sent}{answered}": failing_copy(sent, answered, True)
+        for sent in (1, 2)
+        for answered in range(sent + 1)
+    },
+    "much": failing_copy(1, 2),
+    "rows": rows_among_copy_data,
+    "unasked": ready_twice,
+}
+
+
+@pytest.fixture(scope="module")
+def pooler(start_pooler: StartPooler) -> Iterator[Pooler]:
+    with FakeServer(SERVERS) as fake:
+        databases = dict.fromkeys(SERVERS, f"port={fake.port} password=secret pool_size=1")
+        yield start_pooler(workers=1, databases=databases, session_state="off", query_wait_timeout=5)
+
+
+def row_of(wire: Wire) -> bytes | None:
+    return wire.receive_until("Z")[1].values[0]
+
+
+def assert_others_get_their_own(pooler: Pooler, database: str) -> None:
+    with pooler.wire() as one, pooler.wire() as two:
+        one.login(database=database)
+        two.login(database=database)
+        one.send(query("for one"))
+        two.send(query("for two"))
+        assert (row_of(one), row_of(two)) == (b"for one", b"for two")
+
+
+@pytest.mark.parametrize(("sent", "answered"), [(1, 0), (1, 1), (3, 0), (3, 2), (3, 3)])
+def test_simple_query(pooler: Pooler, sent: int, answered: int) -> None:
+    database = f"q{sent}{answered}"
+    with pooler.wire() as wire:
+        wire.login(database=database)
+        wire.send(query("COPY t FROM STDIN"))
+        wire.expect("G")
+        wire.send(BAD_DATA + SYNC * sent)
+        wire.expect("EZ" + "Z" * answered)
+        wire.send(query("for me"))  # what came before is nobody else's, and not taken for this
+        assert row_of(wire) == b"for me"
+        assert_others_get_their_own(pooler, database)
+
+
+@pytest.mark.parametrize(("sent", "answered"), [(1, 0), (1, 1), (2, 0), (2, 1), (2, 2)])
+def test_extended_query(pooler: Pooler, sent: int, answered: int) -> None:
+    database = f"e{sent}{answered}"
+    with pooler.wire() as wire:
+        wire.login(database=database)
+        wire.send(EXTENDED_COPY + SYNC)  # the first is there before the server says CopyInResponse
+        wire.expect("12G")
+        wire.send(BAD_DATA + SYNC * (sent - 1))
+        wire.expect("E" + "Z" * answered)
+        wire.send(message("c") + SYNC)
+        wire.expect("Z")
+        wire.send(query("for me"))
+        assert row_of(wire) == b"for me"
+        assert_others_get_their_own(pooler, database)
+
+
+def test_more_answers_than_syncs(pooler: Pooler) -> None:
+    with pooler.wire() as wire:
+        wire.login(database="much")
+        wire.send(query("COPY t FROM STDIN"))
+        wire.expect("G")
+        wire.send(BAD_DATA + SYNC)
+        wire.receive_until("E")  # of the answer, then of the connection
+        wire.receive_until("E")
+        wire.expect_closed()
+
+
+@pytest.mark.parametrize(
+    ("database", "text"),
+    [("rows", "COPY t FROM STDIN"), ("unasked", "SELECT 1")],
+    ids=["rows among CopyData", "ready that nobody awaits"],
+)
+def test_answers_out_of_place(pooler: Pooler, database: str, text: str) -> None:
+    with pooler.wire() as wire:
+        wire.login(database=database)
+        wire.send(query(text))
+        wire.receive_until("E")
+        wire.expect_closed()
+
+
+@pytest.mark.parametrize("data", [query("SELECT 1"), parse("SELECT 1", "a"), bind(), execute()])
+def test_other_messages_among_copy_data(pooler: Pooler, data: bytes) -> None:
+    with pooler.wire() as wire:
+        wire.login(database="q10")
+        wire.send(query("COPY t FROM STDIN"))
+        if wire.receive().type == "G":
+            wire.send(data)
+            kind = data[0]
+            wire.expect_error("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")
+            wire.expect_closed()
+
+
+def test_a_parse_behind_the_execute_of_a_copy(running_postgres: Postgres, start_pooler: StartPooler) -> None:
+    """It waits for answers to what is before it, and the COPY for its data: PostgreSQL refuses it there."""
+    running_postgres.sql("CREATE TABLE taken (n int); GRANT ALL ON taken TO PUBLIC", dbname="p0")
+    pooler = start_pooler(workers=1, databases={"p0": "pool_size=1"})
+    try:
+        with pooler.wire().login() as wire:
+            wire.send(parse("SELECT 1", "a"), SYNC)
+            wire.expect("1Z")
+            wire.send(parse("COPY taken FROM STDIN"), bind(), execute(), parse("SELECT 1", "a"), SYNC)
+            assert wire.expect("12GE")[-1].fields["C"] == "08P01"
+        with pooler.wire().login() as other:
+            assert other.rows("SELECT 2") == [[b"2"]]
+    finally:
+        pooler.stop()
+        running_postgres.sql("DROP TABLE taken", dbname="p0")

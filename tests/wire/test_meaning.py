@@ -1,0 +1,244 @@
+"""What prepared statements mean: literals as at their Parse, names as PostgreSQL looks them up.
+
+A client is led over all servers of its pool, so that its statement has to be prepared on each, under
+settings that are not those of its Parse; the bytes are PostgreSQL's. Others, who say the same text, never
+get anything of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.exchange import Step, assert_same, direct, pooled
+from tests.support.others import Others, run, types
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.shared import StartPooler
+from tests.support.wire import SYNC, Message, Wire, bind, close, describe, execute, parse, query
+
+SERVERS = 3
+USE = [Step(bind((), "m") + execute() + SYNC)]
+
+#: What is in force at the Parse, the text, what is in force later.
+KEPT = {
+    "TimeZone": ("UTC", "SELECT extract(epoch FROM '2020-06-01 12:00'::timestamptz)", "Asia/Tokyo"),
+    "DateStyle": ("ISO, MDY", "SELECT extract(month FROM '01/02/2020'::date)", "ISO, DMY"),
+    "IntervalStyle": ("postgres", "SELECT extract(epoch FROM '-1 1:00:00'::interval)", "sql_standard"),
+    "standard_conforming_strings": ("on", r"SELECT length('a\\b')", "off"),
+    "backslash_quote": ("on", r"SELECT length(E'a\'b')", "off"),
+    "client_encoding": ("UTF8", "SELECT length('ä')", "LATIN1"),
+    "xmloption": ("content", "SELECT '<a/><b/>'", "document"),
+    "array_nulls": ("on", "SELECT '{NULL}'::text[] IS DISTINCT FROM ARRAY[NULL]::text[]", "off"),
+    "transform_null_equals": ("off", "SELECT (NULL = NULL) IS NULL", "on"),
+    "default_text_search_config": ("simple", "SELECT to_tsvector('the cats')", "english"),
+    "lc_monetary": ("C", "SELECT '1.5'::money::numeric", "C"),
+}
+
+
+@pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
+def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
+    return start_pooler(workers=request.param, databases={"tx": f"dbname=p0 pool_size={SERVERS}"})
+
+
+@pytest.fixture
+def others(pooler: Pooler) -> Iterator[Others]:
+    with Others(pooler, "tx", SERVERS) as some:
+        yield some
+
+
+def prepare(text: str) -> list[Step]:
+    return [Step(parse(text, "m") + SYNC)]
+
+
+def on_each(others: Others, wire: Wire) -> list[Message]:
+    """The statement `m` on every server."""
+    return others.on_each(lambda: run(wire, USE))
+
+
+@pytest.mark.parametrize("how", ["query", "extended", "startup"])
+@pytest.mark.parametrize("name", KEPT)
+def test_literals_keep_their_meaning(
+    running_postgres: Postgres, pooler: Pooler, others: Others, name: str, how: str
+) -> None:
+    before, text, after = KEPT[name]
+    setting = f"SET {name} = '{after}'"
+    change = query(setting) if how != "extended" else parse(setting) + bind() + execute() + SYNC
+    options = {"options": f"-c {name}={before.replace(' ', '')}"} if how == "startup" else {}
+    with pooler.wire() as wire, pooled(pooler, "tx") as other:
+        wire.login(database="tx", **options)
+        with direct(running_postgres) as plain:
+            for client in (wire, plain):
+                run(client, [Step(query(f"SET {name} = '{before}'")), *prepare(text), Step(change)])
+            expected = run(plain, USE)
+            assert "E" not in types(expected)
+            assert_same(expected * SERVERS, on_each(others, wire))
+        with direct(running_postgres) as plain:
+            expected = run(plain, [*prepare(text), *USE])
+        for client in (other, *others.wires):
+            assert_same(expected, run(client, [*prepare(text), *USE]))
+            assert_same(expected[-len(run(client, USE)) :], run(client, USE))
+            run(client, [Step(close("S", "m") + SYNC)])
+        run(other, prepare(text))
+        assert_same(expected[2:] * SERVERS, on_each(others, other))
+        other.close()
+        wire.close()
+
+
+TOKYO = "SET TimeZone = 'Asia/Tokyo'"
+LOCAL = "SET LOCAL TimeZone = 'Asia/Tokyo'"
+TEXT = KEPT["TimeZone"][1]
+
+#: Ways of a Parse that is behind something that is not answered yet, or passes with its transaction.
+UNSETTLED = {
+    "one_write": [Step(query(TOKYO) + parse(TEXT, "m") + SYNC, "ZZ")],
+    "one_pipeline": [Step(parse(TOKYO) + bind() + execute() + parse(TEXT, "m") + SYNC)],
+    "local": [Step(query("BEGIN")), Step(query(LOCAL)), *prepare(TEXT), Step(query("COMMIT"))],
+    "local_pipelined": [Step(query(f"BEGIN; {LOCAL}") + parse(TEXT, "m") + SYNC + query("COMMIT"), "ZZZ")],
+    "local_by_function": [
+        Step(query("BEGIN")),
+        Step(query("SELECT set_config('TimeZone', 'Asia/Tokyo', true)")),
+        *prepare(TEXT),
+        Step(query("COMMIT")),
+    ],
+    "undone": [Step(query("BEGIN")), Step(query(TOKYO)), *prepare(TEXT), Step(query("ROLLBACK"))],
+    "second_of_a_pipeline": [
+        Step(query(f"BEGIN; {LOCAL}")),
+        Step(parse("SELECT 1", "one") + parse(TEXT, "m") + SYNC),
+        Step(query("COMMIT")),
+    ],
+    "described": [
+        Step(parse(TOKYO) + bind() + execute() + parse(TEXT, "m") + SYNC),
+        Step(describe("S", "m") + SYNC),
+    ],
+    "reset_behind": [Step(query(TOKYO)), *prepare(TEXT), Step(query("RESET TimeZone"))],
+}
+
+
+@pytest.mark.parametrize("name", UNSETTLED)
+def test_parse_behind_what_may_change_its_meaning(
+    running_postgres: Postgres, pooler: Pooler, others: Others, name: str
+) -> None:
+    script = [Step(query("SET TimeZone = 'UTC'")), *UNSETTLED[name]]
+    with pooled(pooler, "tx") as wire, direct(running_postgres) as plain:
+        run(wire, script)
+        run(plain, script)
+        expected = run(plain, USE)
+        for _ in range(SERVERS):
+            got = others.on_each(lambda: run(wire, USE))
+            for answer in (got[at : at + len(expected)] for at in range(0, len(got), len(expected))):
+                if types(answer).startswith("E"):  # drivers parse again then
+                    assert name in ("one_pipeline", "described")
+                    assert answer[0].fields["M"] == "cached plan must not change result type"
+                    break
+                assert_same(expected, answer)
+        wire.close()
+    with pooled(pooler, "tx") as other, direct(running_postgres) as plain:
+        run(other, prepare(TEXT))
+        expected = run(plain, [*prepare(TEXT), *USE])[2:]
+        assert_same(expected * SERVERS, on_each(others, other))
+        other.close()
+
+
+def test_statement_of_unknown_meaning_keeps_its_server(pooler: Pooler, others: Others) -> None:
+    with pooled(pooler, "tx") as wire:
+        run(wire, UNSETTLED["one_pipeline"])
+        server = wire.rows("SELECT pg_backend_pid()")
+        for _ in range(5):
+            assert "E" not in types(run(wire, USE))
+            assert wire.rows("SELECT pg_backend_pid()") == server
+        wire.close()
+
+
+@pytest.mark.parametrize("use", ["describe", "execute", "portal_in_transaction"])
+def test_every_way_to_use_it(running_postgres: Postgres, pooler: Pooler, others: Others, use: str) -> None:
+    ways = {
+        "describe": [Step(describe("S", "m") + bind((), "m") + execute() + SYNC)],
+        "execute": [Step(query("EXECUTE m"))],
+        "portal_in_transaction": [
+            Step(parse("BEGIN") + bind() + execute() + bind((), "m", "p") + execute("p", 1) + SYNC),
+            Step(query("SHOW TimeZone")),
+            Step(query("COMMIT; SHOW TimeZone")),
+        ],
+    }
+    script = [Step(query("SET TimeZone = 'UTC'")), *prepare(TEXT), Step(query(TOKYO))]
+    with pooled(pooler, "tx") as wire, direct(running_postgres) as plain:
+        run(wire, script)
+        run(plain, script)
+        assert_same(run(plain, ways[use]) * SERVERS, others.on_each(lambda: run(wire, ways[use])))
+        wire.close()
+
+
+def test_unnamed_statement_keeps_its_meaning(
+    running_postgres: Postgres, pooler: Pooler, others: Others
+) -> None:
+    script = [
+        Step(query("SET TimeZone = 'UTC'")),
+        Step(parse(TOKYO, "tokyo") + SYNC),
+        Step(parse(TEXT) + SYNC),
+        Step(bind((), "tokyo") + execute() + SYNC),
+    ]
+    use = [Step(bind() + execute() + SYNC)]
+    with pooled(pooler, "tx") as wire, direct(running_postgres) as plain:
+        run(wire, script)
+        run(plain, script)
+        assert_same(run(plain, use) * SERVERS, others.on_each(lambda: run(wire, use)))
+        wire.close()
+
+
+def test_temporary_table_hides_for_its_client(
+    pooler: Pooler, others: Others, running_postgres: Postgres
+) -> None:
+    make = "DROP TABLE IF EXISTS hid; CREATE TABLE hid AS SELECT 'all' AS n"
+    running_postgres.sql(make, user="bouncer", dbname="p0")
+    text = "SELECT n FROM hid"
+    temporary = [Step(query("CREATE TEMP TABLE passing AS SELECT 1; DROP TABLE passing"))]
+    others.everywhere(temporary, prepare(text), USE)
+    with pooled(pooler, "tx") as wire, pooled(pooler, "tx") as other:
+        run(wire, [Step(query("CREATE TEMP TABLE hid AS SELECT 'mine' AS n")), *prepare(text)])
+        for _ in range(3):
+            assert [m.values for m in run(wire, USE) if m.type == "D"] == [[b"mine"]]
+        run(wire, [Step(query("DROP TABLE pg_temp.hid"))])
+        run(other, prepare(text))
+        for wires in (other, wire):
+            got = on_each(others, wires)
+            assert [m.values for m in got if m.type == "D"] == [[b"all"]] * SERVERS
+        wire.close()
+        other.close()
+
+
+def test_parse_after_a_change_past_pooler(pooler: Pooler, others: Others, running_postgres: Postgres) -> None:
+    """A table that hides another appears where pooler cannot see it: who parses now reads it everywhere."""
+
+    def past(text: str) -> None:
+        running_postgres.sql(text, user="bouncer", dbname="p0")
+
+    past("DROP SCHEMA IF EXISTS early CASCADE; CREATE SCHEMA early; DROP TABLE IF EXISTS shadowed")
+    past("CREATE TABLE shadowed AS SELECT 'old' AS n")
+    text, path = "SELECT n FROM shadowed", [Step(query("SET search_path = early, public"))]
+    others.everywhere(path, prepare(text), USE)
+    past("CREATE TABLE early.shadowed AS SELECT 'new' AS n")
+    with pooled(pooler, "tx") as wire:
+        run(wire, [*path, *prepare(text)])
+        for _ in range(2):
+            assert [m.values for m in on_each(others, wire) if m.type == "D"] == [[b"new"]] * SERVERS
+        wire.close()
+    past("DROP SCHEMA early CASCADE; DROP TABLE shadowed")
+
+
+def test_statements_are_shared_and_cost_nothing_once_they_are_there(pooler: Pooler, others: Others) -> None:
+    def parses() -> int:
+        return sum(row["total_server_parse_count"] for row in pooler.show("stats", database="tx"))
+
+    with pooled(pooler, "tx") as wire, pooled(pooler, "tx") as other:
+        for client in (wire, other):
+            run(client, prepare("SELECT 'shared'"))
+        for client in (other, wire, other):
+            on_each(others, client)
+        before = parses()
+        for client in (wire, other):
+            on_each(others, client)
+        assert parses() == before
+        wire.close()
+        other.close()

@@ -13,6 +13,7 @@
 
 #define SEQUENCE_LESSONS 1000        /* pins and DISCARDs that nobody needed: then the pool's clients do not use currval, */
 #define SEQUENCE_LESSONS_CLIENT 16   /* or pins: then this one does not */
+#define SEQUENCE_LESSONS_GIVEN_UP 20 /* what a pin counts for that others had to wait for */
 #define END_BYTES 256                /* of a statement that ends a transaction, without its comments */
 
 #define USES_SEQUENCES (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY)
@@ -172,4 +173,10 @@ bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits) {
     if (pool->currval_seen || pool->sequence_lessons >= SEQUENCE_LESSONS) return false;
     pool->sequence_lessons++;
     return true;
+}
+
+/* Others waited, and the client did not ask for what nextval had left. */
+void sequences_given_up(struct pool_row *pool, struct client *c) {
+    if (!c->currval_later) c->sequence_lessons = SEQUENCE_LESSONS_CLIENT;
+    if (!pool->currval_seen && pool->sequence_lessons < SEQUENCE_LESSONS) pool->sequence_lessons += SEQUENCE_LESSONS_GIVEN_UP;
 }

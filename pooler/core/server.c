@@ -559,10 +559,8 @@ static void count_ready(struct relay *r, struct server *s) {
         count_time(n->query_histogram, r->now - row->request_start);
     }
     row->request_start = s->requests.count ? r->now : 0;
-    if (s->transaction != 'I') {
-        row->idle_start = r->now;   /* idle in transaction since */
-        return;
-    }
+    row->idle_start = r->now;   /* also in a transaction; requests of ours that follow are not the client's */
+    if (s->transaction != 'I') return;
     n->xact_count++;
     if (row->xact_start && r->now > row->xact_start) n->xact_time += r->now - row->xact_start;
     row->xact_start = s->requests.count ? r->now : 0;

@@ -386,23 +386,26 @@ static bool wanted(const struct relay *r, const struct server *s) {
     return starving(r, pool) || row->flags & SF_CLOSE_NEEDED || pausing(r, pool);
 }
 
-/* It asks in later transactions for what its sequences have left. */
-static bool asks_later(const struct server *s) { return s->session.pinned & PIN_SEQUENCE && s->client->currval_later; }
+/* It may ask in a later transaction for what its sequences have left: where clients of its pool never do, nothing pins. */
+static bool may_ask_later(const struct server *s) { return s->session.pinned & PIN_SEQUENCE; }
+
+static void give_up(struct relay *r, struct server *s) {
+    if (s->session.pinned & PIN_SEQUENCE) sequences_given_up(pool_of(r, s->client), s->client);
+    s->session.pinned = 0;
+    s->session.given_up = true;
+}
 
 /* Where a client is never silent, a weak pin would never end. */
 static bool gives_up(const struct relay *r, const struct server *s) {
     const struct pool_row *pool = pool_of(r, s->client);
     return only_weakly(s->session.pinned)
-        && (pausing(r, pool) || waited(r, pool, asks_later(s) ? CURRVAL_BUSY_US : WEAK_PIN_BUSY_US));
+        && (pausing(r, pool) || waited(r, pool, may_ask_later(s) ? CURRVAL_BUSY_US : WEAK_PIN_BUSY_US));
 }
 
 /* It is known whether the server stays.  True: it does, or the client had to be closed. */
 static bool settled(struct relay *r, struct server *s) {
     struct session *x = &s->session;
-    if (gives_up(r, s)) {
-        x->pinned = 0;
-        x->given_up = true;
-    }
+    if (gives_up(r, s)) give_up(r, s);
     if (x->pinned != r->t->clients[s->client->row].pinned && decide(r, s)) return true;
     r->weak_pins += only_weakly(x->pinned);
     return x->pinned != 0;
@@ -452,7 +455,6 @@ bool session_settle(struct relay *r, struct server *s) {
         return true;
     }
     session_begin(x);
-    r->t->clients[c->row].idle_start = r->now;
     return settled(r, s);
 }
 
@@ -511,14 +513,14 @@ void session_tick(struct relay *r) {
             if (!row->pinned) conn_ready(r, &s->io);
             continue;
         }
-        uint64_t patience = asks_later(s) ? CURRVAL_SILENT_US : WEAK_PIN_SILENT_US;
+        uint64_t patience = may_ask_later(s) ? CURRVAL_SILENT_US : WEAK_PIN_SILENT_US;
         bool silent = r->now > row->idle_start + patience && idle;
         if (!silent || !wanted(r, s)) {
             r->weak_pins++;
             continue;
         }
-        s->session.pinned = row->pinned = 0;
-        s->session.given_up = true;
+        give_up(r, s);
+        row->pinned = 0;
         s->settled = true;
         conn_ready(r, &s->io);
     }

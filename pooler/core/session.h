@@ -27,11 +27,11 @@
 #define PROFILE_CHECK_US 2000000u   /* the catalogs are looked at again after this, where there is traffic */
 #define WEAK_PIN_LOOK_MS 20         /* servers that are kept for sequences only are looked at so often */
 #define WEAK_PIN_SILENT_US 200000u  /* and given up for others that wait when their client was silent for so long; */
+#define CURRVAL_SILENT_US 1000000u  /* for so long where it may ask in a later transaction for what its sequences have left */
 #define OPAQUE_LESSONS 16           /* times that a client's settings of unknown name keep its server; then only a reset is left */
-#define CURRVAL_SILENT_US 1000000u  /* for so long when it was seen to ask in later transactions for what it had left */
 #define WEAK_PIN_WAIT_US 100000u    /* others do wait */
 #define WEAK_PIN_BUSY_US 1000000u   /* others have waited for so long: a client that is never silent gives it up, too; */
-#define CURRVAL_BUSY_US 10000000u   /* for so long when it was seen to ask for what it had left */
+#define CURRVAL_BUSY_US 10000000u   /* for so long where it may ask for what its sequences have left */
 #define WEAK_PIN_DIAL_US 2000000u   /* what it may take to open a server for those who wait instead */
 #define CUSTOM_NAMES_MAX 512        /* names of settings with a dot that this worker has met in one database */
 #define NOTES_BYTES 4096
@@ -141,6 +141,7 @@ void sequences_before(struct relay *r, struct client *c, uint32_t traits);
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes);
 void sequences_not_discarded(struct relay *r, struct server *s);
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);
+void sequences_given_up(struct pool_row *pool, struct client *c);
 
 /* restore.c: back to the values of the startup packet */
 void send_parameter(struct relay *r, struct client *c, const char *name, const char *value);

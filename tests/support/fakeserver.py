@@ -12,7 +12,7 @@ from types import TracebackType
 from tests.support.wire import CANCEL_REQUEST, SSL_REQUEST, message
 
 #: A script that stalls is cut off by the end of the test at the latest.
-PATIENCE_S = 10.0
+PATIENCE_S = 40.0
 
 
 def authentication(code: int, data: bytes = b"") -> bytes:

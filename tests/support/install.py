@@ -20,18 +20,27 @@ from pathlib import Path
 #: Ignored by git, kept between runs.
 BUILD = Path(__file__).resolve().parents[2] / "build"
 
+#: Held while Debian's packages are installed, by the tests of every clone on the machine.
+DEBIAN = Path("/run/lock/pooler-tests")
+
 TIMEOUT_S = 300
 
 
 def need(package: str, *there: str) -> None:
     """Installs Debian's package unless one of the programs or files is there."""
-    if any(Path(name).exists() if "/" in name else shutil.which(name) for name in there):
+
+    def found() -> bool:
+        return any(Path(name).exists() if "/" in name else shutil.which(name) for name in there)
+
+    if found():
         return
     hint = f"missing: {there[0]}. On Debian or Ubuntu: sudo apt-get install {package}"
     assert os.geteuid() == 0, hint
     assert shutil.which("apt-get"), hint
-    _apt_get("update")
-    _apt_get("install", "-y", "--no-install-recommends", package)
+    with _alone(DEBIAN):  # apt-get waits for dpkg's lock, not for that of the package lists
+        if not found():
+            _apt_get("update")
+            _apt_get("install", "-y", "--no-install-recommends", package)
 
 
 def _apt_get(*arguments: str) -> None:

@@ -389,6 +389,12 @@ static bool wanted(const struct relay *r, const struct server *s) {
 /* It may ask in a later transaction for what its sequences have left: where clients of its pool never do, nothing pins. */
 static bool may_ask_later(const struct server *s) { return s->session.pinned & PIN_SEQUENCE; }
 
+/* How long its client may say nothing before others that wait get it. */
+static uint64_t silence(const struct relay *r, const struct server *s) {
+    if (!may_ask_later(s)) return WEAK_PIN_SILENT_US;
+    return pool_of(r, s->client)->currval_seen ? CURRVAL_SILENT_US : NEXTVAL_SILENT_US;
+}
+
 static void give_up(struct relay *r, struct server *s) {
     if (s->session.pinned & PIN_SEQUENCE) sequences_given_up(pool_of(r, s->client), s->client);
     s->session.pinned = 0;
@@ -513,8 +519,7 @@ void session_tick(struct relay *r) {
             if (!row->pinned) conn_ready(r, &s->io);
             continue;
         }
-        uint64_t patience = may_ask_later(s) ? CURRVAL_SILENT_US : WEAK_PIN_SILENT_US;
-        bool silent = r->now > row->idle_start + patience && idle;
+        bool silent = r->now > row->idle_start + silence(r, s) && idle;
         if (!silent || !wanted(r, s)) {
             r->weak_pins++;
             continue;

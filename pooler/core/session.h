@@ -27,7 +27,8 @@
 #define PROFILE_CHECK_US 2000000u   /* the catalogs are looked at again after this, where there is traffic */
 #define WEAK_PIN_LOOK_MS 20         /* servers that are kept for sequences only are looked at so often */
 #define WEAK_PIN_SILENT_US 200000u  /* and given up for others that wait when their client was silent for so long; */
-#define CURRVAL_SILENT_US 1000000u  /* for so long where it may ask in a later transaction for what its sequences have left */
+#define NEXTVAL_SILENT_US 500000u   /* for so long where it may ask in a later transaction for what its sequences have left, */
+#define CURRVAL_SILENT_US 1000000u  /* or where clients of its pool have asked for that */
 #define OPAQUE_LESSONS 16           /* times that a client's settings of unknown name keep its server; then only a reset is left */
 #define WEAK_PIN_WAIT_US 100000u    /* others do wait */
 #define WEAK_PIN_BUSY_US 1000000u   /* others have waited for so long: a client that is never silent gives it up, too; */

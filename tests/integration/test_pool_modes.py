@@ -110,7 +110,9 @@ def test_waiters_are_served_in_the_order_they_came(pooler: Pooler) -> None:
             f"{number + 1} waiting",
         )
     holder.query("COMMIT")
-    turns = [int(wire.receive_until()[1].values[0] or 0) for wire in waiters]
+    # some may have been told that they wait
+    rows = [[m for m in wire.receive_until() if m.type == "D"] for wire in waiters]
+    turns = [int(row.values[0] or 0) for (row,) in rows]
     assert turns == sorted(turns) or len(all_workers(pooler)) > 1
     assert sorted(turns) == list(range(1, 7))
     holder.query("DROP SEQUENCE turns")

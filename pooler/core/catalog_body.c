@@ -7,7 +7,8 @@
 #include "lexer.h"
 #include "words.h"
 
-#define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis */
+#define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis, */
+#define LOOKAHEAD_BYTES 4096     /* and bytes */
 #define ANYTHING (ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE)
 #define USER_OID 16384
 #define NEXTVAL 1574             /* nextval(regclass) */
@@ -22,14 +23,22 @@ struct body {
 
 /* ---- names --------------------------------------------------------------------------------------- */
 
+void customs_forget(struct customs *customs, uint64_t key) {
+    customs->bytes = 0;
+    customs->key = key;
+    memset(customs->places, 0, sizeof customs->places);
+}
+
 void customs_add(struct customs *customs, const unsigned char *name, uint32_t bytes) {
     char folded[64];
     if (!names_a_setting(name, bytes)) return;
     for (uint32_t i = 0; i < bytes; i++) folded[i] = (char)lower(name[i]);
     folded[bytes] = '\0';
-    for (const char *p = customs->names; p < customs->names + customs->bytes; p += strlen(p) + 1)
-        if (strcmp(p, folded) == 0) return;
+    uint64_t at = hash_of_word(customs->key, (const unsigned char *)folded, bytes) >> 32;
+    for (; customs->places[at % BODY_CUSTOMS_PLACES]; at++)
+        if (strcmp(customs->names + customs->places[at % BODY_CUSTOMS_PLACES] - 1, folded) == 0) return;
     if (customs->bytes + bytes + 1 > sizeof customs->names) return;
+    customs->places[at % BODY_CUSTOMS_PLACES] = (uint16_t)(customs->bytes + 1);
     memcpy(customs->names + customs->bytes, folded, bytes + 1);
     customs->bytes += bytes + 1;
 }
@@ -96,6 +105,7 @@ static void scan_set(struct body *b) {
 static bool scan_set_config(struct body *b) {
     struct lexer ahead = b->lexer;
     struct token t, name, before = {.kind = T_END};
+    if (ahead.end - ahead.at > LOOKAHEAD_BYTES) ahead.end = ahead.at + LOOKAHEAD_BYTES;
     next_token(&ahead, &t);
     next_token(&ahead, &name);
     if (!is_char(&t, '(') || name.kind != T_STRING || name.escaped) return false;

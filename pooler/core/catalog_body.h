@@ -10,9 +10,15 @@
 #include "catalog_graph.h"
 
 #define BODY_CUSTOMS_BYTES 16384
+#define BODY_CUSTOMS_PLACES 8192   /* more than twice as many as there can be names, which have four bytes at least */
 
 /* Names of settings with a dot, each with a NUL behind it; those for which there is no room are not asked for. */
-struct customs { uint32_t bytes; char names[BODY_CUSTOMS_BYTES]; };
+struct customs {
+    uint32_t bytes;
+    uint64_t key;                            /* of the hashes */
+    uint16_t places[BODY_CUSTOMS_PLACES];    /* where a name begins, counted from 1; a place is that of its hash, or behind it */
+    char names[BODY_CUSTOMS_BYTES];
+};
 
 /* A body in SQL or PL/pgSQL.  `utf8`: what is beyond ASCII is UTF-8; else it is in an encoding of a stranger. */
 void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool utf8, struct customs *customs);
@@ -24,6 +30,7 @@ void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
 /* Oids with other characters between them. */
 void oids_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n);
 
+void customs_forget(struct customs *customs, uint64_t key);
 void customs_add(struct customs *customs, const unsigned char *name, uint32_t bytes);
 
 #endif

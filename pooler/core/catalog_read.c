@@ -38,6 +38,7 @@ static struct catalog_reader *reader_of(struct relay *r, int32_t database) {
         c->slot = NOBODY;
         c->limit = 64;
         c->graph.key = r->builtin.key;
+        customs_forget(&c->customs, c->graph.key);
     }
     return c;
 }
@@ -46,7 +47,7 @@ static void forget_all(struct catalog_reader *c) {
     graph_free(&c->graph);
     memset(c->sums, 0, sizeof c->sums);
     c->complete = false;
-    c->customs.bytes = 0;
+    customs_forget(&c->customs, c->graph.key);
 }
 
 static void end_look(struct relay *r, int32_t database, struct catalog_reader *c) {

@@ -5,7 +5,8 @@
 #include "scan.h"
 #include "settings.h"
 
-#define AHEAD_TOKENS_MAX 64   /* that are looked at behind set_config( : work is linear in the bytes of a text */
+#define AHEAD_TOKENS_MAX 64   /* that are looked at behind set_config( : work is linear in the bytes of a text, */
+#define AHEAD_BYTES_MAX 16384 /* also where there are many of them before a long literal */
 
 uint8_t id_of(const struct scanner *s, const struct token *t) {
     if (t->kind != T_WORD) return W_NONE;
@@ -212,6 +213,7 @@ void scan_channel(struct scanner *s, char kind) {
 void scan_set_config(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t, name, before = {.kind = T_END};
+    if (ahead.end - ahead.at > AHEAD_BYTES_MAX) ahead.end = ahead.at + AHEAD_BYTES_MAX;
     next_token(&ahead, &t);   /* the parenthesis */
     next_token(&ahead, &name);
     t = name;

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "lexer.h"
 #include "settings.h"
 
 /* ---- SipHash-2-4 with 128 bits (Aumasson, Bernstein) ----------------------------------------- */
@@ -209,15 +210,13 @@ void statement_drop(struct statement_store *store, struct statement *s) {
 
 /* ---- a client's names ------------------------------------------------------------------------- */
 
-static uint32_t hash_name(const char *p, uint32_t n) {   /* only within one client: FNV-1a will do */
-    uint32_t h = 2166136261u;
-    for (uint32_t i = 0; i < n; i++) h = (h ^ (unsigned char)p[i]) * 16777619u;
-    return h;
+static uint32_t hash_name(const struct names *n, const char *text, uint32_t bytes) {
+    return (uint32_t)(hash_of_word(n->key, (const unsigned char *)text, bytes) >> 32);
 }
 
 struct name *names_find(const struct names *n, const char *text, uint32_t bytes) {
     if (!n || !n->count) return NULL;
-    uint32_t hash = hash_name(text, bytes);
+    uint32_t hash = hash_name(n, text, bytes);
     for (struct name *at = n->buckets[hash & (n->capacity - 1)]; at; at = at->next)
         if (at->hash == hash && at->bytes == bytes && memcmp(at->text, text, bytes) == 0) return at;
     return NULL;
@@ -336,7 +335,7 @@ bool names_set(struct names *n, const char *text, uint32_t bytes, struct stateme
     name->statement = s;
     name->spare = spare;
     name->made = made;
-    name->hash = hash_name(text, bytes);
+    name->hash = hash_name(n, text, bytes);
     name->bytes = (uint16_t)bytes;
     memcpy(name->text, text, bytes);
     count_name(n, name);
@@ -360,7 +359,7 @@ static bool is_called(const struct name *name, const char *text, uint32_t bytes)
  * now has to wait.  It does not matter how many changes there are. */
 bool names_unsettled(struct names *n, const char *text, uint32_t bytes) {
     if (!n || !n->first) return false;
-    const struct pending *p = pending_of(n, hash_name(text, bytes));
+    const struct pending *p = pending_of(n, hash_name(n, text, bytes));
     return p->all > p->of_pipeline;
 }
 

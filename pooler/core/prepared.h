@@ -37,6 +37,7 @@
 #define STATEMENT_NAME_MAX 65535        /* of a client; in all messages that have one */
 #define HEAD_BYTES_MAX (2 * (STATEMENT_NAME_MAX + 1) + 5)   /* a Bind up to the end of its names */
 #define EXECUTE_TEXT_MAX 8192           /* a Parse is looked into for EXECUTE up to this size */
+#define SERVER_NAME_PREFIX "pooler_"    /* of the names by which servers know statements */
 #define SERVER_NAME_BYTES 24            /* pooler_4294967295 */
 #define NAME_MAX_BYTES 64               /* of an SQL identifier: NAMEDATALEN */
 
@@ -122,6 +123,7 @@ struct pending { uint32_t all, of_pipeline, pipeline; };
 #define PENDING_BUCKETS 32
 
 struct names {
+    uint64_t key;                        /* of the hashes: nobody can choose names that meet */
     struct name **buckets;
     struct name **by_digest;             /* as many buckets */
     struct name *confirmed;              /* names whose Parse has been answered, removed ones too while that is not */

@@ -381,6 +381,7 @@ void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint
 void statements_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);
 void statements_altered(struct relay *r, struct server *s);
 void statements_ended(struct relay *r, struct server *s, uint8_t status);
+bool statements_gone(struct relay *r, struct server *s, const unsigned char *message, uint32_t n);
 bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
                       const unsigned char *run, uint32_t run_bytes);
 

@@ -268,8 +268,10 @@ static bool is_of_no_statement(const unsigned char *message, uint32_t n) {
 bool retry_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
                  uint32_t run_bytes, bool framed) {
     uint8_t head = requests_head(&s->requests);
-    if (s->client && s->client->names && head && strchr("BDQ", head) && plan_changed(message, n)) {
-        statements_altered(r, s);
+    bool uses = s->client && s->client->names && head && strchr("BDQ", head);
+    bool changed = uses && plan_changed(message, n);
+    if (changed) statements_altered(r, s);
+    if (changed || (uses && statements_gone(r, s, message, n))) {
         s->kept.verdict = (uint8_t)(head == 'Q' ? judge_execute(s) : judge(s, run, run_bytes, framed));
         switch (s->kept.verdict) {
         case VERDICT_AGAIN:
@@ -289,9 +291,9 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         return true;
     }
     if (is_of_other_columns(r, s, message, n)) {
-        struct changed changed = changed_message();
+        struct changed instead = changed_message();
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        conn_send(r, &s->client->io, &changed, sizeof changed);
+        conn_send(r, &s->client->io, &instead, sizeof instead);
         return true;
     }
     struct digest text = parsing_first(s);

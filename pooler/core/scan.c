@@ -12,6 +12,7 @@
 #include <strings.h>
 
 #include "keywords.h"
+#include "prepared.h"
 
 static void scan_statements(struct scanner *s);
 
@@ -40,14 +41,28 @@ static void scan_body(struct scanner *s) {
     }
     s->out->traits |= PIN_OPAQUE;   /* a text that is made when it runs */
 }
+/* The name of a statement that somebody else may have had prepared.  U& may stand for any. */
+static bool is_ours(const struct token *t) {
+    static const char OURS[] = SERVER_NAME_PREFIX;
+    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) return true;
+    return (t->kind == T_WORD || t->kind == T_QUOTED) && t->bytes >= sizeof OURS
+        && strncasecmp((const char *)t->text, OURS, sizeof OURS - 1) == 0;
+}
+
 /* EXECUTE runs what PREPARE said; under a name of ours what somebody else prepared. */
 static void scan_execute(struct scanner *s) {
-    static const char OURS[] = "pooler_";
     struct token t;
     peek_token(&s->lexer, &t);
-    bool named = t.kind == T_WORD || t.kind == T_QUOTED;
-    if (named && t.bytes >= sizeof OURS && strncasecmp((const char *)t.text, OURS, sizeof OURS - 1) == 0)
-        s->out->traits |= EVERYTHING;
+    if (is_ours(&t)) s->out->traits |= EVERYTHING;
+}
+
+/* Where a statement of ours is gone, nobody else is to look for it: the server is closed behind its client. */
+static void scan_deallocate(struct scanner *s) {
+    struct lexer ahead = s->lexer;
+    struct token t;
+    next_token(&ahead, &t);
+    if (id_of(s, &t) == W_PREPARE) next_token(&ahead, &t);
+    if (is_ours(&t)) s->out->traits |= PIN_LOADED;
 }
 /* The first word of a statement.  True: it has been dealt with, the rest is scanned as any. */
 static bool scan_leading(struct scanner *s, const struct token *t, const struct word *w, bool *ddl) {
@@ -74,6 +89,7 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
         if (s->body) scan_body(s);
         else scan_execute(s);
         break;
+    case W_DEALLOCATE: scan_deallocate(s); break;
     case W_DO: scan_body(s); break;
     case W_QUIET: s->at.quiet = true; return false;
     case W_ANALYZED: return false;

@@ -14,8 +14,8 @@ bool statements_on(const struct relay *r, const struct client *c) {
 }
 
 /* The client's names; NULL: no memory. */
-static struct names *names_of(struct client *c) {
-    if (!c->names) c->names = calloc(1, sizeof *c->names);
+static struct names *names_of(const struct relay *r, struct client *c) {
+    if (!c->names && (c->names = calloc(1, sizeof *c->names))) c->names->key = r->statements.key[0];
     return c->names;
 }
 
@@ -51,8 +51,8 @@ void put_head(struct relay *r, struct server *s, char letter, uint32_t body_byte
 /* With its NUL; every Bind needs one, so not by printf. */
 uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
     char digits[10];
-    uint32_t count = 0, n = sizeof "pooler_" - 1;
-    memcpy(out, "pooler_", n);
+    uint32_t count = 0, n = sizeof SERVER_NAME_PREFIX - 1;
+    memcpy(out, SERVER_NAME_PREFIX, n);
     do digits[count++] = (char)('0' + number % 10); while (number /= 10);
     while (count) out[n++] = digits[--count];
     out[n++] = '\0';
@@ -106,7 +106,7 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
 /* Runs a statement of ours in the pipeline under way, whose fate it shares. */
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     char name[SERVER_NAME_BYTES];
-    uint32_t n = (uint32_t)snprintf(name, sizeof name, "pooler_s%u", ++s->session.sequence_requests) + 1;
+    uint32_t n = (uint32_t)snprintf(name, sizeof name, SERVER_NAME_PREFIX "s%u", ++s->session.sequence_requests) + 1;
     put_head(r, s, 'P', n + bytes + 3);
     put(r, s, name, n);
     put(r, s, text, bytes);
@@ -212,7 +212,7 @@ static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, c
     s->unnamed_noted = true;
     if (here < total && total <= UNNAMED_BYTES_MAX) return REWRITTEN_MORE;
     if (meaning_waits(c)) return REWRITTEN_WAIT_ALL;   /* it could not be parsed again in a later transaction */
-    struct names *n = names_of(c);
+    struct names *n = names_of(r, c);
     if (!n) return REWRITTEN_NO_MEMORY;
     bool renamed = here == total && execute_parse(r, c, p, total);
     bool keep = here == total && !renamed;
@@ -247,7 +247,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     const unsigned char *body = end + 1;
     uint32_t name_bytes = (uint32_t)(end - (p + 5)), bytes = total - 6 - name_bytes;
     if (names_unsettled(c->names, name, name_bytes)) return REWRITTEN_WAIT;
-    struct names *n = names_of(c);
+    struct names *n = names_of(r, c);
     if (!n) return REWRITTEN_NO_MEMORY;
     struct name *there = names_find(n, name, name_bytes);
     count(r, s)->client_parse_count++;
@@ -328,6 +328,11 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
 }
 
 /* Describe and Close; those of statements are read whole. */
+/* A name that servers may know a statement of anybody's by: nobody closes it by that. */
+static bool is_ours(const char *name, uint32_t bytes) {
+    return bytes >= sizeof SERVER_NAME_PREFIX - 1 && memcmp(name, SERVER_NAME_PREFIX, sizeof SERVER_NAME_PREFIX - 1) == 0;
+}
+
 static enum rewritten forward_named(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                     uint32_t total, uint32_t *head) {
     struct server *s = c->server;
@@ -348,10 +353,10 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     }
     if (names_unsettled(c->names, (const char *)p + 6, name_bytes)) return REWRITTEN_WAIT;
     struct name *there = names_find(c->names, (const char *)p + 6, name_bytes);
-    if (!there) return pass(c, letter, head);
+    if (!there && (letter != 'C' || !is_ours((const char *)p + 6, name_bytes))) return pass(c, letter, head);
     if (letter == 'C') {
-        names_unset(c->names, there);
-        r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
+        if (there) names_unset(c->names, there);
+        if (there) r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
         owe(c, 'x');
         return REWRITTEN_ALL;
     }
@@ -480,16 +485,29 @@ void statements_ended(struct relay *r, struct server *s, uint8_t status) {
 struct edit { uint32_t at, old, bytes; const char *text; };
 
 /* A statement's name, if the message has the server's for it. */
-static bool edit_name(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, struct edit *e) {
-    static const char PREFIX[] = "pooler_";
+static const struct name *name_in(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
+                                  uint32_t *number, struct edit *e) {
+    static const char PREFIX[] = SERVER_NAME_PREFIX;
     const unsigned char *at = memmem(message, n, PREFIX, sizeof PREFIX - 1);
-    if (!at || !isdigit(at[sizeof PREFIX - 1])) return false;
+    if (!at || !isdigit(at[sizeof PREFIX - 1])) return NULL;
     char *end;
-    unsigned long number = strtoul((const char *)at + sizeof PREFIX - 1, &end, 10);
-    const struct name *name = number > UINT32_MAX ? NULL
-        : names_of_number(s->client->names, set_of(r, s), (uint32_t)number);
-    if (!name) return false;
-    *e = (struct edit){(uint32_t)(at - message), (uint32_t)((unsigned char *)end - at), name->bytes, name->text};
+    unsigned long found = strtoul((const char *)at + sizeof PREFIX - 1, &end, 10);
+    if (found > UINT32_MAX || found == NO_NUMBER) return NULL;
+    *number = (uint32_t)found;
+    const struct name *name = names_of_number(s->client->names, set_of(r, s), *number);
+    if (name) *e = (struct edit){(uint32_t)(at - message), (uint32_t)((unsigned char *)end - at), name->bytes, name->text};
+    return name;
+}
+
+/* The server does not have a statement any more that was prepared there: somebody has deallocated it by our name, or makes
+ * us believe so.  Nobody is to look for it there again. */
+bool statements_gone(struct relay *r, struct server *s, const unsigned char *message, uint32_t n) {
+    uint32_t number;
+    struct edit e;
+    struct digest d;
+    if (!memmem(message, n, "\0C26000", 8) || !name_in(r, s, message, n, &number, &e)) return false;
+    if (prepared_digest(set_of(r, s), number, &d)) prepared_remove(set_of(r, s), &d);
+    r->t->slots[s->slot].flags |= SF_CLOSE_NEEDED;
     return true;
 }
 
@@ -522,9 +540,9 @@ bool statements_error(struct relay *r, struct server *s, const unsigned char *me
                       const unsigned char *run, uint32_t run_bytes) {
     struct edit edits[2];
     char place[PLACE_BYTES];
-    uint32_t count = 0, length = n - 1, at = 5;
+    uint32_t count = 0, length = n - 1, at = 5, number;
     if (!s->client || !s->client->names) return false;
-    count += edit_name(r, s, message, n, &edits[count]);
+    count += name_in(r, s, message, n, &number, &edits[count]) != NULL;
     count += edit_position(s, message, n, place, &edits[count]);
     if (!count) return false;
     if (count == 2 && edits[0].at > edits[1].at) {

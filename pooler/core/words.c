@@ -14,7 +14,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"reset", W_RESET, LEADING, ASK_SETTINGS, 0},
     {"discard", W_DISCARD, LEADING, 0, 0},
     {"prepare", W_PREPARE, LEADING, 0, 0},
-    {"deallocate", W_NONE, LEADING, 0, ASK_PREPARED},
+    {"deallocate", W_DEALLOCATE, LEADING, 0, ASK_PREPARED},
     {"execute", W_EXECUTE, LEADING, TRAIT_EXECUTE, 0},
     {"execute", W_EXECUTE, ANYWHERE, TRAIT_EXECUTE, 0},   /* CREATE TABLE AS EXECUTE */
     {"explain", W_EXPLAIN, LEADING, 0, 0},

@@ -27,17 +27,20 @@ class Change(enum.IntEnum):
 
 
 #: Servers are closed so often at most for what the clients of one database begin, and for the same thing
-#: done: such statements may be refused, everybody may alter the own role, and anybody may send many.
+#: done: such statements may be refused, or not be reached, everybody may alter the own role, and anybody may
+#: send many. So each interval is twice the one before, up to this, until there was a pause of that length.
 #: PostgreSQL waits for five seconds until it says that others are connected.
 INTERVAL_S = 0.5
+LONGEST_S = {True: 2.0, False: 64.0}  # of what begins, of what was done
 
-#: Names that may wait for their turn, per database: nobody drops as many databases in half a second.
+#: Names that may wait for one turn, and turns that are waited for: nobody drops as many databases at once.
 NAMES_MAX = 1000
 
 #: Words that stand for the role that says them.
 ONESELF = frozenset({"current_user", "current_role", "session_user"})
 
 What = tuple[Change, str]
+Turn = tuple[str, What | None]
 
 
 class DatabaseChanges:
@@ -45,9 +48,10 @@ class DatabaseChanges:
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        #: When a database's clients have their turn again: for what begins, and for each thing done.
-        self._next: dict[tuple[str, What | None], float] = {}
-        self._waiting: dict[str, set[What]] = {}  # by database; a greenlet waits for their turn
+        #: When a database's clients have their turn again, and after which interval: for what begins, and for
+        #: each thing done.
+        self._next: dict[Turn, tuple[float, float]] = {}
+        self._waiting: dict[Turn, set[What]] = {}  # a greenlet waits for each turn
 
     def heard(self, pool: int, name: str, change: int) -> None:
         """A client of `pool` is about to do something to the database of that name at its PostgreSQL, or has
@@ -55,33 +59,33 @@ class DatabaseChanges:
         """
         asking, user, _ = self.worker.tables.pool_key(pool)
         what = Change(change), user if change >= Change.ROLE and name in ONESELF else name
-        if what[0] == Change.ROLE_GONE:  # whoever may do that does it to what is no more
-            self._close(asking, {what})
-            return
         now = time.monotonic()
         turn = (asking, None if what[0] == Change.BEGINS else what)
-        waiting = self._waiting.get(asking)
-        wait_s = self._next.get(turn, 0.0) - now
+        waiting = self._waiting.get(turn)
+        wait_s = self._next.get(turn, (0.0, 0.0))[0] - now
         if wait_s <= 0:
             self._take_turn(turn, now)
             self._close(asking, {what})
-        elif waiting is None:
-            self._waiting[asking] = {what}
-            self.worker.spawn(self._close_later, asking, wait_s)
-        elif len(waiting) < NAMES_MAX:
+        elif waiting is not None and len(waiting) < NAMES_MAX:
             waiting.add(what)
+        elif waiting is None and len(self._waiting) < NAMES_MAX:
+            self._waiting[turn] = {what}
+            self.worker.spawn(self._close_later, turn, wait_s)
 
-    def _take_turn(self, turn: tuple[str, What | None], now: float) -> None:
+    def _take_turn(self, turn: Turn, now: float) -> None:
+        due, interval = self._next.get(turn, (0.0, 0.0))
+        calm = now > due + interval
+        interval = INTERVAL_S if calm else min(2 * interval, LONGEST_S[turn[1] is None])
         if len(self._next) >= NAMES_MAX:
-            self._next = {known: due for known, due in self._next.items() if due > now}
-        self._next[turn] = now + INTERVAL_S
+            self._next = {
+                known: (due, after) for known, (due, after) in self._next.items() if due + after > now
+            }
+        self._next[turn] = now + interval, interval
 
-    def _close_later(self, asking: str, wait_s: float) -> None:
+    def _close_later(self, turn: Turn, wait_s: float) -> None:
         gevent.sleep(wait_s)
-        changes, now = self._waiting.pop(asking), time.monotonic()
-        for what in changes:
-            self._take_turn((asking, None if what[0] == Change.BEGINS else what), now)
-        self._close(asking, changes)
+        self._take_turn(turn, time.monotonic())
+        self._close(turn[0], self._waiting.pop(turn))
 
     def _close(self, asking: str, changes: set[What]) -> None:
         config = self.worker.config

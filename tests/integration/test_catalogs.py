@@ -34,9 +34,9 @@ def pooler(start_pooler: StartPooler) -> Pooler:
 @pytest.fixture
 def trap(running_postgres: Postgres) -> Iterator[Postgres]:
     """A function that calls itself as one of dblink does, before a pooler looks at the catalogs."""
-    running_postgres.sql(TRAP)
+    running_postgres.sql(TRAP, dbname="p0")
     yield running_postgres
-    running_postgres.sql("DROP SCHEMA trap CASCADE")
+    running_postgres.sql("DROP SCHEMA trap CASCADE", dbname="p0")
 
 
 def test_nothing_outside_pg_catalog_is_called(trap: Postgres, pooler: Pooler) -> None:
@@ -45,7 +45,7 @@ def test_nothing_outside_pg_catalog_is_called(trap: Postgres, pooler: Pooler) ->
             wire.query("SELECT 1")
             wire.query("DO $$ BEGIN NULL; END $$")
             wire.query("SELECT trap.made_nowhere()")
-    assert trap.sql("SELECT who FROM trap.loot") == []
+    assert trap.sql("SELECT who FROM trap.loot", dbname="p0") == []
 
 
 OTHERS = "SELECT coalesce(current_setting('catalogs.mark', true), '')"

@@ -337,3 +337,31 @@ def test_many_clients_of_one_name(pooler: Pooler) -> None:
 
     all_at_once(12, work)
     assert pooler.show("servers", database="tx")
+
+
+OURS = "SELECT name FROM pg_prepared_statements WHERE NOT from_sql"
+
+
+@pytest.mark.parametrize("way", ["close", "deallocate", "deallocate_prepare", "quoted", "dynamic"])
+def test_nobody_closes_what_servers_have_of_others(start_pooler: StartPooler, way: str) -> None:
+    """By the name that pooler has given it there."""
+    ways = {
+        "close": lambda name: close("S", name) + SYNC,
+        "deallocate": lambda name: query(f"DEALLOCATE {name}"),
+        "deallocate_prepare": lambda name: query(f"SELECT 1; DEALLOCATE PREPARE {name.upper()}"),
+        "quoted": lambda name: query(f'DEALLOCATE "{name}"'),
+        "dynamic": lambda name: query(f"DO $$ BEGIN EXECUTE 'DEALLOCATE ' || '{name}'; END $$"),
+    }
+    pooler = start_pooler(databases={"ours": "dbname=p0 pool_size=1"})
+    pooler.learn_catalogs("ours")
+    with pooled(pooler, "ours") as mine, pooled(pooler, "ours") as other:
+        mine.send(parse("SELECT 'mine'", "a") + SYNC)
+        mine.receive_until()
+        ((name,),) = other.rows(OURS)
+        assert name is not None
+        other.send(ways[way](name.decode()))
+        assert not [m.fields for m in other.receive_until() if m.type == "E"]
+        other.close()
+        for _ in range(2):
+            mine.send(use("a"))
+            assert [m.values for m in mine.receive_until() if m.type == "D"] == [[b"mine"]]

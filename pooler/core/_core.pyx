@@ -2015,7 +2015,8 @@ cdef extern from "words.h" nogil:
     struct words:
         pass
     struct scan_result "scan":
-        uint32_t traits, ends, names_bytes, unknown_count, tokens
+        uint32_t traits, ends, names_bytes, unknown_count
+        uint64_t work
         char names[4096]
     void words_builtin(words *, uint64_t)
     void words_free(words *)
@@ -2178,8 +2179,8 @@ def scan(bytes text, bint backslash=False, dict known={}):
 
 
 def scan_work(bytes text, bint backslash=False):
-    """How many tokens are read to scan a text."""
-    return _scanned(text, backslash, {}).tokens
+    """How many tokens and bytes are read to scan a text."""
+    return _scanned(text, backslash, {}).work
 
 
 cdef extern from "settings.h" nogil:

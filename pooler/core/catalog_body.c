@@ -7,8 +7,7 @@
 #include "lexer.h"
 #include "words.h"
 
-#define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis, */
-#define LOOKAHEAD_BYTES 4096     /* and bytes */
+#define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis */
 #define ANYTHING (ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE)
 #define USER_OID 16384
 #define NEXTVAL 1574             /* nextval(regclass) */
@@ -18,6 +17,7 @@ struct body {
     struct graph *g;
     struct draft *d;
     struct customs *customs;
+    const unsigned char *looked; /* where the last look ahead ended: no other one begins before it */
     bool utf8;
 };
 
@@ -105,7 +105,8 @@ static void scan_set(struct body *b) {
 static bool scan_set_config(struct body *b) {
     struct lexer ahead = b->lexer;
     struct token t, name, before = {.kind = T_END};
-    if (ahead.end - ahead.at > LOOKAHEAD_BYTES) ahead.end = ahead.at + LOOKAHEAD_BYTES;
+    if (b->looked && ahead.at < b->looked) return false;
+    b->looked = ahead.end;   /* unless its parenthesis is found */
     next_token(&ahead, &t);
     next_token(&ahead, &name);
     if (!is_char(&t, '(') || name.kind != T_STRING || name.escaped) return false;
@@ -116,6 +117,7 @@ static bool scan_set_config(struct body *b) {
         next_token(&ahead, &t);
         if (is_char(&t, '(')) depth++;
         if (!is_char(&t, ')') || --depth) continue;
+        b->looked = ahead.at;
         if (is_word(&before, "true")) return true;
         customs_add(b->customs, name.text, name.bytes);
         b->d->traits |= ASK_SETTINGS;

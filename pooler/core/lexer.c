@@ -264,11 +264,10 @@ static void take_operator(struct lexer *l, struct token *t) {
     l->at = at;
 }
 
-void next_token(struct lexer *l, struct token *t) {
+static void take_token(struct lexer *l, struct token *t) {
     while (l->at < l->end && !in_word(*l->at) && skip_space(l)) {}
     *t = (struct token){.kind = T_END, .start = l->at};
     if (l->at >= l->end) return;
-    if (l->tokens) ++*l->tokens;
     unsigned char c = *l->at;
     bool digit_behind = l->at + 1 < l->end && (unsigned)(l->at[1] - '0') < 10;
     if ((unsigned)(c - '0') < 10 || (c == '.' && digit_behind)) {
@@ -288,6 +287,12 @@ void next_token(struct lexer *l, struct token *t) {
         t->c = c;
         l->at++;
     }
+}
+
+void next_token(struct lexer *l, struct token *t) {
+    const unsigned char *from = l->at;
+    take_token(l, t);
+    if (l->work) *l->work += (uint32_t)(l->at - from) + 1;
 }
 
 void peek_token(const struct lexer *l, struct token *t) {

@@ -30,7 +30,7 @@ struct lexer {
     bool incomplete;             /* the end of the text was met within a string, a name or a comment */
     bool backslashes;            /* a plain string with one was met: with the other
                                     standard_conforming_strings it may end elsewhere */
-    uint32_t *tokens;            /* counts those that were read, again for each look ahead; may be NULL */
+    uint64_t *work;              /* counts tokens and bytes that were read, again for each look ahead; may be NULL */
 };
 
 void next_token(struct lexer *l, struct token *t);

@@ -5,8 +5,7 @@
 #include "scan.h"
 #include "settings.h"
 
-#define AHEAD_TOKENS_MAX 64   /* that are looked at behind set_config( : work is linear in the bytes of a text, */
-#define AHEAD_BYTES_MAX 16384 /* also where there are many of them before a long literal */
+#define AHEAD_TOKENS_MAX 64   /* that are looked at behind set_config( */
 
 uint8_t id_of(const struct scanner *s, const struct token *t) {
     if (t->kind != T_WORD) return W_NONE;
@@ -209,11 +208,15 @@ void scan_channel(struct scanner *s, char kind) {
     else note_name(s, kind, name, take_name(s, &t, name, false), false);
 }
 
-/* Behind set_config: local to the transaction, by a name in the text, or by one that is not there. */
+/* Behind set_config: local to the transaction, by a name in the text, or by one that is not there.  Of one among the
+ * arguments of another nothing is read: work is linear in the bytes of a text. */
 void scan_set_config(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t, name, before = {.kind = T_END};
-    if (ahead.end - ahead.at > AHEAD_BYTES_MAX) ahead.end = ahead.at + AHEAD_BYTES_MAX;
+    if (s->looked && ahead.at < s->looked) {
+        s->out->traits |= TRAIT_ENCODING | TRAIT_MEANING | ASK_SETTINGS | PIN_OPAQUE;
+        return;
+    }
     next_token(&ahead, &t);   /* the parenthesis */
     next_token(&ahead, &name);
     t = name;
@@ -232,6 +235,7 @@ void scan_set_config(struct scanner *s) {
         comma = here_comma;
         before = t;
     }
+    s->looked = ahead.at;
     bool whole = depth == 0;   /* all arguments were seen */
     if (literal && !first) {
         note_encoding(s, (const char *)name.text, name.bytes);

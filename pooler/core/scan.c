@@ -435,18 +435,20 @@ static void scan_statements(struct scanner *s) {
 
 static void scan_once(const struct words *builtin, const struct catalog *catalog, const unsigned char *text,
                       uint32_t bytes, struct lexer *l, struct scan *out) {
-    out->traits = out->ends = out->names_bytes = out->unknown_count = out->tokens = 0;
+    out->traits = out->ends = out->names_bytes = out->unknown_count = 0;
+    out->work = 0;
     out->foreign = out->calls = false;
     l->at = text;
     l->end = text + bytes;
     l->key = builtin->key;
-    l->tokens = &out->tokens;
+    l->work = &out->work;
     struct scanner s;
     s.lexer = *l;
     s.builtin = builtin;
     s.catalog = catalog;
     s.body = false;
     s.depth = 0;
+    s.looked = NULL;
     s.out = out;
     scan_statements(&s);
     *l = s.lexer;
@@ -462,7 +464,7 @@ void scan_text(const struct words *builtin, const struct catalog *catalog, const
     if (!l.backslashes) return;
     struct scan other;
     scan_once(builtin, catalog, text, bytes, &other_lexer, &other);
-    out->tokens += other.tokens;
+    out->work += other.work;
     if (other_lexer.incomplete) return;
     out->foreign |= other.foreign;
     out->calls |= other.calls;

@@ -46,6 +46,7 @@ struct scanner {
     const struct catalog *catalog;
     bool body;
     int depth;                   /* of DO bodies in DO bodies */
+    const unsigned char *looked; /* where the last look ahead ended: no other one begins before it */
     struct scan *out;
     struct position at;
 };

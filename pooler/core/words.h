@@ -64,7 +64,7 @@ struct scan {
     uint32_t ends;               /* ASK_ and PIN_ bits: what it may end */
     uint32_t names_bytes;
     uint32_t unknown_count;
-    uint32_t tokens;             /* that were read: the work */
+    uint64_t work;               /* tokens and bytes that were read */
     bool calls;                  /* a function or relation of which only the catalogs say what it does */
     bool foreign;                /* a name with characters beyond ASCII counts, which was taken for UTF-8 */
     uint64_t unknown[SCAN_UNKNOWN_MAX];

@@ -156,6 +156,8 @@ def test_encoding_may_change(text: str) -> None:
 
 NESTS = [
     "set_config(",
+    f"'{'x' * 5000}'",
+    f"/*{'x' * 5000}*/",
     "set_config('a', ",
     "current_setting(",
     "explain ",
@@ -190,4 +192,11 @@ def test_work_is_linear(piece: str, backslash: bool) -> None:
     """A text twice as long is at most about twice the work, whatever is repeated in it."""
     work = [core.scan_work(b"select " + piece.encode() * n, backslash) for n in (100, 200)]
     assert work[1] <= 2.2 * work[0] + 200
-    assert work[1] <= 160 * (200 * len(piece) + 7)
+    assert work[1] <= 40 * (200 * len(piece) + 7)
+
+
+@pytest.mark.parametrize("before", ["set_config(", "set_config('a', ", "current_setting(", "(", "f(", "a."])
+def test_work_before_a_long_literal(before: str) -> None:
+    """It is not read once for each word that stands before it."""
+    text = f"select {before * 60}'{'x' * 1_000_000}'".encode()
+    assert core.scan_work(text) <= 5 * len(text)

@@ -12,6 +12,10 @@
 #define USER_OID 16384
 #define NEXTVAL 1574             /* nextval(regclass) */
 
+/* The length first: nearly all words are none of these. */
+#define WORD(word) word, sizeof(word) - 1
+#define IS(token, word) ((token)->bytes == sizeof(word) - 1 && is_word(token, word))
+
 struct body {
     struct lexer lexer;
     struct graph *g;
@@ -49,19 +53,11 @@ static bool beyond_ascii(const unsigned char *p, uint32_t n) {
     return false;
 }
 
-/* A name as the catalogs have it: folded, without doubled quotes, cut. */
+/* A name: the hash of a token is that of what the catalogs have. */
 static void refer(struct body *b, const struct token *t) {
-    unsigned char name[NAME_BYTES_MAX + 1];
-    uint32_t n = 0;
     if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) b->d->traits |= CATALOG_UNKNOWN;   /* escapes */
-    for (uint32_t i = 0; i < t->bytes && n <= NAME_BYTES_MAX; i++) {
-        name[n++] = t->kind == T_WORD ? lower(t->text[i]) : t->text[i];
-        if (t->kind == T_QUOTED && t->text[i] == '"') i++;
-    }
-    if (n > NAME_BYTES_MAX)
-        for (n = NAME_BYTES_MAX; n && (name[n] & 0xc0) == 0x80;) n--;   /* no character is cut in two */
-    if (!b->utf8 && beyond_ascii(name, n)) b->d->traits |= CATALOG_UNKNOWN;
-    draft_reference(b->g, b->d, symbol_of_any(hash_of_word(b->g->key, name, n)));
+    if (!b->utf8 && t->foreign) b->d->traits |= CATALOG_UNKNOWN;
+    draft_reference(b->g, b->d, symbol_of_any(t->hash));
 }
 
 /* Two readings of an operator: with + or - at its end, and without. */
@@ -128,29 +124,29 @@ static bool scan_set_config(struct body *b) {
 
 /* The first word of a statement. */
 static void scan_leading(struct body *b, const struct token *t) {
-    static const struct { const char *word; uint32_t traits; } STATEMENTS[] = {
-        {"reset", ANYTHING}, {"discard", ANYTHING}, {"listen", ASK_CHANNELS}, {"unlisten", ASK_CHANNELS},
-        {"prepare", ANYTHING}, {"deallocate", ASK_PREPARED}, {"load", PIN_LOADED}, {"do", ANYTHING},
-        {"create", ASK_TEMP}, {"alter", TRAIT_SCHEMA}, {"drop", ASK_TEMP},
-        {"notify", TRAIT_NOTIFY}, {"import", TRAIT_SCHEMA},
+    static const struct { const char word[12]; uint32_t bytes, traits; } STATEMENTS[] = {
+        {WORD("reset"), ANYTHING}, {WORD("discard"), ANYTHING}, {WORD("listen"), ASK_CHANNELS}, {WORD("unlisten"), ASK_CHANNELS},
+        {WORD("prepare"), ANYTHING}, {WORD("deallocate"), ASK_PREPARED}, {WORD("load"), PIN_LOADED}, {WORD("do"), ANYTHING},
+        {WORD("create"), ASK_TEMP}, {WORD("alter"), TRAIT_SCHEMA}, {WORD("drop"), ASK_TEMP},
+        {WORD("notify"), TRAIT_NOTIFY}, {WORD("import"), TRAIT_SCHEMA},
     };
-    if (is_word(t, "set")) scan_set(b);
-    if (is_word(t, "create") && !makes_temporary(&b->lexer)) b->d->traits |= TRAIT_SCHEMA;
+    if (IS(t, "set")) scan_set(b);
+    if (IS(t, "create") && !makes_temporary(&b->lexer)) b->d->traits |= TRAIT_SCHEMA;
     for (size_t i = 0; i < sizeof STATEMENTS / sizeof *STATEMENTS; i++)
-        if (is_word(t, STATEMENTS[i].word)) b->d->traits |= STATEMENTS[i].traits;
+        if (t->bytes == STATEMENTS[i].bytes && is_word(t, STATEMENTS[i].word)) b->d->traits |= STATEMENTS[i].traits;
 }
 
 static bool begins_statement(const struct token *t) {
-    return is_word(t, "begin") || is_word(t, "then") || is_word(t, "else") || is_word(t, "loop");
+    return IS(t, "begin") || IS(t, "then") || IS(t, "else") || IS(t, "loop");
 }
 
 /* Any word.  True: it says by itself all that there is to know. */
 static bool scan_word(struct body *b, const struct token *t, const struct token *before) {
-    if (is_word(t, "execute")) b->d->traits |= ANYTHING;
-    if (is_word(t, "temp") || is_word(t, "temporary")) b->d->traits |= ASK_TEMP;
+    if (IS(t, "execute")) b->d->traits |= ANYTHING;
+    if (IS(t, "temp") || IS(t, "temporary")) b->d->traits |= ASK_TEMP;
     if (t->bytes >= 7 && strncasecmp((const char *)t->text, "pg_temp", 7) == 0) b->d->traits |= ASK_TEMP;
-    if (is_word(t, "hold") && is_word(before, "with")) b->d->traits |= ASK_CURSORS;
-    if (is_word(t, "set_config")) return scan_set_config(b);
+    if (IS(t, "hold") && IS(before, "with")) b->d->traits |= ASK_CURSORS;
+    if (IS(t, "set_config")) return scan_set_config(b);
     return false;
 }
 

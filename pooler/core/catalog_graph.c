@@ -139,6 +139,7 @@ void draft_begin(struct draft *d, uint8_t class, uint32_t oid, uint32_t xmin) {
     d->oid = oid;
     d->xmin = xmin;
     d->traits = d->count = d->owners = d->parts = 0;
+    memset(d->recent, 0, sizeof d->recent);
     d->open = true;
 }
 
@@ -164,12 +165,11 @@ bool graph_entry(const struct graph *g, uint32_t number, struct catalog_entry *o
 }
 
 void draft_reference(struct graph *g, struct draft *d, uint64_t symbol) {
-    uint32_t id = number_of(g, symbol);
-    uint32_t recent = d->count > d->owners + 8 ? d->count - 8 : d->owners;
-    for (uint32_t i = recent; i < d->count; i++)
-        if (d->ids[i] == id) return;
+    uint64_t *recent = &d->recent[symbol >> 32 & (DRAFT_RECENT - 1)];
+    if (*recent == symbol) return;
+    *recent = symbol;
     if (d->count == DRAFT_IDS_MAX) d->traits |= CATALOG_UNKNOWN;
-    else d->ids[d->count++] = id;
+    else d->ids[d->count++] = number_of(g, symbol);
 }
 
 static int by_number(const void *a, const void *b) {

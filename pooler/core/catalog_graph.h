@@ -19,8 +19,16 @@
 
 struct source { uint32_t oid, xmin, traits, bytes; uint16_t owners; uint8_t class; bool seen; unsigned char *ids; };
 
-/* A source while its rows come in. */
-struct draft { uint32_t oid, xmin, traits, count, owners, parts; uint8_t class; bool open; uint32_t ids[DRAFT_IDS_MAX]; };
+#define DRAFT_RECENT 512           /* a power of two */
+
+/* A source while its rows come in.  A body says most of its names again and again. */
+struct draft {
+    uint32_t oid, xmin, traits, count, owners, parts;
+    uint8_t class;
+    bool open;
+    uint64_t recent[DRAFT_RECENT];   /* symbols that it refers to, each where its bits lead to */
+    uint32_t ids[DRAFT_IDS_MAX];
+};
 
 struct graph {
     uint64_t key;                /* of names, in the shared tables */

@@ -10,9 +10,9 @@
 #include "catalog_store.h"
 #include "relay.h"
 
-#define LIMIT_MIN 100            /* a machine without time for us must not make it endless */
+#define LIMIT_MIN 32             /* a machine without time for us must not make it endless */
 #define LIMIT_MAX 4096
-#define LIMIT_LIST 4096
+#define LIMIT_LIST 512           /* of the first list of oids, whose rows are short; then as for all */
 #define CHANGED_MAX 512          /* oids in one question */
 #define FAILED_US 10000000u      /* after a failure, times the number of failures */
 
@@ -118,7 +118,9 @@ bool catalog_due(struct relay *r, const struct server *s) {
 
 /* ---- pieces -------------------------------------------------------------------------------------- */
 
-static const char *text_of(const struct relay *r, uint8_t class, int which) { return r->catalogs[1 + 3 * class + which]; }
+static const char *text_of(const struct relay *r, uint8_t class, int which) {
+    return r->catalogs[CATALOG_SUMS + 3 * class + which];
+}
 
 static uint32_t put_wanted(struct catalog_reader *c, char *out, uint32_t room, const char *key) {
     uint32_t n = (uint32_t)snprintf(out, room, "%s OPERATOR(pg_catalog.=) ANY ('{", key);
@@ -156,10 +158,10 @@ static void send_piece(struct relay *r, struct server *s, struct catalog_reader 
         if (c->phase == READING_LIST) key = "oid";
         snprintf(where, sizeof where, "%s OPERATOR(pg_catalog.>) '%u'::pg_catalog.oid", key, c->last);
         /* the cast to what it is makes it no name of a column of the result, which are texts */
-        snprintf(tail, sizeof tail, "ORDER BY %s::pg_catalog.oid LIMIT %u", key, c->phase == READING_LIST ? LIMIT_LIST : c->limit);
+        snprintf(tail, sizeof tail, "ORDER BY %s::pg_catalog.oid LIMIT %u", key, c->limit);
     }
     bool hurried = s->client;
-    if (c->phase == READING_SUMS) fill(query, sizeof query, hurried, r->catalogs[0], "", "");
+    if (c->phase == READING_SUMS) fill(query, sizeof query, hurried, r->catalogs[c->class], "", "");
     else fill(query, sizeof query, hurried, text_of(r, c->class, c->phase == READING_LIST ? 2 : 1), where, tail);
     c->slot = s->slot;
     c->slot_generation = s->generation;
@@ -197,7 +199,7 @@ static void next_class(struct relay *r, struct catalog_reader *c) {
         if (known) continue;
         c->phase = read_by_list(r, c) ? READING_LIST : READING_PAGES;
         c->last = c->wanted_count = c->wanted_at = 0;
-        c->limit = 64;
+        c->limit = c->phase == READING_LIST ? LIMIT_LIST : 64;
         graph_unsee(&c->graph, c->class);
         c->changes = true;
         return;
@@ -227,7 +229,7 @@ static void compare(struct relay *r, int32_t database, struct catalog_reader *c)
 }
 
 static void adapt(struct catalog_reader *c, uint64_t took) {
-    if (c->phase != READING_PAGES && c->phase != READING_CHANGED) return;
+    if (c->phase == READING_SUMS) return;
     uint64_t limit = took ? c->limit * (uint64_t)PIECE_US / took : LIMIT_MAX;
     if (limit > c->limit * 4u) limit = c->limit * 4u;
     c->limit = limit < LIMIT_MIN ? LIMIT_MIN : limit > LIMIT_MAX ? LIMIT_MAX : (uint32_t)limit;
@@ -240,7 +242,7 @@ void catalog_answered(struct relay *r, struct server *s) {
     if (c->slot != s->slot || c->slot_generation != s->generation) return;   /* of a look that was given up */
     s->session.looked = s->client;
     uint64_t took = c->took_us ? c->took_us : r->now - c->piece_at;
-    uint32_t limit = c->phase == READING_LIST ? LIMIT_LIST : c->limit;
+    uint32_t limit = c->limit;
     c->slot = NOBODY;
     c->cost_us += took;
     c->moved_at = r->now;
@@ -254,7 +256,7 @@ void catalog_answered(struct relay *r, struct server *s) {
     adapt(c, took);
     bool last = c->rows < limit;
     switch (c->phase) {
-    case READING_SUMS: compare(r, database, c); break;
+    case READING_SUMS: if (++c->class == CATALOG_SUMS) compare(r, database, c); break;
     case READING_LIST:
         if (!last) break;
         c->phase = READING_CHANGED;

@@ -6,7 +6,7 @@
  * stood still for STARVED_US, or UNKNOWN_STARVED_US.  So what is read counts in no limit, evicts nothing, and is never in the way for longer than
  * a piece.  Until it is done, and whenever it fails, everything is asked for.
  *
- * A look asks for count and sum of xmin of each catalog, in one question, and reads only the classes of objects that have
+ * A look asks for count and sum of xmin of each catalog, in a few pieces, and reads only the classes of objects that have
  * changed: of functions and rules, whose rows are long, only the rows.  It begins when something has run in the database
  * since the last one, PROFILE_CHECK_US after it, and as the budget of the instance allows (catalog_store.h).
  */
@@ -23,10 +23,11 @@ enum catalog_class {
     CLASS_CONSTRAINT, CLASS_INDEX, CLASS_OPCLASS, CLASS_STATISTICS, CLASS_TRIGGER, CLASS_PARTITIONED, CLASS_EVENT_TRIGGER,
     CLASS_INHERITS, CATALOG_CLASSES,
 };
-#define CATALOG_TEXTS (1 + 3 * CATALOG_CLASSES)
+#define CATALOG_SUMS 6             /* pieces of the question that begins a look; the first one says who answers */
+#define CATALOG_TEXTS (CATALOG_SUMS + 3 * CATALOG_CLASSES)
 
 #define CATALOG_FIELDS 9
-#define PIECE_US 5000u
+#define PIECE_US 2500u
 #define STARVED_US 200000u         /* clients wait all the time: a piece goes between two transactions, each so often, */
 #define UNKNOWN_STARVED_US 20000u  /* or so often as long as everything is asked for */
 #define SOLVE_SOURCES 1000         /* a step of the fixed point; about 0.1 ms */
@@ -45,7 +46,7 @@ struct catalog_reader {
     bool complete;               /* the graph has all of what `sums` stand for */
     bool changes;                /* this look has changed the graph */
     bool utf8;                   /* the encoding of the server that answers */
-    uint8_t class;
+    uint8_t class;               /* of READING_SUMS: the piece */
     uint32_t last, rows, limit;  /* of pages: the last key; rows of this piece, and how many it may have */
     uint32_t *wanted, wanted_count, wanted_at, wanted_room;   /* oids of rows that have changed */
     int32_t slot, instance;      /* the server that answers a piece, or NOBODY */

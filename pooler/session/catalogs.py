@@ -220,7 +220,8 @@ _IDENTITY = """SELECT 'i', '', concat_ws(' ', (SELECT system_identifier FROM pg_
  (SELECT oid FROM pg_database WHERE datname = current_database()))
  UNION ALL SELECT 'v', '', current_setting('server_version_num')"""
 
-#: By number of the class; a class without a sum of its own is read with the one before it in the list.
+#: By number of the class; one without a sum of its own never changes. What takes long is a piece of its own: a server
+#: that has just logged in plans for longer than it counts.
 _SUMS = (
     _sum(4, "pg_proc", f"oid >= {_USER}"),
     _sum(5, "pg_class", f"oid >= {_USER} AND relpersistence <> 't'"),
@@ -240,9 +241,15 @@ _SUMS = (
     _sum(19, "pg_inherits"),
 )
 
-#: Texts for the core: the question of a look, then of each class its key, its SELECT, and the SELECT of its list or "".
+#: Texts of the question that begins a look (CATALOG_SUMS in core/catalog_read.h), in pieces.
+SUMS = tuple(
+    _qualified(" UNION ALL ".join(texts))
+    for texts in ((_IDENTITY,), _SUMS[0:1], _SUMS[1:2], _SUMS[2:3], _SUMS[3:9], _SUMS[9:])
+)
+
+#: Texts for the core: those, then of each class its key, its SELECT, and the SELECT of its list or "".
 CATALOGS = (
-    _qualified(" UNION ALL ".join((_IDENTITY, *_SUMS))),
+    *SUMS,
     *(
         _qualified(text)
         for number, (key, select) in enumerate(_CLASSES)

@@ -1,7 +1,7 @@
 """How fast the catalogs of a large database are known, what that costs, and what clients notice of it.
 
-A database with many functions and tables; clients that log in, run one query, and leave. The time is that from
-the query to its answer: first at PostgreSQL itself, then through pooler from the first server on until
+A database with many functions and tables; clients that log in, run one query, and leave. The time is
+that from the query to its answer: first at PostgreSQL itself, then through pooler from the first server on until
 everything is known, then while functions are replaced past pooler all the time.
 """
 
@@ -134,8 +134,9 @@ def measure(pg: Postgres, pooler: Pooler, options: argparse.Namespace) -> Iterat
             lambda n: time.monotonic() > begin + options.seconds,
         )
         yield row(f"pooler, {done[0] / options.seconds:.0f} functions replaced a second", times)
-    yield f"\nknown {found['after']:.2f} s after the first client came; CPU of pooler {found['cpu']:.2f} s, clients' too"
-    yield "; ".join(f"{name} {value}" for name, value in found.items() if name not in ("after", "cpu"))
+    after, cpu = found.pop("after"), found.pop("cpu")
+    yield f"\nknown {after:.2f} s after the first client came; CPU of pooler {cpu:.2f} s, clients' too"
+    yield "; ".join(f"{name} {value}" for name, value in found.items())
 
 
 def main(argv: Sequence[str]) -> int:

@@ -1,7 +1,7 @@
 """How fast the catalogs of a large database are known, what that costs, and what clients notice of it.
 
-A database with many functions and tables; clients that log in, run one query, and leave. The time is
-that from the query to its answer: first at PostgreSQL itself, then through pooler from the first server on until
+A database with many functions and tables; clients that log in, run one query, and leave. The time is that
+from the query to its answer: first at PostgreSQL itself, then through pooler from the first server on until
 everything is known, then while functions are replaced past pooler all the time.
 """
 

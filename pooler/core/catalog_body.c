@@ -9,7 +9,6 @@
 
 #define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis */
 #define ANYTHING (ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE)
-#define USER_OID 16384
 #define NEXTVAL 1574             /* nextval(regclass) */
 
 /* The length first: nearly all words are none of these. */
@@ -143,6 +142,8 @@ static bool begins_statement(const struct token *t) {
 /* Any word.  True: it says by itself all that there is to know. */
 static bool scan_word(struct body *b, const struct token *t, const struct token *before) {
     if (IS(t, "execute")) b->d->traits |= ANYTHING;
+    if (IS(t, "insert") || IS(t, "merge")) b->d->traits |= TRAIT_INSERT;
+    if (IS(t, "default") && (is_char(before, '=') || is_char(before, ',') || is_char(before, '('))) b->d->traits |= TRAIT_INSERT;
     if (IS(t, "temp") || IS(t, "temporary")) b->d->traits |= ASK_TEMP;
     if (t->bytes >= 7 && strncasecmp((const char *)t->text, "pg_temp", 7) == 0) b->d->traits |= ASK_TEMP;
     if (IS(t, "hold") && IS(before, "with")) b->d->traits |= ASK_CURSORS;
@@ -213,6 +214,7 @@ static void scan_constant(const unsigned char *at, const unsigned char *end, str
 /* Every field whose value is an oid of something that a user made; of PostgreSQL's own only functions matter. */
 void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool is_default,
                struct customs *customs) {
+    static const char COMMAND[] = "commandType", WRITES[] = "235";   /* nodes.h: UPDATE, which may say DEFAULT, INSERT, MERGE */
     if (!n) return;
     const unsigned char *end = text + n;
     for (const unsigned char *at = text; (at = memchr(at, ':', (size_t)(end - at)));) {
@@ -226,7 +228,8 @@ void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
         const unsigned char *value = at;
         uint32_t oid = number_at(&value, end);
         bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid");
-        if (is_default && oid == NEXTVAL) continue;   /* INSERT says so itself (TRAIT_INSERT) */
+        if (is_default && oid == NEXTVAL) continue;   /* who writes says so itself (TRAIT_INSERT) */
+        if (bytes == sizeof COMMAND - 1 && memcmp(field, COMMAND, bytes) == 0 && strchr(WRITES, *at)) d->traits |= TRAIT_INSERT;
         if (oid >= USER_OID || (oid && calls)) draft_reference(g, d, symbol_of_oid(oid));
         if (end - at > 3 && at[0] == '(' && at[1] == 'o') {   /* a list of oids */
             const unsigned char *close = memchr(at, ')', (size_t)(end - at));

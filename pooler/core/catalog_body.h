@@ -9,6 +9,7 @@
 
 #include "catalog_graph.h"
 
+#define USER_OID 16384             /* the first of what users make (access/transam.h: FirstNormalObjectId) */
 #define BODY_CUSTOMS_BYTES 16384
 #define BODY_CUSTOMS_PLACES 8192   /* more than twice as many as there can be names, which have four bytes at least */
 

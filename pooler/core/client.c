@@ -277,6 +277,12 @@ static bool without_server(struct relay *r, struct client *c, enum frontend_effe
         || effect == FE_COPY_FAIL;
 }
 
+/* A Query behind an Execute without Sync leaves PostgreSQL in a state in which the next statement, whoever's it is, may
+ * fail ("StartTransactionCommand: unexpected state STARTED"). */
+static void never_again(struct relay *r, const struct server *s) {
+    if (s->pipeline_open && s->pipeline_runs && s->mode != MODE_SESSION) r->t->slots[s->slot].flags |= SF_CLOSE_NEEDED;
+}
+
 static void stamp(struct relay *r, struct client *c) {
     struct client_row *row = &r->t->clients[c->row];
     if (row->request_start) return;
@@ -304,7 +310,7 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
 static enum rewritten note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
                                 uint32_t here, uint32_t total) {
     bool on = session_on(r, c);
-    if (effect == FE_FUNCTION && on) sequences_before(r, c, session_call(c, p, here));
+    if (effect == FE_FUNCTION && on) sequences_before_call(r, c, session_call(c, p, here));
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
     if (effect != FE_QUERY && !parse) return REWRITTEN_NOT;
     if (here < total && total <= WHOLE_MESSAGE_BYTES) return REWRITTEN_MORE;
@@ -318,6 +324,7 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
         session_note_resets(r, c, (const char *)text, bytes);
         return REWRITTEN_NOT;
     }
+    if (parse && zero) c->server->session.traits |= session_types(r, c, zero + 1, (uint32_t)(end - zero) - 1);
     uint32_t traits = session_text(r, c, (const char *)text, bytes, zero != NULL);
     if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;   /* it gets another */
     if (effect == FE_QUERY) return sequences_before_query(r, c, traits, (const char *)text, bytes);
@@ -494,6 +501,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             }
             if (c->server->requests.count) stamp(r, c);
             if (effect == FE_SYNC && c->names && c->server->copy != COPY_READING) c->names->pipeline++;
+            if (effect == FE_QUERY || effect == FE_FUNCTION) never_again(r, c->server);
             if (effect >= FE_PARSE && effect <= FE_CLOSE) {
                 c->server->pipeline_runs = (c->server->pipeline_open && c->server->pipeline_runs) || effect == FE_EXECUTE;
                 c->server->pipeline_open = true;

@@ -5,12 +5,12 @@
 #include <strings.h>
 #include <sys/random.h>
 
+#include "catalog_body.h"
 #include "catalog_builtin.h"
 #include "handover.h"
 #include "relay.h"
 
 #define SEVERAL UINT64_MAX   /* in `left_by`: more than one client */
-#define FIRST_USER_OID 16384   /* access/transam.h: FirstNormalObjectId */
 
 #define LISTED(name) "," name
 #define STATELESS "'{plpgsql" CATALOG_STATELESS(LISTED) "}'::pg_catalog.name[]"
@@ -178,7 +178,7 @@ static bool looked(struct relay *r, struct server *s, const unsigned char *body,
     }
     if (!fields[1] || !number_of(fields[1], bytes[1], &function) || (fields[2] && !number_of(fields[2], bytes[2], &plpgsql))) return false;
     struct pool_row *pool = pool_of(r, s);
-    pool->last_function = function > FIRST_USER_OID ? function : FIRST_USER_OID;
+    pool->last_function = function > USER_OID ? function : USER_OID;
     pool->plpgsql = plpgsql;
     pool->looked_at = r->now;
     pool->look_took = r->now - s->own_since;

@@ -37,17 +37,27 @@ static void forget(struct relay *r, struct profile *p) {
     *p = (struct profile){.serial = ++r->profile_serial};
 }
 
+/* Whether it is called by what does not name it: IN, BETWEEN, LIKE, CASE, NULLIF, USING and others. */
+static bool called_unnamed(const struct relay *r, const struct catalog_entry *e) {
+    static const char *const names[] = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
+        if (e->hash == word_hash(&r->builtin, names[i], (uint32_t)strlen(names[i]))) return true;
+    return false;
+}
+
 /* A name that the table of words has, too, is judged by that; what is more than that, of a user's object of the same
- * name, counts everywhere. */
+ * name, is asked for everywhere, as is that of an operator that texts need not name.  It pins nobody till the end of its
+ * session: who may make a function could keep all others from their servers. */
 static void add_entry(struct relay *r, struct profile *p, const struct catalog_entry *e) {
     uint32_t traits = catalog_effects(&p->catalog, (enum catalog_kind)e->kind, e->hash) & ~CATALOG_UNKNOWN;
     const struct word *built_in = words_find(&r->builtin, e->hash);
     if (built_in && !built_in->where) built_in = NULL;   /* a keyword only */
+    if (e->kind == CATALOG_OPERATOR && !called_unnamed(r, e)) return;   /* texts that call it name it */
     if (built_in || e->kind == CATALOG_OPERATOR) {
-        uint32_t usual = built_in ? built_in->traits | built_in->ends : 0;
+        uint32_t own = built_in ? built_in->traits | built_in->ends : 0, usual = own;
         if (built_in) usual |= ASK_SETTINGS | PIN_OPAQUE | TRAIT_UNSURE;
         if (!(e->traits & CATALOG_UNKNOWN) && !(traits & ~usual)) return;
-        p->everything |= traits;
+        p->everything |= traits & ~(own | PIN_LOADED);
     }
     p->nameless |= (traits & PIN_OPAQUE) != 0;
     if (built_in || e->kind == CATALOG_OPERATOR) return;

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog_body.h"
 #include "catalog_store.h"
 #include "lexer.h"
 #include "relay.h"
@@ -242,6 +243,15 @@ uint32_t session_text(struct relay *r, struct client *c, const char *text, uint3
     if (!(scan.traits | scan.ends)) return 0;
     session_note(r, c, &scan);
     return scan.traits | (whole ? 0 : PIN_OPAQUE);
+}
+
+/* What follows from the types of parameters, behind the text of a Parse: those of users may run anything. */
+uint32_t session_types(struct relay *r, const struct client *c, const unsigned char *p, uint32_t n) {
+    uint32_t count = n >= 2 ? (uint32_t)(p[0] << 8 | p[1]) : 0;
+    bool own = n < 2 + 4 * count;
+    for (uint32_t i = 0; i < count && !own; i++) own = read_u32(p + 2 + 4 * i) >= USER_OID;
+    if (!own) return 0;
+    return EVERYTHING | (session_profile(r, c)->nameless ? PIN_OPAQUE : 0);
 }
 
 /* A fast-path call names its function by number: those of large objects leave nothing behind.  Returns its traits. */

@@ -125,6 +125,7 @@ bool session_misleading(const struct client *c, const char *text, uint32_t bytes
 void session_anything(const struct relay *r, struct client *c);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 void session_parameters(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
+uint32_t session_types(struct relay *r, const struct client *c, const unsigned char *p, uint32_t n);
 uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);
 void session_failed(struct server *s);
@@ -139,6 +140,7 @@ const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
 
 /* sequences.c */
 void sequences_before(struct relay *r, struct client *c, uint32_t traits);
+void sequences_before_call(struct relay *r, struct client *c, uint32_t traits);
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes);
 void sequences_not_discarded(struct relay *r, struct server *s);
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);

@@ -177,6 +177,7 @@ uint32_t note_statement(struct relay *r, struct client *c, struct statement *st)
         session_scan(r, c, (const char *)st->body, bytes, &scan);   /* for the names */
     }
     if (st->misleading) scan.traits |= EVERYTHING | PIN_OPAQUE;
+    if (bytes < st->bytes) scan.traits |= session_types(r, c, st->body + bytes + 1, st->bytes - bytes - 1);
     if (!(scan.traits | scan.ends)) return 0;
     session_note(r, c, &scan);
     sequences_before(r, c, scan.traits);
@@ -192,6 +193,8 @@ static void note_unnamed(struct relay *r, struct client *c) {
     }
     if (n->unnamed_misleading) session_anything(r, c);
     uint32_t bytes = (uint32_t)strnlen((const char *)n->unnamed, n->unnamed_bytes);
+    if (bytes < n->unnamed_bytes)
+        c->server->session.traits |= session_types(r, c, n->unnamed + bytes + 1, n->unnamed_bytes - bytes - 1);
     sequences_before(r, c, session_text(r, c, (const char *)n->unnamed, bytes, true));
 }
 

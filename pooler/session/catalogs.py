@@ -75,7 +75,8 @@ _FUNCTION = f"""SELECT p.oid::text, p.xmin::text, p.oid::text, 'f', p.proname::t
  FROM pg_proc p JOIN pg_language l ON l.oid = p.prolang WHERE p.oid >= {_USER} AND $W $T"""
 
 _TYPE_REFS = """concat_ws(' ', t.typinput::oid::text, t.typoutput::oid::text, t.typreceive::oid::text, t.typsend::oid::text,
- t.typbasetype::text, t.typelem::text, (SELECT concat_ws(' ', r.rngsubtype::text, r.rngcanonical::oid::text, r.rngsubdiff::oid::text)
+ t.typbasetype::text, t.typelem::text, CASE WHEN t.typrelid <> 0::oid THEN t.typrelid::text END,
+ (SELECT concat_ws(' ', r.rngsubtype::text, r.rngsubopc::text, r.rngcanonical::oid::text, r.rngsubdiff::oid::text)
  FROM pg_range r WHERE r.rngtypid = t.oid))"""
 
 #: Key, and SELECT: in the order of `enum catalog_class` in core/catalog_read.h.
@@ -106,7 +107,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
         f"""SELECT c.oid::text, c.xmin::text, c.oid::text, 'r', c.relname::text, {_HANDLER},
      (SELECT string_agg(a.atttypid::text, ' ') FROM pg_attribute a
       WHERE a.attrelid = c.oid AND a.attnum > 0 AND a.atttypid >= {_USER}), NULL, NULL
-     FROM pg_class c WHERE c.oid >= {_USER} AND c.relkind = ANY ('{{r,v,m,p,f,S}}'::"char"[]) AND c.relpersistence <> 't' AND $W $T""",
+     FROM pg_class c WHERE c.oid >= {_USER} AND c.relkind = ANY ('{{r,v,m,p,f,S,c}}'::"char"[]) AND c.relpersistence <> 't' AND $W $T""",
     ),
     (
         "t.oid",
@@ -161,7 +162,9 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ),
     (
         "oid",
-        f"""SELECT k.oid::text, k.xmin::text, k.oid::text, NULL, NULL, NULL, concat_ws(' ',
+        # What sorts or compares values of a type calls functions of its class, which no text names.
+        f"""SELECT k.oid::text, k.xmin::text, concat_ws(' ', k.oid::text, CASE WHEN k.opcdefault THEN k.opcintype::text END),
+      NULL, NULL, NULL, concat_ws(' ',
       (SELECT string_agg(f.amproc::oid::text, ' ') FROM pg_amproc f WHERE f.amprocfamily = k.opcfamily),
       (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily)), NULL, NULL
      FROM pg_opclass k WHERE k.oid >= {_USER} AND $W $T""",

@@ -1,0 +1,199 @@
+"""What runs though no text names it: defaults, attributes of composite types, operator classes, and others.
+
+What it leaves in a session is met by nobody else. In a database of its own, whose catalogs are known: while
+they are not, everything is asked for, and nothing of this could be seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.support.exchange import pooled
+from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
+from tests.support.shared import StartPooler
+from tests.support.wire import SYNC, Message, Wire, bind, execute, message, parse, query
+
+DATABASE = "hidden"
+LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+RUN = execute() + SYNC
+
+TABLES = """
+CREATE TABLE made (id serial, n int);
+CREATE TABLE with_default (n int PRIMARY KEY, id serial);
+INSERT INTO with_default VALUES (1);
+CREATE TABLE with_trigger (n int);
+INSERT INTO with_trigger VALUES (1);
+CREATE FUNCTION in_plpgsql() RETURNS void LANGUAGE plpgsql AS 'BEGIN INSERT INTO made (n) VALUES (1); END';
+CREATE FUNCTION in_sql() RETURNS void LANGUAGE sql AS 'INSERT INTO made (n) VALUES (1)';
+CREATE FUNCTION parsed() RETURNS int LANGUAGE sql
+    BEGIN ATOMIC INSERT INTO made (n) VALUES (1) RETURNING n; END;
+CREATE FUNCTION by_trigger() RETURNS trigger LANGUAGE plpgsql
+    AS 'BEGIN INSERT INTO made (n) VALUES (1); RETURN new; END';
+CREATE TRIGGER t BEFORE UPDATE ON with_trigger FOR EACH ROW EXECUTE FUNCTION by_trigger();
+CREATE VIEW with_rule AS SELECT n FROM with_trigger;
+CREATE RULE r AS ON UPDATE TO with_rule DO INSTEAD INSERT INTO made (n) VALUES (1);
+CREATE PROCEDURE commits() LANGUAGE plpgsql AS 'BEGIN INSERT INTO made (n) VALUES (1); COMMIT; END';
+
+CREATE FUNCTION locks(int) RETURNS bool LANGUAGE plpgsql
+    AS 'BEGIN PERFORM pg_advisory_lock(4711); RETURN true; END';
+CREATE DOMAIN checked AS int CHECK (locks(VALUE));
+CREATE TYPE pair AS (a checked);
+CREATE TYPE deep AS (c pair);
+CREATE TABLE as_row (a checked);
+CREATE TABLE of_pair (c pair);
+CREATE TABLE of_pairs (c pair[]);
+CREATE DOMAIN domain_of_pair AS pair;
+INSERT INTO of_pair VALUES (NULL);
+CREATE FUNCTION in_a_variable(text) RETURNS pair LANGUAGE plpgsql
+    AS 'DECLARE c pair; BEGIN c := $1; RETURN c; END';
+
+CREATE TYPE sorted AS (a int);
+CREATE FUNCTION compare(sorted, sorted) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN PERFORM pg_advisory_lock(4711); RETURN 0; END';
+CREATE FUNCTION yes(sorted, sorted) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT true';
+CREATE TABLE of_sorted (c sorted);
+INSERT INTO of_sorted VALUES (ROW(1)), (ROW(2));
+CREATE OPERATOR <# (LEFTARG = sorted, RIGHTARG = sorted, FUNCTION = yes);
+CREATE OPERATOR <=# (LEFTARG = sorted, RIGHTARG = sorted, FUNCTION = yes);
+CREATE OPERATOR =# (LEFTARG = sorted, RIGHTARG = sorted, FUNCTION = yes);
+CREATE OPERATOR >=# (LEFTARG = sorted, RIGHTARG = sorted, FUNCTION = yes);
+CREATE OPERATOR ># (LEFTARG = sorted, RIGHTARG = sorted, FUNCTION = yes);
+CREATE OPERATOR CLASS sorted_ops DEFAULT FOR TYPE sorted USING btree AS
+    OPERATOR 1 <#, OPERATOR 2 <=#, OPERATOR 3 =#, OPERATOR 4 >=#, OPERATOR 5 >#,
+    FUNCTION 1 compare(sorted, sorted);
+GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
+GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;
+"""
+
+DRAWS = {
+    "plpgsql function": "SELECT in_plpgsql()",
+    "sql function": "SELECT in_sql()",
+    "sql function with a parsed body": "SELECT parsed()",
+    "trigger of an UPDATE": "UPDATE with_trigger SET n = 1",
+    "rule of an UPDATE": "UPDATE with_rule SET n = 1",
+    "UPDATE SET DEFAULT": "UPDATE with_default SET id = DEFAULT",
+    "MERGE": "MERGE INTO with_default USING (SELECT 1) s ON true WHEN MATCHED THEN UPDATE SET id = DEFAULT",
+    "procedure": "CALL commits()",
+}
+
+LOCKING = {
+    "literal": "SELECT '(1)'::pair",
+    "typed literal": "SELECT pair '(1)'",
+    "row": "SELECT CAST(ROW(1) AS pair)",
+    "array": "SELECT '{(1)}'::pair[]",
+    "nested": """SELECT '("(1)")'::deep""",
+    "domain over it": "SELECT '(1)'::domain_of_pair",
+    "row type of a table": "SELECT '(1)'::as_row",
+    "json_populate_record": """SELECT json_populate_record(NULL::pair, '{"a":1}')""",
+    "jsonb_populate_recordset": """SELECT * FROM jsonb_populate_recordset(NULL::as_row, '[{"a":1}]')""",
+    "json_to_record": """SELECT * FROM json_to_record('{"x":{"a":1}}') AS t(x pair)""",
+    "INSERT": "INSERT INTO of_pair VALUES ('(1)')",
+    "INSERT of an array": "INSERT INTO of_pairs VALUES ('{(1)}')",
+    "UPDATE of an attribute": "UPDATE of_pair SET c.a = 1",
+    "variable": "SELECT in_a_variable('(1)')",
+    "ORDER BY": "SELECT c FROM of_sorted ORDER BY c",
+    "DISTINCT": "SELECT DISTINCT c FROM of_sorted",
+    "GROUP BY": "SELECT c FROM of_sorted GROUP BY c",
+    "UNION": "SELECT c FROM of_sorted UNION SELECT c FROM of_sorted",
+    "GREATEST": "SELECT greatest(c, c) FROM of_sorted",
+    "window": "SELECT rank() OVER (ORDER BY c) FROM of_sorted",
+    "arrays": "SELECT ARRAY[c] < ARRAY[c] FROM of_sorted",
+}
+
+
+@pytest.fixture(scope="module")
+def database(running_postgres: Postgres) -> Iterator[Postgres]:
+    running_postgres.sql(f"CREATE DATABASE {DATABASE}")
+    running_postgres.sql(TABLES, dbname=DATABASE)
+    yield running_postgres
+    running_postgres.sql(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+
+
+@pytest.fixture(scope="module")
+def pooler(database: Postgres, start_pooler: StartPooler) -> Iterator[Pooler]:
+    pooler = start_pooler(databases={DATABASE: "pool_size=1"})
+    pooler.learn_catalogs(DATABASE)
+    with pooled(pooler, DATABASE) as wire:
+        wire.query(
+            "SELECT lastval()"
+        )  # there is nothing of the first moments, in which everything was asked for
+    yield pooler
+    pooler.stop()
+
+
+def errors(answer: list[Message]) -> list[dict[str, str]]:
+    return [message.fields for message in answer if message.type == "E"]
+
+
+def rows(wire: Wire, text: str) -> list[list[bytes | None]]:
+    return [message.values for message in wire.query(text) if message.type == "D"]
+
+
+@pytest.mark.parametrize("way", DRAWS)
+def test_what_draws_from_a_sequence(pooler: Pooler, way: str) -> None:
+    with pooled(pooler, DATABASE) as maker, pooled(pooler, DATABASE) as other:
+        assert not errors(maker.query(DRAWS[way]))
+        assert rows(other, "SELECT lastval()") == []
+
+
+@pytest.mark.parametrize("way", LOCKING)
+def test_what_takes_a_lock(pooler: Pooler, way: str) -> None:
+    with pooled(pooler, DATABASE) as maker:
+        assert not errors(maker.query(LOCKING[way]))
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, LOCKS) == [[b"0"]]
+
+
+@pytest.mark.parametrize("name", ["", "s"])
+@pytest.mark.parametrize("type_name", ["checked", "pair"])
+def test_types_of_parameters(pooler: Pooler, database: Postgres, type_name: str, name: str) -> None:
+    """By their oids, which a driver has looked up before."""
+    ((oid,),) = database.sql("SELECT oid::int FROM pg_type WHERE typname = %s", (type_name,), dbname=DATABASE)
+    value = b"1" if type_name == "checked" else b"(1)"
+    with pooled(pooler, DATABASE) as maker:
+        maker.send(parse("SELECT $1", name, [oid]) + bind([value], name) + RUN)
+        assert not errors(maker.receive_until())
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, LOCKS) == [[b"0"]]
+
+
+CALL = message("F", b"\x00\x00\x06\x3e\x00\x00\x00\x00\x00\x00")  # random()
+
+
+def test_a_function_call_behind_a_parse_begins_no_transaction(pooler: Pooler) -> None:
+    with pooled(pooler, DATABASE) as other, pooled(pooler, DATABASE) as wire:
+        other.query("DO $$ BEGIN NULL; END $$")
+        wire.send(parse("SELECT 1", "s") + CALL)
+        assert wire.receive_until()[-1].body == b"I"
+
+
+def test_a_query_behind_an_execute_fails_nobody_else(pooler: Pooler) -> None:
+    """PostgreSQL answers it, and fails with what comes next."""
+    with pooled(pooler, DATABASE) as odd, pooled(pooler, DATABASE) as other:
+        for _ in range(3):
+            odd.send(parse("SELECT 42") + bind() + execute() + query("SELECT 'x'") + SYNC)
+            odd.receive_until()
+            odd.receive_until()
+            assert not errors(other.query("SELECT 1"))
+
+
+@pytest.mark.parametrize("name", ["setseed", "pg_backup_start", "dblink_connect"])
+def test_a_function_with_a_name_of_ours_pins_nobody(pooler: Pooler, name: str) -> None:
+    """Who may make one could keep all others from their servers."""
+    make = (
+        f"CREATE SCHEMA mine; CREATE FUNCTION mine.{name}(int, int, int) RETURNS int LANGUAGE plpgsql"
+        " AS 'BEGIN PERFORM pg_advisory_lock(1); RETURN 1; END'"
+    )
+    with pooler.wire().login(user="postgres", database=DATABASE) as owner:
+        assert not errors(owner.query(make))
+        try:
+            pooler.learn_catalogs(DATABASE)
+            with pooled(pooler, DATABASE) as first, pooled(pooler, DATABASE) as second:
+                for wire in (first, second, first):
+                    assert rows(wire, "SELECT 1") == [[b"1"]]
+                assert not pooler.show("pins", database=DATABASE, user="bouncer")
+        finally:
+            owner.query("DROP SCHEMA mine CASCADE")

@@ -75,7 +75,10 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
     s->out->ends |= w->ends;
     struct token next;
     switch (w->id) {
-    case W_SET: scan_set(s); break;
+    case W_SET:
+        s->at.set = true;
+        scan_set(s);
+        break;
     case W_RESET: scan_reset(s); break;
     case W_DISCARD: scan_discard(s); break;
     case W_LISTEN: scan_channel(s, 'l'); break;
@@ -298,6 +301,7 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
     if (w && w->where) {
         bool counts = (w->where & ANYWHERE) || ((w->where & AFTER_CREATE) && previous == W_CREATE_OR_INTO)
             || ((w->where & AFTER_WITH) && previous == W_WITH) || ((w->where & CALLED) && stands_before(&s->lexer, '('));
+        if (w->id == W_DEFAULT) counts = !s->at.set && !s->at.ddl;
         if (counts) {
             s->out->traits |= w->traits;
             s->out->ends |= w->ends;

@@ -33,7 +33,7 @@ struct position {
     bool juxtaposed;             /* an expression may begin right behind a parenthesis: DISTINCT ON (..), OPERATOR(..) */
     bool recursive;
     bool quiet;                  /* FROM outside of parentheses names no relation: COPY, FETCH, MOVE */
-    bool ddl;
+    bool ddl, set;               /* the statement is one: DEFAULT draws from no sequence */
     uint32_t depth;
     uint64_t from, cast, fromless, with;
     uint32_t with_count;

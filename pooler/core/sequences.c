@@ -93,20 +93,13 @@ static void discard(struct relay *r, struct server *s, bool inside) {
  * a transaction that has failed there is only its end. */
 static bool runs_nothing(const struct server *s) { return s->skip || (s->transaction == 'E' && !s->requests.count); }
 
-static void before(struct relay *r, struct client *c, uint32_t traits, bool inside) {
+/* A message other than a Query is about to run a statement, or to prepare it. */
+void sequences_before(struct relay *r, struct client *c, uint32_t traits) {
     struct server *s = c->server;
     if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, traits);
-    if (clean) discard(r, s, inside);
+    if (clean) discard(r, s, s->pipeline_open);
     used(r, c, traits, clean);
-}
-
-/* A message of the extended protocol is about to run a statement, or to prepare it. */
-void sequences_before(struct relay *r, struct client *c, uint32_t traits) { before(r, c, traits, c->server->pipeline_open); }
-
-/* A function is about to be called, which ends a pipeline as a Query does. */
-void sequences_before_call(struct relay *r, struct client *c, uint32_t traits) {
-    before(r, c, traits, c->server->pipeline_open && c->server->pipeline_runs);
 }
 
 /* Takes the first statement of a text, without comments, if it runs in a transaction that has failed: it ends it, or goes

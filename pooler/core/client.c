@@ -304,7 +304,7 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
 static enum rewritten note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
                                 uint32_t here, uint32_t total) {
     bool on = session_on(r, c);
-    if (effect == FE_FUNCTION && on) sequences_before(r, c, session_call(c, p, here));
+    if (effect == FE_FUNCTION && on) return sequences_before_call(r, c, session_call(c, p, here));
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
     if (effect != FE_QUERY && !parse) return REWRITTEN_NOT;
     if (here < total && total <= WHOLE_MESSAGE_BYTES) return REWRITTEN_MORE;

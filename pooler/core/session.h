@@ -138,6 +138,7 @@ const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
 
 /* sequences.c */
 void sequences_before(struct relay *r, struct client *c, uint32_t traits);
+enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t traits);
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes);
 void sequences_not_discarded(struct relay *r, struct server *s);
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);

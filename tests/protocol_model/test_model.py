@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.protocol_model.drive import PARTS, Part, run_parts
+from tests.protocol_model.drive import DATABASES, PARTS, Part, run_parts
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
@@ -38,15 +38,19 @@ def pooler(start_pooler: StartPooler, running_postgres: Postgres) -> Pooler:
     )
 
 
-@given(part=PARTS, database=st.sampled_from(("one", "off")))
+@given(case=DATABASES.flatmap(lambda name: st.tuples(st.just(name), PARTS[name])))
 @EXAMPLES
-def test_alone(pooler: Pooler, running_postgres: Postgres, part: Part, database: str) -> None:
+def test_alone(pooler: Pooler, running_postgres: Postgres, case: tuple[str, Part]) -> None:
+    database, part = case
     run_parts(pooler, running_postgres, database, [part])
 
 
-@given(parts=st.lists(PARTS, min_size=2, max_size=3), database=st.sampled_from(("one", "off")))
+@given(
+    case=DATABASES.flatmap(
+        lambda name: st.tuples(st.just(name), st.lists(PARTS[name], min_size=2, max_size=3))
+    )
+)
 @EXAMPLES
-def test_sharing_a_server(
-    pooler: Pooler, running_postgres: Postgres, parts: list[Part], database: str
-) -> None:
+def test_sharing_a_server(pooler: Pooler, running_postgres: Postgres, case: tuple[str, list[Part]]) -> None:
+    database, parts = case
     run_parts(pooler, running_postgres, database, parts, compare=False)

@@ -318,7 +318,12 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
         session_note_resets(r, c, (const char *)text, bytes);
         return REWRITTEN_NOT;
     }
+    struct session *x = &c->server->session;
+    bool before = x->sets_meaning;
+    x->sets_meaning = false;
     uint32_t traits = session_text(r, c, (const char *)text, bytes, zero != NULL);
+    if (parse) x->parsed_sets_meaning = x->sets_meaning;   /* its Bind and Execute will; itself it is read under what is in force */
+    x->sets_meaning = before || (!parse && x->sets_meaning);
     if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;   /* it gets another */
     if (effect == FE_QUERY) return sequences_before_query(r, c, traits, (const char *)text, bytes);
     sequences_before(r, c, traits);

@@ -97,6 +97,7 @@ struct session {
     bool looked;                 /* it has only answered a piece about the catalogs since it was settled */
     bool given_up;               /* a pin was, for others that wait */
     bool sets_meaning;           /* a statement does that is not answered yet */
+    bool parsed_sets_meaning;    /* the latest unnamed statement will, when it is run */
     bool opaque;                 /* something set a setting whose name is not known: the server is reset before its next client */
     bool named;                  /* a literal or a parameter gave the name of the setting that is an argument */
     uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */

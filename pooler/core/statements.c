@@ -299,6 +299,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
             return pass(c, 'B', head);
         }
         if (!s->unnamed_noted) note_unnamed(r, c);
+        else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
         if (s->session.traits & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;

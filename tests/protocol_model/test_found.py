@@ -48,6 +48,9 @@ FOUND: dict[str, list[list[Part]]] = {
             part([Op("Q", text=DEALLOCATE_ALL)]),
         ]
     ],
+    "what an unnamed statement will set counts before it is parsed, which cannot be repeated": [
+        [part([Op("P", "a", MARK), Op("P", text="RESET my.custom"), *RUN, SYNC, Op("B"), SYNC])]
+    ],
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
@@ -164,7 +164,23 @@ def parts(settings: Iterable[str]) -> st.SearchStrategy[Part]:
 
 #: By database; with session_state = off only settings follow that PostgreSQL reports.
 PARTS = {"one": parts(SETTINGS), "off": parts((REPORTED,))}
-DATABASES = st.sampled_from(("one", "off"))
+
+
+def cases(least: int, most: int) -> st.SearchStrategy[tuple[str, list[Part]]]:
+    """A database, and what so many clients of it do."""
+    return st.sampled_from(("one", "off")).flatmap(
+        lambda name: st.tuples(st.just(name), st.lists(PARTS[name], min_size=least, max_size=most))
+    )
+
+
+#: A client that comes behind all others.
+AFTERWARDS = Part(run("", Op("P", text=MARK)), [8], "terminate")
+
+
+def is_served(pooler: Pooler, database: str) -> bool:
+    """Whether one more client gets its answers."""
+    (heard,) = converse([Talk(pooled(pooler, database), AFTERWARDS, "afterwards")])
+    return heard == answers([*AFTERWARDS.script, Op("S")], "afterwards").said
 
 
 def said(got: Message) -> str | None:
@@ -235,10 +251,21 @@ class Talk:
             return found
 
 
-def converse(talks: list[Talk]) -> list[list[str] | None]:
-    """Write by write in turns; what each heard, None for those that reset their connection."""
+def nothing() -> None:
+    pass
+
+
+def converse(
+    talks: list[Talk], kill_at: int | None = None, kill: Callable[[], object] = nothing
+) -> list[list[str] | None]:
+    """Write by write in turns; what each heard, None for those that reset their connection. Behind all writes
+    or before one of those turns the backends are killed.
+    """
+    turns = max(len(talk.writes) for talk in talks)
     try:
-        for _ in range(max(len(talk.writes) for talk in talks)):
+        for turn in range(turns + 1):
+            if kill_at is not None and min(kill_at, turns) == turn:
+                kill()
             for talk in talks:
                 talk.step()
         for talk in talks:
@@ -247,6 +274,18 @@ def converse(talks: list[Talk]) -> list[list[str] | None]:
     finally:
         for talk in talks:
             talk.wire.socket.close()
+
+
+#: What a client is told whose backend was terminated: PostgreSQL's words, or pooler's.
+TERMINATED = ("E57P01", "E08P01")
+
+
+def is_cut(heard: list[str], model: Backend) -> bool:
+    """Whether a client heard the beginning of what the model says, and its backend's end at most."""
+    told = len(heard)
+    while told and heard[told - 1] in TERMINATED:
+        told -= 1
+    return heard[:told] == model.said[:told]
 
 
 def check(heard: list[str], model: Backend, pooler: bool) -> None:
@@ -269,17 +308,27 @@ def check(heard: list[str], model: Backend, pooler: bool) -> None:
     assert heard == want, (heard, want)
 
 
-def run_parts(pooler: Pooler, pg: Postgres, database: str, parts: list[Part], compare: bool = True) -> None:
-    """All parts at once through pooler; each alone at PostgreSQL if `compare`."""
+def run_parts(
+    pooler: Pooler,
+    pg: Postgres,
+    database: str,
+    parts: list[Part],
+    compare: bool = True,
+    kill_at: int | None = None,
+) -> None:
+    """All parts at once through pooler; each alone at PostgreSQL if `compare`. `kill_at`: before that turn
+    all backends are terminated; a client then hears all of its answers, or is cut off between two of them.
+    """
     marks = [f"client {number}" for number in range(len(parts))]
     models = [answers([*part.script, Op("S")], mark) for part, mark in zip(parts, marks, strict=True)]
     for part, mark, model in zip(parts, marks, models, strict=True):
         if compare and part.end != "reset":
-            (there,) = converse([Talk(direct(pg), part, mark)])
+            (there,) = converse([Talk(direct(pg), part, mark)], kill_at, pg.terminate_backends)
             assert there is not None
-            check(there, model, pooler=False)
+            if kill_at is None or not is_cut(there, model):
+                check(there, model, pooler=False)
     wires = [pooled(pooler, database) for _ in parts]
     talks = [Talk(wire, part, mark) for wire, part, mark in zip(wires, parts, marks, strict=True)]
-    for here, model in zip(converse(talks), models, strict=True):
-        if here is not None:
+    for here, model in zip(converse(talks, kill_at, pg.terminate_backends), models, strict=True):
+        if here is not None and (kill_at is None or not is_cut(here, model)):
             check(here, model, pooler=True)

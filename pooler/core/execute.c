@@ -126,8 +126,7 @@ enum rewritten execute_query(struct relay *r, struct client *c, const unsigned c
     if (s->execute_open) {
         c->settling = SETTLING_ALL;
     } else if (prepared) {
-        put(r, s, "S\0\0\0\4", 5);
-        server_expects(s, 'S' | OWN);
+        send_sync(r, s);
     }
     send_renamed(r, s, p, total, 5, all, count);
     if (count == 1) note_renaming(s, &all[0]);

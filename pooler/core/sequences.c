@@ -113,10 +113,7 @@ enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t
     if (clean && !runs && s->requests.count) return REWRITTEN_WAIT_ALL;
     bool inside = runs || s->transaction == 'T';
     if (clean) discard(r, s, inside);
-    if (clean && inside && !s->pipeline_open) {
-        put(r, s, "S\0\0\0\4", 5);
-        server_expects(s, 'S' | OWN);
-    }
+    if (clean && inside && !s->pipeline_open) send_sync(r, s);
     used(r, c, traits, clean);
     return REWRITTEN_NOT;
 }

@@ -51,6 +51,13 @@ FOUND: dict[str, list[list[Part]]] = {
     "what an unnamed statement will set counts before it is parsed, which cannot be repeated": [
         [part([Op("P", "a", MARK), Op("P", text="RESET my.custom"), *RUN, SYNC, Op("B"), SYNC])]
     ],
+    "a Query that waits lets its server go, and has ended no unnamed statement yet": [
+        [
+            part([*RUN, SYNC]),
+            part([Op("P", "a", SYNTAX), SYNC, Op("Q", text="EXECUTE a"), Op("P", text=MARK), SYNC]),
+        ]
+    ]
+    * 10,
     "a text that two names have is skipped for one of them, and parsed again for a Query, in vain": [
         [
             part(

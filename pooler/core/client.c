@@ -310,7 +310,7 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
 static enum rewritten note_text(struct relay *r, struct client *c, enum frontend_effect effect, const unsigned char *p,
                                 uint32_t here, uint32_t total) {
     bool on = session_on(r, c);
-    if (effect == FE_FUNCTION && on) sequences_before(r, c, session_call(c, p, here));
+    if (effect == FE_FUNCTION && on) return sequences_before_call(r, c, session_call(c, p, here));
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
     if (effect != FE_QUERY && !parse) return REWRITTEN_NOT;
     if (here < total && total <= WHOLE_MESSAGE_BYTES) return REWRITTEN_MORE;
@@ -324,8 +324,13 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
         session_note_resets(r, c, (const char *)text, bytes);
         return REWRITTEN_NOT;
     }
-    if (parse && zero) c->server->session.traits |= session_types(r, c, zero + 1, (uint32_t)(end - zero) - 1);
+    struct session *x = &c->server->session;
+    if (parse && zero) x->traits |= session_types(r, c, zero + 1, (uint32_t)(end - zero) - 1);
+    bool before = x->sets_meaning;
+    x->sets_meaning = false;
     uint32_t traits = session_text(r, c, (const char *)text, bytes, zero != NULL);
+    if (parse) x->parsed_sets_meaning = x->sets_meaning;   /* its Bind and Execute will; itself it is read under what is in force */
+    x->sets_meaning = before || (!parse && x->sets_meaning);
     if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;   /* it gets another */
     if (effect == FE_QUERY) return sequences_before_query(r, c, traits, (const char *)text, bytes);
     sequences_before(r, c, traits);

@@ -100,12 +100,9 @@ static bool any_unsettled(struct relay *r, struct client *c, const struct renami
     return false;
 }
 
-/* A Query; it ends the unnamed statement. */
-enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
+static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
     struct server *s = c->server;
     struct renaming all[SQL_USES_MAX];
-    if (c->names) c->names->unnamed_live = false;
-    r->t->slots[s->slot].unnamed_of = 0;
     s->renamed_by = 0;
     if (!c->names || !c->names->count || total < 6 || total > WHOLE_MESSAGE_BYTES || s->transaction == 'E')
         return REWRITTEN_NOT;
@@ -126,14 +123,22 @@ enum rewritten execute_query(struct relay *r, struct client *c, const unsigned c
     if (s->execute_open) {
         c->settling = SETTLING_ALL;
     } else if (prepared) {
-        put(r, s, "S\0\0\0\4", 5);
-        server_expects(s, 'S' | OWN);
+        send_sync(r, s);
     }
     send_renamed(r, s, p, total, 5, all, count);
     if (count == 1) note_renaming(s, &all[0]);
     s->kept.execute = count == 1 && alone && all[0].use.verb == SQL_EXECUTE;
     server_expects(s, 'Q');
     return REWRITTEN_ALL;
+}
+
+/* A Query; it ends the unnamed statement when it is sent: while it waits its server may go to another client. */
+enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
+    enum rewritten how = forward_query(r, c, p, here, total);
+    if (how != REWRITTEN_NOT && how != REWRITTEN_ALL) return how;
+    if (c->names) c->names->unnamed_live = false;
+    r->t->slots[c->server->slot].unnamed_of = 0;
+    return how;
 }
 
 static bool may_use(const char *text) {

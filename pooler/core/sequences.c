@@ -93,13 +93,29 @@ static void discard(struct relay *r, struct server *s, bool inside) {
  * a transaction that has failed there is only its end. */
 static bool runs_nothing(const struct server *s) { return s->skip || (s->transaction == 'E' && !s->requests.count); }
 
-/* A message other than a Query is about to run a statement, or to prepare it. */
+/* A message of the extended protocol is about to run a statement, or to prepare it. */
 void sequences_before(struct relay *r, struct client *c, uint32_t traits) {
     struct server *s = c->server;
     if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, traits);
     if (clean) discard(r, s, s->pipeline_open);
     used(r, c, traits, clean);
+}
+
+/* A FunctionCall is about to run.  Like a Query it is told whether it runs in a transaction, which an Execute of ours makes
+ * of a pipeline; unlike a Query it leaves the unnamed portal where it is, which a Query of ours does not.  So in a
+ * transaction, where PostgreSQL keeps portals, ours is executed, and ended if nothing of the client's will be.  WAIT: when
+ * it is known whether there is one. */
+enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t traits) {
+    struct server *s = c->server;
+    if (runs_nothing(s)) return REWRITTEN_NOT;
+    bool clean = in_the_way(r, c, traits), runs = s->pipeline_open && s->pipeline_runs;
+    if (clean && !runs && s->requests.count) return REWRITTEN_WAIT_ALL;
+    bool inside = runs || s->transaction == 'T';
+    if (clean) discard(r, s, inside);
+    if (clean && inside && !s->pipeline_open) send_sync(r, s);
+    used(r, c, traits, clean);
+    return REWRITTEN_NOT;
 }
 
 /* Takes the first statement of a text, without comments, if it runs in a transaction that has failed: it ends it, or goes

@@ -98,6 +98,7 @@ struct session {
     bool looked;                 /* it has only answered a piece about the catalogs since it was settled */
     bool given_up;               /* a pin was, for others that wait */
     bool sets_meaning;           /* a statement does that is not answered yet */
+    bool parsed_sets_meaning;    /* the latest unnamed statement will, when it is run */
     bool opaque;                 /* something set a setting whose name is not known: the server is reset before its next client */
     bool named;                  /* a literal or a parameter gave the name of the setting that is an argument */
     uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */
@@ -140,6 +141,7 @@ const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
 
 /* sequences.c */
 void sequences_before(struct relay *r, struct client *c, uint32_t traits);
+enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t traits);
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes);
 void sequences_not_discarded(struct relay *r, struct server *s);
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);

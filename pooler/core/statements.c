@@ -129,6 +129,13 @@ void send_run(struct relay *r, struct server *s, const char *text, uint32_t byte
     server_expects(s, 'C' | OWN);
 }
 
+/* Ends what of ours stands alone: where it fails, what the client sends behind it is not skipped with it. */
+void send_sync(struct relay *r, struct server *s) {
+    put(r, s, "S\0\0\0\4", 5);
+    server_expects(s, 'S' | OWN);
+    parsing_end_pipeline(s);
+}
+
 /* The client's latest unnamed statement is on its server. */
 static void note_unnamed_here(struct relay *r, const struct client *c) {
     struct slot_row *row = &r->t->slots[c->server->slot];
@@ -302,6 +309,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
             return pass(c, 'B', head);
         }
         if (!s->unnamed_noted) note_unnamed(r, c);
+        else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
         if (s->session.traits & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;

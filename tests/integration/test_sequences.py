@@ -6,12 +6,11 @@ There is one worker: another, that has not read the catalogs yet, would be more 
 
 from __future__ import annotations
 
-import struct
 from collections.abc import Iterator
 
 import pytest
 
-from tests.support.exchange import Script, Step, direct, pooled, talk
+from tests.support.exchange import Script, Step, direct, function_call, pooled, talk
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
@@ -25,6 +24,7 @@ CHANGED = [
 ]
 HIDDEN = "DO $$ DECLARE v bigint; BEGIN EXECUTE 'SELECT last' || 'val()' INTO v; RAISE NOTICE '%', v; END $$"
 RUN = bind() + execute()
+CALL, CALL_LASTVAL = function_call(885, b"btrim"), function_call(2559)
 
 
 def behind(end: str, then: str = LASTVAL) -> Script:
@@ -83,7 +83,27 @@ SCRIPTS: dict[str, Script] = {
     ],
     "late_copy_fail": [Step(parse("SELECT 1", "b") + message("f", "no") + query(LASTVAL) + SYNC, "ZZ")],
     "late_copy_done": [Step(parse("SELECT 1") + message("c") + parse(LASTVAL) + RUN + SYNC)],
-    "fast_path": [Step(b"F" + struct.pack("!IIHHH", 4 + 4 + 2 + 2 + 2, 2559, 0, 0, 1))],
+    "call": [Step(CALL_LASTVAL)],
+    "call_behind_parse": [Step(parse("SELECT 1") + CALL_LASTVAL + SYNC, "ZZ"), Step(RUN + SYNC)],
+    "call_behind_named": [Step(parse("SELECT 1", "b") + CALL + SYNC, "ZZ"), Step(CALL)],
+    "call_behind_bind": [Step(parse("SELECT 1") + bind() + CALL + SYNC, "ZZ"), Step(RUN + SYNC)],
+    "call_behind_error": [Step(parse("SELEC 1") + CALL_LASTVAL + SYNC), Step(CALL)],
+    "call_in_pipeline": [
+        Step(query("BEGIN") + parse("SELECT 1") + bind() + CALL + execute() + SYNC, "ZZZ"),
+        Step(query("ROLLBACK")),
+    ],
+    "call_before_execute": [
+        Step(query("BEGIN")),
+        Step(parse("SELECT 1") + bind() + SYNC),
+        Step(CALL),
+        Step(execute() + SYNC),
+        Step(query("ROLLBACK")),
+    ],
+    "calls_before_execute": [
+        Step(query("BEGIN") + parse("SELECT 1") + bind() + SYNC + CALL + CALL + execute() + SYNC, "ZZZZZ"),
+        Step(query("ROLLBACK")),
+    ],
+    "call_in_failed": [*FAILED, Step(CALL), Step(query("ROLLBACK")), Step(CALL_LASTVAL)],
     "hidden": [Step(query(HIDDEN))],
     "long": [Step(query("SELECT 1 " + " " * 100_000 + f"; {LASTVAL}"))],
 }

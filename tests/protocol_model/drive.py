@@ -4,20 +4,26 @@ from __future__ import annotations
 
 import socket
 import struct
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from hypothesis import strategies as st
 
 from tests.protocol_model.model import (
     BEGIN,
+    CHANGES,
     COMMIT,
     COPY,
     DEALLOCATE_ALL,
     DIVIDE,
     EMPTY,
     MARK,
+    READS,
+    REPORTED,
     ROLLBACK,
+    SETTINGS,
     SYNTAX,
+    THREE,
     VIOLATION,
     Backend,
     Op,
@@ -29,9 +35,11 @@ from tests.support.postgres import Postgres
 from tests.support.wire import SYNC, TERMINATE, EndOfStream, Message, Wire
 
 NAMES = ("a", "b")
+PORTALS = ("", "p")
+LIMITS = (0, 1, 2, 3, 4)
 QUERIES = (
     MARK,
-    MARK,
+    THREE,
     EMPTY,
     SYNTAX,
     DIVIDE,
@@ -43,8 +51,8 @@ QUERIES = (
     "EXECUTE a",
     "EXECUTE b",
 )
-UNNAMED = (MARK, MARK, EMPTY, SYNTAX, DIVIDE, BEGIN, COMMIT, ROLLBACK, COPY)
-NAMED = (MARK, MARK, SYNTAX, DIVIDE)
+UNNAMED = (MARK, THREE, EMPTY, SYNTAX, DIVIDE, BEGIN, COMMIT, ROLLBACK, COPY)
+NAMED = (MARK, THREE, SYNTAX, DIVIDE)
 
 
 def one(*ops: Op) -> st.SearchStrategy[list[Op]]:
@@ -53,6 +61,27 @@ def one(*ops: Op) -> st.SearchStrategy[list[Op]]:
 
 def run(name: str, *first: Op) -> list[Op]:
     return [*first, Op("B", name), Op("E")]
+
+
+def in_parts(name: str, portal: str, limits: list[int], synced: bool) -> list[Op]:
+    """Execute after Execute of one portal, which outlives the Syncs between them in a transaction only."""
+    runs = [[Op("E", portal=portal, limit=limit), *([Op("S")] if synced else [])] for limit in limits]
+    return [Op("B", name, portal=portal), *(op for ops in runs for op in ops)]
+
+
+def about_settings(names: Iterable[str]) -> st.SearchStrategy[list[Op]]:
+    """Changes and looks at settings, in all that runs texts."""
+    reads = [text for text, name in READS.items() if name in names]
+    texts = st.sampled_from([*(text for text, change in CHANGES.items() if change.name in names), *reads * 3])
+    return st.one_of(
+        texts.map(lambda text: [Op("Q", text=text)]),
+        texts.map(lambda text: run("", Op("P", text=text))),
+        texts.map(lambda text: [*run("", Op("P", text=text)), Op("S")]),
+        st.sampled_from(reads).map(lambda text: [Op("P", "a", text)]),
+        st.sampled_from(((BEGIN, COMMIT), (BEGIN, ROLLBACK))).flatmap(
+            lambda ends: texts.map(lambda text: [Op("Q", text=text) for text in (ends[0], text, ends[1])])
+        ),
+    )
 
 
 #: What drivers send in one piece, and each message alone.
@@ -68,7 +97,7 @@ PIECES = st.one_of(
     st.sampled_from(("", *NAMES)).map(lambda name: [Op("B", name)]),
     st.sampled_from(("", *NAMES)).map(lambda name: [Op("DS", name)]),
     st.sampled_from(("", *NAMES)).map(lambda name: [Op("C", name)]),
-    st.sampled_from(("good", "bad", "c", "f", "S", "H", "E", "DP")).map(lambda kind: [Op(kind)]),
+    st.sampled_from(("good", "bad", "c", "f", "S", "H", "F", "F0")).map(lambda kind: [Op(kind)]),
     st.sampled_from(
         (
             [Op("Q", text=COPY), Op("good"), Op("c")],
@@ -78,26 +107,41 @@ PIECES = st.one_of(
             [*run("", Op("P", text=COPY)), Op("S"), Op("bad"), Op("c"), Op("S")],
         )
     ),
+    st.builds(
+        lambda kind, portal, limit: [Op(kind, portal=portal, limit=limit)],
+        st.sampled_from(("E", "DP", "CP")),
+        st.sampled_from(PORTALS),
+        st.sampled_from(LIMITS),
+    ),
+    st.builds(
+        in_parts,
+        st.sampled_from(("", *NAMES)),
+        st.sampled_from(PORTALS),
+        st.lists(st.sampled_from(LIMITS), max_size=3),
+        st.booleans(),
+    ),
     one(Op("S")),
     one(Op("S")),
 )
 
 
 def script_of(pieces: list[list[Op]]) -> list[Op]:
-    """The pieces in a row. A Query never follows an Execute without Sync: PostgreSQL 18 loses its snapshots
-    there, and the next Query of the session fails (XX000).
+    """The pieces in a row. A Query or FunctionCall never follows an Execute without Sync: PostgreSQL 18 loses
+    its snapshots there, and the next Query of the session fails (XX000).
     """
     script: list[Op] = []
     executed = False
     for op in (op for piece in pieces for op in piece):
-        if op.kind == "Q" and executed:
+        if op.kind in ("Q", "F", "F0") and executed:
             script.append(Op("S"))
-        executed = op.kind == "E" or (executed and op.kind not in "SQ")
+            executed = False
+        executed = op.kind == "E" or (executed and op.kind != "S")
         script.append(op)
     return script
 
 
-SCRIPTS = st.lists(PIECES, min_size=1, max_size=12).map(script_of)
+#: Many scripts are about what happens in a transaction.
+FIRST = st.sampled_from(([], [], [Op("Q", text=BEGIN)]))
 ENDS = st.sampled_from(("terminate", "end of stream", "end of stream", "reset"))
 
 
@@ -110,18 +154,49 @@ class Part:
     end: str
 
 
-PARTS = st.builds(Part, SCRIPTS, st.lists(st.integers(1, 8), min_size=1, max_size=6), ENDS)
+def parts(settings: Iterable[str]) -> st.SearchStrategy[Part]:
+    """What a client may do where these settings follow it."""
+    pieces = st.one_of(PIECES, PIECES, PIECES, about_settings(settings))
+    more = st.lists(pieces, min_size=1, max_size=12)
+    script = st.builds(lambda first, more: script_of([first, *more]), FIRST, more)
+    return st.builds(Part, script, st.lists(st.integers(1, 8), min_size=1, max_size=6), ENDS)
+
+
+#: By database; with session_state = off only settings follow that PostgreSQL reports.
+PARTS = {"one": parts(SETTINGS), "off": parts((REPORTED,))}
+
+
+def cases(least: int, most: int) -> st.SearchStrategy[tuple[str, list[Part]]]:
+    """A database, and what so many clients of it do."""
+    return st.sampled_from(("one", "off")).flatmap(
+        lambda name: st.tuples(st.just(name), st.lists(PARTS[name], min_size=least, max_size=most))
+    )
+
+
+#: A client that comes behind all others.
+AFTERWARDS = Part(run("", Op("P", text=MARK)), [8], "terminate")
+
+
+def is_served(pooler: Pooler, database: str) -> bool:
+    """Whether one more client gets its answers."""
+    (heard,) = converse([Talk(pooled(pooler, database), AFTERWARDS, "afterwards")])
+    return heard == answers([*AFTERWARDS.script, Op("S")], "afterwards").said
 
 
 def said(got: Message) -> str | None:
     """A message as the model writes it."""
     match got.type:
-        case "N" | "S" | "A":
+        case "N" | "A":
             return None
+        case "S":
+            name, value = got.body.decode().split("\0")[:2]
+            return "S" + value if name == REPORTED else None
         case "E":
             return "E" + got.fields["C"]
         case "D":
             return "D" + (got.values[0] or b"").decode()
+        case "V":
+            return "V" + got.body[4:].decode()
         case "C" | "Z":
             return got.type + got.text
         case kind:
@@ -176,10 +251,21 @@ class Talk:
             return found
 
 
-def converse(talks: list[Talk]) -> list[list[str] | None]:
-    """Write by write in turns; what each heard, None for those that reset their connection."""
+def nothing() -> None:
+    pass
+
+
+def converse(
+    talks: list[Talk], kill_at: int | None = None, kill: Callable[[], object] = nothing
+) -> list[list[str] | None]:
+    """Write by write in turns; what each heard, None for those that reset their connection. Behind all writes
+    or before one of those turns the backends are killed.
+    """
+    turns = max(len(talk.writes) for talk in talks)
     try:
-        for _ in range(max(len(talk.writes) for talk in talks)):
+        for turn in range(turns + 1):
+            if kill_at is not None and min(kill_at, turns) == turn:
+                kill()
             for talk in talks:
                 talk.step()
         for talk in talks:
@@ -190,12 +276,24 @@ def converse(talks: list[Talk]) -> list[list[str] | None]:
             talk.wire.socket.close()
 
 
+#: What a client is told whose backend was terminated: PostgreSQL's words, or pooler's.
+TERMINATED = ("E57P01", "E08P01")
+
+
+def is_cut(heard: list[str], model: Backend) -> bool:
+    """Whether a client heard the beginning of what the model says, and its backend's end at most."""
+    told = len(heard)
+    while told and heard[told - 1] in TERMINATED:
+        told -= 1
+    return heard[:told] == model.said[:told]
+
+
 def check(heard: list[str], model: Backend, pooler: bool) -> None:
     """What a client heard is what the model says; where pooler cannot know, it may end the connection."""
     want = model.said
     cut = model.unknown_from
-    marks = {what for what in heard if what.startswith("D")}
-    assert marks <= {f"D{model.mark}"}, (heard, want)
+    values = {what[1:] for what in heard if what.startswith(("D", "V", "S"))}
+    assert all(value.startswith(model.mark) for value in values if value), (heard, want)
     if pooler and model.lost_from is not None and heard[model.lost_from : model.lost_from + 1] == ["E26000"]:
         assert heard[: model.lost_from] == want[: model.lost_from], (heard, want)
         return
@@ -210,17 +308,27 @@ def check(heard: list[str], model: Backend, pooler: bool) -> None:
     assert heard == want, (heard, want)
 
 
-def run_parts(pooler: Pooler, pg: Postgres, database: str, parts: list[Part], compare: bool = True) -> None:
-    """All parts at once through pooler; each alone at PostgreSQL if `compare`."""
+def run_parts(
+    pooler: Pooler,
+    pg: Postgres,
+    database: str,
+    parts: list[Part],
+    compare: bool = True,
+    kill_at: int | None = None,
+) -> None:
+    """All parts at once through pooler; each alone at PostgreSQL if `compare`. `kill_at`: before that turn
+    all backends are terminated; a client then hears all of its answers, or is cut off between two of them.
+    """
     marks = [f"client {number}" for number in range(len(parts))]
     models = [answers([*part.script, Op("S")], mark) for part, mark in zip(parts, marks, strict=True)]
     for part, mark, model in zip(parts, marks, models, strict=True):
         if compare and part.end != "reset":
-            (there,) = converse([Talk(direct(pg), part, mark)])
+            (there,) = converse([Talk(direct(pg), part, mark)], kill_at, pg.terminate_backends)
             assert there is not None
-            check(there, model, pooler=False)
+            if kill_at is None or not is_cut(there, model):
+                check(there, model, pooler=False)
     wires = [pooled(pooler, database) for _ in parts]
     talks = [Talk(wire, part, mark) for wire, part, mark in zip(wires, parts, marks, strict=True)]
-    for here, model in zip(converse(talks), models, strict=True):
-        if here is not None:
+    for here, model in zip(converse(talks, kill_at, pg.terminate_backends), models, strict=True):
+        if here is not None and (kill_at is None or not is_cut(here, model)):
             check(here, model, pooler=True)

@@ -8,12 +8,54 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from tests.support.exchange import function_call
 from tests.support.wire import bind, close, describe, execute, message, parse, query
 
 SYNTAX, DIVIDE, EMPTY = "SELEC", "SELECT 1/0", ""
 BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
 COPY, DEALLOCATE_ALL = "COPY modelled FROM STDIN", "DEALLOCATE ALL"
 MARK = "SELECT '{}'"
+THREE = "SELECT '{}' FROM generate_series(1, 3)"
+
+#: The first is reported to the client, and follows it with session_state = off too.
+REPORTED, CUSTOM = SETTINGS = ("application_name", "my.custom")
+READS = {
+    "SELECT current_setting('application_name')": REPORTED,
+    "SELECT coalesce(current_setting('my.custom', true), '')": CUSTOM,
+}
+
+
+@dataclass(frozen=True)
+class Change:
+    """What a text does to a setting; `value` "" is where RESET leads."""
+
+    name: str
+    value: str
+    local: bool = False
+
+
+CHANGES = {
+    text: change
+    for name in SETTINGS
+    for text, change in (
+        (f"SET {name} = '{{}} a'", Change(name, "{} a")),
+        (f"SET {name} TO '{{}} b'", Change(name, "{} b")),
+        (f"SET LOCAL {name} = '{{}} c'", Change(name, "{} c", local=True)),
+        (f"RESET {name}", Change(name, "")),
+        (f"SELECT set_config('{name}', '{{}} d', false)", Change(name, "{} d")),
+        (f"SELECT set_config('{name}', '{{}} e', true)", Change(name, "{} e", local=True)),
+    )
+}
+
+#: How many rows a text has.
+ROWS = {
+    MARK: 1,
+    THREE: 3,
+    **dict.fromkeys((text for text in (*READS, *CHANGES) if text.startswith("SELECT")), 1),
+}
+
+#: Functions that a FunctionCall runs: btrim(text), which leaves the mark as it is, and int4div(1, 0).
+BTRIM, INT4DIV = 885, 154
 
 #: PostgreSQL keeps a pipeline one transaction to its Sync, also around a Query.
 IMPLICIT_BLOCKS = True
@@ -27,11 +69,17 @@ VIOLATION = "E08P01"
 
 @dataclass(frozen=True)
 class Op:
-    """One message. `name` of a statement; `text` of a Query or Parse, the client's mark where it says {}."""
+    """One message. `name` of a statement; `text` of a Query or Parse, the client's mark where it says {};
+    `limit` of an Execute: how many rows at most, 0 for all.
+
+    "F" and "F0" are FunctionCalls: of a function that returns, and of one that fails.
+    """
 
     kind: str
     name: str = ""
     text: str = ""
+    portal: str = ""
+    limit: int = 0
 
     def data(self, mark: str) -> bytes:
         """The bytes of it."""
@@ -42,17 +90,23 @@ class Op:
             case "P":
                 return parse(text, self.name)
             case "B":
-                return bind((), self.name)
+                return bind((), self.name, self.portal)
             case "DS":
                 return describe("S", self.name)
             case "DP":
-                return describe("P")
+                return describe("P", self.portal)
             case "E":
-                return execute()
+                return execute(self.portal, self.limit)
             case "C":
                 return close("S", self.name)
+            case "CP":
+                return close("P", self.portal)
             case "good":
                 return message("d", b"1\n")
+            case "F":
+                return function_call(BTRIM, mark.encode())
+            case "F0":
+                return function_call(INT4DIV, b"1", b"0")
             case "bad":
                 return message("d", b"x\n")
             case "f":
@@ -64,8 +118,35 @@ class Op:
 @dataclass
 class Portal:
     text: str
+    given: int = 0  # rows
     done: bool = False
     failed: bool = False
+
+
+@dataclass
+class Settings:
+    """Those of a session: before its transaction, those that last if it commits, and those up to its end."""
+
+    before: dict[str, str] = field(default_factory=dict)
+    lasting: dict[str, str] = field(default_factory=dict)
+    local: dict[str, str] = field(default_factory=dict)
+
+    def get(self, name: str) -> str:
+        return (self.before | self.lasting | self.local).get(name, "")
+
+    def apply(self, change: Change, mark: str) -> None:
+        value = change.value.format(mark)
+        if change.local:
+            self.local[change.name] = value
+        else:
+            self.local.pop(change.name, None)
+            self.lasting[change.name] = value
+
+    def end(self, commit: bool) -> None:
+        if commit:
+            self.before |= self.lasting
+        self.lasting.clear()
+        self.local.clear()
 
 
 @dataclass
@@ -75,7 +156,9 @@ class Backend:
     mark: str
     said: list[str] = field(default_factory=list)
     statements: dict[str, str] = field(default_factory=dict)
-    portal: Portal | None = None
+    portals: dict[str, Portal] = field(default_factory=dict)
+    settings: Settings = field(default_factory=Settings)
+    reported: str = ""
     status: str = "I"
     skipping: bool = False
     copy: str = ""  # the kind of message that began the COPY under way
@@ -89,9 +172,11 @@ class Backend:
     block: bool = False  # the implicit one
     _doubtful: bool = False  # no CopyDone since a COPY that failed
     #: From this answer on pooler may say that there is no unnamed statement: another one, or what ends it,
-    #: was skipped, and of those pooler knows only the last.
+    #: was skipped, and of those pooler knows only the last. Or it was parsed behind a RESET in its pipeline,
+    #: and pooler cannot parse it again under the settings of then.
     lost_from: int | None = None
     _unnamed_lost: bool = False
+    _resets: bool = False
 
     def take(self, op: Op) -> None:
         """One message of the client."""
@@ -109,7 +194,7 @@ class Backend:
         elif self.skipping and (op.kind == "Q" or (op.kind in ("P", "C") and not op.name)):
             self._unnamed_lost = True
         elif not self.skipping and (act := getattr(self, "_" + op.kind, None)):
-            if op.kind != "C":
+            if op.kind not in ("C", "CP"):
                 self.block = self.block or (IMPLICIT_BLOCKS and self.pipelined and self.status == "I")
             act(op)
 
@@ -149,7 +234,7 @@ class Backend:
 
     def _copy_fails(self, code: str) -> None:
         if self.copy == "Q":
-            self.portal = Portal(COPY)
+            self.portals[""] = Portal(COPY)
         if self.syncs and self.unknown_from is None:
             self.unknown_from = (
                 self._begun
@@ -162,21 +247,27 @@ class Backend:
     def _fail(self, code: str, extended: bool = True) -> None:
         self.said.append("E" + code)
         self.pipelined = self.block = False
+        self.settings.end(commit=False)
         if self.status == "I":
-            self.portal = None
+            self.portals.clear()
         else:
             self.status = "E"
-            if self.portal:
-                self.portal.failed = True
+            for portal in self.portals.values():
+                portal.failed = True
         self.skipping = extended
 
     def _ready(self) -> None:
         if self.status == "I" and not self.block:
-            self.portal, self.pipelined = None, False
+            self.portals.clear()
+            self.settings.end(commit=True)
+            self.pipelined = False
+        if self.settings.get(REPORTED) != self.reported:
+            self.reported = self.settings.get(REPORTED)
+            self.said.append("S" + self.reported)
         self.said.append("ZT" if self.block else "Z" + self.status)
 
     def _sync(self) -> None:
-        self.skipping = self.block = False
+        self.skipping = self.block = self._resets = False
         self._ready()
         self._doubtful = False
 
@@ -187,7 +278,9 @@ class Backend:
             self.said.append("CBEGIN")
             return
         failed = self.status == "E"
-        self.status, self.portal = "I", None
+        self.settings.end(commit=not failed and text == COMMIT)
+        self.status = "I"
+        self.portals.clear()
         self.said.append("CROLLBACK" if failed or text == ROLLBACK else "CCOMMIT")
 
     def _refused(self, text: str) -> bool:
@@ -205,14 +298,14 @@ class Backend:
         elif self._refused(text):
             self._fail("25P02", extended=False)
         elif text in (BEGIN, *EXITS):
-            self.portal = None
+            self.portals.pop("", None)
             self._transaction(text)
         elif text == COPY:
-            self.portal = None
+            self.portals.pop("", None)
             self._begin_copy("Q")
             return
         elif text == DEALLOCATE_ALL:
-            self.portal = None
+            self.portals.pop("", None)
             self.statements.clear()
             self.said.append("CDEALLOCATE ALL")
         else:
@@ -220,23 +313,51 @@ class Backend:
         self._ready()
 
     def _run_query(self, text: str) -> None:
-        self.portal = None
         if text.startswith("EXECUTE "):
             name = text.removeprefix("EXECUTE ")
+            self.portals[""] = Portal(self.statements.get(name, text))
             if name not in self.statements:
                 self._fail("26000", extended=False)
                 return
             text = self.statements[name]
         if text == DIVIDE:
             self._fail("22012", extended=False)
+            return
+        self.portals.pop("", None)
+        if text in ROWS:
+            self.said += ["T", *self._rows(text, ROWS[text]), f"CSELECT {ROWS[text]}"]
         else:
-            self.said += ["T", "D" + self.mark, "CSELECT 1"]
+            self._change(text)
+
+    def _rows(self, text: str, count: int) -> list[str]:
+        value = self.mark
+        if text in READS:
+            value = self.settings.get(READS[text])
+        elif count and text in CHANGES:
+            self.settings.apply(CHANGES[text], self.mark)
+            value = self.settings.get(CHANGES[text].name)
+        return ["D" + value] * count
+
+    def _change(self, text: str) -> None:
+        self.settings.apply(CHANGES[text], self.mark)
+        self.said.append("CRESET" if text.startswith("RESET") else "CSET")
+
+    def _F(self, op: Op) -> None:
+        if self.status == "E":
+            self._fail("25P02", extended=False)
+        elif op.kind == "F0":
+            self._fail("22012", extended=False)
+        else:
+            self.said.append("V" + self.mark)
+        self._ready()
+
+    _F0 = _F
 
     # -- the extended protocol
 
     def _P(self, op: Op) -> None:
         if not op.name:
-            self._unnamed_lost = False
+            self._unnamed_lost = self._resets
             self.statements.pop("", None)
         if op.text == SYNTAX:
             self._fail("42601")
@@ -254,12 +375,15 @@ class Backend:
             self._fail("26000")
         elif self._refused(text):
             self._fail("25P02")
+        elif op.portal and op.portal in self.portals:
+            self._fail("42P03")
         elif text == DIVIDE:
-            self.portal = None
+            self.portals[op.portal] = Portal(EMPTY)  # made, and planned never
             self._fail("22012")
         else:
-            self.portal = Portal(text)
+            self.portals[op.portal] = Portal(text)
             self.said.append("2")
+            self._resets = self._resets or text.startswith("RESET")
 
     def _used(self, name: str) -> str | None:
         text = self.statements.get(name)
@@ -277,15 +401,16 @@ class Backend:
             self.said += ["t", "T" if text.startswith("SELECT") else "n"]
 
     def _DP(self, op: Op) -> None:
-        if self.portal is None:
+        portal = self.portals.get(op.portal)
+        if portal is None:
             self._fail("34000")
-        elif self.status == "E" and self.portal.text.startswith("SELECT"):
+        elif self.status == "E" and portal.text.startswith("SELECT"):
             self._fail("25P02")
         else:
-            self.said.append("T" if self.portal.text.startswith("SELECT") else "n")
+            self.said.append("T" if portal.text.startswith("SELECT") else "n")
 
     def _E(self, op: Op) -> None:
-        portal = self.portal
+        portal = self.portals.get(op.portal)
         if portal is None:
             self._fail("34000")
         elif portal.text == EMPTY:
@@ -300,12 +425,24 @@ class Backend:
         elif portal.text in (BEGIN, *EXITS):
             portal.done = True
             self._transaction(portal.text)
-        else:
-            self.said += ["CSELECT 0"] if portal.done else ["D" + self.mark, "CSELECT 1"]
+        elif portal.text not in ROWS:
             portal.done = self.pipelined = True
+            self._change(portal.text)
+        else:
+            left = 0 if portal.done else ROWS[portal.text] - portal.given
+            count = min(left, op.limit or left)
+            self.said += self._rows(portal.text, count)
+            portal.given += count
+            portal.done = not op.limit or count < op.limit
+            self.said.append(f"CSELECT {count}" if portal.done else "s")
+            self.pipelined = True
 
     def _C(self, op: Op) -> None:
         self.statements.pop(op.name, None)
+        self.said.append("3")
+
+    def _CP(self, op: Op) -> None:
+        self.portals.pop(op.portal, None)
         self.said.append("3")
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from tests.protocol_model.drive import Part, run_parts
-from tests.protocol_model.model import COPY, DEALLOCATE_ALL, EMPTY, MARK, SYNTAX, Op
+from tests.protocol_model.model import BEGIN, COPY, DEALLOCATE_ALL, DIVIDE, EMPTY, MARK, SYNTAX, Op
 from tests.protocol_model.test_model import pooler
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -48,11 +48,33 @@ FOUND: dict[str, list[list[Part]]] = {
             part([Op("Q", text=DEALLOCATE_ALL)]),
         ]
     ],
+    "what an unnamed statement will set counts before it is parsed, which cannot be repeated": [
+        [part([Op("P", "a", MARK), Op("P", text="RESET my.custom"), *RUN, SYNC, Op("B"), SYNC])]
+    ],
+    "a Query that waits lets its server go, and has ended no unnamed statement yet": [
+        [
+            part([*RUN, SYNC]),
+            part([Op("P", "a", SYNTAX), SYNC, Op("Q", text="EXECUTE a"), Op("P", text=MARK), SYNC]),
+        ]
+    ]
+    * 10,
+    "a text that two names have is skipped for one of them, and parsed again for a Query, in vain": [
+        [
+            part(
+                [
+                    *(Op("Q", text=BEGIN), Op("P", "b", DIVIDE), Op("B", "b"), Op("P", "a", DIVIDE)),
+                    *(Op("P", "a", MARK), SYNC, Op("Q", text="EXECUTE b"), Op("B", "b"), SYNC),
+                ]
+            )
+        ]
+    ],
 }
 
 
 @pytest.mark.parametrize("database", ["one", "off"])
 @pytest.mark.parametrize("name", FOUND)
 def test_found(pooler: Pooler, running_postgres: Postgres, name: str, database: str) -> None:
+    if database == "one":
+        pooler.learn_catalogs(database)  # before, texts are shared by nobody
     for group in FOUND[name]:
         run_parts(pooler, running_postgres, database, group, compare=len(group) == 1)

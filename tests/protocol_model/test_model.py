@@ -8,9 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.protocol_model.drive import PARTS, Part, run_parts
+from tests.protocol_model.drive import Part, cases, is_served, run_parts
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
 from tests.support.shared import StartPooler
 from tests.wire.conftest import start_pooler
 
@@ -38,15 +39,25 @@ def pooler(start_pooler: StartPooler, running_postgres: Postgres) -> Pooler:
     )
 
 
-@given(part=PARTS, database=st.sampled_from(("one", "off")))
+@given(case=cases(1, 1))
 @EXAMPLES
-def test_alone(pooler: Pooler, running_postgres: Postgres, part: Part, database: str) -> None:
-    run_parts(pooler, running_postgres, database, [part])
+def test_alone(pooler: Pooler, running_postgres: Postgres, case: tuple[str, list[Part]]) -> None:
+    database, parts = case
+    run_parts(pooler, running_postgres, database, parts)
 
 
-@given(parts=st.lists(PARTS, min_size=2, max_size=3), database=st.sampled_from(("one", "off")))
+@given(case=cases(2, 3))
 @EXAMPLES
-def test_sharing_a_server(
-    pooler: Pooler, running_postgres: Postgres, parts: list[Part], database: str
-) -> None:
+def test_sharing_a_server(pooler: Pooler, running_postgres: Postgres, case: tuple[str, list[Part]]) -> None:
+    database, parts = case
     run_parts(pooler, running_postgres, database, parts, compare=False)
+
+
+@given(case=cases(1, 3), kill_at=st.integers(0, 6))
+@EXAMPLES
+def test_terminated_backends(
+    pooler: Pooler, running_postgres: Postgres, case: tuple[str, list[Part]], kill_at: int
+) -> None:
+    database, parts = case
+    run_parts(pooler, running_postgres, database, parts, compare=len(parts) == 1, kill_at=kill_at)
+    wait_for(lambda: is_served(pooler, database), what="a server that works")

@@ -15,13 +15,18 @@ CATALOG_COLUMNS = columns("""
 #: In the order of `enum catalog_state` in core/layout.h.
 STATES = ("unknown", "reading", "known", "failed")
 
+#: Why everything is asked for: by whether something is known; where what statements need not name may leave
+#: something behind.
+UNREAD = {False: "nothing known yet", True: "DDL since the last look"}
+UNNAMED = "casts, operators or event triggers leave something"
+
 
 def catalogs(sources: Sources) -> list[Row]:
     """One row per database; `asked` says why everything is asked for, and is empty where it is not."""
     rows: list[Row] = []
     for row in sources.tables.catalogs():
         known = row["known_s"] is not None
-        asked = "" if row["current"] else "DDL since the last look" if known else "nothing known yet"
+        asked = UNREAD[known] if not row["current"] else UNNAMED if row["everything"] else ""
         rows.append(
             (
                 row["database"],

@@ -266,6 +266,7 @@ struct catalog_row {
     uint64_t next_offset, next_bytes;   /* the one that the reader writes; 0 bytes: none */
     uint64_t looked_at, read_at, known_since, cost_us;   /* read_at: when the look began that was published last */
     uint32_t functions, relations;   /* for SHOW */
+    _Atomic uint32_t everything;     /* for SHOW: what every statement is asked for, for what it need not name */
     uint64_t reader_bytes;           /* of memory, in its reader */
 };
 

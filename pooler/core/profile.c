@@ -88,7 +88,10 @@ struct profile *profile_of(struct relay *r, int32_t pool) {
     p->row_generation = r->t->databases[row].generation;
     char *customs = NULL;
     uint32_t bytes = 0;
-    if (catalog_follow(r->t, row, &p->catalog, &customs, &bytes)) renew(r, p, customs, bytes);
+    if (catalog_follow(r->t, row, &p->catalog, &customs, &bytes)) {
+        renew(r, p, customs, bytes);
+        atomic_store(&r->t->databases[row].catalog.everything, p->everything);
+    }
     free(customs);
     bool known = p->catalog.generation && catalog_is_current(r->t, row);
     if (known != p->catalog.known) p->serial = ++r->profile_serial;   /* verdicts about texts were others */

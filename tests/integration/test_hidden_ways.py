@@ -10,9 +10,11 @@ from collections.abc import Iterator
 
 import pytest
 
+from pooler.admin.show_catalogs import UNNAMED
 from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
+from tests.support.processes import wait_for
 from tests.support.shared import StartPooler
 from tests.support.wire import SYNC, Message, Wire, bind, execute, message, parse, query
 
@@ -197,3 +199,24 @@ def test_a_function_with_a_name_of_ours_pins_nobody(pooler: Pooler, name: str) -
                 assert not pooler.show("pins", database=DATABASE, user="bouncer")
         finally:
             owner.query("DROP SCHEMA mine CASCADE")
+
+
+def test_show_tells_why_everything_is_asked_for(pooler: Pooler) -> None:
+    make = (
+        "CREATE FUNCTION leaves(sorted, int) RETURNS bool LANGUAGE plpgsql"
+        " AS 'BEGIN PERFORM pg_advisory_lock(1); RETURN true; END';"
+        "CREATE OPERATOR = (LEFTARG = sorted, RIGHTARG = int, FUNCTION = leaves)"
+    )
+    with pooler.wire().login(user="postgres", database=DATABASE) as owner:
+
+        def tells(why: str) -> bool:
+            owner.query("SELECT 1")
+            (row,) = pooler.show("catalogs", database=DATABASE)
+            return bool(row["asked"] == why)
+
+        wait_for(lambda: tells(""), 30, "that nothing is asked for")
+        try:
+            assert not errors(owner.query(make))
+            wait_for(lambda: tells(UNNAMED), 30, "the reason")
+        finally:
+            owner.query("DROP FUNCTION leaves CASCADE")

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
+import resource
 import signal
 import socket
 import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -36,6 +39,31 @@ from tests.support.wire import Wire, query
 
 MakePooler = Callable[..., Pooler]
 MakeBouncer = Callable[..., Bouncer]
+
+
+def core_limits(pooler: Pooler) -> set[str]:
+    """Soft and hard limit of a core dump, of the master and of each worker."""
+    pids = [pooler.pid, *worker_pids(pooler).values()]
+    assert len(pids) == 3
+    found = set()
+    for pid in pids:
+        match = re.search(r"^Max core file size +(\S+ +\S+)", Path(f"/proc/{pid}/limits").read_text(), re.M)
+        assert match
+        found.add(" ".join(match[1].split()))
+    return found
+
+
+def test_nothing_of_it_is_dumped(make_pooler: MakePooler) -> None:
+    """Neither master nor workers may leave a core dump, which has passwords and keys; unless told to."""
+    if resource.getrlimit(resource.RLIMIT_CORE)[1] == 0:
+        pytest.skip("core dumps are forbidden to all of us")
+    pooler = make_pooler(workers=2)
+    assert core_limits(pooler) == {"0 0"}
+    killed = kill_worker(pooler, 0)
+    wait_for_replacement(pooler, 0, of=killed)
+    assert core_limits(pooler) == {"0 0"}
+    allowed = make_pooler(workers=2, core_dumps=1)
+    assert not any(limits.endswith(" 0") for limits in core_limits(allowed))
 
 
 def test_stopped_worker_is_killed_and_replaced(make_pooler: MakePooler, pg: Postgres) -> None:

@@ -164,6 +164,28 @@ def test_without_so_reuseport_a_port_has_one(make_pooler: MakePooler) -> None:
     assert b"failed to listen on any address in listen_addr list: 127.0.0.1" in done.stderr
 
 
+#: What the unit must not do without: who gets in finds nothing to read, to write or to call.
+HARDENED = """
+LimitCORE=0 NoNewPrivileges=yes CapabilityBoundingSet= AmbientCapabilities= ProtectSystem=strict
+ProtectHome=yes PrivateTmp=yes PrivateDevices=yes MemoryDenyWriteExecute=yes LockPersonality=yes
+RestrictNamespaces=yes RestrictRealtime=yes RestrictSUIDSGID=yes
+RestrictAddressFamilies=AF_INET|AF_INET6|AF_UNIX RemoveIPC=yes ProtectKernelLogs=yes
+ProtectKernelModules=yes ProtectKernelTunables=yes ProtectControlGroups=yes ProtectClock=yes
+ProtectHostname=yes ProtectProc=invisible ProcSubset=pid KeyringMode=private SystemCallArchitectures=native
+SystemCallFilter=@system-service SystemCallFilter=~@privileged|@resources UMask=0077
+"""
+
+
+def test_the_unit_is_hardened() -> None:
+    lines = (ETC / "pooler.service").read_text().splitlines()
+    service = lines[lines.index("[Service]") : lines.index("[Install]")]
+    wanted = [word.replace("|", " ") for word in HARDENED.split()]
+    assert [line for line in wanted if line not in service] == []
+    filters = [line for line in service if line.startswith("SystemCallFilter=")]
+    assert filters[:2] == wanted[-3:-1]  # the second takes away from the first
+    assert filters[2:] == ["SystemCallFilter=setpriority prlimit64 setrlimit sched_getaffinity"]
+
+
 def test_unit_files(tmp_path: Path) -> None:
     need("systemd", "systemd-analyze")
     unit = (ETC / "pooler.service").read_text()

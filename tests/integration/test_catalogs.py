@@ -315,6 +315,147 @@ def test_names_that_are_not_there_are_unknown(marker: Postgres) -> None:
     assert "unknown" in effects_in(marker, "function", "made_nowhere")
 
 
+#: Each class of objects, by its number, that is read anew where its sum has changed: what changes one of it.
+SUMMED = {
+    4: "CREATE OR REPLACE FUNCTION mark() RETURNS text LANGUAGE sql AS 'SELECT NULL::text'",
+    5: "CREATE TABLE way (a int)",
+    6: "CREATE TYPE way AS (a int)",
+    7: "CREATE OPERATOR ### (FUNCTION = still, RIGHTARG = int)",
+    8: "CREATE TYPE pair AS (a int); CREATE FUNCTION way(pair) RETURNS int LANGUAGE sql AS 'SELECT 1';"
+    " CREATE CAST (pair AS int) WITH FUNCTION way(pair)",
+    9: "CREATE VIEW way AS SELECT 1; CREATE OR REPLACE VIEW way AS SELECT 2",
+    10: "CREATE TABLE way (a int DEFAULT 1); ALTER TABLE way ALTER a SET DEFAULT 2",
+    11: "CREATE TABLE way (a int); CREATE POLICY p ON way; ALTER POLICY p ON way USING (true)",
+    12: "CREATE TABLE way (a int CHECK (a > 0))",
+    13: "CREATE TABLE way (a int); CREATE INDEX ON way ((a + 1))",
+    14: "CREATE OPERATOR CLASS way FOR TYPE int USING btree AS FUNCTION 1 btint4cmp(int, int)",
+    15: "CREATE TABLE way (a int); CREATE STATISTICS way_s ON (a + 1), a FROM way",
+    16: "CREATE TABLE way (a int); CREATE TRIGGER t AFTER INSERT ON way EXECUTE FUNCTION calm()",
+    17: "CREATE TABLE way (a int) PARTITION BY LIST (a)",
+    18: "CREATE EVENT TRIGGER marked_events ON ddl_command_end EXECUTE FUNCTION calm_event()",
+    19: "CREATE TABLE way (a int); CREATE TABLE heir () INHERITS (way)",
+}
+
+
+def sums_in(marker: Postgres) -> dict[int, str]:
+    """What a look asks first, by number of the class."""
+    rows = marker.sql(CATALOGS[0].replace("%", "%%"))
+    return {int(number): value for kind, number, value in rows if kind == "c"}
+
+
+@pytest.mark.parametrize("number", SUMMED)
+def test_sums_tell_of_a_change(marker: Postgres, number: int) -> None:
+    assert set(SUMMED) == set(sums_in(marker))
+    marker.sql(
+        "SET search_path = marked; CREATE FUNCTION calm() RETURNS trigger LANGUAGE plpgsql"
+        " AS 'BEGIN RETURN NEW; END'; CREATE FUNCTION calm_event() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS 'BEGIN END'"
+    )
+    try:
+        steps = SUMMED[number].split("; ")
+        marker.sql("; ".join(["SET search_path = marked", *steps[:-1]]))
+        before = sums_in(marker)
+        marker.sql(f"SET search_path = marked; {steps[-1]}")
+        assert sums_in(marker)[number] != before[number]
+    finally:
+        marker.sql("DROP EVENT TRIGGER IF EXISTS marked_events")
+
+
+#: What is calm when pooler looks first: what makes it, what somebody does to it past pooler, what runs it.
+#: `{}` is the name of the way, as in the names of the settings and functions that only it has.
+PAST = {
+    "function": (
+        "CREATE FUNCTION run_{}() RETURNS text LANGUAGE sql AS $$ SELECT 'calm' $$",
+        "CREATE OR REPLACE FUNCTION run_{}() RETURNS text LANGUAGE sql"
+        " AS $$ SELECT set_config('past.{}', 'left', false) $$",
+        "SELECT past.run_{}()",
+    ),
+    "view": (
+        "CREATE VIEW run_{} AS SELECT 'calm'::text AS t",
+        "CREATE OR REPLACE VIEW run_{} AS SELECT mark_{}() AS t",
+        "TABLE past.run_{}",
+    ),
+    "default": (
+        "CREATE TABLE run_{} (a int, b text)",
+        "ALTER TABLE run_{} ALTER b SET DEFAULT mark_{}()",
+        "INSERT INTO past.run_{} VALUES (1)",
+    ),
+    "check": (
+        "CREATE TABLE run_{} (a int)",
+        "ALTER TABLE run_{} ADD CHECK (mark_{}() <> '')",
+        "INSERT INTO past.run_{} VALUES (1)",
+    ),
+    "trigger": (
+        "CREATE TABLE run_{} (a int)",
+        "CREATE TRIGGER t BEFORE INSERT ON run_{} FOR EACH ROW EXECUTE FUNCTION fired_{}()",
+        "INSERT INTO past.run_{} VALUES (1)",
+    ),
+    "rule": (
+        "CREATE TABLE run_{} (a int)",
+        "CREATE RULE r AS ON INSERT TO run_{} DO ALSO SELECT mark_{}()",
+        "INSERT INTO past.run_{} VALUES (1)",
+    ),
+    "policy": (
+        "CREATE TABLE run_{} (a int); INSERT INTO run_{} VALUES (1);"
+        " ALTER TABLE run_{} ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY",
+        "CREATE POLICY p ON run_{} USING (mark_{}() = 'left')",
+        "SELECT a FROM past.run_{}",
+    ),
+    "index": (
+        "CREATE TABLE run_{} (a int)",
+        "CREATE INDEX ON run_{} (still_{}(a))",
+        "INSERT INTO past.run_{} VALUES (1)",
+    ),
+}
+
+#: What a way may call: functions that leave something, told of by nothing that is calm.
+MARKS = """
+CREATE FUNCTION mark_{}() RETURNS text LANGUAGE sql AS $$ SELECT set_config('past.{}', 'left', false) $$;
+CREATE FUNCTION still_{}(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN PERFORM past.mark_{}(); RETURN 1; END $$;
+CREATE FUNCTION fired_{}() RETURNS trigger LANGUAGE plpgsql
+    AS $$ BEGIN PERFORM past.mark_{}(); RETURN NEW; END $$;
+"""
+
+
+@pytest.fixture
+def past(running_postgres: Postgres) -> Iterator[Postgres]:
+    """All of it, calm."""
+    running_postgres.sql("CREATE SCHEMA past", dbname="p0", user="bouncer")
+    for way, (make, _, _) in PAST.items():
+        text = f"SET search_path = past; {MARKS} {make}".replace("{}", way)
+        running_postgres.sql(text, dbname="p0", user="bouncer")
+    yield running_postgres
+    running_postgres.sql("DROP SCHEMA past CASCADE", dbname="p0", user="bouncer")
+
+
+def test_changes_past_pooler_are_noticed(past: Postgres, start_pooler: StartPooler) -> None:
+    """By one look for all of them, which goes by count and sum of xmin of each catalog."""
+    pooler = start_pooler(workers=1, databases={"p0": "pool_size=1"})
+    pooler.learn_catalogs()
+    with pooler.wire().login() as wire, pooler.wire().login() as other:
+        before = asks(pooler)
+        for way, (_, _, run) in PAST.items():
+            wire.query(run.replace("{}", way))
+        assert asks(pooler) == before, "something calm is asked for: the rest says nothing"
+        for way, (_, change, _) in PAST.items():
+            past.sql(f"SET search_path = past; {change}".replace("{}", way), dbname="p0", user="bouncer")
+
+        def is_seen() -> bool:
+            other.query("SELECT past.run_function()")  # where nothing runs nobody looks
+            return asks(pooler) > before
+
+        wait_for(is_seen, 10, "a look behind the change")
+        other.query("RESET ALL")
+        left = {}
+        for way, (_, _, run) in PAST.items():
+            setting = f"SELECT nullif(current_setting('past.{way}', true), '')"
+            wire.query(run.replace("{}", way))
+            left[way] = (other.rows(setting), wire.rows(setting))  # who says the name has it looked after
+        assert left == dict.fromkeys(PAST, ([[None]], [[b"left"]]))
+        wire.close()
+
+
 #: A database where every plan is compiled, if PostgreSQL can, and each statement and compilation is logged.
 COMPILING = {"jit": "on", "jit_above_cost": "0", "log_min_messages": "debug1", "log_statement": "all"}
 

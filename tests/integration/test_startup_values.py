@@ -5,14 +5,16 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from pooler.dev.processes import Account, make_directory
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
-from tests.support.shared import module_pooler, wait_until_free
+from tests.support.shared import module_pooler, running_pooler, wait_until_free
 from tests.support.wire import Message, Wire, query
 
 pooler = module_pooler(
@@ -187,16 +189,70 @@ def test_reported_parameters_that_are_not_tracked(pooler: Pooler, pg: Postgres) 
         wait_until_follows(old, "default_transaction_read_only", "off")
 
 
-def test_settings_of_a_role_past_pooler_reach_new_clients(pooler: Pooler, pg: Postgres) -> None:
+#: A server has been asked last, and has answered, what is its own: by that a change is noticed.
+ASKED = (
+    "SELECT 1 FROM pg_stat_activity WHERE datname = 'p0' AND state = 'idle' AND query ~ 'db_role_setting s'"
+)
+
+
+@pytest.mark.parametrize("whose", ["ROLE bouncer", "DATABASE p0", "ROLE bouncer IN DATABASE p0"])
+def test_settings_made_past_pooler_reach_new_clients(pooler: Pooler, pg: Postgres, whose: str) -> None:
     """Sessions that are there keep what they have, as at PostgreSQL."""
     with pooler.wire() as a, pooler.wire() as b:
         old = Follower(a.login(database="fresh"))
         usual = old.shows("TimeZone")
-        pg.sql("ALTER ROLE bouncer SET TimeZone = 'Asia/Kolkata'", dbname="p0")
+        wait_for(
+            lambda: old.shows("TimeZone") and pg.sql(ASKED), 10, "a question about what roles have been given"
+        )
+        pg.sql(f"ALTER {whose} SET TimeZone = 'Asia/Kolkata'", dbname="p0")
         try:
             time.sleep(1.1)  # what was known before counts for a second
             new = Follower(b.login(database="fresh"))
             assert new.told["TimeZone"] == new.shows("TimeZone") == "Asia/Kolkata"
             assert old.shows("TimeZone") == usual
         finally:
-            pg.sql("ALTER ROLE bouncer RESET TimeZone", dbname="p0")
+            pg.sql(f"ALTER {whose} RESET TimeZone", dbname="p0")
+
+        def is_as_before() -> bool:
+            with pooler.wire() as wire:
+                return wire.login(database="fresh").parameters["TimeZone"] == usual
+
+        wait_for(is_as_before, 5, "new clients to be told so")
+
+
+@pytest.fixture
+def standby(owner: Account, work: Path) -> Iterator[Postgres]:
+    """A PostgreSQL that recovers, and would do so for ever: nobody sends it anything."""
+    pg = Postgres(owner, make_directory(work / "standby", owner))
+    pg.create()
+    pg.stop()
+    signal_file = pg.cluster.data / "standby.signal"
+    signal_file.touch()
+    owner.give(signal_file)
+    pg.start()
+    yield pg
+    pg.stop()
+
+
+def test_promotion_reaches_all(standby: Postgres, owner: Account, work: Path) -> None:
+    """Who was silent meanwhile, and who comes: drivers look there for a server that can be written to."""
+    with (
+        running_pooler(standby, owner, work, databases={"p0": "pool_size=3"}) as pooler,
+        pooler.wire() as a,
+        pooler.wire() as b,
+    ):
+        old = Follower(a.login())
+        silent = Follower(b.login())
+        assert old.told["in_hot_standby"] == old.shows("in_hot_standby") == "on"
+        assert silent.told["in_hot_standby"] == "on"
+        old.wire.expect_silence(0.01)
+        assert standby.sql("SELECT pg_promote()") == [(True,)]
+
+        def is_told() -> bool:
+            with pooler.wire() as wire:
+                return wire.login().parameters["in_hot_standby"] == "off"
+
+        wait_for(is_told, 5, "a new client to be told")
+        for client in (old, silent):
+            wait_until_follows(client, "in_hot_standby", "off")
+        old.wire.rows("CREATE TABLE written (n int)")

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from pooler.dev.postgres import SUPERUSER
 from tests.leaks.kind import Act, Call, Elsewhere, Kind, custom
-from tests.leaks.objects import CHANNELS, LASTVAL, MY_LOCKS, MYSELF
+from tests.leaks.objects import CHANNELS, LASTVAL, MY_LOCKS, MYSELF, SLOT
 from tests.support.wire import SYNC, bind, execute, message, parse
 
 
@@ -117,6 +117,34 @@ REACHED = [
         "SELECT count(*) FROM pg_replication_slots WHERE active_pid = pg_backend_pid()",
         user=SUPERUSER,
     ),
+    custom(
+        "crosstab2",
+        "SELECT * FROM crosstab2($$ SELECT 'a', 'b', set_config('leaks.crosstab2', 'x', false) $$)",
+        needs="CREATE EXTENSION IF NOT EXISTS tablefunc",
+    ),
+    Kind(
+        "advisory lock in crosstab3",
+        ("SELECT * FROM crosstab3($$ SELECT 'a', 'b', pg_advisory_lock(97)::text $$)",),
+        MY_LOCKS,
+        needs="CREATE EXTENSION IF NOT EXISTS tablefunc",
+    ),
+    Kind(
+        "copied replication slot",
+        (f"SELECT pg_copy_physical_replication_slot('{SLOT}', 'left_behind_{{n}}', true)",),
+        "SELECT count(*) FROM pg_replication_slots WHERE active_pid = pg_backend_pid()",
+        user=SUPERUSER,
+    ),
+    custom("operator class", "INSERT INTO with_class VALUES (1)"),
+    custom("exclusion constraint", "DELETE FROM with_exclusion", "INSERT INTO with_exclusion VALUES (1)"),
+    custom("range type", "INSERT INTO with_range SELECT r FROM ranges"),
+    custom(
+        "MERGE",
+        "MERGE INTO merged USING (VALUES (1)) AS v (n) ON false WHEN NOT MATCHED THEN INSERT VALUES (v.n)",
+        needs="MERGE INTO opened USING written ON false WHEN NOT MATCHED THEN DO NOTHING",
+    ),
+    custom("TRUNCATE", "TRUNCATE truncated"),
+    _lock("of REINDEX", "REINDEX TABLE with_locking_index"),
+    _lock("of ANALYZE", "ANALYZE with_locking_index"),
     Kind(
         "LOAD in a function",
         (_hidden("LOAD 'auto_explain'"),),

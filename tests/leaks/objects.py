@@ -237,6 +237,9 @@ SEEDED = "SELECT random() = ANY (array(SELECT x FROM seeded))"
 MYSELF = """'dbname=' || current_database() || ' user=postgres port=' || current_setting('port')
     || ' host=' || current_setting('unix_socket_directories')"""
 
+#: A replication slot that others copy.
+SLOT = "leaks_origin"
+
 OTHERS = [
     Kind("setseed", ("SELECT setseed(0.25)",), SEEDED),
     Kind("SET seed", ("SET seed = 0.25",), SEEDED),

@@ -11,6 +11,7 @@ helps with another.
 from __future__ import annotations
 
 from pooler.dev.postgres import SUPERUSER
+from tests.leaks.objects import SLOT
 from tests.leaks.positions import FUNCTIONS
 from tests.support.postgres import Postgres
 
@@ -172,6 +173,24 @@ CREATE VIEW with_privilege AS SELECT set_config('leaks.privilege_and_view', 'x',
 GRANT SELECT ON with_privilege TO leaks_role;
 CREATE TABLE named AS SELECT 'leaks.names_in_a_table' AS name, 'secret' AS value;
 CREATE TABLE named_too AS SELECT 'leaks.names_of_two' AS name;
+CREATE TABLE merged (n int);
+CREATE TRIGGER t BEFORE INSERT ON merged FOR EACH ROW EXECUTE FUNCTION by_trigger('merge');
+CREATE TABLE truncated (n int);
+CREATE TRIGGER t BEFORE TRUNCATE ON truncated FOR EACH STATEMENT EXECUTE FUNCTION by_trigger('truncate');
+CREATE FUNCTION for_exclusion(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN PERFORM set_config('leaks.exclusion_constraint', 'x', false); RETURN $1; END $$;
+CREATE TABLE with_exclusion (n int, EXCLUDE USING btree ((for_exclusion(n)) WITH =));
+CREATE FUNCTION difference(float8, float8) RETURNS float8 LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN PERFORM set_config('leaks.range_type', 'x', false); RETURN $1 - $2; END $$;
+CREATE TYPE leaks_range AS RANGE (SUBTYPE = float8, SUBTYPE_DIFF = difference);
+CREATE TABLE ranges AS SELECT leaks_range(n, n + 1) AS r FROM generate_series(1, 500) AS n;
+CREATE TABLE with_range (r leaks_range);
+CREATE INDEX ON with_range USING gist (r);
+CREATE FUNCTION for_locking_index(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN PERFORM pg_advisory_lock(98); RETURN $1; END $$;
+CREATE TABLE with_locking_index (n int);
+CREATE INDEX ON with_locking_index (for_locking_index(n));
+INSERT INTO with_locking_index VALUES (1), (2);
 CREATE TABLE moved (n int);
 CREATE TRIGGER t BEFORE INSERT ON moved FOR EACH ROW EXECUTE FUNCTION by_trigger('table_renamed');
 """
@@ -187,6 +206,18 @@ CREATE FUNCTION for_cast(boxed) RETURNS int LANGUAGE plpgsql
 CREATE CAST (boxed AS int) WITH FUNCTION for_cast(boxed);
 """
 
+#: By the superuser, in each: an operator class is nobody else's to make.
+CLASSES = """
+CREATE FUNCTION compared(int, int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS $$ BEGIN PERFORM set_config('leaks.operator_class', 'x', false); RETURN btint4cmp($1, $2); END $$;
+CREATE OPERATOR CLASS comparing FOR TYPE int USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 compared(int, int);
+CREATE TABLE with_class (n int);
+INSERT INTO with_class VALUES (1);
+CREATE INDEX ON with_class (n comparing);
+GRANT ALL ON with_class TO bouncer;
+"""
+
 
 def create(pg: Postgres) -> None:
     """Makes the databases, their role and what is in them."""
@@ -194,6 +225,8 @@ def create(pg: Postgres) -> None:
     for database in DATABASES:
         pg.sql(f"CREATE DATABASE {database} OWNER bouncer")
         pg.sql(SCHEMA + MORE + FUNCTIONS, dbname=database, user="bouncer")
+        pg.sql(CLASSES, dbname=database)
+    pg.sql(f"SELECT pg_create_physical_replication_slot('{SLOT}', true)")
     pg.sql(EVENTS, dbname=FULL)
     pg.sql(WORDLESS, dbname=FULL, user="bouncer")
 
@@ -203,4 +236,5 @@ def drop(pg: Postgres) -> None:
     for database in DATABASES:
         pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s", (database,))
         pg.sql(f"DROP DATABASE {database} WITH (FORCE)", user=SUPERUSER)
+    pg.sql(f"SELECT pg_drop_replication_slot('{SLOT}')")
     pg.sql("DROP ROLE leaks_role")

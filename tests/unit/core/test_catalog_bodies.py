@@ -131,6 +131,10 @@ def test_extensions_that_a_site_trusts() -> None:
         ("pg_trgm", "set_limit"),
         ("tablefunc", "connectby"),
         ("tablefunc", "crosstab"),
+        ("tablefunc", "crosstab2"),
+        ("tablefunc", "crosstab3"),
+        ("tablefunc", "crosstab4"),
+        ("tablefunc", "crosstab_hash"),
         ("xml2", "xpath_table"),
     ],
 )
@@ -141,6 +145,7 @@ def test_functions_in_c_that_run_what_an_argument_names(extension: str, name: st
 @pytest.mark.parametrize(
     ("extension", "name"),
     [
+        ("dblink", "dblink_connect"),
         ("dblink", "dblink_connect_u"),
         ("isn", "isn_weak"),
         ("postgres_fdw", "postgres_fdw_handler"),
@@ -149,6 +154,20 @@ def test_functions_in_c_that_run_what_an_argument_names(extension: str, name: st
 )
 def test_functions_in_c_that_keep_something_beyond_resets(extension: str, name: str) -> None:
     assert in_c(extension, name) == {"loaded"}
+
+
+SLOTS = """
+pg_copy_physical_replication_slot pg_copy_logical_replication_slot pg_create_physical_replication_slot
+pg_create_logical_replication_slot pg_logical_slot_get_changes
+"""
+
+
+@pytest.mark.parametrize("name", SLOTS.split())
+def test_functions_that_may_leave_a_slot(name: str) -> None:
+    """A temporary one belongs to the process, and holds back WAL as long as that lives."""
+    graph = CatalogGraph()
+    graph.take(0, [b"4220", b"0", b"4220", b"f", name.encode(), b"v", None, None, None])
+    assert graph.effects("function", name) == {"loaded"}
 
 
 def foreign_table(wrapper: str, trusted: tuple[str, ...] = ()) -> set[str]:

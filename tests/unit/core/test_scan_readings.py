@@ -109,6 +109,8 @@ def test_texts_without_an_end(text: str) -> None:
         'SELECT U&"\\0070g_temp"',
         "SELECT table_to_xml('v', true, false, '')",
         "SELECT schema_to_xml_and_xmlschema('s', true, false, '')",
+        "SELECT * FROM crosstab2('SELECT 1')",
+        "SELECT * FROM crosstab3('SELECT 1')",
         "SELECT * FROM crosstab4('SELECT 1')",
         "SELECT pg_input_is_valid('1', 'some_domain')",
     ],

@@ -1,0 +1,40 @@
+"""What the settings of TLS must not leave out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from pooler.config.settings import Settings
+from pooler.config.tls import TlsSetupError, read_tls
+
+CERTIFIED = Settings(client_tls_key_file="key", client_tls_cert_file="cert")
+
+
+def read(name: str) -> bytes:
+    return name.encode()
+
+
+@pytest.mark.parametrize("mode", ["verify-ca", "verify-full"])
+def test_who_verifies_clients_says_by_whom(mode: str) -> None:
+    """The system's authorities sign for everybody: any certificate there is would let a client in."""
+    settings = replace(CERTIFIED, client_tls_sslmode=mode)
+    with pytest.raises(TlsSetupError, match="client_tls_sslmode requires client_tls_ca_file"):
+        read_tls(settings, read)
+    side = read_tls(replace(settings, client_tls_ca_file="ca"), read).client
+    assert (side.verify, side.authorities) == ("required", b"ca")
+
+
+@pytest.mark.parametrize("mode", ["allow", "prefer", "require"])
+def test_who_does_not_verify_needs_no_authorities(mode: str) -> None:
+    side = read_tls(replace(CERTIFIED, client_tls_sslmode=mode), read).client
+    assert side.verify == "no"
+
+
+@pytest.mark.parametrize(
+    "given", [Settings(client_tls_key_file="key"), Settings(client_tls_cert_file="cert")]
+)
+def test_tls_with_clients_needs_key_and_certificate(given: Settings) -> None:
+    with pytest.raises(TlsSetupError, match="client_tls_key_file and client_tls_cert_file must be set"):
+        read_tls(replace(given, client_tls_sslmode="allow"), read)

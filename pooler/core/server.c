@@ -341,14 +341,14 @@ void server_give_back(struct relay *r, struct server *s) {
             return;
         }
     }
+    if (defaults_due(r, s)) {   /* before the first look, which may take long: what changes meanwhile is to be noticed */
+        pool_detach(r->t, s->slot, r->now);
+        defaults_ask(r, s, true);
+        return;
+    }
     if (catalog_due(r, s)) {
         pool_detach(r->t, s->slot, r->now);
         catalog_ask(r, s);
-        return;
-    }
-    if (defaults_due(r, s)) {
-        pool_detach(r->t, s->slot, r->now);
-        defaults_ask(r, s, true);
         return;
     }
     s->dirty = false;

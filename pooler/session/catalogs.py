@@ -218,6 +218,11 @@ def _sum(number: int, table: str, where: str = "true") -> str:
      FROM {table} WHERE {where}"""
 
 
+#: An operator or a function may be added to the family of a class.
+_CLASS_ROWS = " UNION ALL ".join(
+    f"SELECT xmin FROM {table} WHERE oid >= {_USER}" for table in ("pg_opclass", "pg_amproc", "pg_amop")
+)
+
 _IDENTITY = """SELECT 'i', '', concat_ws(' ', (SELECT system_identifier FROM pg_control_system()),
  (SELECT timeline_id FROM pg_control_checkpoint()), pg_postmaster_start_time(),
  (SELECT oid FROM pg_database WHERE datname = current_database()))
@@ -236,7 +241,7 @@ _SUMS = (
     _sum(11, "pg_policy"),
     _sum(12, "pg_constraint", f"oid >= {_USER}"),
     _sum(13, "pg_index", f"indexrelid >= {_USER}"),
-    _sum(14, "pg_amproc", f"oid >= {_USER}"),
+    _sum(14, f"({_CLASS_ROWS}) x"),
     _sum(15, "pg_statistic_ext"),
     _sum(16, "pg_trigger", "NOT tgisinternal"),
     _sum(17, "pg_partitioned_table"),

@@ -339,7 +339,7 @@ SUMMED = {
 
 def sums_in(marker: Postgres) -> dict[int, str]:
     """What a look asks first, by number of the class."""
-    rows = marker.sql(CATALOGS[0].replace("%", "%%"))
+    rows = [row for text in SUMS for row in marker.sql(text.replace("%", "%%"))]
     return {int(number): value for kind, number, value in rows if kind == "c"}
 
 

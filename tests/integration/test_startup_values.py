@@ -14,7 +14,7 @@ from pooler.dev.processes import Account, make_directory
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
-from tests.support.shared import module_pooler, running_pooler, wait_until_free
+from tests.support.shared import StartPooler, module_pooler, running_pooler, wait_until_free
 from tests.support.wire import Message, Wire, query
 
 pooler = module_pooler(
@@ -256,3 +256,28 @@ def test_promotion_reaches_all(standby: Postgres, owner: Account, work: Path) ->
         for client in (old, silent):
             wait_until_follows(client, "in_hot_standby", "off")
         old.wire.rows("CREATE TABLE written (n int)")
+
+
+def test_settings_changed_during_the_first_look(
+    start_pooler: StartPooler, running_postgres: Postgres
+) -> None:
+    """However long it takes: what a role or a database has been given is asked for before."""
+    pooler = start_pooler(workers=1, databases={"p0": "pool_size=1"})
+    try:
+        with running_postgres.connect(dbname="p0") as holder, pooler.wire() as a:
+            holder.autocommit = False
+            with holder.cursor() as cursor:
+                cursor.execute("LOCK TABLE pg_catalog.pg_policy IN ACCESS EXCLUSIVE MODE")
+                a.login()
+                waits = "SELECT 1 FROM pg_locks WHERE NOT granted AND relation = 'pg_policy'::regclass"
+                wait_for(lambda: running_postgres.sql(waits), 5, "a look in the midst")
+                running_postgres.sql("ALTER DATABASE p0 SET TimeZone = 'Asia/Kolkata'")
+            holder.rollback()
+
+        def is_told() -> bool:
+            with pooler.wire() as wire:
+                return bool(wire.login().parameters["TimeZone"] == "Asia/Kolkata")
+
+        wait_for(is_told, 2, "new clients to be told")
+    finally:
+        running_postgres.sql("ALTER DATABASE p0 RESET TimeZone")

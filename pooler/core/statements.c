@@ -516,7 +516,9 @@ bool statements_gone(struct relay *r, struct server *s, const unsigned char *mes
     uint32_t number;
     struct edit e;
     struct digest d;
-    if (!memmem(message, n, "\0C26000", 8) || !name_in(r, s, message, n, &number, &e)) return false;
+    static const char BY[] = "\0RFetchPreparedStatement";   /* with the NUL behind it; what RAISE says is by another */
+    if (!memmem(message, n, "\0C26000", 8) || !memmem(message, n, BY, sizeof BY)) return false;
+    if (!name_in(r, s, message, n, &number, &e)) return false;
     if (prepared_digest(set_of(r, s), number, &d)) prepared_remove(set_of(r, s), &d);
     r->t->slots[s->slot].flags |= SF_CLOSE_NEEDED;
     return true;

@@ -11,9 +11,9 @@
 #include "relay.h"
 #include "statements.h"
 
-#define SEQUENCE_LESSONS 1000        /* pins and DISCARDs that nobody needed: then the pool's clients do not use currval, */
+#define SEQUENCE_LESSONS 3000        /* pins and DISCARDs that nobody needed: then the pool's clients do not use currval, */
 #define SEQUENCE_LESSONS_CLIENT 16   /* or pins: then this one does not */
-#define SEQUENCE_LESSONS_GIVEN_UP 50 /* what a pin counts for that others had to wait for */
+#define SEQUENCE_LESSONS_GIVEN_UP 12 /* what a pin counts for that others had to wait for */
 #define END_BYTES 256                /* of a statement that ends a transaction, without its comments */
 
 #define USES_SEQUENCES (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY)

@@ -108,7 +108,7 @@ SCRIPTS: dict[str, Script] = {
     "long": [Step(query("SELECT 1 " + " " * 100_000 + f"; {LASTVAL}"))],
 }
 
-#: In a pool whose clients have drawn a thousand times from sequences and never asked, the first who asks for
+#: In a pool whose clients have drawn three thousand times from sequences and never asked, the first who asks for
 #: what is its own may hear that there is nothing.
 OWN_FIRST = {"behind_its_own", "inserted_behind"}
 
@@ -144,7 +144,7 @@ def test_nothing_of_others_is_told(pools: tuple[Pooler, bool], running_postgres:
         expected = told(talk(real, SCRIPTS[name]))
     with pooled(pooler, f"seq_{name}") as other, pooled(pooler, f"seq_{name}") as mine:
         other.rows("SELECT nextval('drawn')")
-        for _ in range(1001 if taught else 0):
+        for _ in range(3001 if taught else 0):
             other.query("INSERT INTO numbered (n) VALUES (0)")
         got = told(talk(mine, SCRIPTS[name]))
     assert got == expected or (taught and name in OWN_FIRST and "55000" in str(got))

@@ -108,7 +108,7 @@ SCRIPTS: dict[str, Script] = {
     "long": [Step(query("SELECT 1 " + " " * 100_000 + f"; {LASTVAL}"))],
 }
 
-#: In a pool whose clients have drawn three thousand times from sequences and never asked, the first who asks for
+#: In a pool whose clients have drawn 3,000 times from sequences and never asked, the first who asks for
 #: what is its own may hear that there is nothing.
 OWN_FIRST = {"behind_its_own", "inserted_behind"}
 

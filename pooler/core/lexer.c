@@ -5,6 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "siphash.h"
+
 #define OCTET(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
 
 const unsigned char word_letters[256] = {
@@ -16,14 +18,6 @@ const unsigned char word_letters[256] = {
 
 /* SipHash-1-3: a client that knows no key cannot make its name pass for another's. */
 uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes) {
-#define ROTATE(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
-#define SIP_ROUND                                                                                  \
-    do {                                                                                           \
-        v0 += v1; v1 = ROTATE(v1, 13); v1 ^= v0; v0 = ROTATE(v0, 32);                              \
-        v2 += v3; v3 = ROTATE(v3, 16); v3 ^= v2;                                                   \
-        v0 += v3; v3 = ROTATE(v3, 21); v3 ^= v0;                                                   \
-        v2 += v1; v1 = ROTATE(v1, 17); v1 ^= v2; v2 = ROTATE(v2, 32);                              \
-    } while (0)
     uint64_t second = ROTATE(key, 29) * 0x9e3779b97f4a7c15ull, m, tail = (uint64_t)bytes << 56;
     uint64_t v0 = key ^ 0x736f6d6570736575ull, v1 = second ^ 0x646f72616e646f6dull;
     uint64_t v2 = key ^ 0x6c7967656e657261ull, v3 = second ^ 0x7465646279746573ull;

@@ -6,17 +6,9 @@
 
 #include "lexer.h"
 #include "settings.h"
+#include "siphash.h"
 
-/* ---- SipHash-2-4 with 128 bits (Aumasson, Bernstein) ----------------------------------------- */
-
-#define ROTATE(x, b) (((x) << (b)) | ((x) >> (64 - (b))))
-#define SIP_ROUND                                                                                  \
-    do {                                                                                           \
-        v0 += v1; v1 = ROTATE(v1, 13); v1 ^= v0; v0 = ROTATE(v0, 32);                              \
-        v2 += v3; v3 = ROTATE(v3, 16); v3 ^= v2;                                                   \
-        v0 += v3; v3 = ROTATE(v3, 21); v3 ^= v0;                                                   \
-        v2 += v1; v1 = ROTATE(v1, 17); v1 ^= v2; v2 = ROTATE(v2, 32);                              \
-    } while (0)
+/* ---- SipHash-2-4 with 128 bits ------------------------------------------------------------------ */
 
 void digest_of(const uint64_t key[2], const unsigned char *p, uint32_t n, struct digest *out) {
     uint64_t v0 = key[0] ^ 0x736f6d6570736575ull, v1 = key[1] ^ 0x646f72616e646f6dull ^ 0xee;

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.leaks import schema
-from tests.leaks.catalog import is_possible
+from tests.leaks.catalog import KINDS, is_possible
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Place, Reference
 from tests.leaks.scene import Scene
@@ -43,6 +43,21 @@ def can_be_had(kind: Kind, reference: Reference) -> bool:
     return is_possible(kind, reference.postgres.database) and (
         not kind.needs or reference.works(kind.needs, kind.user)
     )
+
+
+def stay(scene: Scene, kind: Kind) -> list[str]:
+    """What goes wrong for a client that makes it and stays, and for others; by either protocol in turn."""
+    if not can_be_had(kind, scene.reference):
+        return []
+    scene.reference.prepare(kind)
+    extended = (KINDS.index(kind) + scene.workers) % 2 == 0
+    try:
+        found = scene.staying(kind, extended)
+    except TimeoutError:
+        found = ["stuck"]
+    if found:
+        scene.renew()
+    return [f"{'extended' if extended else 'simple'}: {problem}" for problem in found]
 
 
 def start_scene(

@@ -6,8 +6,8 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.leaks.catalog import KINDS, TESTED
-from tests.leaks.conftest import can_be_had, start_scene
+from tests.leaks.catalog import TESTED
+from tests.leaks.conftest import start_scene, stay
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Reference
 from tests.leaks.scene import Scene, report
@@ -27,14 +27,4 @@ def scene(
 
 @pytest.mark.parametrize("kind", TESTED, ids=str)
 def test_staying(scene: Scene, kind: Kind) -> None:
-    if not can_be_had(kind, scene.reference):
-        return
-    scene.reference.prepare(kind)
-    extended = (KINDS.index(kind) + scene.workers) % 2 == 0
-    try:
-        found = scene.staying(kind, extended)
-    except TimeoutError:
-        found = ["stuck"]
-    if found:
-        scene.renew()
-    report([f"{'extended' if extended else 'simple'}: {problem}" for problem in found])
+    report(stay(scene, kind))

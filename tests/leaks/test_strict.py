@@ -16,7 +16,7 @@ import pytest
 
 from pooler.dev.postgres import SUPERUSER
 from tests.leaks.catalog import KINDS, KNOWN, SORTS, named
-from tests.leaks.conftest import can_be_had, start_scene
+from tests.leaks.conftest import can_be_had, start_scene, stay
 from tests.leaks.exits import WAYS
 from tests.leaks.kind import Kind
 from tests.leaks.reference import Reference
@@ -82,14 +82,4 @@ def wide(request: pytest.FixtureRequest, start_pooler: StartPooler, reference: R
 
 @pytest.mark.parametrize("kind", CHOSEN, ids=str)
 def test_staying(wide: Scene, kind: Kind) -> None:
-    if not can_be_had(kind, wide.reference):
-        return
-    wide.reference.prepare(kind)
-    extended = (KINDS.index(kind) + wide.workers) % 2 == 0
-    try:
-        found = wide.staying(kind, extended)
-    except TimeoutError:
-        found = ["stuck"]
-    if found:
-        wide.renew()
-    report(only_leaks(kind, found))
+    report(only_leaks(kind, stay(wide, kind)))

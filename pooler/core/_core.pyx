@@ -2080,13 +2080,13 @@ cdef class CatalogGraph:
     cdef catalog_reader *c
     cdef bytes trusted
 
-    def __cinit__(self, int version=150000, bint utf8=True, trusted=()):
+    def __cinit__(self, int version=150000, bint utf8=True, trusted=(), uint64_t key=0x9e3779b97f4a7c15):
         self.trusted = b"".join(name.encode() + b"\0" for name in trusted) + b"\0"
         self.c = <catalog_reader *>calloc(1, sizeof(catalog_reader))
         if self.c is NULL:
             raise MemoryError
         self.c.phase, self.c.server_version, self.c.utf8 = READING_PAGES, version, utf8
-        self.c.graph.key = 0x9e3779b97f4a7c15
+        self.c.graph.key = key
 
     def __dealloc__(self):
         if self.c is not NULL:

@@ -11,9 +11,44 @@
 #define ANYTHING (ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE)
 #define NEXTVAL 1574             /* nextval(regclass) */
 
-/* The length first: nearly all words are none of these. */
+/* Words that say more than a name does.  WORD_PLAIN: none of them. */
+enum body_word {
+    WORD_PLAIN, WORD_SET, WORD_CREATE, WORD_STATEMENT, WORD_BEGINS, WORD_EXECUTE, WORD_WRITES, WORD_DEFAULT, WORD_TEMPORARY,
+    WORD_WITH, WORD_HOLD, WORD_SET_CONFIG,
+};
+
+/* `leading`: what it leaves behind as the first word of a statement. */
 #define WORD(word) word, sizeof(word) - 1
-#define IS(token, word) ((token)->bytes == sizeof(word) - 1 && is_word(token, word))
+static const struct { const char text[12]; uint32_t bytes; enum body_word word; uint32_t leading; } WORDS[] = {
+    {WORD("set"), WORD_SET, 0},
+    {WORD("create"), WORD_CREATE, ASK_TEMP},
+    {WORD("reset"), WORD_STATEMENT, ANYTHING},
+    {WORD("discard"), WORD_STATEMENT, ANYTHING},
+    {WORD("listen"), WORD_STATEMENT, ASK_CHANNELS},
+    {WORD("unlisten"), WORD_STATEMENT, ASK_CHANNELS},
+    {WORD("prepare"), WORD_STATEMENT, ANYTHING},
+    {WORD("deallocate"), WORD_STATEMENT, ASK_PREPARED},
+    {WORD("load"), WORD_STATEMENT, PIN_LOADED},
+    {WORD("do"), WORD_STATEMENT, ANYTHING},
+    {WORD("alter"), WORD_STATEMENT, TRAIT_SCHEMA},
+    {WORD("drop"), WORD_STATEMENT, ASK_TEMP},
+    {WORD("notify"), WORD_STATEMENT, TRAIT_NOTIFY},
+    {WORD("import"), WORD_STATEMENT, TRAIT_SCHEMA},
+    {WORD("begin"), WORD_BEGINS, 0},
+    {WORD("then"), WORD_BEGINS, 0},
+    {WORD("else"), WORD_BEGINS, 0},
+    {WORD("loop"), WORD_BEGINS, 0},
+    {WORD("execute"), WORD_EXECUTE, 0},
+    {WORD("insert"), WORD_WRITES, 0},
+    {WORD("merge"), WORD_WRITES, 0},
+    {WORD("default"), WORD_DEFAULT, 0},
+    {WORD("temp"), WORD_TEMPORARY, 0},
+    {WORD("temporary"), WORD_TEMPORARY, 0},
+    {WORD("with"), WORD_WITH, 0},
+    {WORD("hold"), WORD_HOLD, 0},
+    {WORD("set_config"), WORD_SET_CONFIG, 0},
+};
+#define WORD_COUNT (sizeof WORDS / sizeof *WORDS)
 
 struct body {
     struct lexer lexer;
@@ -22,6 +57,9 @@ struct body {
     struct customs *customs;
     const unsigned char *looked; /* where the last look ahead ended: no other one begins before it */
     bool utf8;
+    bool first;                  /* a statement may begin here */
+    enum body_word before;       /* the token before: a word, */
+    unsigned char before_char;   /* or a character; 0 for all others */
 };
 
 /* ---- names --------------------------------------------------------------------------------------- */
@@ -62,7 +100,7 @@ static void refer(struct body *b, const struct token *t) {
 /* Two readings of an operator: with + or - at its end, and without. */
 static void refer_operator(struct body *b, const struct token *first) {
     const unsigned char *from = first->start, *at = b->lexer.at;
-    while (at < b->lexer.end && strchr("+-*/<>=~!@#%^&|`?", *at)) {
+    while (at < b->lexer.end && in_operator(*at)) {
         if (at + 1 < b->lexer.end && ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*'))) break;
         at++;
     }
@@ -76,6 +114,91 @@ static void refer_operator(struct body *b, const struct token *first) {
         draft_reference(b->g, b->d, symbol_of_name(CATALOG_OPERATOR, hash));
         if (at[-1] != '+' && at[-1] != '-') return;
     }
+}
+
+/* ---- plain words ----------------------------------------------------------------------------------
+ *
+ * Nearly all of a body is short words that were met before, operators of one character and punctuation.  Symbols of the
+ * first two are kept, so that they are neither hashed again nor compared with the words that matter. */
+
+#define PLAIN_BITS 10
+#define PLAIN_BYTES 16
+
+struct plain_word { uint64_t letters[PLAIN_BYTES / 8], symbol; };   /* folded, with zeros behind them */
+
+/* Of the one thread that reads catalogs. */
+static struct { uint64_t key, operators[256]; struct plain_word words[1 << PLAIN_BITS]; } plain;
+
+static struct plain_word *place_of_plain(const uint64_t *letters) {
+    uint64_t mixed = (letters[0] ^ letters[1] * 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
+    return &plain.words[mixed >> (64 - PLAIN_BITS)];
+}
+
+static void use_key(uint64_t key) {
+    if (plain.key == key) return;
+    memset(&plain, 0, sizeof plain);
+    plain.key = key;
+}
+
+/* The letters of a word; how many there are, 0 if they are too many or not all of ASCII. */
+static uint32_t fold(const unsigned char *at, const unsigned char *end, uint64_t *letters) {
+    uint32_t n = 0;
+    for (uint32_t half = 0; half < 2; half++) {
+        uint64_t eight = 0;   /* in a register: bytes that are stored alone cannot be read together at once */
+        for (uint32_t bits = 0; bits < 64 && at + n < end && in_word(at[n]); bits += 8)
+            eight |= (uint64_t)word_letters[at[n++]] << bits;
+        letters[half] = eight;
+    }
+    bool foreign = (letters[0] | letters[1]) & 0x8080808080808080ull;
+    return foreign || (at + n < end && in_word(at[n])) ? 0 : n;
+}
+
+static void keep_plain(const struct body *b, const struct token *t) {
+    uint64_t letters[PLAIN_BYTES / 8];
+    if (fold(t->text, b->lexer.end, letters) != t->bytes) return;
+    struct plain_word *word = place_of_plain(letters);
+    memcpy(word->letters, letters, sizeof letters);
+    word->symbol = symbol_of_any(t->hash);
+}
+
+static void pass(struct body *b, uint32_t bytes, unsigned char c) {
+    b->lexer.at += bytes;
+    b->first = c == ';';
+    b->before = WORD_PLAIN;
+    b->before_char = c;
+}
+
+static bool pass_operator(struct body *b, unsigned char c, unsigned char next) {
+    if (in_operator(next)) return false;
+    uint64_t *symbol = &plain.operators[c];
+    if (!*symbol) *symbol = symbol_of_name(CATALOG_OPERATOR, hash_of_word(b->g->key, &c, 1));
+    draft_reference(b->g, b->d, *symbol);
+    pass(b, 1, c);
+    return true;
+}
+
+static bool pass_word(struct body *b, const unsigned char *at) {
+    uint64_t letters[PLAIN_BYTES / 8];
+    uint32_t n = fold(at, b->lexer.end, letters);
+    if (!n || (n == 1 && at + 1 < b->lexer.end && (at[1] == '\'' || at[1] == '&'))) return false;   /* E'', U&"" */
+    const struct plain_word *word = place_of_plain(letters);
+    if (!word->symbol || memcmp(word->letters, letters, sizeof letters) != 0) return false;
+    draft_reference(b->g, b->d, word->symbol);
+    pass(b, n, 0);
+    return true;
+}
+
+/* True: the next token was one of those. */
+static bool pass_plain(struct body *b) {
+    const unsigned char *at = b->lexer.at, *end = b->lexer.end;
+    while (at < end && (*at == ' ' || *at == '\n')) at++;
+    b->lexer.at = at;
+    if (at == end) return false;
+    if (in_word(*at)) return pass_word(b, at);
+    if (in_operator(*at)) return pass_operator(b, *at, at + 1 < end ? at[1] : ' ');
+    if (*at != '(' && *at != ')' && *at != ',' && *at != ';') return false;
+    pass(b, 1, *at);
+    return true;
 }
 
 /* ---- statements ---------------------------------------------------------------------------------- */
@@ -121,58 +244,68 @@ static bool scan_set_config(struct body *b) {
     return false;
 }
 
-/* The first word of a statement. */
-static void scan_leading(struct body *b, const struct token *t) {
-    static const struct { const char word[12]; uint32_t bytes, traits; } STATEMENTS[] = {
-        {WORD("reset"), ANYTHING}, {WORD("discard"), ANYTHING}, {WORD("listen"), ASK_CHANNELS}, {WORD("unlisten"), ASK_CHANNELS},
-        {WORD("prepare"), ANYTHING}, {WORD("deallocate"), ASK_PREPARED}, {WORD("load"), PIN_LOADED}, {WORD("do"), ANYTHING},
-        {WORD("create"), ASK_TEMP}, {WORD("alter"), TRAIT_SCHEMA}, {WORD("drop"), ASK_TEMP},
-        {WORD("notify"), TRAIT_NOTIFY}, {WORD("import"), TRAIT_SCHEMA},
-    };
-    if (IS(t, "set")) scan_set(b);
-    if (IS(t, "create") && !makes_temporary(&b->lexer)) b->d->traits |= TRAIT_SCHEMA;
-    for (size_t i = 0; i < sizeof STATEMENTS / sizeof *STATEMENTS; i++)
-        if (t->bytes == STATEMENTS[i].bytes && is_word(t, STATEMENTS[i].word)) b->d->traits |= STATEMENTS[i].traits;
+/* WORD_COUNT: a plain one.  The length first: nearly all words are none of these. */
+static size_t find_word(const struct token *t) {
+    size_t i = 0;
+    while (i < WORD_COUNT && (t->bytes != WORDS[i].bytes || !is_word(t, WORDS[i].text))) i++;
+    return i;
 }
 
-static bool begins_statement(const struct token *t) {
-    return IS(t, "begin") || IS(t, "then") || IS(t, "else") || IS(t, "loop");
-}
-
-/* Any word.  True: it says by itself all that there is to know. */
-static bool scan_word(struct body *b, const struct token *t, const struct token *before) {
-    if (IS(t, "execute")) b->d->traits |= ANYTHING;
-    if (IS(t, "insert") || IS(t, "merge")) b->d->traits |= TRAIT_INSERT;
-    if (IS(t, "default") && (is_char(before, '=') || is_char(before, ',') || is_char(before, '('))) b->d->traits |= TRAIT_INSERT;
-    if (IS(t, "temp") || IS(t, "temporary")) b->d->traits |= ASK_TEMP;
-    if (t->bytes >= 7 && strncasecmp((const char *)t->text, "pg_temp", 7) == 0) b->d->traits |= ASK_TEMP;
-    if (IS(t, "hold") && IS(before, "with")) b->d->traits |= ASK_CURSORS;
-    if (IS(t, "set_config")) return scan_set_config(b);
+/* True: it says by itself all that there is to know. */
+static bool scan_special(struct body *b, enum body_word word) {
+    unsigned char c = b->before_char;
+    switch (word) {
+    case WORD_SET: if (b->first) scan_set(b); break;
+    case WORD_CREATE: if (b->first && !makes_temporary(&b->lexer)) b->d->traits |= TRAIT_SCHEMA; break;
+    case WORD_EXECUTE: b->d->traits |= ANYTHING; break;
+    case WORD_WRITES: b->d->traits |= TRAIT_INSERT; break;
+    case WORD_DEFAULT: if (c == '=' || c == ',' || c == '(') b->d->traits |= TRAIT_INSERT; break;
+    case WORD_TEMPORARY: b->d->traits |= ASK_TEMP; break;
+    case WORD_HOLD: if (b->before == WORD_WITH) b->d->traits |= ASK_CURSORS; break;
+    case WORD_SET_CONFIG: return scan_set_config(b);
+    case WORD_PLAIN: case WORD_STATEMENT: case WORD_BEGINS: case WORD_WITH: break;
+    }
     return false;
 }
 
+static void scan_word(struct body *b, const struct token *t) {
+    size_t i = find_word(t);
+    enum body_word word = i < WORD_COUNT ? WORDS[i].word : WORD_PLAIN;
+    bool temporary = t->bytes >= 7 && strncasecmp((const char *)t->text, "pg_temp", 7) == 0;
+    if (temporary) b->d->traits |= ASK_TEMP;
+    else if (word == WORD_PLAIN && t->kind == T_WORD) keep_plain(b, t);
+    if (b->first && i < WORD_COUNT) b->d->traits |= WORDS[i].leading;
+    if (!scan_special(b, word)) refer(b, t);
+    b->first = word == WORD_BEGINS;
+    b->before = word;
+    b->before_char = 0;
+}
+
 static void scan(struct body *b) {
-    struct token t, before = {.kind = T_END};
-    bool first = true;
-    for (next_token(&b->lexer, &t); t.kind != T_END; next_token(&b->lexer, &t)) {
+    struct token t;
+    b->first = true;
+    b->before = WORD_PLAIN;
+    b->before_char = 0;
+    for (;;) {
+        if (pass_plain(b)) continue;
+        next_token(&b->lexer, &t);
+        if (t.kind == T_END) return;
         if (t.open) b->d->traits |= CATALOG_UNKNOWN;
         if (t.kind == T_WORD || t.kind == T_QUOTED) {
-            if (first && t.kind == T_WORD) scan_leading(b, &t);
-            if (!scan_word(b, &t, &before)) refer(b, &t);
-            first = begins_statement(&t);
-        } else if (t.kind == T_STRING) {
-            customs_add(b->customs, t.text, t.bytes);
-            first = false;
-        } else {
-            first = t.c == ';' || (t.c == '>' && is_char(&before, '>'));   /* behind a label */
-            if (strchr("+-*/<>=~!@#%^&|`?", t.c)) refer_operator(b, &t);
+            scan_word(b, &t);
+            continue;
         }
-        before = t;
+        if (t.kind == T_STRING) customs_add(b->customs, t.text, t.bytes);
+        else if (t.kind == T_OPERATOR) refer_operator(b, &t);
+        b->first = t.c == ';' || (t.kind == T_OPERATOR && t.bytes == 2 && memcmp(t.text, ">>", 2) == 0);   /* a label */
+        b->before = WORD_PLAIN;
+        b->before_char = t.c;
     }
 }
 
 void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool utf8, struct customs *customs) {
     if (!n) return;
+    use_key(g->key);
     struct body b = {.lexer = {.at = text, .end = text + n, .key = g->key}, .g = g, .d = d, .customs = customs, .utf8 = utf8};
     if (!utf8 && beyond_ascii(text, n)) d->traits |= CATALOG_UNKNOWN;   /* its second bytes may be quotes */
     scan(&b);

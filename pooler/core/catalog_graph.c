@@ -88,14 +88,15 @@ static void more_sources(struct graph *g) {
         g->source_count = kept;
         g->dead = 0;
     }
-    if (g->source_count * 4 >= g->source_room * 3) {
-        uint32_t room = g->source_room ? g->source_room * 2 : 4096;
+    if (g->source_count == g->source_room) {
+        uint32_t room = g->source_room ? g->source_room + g->source_room / 2 : 4096, capacity = 8192;
+        while (capacity < room + room / 2) capacity *= 2;
         g->sources = grown(g->sources, room, sizeof *g->sources);
-        g->bytes += (room - g->source_room) * (sizeof *g->sources + 2 * sizeof *g->source_places);
+        g->bytes += (room - g->source_room) * sizeof *g->sources + (capacity - g->source_capacity) * sizeof *g->source_places;
         g->source_room = room;
+        g->source_capacity = capacity;
     }
     free(g->source_places);
-    g->source_capacity = g->source_room * 2;
     g->source_places = calloc(g->source_capacity, sizeof *g->source_places);
     if (!g->source_places) abort();   /* out of memory */
     for (uint32_t i = 0; i < g->source_count; i++)
@@ -206,7 +207,7 @@ void graph_put(struct graph *g, struct draft *d) {
         n = put_number(packed, n, d->ids[i] - last);
         last = d->ids[i];
     }
-    if ((g->source_count + 1) * 4 > g->source_room * 3) more_sources(g);
+    if (g->source_count == g->source_room) more_sources(g);
     uint32_t *place = place_of_source(g, d->class, d->oid);
     struct source *s;
     if (*place) {

@@ -253,7 +253,7 @@ void catalog_answered(struct relay *r, struct server *s) {
         return;
     }
     c->failures = 0;
-    adapt(c, took);
+    adapt(c, r->now - c->piece_at);   /* with the time in which its rows are read here */
     bool last = c->rows < limit;
     switch (c->phase) {
     case READING_SUMS: if (++c->class == CATALOG_SUMS) compare(r, database, c); break;

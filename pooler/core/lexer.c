@@ -236,8 +236,7 @@ static void take_number(struct lexer *l, struct token *t) {
     t->c = '0';
 }
 
-/* Characters of operators; 2: with one of these an operator may end in + or -. */
-static const uint8_t operator_letters[256] = {
+const uint8_t operator_letters[256] = {
     ['~'] = 2, ['!'] = 2, ['@'] = 2, ['#'] = 2, ['^'] = 2, ['&'] = 2, ['|'] = 2, ['`'] = 2, ['?'] = 2, ['%'] = 2,
     ['+'] = 1, ['-'] = 1, ['*'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['='] = 1,
 };

@@ -47,6 +47,11 @@ uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes);
  * they are; 0: not part of a word. */
 extern const unsigned char word_letters[256];
 
+/* Characters of operators; 2: with one of these an operator may end in + or -. */
+extern const uint8_t operator_letters[256];
+
+static inline bool in_operator(unsigned char c) { return operator_letters[c]; }
+
 static inline bool in_word(unsigned char c) { return word_letters[c]; }
 
 static inline unsigned char lower(unsigned char c) { return (unsigned)(c - 'A') < 26 ? c | 0x20 : c; }

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from pooler.core import CatalogGraph
 
 FUNCTION, RELATION, EVENT_TRIGGER, CAST = 4, 5, 18, 8
+#: What words hash to: another one for whoever must not know what was scanned before.
+KEY = 0x9E3779B97F4A7C15
+FRESH_KEYS = itertools.count(1)
 
 
 def function(
@@ -22,9 +29,9 @@ def function(
 
 
 def effects(
-    body: bytes | None, language: str = "plpgsql ", utf8: bool = True, tree: bytes = b" "
+    body: bytes | None, language: str = "plpgsql ", utf8: bool = True, tree: bytes = b" ", key: int = KEY
 ) -> set[str]:
-    graph = CatalogGraph(utf8=utf8)
+    graph = CatalogGraph(utf8=utf8, key=key)
     graph.take(0, [b"2078", b"0", b"2078", b"f", b"set_config", b"v", None, None, None])
     function(graph, 20001, "harmful", b"select set_config(a, b, false)", "sql ")
     function(graph, 20002, "harmless", b"select 1", "sql ")
@@ -74,6 +81,20 @@ def test_harmless(body: bytes) -> None:
 @pytest.mark.parametrize("body", HARMFUL)
 def test_harmful(body: bytes) -> None:
     assert effects(body) & {"settings", "unknown"}
+
+
+TOKENS = (
+    "set create or replace temp temporary reset discard listen unlisten prepare deallocate load do alter drop"
+    " notify import begin then else loop execute insert merge default with hold set_config pg_temp_3 harmful"
+    " harmless way a e n u true ( ) , ; . : = # ## ### - -- + * / /* */ < > << >> 1 2.5 $1 $$ ' '' \" \\ ü"
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(TOKENS.split()), st.sampled_from(["", " ", "\n"])), max_size=12))
+def test_words_that_were_met_before_mean_the_same(parts: list[tuple[str, str]]) -> None:
+    body = "".join(itertools.chain.from_iterable(parts)).encode()
+    anew = effects(body, key=next(FRESH_KEYS))
+    assert [effects(body), effects(body)] == [anew, anew]
 
 
 @pytest.mark.parametrize(

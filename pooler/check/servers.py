@@ -25,12 +25,13 @@ PATIENCE_S = 15.0
 #: Logins tried at one PostgreSQL; the rest is counted.
 LOGINS_MAX = 200
 
-LIMITS = """SELECT current_setting('max_connections')::int
-    - current_setting('superuser_reserved_connections')::int
-    - coalesce(current_setting('reserved_connections', true), '0')::int,
-    current_setting('max_connections')::int,
-    (SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname = current_user),
-    (SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname = pg_catalog.current_database())"""
+#: All names have their schema: the database may have given its sessions any search_path.
+LIMITS = """SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int4
+    OPERATOR(pg_catalog.-) pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4
+    OPERATOR(pg_catalog.-) COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int4,
+    pg_catalog.current_setting('max_connections')::pg_catalog.int4,
+    (SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user),
+    (SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"""
 
 
 @dataclass

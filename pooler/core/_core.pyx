@@ -117,7 +117,7 @@ cdef extern from "layout.h" nogil:
         uint8_t state
         int16_t reader
         uint32_t row_generation, functions, relations, everything
-        uint64_t bytes, looked_at, known_since, cost_us, reader_bytes
+        uint64_t bytes, read_at, known_since, cost_us, reader_bytes
     struct database_row:
         catalog_row catalog
         uint32_t generation
@@ -1018,7 +1018,7 @@ cdef class Tables:
             rows.append({"database": decoded(d.name), "state": c.state, "current": bool(current), "reader": c.reader - 1,
                          "functions": c.functions, "relations": c.relations, "everything": c.everything != 0,
                          "known_s": (now - c.known_since) / 1e6 if known else None,
-                         "looked_s": (now - c.looked_at) / 1e6 if c.looked_at else None,
+                         "looked_s": (now - c.read_at) / 1e6 if c.read_at else None,
                          "cost_us": c.cost_us, "bytes": c.bytes + c.reader_bytes})
         tables_unlock(self.t)
         return rows

@@ -13,13 +13,14 @@
 
 /* Words that say more than a name does.  WORD_PLAIN: none of them. */
 enum body_word {
-    WORD_PLAIN, WORD_SET, WORD_CREATE, WORD_STATEMENT, WORD_BEGINS, WORD_EXECUTE, WORD_WRITES, WORD_DEFAULT, WORD_TEMPORARY,
+    WORD_PLAIN, WORD_INTO, WORD_SET, WORD_CREATE, WORD_STATEMENT, WORD_BEGINS, WORD_EXECUTE, WORD_WRITES, WORD_DEFAULT, WORD_TEMPORARY,
     WORD_WITH, WORD_HOLD, WORD_SET_CONFIG,
 };
 
 /* `leading`: what it leaves behind as the first word of a statement. */
 #define WORD(word) word, sizeof(word) - 1
 static const struct { const char text[12]; uint32_t bytes; enum body_word word; uint32_t leading; } WORDS[] = {
+    {WORD("into"), WORD_INTO, 0},
     {WORD("set"), WORD_SET, 0},
     {WORD("create"), WORD_CREATE, ASK_TEMP},
     {WORD("reset"), WORD_STATEMENT, ANYTHING},
@@ -57,6 +58,7 @@ struct body {
     struct customs *customs;
     const unsigned char *looked; /* where the last look ahead ended: no other one begins before it */
     bool utf8;
+    bool sql;                    /* not PL/pgSQL, where INTO names a variable */
     bool first;                  /* a statement may begin here */
     enum body_word before;       /* the token before: a word, */
     unsigned char before_char;   /* or a character; 0 for all others */
@@ -203,14 +205,22 @@ static bool pass_plain(struct body *b) {
 
 /* ---- statements ---------------------------------------------------------------------------------- */
 
+/* The seed of random() stays, whatever becomes of its setting. */
+static void note_seed(struct body *b, const struct token *t) {
+    if (t->bytes == 4 && strncasecmp((const char *)t->text, "seed", 4) == 0) b->d->traits |= PIN_LOADED;
+}
+
 /* SET: for the transaction only, or for the session. */
 static void scan_set(struct body *b) {
     struct lexer ahead = b->lexer;
     struct token t;
     next_token(&ahead, &t);
-    if (is_word(&t, "local") || is_word(&t, "transaction") || is_word(&t, "constraints")) return;
+    bool local = is_word(&t, "local");
+    if (is_word(&t, "transaction") || is_word(&t, "constraints")) return;
+    if (local || is_word(&t, "session")) next_token(&ahead, &t);
+    note_seed(b, &t);
+    if (local) return;
     b->d->traits |= ANYTHING;
-    if (is_word(&t, "session")) next_token(&ahead, &t);
     const unsigned char *name = t.text;
     while (t.kind == T_WORD && ahead.at < ahead.end && *ahead.at == '.') {
         next_token(&ahead, &t);
@@ -230,6 +240,7 @@ static bool scan_set_config(struct body *b) {
     if (!is_char(&t, '(') || name.kind != T_STRING || name.escaped) return false;
     next_token(&ahead, &t);
     if (!is_char(&t, ',')) return false;
+    note_seed(b, &name);
     for (int depth = 1, tokens = 0; tokens < LOOKAHEAD && t.kind != T_END; tokens++) {
         before = t;
         next_token(&ahead, &t);
@@ -257,6 +268,7 @@ static bool scan_special(struct body *b, enum body_word word) {
     switch (word) {
     case WORD_SET: if (b->first) scan_set(b); break;
     case WORD_CREATE: if (b->first && !makes_temporary(&b->lexer)) b->d->traits |= TRAIT_SCHEMA; break;
+    case WORD_INTO: if (b->sql && b->before != WORD_WRITES) b->d->traits |= ASK_TEMP | TRAIT_SCHEMA; break;
     case WORD_EXECUTE: b->d->traits |= ANYTHING; break;
     case WORD_WRITES: b->d->traits |= TRAIT_INSERT; break;
     case WORD_DEFAULT: if (c == '=' || c == ',' || c == '(') b->d->traits |= TRAIT_INSERT; break;
@@ -303,10 +315,11 @@ static void scan(struct body *b) {
     }
 }
 
-void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool utf8, struct customs *customs) {
+void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool utf8, bool sql,
+               struct customs *customs) {
     if (!n) return;
     use_key(g->key);
-    struct body b = {.lexer = {.at = text, .end = text + n, .key = g->key}, .g = g, .d = d, .customs = customs, .utf8 = utf8};
+    struct body b = {.lexer = {.at = text, .end = text + n, .key = g->key}, .g = g, .d = d, .customs = customs, .utf8 = utf8, .sql = sql};
     if (!utf8 && beyond_ascii(text, n)) d->traits |= CATALOG_UNKNOWN;   /* its second bytes may be quotes */
     scan(&b);
     if (!memchr(text, '\\', n)) return;

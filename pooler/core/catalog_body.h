@@ -21,8 +21,9 @@ struct customs {
     char names[BODY_CUSTOMS_BYTES];
 };
 
-/* A body in SQL or PL/pgSQL.  `utf8`: what is beyond ASCII is UTF-8; else it is in an encoding of a stranger. */
-void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool utf8, struct customs *customs);
+/* A body in SQL, or else in PL/pgSQL.  `utf8`: what is beyond ASCII is UTF-8; else it is in an encoding of a stranger. */
+void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool utf8, bool sql,
+               struct customs *customs);
 
 /* An expression as PostgreSQL keeps it (pg_node_tree), or a part of one: oids of what it uses.  `is_default`: of a column. */
 void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool is_default,

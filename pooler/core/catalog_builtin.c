@@ -24,6 +24,7 @@ static const struct known BUILTIN[] = {
     {"query_to_xml*", RUNS_SQL}, {"table_to_xml*", RUNS_SQL}, {"schema_to_xml*", RUNS_SQL},
     {"database_to_xml*", RUNS_SQL}, {"cursor_to_xml*", RUNS_SQL}, {"ts_stat", RUNS_SQL}, {"ts_rewrite", RUNS_SQL},
     {"pg_input_is_valid", RUNS_SQL}, {"pg_input_error_info", RUNS_SQL},   /* of a type whose name is a literal */
+    {"pg_restore_attribute_stats", RUNS_SQL},                             /* values become those of the column's type */
     {"brin_summarize_*", RUNS_SQL},                                       /* expressions of the index */
     {"pg_backup_start", PIN_LOADED}, {"pg_start_backup", PIN_LOADED},
     {"pg_create_physical_replication_slot", PIN_LOADED}, {"pg_create_logical_replication_slot", PIN_LOADED},

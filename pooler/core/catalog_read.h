@@ -42,7 +42,7 @@ struct catalog_reader {
     enum reading phase;
     uint32_t row_generation, version, server_version;
     char identity[160], next_identity[160];
-    char sums[CATALOG_CLASSES][48], next_sums[CATALOG_CLASSES][48];
+    char sums[CATALOG_CLASSES][96], next_sums[CATALOG_CLASSES][96];
     bool complete;               /* the graph has all of what `sums` stand for */
     bool changes;                /* this look has changed the graph */
     bool utf8;                   /* the encoding of the server that answers */

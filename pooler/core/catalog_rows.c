@@ -39,7 +39,9 @@ static void take_sum(struct catalog_reader *c, const struct field_text *f) {
     }
     if (!is_text(f[0], "c")) return;
     uint32_t class = number(f[1]);
-    if (class < CATALOG_CLASSES) copy(f[2], c->next_sums[class], sizeof c->next_sums[class]);
+    if (class >= CATALOG_CLASSES) return;
+    size_t n = strlen(c->next_sums[class]);   /* a class may be of two catalogs */
+    copy(f[2], c->next_sums[class] + n, (uint32_t)(sizeof c->next_sums[class] - n));
 }
 
 /* ---- objects ------------------------------------------------------------------------------------- */
@@ -85,7 +87,7 @@ static uint32_t function_traits(struct catalog_reader *c, const struct field_tex
     if (strcmp(extra, "internal") == 0) return catalog_extension_traits(rest, name, "");   /* citext has some */
     if (strcmp(extra, "sql") != 0 && strcmp(extra, "plpgsql") != 0) return CATALOG_UNKNOWN;
     if (!f[F_BODY].p) return CATALOG_UNKNOWN;   /* too long */
-    body_scan(&c->graph, &c->draft, f[F_BODY].p, f[F_BODY].n, c->utf8, &c->customs);
+    body_scan(&c->graph, &c->draft, f[F_BODY].p, f[F_BODY].n, c->utf8, extra[0] == 's', &c->customs);
     return 0;
 }
 
@@ -116,7 +118,7 @@ static void take_object(struct catalog_reader *c, const struct field_text *f, bo
         take_owners(c, f[F_OWNERS]);
         take_name(c, f, c->class <= CLASS_BUILTIN_OPERATOR && !d->traits);
         if (c->class == CLASS_FUNCTION) d->traits |= function_traits(c, f, whole, trusted);
-        if (c->class == CLASS_BUILTIN_TYPE || c->class >= CLASS_FUNCTION)   /* what others say of it counts for its name */
+        if (c->class >= CLASS_BUILTIN_TYPE)   /* what others say of it counts for its name */
             draft_reference(&c->graph, d, symbol_of_oid(oid));
         oids_scan(&c->graph, d, f[F_REFS].p, f[F_REFS].n);
     }

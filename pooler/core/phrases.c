@@ -13,8 +13,9 @@ uint8_t id_of(const struct scanner *s, const struct token *t) {
     return w ? w->id : W_NONE;
 }
 
-/* A setting of this name is set, or reset. */
+/* A setting of this name is set, or reset.  That of the seed of random() is undone by nothing, LOCAL or not. */
 static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
+    if (bytes == 4 && strncasecmp(name, "seed", 4) == 0) s->out->traits |= PIN_LOADED;
     if (!settings_harmless(name, bytes)) s->out->traits |= TRAIT_MEANING;
 }
 

@@ -94,6 +94,10 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
         break;
     case W_DEALLOCATE: scan_deallocate(s); break;
     case W_DO: scan_body(s); break;
+    case W_COMMIT:   /* of what was prepared, perhaps long ago and by another session */
+        peek_token(&s->lexer, &next);
+        if (is_word(&next, "prepared")) s->out->traits |= TRAIT_SCHEMA;
+        break;
     case W_QUIET: s->at.quiet = true; return false;
     case W_ANALYZED: return false;
     case W_CREATE:
@@ -247,6 +251,7 @@ static void scan_place(struct scanner *s, enum place place) {
     case PLACE_RELATION: list_relations(s, RELATION_READ); break;
     case PLACE_UPDATE:
         if (at->place != PLACE_FOR && at->place != PLACE_DO) at->relation = RELATION_READ;
+        s->update = true;
         break;
     case PLACE_USING: at->relation = next_char(&s->lexer) == '(' ? RELATION_NONE : RELATION_READ; break;
     case PLACE_INTO:
@@ -308,6 +313,7 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
             if (w->id == W_SET_CONFIG) scan_set_config(s);
             if (w->id == W_CURRENT_SETTING) scan_current_setting(s);
             if (w->id == W_EXECUTE) scan_execute(s);
+            if (w->id == W_PG_SETTINGS && s->update) s->out->traits |= PIN_LOADED;   /* it may be the seed that is set */
         }
     }
     if (plain && w && (w->keyword || w->place)) {
@@ -450,7 +456,7 @@ static void scan_once(const struct words *builtin, const struct catalog *catalog
     s.lexer = *l;
     s.builtin = builtin;
     s.catalog = catalog;
-    s.body = false;
+    s.body = s.update = false;
     s.depth = 0;
     s.looked = NULL;
     s.out = out;

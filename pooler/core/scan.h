@@ -15,7 +15,7 @@ enum id {
     W_NONE, W_SET, W_RESET, W_DISCARD, W_PREPARE, W_DEALLOCATE, W_DO, W_LISTEN, W_UNLISTEN, W_SET_CONFIG, W_DDL, W_BODY, W_EXECUTE,
     W_CREATE, W_CREATE_OR_INTO, W_WITH, W_SESSION, W_ALL, W_TRUE, W_DEFAULT, W_NULL, W_TO, W_TRANSACTION, W_IGNORED_SET,
     W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_SCHEMA, W_SEED, W_XML, W_SHOW, W_CURRENT_SETTING, W_EXPLAIN,
-    W_ANALYZED, W_QUIET, W_MAINTAIN,
+    W_ANALYZED, W_QUIET, W_MAINTAIN, W_COMMIT, W_PG_SETTINGS,
 };
 
 /* What stands before a token. */
@@ -45,6 +45,7 @@ struct scanner {
     const struct words *builtin;
     const struct catalog *catalog;
     bool body;
+    bool update;                 /* the word was met */
     int depth;                   /* of DO bodies in DO bodies */
     const unsigned char *looked; /* where the last look ahead ended: no other one begins before it */
     struct scan *out;

@@ -142,7 +142,7 @@ static uint32_t first_end(const char *text, uint32_t bytes, char out[END_BYTES])
 /* In a failed transaction, before a Query that ends it and goes on: it is ended for a moment, and in the same state again
  * afterwards.  The error at its end is the way there, SEQUENCES_GONE in sequences_not_discarded(). */
 static void discard_behind(struct relay *r, struct server *s, const char *end, uint32_t bytes) {
-    static const char rest[] = "; DISCARD SEQUENCES; BEGIN; SELECT 1/0";
+    static const char rest[] = "; DISCARD SEQUENCES; BEGIN; SELECT 1 OPERATOR(pg_catalog./) 0";
     char text[END_BYTES + sizeof rest];
     memcpy(text, end, bytes);
     memcpy(text + bytes, rest, sizeof rest);

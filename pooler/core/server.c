@@ -421,6 +421,7 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     static const unsigned char TERMINATE[5] = {'X', 0, 0, 0, 4};
     if (s->closing) return;
     struct client *c = s->client;
+    s->altered |= (s->session.traits & TRAIT_SCHEMA) != 0;
     session_left(r, s);
     s->client = NULL;
     if (r->t->slots[s->slot].state != SL_CLOSING) pool_begin_close(r->t, s->slot, r->worker, busy);
@@ -523,6 +524,7 @@ static void server_gone(struct relay *r, struct server *s) {
     memcpy(e.addr, row->where.addr, sizeof e.addr);
     if (!s->closing) server_close(r, s, false, "server conn crashed?");
     snprintf(e.text, sizeof e.text, "%s", s->reason ? s->reason : "server conn crashed?");
+    if (s->altered) session_made(r, s);   /* whatever still ran has ended by now */
     uint32_t generation = s->generation;
     drop_descriptor(r, s);
     s->closing = false;
@@ -719,7 +721,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
         if (effect == BE_EMPTY && s->own == OWN_STEP && requests_head(q) == ('Q' | OWN)) s->step_seen = true;
         if (s->copy != COPY_NONE && !copy_completed(s)) return false;
-        if (effect == BE_COMMAND && n && strchr("ACDR", body[0])) statements_tag(r, s, body, n);
+        if (effect == BE_COMMAND && n > 1 && (strchr("ACDR", body[0]) || body[1] == 'M')) statements_tag(r, s, body, n);
         if (effect == BE_COMMAND && n >= 8 && memcmp(body, "ROLLBACK", 8) == 0) session_failed(s);
         if ((requests_head(q) & 0x7f) == 'E') requests_pop(q);
         return true;
@@ -849,7 +851,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             out_of_step(r, s, p, run, at, true);
             return n;
         }
-        if (effect == BE_READY && s->altered) statements_ended(r, s, p[at + 5]);
+        if (effect == BE_READY) statements_ended(r, s, p[at + 5]);
         bool hidden = s->own_body, held = false;
         if (session_restoring(s) && here == length + 1 && (!hidden || s->own == OWN_RESTORE)) {
             if (effect == BE_PARAMETER) hidden = report_hidden(r, s, p + at + 5);

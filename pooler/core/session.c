@@ -427,6 +427,13 @@ static bool settled(struct relay *r, struct server *s) {
     return x->pinned != 0;
 }
 
+/* A transaction that may have made or altered something is over, or its server is: what is known of names may be of before. */
+void session_made(struct relay *r, const struct server *s) {
+    int32_t database = r->t->pools[r->t->slots[s->slot].pool].database;
+    uint32_t version = atomic_fetch_add(&r->t->databases[database].schema_version, 1) + 1;
+    if (s->client) s->client->made_version = version;
+}
+
 /* Called when a transaction is over and the server could be given back.  True: not yet, or not at all. */
 bool session_settle(struct relay *r, struct server *s) {
     struct session *x = &s->session;
@@ -440,7 +447,7 @@ bool session_settle(struct relay *r, struct server *s) {
         return settled(r, s);
     }
     if (x->traits & TRAIT_SCHEMA && x->unknown_count) x->traits |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
-    if (x->traits & TRAIT_SCHEMA) c->made_version = atomic_fetch_add(&r->t->databases[pool->database].schema_version, 1) + 1;
+    if (x->traits & TRAIT_SCHEMA) session_made(r, s);
     if (x->traits & TRAIT_DATABASE) tell_of_databases(r, c);
     catalog_mark(r->t, pool->database);
     const struct profile *p = session_profile(r, c);

@@ -129,6 +129,7 @@ void session_parameters(struct relay *r, struct client *c, const unsigned char *
 uint32_t session_types(struct relay *r, const struct client *c, const unsigned char *p, uint32_t n);
 uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);
+void session_made(struct relay *r, const struct server *s);
 void session_failed(struct server *s);
 void session_begin(struct session *x);
 void session_unknown(struct slot_row *row);

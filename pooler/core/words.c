@@ -34,7 +34,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"move", W_QUIET, LEADING, 0, 0},
     {"begin", W_BODY, LEADING, 0, 0},
     {"start", W_NONE, LEADING, 0, 0},
-    {"commit", W_NONE, LEADING, 0, 0},
+    {"commit", W_COMMIT, LEADING, 0, 0},
     {"end", W_NONE, LEADING, 0, 0},
     {"rollback", W_NONE, LEADING, 0, 0},
     {"abort", W_NONE, LEADING, 0, 0},
@@ -89,7 +89,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"pg_notify", W_NONE, ANYWHERE, TRAIT_NOTIFY, 0},
     {"pg_listening_channels", W_NONE, ANYWHERE, ASK_CHANNELS, 0},
     {"nextval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
-    {"pg_settings", W_NONE, ANYWHERE, ASK_SETTINGS, 0},   /* UPDATE pg_settings is a SET */
+    {"pg_settings", W_PG_SETTINGS, ANYWHERE, ASK_SETTINGS, 0},   /* UPDATE pg_settings is a SET */
     {"setval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
     {"currval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},
     {"lastval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},

@@ -32,7 +32,7 @@ _TABLES = (
 def _qualified(text: str) -> str:
     """All names and operators as PostgreSQL's own: the session that answers has the search_path of a stranger."""
     text = " ".join(text.split())
-    text = re.sub(r"::(\w+)", r"::pg_catalog.\1", text)
+    text = re.sub(r'::(\w+|"char")', r"::pg_catalog.\1", text)
     text = re.sub(r" (=|<>|<=|>=|<|>|\|\||-|\+|\*) ", r" OPERATOR(pg_catalog.\1) ", text)
     text = re.sub(rf"\b({'|'.join(_FUNCTIONS.split())})\(", r"pg_catalog.\1(", text)
     return re.sub(rf"(?<![\w.'])({'|'.join(_TABLES.split())})\b(?!\()", r"pg_catalog.\1", text)
@@ -168,12 +168,15 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ),
     (
         "oid",
-        # What sorts or compares values of a type calls functions of its class, which no text names.
-        f"""SELECT k.oid::text, k.xmin::text, concat_ws(' ', k.oid::text, CASE WHEN k.opcdefault THEN k.opcintype::text END),
+        # What sorts, hashes or compares values of a type, or by one of its operators, calls functions of a class that no
+        # text names; in a family of PostgreSQL's own, too, if somebody has added some.
+        f"""SELECT k.oid::text, k.xmin::text, concat_ws(' ', k.oid::text, CASE WHEN k.opcdefault THEN k.opcintype::text END,
+      (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily)),
       NULL, NULL, NULL, concat_ws(' ',
       (SELECT string_agg(f.amproc::oid::text, ' ') FROM pg_amproc f WHERE f.amprocfamily = k.opcfamily),
       (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily)), NULL, NULL
-     FROM pg_opclass k WHERE k.oid >= {_USER} AND $W $T""",
+     FROM pg_opclass k WHERE (k.oid >= {_USER} OR EXISTS
+      (SELECT FROM pg_amproc f WHERE f.amprocfamily = k.opcfamily AND f.oid >= {_USER})) AND $W $T""",
     ),
     (
         "t.oid",
@@ -205,7 +208,10 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ),
     (
         "inhrelid",
-        """SELECT inhrelid::text, '0', string_agg(inhparent::text, ' '), NULL, NULL, NULL, inhrelid::text, NULL, NULL
+        # Who writes into a partition has the partition keys of those above it computed.
+        """SELECT inhrelid::text, '0', concat_ws(' ', inhrelid::text, string_agg(inhparent::text, ' ')), NULL, NULL, NULL,
+      concat_ws(' ', inhrelid::text, CASE WHEN (SELECT c.relispartition FROM pg_class c WHERE c.oid = inhrelid)
+      THEN string_agg(inhparent::text, ' ') END), NULL, NULL
      FROM pg_inherits WHERE $W GROUP BY inhrelid $T""",
     ),
 )
@@ -234,11 +240,15 @@ _IDENTITY = """SELECT 'i', '', concat_ws(' ', (SELECT system_identifier FROM pg_
  (SELECT oid FROM pg_database WHERE datname = current_database()))
  UNION ALL SELECT 'v', '', current_setting('server_version_num')"""
 
-#: By number of the class; one without a sum of its own never changes. What takes long is a piece of its own: a server
+#: A new type of a column changes no row of pg_class; one that is not PostgreSQL's own has a row here.
+_COLUMNS = f""" UNION ALL SELECT 'c', '5', concat(' ', count(*), ' ', sum(age(xmin)::int8 - age('3'::xid))) FROM pg_depend
+ WHERE refclassid = '1247'::oid AND refobjid >= {_USER} AND classid = '1259'::oid"""
+
+#: By number of the class, of two catalogs if need be; one without a sum of its own never changes. What takes long is a piece of its own: a server
 #: that has just logged in plans for longer than it counts.
 _SUMS = (
     _sum(4, "pg_proc", f"oid >= {_USER}"),
-    _sum(5, "pg_class", f"oid >= {_USER} AND relpersistence <> 't'"),
+    _sum(5, "pg_class", f"oid >= {_USER} AND relpersistence <> 't'") + _COLUMNS,
     _sum(6, "pg_type", f"oid >= {_USER}"),
     _sum(7, "pg_operator", f"oid >= {_USER}"),
     _sum(8, "pg_cast", f"oid >= {_USER}"),

@@ -17,6 +17,7 @@ from gevent.event import AsyncResult
 from gevent.lock import Semaphore
 
 from pooler import limits
+from pooler.config.settings import AUTH_QUERY
 from pooler.core import FAIL, KILL
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault, ServerFault
 from pooler.protocol import lookup, messages
@@ -45,6 +46,11 @@ PASSED_ON = frozenset(
     }
 )
 CONFIG_ERROR = "bouncer config error"
+#: The default with all names in their schema: its database may have given its sessions any search_path.
+SAFE_AUTH_QUERY = (
+    "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END"
+    " FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin"
+)
 
 
 class Lookups:
@@ -65,6 +71,7 @@ class Lookups:
         settings = self._worker.config.settings
         auth_user = (database.auth_user if database else None) or settings.auth_user
         query = (database.auth_query if database else None) or settings.auth_query
+        query = SAFE_AUTH_QUERY if query == AUTH_QUERY else query
         target = self._target(database)
         assert auth_user is not None
         key = (target.name, auth_user)

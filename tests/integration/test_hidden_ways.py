@@ -7,6 +7,7 @@ they are not, everything is asked for, and nothing of this could be seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -66,6 +67,32 @@ CREATE OPERATOR ># (LEFTARG = sorted, RIGHTARG = sorted, FUNCTION = yes);
 CREATE OPERATOR CLASS sorted_ops DEFAULT FOR TYPE sorted USING btree AS
     OPERATOR 1 <#, OPERATOR 2 <=#, OPERATOR 3 =#, OPERATOR 4 >=#, OPERATOR 5 >#,
     FUNCTION 1 compare(sorted, sorted);
+CREATE FUNCTION key_of(int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN PERFORM pg_advisory_lock(4711); RETURN $1; END';
+CREATE FUNCTION compare_numbers(int, int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN PERFORM pg_advisory_lock(4711); RETURN $1 - $2; END';
+CREATE FUNCTION hash_long(int, bigint) RETURNS bigint LANGUAGE sql IMMUTABLE AS 'SELECT 1::bigint';
+CREATE FUNCTION less(int, int) RETURNS bool LANGUAGE sql IMMUTABLE AS 'SELECT $1 < $2';
+CREATE FUNCTION same(int, int) RETURNS bool LANGUAGE plpgsql IMMUTABLE AS 'BEGIN RETURN $1 = $2; END';
+CREATE OPERATOR <## (LEFTARG = int, RIGHTARG = int, FUNCTION = less);
+CREATE OPERATOR =## (LEFTARG = int, RIGHTARG = int, FUNCTION = same, HASHES, MERGES, COMMUTATOR = =##);
+CREATE OPERATOR CLASS odd_ops FOR TYPE int USING btree AS
+    OPERATOR 1 <##, OPERATOR 3 =##, FUNCTION 1 compare_numbers(int, int);
+CREATE OPERATOR CLASS odd_hash FOR TYPE int USING hash AS
+    OPERATOR 1 =##, FUNCTION 1 key_of(int), FUNCTION 2 hash_long(int, bigint);
+CREATE TABLE numbers (n int);
+INSERT INTO numbers VALUES (2), (1), (3);
+CREATE VIEW in_odd_order AS SELECT n FROM numbers ORDER BY n USING <##;
+CREATE TABLE by_range (n int) PARTITION BY RANGE (key_of(n));
+CREATE TABLE middle PARTITION OF by_range FOR VALUES FROM (0) TO (100) PARTITION BY LIST (n);
+CREATE TABLE leaf PARTITION OF middle DEFAULT;
+CREATE TABLE by_hash (n int) PARTITION BY HASH (n odd_hash);
+CREATE TABLE hash_leaf PARTITION OF by_hash FOR VALUES WITH (MODULUS 1, REMAINDER 0);
+CREATE TYPE changed AS (x int);
+CREATE TABLE later (n int);
+CREATE DOMAIN bare AS int;
+CREATE FUNCTION makes_a_table() RETURNS void LANGUAGE sql SET search_path = pg_temp
+    AS 'SELECT 1 AS a INTO kept; SELECT';
 GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;
 """
@@ -103,6 +130,24 @@ LOCKING = {
     "GREATEST": "SELECT greatest(c, c) FROM of_sorted",
     "window": "SELECT rank() OVER (ORDER BY c) FROM of_sorted",
     "arrays": "SELECT ARRAY[c] < ARRAY[c] FROM of_sorted",
+    "partition": "INSERT INTO leaf VALUES (1)",
+    "partition by hash": "INSERT INTO hash_leaf VALUES (1)",
+    "ORDER BY USING": "SELECT n FROM numbers ORDER BY n USING <##",
+    "ORDER BY USING in a view": "SELECT * FROM in_odd_order",
+    "hash join": "BEGIN; SET LOCAL enable_mergejoin = off; SET LOCAL enable_nestloop = off;"
+    " SELECT FROM numbers a JOIN numbers b ON a.n =## b.n; COMMIT",
+    "merge join": "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_nestloop = off;"
+    " SELECT FROM numbers a JOIN numbers b ON a.n =## b.n; COMMIT",
+    "list that is hashed": "SELECT FROM numbers WHERE n =## ANY ('{1,2,3,4,5,6,7,8,9,10,11}'::int[])",
+}
+
+#: What changes no row of the object that a text names.
+ALTERED = {
+    "attribute": ("ALTER TYPE changed ALTER ATTRIBUTE x TYPE checked", "SELECT '(1)'::changed"),
+    "column": (
+        "ALTER TABLE later ALTER n TYPE bare; ALTER DOMAIN bare ADD CHECK (locks(VALUE))",
+        "INSERT INTO later VALUES (1)",
+    ),
 }
 
 
@@ -147,6 +192,36 @@ def test_what_takes_a_lock(pooler: Pooler, way: str) -> None:
         assert not errors(maker.query(LOCKING[way]))
     with pooled(pooler, DATABASE) as other:
         assert rows(other, LOCKS) == [[b"0"]]
+
+
+@pytest.mark.parametrize("way", ALTERED)
+def test_types_that_are_altered_past_pooler(pooler: Pooler, database: Postgres, way: str) -> None:
+    change, text = ALTERED[way]
+    database.sql(change, dbname=DATABASE)
+    learn_anew(pooler)
+    with pooled(pooler, DATABASE) as maker:
+        assert not errors(maker.query(text))
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, LOCKS) == [[b"0"]]
+
+
+def learn_anew(pooler: Pooler) -> None:
+    """A look that began after now."""
+    begin = datetime.now(UTC) + timedelta(seconds=1)  # they are shown in seconds
+
+    def looked() -> bool:
+        pooler.learn_catalogs(DATABASE)
+        last = str(pooler.show("catalogs", database=DATABASE)[0]["last_look"])
+        return datetime.strptime(last, "%Y-%m-%d %H:%M:%S %Z").replace(tzinfo=UTC) >= begin
+
+    wait_for(looked, 30, "a look")
+
+
+def test_a_table_that_a_function_makes(pooler: Pooler) -> None:
+    with pooled(pooler, DATABASE) as maker:
+        assert not errors(maker.query("SELECT makes_a_table()"))
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, "SELECT to_regclass('pg_temp.kept')") == [[None]]
 
 
 @pytest.mark.parametrize("name", ["", "s"])

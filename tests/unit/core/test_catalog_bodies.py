@@ -111,6 +111,32 @@ def test_what_cannot_be_read_is_unknown(body: bytes, language: str) -> None:
     assert "unknown" in effects(body, language)
 
 
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"BEGIN SET LOCAL seed = 0.5; END",
+        b"BEGIN SET seed = 0.5; END",
+        b'BEGIN SET LOCAL "seed" = 0.5; END',
+        b"SELECT set_config('seed', '0.5', true)",
+        b"SELECT set_config('Seed', '0.5', false)",
+    ],
+)
+def test_seed_of_random(body: bytes) -> None:
+    assert "loaded" in effects(body)
+
+
+def test_into_makes_a_table_in_sql() -> None:
+    assert effects(b"SELECT 1 AS a INTO kept", "sql ") >= {"temp", "schema"}
+    assert effects(b"INSERT INTO t SELECT 1; MERGE INTO t USING t u ON true", "sql ") <= {"insert"}
+    assert effects(b"DECLARE a int; BEGIN SELECT 1 INTO a; END") == set()
+
+
+def test_statistics_that_become_values_of_a_type() -> None:
+    graph = CatalogGraph()
+    graph.take(0, [b"6000", b"0", b"6000", b"f", b"pg_restore_attribute_stats", b"v", None, None, None])
+    assert "opaque" in graph.effects("function", "pg_restore_attribute_stats")
+
+
 def test_long_body_is_unknown() -> None:
     assert "unknown" in effects(None)
 

@@ -117,7 +117,17 @@ SPEAKING = [
     ("SELECT set_config('a.b', 'x', (true, false))", "named", "s:a.b"),
     ("SELECT set_config(concat('a', '.b'), 'x', true)", "encoding", ""),
     ("SELECT set_config('a.b', 'x', not true)", "named", "s:a.b"),
-    ("UPDATE pg_settings SET setting = 1 WHERE name = 'work_mem'", "settings", ""),
+    # the seed of random() stays, whatever becomes of its setting
+    ("SET seed = 0.5", "loaded", ""),
+    ('SET "seed" = 0.5', "named loaded", "s:seed"),
+    ("SET LOCAL seed = 0.5", "loaded", ""),
+    ("SET LOCAL Seed TO 0.5", "loaded", ""),
+    ("SELECT set_config('SEED', '0.5', true)", "loaded", ""),
+    ("SELECT set_config('seed', '0.5', false)", "named loaded", "s:seed"),
+    ("SELECT * FROM pg_settings", "settings", ""),
+    ("SELECT * FROM pg_settings FOR UPDATE", "settings", ""),
+    ("COMMIT PREPARED 'x'", "schema", ""),
+    ("UPDATE pg_settings SET setting = 1 WHERE name = 'work_mem'", "settings loaded", ""),
     # locks
     ("SELECT pg_advisory_lock(1)", "locks", ""),
     ("select PG_TRY_ADVISORY_LOCK(1, 2)", "locks", ""),

@@ -28,10 +28,12 @@ LOGINS_MAX = 200
 #: All names have their schema: the database may have given its sessions any search_path.
 LIMITS = """SELECT pg_catalog.current_setting('max_connections')::pg_catalog.int4
     OPERATOR(pg_catalog.-) pg_catalog.current_setting('superuser_reserved_connections')::pg_catalog.int4
-    OPERATOR(pg_catalog.-) COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int4,
+    OPERATOR(pg_catalog.-)
+    COALESCE(pg_catalog.current_setting('reserved_connections', true), '0')::pg_catalog.int4,
     pg_catalog.current_setting('max_connections')::pg_catalog.int4,
     (SELECT rolconnlimit FROM pg_catalog.pg_roles WHERE rolname OPERATOR(pg_catalog.=) current_user),
-    (SELECT datconnlimit FROM pg_catalog.pg_database WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"""
+    (SELECT datconnlimit FROM pg_catalog.pg_database
+        WHERE datname OPERATOR(pg_catalog.=) pg_catalog.current_database())"""
 
 
 @dataclass

@@ -2063,6 +2063,8 @@ cdef extern from "catalog_rows.h" nogil:
     void catalog_rows_end(catalog_reader *)
     void graph_solve(graph *)
     bint graph_solve_step(graph *, uint32_t)
+    uint32_t graph_traits(const graph *, uint64_t)
+    enum: SYMBOL_EVERYTHING
     bint graph_entry(const graph *, uint32_t, catalog_entry *)
     void graph_free(graph *)
 
@@ -2122,6 +2124,15 @@ cdef class CatalogGraph:
                 found = {word for word, bit in TRAITS.items() if e.traits & bit}
                 return found | ({"unknown"} if e.traits & CATALOG_UNKNOWN else set())
         return {"unknown"}
+
+    def everything(self):
+        """The words of TRAITS that any statement may leave."""
+        catalog_rows_end(self.c)
+        graph_solve(&self.c.graph)
+        while not graph_solve_step(&self.c.graph, 1000):
+            pass
+        traits = graph_traits(&self.c.graph, SYMBOL_EVERYTHING)
+        return {word for word, bit in TRAITS.items() if traits & bit}
 
     def customs(self):
         """Names of settings that bodies and expressions have in them."""

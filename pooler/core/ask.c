@@ -297,4 +297,5 @@ void session_answered(struct relay *r, struct server *s) {
     }
     if (x->asked & ASK_CHANNELS) listen_answered(r, s);
     forget_question(x);
+    session_turn(r, s);
 }

@@ -22,7 +22,7 @@ enum body_word {
 static const struct { const char text[12]; uint32_t bytes; enum body_word word; uint32_t leading; } WORDS[] = {
     {WORD("into"), WORD_INTO, 0},
     {WORD("set"), WORD_SET, 0},
-    {WORD("create"), WORD_CREATE, ASK_TEMP},
+    {WORD("create"), WORD_CREATE, EVERYTHING},
     {WORD("reset"), WORD_STATEMENT, ANYTHING},
     {WORD("discard"), WORD_STATEMENT, ANYTHING},
     {WORD("listen"), WORD_STATEMENT, ASK_CHANNELS},
@@ -31,10 +31,22 @@ static const struct { const char text[12]; uint32_t bytes; enum body_word word; 
     {WORD("deallocate"), WORD_STATEMENT, ASK_PREPARED},
     {WORD("load"), WORD_STATEMENT, PIN_LOADED},
     {WORD("do"), WORD_STATEMENT, ANYTHING},
-    {WORD("alter"), WORD_STATEMENT, TRAIT_SCHEMA},
-    {WORD("drop"), WORD_STATEMENT, ASK_TEMP},
     {WORD("notify"), WORD_STATEMENT, TRAIT_NOTIFY},
-    {WORD("import"), WORD_STATEMENT, TRAIT_SCHEMA},
+    /* these run expressions and functions that stand in no text, as in words.c */
+    {WORD("alter"), WORD_STATEMENT, TRAIT_SCHEMA | EVERYTHING},
+    {WORD("drop"), WORD_STATEMENT, EVERYTHING},
+    {WORD("import"), WORD_STATEMENT, TRAIT_SCHEMA | EVERYTHING},
+    {WORD("comment"), WORD_STATEMENT, EVERYTHING},
+    {WORD("grant"), WORD_STATEMENT, EVERYTHING},
+    {WORD("revoke"), WORD_STATEMENT, EVERYTHING},
+    {WORD("security"), WORD_STATEMENT, EVERYTHING},
+    {WORD("reassign"), WORD_STATEMENT, EVERYTHING},
+    {WORD("refresh"), WORD_STATEMENT, EVERYTHING},
+    {WORD("vacuum"), WORD_STATEMENT, EVERYTHING},
+    {WORD("analyze"), WORD_STATEMENT, EVERYTHING},
+    {WORD("analyse"), WORD_STATEMENT, EVERYTHING},
+    {WORD("cluster"), WORD_STATEMENT, EVERYTHING},
+    {WORD("reindex"), WORD_STATEMENT, EVERYTHING},
     {WORD("begin"), WORD_BEGINS, 0},
     {WORD("then"), WORD_BEGINS, 0},
     {WORD("else"), WORD_BEGINS, 0},
@@ -215,9 +227,10 @@ static void scan_set(struct body *b) {
     struct lexer ahead = b->lexer;
     struct token t;
     next_token(&ahead, &t);
-    bool local = is_word(&t, "local");
-    if (is_word(&t, "transaction") || is_word(&t, "constraints")) return;
-    if (local || is_word(&t, "session")) next_token(&ahead, &t);
+    bool name_begins = stands_before(&ahead, '.');   /* as in session.user_id */
+    bool local = !name_begins && is_word(&t, "local");
+    if (!name_begins && (is_word(&t, "transaction") || is_word(&t, "constraints"))) return;
+    if (local || (!name_begins && is_word(&t, "session"))) next_token(&ahead, &t);
     note_seed(b, &t);
     if (local) return;
     b->d->traits |= ANYTHING;
@@ -232,7 +245,8 @@ static void scan_set(struct body *b) {
 /* set_config of a name in the text: for the transaction only, or a setting that can be asked for.  True: that was it. */
 static bool scan_set_config(struct body *b) {
     struct lexer ahead = b->lexer;
-    struct token t, name, before = {.kind = T_END};
+    struct token t, name;
+    bool local = false;   /* the last argument is the word `true` and nothing else */
     if (b->looked && ahead.at < b->looked) return false;
     b->looked = ahead.end;   /* unless its parenthesis is found */
     next_token(&ahead, &t);
@@ -242,12 +256,15 @@ static bool scan_set_config(struct body *b) {
     if (!is_char(&t, ',')) return false;
     note_seed(b, &name);
     for (int depth = 1, tokens = 0; tokens < LOOKAHEAD && t.kind != T_END; tokens++) {
-        before = t;
+        bool argument_begins = depth == 1 && is_char(&t, ',');
         next_token(&ahead, &t);
         if (is_char(&t, '(')) depth++;
-        if (!is_char(&t, ')') || --depth) continue;
+        if (!is_char(&t, ')') || --depth) {
+            local = argument_begins && is_word(&t, "true");
+            continue;
+        }
         b->looked = ahead.at;
-        if (is_word(&before, "true")) return true;
+        if (local) return true;
         customs_add(b->customs, name.text, name.bytes);
         b->d->traits |= ASK_SETTINGS;
         return true;
@@ -267,7 +284,9 @@ static bool scan_special(struct body *b, enum body_word word) {
     unsigned char c = b->before_char;
     switch (word) {
     case WORD_SET: if (b->first) scan_set(b); break;
-    case WORD_CREATE: if (b->first && !makes_temporary(&b->lexer)) b->d->traits |= TRAIT_SCHEMA; break;
+    case WORD_CREATE:   /* also behind EXPLAIN ANALYZE */
+        b->d->traits |= ASK_TEMP | (makes_temporary(&b->lexer) ? 0 : TRAIT_SCHEMA);
+        break;
     case WORD_INTO: if (b->sql && b->before != WORD_WRITES) b->d->traits |= ASK_TEMP | TRAIT_SCHEMA; break;
     case WORD_EXECUTE: b->d->traits |= ANYTHING; break;
     case WORD_WRITES: b->d->traits |= TRAIT_INSERT; break;
@@ -357,7 +376,7 @@ static void scan_constant(const unsigned char *at, const unsigned char *end, str
     if (n > 4 && n < sizeof value) customs_add(customs, value + 4, n - 4);
 }
 
-/* Every field whose value is an oid of something that a user made; of PostgreSQL's own only functions matter. */
+/* Every field whose value is an oid of something that a user made; of PostgreSQL's own functions and relations matter. */
 void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool is_default,
                struct customs *customs) {
     static const char COMMAND[] = "commandType", WRITES[] = "235";   /* nodes.h: UPDATE, which may say DEFAULT, INSERT, MERGE */
@@ -373,7 +392,7 @@ void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
         if (ends_with(field, bytes, "location") || ends_with(field, bytes, "len")) continue;
         const unsigned char *value = at;
         uint32_t oid = number_at(&value, end);
-        bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid");
+        bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid") || ends_with(field, bytes, "relid");
         if (is_default && oid == NEXTVAL) continue;   /* who writes says so itself (TRAIT_INSERT) */
         if (bytes == sizeof COMMAND - 1 && memcmp(field, COMMAND, bytes) == 0 && strchr(WRITES, *at)) d->traits |= TRAIT_INSERT;
         if (oid >= USER_OID || (oid && calls)) draft_reference(g, d, symbol_of_oid(oid));

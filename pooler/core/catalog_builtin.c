@@ -26,6 +26,7 @@ static const struct known BUILTIN[] = {
     {"pg_input_is_valid", RUNS_SQL}, {"pg_input_error_info", RUNS_SQL},   /* of a type whose name is a literal */
     {"pg_restore_attribute_stats", RUNS_SQL},                             /* values become those of the column's type */
     {"brin_summarize_*", RUNS_SQL},                                       /* expressions of the index */
+    {"satisfies_hash_partition", RUNS_SQL}, {"gin_clean_pending_list", RUNS_SQL},   /* functions of operator classes */
     {"pg_backup_start", PIN_LOADED}, {"pg_start_backup", PIN_LOADED},
     {"pg_create_physical_replication_slot", PIN_LOADED}, {"pg_create_logical_replication_slot", PIN_LOADED},
     {"pg_copy_physical_replication_slot", PIN_LOADED}, {"pg_copy_logical_replication_slot", PIN_LOADED},
@@ -38,7 +39,7 @@ static const struct known BUILTIN[] = {
 /* The volatile ones of 15 to 18 that leave nothing: looked up only where the server is newer than this list. */
 static const char HARMLESS[] =
     " amvalidate bernoulli brin_desummarize_range brinhandler bthandler clock_timestamp current_query currtid2"
-    " gen_random_uuid gin_clean_pending_list ginhandler gisthandler hashhandler heap_tableam_handler lo_close lo_creat"
+    " gen_random_uuid ginhandler gisthandler hashhandler heap_tableam_handler lo_close lo_creat"
     " lo_create lo_export lo_from_bytea lo_get lo_import lo_lseek lo_lseek64 lo_open lo_put lo_tell lo_tell64"
     " lo_truncate lo_truncate64 lo_unlink loread lowrite pg_advisory_xact_lock pg_advisory_xact_lock_shared"
     " pg_backup_stop pg_blocking_pids pg_cancel_backend pg_collation_actual_version pg_control_checkpoint"

@@ -212,6 +212,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     s->settled = s->own_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
     s->kept.ended = true;
     c->server = s;
+    session_turn(r, s);
     defaults_follow(r, c);
     adopt_limits(r, s);
     enum handover how = handover_before(r, s);

@@ -13,6 +13,11 @@ uint8_t id_of(const struct scanner *s, const struct token *t) {
     return w ? w->id : W_NONE;
 }
 
+/* The word that a token is in the grammar of SET: none, if it is the beginning of a name like session.user_id. */
+static uint8_t set_word(const struct scanner *s, const struct token *t) {
+    return stands_before(&s->lexer, '.') ? W_NONE : id_of(s, t);
+}
+
 /* A setting of this name is set, or reset.  That of the seed of random() is undone by nothing, LOCAL or not. */
 static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
     if (bytes == 4 && strncasecmp(name, "seed", 4) == 0) s->out->traits |= PIN_LOADED;
@@ -89,7 +94,7 @@ static void scan_set_local(struct scanner *s) {
     char name[128];
     struct token t;
     next_token(&s->lexer, &t);
-    if (id_of(s, &t) == W_NAMES) {
+    if (set_word(s, &t) == W_NAMES) {
         s->out->traits |= TRAIT_ENCODING | TRAIT_MEANING;
         return;
     }
@@ -101,10 +106,10 @@ static void scan_set_local(struct scanner *s) {
 void scan_set(struct scanner *s) {
     struct token t;
     next_token(&s->lexer, &t);
-    uint8_t id = id_of(s, &t);
+    uint8_t id = set_word(s, &t);
     if (id == W_SESSION) {
         next_token(&s->lexer, &t);
-        id = id_of(s, &t);
+        id = set_word(s, &t);
         if (id == W_CHARACTERISTICS) {
             note_literal_name(s, "default_transaction_isolation");
             note_literal_name(s, "default_transaction_read_only");
@@ -133,10 +138,10 @@ void scan_reset(struct scanner *s) {
     char name[128];
     struct token t;
     next_token(&s->lexer, &t);
-    if (id_of(s, &t) == W_ALL) {
+    if (set_word(s, &t) == W_ALL) {
         s->out->traits |= TRAIT_RESET_ALL;
         s->out->ends |= PIN_NAMELESS;
-    } else if (id_of(s, &t) == W_TIME) {
+    } else if (set_word(s, &t) == W_TIME) {
         s->out->traits |= TRAIT_RESET;
         note_name(s, 'r', "timezone", 8, false);
     } else {

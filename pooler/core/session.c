@@ -136,6 +136,7 @@ void session_note(struct relay *r, struct client *c, const struct scan *scan) {
     if (traits & TRAIT_UNLISTEN && c->subscriptions) traits |= ASK_CHANNELS;
     if (traits & ASK_TEMP) r->t->slots[c->server->slot].temporary = 1;
     if (traits & SETS_MEANING) x->sets_meaning = true;
+    if (traits & TRAIT_SCHEMA) session_made(r, c->server);   /* others may run it as soon as it is committed */
     x->traits |= traits;
     x->ends |= scan->ends;
 }
@@ -242,6 +243,7 @@ uint32_t session_text(struct relay *r, struct client *c, const char *text, uint3
     if (!whole) scan.traits |= EVERYTHING | TRAIT_INSERT;
     if (!(scan.traits | scan.ends)) return 0;
     session_note(r, c, &scan);
+    if (!whole) c->server->session.partly = true;
     return scan.traits | (whole ? 0 : PIN_OPAQUE);
 }
 
@@ -303,7 +305,7 @@ static int pinned_servers(const struct relay *r, int32_t pool) {
 /* Nothing has been said in this transaction yet. */
 void session_begin(struct session *x) {
     x->traits = x->ends = x->unknown_count = 0;
-    x->failed = x->named = x->unseen = false;
+    x->failed = x->named = x->unseen = x->partly = false;
     if (x->notes) x->notes->bytes = 0;
 }
 
@@ -427,6 +429,37 @@ static bool settled(struct relay *r, struct server *s) {
     return x->pinned != 0;
 }
 
+static uint32_t schema_of(const struct relay *r, const struct server *s) {
+    return atomic_load(&r->t->databases[r->t->pools[r->t->slots[s->slot].pool].database].schema_version);
+}
+
+/* What follows is looked at by what is known now. */
+void session_turn(struct relay *r, struct server *s) { s->session.judged_version = schema_of(r, s); }
+
+static bool starts(const unsigned char *tag, uint32_t n, const char *with) {
+    return n >= strlen(with) && memcmp(tag, with, strlen(with)) == 0;
+}
+
+/* The tag of what a client has done by a text that was not looked at.  A table alone counts for no name that was there:
+ * temporary ones are made all the time. */
+void session_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
+    struct session *x = &s->session;
+    if (!s->client || (session_on(r, s->client) && !x->partly)) return;
+    bool alters = starts(tag, n, "ALTER "), creates = starts(tag, n, "CREATE ");
+    bool role = (alters || creates || starts(tag, n, "DROP ")) && memmem(tag, n, " ROLE", 5);
+    if (alters || (creates && !starts(tag, n, "CREATE TABLE")) || starts(tag, n, "IMPORT ") || starts(tag, n, "COMMIT PREPARED"))
+        x->traits |= TRAIT_SCHEMA;
+    if (!role && !starts(tag, n, "ALTER DATABASE")) return;
+    x->traits |= TRAIT_DATABASE;
+    keep_name(x, 'R', "");   /* any: its name is in the text */
+}
+
+/* A transaction is over, before its client hears of it. */
+void session_ended(struct relay *r, struct server *s) {
+    if (s->session.traits & TRAIT_SCHEMA) session_made(r, s);
+    if (s->session.traits & TRAIT_DATABASE && s->client) tell_of_databases(r, s->client);
+}
+
 /* A transaction that may have made or altered something is over, or its server is: what is known of names may be of before. */
 void session_made(struct relay *r, const struct server *s) {
     int32_t database = r->t->pools[r->t->slots[s->slot].pool].database;
@@ -446,9 +479,8 @@ bool session_settle(struct relay *r, struct server *s) {
         judge(r, c, x);
         return settled(r, s);
     }
+    if (x->judged_version != schema_of(r, s)) x->traits |= EVERYTHING;   /* it may have run what was made meanwhile */
     if (x->traits & TRAIT_SCHEMA && x->unknown_count) x->traits |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
-    if (x->traits & TRAIT_SCHEMA) session_made(r, s);
-    if (x->traits & TRAIT_DATABASE) tell_of_databases(r, c);
     catalog_mark(r->t, pool->database);
     const struct profile *p = session_profile(r, c);
     x->unseen |= newer(x);
@@ -478,6 +510,7 @@ bool session_settle(struct relay *r, struct server *s) {
         return true;
     }
     session_begin(x);
+    session_turn(r, s);
     return settled(r, s);
 }
 

@@ -90,8 +90,10 @@ struct session {
     uint32_t asked;              /* what OWN_ASK asks for */
     uint8_t tries;               /* of the question, after errors of the moment */
     uint32_t unjudged_version;   /* of the schema, when PIN_UNJUDGED began */
+    uint32_t judged_version;     /* of the schema, before the first of those statements was looked at */
     uint32_t unknown_count, sequence_requests;
     bool failed;                 /* an error or a rollback since: names alone do not tell */
+    bool partly;                 /* not all of a text was looked at: its tag says what it made */
     bool unseen;                 /* something was called of which nobody knew what it is: it may have opened connections */
     bool doomed;                 /* it may carry what no reset undoes: the server is closed when its client has left it */
     bool touched_sequence;
@@ -129,7 +131,10 @@ void session_parameters(struct relay *r, struct client *c, const unsigned char *
 uint32_t session_types(struct relay *r, const struct client *c, const unsigned char *p, uint32_t n);
 uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here);
 bool session_settle(struct relay *r, struct server *s);
+void session_turn(struct relay *r, struct server *s);
 void session_made(struct relay *r, const struct server *s);
+void session_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);
+void session_ended(struct relay *r, struct server *s);
 void session_failed(struct server *s);
 void session_begin(struct session *x);
 void session_unknown(struct slot_row *row);

@@ -472,16 +472,8 @@ static void forget_all(struct relay *r, struct server *s) {
 
 /* What a CommandComplete means for statements.  DDL counts when it has run, for its own transaction, when that ends,
  * for the others, and when it is undone. */
-/* What a client has done of whose texts nothing is known.  A table alone counts for no name that was there: temporary ones
- * are made all the time. */
-static void note_making(const struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
-    bool made = starts(tag, n, "ALTER ") || starts(tag, n, "IMPORT ") || starts(tag, n, "COMMIT PREPARED")
-        || (starts(tag, n, "CREATE ") && !starts(tag, n, "CREATE TABLE"));
-    if (made && s->client && !session_on(r, s->client)) s->session.traits |= TRAIT_SCHEMA;
-}
-
 void statements_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
-    note_making(r, s, tag, n);
+    session_tag(r, s, tag, n);
     bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
     if (discard || (n == sizeof "DEALLOCATE ALL" && memcmp(tag, "DEALLOCATE ALL", n) == 0)) {
         forget_all(r, s);
@@ -497,8 +489,8 @@ void statements_tag(struct relay *r, struct server *s, const unsigned char *tag,
 void statements_ended(struct relay *r, struct server *s, uint8_t status) {
     if (status != 'I') return;
     if (s->altered) statements_altered(r, s);
-    if (s->session.traits & TRAIT_SCHEMA) session_made(r, s);
     s->altered = false;
+    session_ended(r, s);
 }
 
 /* ---- errors ----------------------------------------------------------------------------------- */

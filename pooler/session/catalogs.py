@@ -94,7 +94,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ),
     (
         "oid",
-        """SELECT oid::text, '0', NULL, 'r', relname::text, NULL, NULL, NULL, NULL
+        """SELECT oid::text, '0', oid::text, 'r', relname::text, NULL, NULL, NULL, NULL
      FROM pg_class WHERE oid < 16384 AND relkind = ANY ('{r,v}'::"char"[]) AND $W $T""",
     ),
     (
@@ -169,8 +169,10 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     (
         "oid",
         # What sorts, hashes or compares values of a type, or by one of its operators, calls functions of a class that no
-        # text names; in a family of PostgreSQL's own, too, if somebody has added some.
+        # text names; in a family of PostgreSQL's own, too, if somebody has added some. Nothing says where a type of
+        # PostgreSQL's own is used.
         f"""SELECT k.oid::text, k.xmin::text, concat_ws(' ', k.oid::text, CASE WHEN k.opcdefault THEN k.opcintype::text END,
+      CASE WHEN k.opcdefault AND k.opcintype < {_USER} THEN 'E' END,
       (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily)),
       NULL, NULL, NULL, concat_ws(' ',
       (SELECT string_agg(f.amproc::oid::text, ' ') FROM pg_amproc f WHERE f.amprocfamily = k.opcfamily),
@@ -242,9 +244,11 @@ _IDENTITY = """SELECT 'i', '', concat_ws(' ', (SELECT system_identifier FROM pg_
 
 #: A new type of a column changes no row of pg_class; one that is not PostgreSQL's own has a row here.
 _COLUMNS = f""" UNION ALL SELECT 'c', '5', concat(' ', count(*), ' ', sum(age(xmin)::int8 - age('3'::xid))) FROM pg_depend
- WHERE refclassid = '1247'::oid AND refobjid >= {_USER} AND classid = '1259'::oid"""
+ WHERE refclassid = '1247'::oid AND refobjid >= {_USER} AND classid = '1259'::oid
+ UNION ALL SELECT 'c', '5', concat(' ', count(*), ' ', sum(age(xmin)::int8 - age('3'::xid)))
+ FROM pg_foreign_data_wrapper"""
 
-#: By number of the class, of two catalogs if need be; one without a sum of its own never changes. What takes long is a piece of its own: a server
+#: By number of the class, of more than one catalog if need be; one without a sum of its own never changes. What takes long is a piece of its own: a server
 #: that has just logged in plans for longer than it counts.
 _SUMS = (
     _sum(4, "pg_proc", f"oid >= {_USER}"),

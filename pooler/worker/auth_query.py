@@ -48,8 +48,8 @@ PASSED_ON = frozenset(
 CONFIG_ERROR = "bouncer config error"
 #: The default with all names in their schema: its database may have given its sessions any search_path.
 SAFE_AUTH_QUERY = (
-    "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL ELSE rolpassword END"
-    " FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin"
+    "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL"
+    " ELSE rolpassword END FROM pg_catalog.pg_authid WHERE rolname OPERATOR(pg_catalog.=) $1 AND rolcanlogin"
 )
 
 

@@ -506,3 +506,25 @@ def test_auth_user_who_is_refused_later(make_pooler: Any, pg: Postgres) -> None:
     pooler.passwords["suser"] = "sfoo"
     pooler.configure()
     wait_for(lambda: _enters(pooler, "p0"), 10, "a look-up that works again")
+
+
+def test_the_search_path_of_the_database_does_not_count(
+    running_postgres: Postgres, start_pooler: StartPooler
+) -> None:
+    """Its owner is no superuser, and may give its sessions any; the look-up runs as one who is."""
+    running_postgres.sql("CREATE DATABASE owned OWNER bouncer")
+    running_postgres.sql(
+        "CREATE SCHEMA evil; GRANT USAGE ON SCHEMA evil TO PUBLIC;"
+        "CREATE FUNCTION evil.now() RETURNS timestamptz LANGUAGE plpgsql AS"
+        " 'BEGIN RAISE LOG ''evil.now was called''; RETURN pg_catalog.now(); END';"
+        "ALTER DATABASE owned SET search_path = evil, pg_catalog",
+        dbname="owned",
+        user="bouncer",
+    )
+    pooler = start_pooler(
+        kind=Asking, workers=1, auth_type="scram-sha-256", auth_user=SUPERUSER, databases={"owned": ""}
+    )
+    running_postgres.new_log()
+    with pooler.connect(dbname="owned", user="q_scram", password="sq") as connection:
+        connection.cursor().execute("SELECT 1")
+    assert "evil.now was called" not in running_postgres.new_log()

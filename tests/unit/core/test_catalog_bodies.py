@@ -47,6 +47,7 @@ HARMLESS = [
     b"-- harmful()\n/* harmful() */ SELECT 'harmful()'",
     b"BEGIN SET LOCAL work_mem = '1MB'; END",
     b"SELECT set_config('work_mem', '1MB', true)",
+    b"SELECT set_config('work_mem', coalesce(a, '1MB'), true)",
     b"SELECT E'it\\'s harmful() all right'",
     b"SELECT a # b, a ## b",
 ]
@@ -67,6 +68,18 @@ HARMFUL = [
     b"BEGIN RESET ALL; END",
     b"SELECT set_config('work_mem', '1MB', false)",
     b"SELECT set_config('work_mem', '1MB', a)",
+    b"SELECT set_config('work_mem', '1MB', a IS NOT TRUE)",
+    b"SELECT set_config('work_mem', '1MB', NOT true)",
+    b"SELECT set_config('work_mem', '1MB', (a = true))",
+    b"SELECT set_config('work_mem', '1MB', f(a, true))",
+    b"BEGIN SET local.user_id = '5'; END",
+    b"BEGIN SET session . user_id = '5'; END",
+    b"BEGIN SET transaction.user_id = '5'; END",
+    b"BEGIN SET constraints.user_id = '5'; END",
+    b"BEGIN ANALYZE; END",
+    b"BEGIN IF a THEN REINDEX TABLE t; END IF; END",
+    b"BEGIN CREATE INDEX ON t (n odd_ops); END",
+    b"BEGIN REFRESH MATERIALIZED VIEW v; END",
     b"SELECT query_to_xml('x', true, true, ''), 'it\\'s', harmful(), ' '",
     b"SELECT 'a\\', harmful(), ' '",
     b"SELECT 'open, harmful()",
@@ -131,10 +144,39 @@ def test_into_makes_a_table_in_sql() -> None:
     assert effects(b"DECLARE a int; BEGIN SELECT 1 INTO a; END") == set()
 
 
-def test_statistics_that_become_values_of_a_type() -> None:
+@pytest.mark.parametrize(
+    "name", ["pg_restore_attribute_stats", "satisfies_hash_partition", "gin_clean_pending_list"]
+)
+def test_functions_that_call_those_of_an_argument(name: str) -> None:
+    """Of the type of a column, or of an operator class."""
     graph = CatalogGraph()
-    graph.take(0, [b"6000", b"0", b"6000", b"f", b"pg_restore_attribute_stats", b"v", None, None, None])
-    assert "opaque" in graph.effects("function", "pg_restore_attribute_stats")
+    graph.take(0, [b"6000", b"0", b"6000", b"f", name.encode(), b"v", None, None, None])
+    assert "opaque" in graph.effects("function", name)
+
+
+def test_settings_behind_a_view() -> None:
+    """An UPDATE of it is a SET."""
+    graph = CatalogGraph()
+    graph.take(1, [b"12100", b"0", b"12100", b"r", b"pg_settings", None, None, None, None])
+    graph.take(5, [b"20001", b"1", b"20001", b"r", b"v", None, None, None, None])
+    graph.take(9, [b"20002", b"1", b"20001", None, None, None, None, b"{:relid 12100 :relkind v}", None])
+    assert "settings" in graph.effects("relation", "v")
+
+
+def test_create_is_seen_behind_explain() -> None:
+    assert "temp" in effects(
+        b"BEGIN FOR a IN EXPLAIN ANALYZE CREATE TABLE kept AS SELECT 1 LOOP END LOOP; END"
+    )
+
+
+def test_default_class_of_a_type_of_postgresql() -> None:
+    """Nothing says where such a type is used, so it counts everywhere."""
+    graph = CatalogGraph()
+    function(graph, 20001, "harmful", b"SELECT set_config(a, b, false)", "sql ")
+    graph.take(0, [b"2078", b"0", b"2078", b"f", b"set_config", b"v", None, None, None])
+    assert not graph.everything()
+    graph.take(14, [b"20002", b"1", b"20002 600 E", None, None, None, b"20001", None, None])
+    assert "settings" in graph.everything()
 
 
 def test_long_body_is_unknown() -> None:

@@ -66,6 +66,19 @@ CREATE OPERATOR ># (LEFTARG = sorted, RIGHTARG = sorted, FUNCTION = yes);
 CREATE OPERATOR CLASS sorted_ops DEFAULT FOR TYPE sorted USING btree AS
     OPERATOR 1 <#, OPERATOR 2 <=#, OPERATOR 3 =#, OPERATOR 4 >=#, OPERATOR 5 >#,
     FUNCTION 1 compare(sorted, sorted);
+
+CREATE FUNCTION compare(int, int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN PERFORM pg_advisory_lock(4711); RETURN CASE WHEN $1 < $2 THEN -1 ELSE ($1 > $2)::int END; END';
+CREATE OPERATOR CLASS own_ops FOR TYPE int USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 compare(int, int);
+CREATE TABLE parted (n int) PARTITION BY RANGE (n own_ops);
+CREATE TABLE part1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE part2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
+
+CREATE SCHEMA locking;
+CREATE VIEW locking.view AS SELECT pg_advisory_lock(4711)::text AS x;
+GRANT ALL ON SCHEMA locking TO PUBLIC;
+GRANT ALL ON ALL TABLES IN SCHEMA locking TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;
 """
@@ -103,6 +116,20 @@ LOCKING = {
     "GREATEST": "SELECT greatest(c, c) FROM of_sorted",
     "window": "SELECT rank() OVER (ORDER BY c) FROM of_sorted",
     "arrays": "SELECT ARRAY[c] < ARRAY[c] FROM of_sorted",
+    "partition key": "INSERT INTO parted VALUES (1)",
+}
+
+#: Functions that run what is one of their arguments, and what they run takes a lock.
+XML = {
+    "query_to_xml": "'SELECT pg_advisory_lock(4711)::text AS x', true, false, ''",
+    "query_to_xml_and_xmlschema": "'SELECT pg_advisory_lock(4711)::text AS x', true, false, ''",
+    "cursor_to_xml": "'c', 1, true, false, ''",
+    "table_to_xml": "'locking.view', true, false, ''",
+    "table_to_xml_and_xmlschema": "'locking.view', true, false, ''",
+    "schema_to_xml": "'locking', true, false, ''",
+    "schema_to_xml_and_xmlschema": "'locking', true, false, ''",
+    "database_to_xml": "true, false, ''",
+    "database_to_xml_and_xmlschema": "true, false, ''",
 }
 
 
@@ -145,6 +172,22 @@ def test_what_draws_from_a_sequence(pooler: Pooler, way: str) -> None:
 def test_what_takes_a_lock(pooler: Pooler, way: str) -> None:
     with pooled(pooler, DATABASE) as maker:
         assert not errors(maker.query(LOCKING[way]))
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, LOCKS) == [[b"0"]]
+
+
+@pytest.mark.parametrize("function", XML)
+def test_what_makes_xml_of_a_query(pooler: Pooler, function: str) -> None:
+    """Where PostgreSQL has no libxml some fail, behind the lock or before it."""
+    with pooled(pooler, DATABASE) as maker:
+        maker.query("BEGIN")
+        if function == "cursor_to_xml":
+            maker.query("DECLARE c CURSOR FOR SELECT pg_advisory_lock(4711)::text AS x")
+        messages = errors(maker.query(f"SELECT {function}({XML[function]})"))
+        assert all("libxml" in message["D"] for message in messages)
+        maker.query("COMMIT")
+        taken = rows(maker, LOCKS)
+        assert taken != [[b"0"]] or messages
     with pooled(pooler, DATABASE) as other:
         assert rows(other, LOCKS) == [[b"0"]]
 

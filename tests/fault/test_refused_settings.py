@@ -1,4 +1,4 @@
-"""Settings of a client that a server does not take: for a reason of the moment, or because of what they are."""
+"""Settings of a client that a server does not take: for a reason of the moment, or for what they are."""
 
 from __future__ import annotations
 

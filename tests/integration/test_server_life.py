@@ -255,6 +255,22 @@ def test_kill_does_not_wait_for_a_reset_query(start: MakePooler, pg: Postgres) -
         killed.join()
 
 
+def test_a_temporary_slot_goes_with_its_client(start: MakePooler, pg: Postgres) -> None:
+    """No reset drops it: its server is closed, and the next client has another one without it."""
+    pooler = start(databases=ONE)
+    slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'goes_with'"
+    with pooler.wire().login("postgres") as wire:
+        wire.query("SELECT pg_create_physical_replication_slot('goes_with', true, true)")
+        first = backend(wire)
+        assert pg.sql(slots) == [(1,)]
+        assert backend(wire) == first
+        wire.close()
+    with pooler.wire().login("postgres") as other:
+        assert backend(other) != first
+        wait_for(lambda: pg.sql(slots) == [(0,)], 5, "the end of the slot")
+        other.close()
+
+
 # Its end.
 
 

@@ -1,5 +1,5 @@
-"""The question what a client has left in its session cannot be answered at the moment, or never: its server is
-its own as long as nobody knows better.
+"""The question what a client has left in its session cannot be answered at the moment, or never: its server
+is its own as long as nobody knows better.
 """
 
 from __future__ import annotations

@@ -193,8 +193,9 @@ TEMPORARY = {
     "SELECT INTO": "SELECT 'mine' AS n INTO TEMP hid",
     "function": "SELECT make_hid()",
     "DO": "DO $$ BEGIN CREATE TEMP TABLE hid AS SELECT 'mine' AS n; END $$",
-    "DO with dynamic SQL": "DO $$ BEGIN EXECUTE 'CREATE TE' || 'MP TABLE hid AS SELECT ''mine'' AS n'; END $$",
-    "search_path": "SET search_path = pg_temp, public; CREATE TABLE hid AS SELECT 'mine' AS n; RESET search_path",
+    "dynamic SQL": "DO $$ BEGIN EXECUTE 'CREATE TE' || 'MP TABLE hid AS SELECT ''mine'' AS n'; END $$",
+    "search_path": "SET search_path = pg_temp, public; CREATE TABLE hid AS SELECT 'mine' AS n;"
+    " RESET search_path",
     "view": "CREATE TEMP VIEW hid AS SELECT 'mine' AS n",
 }
 

@@ -43,14 +43,13 @@ def test_tls_with_clients_needs_key_and_certificate(given: Settings) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "text"),
+    ("settings", "text"),
     [
-        ("server_tls13_ciphers", "TLS_NO_SUCH", "failed to set the TLSv1.3 cipher suites"),
-        ("server_tls_ciphers", "no such", "no ciphers for that list"),
+        (Settings(server_tls13_ciphers="TLS_NO_SUCH"), "failed to set the TLSv1.3 cipher suites"),
+        (Settings(server_tls_ciphers="no such"), "no ciphers for that list"),
     ],
 )
-def test_texts_that_tools_look_for(name: str, value: str, text: str) -> None:
-    settings = Settings(server_tls_sslmode="prefer")
-    config = Config("", settings=replace(settings, **{name: value}))
+def test_texts_that_tools_look_for(settings: Settings, text: str) -> None:
+    config = Config("", settings=replace(settings, server_tls_sslmode="prefer"))
     with pytest.raises(TlsSetupError, match=f"server_tls: {text}"):
         set_up(config)

@@ -204,6 +204,22 @@ def test_a_role_that_alters_itself_again_and_again(pooler: Pooler, pg: Postgres,
     assert len(own) <= 3 * turns  # of two servers; a third may be opened while one answers pooler
 
 
+def test_another_database_keeps_its_servers(pooler: Pooler, shop: str) -> None:
+    with of_postgres(pooler) as wire:
+        before = backend(pooler, "postgres", shop)
+
+        def stay() -> bool:
+            """What was done before may still be on its way to them."""
+            nonlocal before
+            others = backend(pooler, "bouncer")
+            wire.query("ALTER DATABASE shop SET work_mem = '7MB'")
+            wait_for(lambda: backend(pooler, "postgres", shop) != before, 5, "another server")
+            before = backend(pooler, "postgres", shop)
+            return backend(pooler, "bouncer") == others
+
+        wait_for(stay, 10, "servers that stay")
+
+
 #: What brings a database, or the role `guest`, into being, from what there was.
 MADE = {
     "CREATE DATABASE": ("SELECT 1", "CREATE DATABASE %s", "3D000"),

@@ -192,6 +192,37 @@ def test_what_makes_xml_of_a_query(pooler: Pooler, function: str) -> None:
         assert rows(other, LOCKS) == [[b"0"]]
 
 
+#: What changes how the next text is read, and a text in which a call stands only then.
+READINGS = {
+    "strings without escapes": (
+        b"SET standard_conforming_strings = on",
+        rb"SELECT '\', pg_advisory_lock(4711), ''",
+    ),
+    "strings with escapes": (
+        b"SET standard_conforming_strings = off",
+        rb"SELECT '\'', pg_advisory_lock(4711) --'",
+    ),
+    "characters with backslashes": (
+        b"SET client_encoding = 'SJIS'",
+        b"SELECT E'\x83\x5c', pg_advisory_lock(4711), ''",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", READINGS)
+def test_texts_behind_what_changes_how_they_are_read(pooler: Pooler, way: str) -> None:
+    """Two queries in one write: the second is looked at before the first is answered."""
+    change, text = READINGS[way]
+    with pooled(pooler, DATABASE) as maker:
+        maker.query("SET standard_conforming_strings = " + ("off" if b"= on" in change else "on"))
+        maker.send(message("Q", change + b"\0") + message("Q", text + b"\0"))
+        assert not errors(maker.receive_until())
+        assert not errors(maker.receive_until())
+        assert rows(maker, LOCKS) == [[b"1"]]
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, LOCKS) == [[b"0"]]
+
+
 @pytest.mark.parametrize("name", ["", "s"])
 @pytest.mark.parametrize("type_name", ["checked", "pair"])
 def test_types_of_parameters(pooler: Pooler, database: Postgres, type_name: str, name: str) -> None:

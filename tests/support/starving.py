@@ -27,7 +27,11 @@ class Starving:
             path.write_bytes(bytes(mmap.PAGESIZE))
             path.chmod(0o666)  # it may run as somebody else
             library.chmod(0o755)
-        self.environment: Mapping[str, str] = {"LD_PRELOAD": str(library), "POOLER_TEST_STARVE": str(path)}
+        self.environment: Mapping[str, str] = {
+            "LD_PRELOAD": str(library),
+            "POOLER_TEST_STARVE": str(path),
+            "GLIBC_TUNABLES": "glibc.malloc.perturb=165",  # what is used though it was freed looks odd
+        }
         with open(path, "r+b") as file:
             self._orders = mmap.mmap(file.fileno(), mmap.PAGESIZE)
 

@@ -1827,7 +1827,8 @@ cdef class Pump:
     def add(self, int slot, uint32_t generation, int raw, int inner, TlsSession session, bytes early):
         """Takes over both descriptors (non-blocking) and the session, whose handshake is done and which is attached
         to `raw`, unless it raises; `early` was read behind the login."""
-        if not pump_add(self.p, slot, generation, raw, inner, session.t, <const char *>early, <uint32_t>len(early)):
+        cdef const char *bytes_of = early
+        if not pump_add(self.p, slot, generation, raw, inner, session.t, bytes_of, <uint32_t>len(early)):
             raise MemoryError
         session.t = NULL
 

@@ -33,8 +33,8 @@ static struct accepted *accepted_of(struct relay *r, int32_t pool) {
     return *place;
 }
 
-/* Keeps a set that a server of this pool has accepted, with a reference of its own.  False: there are enough, or there is
- * no memory. */
+/* Keeps a set that a server of this pool has accepted, with a reference of its own.  False: there are enough,
+ * or there is no memory. */
 bool accepted_keep(struct relay *r, int32_t pool, struct settings *s) {
     struct accepted *a = accepted_of(r, pool);
     if (!a) return false;

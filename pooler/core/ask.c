@@ -279,7 +279,7 @@ void session_answered(struct relay *r, struct server *s) {
         now = settings_with_extras(&r->store, c->settings, x->answer->pairs, x->answer->bytes);
     else
         now = x->notes ? with_named(r, s) : settings_keep(c->settings);
-    if (!now && settings_starved(&r->store)) client_without_memory(r, c);   /* rather than without what it has set */
+    if (!now && settings_starved(&r->store)) client_without_memory(r, c);   /* not without what it has set */
     if (!now || x->answer->overflow) {   /* more than can follow it */
         settings_drop(&r->store, now);
         x->pinned |= PIN_OPAQUE;

@@ -40,7 +40,8 @@ static uint32_t *place_of_symbol(const struct graph *g, uint64_t symbol) {
 static bool more_symbols(struct graph *g) {
     uint32_t room = g->symbol_room ? g->symbol_room * 2 : 4096;
     uint32_t *places = calloc(room * 2, sizeof *places);
-    bool grew = places && grow(&g->symbols, room, sizeof *g->symbols) && grow(&g->traits, room, sizeof *g->traits)
+    bool grew = places && grow(&g->symbols, room, sizeof *g->symbols)
+        && grow(&g->traits, room, sizeof *g->traits)
         && grow(&g->defined, room, sizeof *g->defined) && grow(&g->kinds, room, sizeof *g->kinds);
     if (!grew) {
         free(places);

@@ -134,7 +134,8 @@ static void take_listed(struct catalog_reader *c, const struct field_text *f) {
         return;
     }
     if (c->wanted_count == c->wanted_room) {
-        uint32_t room = c->wanted_room ? 2 * c->wanted_room : 256, *larger = realloc(c->wanted, room * sizeof *larger);
+        uint32_t room = c->wanted_room ? 2 * c->wanted_room : 256;
+        uint32_t *larger = realloc(c->wanted, room * sizeof *larger);
         if (!larger) {
             c->graph.starved = true;
             return;

@@ -132,6 +132,7 @@ bool keywords_add(struct words *w) {
         && each(w, VALUES, KEYWORD_NONE, KEYWORD_IS_VALUE)
         && each(w, NOT_CALLED, KEYWORD_NONE, KEYWORD_NOT_CALLED);
     for (size_t i = 0; all && i < sizeof PLACES / sizeof *PLACES; i++)
-        all = words_keyword(w, PLACES[i].text, (uint32_t)strlen(PLACES[i].text), KEYWORD_NONE, PLACES[i].place, 0);
+        all = words_keyword(w, PLACES[i].text, (uint32_t)strlen(PLACES[i].text), KEYWORD_NONE,
+                            PLACES[i].place, 0);
     return all;
 }

@@ -502,8 +502,8 @@ static bool awaits_note(const struct server *s) {
     return l && l->wait == WAIT_NOTE && !l->note_seen;
 }
 
-/* There was no memory for what somebody may have listened for, or waits for: better no connection than one that has missed
- * it. */
+/* There was no memory for what somebody may have listened for, or waits for: better no connection than one that
+ * has missed it. */
 static void close_listening(struct relay *r) {
     r->mail_lost = false;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)

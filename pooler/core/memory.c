@@ -43,8 +43,8 @@ bool memory_within(struct relay *r, struct client *c, uint64_t more) {
     return memory_count(r, c) + more <= r->options.client_bytes;
 }
 
-/* There was no memory for what has to be known of the connection: it is closed when it has its turn, and nothing is
- * written any more. */
+/* There was no memory for what has to be known of the connection: it is closed when it has its turn, and
+ * nothing is written any more. */
 static void give_up(struct relay *r, struct conn *c) {
     c->gap = true;
     conn_ready(r, c);

@@ -8,8 +8,9 @@
 
 #define FDW "postgres_fdw_handler"   /* harmless where session_trusted_extensions has its extension */
 
-/* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name.  When there are too
- * many, the oldest goes that only statements have said.  False: there was no memory for it, nobody will ask for it. */
+/* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name.  When there
+ * are too many, the oldest goes that only statements have said.  False: there was no memory for it, and nobody
+ * will ask for it. */
 bool profile_custom(struct profile *p, const char *name, bool lasting) {
     for (int i = 0; i < p->custom_count; i++)
         if (strcmp(p->customs[i].name, name) == 0) {
@@ -67,7 +68,7 @@ static bool add_entry(struct relay *r, struct profile *p, const struct catalog_e
     return words_add(&p->words, &(struct word){.hash = e->hash, .traits = traits, .ends = traits & ASK_ALL});
 }
 
-/* What follows from the snapshot for names; what was learnt of others since is forgotten.  False: no memory. */
+/* What follows from the snapshot for names; what was learnt of others is forgotten.  False: no memory. */
 static bool judge_names(struct relay *r, struct profile *p) {
     words_free(&p->words);
     p->words.key = r->builtin.key;
@@ -143,7 +144,8 @@ void profile_unknown(struct relay *r, int32_t pool, struct session *x) {
         if (!a) {
             uint32_t at = p->absent_count < ABSENT_MAX ? p->absent_count++ : p->absent_next++ % ABSENT_MAX;
             p->absent[at] = (struct absent){.hash = x->unknown[i], .at = r->now};
-        } else if (p->catalog.known && a->at < read_at && words_add(&p->words, &(struct word){.hash = x->unknown[i]})) {
+        } else if (p->catalog.known && a->at < read_at
+                   && words_add(&p->words, &(struct word){.hash = x->unknown[i]})) {
             *a = p->absent[--p->absent_count];
             p->learnt++;
         }

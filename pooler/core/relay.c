@@ -78,7 +78,7 @@ void relay_emit(struct relay *r, const struct event *e) {
     while (r->event_count == r->event_capacity && !more_events(r, r->event_capacity * 2)) {
         pthread_mutex_unlock(&r->lock);
         if (may_drop(e)) return;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);   /* orders have to wait until Python has taken some */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);   /* until Python has taken some */
         pthread_mutex_lock(&r->lock);
     }
     r->events[(r->event_head + r->event_count) % r->event_capacity] = *e;

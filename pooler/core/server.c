@@ -485,8 +485,8 @@ static uint64_t patience_for(const struct relay *r, enum own_request what) {
     return r->options.answer_timeout_us * (slow ? 6 : 1);
 }
 
-/* Time has passed.  Nobody waits for what a server is asked that nobody has and that is to be closed anyway.  A request of
- * ours that a dead host never answers: its client, if any, gets another server.
+/* Time has passed.  Nobody waits for what a server is asked that nobody has and that is to be closed anyway.
+ * A request of ours that a dead host never answers: its client, if any, gets another server.
  * (What a client sent behind ours without waiting has the client's limits.)  And a client that hung up behind a
  * server that reads nothing: as long as that one reads, it gets what was sent. */
 void server_overdue(struct relay *r, struct server *s) {

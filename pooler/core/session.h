@@ -51,7 +51,7 @@ struct client;
 /* A name that was called and is in no catalog, and when it was first. */
 struct absent { uint64_t hash, at; };
 #define ABSENT_MAX 64
-#define LEARNT_MAX 4096         /* names that are in no catalog, and known as such; then all of them are learnt again */
+#define LEARNT_MAX 4096         /* names that are known to be in no catalog; then all are learnt again */
 
 /* What one worker knows of one database. */
 struct profile {

@@ -90,7 +90,7 @@ struct settings *settings_intern(struct settings_store *store, const struct sett
     return *bucket = s;
 }
 
-/* Whether the last set was not made for want of memory; else it was too large, or there was nothing to be made. */
+/* Whether the last set was not made for want of memory; else it was too large, or none was to be made. */
 bool settings_starved(const struct settings_store *store) { return store->starved; }
 
 struct settings *settings_keep(struct settings *s) {

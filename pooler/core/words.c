@@ -196,7 +196,8 @@ bool words_add(struct words *w, const struct word *word) {
         free(w->words);
         *w = larger;
     }
-    if (word->traits || word->ends || word->id) w->filter[word->hash >> 59] |= 1ull << (word->hash >> 53 & 63);
+    if (word->traits || word->ends || word->id)
+        w->filter[word->hash >> 59] |= 1ull << (word->hash >> 53 & 63);
     struct word *there = &w->words[place_of(w, word->hash)];
     if (!there->hash) {
         *there = *word;
@@ -221,15 +222,17 @@ bool words_builtin(struct words *w, uint64_t key) {
     *w = (struct words){.key = key};
     for (size_t i = 0; i < sizeof BUILTIN / sizeof *BUILTIN; i++) {
         uint64_t hash = word_hash(w, BUILTIN[i].text, (uint32_t)strlen(BUILTIN[i].text));
-        struct word word = {.hash = BUILTIN[i].where == LEADING ? word_leading(hash) : hash, .id = BUILTIN[i].id,
-                            .where = BUILTIN[i].where, .traits = BUILTIN[i].traits, .ends = BUILTIN[i].ends};
+        struct word word = {.hash = BUILTIN[i].where == LEADING ? word_leading(hash) : hash,
+                            .id = BUILTIN[i].id, .where = BUILTIN[i].where,
+                            .traits = BUILTIN[i].traits, .ends = BUILTIN[i].ends};
         if (!words_add(w, &word)) return false;
     }
     return keywords_add(w);
 }
 
 /* Adds to what is known of a word how PostgreSQL's grammar uses it.  False: no memory. */
-bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place, uint8_t flags) {
+bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place,
+                   uint8_t flags) {
     uint64_t hash = word_hash(w, text, bytes);
     if (!words_add(w, &(struct word){.hash = hash})) return false;
     struct word *there = &w->words[place_of(w, hash)];

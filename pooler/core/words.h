@@ -87,7 +87,8 @@ const struct word *words_find_telling(const struct words *w, uint64_t hash);
 bool words_add(struct words *w, const struct word *word);
 void words_free(struct words *w);
 bool words_builtin(struct words *w, uint64_t key);
-bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place, uint8_t flags);
+bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place,
+                   uint8_t flags);
 
 /* `backslash`: standard_conforming_strings is off, as far as is known. */
 void scan_text(const struct words *builtin, const struct catalog *catalog, const unsigned char *text, uint32_t bytes,

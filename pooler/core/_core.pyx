@@ -1810,7 +1810,7 @@ cdef extern from "pump.h" nogil:
     struct pump:
         pass
     pump *pump_open(tables *)
-    void pump_add(pump *, int32_t, uint32_t, int, int, tls *, const void *, uint32_t)
+    bint pump_add(pump *, int32_t, uint32_t, int, int, tls *, const void *, uint32_t)
 
 
 cdef class Pump:
@@ -1826,10 +1826,11 @@ cdef class Pump:
 
     def add(self, int slot, uint32_t generation, int raw, int inner, TlsSession session, bytes early):
         """Takes over both descriptors (non-blocking) and the session, whose handshake is done and which is attached
-        to `raw`; `early` was read behind the login."""
-        cdef tls *t
-        t, session.t = session.t, NULL
-        pump_add(self.p, slot, generation, raw, inner, t, <const char *>early, <uint32_t>len(early))
+        to `raw`, unless it raises; `early` was read behind the login."""
+        cdef const char *bytes_of = early
+        if not pump_add(self.p, slot, generation, raw, inner, session.t, bytes_of, <uint32_t>len(early)):
+            raise MemoryError
+        session.t = NULL
 
 
 cdef class Relay:
@@ -2018,7 +2019,7 @@ cdef extern from "words.h" nogil:
         uint32_t traits, ends, names_bytes, unknown_count
         uint64_t work
         char names[4096]
-    void words_builtin(words *, uint64_t)
+    bint words_builtin(words *, uint64_t)
     void words_free(words *)
     uint64_t word_hash(const words *, const char *, uint32_t)
     void scan_text(const words *, const catalog *, const unsigned char *, uint32_t, bint, scan_result *)
@@ -2046,6 +2047,7 @@ cdef extern from "catalog_rows.h" nogil:
     struct graph:
         uint64_t key
         uint32_t symbol_count
+        bint starved
     struct catalog_entry:
         uint64_t hash
         uint32_t traits, kind
@@ -2134,13 +2136,19 @@ cdef class CatalogGraph:
         traits = graph_traits(&self.c.graph, SYMBOL_EVERYTHING)
         return {word for word, bit in TRAITS.items() if traits & bit}
 
+    @property
+    def starved(self):
+        """There was no memory for some of it."""
+        return self.c.graph.starved
+
     def customs(self):
         """Names of settings that bodies and expressions have in them."""
         return (<bytes>self.c.customs.names[:self.c.customs.bytes]).decode().removesuffix("\0").split("\0")
 
 
 cdef words _builtin
-words_builtin(&_builtin, 0x9e3779b97f4a7c15)
+if not words_builtin(&_builtin, 0x9e3779b97f4a7c15):
+    raise MemoryError
 
 
 cdef scan_result _scanned(bytes text, bint backslash, known) except *:

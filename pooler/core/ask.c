@@ -70,7 +70,7 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     struct session *x = &s->session;
     char query[OWN_QUERY_BYTES];
     struct text t = {.out = query, .room = sizeof query - 1};
-    bool first = true;
+    bool first = true, room = true;
     add(&t, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;");   /* no wait for a safe snapshot */
     if (ask & ASK_SETTINGS) add(&t, LIMITS_FIRST);
     for (int i = 0; i < QUESTION_DEFAULTS; i++)
@@ -81,7 +81,7 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     if (ask & ASK_SETTINGS) {
         struct profile *p = session_profile(r, s->client);
         for (const char *name = NULL, *value; settings_next_extra(s->client->settings, &name, &value);)
-            if (strchr(name, '.')) profile_custom(p, name, false);
+            if (strchr(name, '.')) room &= profile_custom(p, name, false);
         add_value(&t, "role", &first);
         add_value(&t, "session_authorization", &first);
         add_customs(&t, p, &first);
@@ -92,9 +92,9 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
         for (uint32_t at = 0; next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
             if (kind == 's') add_value(&t, name, &first);
     }
-    if (!x->answer && !(x->answer = malloc(sizeof *x->answer))) {
-        s->io.gap = true;
-        conn_ready(r, &s->io);
+    if (!x->answer) x->answer = malloc(sizeof *x->answer);
+    if (!x->answer || !room) {
+        server_without_memory(r, s);
         return;
     }
     x->answer->got = x->answer->bytes = 0;
@@ -225,7 +225,7 @@ void session_row(struct relay *r, struct server *s, const unsigned char *body, b
     if (fields[0][0] == 'p') a->got |= found_bit(&columns[1]);
     else if (fields[0][0] == 'l' && fields[1]) {
         a->got |= ASK_CHANNELS;
-        listen_row(s, fields[1], bytes[1]);
+        listen_row(r, s, fields[1], bytes[1]);
     } else if (fields[0][0] == 'v' && fields[1] && fields[2]) take_limit(a, &columns[1], &columns[2]);
     else if (fields[0][0] == 'd' && fields[1] && fields[2]) take_default(a, &columns[1], &columns[2]);
     else if (fields[0][0] == 's' && fields[1] && fields[2]) take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
@@ -279,6 +279,7 @@ void session_answered(struct relay *r, struct server *s) {
         now = settings_with_extras(&r->store, c->settings, x->answer->pairs, x->answer->bytes);
     else
         now = x->notes ? with_named(r, s) : settings_keep(c->settings);
+    if (!now && settings_starved(&r->store)) client_without_memory(r, c);   /* not without what it has set */
     if (!now || x->answer->overflow) {   /* more than can follow it */
         settings_drop(&r->store, now);
         x->pinned |= PIN_OPAQUE;

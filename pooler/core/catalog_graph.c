@@ -22,10 +22,13 @@ uint64_t symbol_of_any(uint64_t name_hash) { return name_hash ^ salt(7); }
 
 uint64_t symbol_of_oid(uint32_t oid) { return mix(oid + salt(8)); }
 
-static void *grown(void *old, uint32_t count, size_t size) {
-    void *p = realloc(old, count * size);
-    if (!p) abort();   /* out of memory: the worker ends, the master starts another */
-    return p;
+/* False: no memory, and what was there is. */
+static bool grow(void *array, uint32_t count, size_t size) {
+    void *old, *larger;
+    memcpy(&old, array, sizeof old);
+    larger = realloc(old, count * size);
+    if (larger) memcpy(array, &larger, sizeof larger);
+    return larger;
 }
 
 static uint32_t *place_of_symbol(const struct graph *g, uint64_t symbol) {
@@ -34,23 +37,33 @@ static uint32_t *place_of_symbol(const struct graph *g, uint64_t symbol) {
     return &g->symbol_places[at];
 }
 
-static void more_symbols(struct graph *g) {
+static bool more_symbols(struct graph *g) {
     uint32_t room = g->symbol_room ? g->symbol_room * 2 : 4096;
-    g->symbols = grown(g->symbols, room, sizeof *g->symbols);
-    g->traits = grown(g->traits, room, sizeof *g->traits);
-    g->defined = grown(g->defined, room, sizeof *g->defined);
-    g->kinds = grown(g->kinds, room, sizeof *g->kinds);
+    uint32_t *places = calloc(room * 2, sizeof *places);
+    bool grew = places && grow(&g->symbols, room, sizeof *g->symbols)
+        && grow(&g->traits, room, sizeof *g->traits)
+        && grow(&g->defined, room, sizeof *g->defined) && grow(&g->kinds, room, sizeof *g->kinds);
+    if (!grew) {
+        free(places);
+        return false;
+    }
     free(g->symbol_places);
+    g->symbol_places = places;
     g->symbol_capacity = room * 2;
-    g->symbol_places = calloc(g->symbol_capacity, sizeof *g->symbol_places);
-    if (!g->symbol_places) abort();   /* out of memory */
     g->bytes += (room - g->symbol_room) * (sizeof *g->symbols + sizeof *g->traits + 2 + 2 * sizeof *g->symbol_places);
     g->symbol_room = room;
     for (uint32_t i = 0; i < g->symbol_count; i++) *place_of_symbol(g, g->symbols[i]) = i + 1;
+    return true;
 }
 
+#define NO_NUMBER UINT32_MAX
+
+/* NO_NUMBER: no memory, and the graph is not whole. */
 static uint32_t number_of(struct graph *g, uint64_t symbol) {
-    if (g->symbol_count == g->symbol_room) more_symbols(g);
+    if (g->symbol_count == g->symbol_room && !more_symbols(g)) {
+        g->starved = true;
+        return NO_NUMBER;
+    }
     uint32_t *place = place_of_symbol(g, symbol);
     if (*place) return *place - 1;
     g->symbols[g->symbol_count] = symbol;
@@ -79,8 +92,25 @@ struct source *graph_find(const struct graph *g, uint8_t class, uint32_t oid) {
     return place && g->sources[place - 1].ids ? &g->sources[place - 1] : NULL;
 }
 
-/* Makes room; what was dropped goes when it is much. */
-static void more_sources(struct graph *g) {
+/* By half: the list is nearly all of what a graph needs. */
+static bool larger_sources(struct graph *g) {
+    uint32_t room = g->source_room ? g->source_room + g->source_room / 2 : 4096, capacity = 8192;
+    while (capacity < room + room / 2) capacity *= 2;
+    uint32_t *places = calloc(capacity, sizeof *places);
+    if (!places || !grow(&g->sources, room, sizeof *g->sources)) {
+        free(places);
+        return false;
+    }
+    free(g->source_places);
+    g->source_places = places;
+    g->bytes += (room - g->source_room) * sizeof *g->sources + (capacity - g->source_capacity) * sizeof *places;
+    g->source_capacity = capacity;
+    g->source_room = room;
+    return true;
+}
+
+/* Makes room; what was dropped goes when it is much.  False: no memory. */
+static bool more_sources(struct graph *g) {
     uint32_t kept = 0;
     if (g->dead > g->source_count / 4) {
         for (uint32_t i = 0; i < g->source_count; i++)
@@ -88,19 +118,11 @@ static void more_sources(struct graph *g) {
         g->source_count = kept;
         g->dead = 0;
     }
-    if (g->source_count == g->source_room) {
-        uint32_t room = g->source_room ? g->source_room + g->source_room / 2 : 4096, capacity = 8192;
-        while (capacity < room + room / 2) capacity *= 2;
-        g->sources = grown(g->sources, room, sizeof *g->sources);
-        g->bytes += (room - g->source_room) * sizeof *g->sources + (capacity - g->source_capacity) * sizeof *g->source_places;
-        g->source_room = room;
-        g->source_capacity = capacity;
-    }
-    free(g->source_places);
-    g->source_places = calloc(g->source_capacity, sizeof *g->source_places);
-    if (!g->source_places) abort();   /* out of memory */
+    bool room = g->source_count < g->source_room || larger_sources(g);
+    if (g->source_places) memset(g->source_places, 0, g->source_capacity * sizeof *g->source_places);
     for (uint32_t i = 0; i < g->source_count; i++)
         *place_of_source(g, g->sources[i].class, g->sources[i].oid) = i + 1;
+    return room;
 }
 
 static void drop(struct graph *g, struct source *s) {
@@ -146,13 +168,16 @@ void draft_begin(struct draft *d, uint8_t class, uint32_t oid, uint32_t xmin) {
 
 void draft_owner(struct graph *g, struct draft *d, uint64_t symbol) {
     if (d->owners == DRAFT_IDS_MAX / 2) return;   /* so many parents: the rest is not theirs to tell */
-    d->ids[d->owners++] = number_of(g, symbol);
+    uint32_t id = number_of(g, symbol);
+    if (id == NO_NUMBER) return;
+    d->ids[d->owners++] = id;
     d->count = d->owners;
 }
 
 void draft_name(struct graph *g, struct draft *d, enum catalog_kind kind, uint64_t name_hash, bool any) {
     if (d->owners >= DRAFT_IDS_MAX / 2) return;
     uint32_t id = number_of(g, symbol_of_name(kind, name_hash));
+    if (id == NO_NUMBER) return;
     g->kinds[id] = (uint8_t)(1 + kind);
     draft_owner(g, d, symbol_of_name(kind, name_hash));
     if (any) draft_owner(g, d, symbol_of_any(name_hash));
@@ -169,8 +194,9 @@ void draft_reference(struct graph *g, struct draft *d, uint64_t symbol) {
     uint64_t *recent = &d->recent[symbol >> 32 & (DRAFT_RECENT - 1)];
     if (*recent == symbol) return;
     *recent = symbol;
-    if (d->count == DRAFT_IDS_MAX) d->traits |= CATALOG_UNKNOWN;
-    else d->ids[d->count++] = number_of(g, symbol);
+    uint32_t id = d->count < DRAFT_IDS_MAX ? number_of(g, symbol) : NO_NUMBER;
+    if (id == NO_NUMBER) d->traits |= CATALOG_UNKNOWN;
+    else d->ids[d->count++] = id;
 }
 
 static int by_number(const void *a, const void *b) {
@@ -207,7 +233,12 @@ void graph_put(struct graph *g, struct draft *d) {
         n = put_number(packed, n, d->ids[i] - last);
         last = d->ids[i];
     }
-    if (g->source_count == g->source_room) more_sources(g);
+    unsigned char *ids = malloc(n ? n : 1);
+    if (!ids || (g->source_count == g->source_room && !more_sources(g))) {
+        free(ids);
+        g->starved = true;
+        return;
+    }
     uint32_t *place = place_of_source(g, d->class, d->oid);
     struct source *s;
     if (*place) {
@@ -219,8 +250,7 @@ void graph_put(struct graph *g, struct draft *d) {
         *place = ++g->source_count;
     }
     *s = (struct source){.oid = d->oid, .xmin = d->xmin, .traits = d->traits, .bytes = n, .owners = (uint16_t)d->owners,
-                         .class = d->class, .seen = true, .ids = malloc(n ? n : 1)};
-    if (!s->ids) abort();   /* out of memory */
+                         .class = d->class, .seen = true, .ids = ids};
     memcpy(s->ids, packed, n);
     g->bytes += n + 16;
 }

@@ -44,6 +44,7 @@ struct graph {
     uint64_t bytes;              /* of all that, and of the lists */
     uint32_t at;                 /* solving: the next source, */
     bool changed;                /* and whether this pass has changed anything */
+    bool starved;                /* there was no memory for some of it: it is good for nothing */
 };
 
 /* Keys of symbols. */

@@ -32,10 +32,11 @@ static int32_t database_of(const struct relay *r, const struct server *s) {
     return r->t->pools[r->t->slots[s->slot].pool].database;
 }
 
+/* NULL: no memory. */
 static struct catalog_reader *reader_of(struct relay *r, int32_t database) {
     struct catalog_reader *c = r->readers[database];
     if (!c) {
-        if (!(c = r->readers[database] = calloc(1, sizeof *c))) abort();   /* out of memory */
+        if (!(c = r->readers[database] = calloc(1, sizeof *c))) return NULL;
         c->slot = NOBODY;
         c->limit = 64;
         c->graph.key = r->builtin.key;
@@ -58,10 +59,16 @@ static void end_look(struct relay *r, int32_t database, struct catalog_reader *c
     c->next_at = r->now + PROFILE_CHECK_US + (c->failures ? FAILED_US * (c->failures < 6 ? c->failures : 6) : 0);
 }
 
+/* More than this worker may keep of catalogs, or can. */
+static bool too_large(const struct relay *r, const struct catalog_reader *c) {
+    return c->graph.starved || c->graph.bytes > r->options.catalog_bytes;
+}
+
 /* A piece could not be read, or another worker reads: nothing of this look counts. */
 static void fail(struct relay *r, int32_t database, struct catalog_reader *c) {
     c->failures++;
     c->complete = false;   /* some rows may be of now, and others of before */
+    if (too_large(r, c)) forget_all(c);   /* what is gone from the catalogs does not count for ever */
     struct catalog_row *row = &r->t->databases[database].catalog;
     if (!atomic_load(&row->generation)) row->state = CATALOG_FAILED;
     end_look(r, database, c);
@@ -88,6 +95,7 @@ static bool is_known(const struct relay *r, int32_t database) {
 static bool has_work(struct relay *r, int32_t database) {
     const struct database_row *d = &r->t->databases[database];
     struct catalog_reader *c = reader_of(r, database);
+    if (!c) return false;
     if (c->row_generation != d->generation) {
         forget_all(c);
         c->row_generation = d->generation;
@@ -249,7 +257,7 @@ void catalog_answered(struct relay *r, struct server *s) {
     c->moved_at = r->now;
     catalog_rows_end(c);
     if (s->own_failed || (c->phase == READING_SUMS && !c->next_identity[0])
-        || !catalog_keep(r->t, database, c->instance, r->worker, r->now) || c->graph.bytes > r->options.catalog_bytes) {
+        || !catalog_keep(r->t, database, c->instance, r->worker, r->now) || too_large(r, c)) {
         fail(r, database, c);
         return;
     }
@@ -332,7 +340,8 @@ void catalog_between(struct relay *r, struct server *s) {
     if (!c || !s->session.pinned || !server_in_step(s) || c->io.hangup || c->leaving) return;
     bool quiet = !c->io.readable && !bytes_pending(&c->io.stash);
     bool unjudged = s->session.pinned & PIN_UNJUDGED;
-    if (!quiet && !(unjudged && r->now > reader_of(r, database_of(r, s))->moved_at + UNKNOWN_STARVED_US)) return;
+    const struct catalog_reader *reader = reader_of(r, database_of(r, s));
+    if (!reader || (!quiet && !(unjudged && r->now > reader->moved_at + UNKNOWN_STARVED_US))) return;
     if (catalog_due(r, s)) catalog_ask(r, s);
 }
 

@@ -136,9 +136,14 @@ static void take_listed(struct catalog_reader *c, const struct field_text *f) {
         return;
     }
     if (c->wanted_count == c->wanted_room) {
-        c->wanted_room = c->wanted_room ? 2 * c->wanted_room : 256;
-        c->wanted = realloc(c->wanted, c->wanted_room * sizeof *c->wanted);
-        if (!c->wanted) abort();   /* out of memory */
+        uint32_t room = c->wanted_room ? 2 * c->wanted_room : 256;
+        uint32_t *larger = realloc(c->wanted, room * sizeof *larger);
+        if (!larger) {
+            c->graph.starved = true;
+            return;
+        }
+        c->wanted = larger;
+        c->wanted_room = room;
     }
     c->wanted[c->wanted_count++] = oid;
 }

@@ -169,7 +169,7 @@ bool catalog_is_current(const struct tables *t, int32_t database) {
         == atomic_load_explicit(&d->schema_version, memory_order_relaxed);
 }
 
-static void forget(struct catalog *c) {
+void catalog_forget(struct catalog *c) {
     free(c->entries);
     *c = (struct catalog){0};
 }
@@ -178,7 +178,7 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
     uint64_t offset = row->offset, size = row->bytes;
     if (offset + size > CATALOG_STORE_BYTES || size < sizeof(struct snapshot)) return false;
     unsigned char *all = malloc(size);
-    if (!all) abort();   /* out of memory */
+    if (!all) return false;
     memcpy(all, t->catalogs + offset, size);
     struct snapshot s;
     memcpy(&s, all, sizeof s);
@@ -187,7 +187,9 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
     if (whole) {
         c->entries = malloc(entries);
         *customs = malloc(s.customs_bytes + 1u);
-        if (!c->entries || !*customs) abort();   /* out of memory */
+        whole = c->entries && *customs;
+    }
+    if (whole) {
         memcpy(c->entries, all + sizeof s, entries);
         memcpy(*customs, all + sizeof s + entries, s.customs_bytes);
         *bytes = s.customs_bytes;
@@ -203,7 +205,7 @@ bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char 
     const struct catalog_row *row = &t->databases[database].catalog;
     uint32_t generation = row->row_generation == t->databases[database].generation ? atomic_load(&row->generation) : 0;
     if (generation == c->generation) return false;
-    forget(c);
+    catalog_forget(c);
     *customs = NULL;
     *customs_bytes = 0;
     if (!generation) return true;
@@ -213,8 +215,8 @@ bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char 
         c->generation = generation;
         return true;
     }
-    free(*customs);   /* another one came meanwhile: the next text finds it */
+    free(*customs);   /* another one came meanwhile, or there is no memory: the next text finds it */
     *customs = NULL;
-    forget(c);
+    catalog_forget(c);
     return true;
 }

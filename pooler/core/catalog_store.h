@@ -31,5 +31,6 @@ void catalog_mark(struct tables *t, int32_t database);
 
 /* Brings a worker's copy up to date.  True: it has changed; `customs` are to be freed then. */
 bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs, uint32_t *customs_bytes);
+void catalog_forget(struct catalog *c);
 
 #endif

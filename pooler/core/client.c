@@ -40,7 +40,7 @@ void client_requeue(struct relay *r, struct client *c) {
 }
 
 /* Closes a client that there is no memory for. */
-static void turn_away(struct relay *r, const struct command *command) {
+void client_turn_away(struct relay *r, const struct command *command) {
     const struct client_row *row = &r->t->clients[command->a];
     struct event e = {.type = EVENT_CLIENT_CLOSED, .a = command->a, .b = row->pool, .database = row->database,
                       .user = row->user, .id = row->id, .age_us = r->now - row->connected_at, .port = row->where.port,
@@ -61,18 +61,20 @@ void client_add(struct relay *r, struct command *command) {
     struct settings_scope scope = scope_of_pool(r->t, r->t->clients[command->a].pool);
     struct settings *given = settings_intern(&r->store, &scope, (const char *)command->data, command->data_bytes, false);
     struct greeting *greeting = greeting_of(command);
-    if (!c || !given || !greeting) {
+    if (!c || !given || !greeting || !profile_ready(r, r->t->clients[command->a].pool)) {
         free(c);
         free(greeting);
         settings_drop(&r->store, given);
-        turn_away(r, command);
+        client_turn_away(r, command);
         return;
     }
     if (command->id & 1) {   /* they are what servers of the pool have by themselves */
         struct settings *key = settings_without_name(r, given);
-        key->verified = true;
-        accepted_keep(r, r->t->clients[command->a].pool, key);
-        settings_drop(&r->store, key);
+        if (key) {
+            key->verified = true;
+            accepted_keep(r, r->t->clients[command->a].pool, key);
+            settings_drop(&r->store, key);
+        }
     }
     c->io.kind = KIND_CLIENT;
     c->io.fd = command->b;

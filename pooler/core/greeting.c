@@ -10,6 +10,7 @@
 #include "relay.h"
 #include "sqltext.h"
 
+/* NULL: no memory. */
 struct settings *settings_without_name(struct relay *r, const struct settings *s) {
     struct settings *key = settings_change(&r->store, s, "application_name", "");
     return key ? key : settings_intern(&r->store, &s->scope, s->values, s->bytes, false);
@@ -56,10 +57,13 @@ uint32_t greeting_question(const struct relay *r, const struct client *c, char *
     return sql_put(out, at, room, "]::pg_catalog.text[]) n");
 }
 
-static void report(struct client *c, const unsigned char *messages, uint32_t n) {
+static void report(struct relay *r, struct client *c, const unsigned char *messages, uint32_t n) {
     struct greeting **place = c->greeting ? &c->greeting : &c->unconfirmed;
     struct greeting *g = realloc(*place, sizeof *g + (*place)->head_bytes + (*place)->tail_bytes + n);
-    if (!g) abort();   /* out of memory */
+    if (!g) {
+        client_without_memory(r, c);
+        return;
+    }
     *place = g;
     memmove(g->bytes + g->head_bytes + n, g->bytes + g->head_bytes, g->tail_bytes);
     memcpy(g->bytes + g->head_bytes, messages, n);
@@ -68,7 +72,7 @@ static void report(struct client *c, const unsigned char *messages, uint32_t n) 
 }
 
 /* Adds a value to the greeting, unless that is what servers have by themselves, or was not asked for. */
-static void add_report(const struct relay *r, struct client *c, const char *name, const char *value) {
+static void add_report(struct relay *r, struct client *c, const char *name, const char *value) {
     const char *other, *now;
     bool asked = false;
     for (uint32_t at = 0; next_report(r, greeting_asked(c), &at, &other, &now);)
@@ -82,7 +86,7 @@ static void add_report(const struct relay *r, struct client *c, const char *name
     memcpy(message + 5, name, name_bytes);
     memcpy(message + 5 + name_bytes, value, value_bytes);
     write_u32(message + 1, 4 + name_bytes + value_bytes);
-    report(c, message, 5 + name_bytes + value_bytes);
+    report(r, c, message, 5 + name_bytes + value_bytes);
 }
 
 /* A row of the answer to greeting_question(). */
@@ -99,6 +103,7 @@ void greeting_row(struct relay *r, struct client *c, const unsigned char *name, 
     const char *now = settings_value(&r->store, c->settings, texts[0]);
     struct settings *changed = now && *now ? settings_change(&r->store, c->settings, texts[0], texts[1]) : NULL;
     if (changed) client_settings(r, c, changed);
+    else if (settings_starved(&r->store)) client_without_memory(r, c);
 }
 
 /* Of the values that servers of the pool have by themselves: what they make of others depends on them. */
@@ -109,13 +114,14 @@ static uint32_t welcome_version(const struct relay *r, const struct client *c) {
 /* What a server of the pool has made of these values before, all but application_name; NULL: none has seen them. */
 struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given) {
     struct settings *key = settings_without_name(r, given), *found = NULL;
+    if (!key) return NULL;
     const char *name = settings_value(&r->store, given, "application_name");
     bool current = key->remembered && key->welcome_version == welcome_version(r, c);
     const struct settings *canonical = current && key->canonical ? key->canonical : current || key->verified ? key : NULL;
     if (settings_has_extras(given) && !current) canonical = NULL;   /* nobody knows what is reported of them */
     if (canonical && name) found = settings_change(&r->store, canonical, "application_name", name);
     if (found) found->verified = true;
-    if (found && current && key->reports) report(c, key->reports, key->reports_bytes);
+    if (found && current && key->reports) report(r, c, key->reports, key->reports_bytes);
     settings_drop(&r->store, key);
     return found;
 }
@@ -124,6 +130,7 @@ struct settings *greeting_accepted(struct relay *r, struct client *c, const stru
  * reported for a role, and depends on who takes it.) */
 static void remember(struct relay *r, struct client *c) {
     struct settings *key = settings_without_name(r, c->startup);
+    if (!key) return;
     uint32_t version = welcome_version(r, c);
     bool known = key->remembered && key->welcome_version == version;
     if (known || settings_find_extra(c->startup, "role") || settings_find_extra(c->startup, "session_authorization")
@@ -131,19 +138,27 @@ static void remember(struct relay *r, struct client *c) {
         settings_drop(&r->store, key);
         return;
     }
+    const struct greeting *g = greeting_asked(c);
+    struct settings *canonical = settings_without_name(r, c->settings);
+    unsigned char *reports = g->reports_bytes ? malloc(g->reports_bytes) : NULL;
+    if (!canonical || (g->reports_bytes && !reports)) {
+        settings_drop(&r->store, canonical);
+        free(reports);
+        settings_drop(&r->store, key);
+        return;
+    }
     key->remembered = true;
     key->welcome_version = version;
     if (key->canonical) settings_drop(&r->store, key->canonical);
-    key->canonical = settings_without_name(r, c->settings);
+    key->canonical = canonical;
     if (key->canonical == key) {
         settings_drop(&r->store, key);
         key->canonical = NULL;
     }
-    const struct greeting *g = greeting_asked(c);
+    if (reports) memcpy(reports, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
     free(key->reports);
-    key->reports = g->reports_bytes ? malloc(g->reports_bytes) : NULL;
-    if (key->reports) memcpy(key->reports, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
-    key->reports_bytes = key->reports ? g->reports_bytes : 0;
+    key->reports = reports;
+    key->reports_bytes = reports ? g->reports_bytes : 0;
     settings_drop(&r->store, key);   /* one reference is kept with the pool */
 }
 

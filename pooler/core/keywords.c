@@ -85,11 +85,12 @@ static const struct { const char *text; uint8_t place; } PLACES[] = {
     {"recursive", PLACE_RECURSIVE}, {"operator", PLACE_OPERATOR}, {"do", PLACE_DO}, {"key", PLACE_DO},
 };
 
-static void each(struct words *w, const char *list, uint8_t keyword, uint8_t flags) {
+static bool each(struct words *w, const char *list, uint8_t keyword, uint8_t flags) {
     for (const char *end; *list; list = end + 1) {
         end = strchr(list, ' ');
-        words_keyword(w, list, (uint32_t)(end - list), keyword, PLACE_NONE, flags);
+        if (!words_keyword(w, list, (uint32_t)(end - list), keyword, PLACE_NONE, flags)) return false;
     }
+    return true;
 }
 
 /* Functions of pg_catalog that leave nothing, and whose names a database hardly ever gives to others.  It counts only
@@ -122,14 +123,16 @@ static const char FUNCTIONS[] =
     " to_tsvector transaction_timestamp translate trim trunc ts_headline ts_rank txid_current unnest upper variance version"
     " width_bucket ";
 
-void keywords_add(struct words *w) {
-    each(w, FUNCTIONS, KEYWORD_NONE, WELL_KNOWN_FUNCTION);
-    each(w, RESERVED, KEYWORD_RESERVED, 0);
-    each(w, COLUMN, KEYWORD_COLUMN, 0);
-    each(w, UNRESERVED, KEYWORD_UNRESERVED, 0);
-    each(w, FUNCTION, KEYWORD_FUNCTION, 0);
-    each(w, VALUES, KEYWORD_NONE, KEYWORD_IS_VALUE);
-    each(w, NOT_CALLED, KEYWORD_NONE, KEYWORD_NOT_CALLED);
-    for (size_t i = 0; i < sizeof PLACES / sizeof *PLACES; i++)
-        words_keyword(w, PLACES[i].text, (uint32_t)strlen(PLACES[i].text), KEYWORD_NONE, PLACES[i].place, 0);
+bool keywords_add(struct words *w) {
+    bool all = each(w, FUNCTIONS, KEYWORD_NONE, WELL_KNOWN_FUNCTION)
+        && each(w, RESERVED, KEYWORD_RESERVED, 0)
+        && each(w, COLUMN, KEYWORD_COLUMN, 0)
+        && each(w, UNRESERVED, KEYWORD_UNRESERVED, 0)
+        && each(w, FUNCTION, KEYWORD_FUNCTION, 0)
+        && each(w, VALUES, KEYWORD_NONE, KEYWORD_IS_VALUE)
+        && each(w, NOT_CALLED, KEYWORD_NONE, KEYWORD_NOT_CALLED);
+    for (size_t i = 0; all && i < sizeof PLACES / sizeof *PLACES; i++)
+        all = words_keyword(w, PLACES[i].text, (uint32_t)strlen(PLACES[i].text), KEYWORD_NONE,
+                            PLACES[i].place, 0);
+    return all;
 }

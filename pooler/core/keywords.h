@@ -2,6 +2,7 @@
 #ifndef POOLER_KEYWORDS_H
 #define POOLER_KEYWORDS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct words;
@@ -18,6 +19,6 @@ enum place {
     PLACE_STATEMENT,
 };
 
-void keywords_add(struct words *w);
+bool keywords_add(struct words *w);   /* false: no memory */
 
 #endif

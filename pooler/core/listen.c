@@ -14,9 +14,10 @@ static struct listener *listener_of(struct relay *r, const struct client *c) {
     return &r->t->databases[r->t->pools[r->t->clients[c->row].pool].database].listener;
 }
 
-static struct listening *need(struct server *s) {
+/* NULL: no memory; the server is closed when it has its turn. */
+static struct listening *need(struct relay *r, struct server *s) {
     struct session *x = &s->session;
-    if (!x->listen && !(x->listen = calloc(1, sizeof *x->listen))) abort();   /* out of memory */
+    if (!x->listen && !(x->listen = calloc(1, sizeof *x->listen))) server_without_memory(r, s);
     return x->listen;
 }
 
@@ -86,8 +87,9 @@ static void prepare(struct relay *r, struct client *c, bool again, bool notifies
     char query[CLIENT_CHANNELS_MAX * (2 * CHANNEL_NAME_BYTES + 16) + ADDED_NOTE_BYTES], note[32];
     struct server *s = c->server;
     struct slot_row *row = &r->t->slots[s->slot];
-    struct listening *l = need(s);
+    struct listening *l = need(r, s);
     uint32_t n = 0;
+    if (!l) return;
     if (again) {
         for (const struct subscription *one = c->subscriptions; one; one = one->next_of_client) {
             n = add_name(query, n, "LISTEN", one->name);
@@ -163,7 +165,9 @@ bool listen_hold(struct relay *r, struct server *s, uint8_t status) {
     bool listens = s->session.traits & TRAIT_LISTEN && s->session.traits & ASK_CHANNELS;
     bool tells = l && l->notified && c->subscriptions;
     if (!listens && !tells) return false;
-    need(s)->ready = status;
+    struct listening *needed = need(r, s);
+    if (!needed) return true;   /* better no answer than one before its channels are heard */
+    needed->ready = status;
     s->own_blocks = true;
     return true;
 }
@@ -209,8 +213,7 @@ static void subscribe(struct relay *r, struct client *c, const struct joined *ch
     struct subscription *one = calloc(1, sizeof *one), **list = &r->heard_by[channel->row];
     if (!one) {   /* better no connection than one that will miss something */
         channel_leave(r->t, channel, r->worker);
-        c->io.gap = true;
-        conn_ready(r, &c->io);
+        client_without_memory(r, c);
         return;
     }
     *one = (struct subscription){.client = c, .channel = *channel, .next_of_client = c->subscriptions, .next = *list, .link = list};
@@ -333,8 +336,9 @@ static bool join(struct relay *r, struct client *c, struct listening *l) {
 }
 
 /* One channel of the server's answer. */
-void listen_row(struct server *s, const unsigned char *name, uint32_t bytes) {
-    struct listening *l = need(s);
+void listen_row(struct relay *r, struct server *s, const unsigned char *name, uint32_t bytes) {
+    struct listening *l = need(r, s);
+    if (!l) return;
     if (l->count >= CLIENT_CHANNELS_MAX || bytes >= CHANNEL_NAME_BYTES) {
         l->overflow = true;
         return;
@@ -348,7 +352,8 @@ void listen_answered(struct relay *r, struct server *s) {
     struct client *c = s->client;
     if (!s->session.listen && !c->subscriptions) return;
     if (!session_on(r, c)) return;
-    struct listening *l = need(s);
+    struct listening *l = need(r, s);
+    if (!l) return;
     drop_subscriptions(r, c, &s->session);
     if (!l->count && !l->overflow) {
         channels_heard(r->t, c->row, NULL, 0, count_subscriptions(c));
@@ -492,9 +497,17 @@ static void note_returned(struct relay *r, const struct letter *head) {
     conn_ready(r, &c->server->io);
 }
 
-/* There was no memory for what somebody may have listened for: better no connection than one that has missed it. */
+static bool awaits_note(const struct server *s) {
+    const struct listening *l = s && s->client ? s->session.listen : NULL;
+    return l && l->wait == WAIT_NOTE && !l->note_seen;
+}
+
+/* There was no memory for what somebody may have listened for, or waits for: better no connection than one that
+ * has missed it. */
 static void close_listening(struct relay *r) {
     r->mail_lost = false;
+    for (int32_t i = 0; i < r->t->h->slots_high; i++)
+        if (awaits_note(r->servers[i])) memory_refuse(r, r->servers[i]->client);
     for (int32_t i = 0; i < CHANNELS_MAX; i++)
         while (r->heard_by[i]) memory_refuse(r, r->heard_by[i]->client);
 }

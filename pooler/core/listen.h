@@ -68,7 +68,7 @@ void listen_flush(struct relay *r, struct client *c);
 void listen_client_gone(struct relay *r, struct client *c);
 
 /* session.c, ask.c */
-void listen_row(struct server *s, const unsigned char *name, uint32_t bytes);
+void listen_row(struct relay *r, struct server *s, const unsigned char *name, uint32_t bytes);
 void listen_answered(struct relay *r, struct server *s);
 void listen_done(struct relay *r, struct server *s, bool unlistened);
 void listen_forget(struct relay *r, struct server *s);

@@ -43,6 +43,17 @@ bool memory_within(struct relay *r, struct client *c, uint64_t more) {
     return memory_count(r, c) + more <= r->options.client_bytes;
 }
 
+/* There was no memory for what has to be known of the connection: it is closed when it has its turn, and
+ * nothing is written any more. */
+static void give_up(struct relay *r, struct conn *c) {
+    c->gap = true;
+    conn_ready(r, c);
+}
+
+void client_without_memory(struct relay *r, struct client *c) { give_up(r, &c->io); }
+
+void server_without_memory(struct relay *r, struct server *s) { give_up(r, &s->io); }
+
 /* Ends a client for which there is no more memory, its own or the machine's. */
 void memory_refuse(struct relay *r, struct client *c) {
     if (c->io.dead) return;

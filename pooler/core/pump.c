@@ -69,13 +69,15 @@ static void make_ready(struct pump *p, struct copied *c) {
     p->ready = c;
 }
 
-static void hold(struct held *h, const unsigned char *bytes, uint32_t n) {
-    if (!n) return;
+/* False: no memory. */
+static bool hold(struct held *h, const unsigned char *bytes, uint32_t n) {
+    if (!n) return true;
     h->data = malloc(n);
-    if (!h->data) abort();   /* out of memory: the worker ends, the master starts another */
+    if (!h->data) return false;
     memcpy(h->data, bytes, n);
     h->start = 0;
     h->end = n;
+    return true;
 }
 
 static bool holds(const struct held *h) { return h->end > h->start; }
@@ -83,6 +85,14 @@ static bool holds(const struct held *h) { return h->end > h->start; }
 static void let_go(struct held *h) {
     free(h->data);
     *h = (struct held){0};
+}
+
+/* Bytes on their way are lost for want of memory: nothing more passes, and both sides see an end. */
+static void lose(struct copied *c) {
+    c->up_dead = c->down_dead = true;
+    shutdown(c->inner.fd, SHUT_RDWR);
+    if (!c->said) shutdown(c->raw.fd, SHUT_WR);
+    c->said = true;
 }
 
 /* ---- up: from PostgreSQL ---------------------------------------------------------------------- */
@@ -135,7 +145,7 @@ static bool pump_up(struct pump *p, struct copied *c) {
     }
     if (!c->raw.readable || (c->raw.ended && c->session->ended)) return false;
     uint32_t n = read_from_server(p, c), done = give_up(p, c, p->buffer, n);
-    hold(&c->up, p->buffer + done, n - done);
+    if (!hold(&c->up, p->buffer + done, n - done)) lose(c);
     return true;
 }
 
@@ -181,7 +191,7 @@ static bool pump_down(struct pump *p, struct copied *c) {
         return true;
     }
     uint32_t done = give_down(p, c, p->buffer, (uint32_t)got);
-    hold(&c->down, p->buffer + done, (uint32_t)got - done);
+    if (!hold(&c->down, p->buffer + done, (uint32_t)got - done)) lose(c);
     return true;
 }
 
@@ -265,20 +275,25 @@ static void *loop(void *argument) {
     return NULL;
 }
 
-void pump_add(struct pump *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
+/* False: no memory, everything is still the caller's. */
+bool pump_add(struct pump *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
               const void *early, uint32_t n) {
     const uint64_t one = 1;
     struct copied *c = calloc(1, sizeof *c);
-    if (!c) abort();   /* out of memory */
+    if (!c) return false;
     *c = (struct copied){.session = session, .slot = slot, .generation = generation};
     c->raw = (struct end){.of = c, .fd = raw, .readable = true};
     c->inner = (struct end){.of = c, .fd = inner, .readable = true};
-    hold(&c->up, early, n);
+    if (!hold(&c->up, early, n)) {
+        free(c);
+        return false;
+    }
     pthread_mutex_lock(&p->lock);
     c->next = p->new;
     p->new = c;
     pthread_mutex_unlock(&p->lock);
     (void)!write(p->bell, &one, sizeof one);
+    return true;
 }
 
 struct pump *pump_open(struct tables *t) {

@@ -18,8 +18,9 @@ struct pump;
 
 /* NULL with errno on failure. */
 struct pump *pump_open(struct tables *t);
-/* Takes over both descriptors and the session; `early` was read behind the login. */
-void pump_add(struct pump *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
+/* Takes over both descriptors and the session; `early` was read behind the login.  False: no memory, nothing was
+ * taken. */
+bool pump_add(struct pump *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
               const void *early, uint32_t n);
 
 /* Whether the process that had the other end of this slot's pair has died. */

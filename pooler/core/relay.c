@@ -10,12 +10,14 @@
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #define EVENTS_PER_WAIT 256
 #define BEAT_MS 500             /* an idle relay still shows that it lives */
 #define SUSPENDED_LOOK_MS 10    /* how often it tells what is not flushed yet */
 #define LOOK_US 250000          /* how often it looks for what no event brings */
+#define EVENTS_FIRST 64         /* room for so many is there from the beginning */
 #define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
 
 /* Why a client is closed by order of another process; the numbers are client_row.kill_text.  The last
@@ -54,6 +56,18 @@ static bool may_drop(const struct event *e) {
         || e->type == EVENT_DATABASE;
 }
 
+static bool more_events(struct relay *r, uint32_t capacity) {
+    struct event *events = malloc(capacity * sizeof *events);
+    if (!events) return false;
+    for (uint32_t i = 0; i < r->event_count; i++)
+        events[i] = r->events[(r->event_head + i) % r->event_capacity];
+    free(r->events);
+    r->events = events;
+    r->event_capacity = capacity;
+    r->event_head = 0;
+    return true;
+}
+
 void relay_emit(struct relay *r, const struct event *e) {
     const uint64_t one = 1;
     pthread_mutex_lock(&r->lock);
@@ -61,16 +75,11 @@ void relay_emit(struct relay *r, const struct event *e) {
         pthread_mutex_unlock(&r->lock);
         return;
     }
-    if (r->event_count == r->event_capacity) {
-        uint32_t capacity = r->event_capacity ? r->event_capacity * 2 : 64;
-        struct event *events = malloc(capacity * sizeof *events);
-        if (!events) abort();   /* out of memory */
-        for (uint32_t i = 0; i < r->event_count; i++)
-            events[i] = r->events[(r->event_head + i) % r->event_capacity];
-        free(r->events);
-        r->events = events;
-        r->event_capacity = capacity;
-        r->event_head = 0;
+    while (r->event_count == r->event_capacity && !more_events(r, r->event_capacity * 2)) {
+        pthread_mutex_unlock(&r->lock);
+        if (may_drop(e)) return;
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);   /* until Python has taken some */
+        pthread_mutex_lock(&r->lock);
     }
     r->events[(r->event_head + r->event_count) % r->event_capacity] = *e;
     bool wake = r->event_count++ == 0;
@@ -386,7 +395,8 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     for (int i = 0; i < QUESTIONS; i++) r->questions[i] = strdup(questions[i]);
     for (int i = 0; i < CATALOG_TEXTS; i++) r->catalogs[i] = strdup(questions[QUESTIONS + i]);
     r->options.catalog_bytes = r->options.client_bytes = 64u << 20;
-    words_builtin(&r->builtin, t->h->statement_key[0]);
+    if (!more_events(r, EVENTS_FIRST)) return NULL;
+    if (!words_builtin(&r->builtin, t->h->statement_key[0])) return NULL;
     memcpy(copy, outboxes, sizeof(int) * (size_t)outbox_count);
     r->outboxes = copy;
     r->outbox_count = outbox_count;

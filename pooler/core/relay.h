@@ -326,6 +326,8 @@ bool bytes_add(struct bytes *b, const void *p, uint32_t n);
 uint64_t memory_count(struct relay *r, struct client *c);
 bool memory_within(struct relay *r, struct client *c, uint64_t more);
 void memory_refuse(struct relay *r, struct client *c);
+void client_without_memory(struct relay *r, struct client *c);
+void server_without_memory(struct relay *r, struct server *s);
 
 /* suspend.c */
 bool suspended_at(const struct relay *r, const struct conn *c);
@@ -336,6 +338,7 @@ void suspend_look(struct relay *r);
 void client_run(struct relay *r, struct client *c);
 void client_attached(struct relay *r, struct client *c, int32_t slot);
 void client_add(struct relay *r, struct command *command);
+void client_turn_away(struct relay *r, const struct command *command);
 void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text, const char *reason);
 void client_resume(struct relay *r, struct client *c);
 void client_canceled(struct relay *r, struct client *c);

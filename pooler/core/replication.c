@@ -8,9 +8,10 @@
 #include "accepted.h"
 #include "relay.h"
 
+/* NULL: no memory. */
 static struct client *client_struct(struct relay *r, const struct command *k, struct settings *settings) {
     struct client *c = calloc(1, sizeof *c);
-    if (!c) abort();   /* out of memory */
+    if (!c) return NULL;
     c->io.kind = KIND_CLIENT;
     c->io.fd = k->b;
     c->io.tls = k->tls;
@@ -31,15 +32,21 @@ void dedicated_add(struct relay *r, struct command *k) {
     struct slot_row *row = &r->t->slots[slot];
     struct settings_scope scope = scope_of_pool(r->t, row->pool);
     struct settings *settings = settings_intern(&r->store, &scope, (const char *)k->data, k->data_bytes, false);
-    if (!settings) abort();   /* out of memory */
     server_learn(r, slot, k->generation, (int)(k->token >> 32), false);
     struct server *s = r->servers[slot];
+    struct client *c = s && settings ? client_struct(r, k, settings) : NULL;
+    if (!c) {
+        settings_drop(&r->store, settings);
+        if (s) server_close(r, s, true, "out of memory");
+        else pool_abandon(r->t, slot);
+        client_turn_away(r, k);
+        return;
+    }
     row->settings = row->login_settings = settings->digest;
     row->flags &= (uint8_t)~SF_EXTRAS;
     row->sequence_of = row->unnamed_of = 0;
     prepared_reset(&r->t->prepared[slot]);
     conn_arm(r, &s->io);
-    struct client *c = client_struct(r, k, settings);
     struct outcome out;
     bool fits = pool_dedicated(r->t, slot, k->generation, k->a, k->id, r->worker, r->now, &out);
     if (fits) {

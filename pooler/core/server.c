@@ -16,11 +16,12 @@
 
 /* ---- descriptors: every worker has a duplicate of every server connection -------------------- */
 
+/* NULL: no memory. */
 static struct server *server_struct(struct relay *r, int32_t slot) {
     struct server *s = r->servers[slot];
     if (s) return s;
     s = calloc(1, sizeof *s);
-    if (!s) abort();   /* out of memory */
+    if (!s) return NULL;
     s->io.kind = KIND_SERVER;
     s->io.fd = -1;
     s->slot = slot;
@@ -44,8 +45,8 @@ static void drop_descriptor(struct relay *r, struct server *s) {
 /* A (duplicate of a) descriptor for this generation of a slot has arrived. */
 void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd, bool raw) {
     struct server *s = server_struct(r, slot);
-    if (s->io.fd >= 0 && (int32_t)(generation - s->generation) <= 0) {
-        close(fd);
+    if (!s || (s->io.fd >= 0 && (int32_t)(generation - s->generation) <= 0)) {
+        close(fd);   /* without memory it is one that has not arrived */
         return;
     }
     drop_descriptor(r, s);
@@ -65,6 +66,7 @@ void server_forget(struct relay *r, int32_t slot, uint32_t generation) {
 struct server *server_of(struct relay *r, int32_t slot) {
     struct server *s = server_struct(r, slot);
     uint32_t generation = r->t->slots[slot].generation;
+    if (!s) return NULL;
     if (s->io.fd < 0 || s->generation != generation) relay_drain_inbox(r);   /* sent before the slot was published */
     return s->io.fd >= 0 && s->generation == generation ? s : NULL;
 }
@@ -94,6 +96,10 @@ void server_add(struct relay *r, struct command *command) {
     prepared_reset(&r->t->prepared[command->a]);
     row->unnamed_of = 0;
     struct server *s = r->servers[command->a];
+    if (!s) {
+        pool_abandon(r->t, command->a);
+        return;
+    }
     conn_arm(r, &s->io);
     s->placing = true;
     place(r, s);
@@ -480,12 +486,18 @@ static uint64_t patience_for(const struct relay *r, enum own_request what) {
     return r->options.answer_timeout_us * (slow ? 6 : 1);
 }
 
-/* Time has passed.  A request of ours that a dead host never answers: its client, if any, gets another server.
+/* Time has passed.  Nobody waits for what a server is asked that nobody has and that is to be closed anyway.
+ * A request of ours that a dead host never answers: its client, if any, gets another server.
  * (What a client sent behind ours without waiting has the client's limits.)  And a client that hung up behind a
  * server that reads nothing: as long as that one reads, it gets what was sent. */
 void server_overdue(struct relay *r, struct server *s) {
     enum own_request what = (enum own_request)s->own;
-    if (s->io.fd < 0 || s->closing || !r->options.answer_timeout_us) return;
+    if (s->io.fd < 0 || s->closing) return;
+    if (what && !s->client && r->t->slots[s->slot].flags & SF_CLOSE_NEEDED) {   /* KILL waits for its end */
+        server_close(r, s, true, "database configuration changed");
+        return;
+    }
+    if (!r->options.answer_timeout_us) return;
     if (what && (s->own_blocks || !s->client) && r->now > s->own_since + patience_for(r, what))
         server_close(r, s, true, unanswered(what));
     else if (!what && !s->client && (bytes_pending(&s->io.stash) || s->io.body_left)
@@ -580,6 +592,7 @@ static void parameter(struct relay *r, struct server *s, const unsigned char *bo
     if (own && s->own != OWN_SETTINGS && s->own != OWN_RESTORE) return;
     struct settings *changed = settings_change(&r->store, c->settings, name, name + strlen(name) + 1);
     if (!changed) {
+        if (settings_starved(&r->store)) client_without_memory(r, c);
         if (!own && settings_tracked(&r->store, name)) row->settings = (struct digest){0};   /* too much */
         return;
     }

@@ -63,8 +63,7 @@ static void keep_name(struct session *x, char kind, const char *name) {
 /* Settings whose names are arguments: a literal of the text that looks like one is taken for it. */
 static void note_candidate(struct relay *r, struct client *c, const char *name) {
     if (!sql_plain(name)) return;   /* the setting stays one of unknown name */
-    profile_custom(session_profile(r, c), name, false);
-    c->server->session.named = true;
+    if (profile_custom(session_profile(r, c), name, false)) c->server->session.named = true;
 }
 
 /* Idle servers of that database are to be closed: now, so that they are not in the way, or because it is done, so that
@@ -105,7 +104,10 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
         }
         if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
         if (kind == 's' && strcmp(name, "temp_buffers") == 0) c->server->unfit = r->t->slots[c->server->slot].temporary;
-        if (kind == 's' && strchr(name, '.')) profile_custom(session_profile(r, c), name, false);
+        if (kind == 's' && strchr(name, '.') && !profile_custom(session_profile(r, c), name, false)) {
+            x->traits |= ASK_SETTINGS | PIN_OPAQUE;   /* no memory: nobody will ask for it */
+            continue;
+        }
         keep_name(x, kind, name);
     }
 }

@@ -51,6 +51,7 @@ struct client;
 /* A name that was called and is in no catalog, and when it was first. */
 struct absent { uint64_t hash, at; };
 #define ABSENT_MAX 64
+#define LEARNT_MAX 4096         /* names that are known to be in no catalog; then all are learnt again */
 
 /* What one worker knows of one database. */
 struct profile {
@@ -61,7 +62,7 @@ struct profile {
     uint32_t everything;         /* traits of every statement: what no word tells of */
     bool connects;               /* dblink or postgres_fdw: their connections are the session's, and nothing asks for them */
     struct absent absent[ABSENT_MAX];
-    uint32_t absent_count, absent_next;
+    uint32_t absent_count, absent_next, learnt;
     bool nameless;               /* something in its catalogs may set settings whose names are not in its text */
     struct { char *name; bool lasting; } customs[CUSTOM_NAMES_MAX];   /* lasting: the catalogs have it */
     int custom_count;
@@ -169,8 +170,9 @@ void session_answered(struct relay *r, struct server *s);
 void session_unanswered(struct server *s);
 
 /* profile.c */
+bool profile_ready(struct relay *r, int32_t pool);
 struct profile *profile_of(struct relay *r, int32_t pool);
 void profile_unknown(struct relay *r, int32_t pool, struct session *x);
-void profile_custom(struct profile *p, const char *name, bool lasting);
+bool profile_custom(struct profile *p, const char *name, bool lasting);
 
 #endif

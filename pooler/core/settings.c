@@ -36,10 +36,11 @@ static bool misleading_encoding(const char *name) {
     return true;
 }
 
+/* Without memory chains get longer. */
 static void store_grow(struct settings_store *store) {
     uint32_t capacity = store->capacity ? store->capacity * 2 : 64;
     struct settings **buckets = calloc(capacity, sizeof *buckets);
-    if (!buckets) abort();   /* out of memory: the worker ends, the master starts another */
+    if (!buckets) return;
     for (uint32_t b = 0; b < store->capacity; b++)
         for (struct settings *s = store->buckets[b], *next; s; s = next) {
             next = s->next;
@@ -61,6 +62,10 @@ struct settings *settings_intern(struct settings_store *store, const struct sett
     const uint64_t key[2] = {of_scope.high, of_scope.low};
     digest_of(key, (const unsigned char *)values, bytes, &digest);
     if (store->count >= store->capacity) store_grow(store);
+    if (!store->capacity) {
+        store->starved = true;
+        return NULL;
+    }
     struct settings **bucket = &store->buckets[digest.low & (store->capacity - 1)];
     for (struct settings *s = *bucket; s; s = s->next)
         if (digest_same(s->digest, digest)) {
@@ -68,7 +73,10 @@ struct settings *settings_intern(struct settings_store *store, const struct sett
             return settings_keep(s);
         }
     struct settings *s = malloc(sizeof *s + bytes);
-    if (!s) return NULL;
+    if (!s) {
+        store->starved = true;
+        return NULL;
+    }
     *s = (struct settings){.next = *bucket, .scope = *scope, .digest = digest, .references = 1,
                            .verified = verified, .bytes = bytes,
                            .tracked_bytes = tracked_bytes(store, values, bytes)};
@@ -81,6 +89,9 @@ struct settings *settings_intern(struct settings_store *store, const struct sett
     store->count++;
     return *bucket = s;
 }
+
+/* Whether the last set was not made for want of memory; else it was too large, or none was to be made. */
+bool settings_starved(const struct settings_store *store) { return store->starved; }
 
 struct settings *settings_keep(struct settings *s) {
     s->references++;
@@ -102,6 +113,7 @@ void settings_drop(struct settings_store *store, struct settings *s) {
 struct settings *settings_change(struct settings_store *store, const struct settings *from, const char *name,
                                  const char *value) {
     char values[SETTINGS_BYTES];
+    store->starved = false;
     uint32_t at = 0, extras = from->bytes - from->tracked_bytes;
     const char *old = from->values;
     bool found = false;
@@ -127,6 +139,7 @@ struct settings *settings_with_extras(struct settings_store *store, const struct
     char values[SETTINGS_BYTES];
     const char *names[EXTRAS_MAX];
     size_t count = 0;
+    store->starved = false;
     uint32_t at = from->tracked_bytes;
     if (at + bytes > sizeof values) return NULL;
     for (const char *p = pairs, *end = pairs + bytes; p < end;) {
@@ -154,6 +167,7 @@ struct settings *settings_with_extras(struct settings_store *store, const struct
 struct settings *settings_extra(struct settings_store *store, const struct settings *from, const char *name,
                                 const char *value) {
     char pairs[SETTINGS_BYTES];
+    store->starved = false;
     uint32_t at = 0;
     for (const char *p = from->values + from->tracked_bytes, *end = from->values + from->bytes; p < end;) {
         uint32_t n = (uint32_t)strlen(p) + 1;

@@ -48,12 +48,14 @@ struct settings_store {
     struct tracked tracked;
     uint64_t key[2];
     uint32_t count, capacity;
+    bool starved;                /* there was no memory for the last set */
     struct settings **buckets;
 };
 
 void settings_open(struct settings_store *store, const uint64_t key[2], const char *const *names, int count);
 struct settings *settings_intern(struct settings_store *store, const struct settings_scope *scope, const char *values,
                                  uint32_t bytes, bool verified);
+bool settings_starved(const struct settings_store *store);
 struct settings *settings_keep(struct settings *s);
 void settings_drop(struct settings_store *store, struct settings *s);
 struct settings *settings_change(struct settings_store *store, const struct settings *from, const char *name,

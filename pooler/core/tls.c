@@ -14,21 +14,24 @@
 
 /* ---- how OpenSSL reaches the socket ----------------------------------------------------------- */
 
-static void keep(struct tls_bytes *b, const void *bytes, uint32_t n) {
+/* False: no memory. */
+static bool keep(struct tls_bytes *b, const void *bytes, uint32_t n) {
     if (b->end + n > b->room) {
         uint32_t room = b->room ? b->room : 4096;
         while (room < b->end + n) room *= 2;
         unsigned char *data = realloc(b->data, room);
-        if (!data) abort();   /* out of memory: the worker ends, the master starts another */
+        if (!data) return false;
         b->data = data;
         b->room = room;
     }
     memcpy(b->data + b->end, bytes, n);
     b->end += n;
+    return true;
 }
 
+/* What there is no memory for is the end of the stream. */
 void tls_feed(struct tls *t, const void *bytes, uint32_t n) {
-    if (n) keep(&t->input, bytes, n);
+    if (n && !keep(&t->input, bytes, n)) t->ended = true;
 }
 
 static int bio_read(BIO *b, char *out, int n) {
@@ -43,7 +46,7 @@ static int bio_read(BIO *b, char *out, int n) {
         return (int)take;
     }
     if (t->fd < 0) {
-        BIO_set_retry_read(b);
+        if (!t->ended) BIO_set_retry_read(b);
         return -1;
     }
     ssize_t got;
@@ -60,8 +63,9 @@ static int bio_write(BIO *b, const char *bytes, int n) {
     struct tls *t = BIO_get_data(b);
     BIO_clear_retry_flags(b);
     if (t->fd < 0) {
-        keep(&t->output, bytes, (uint32_t)n);
-        return n;
+        if (keep(&t->output, bytes, (uint32_t)n)) return n;
+        t->ended = true;
+        return -1;
     }
     ssize_t sent;
     do sent = send(t->fd, bytes, (size_t)n, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -83,7 +87,7 @@ static pthread_once_t method_once = PTHREAD_ONCE_INIT;
 
 static void make_method(void) {
     method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "pooler");
-    if (!method) abort();   /* out of memory */
+    if (!method) return;   /* out of memory: there is no TLS in this process */
     BIO_meth_set_read(method, bio_read);
     BIO_meth_set_write(method, bio_write);
     BIO_meth_set_ctrl(method, bio_control);
@@ -110,7 +114,7 @@ struct tls *tls_new(SSL_CTX *context, bool server, const char *host, bool match)
     pthread_once(&method_once, make_method);
     struct tls *t = calloc(1, sizeof *t);
     SSL *ssl = t ? SSL_new(context) : NULL;
-    BIO *bio = ssl ? BIO_new(method) : NULL;
+    BIO *bio = ssl && method ? BIO_new(method) : NULL;
     if (!bio || (host && !aim(ssl, host, match))) {
         BIO_free(bio);
         SSL_free(ssl);

@@ -183,20 +183,21 @@ const struct word *words_find_telling(const struct words *w, uint64_t hash) {
     return w->filter[hash >> 59] >> (hash >> 53 & 63) & 1 ? words_find(w, hash) : NULL;
 }
 
-/* Adds a word, or adds to what is known of it. */
-void words_add(struct words *w, const struct word *word) {
-    if (word->traits || word->ends || word->id) w->filter[word->hash >> 59] |= 1ull << (word->hash >> 53 & 63);
+/* Adds a word, or adds to what is known of it.  False: there was no memory for it. */
+bool words_add(struct words *w, const struct word *word) {
     if (4 * (w->count + 1) > 3 * w->capacity) {
         struct words larger = {.key = w->key, .capacity = w->capacity ? w->capacity * 2 : 256};
         memcpy(larger.filter, w->filter, sizeof larger.filter);
         larger.words = calloc(larger.capacity, sizeof *larger.words);
-        if (!larger.words) abort();   /* out of memory: the worker ends, the master starts another */
+        if (!larger.words) return false;
         for (uint32_t i = 0; i < w->capacity; i++)
             if (w->words[i].hash) larger.words[place_of(&larger, w->words[i].hash)] = w->words[i];
         larger.count = w->count;
         free(w->words);
         *w = larger;
     }
+    if (word->traits || word->ends || word->id)
+        w->filter[word->hash >> 59] |= 1ull << (word->hash >> 53 & 63);
     struct word *there = &w->words[place_of(w, word->hash)];
     if (!there->hash) {
         *there = *word;
@@ -205,6 +206,7 @@ void words_add(struct words *w, const struct word *word) {
         there->traits |= word->traits;
         there->ends |= word->ends;
     }
+    return true;
 }
 
 void words_free(struct words *w) {
@@ -215,24 +217,29 @@ void words_free(struct words *w) {
 /* A word that is there twice (CREATE leads, and stands before TEMP) is kept under two hashes. */
 uint64_t word_leading(uint64_t hash) { return hash ^ 0x9e3779b97f4a7c14ull; }
 
-void words_builtin(struct words *w, uint64_t key) {
+/* False: no memory. */
+bool words_builtin(struct words *w, uint64_t key) {
     *w = (struct words){.key = key};
     for (size_t i = 0; i < sizeof BUILTIN / sizeof *BUILTIN; i++) {
         uint64_t hash = word_hash(w, BUILTIN[i].text, (uint32_t)strlen(BUILTIN[i].text));
-        words_add(w, &(struct word){.hash = BUILTIN[i].where == LEADING ? word_leading(hash) : hash, .id = BUILTIN[i].id,
-                                    .where = BUILTIN[i].where, .traits = BUILTIN[i].traits, .ends = BUILTIN[i].ends});
+        struct word word = {.hash = BUILTIN[i].where == LEADING ? word_leading(hash) : hash,
+                            .id = BUILTIN[i].id, .where = BUILTIN[i].where,
+                            .traits = BUILTIN[i].traits, .ends = BUILTIN[i].ends};
+        if (!words_add(w, &word)) return false;
     }
-    keywords_add(w);
+    return keywords_add(w);
 }
 
-/* Adds to what is known of a word how PostgreSQL's grammar uses it. */
-void words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place, uint8_t flags) {
+/* Adds to what is known of a word how PostgreSQL's grammar uses it.  False: no memory. */
+bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place,
+                   uint8_t flags) {
     uint64_t hash = word_hash(w, text, bytes);
-    words_add(w, &(struct word){.hash = hash});
+    if (!words_add(w, &(struct word){.hash = hash})) return false;
     struct word *there = &w->words[place_of(w, hash)];
     if (keyword) there->keyword = keyword;
     if (place) there->place = place;
     there->flags |= flags;
+    return true;
 }
 
 /* Goes through names kept as a letter and a NUL-terminated name each; `at` begins with 0. */

@@ -84,10 +84,11 @@ struct words { uint64_t key; uint32_t count, capacity; struct word *words; uint6
 uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes);
 const struct word *words_find(const struct words *w, uint64_t hash);
 const struct word *words_find_telling(const struct words *w, uint64_t hash);
-void words_add(struct words *w, const struct word *word);
+bool words_add(struct words *w, const struct word *word);
 void words_free(struct words *w);
-void words_builtin(struct words *w, uint64_t key);
-void words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place, uint8_t flags);
+bool words_builtin(struct words *w, uint64_t key);
+bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place,
+                   uint8_t flags);
 
 /* `backslash`: standard_conforming_strings is off, as far as is known. */
 void scan_text(const struct words *builtin, const struct catalog *catalog, const unsigned char *text, uint32_t bytes,

@@ -168,12 +168,13 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ),
     (
         "oid",
-        # What sorts, hashes or compares values of a type, or by one of its operators, calls functions of a class that no
-        # text names; in a family of PostgreSQL's own, too, if somebody has added some. Nothing says where a type of
+        # What sorts, hashes or compares values of a type, or by an operator of a class for btree or hash, calls functions
+        # of that class, which no text names; in a family of PostgreSQL's own, too, if somebody has added some. Nothing says where a type of
         # PostgreSQL's own is used.
         f"""SELECT k.oid::text, k.xmin::text, concat_ws(' ', k.oid::text, CASE WHEN k.opcdefault THEN k.opcintype::text END,
       CASE WHEN k.opcdefault AND k.opcintype < {_USER} THEN 'E' END,
-      (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily)),
+      (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily
+       AND o.amopmethod = ANY ('{403, 405}'::oid[]))),
       NULL, NULL, NULL, concat_ws(' ',
       (SELECT string_agg(f.amproc::oid::text, ' ') FROM pg_amproc f WHERE f.amprocfamily = k.opcfamily),
       (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily)), NULL, NULL

@@ -245,7 +245,9 @@ def pump(
 ) -> None:
     """Have our pump copy between an encrypted connection and its end of the pair."""
     session, stream.session = stream.session, None
-    worker.pump.add(slot, generation, sock.detach(), inner.detach(), session, bytes(stream.buffer))
+    worker.pump.add(slot, generation, sock.fileno(), inner.fileno(), session, bytes(stream.buffer))
+    sock.detach()
+    inner.detach()
 
 
 def log_connected(worker: Worker, slot: int, sock: socket.socket) -> None:

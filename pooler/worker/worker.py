@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol, cast
 
@@ -56,6 +57,9 @@ from pooler.worker.unknown_users import UnknownUsers
 HUB_NICE = 5
 #: How often a draining worker looks whether it is done.
 DRAIN_LOOK_S = 0.05
+#: Clients that waited when an end without them was ordered may still be served for so long.
+DRAIN_GRACE_S = 1.0
+DRAIN_GRACE_LOOK_S = 0.01
 #: Frames from the master are read in pieces of this size.
 CHANNEL_READ_BYTES = 65536
 
@@ -266,6 +270,7 @@ class Worker:
         """Take no new work; end when what there is has ended."""
         self.draining = True
         if mode == "wait_for_servers":
+            self._serve_waiting()
             self.tables.set_draining(True)
             gevent.sleep(DRAIN_LOOK_S)  # what SHUTDOWN is answered comes before what it leads to
         while True:
@@ -283,6 +288,14 @@ class Worker:
                 break
             gevent.sleep(DRAIN_LOOK_S)
         self.stopped.set()
+
+    def _serve_waiting(self) -> None:
+        """Who asked before the order may only wait for a server that answers pooler itself: a piece of the
+        catalogs, a reset. Those who still wait after a moment wait for other clients."""
+        end = time.monotonic() + DRAIN_GRACE_S
+        workers = range(len(self.outboxes))
+        while any(self.tables.own_load(number)[1] for number in workers) and time.monotonic() < end:
+            gevent.sleep(DRAIN_GRACE_LOOK_S)
 
     # -- configuration
 

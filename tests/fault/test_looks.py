@@ -233,3 +233,29 @@ def test_all_is_read_again_behind_a_restart(logged: None, make_pooler: MakePoole
             return log.count(SUMS) > 0 and BUILTIN in log
 
         wait_for(is_read_again, 10, "a look at what PostgreSQL brings along")
+
+
+def test_catalogs_that_were_too_large_are_read_when_they_are_not(
+    make_pooler: MakePooler, pg: Postgres
+) -> None:
+    """What is gone from them does not count for ever."""
+    fill = (
+        "CREATE SCHEMA much; DO $$ DECLARE body text; BEGIN FOR n IN 1..3000 LOOP"
+        " SELECT string_agg(format('SELECT f%s_%s(1)', n, i), ';') INTO body FROM generate_series(1, 40) i;"
+        " EXECUTE format('CREATE FUNCTION much.f%s() RETURNS void LANGUAGE plpgsql AS %L',"
+        " n, 'BEGIN ' || body || '; END'); END LOOP; END $$"
+    )
+    pg.sql(fill, dbname="p0")
+    try:
+        pooler = make_pooler(workers=1, databases={"p0": "pool_size=1"}, catalog_memory=2 << 20)
+        with pooler.wire().login() as wire:
+
+            def state() -> str:
+                wire.query("SELECT 1")
+                return str([row["state"] for row in pooler.show("catalogs", database="p0")])
+
+            wait_for(lambda: "failed" in state(), 20, "a look that fails")
+            pg.sql("DROP SCHEMA much CASCADE", dbname="p0")
+            wait_for(lambda: "known" in state(), 60, "the catalogs")
+    finally:
+        pg.sql("DROP SCHEMA IF EXISTS much CASCADE", dbname="p0")

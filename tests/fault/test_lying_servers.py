@@ -130,6 +130,18 @@ def behind_a_client(sent: bytes) -> Script:
 FOUND_NOTHING = message("C", "SELECT 0")
 
 
+def odd_letters() -> Answers:
+    """Answers to the question about a session whose second column is no digit, or is one of no question."""
+
+    def answers(kind: bytes, body: bytes) -> bytes:
+        if b"pg_locks" not in body:
+            return b""
+        letters = (b"", b"/", b":", b"7", b"8", b"9", b"\xff", b"\x80", b"00", b"-1", b"99999999999", None)
+        return b"".join(row(b"p", one, None) for one in letters) + message("C", "SELECT 12") + READY
+
+    return answers
+
+
 HAVE_NO_CLIENT: dict[str, Script] = {
     "half_head": behind_a_client(FOUND_NOTHING + READY + HALF_A_MESSAGE[:3]),
     "half_body": behind_a_client(FOUND_NOTHING + READY + HALF_A_MESSAGE),
@@ -157,6 +169,7 @@ SCRIPTS: dict[str, Script] = {
     **HAVE_NO_CLIENT,
     "overlap": answering(overlapping_edits),
     "short_notification": lambda peer: short_notification(peer),
+    "letters": answering(odd_letters()),
     **{f"place_{name}": answering(places(place)) for name, place in PLACES.items()},
 }
 
@@ -253,6 +266,12 @@ def test_places_that_are_none(shared: Pooler, name: str) -> None:
     (got, _) = executed(shared, f"place_{name}")
     assert got.type == "E"
     assert PLACES[name].replace(b"pooler_1", b"s") in got.body
+
+
+def test_letters_that_are_no_questions(shared: Pooler) -> None:
+    """Nothing is shifted by them; what is said of a question stands."""
+    received = what_comes(shared, "letters", query("do $$ a $$"), query("select 1"))
+    assert [m.type for m in received].count("Z") == 2
 
 
 def test_notification_without_a_name(shared: Pooler) -> None:

@@ -10,6 +10,7 @@ from pooler.worker.refusal import PACE_S
 from tests.fault.conftest import GuardedPooler, MakeShared
 from tests.support.hostile import Scram
 from tests.support.pooler import Pooler
+from tests.support.wire import message, startup
 
 
 def salt_of(pooler: Pooler, user: str) -> bytes:
@@ -69,3 +70,17 @@ def test_refusals_come_at_a_pace(make_shared: MakeShared, user: str) -> None:
         (error,) = wire.expect("E")
         assert time.monotonic() - sent_s >= PACE_S
     assert error.fields["M"] == "SASL authentication failed"
+
+
+@pytest.mark.parametrize("user", ["bouncer", "nobody_a"])
+@pytest.mark.parametrize("method", ["md5", "plain"])
+def test_refusals_by_other_methods_come_at_that_pace(make_shared: MakeShared, method: str, user: str) -> None:
+    pooler = make_shared(GuardedPooler, workers=1, auth_type=method)
+    with pooler.wire() as wire:
+        wire.send(startup(user))
+        wire.expect("R")
+        sent_s = time.monotonic()
+        wire.send(message("p", "md5" + "0" * 32 if method == "md5" else "wrong"))
+        told = wire.expect_error()
+        assert time.monotonic() - sent_s >= PACE_S
+    assert told["M"] == "password authentication failed"

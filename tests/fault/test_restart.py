@@ -355,11 +355,13 @@ class FakePredecessor:
         self.sock.listen()
         os.chmod(self.path, 0o777)
 
-    def offer(self) -> socket.socket:
+    def offer(self, *sockets: tuple[str, dict[str, object], int]) -> socket.socket:
         """The connection of a successor that has said commit."""
         found, _ = self.sock.accept()
         found.settimeout(10)
         heard(found, "hello")
+        for word, values, fd in sockets:
+            handover.send(found, handover.pack(word, values), fd)
         found.send(handover.pack("offer", {"pid": os.getpid()}))
         heard(found, "commit")
         return found
@@ -425,6 +427,28 @@ def test_a_predecessor_that_ends_in_between(pooler: Pooler, fake: FakePredecesso
         sock.close()
     old.kill()
     old.wait()
+    assert pooler.sql("SELECT 1") == [(1,)]
+    assert pooler.sql("SELECT 1", host=str(pooler.directory)) == [(1,)]
+
+
+def test_a_predecessor_that_takes_its_socket_file_along(pooler: Pooler, fake: FakePredecessor) -> None:
+    """It ends as if nobody followed: the new one listens there anew."""
+    path = pooler.directory / f".s.PGSQL.{pooler.port}"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        os.chmod(path, 0o777)
+        pooler.owner.give(path)
+        pooler.launch("-R")
+        values = {"path": str(path), "activated": False}
+        with (
+            fake.offer(("listener", values, listening.fileno())) as sock,
+            pooler.expect_log("LOG process up"),
+        ):
+            path.unlink()
+            sock.send(handover.pack("yours", {"pids": []}))
+            heard(sock, "serving")
+    assert pooler.sql("SELECT 1", host=str(pooler.directory)) == [(1,)]
     assert pooler.sql("SELECT 1") == [(1,)]
 
 

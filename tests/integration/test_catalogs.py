@@ -311,6 +311,14 @@ def test_extensions_in_c(marker: Postgres, extension: str, kind: str, name: str,
     assert effects_in(marker, kind, name) == effects
 
 
+@pytest.mark.parametrize("size", [59_000, 61_000, 2_000_000])
+def test_long_bodies_are_not_read(marker: Postgres, size: int) -> None:
+    """They are asked for whenever they are called."""
+    body = f"/* {'x' * size} */ SELECT 1"
+    marker.sql(f"CREATE FUNCTION marked.lengthy() RETURNS int LANGUAGE sql AS $$ {body} $$")
+    assert effects_in(marker, "function", "lengthy") == (set() if size < 60_000 else {"unknown"})
+
+
 def test_names_that_are_not_there_are_unknown(marker: Postgres) -> None:
     assert "unknown" in effects_in(marker, "function", "made_nowhere")
 

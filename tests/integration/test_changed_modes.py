@@ -65,6 +65,38 @@ def test_session_goes_on_when_pooling_becomes_another(pooler: Pooler, mode: str,
             nobody_sees(pooler)
 
 
+@pytest.mark.parametrize("where", ["database", "user", "console"])
+def test_wherever_pooling_becomes_another(pooler: Pooler, where: str) -> None:
+    keys = pooler.databases["p0"]
+
+    def become(mode: str) -> None:
+        if where == "console":
+            pooler.console(f"SET pool_mode = '{mode}'")
+            return
+        if where == "database":
+            pooler.databases["p0"] = f"{keys} pool_mode={mode}"
+        else:
+            pooler.user_options["bouncer"] = f"pool_mode={mode}"
+        pooler.configure()
+
+    become("session")
+    try:
+        with pooled(pooler) as mine:
+            mine.query(LEFT)
+            become("transaction")
+            with pooled(pooler) as other:
+                assert other.rows(SEEN) == NOTHING
+                assert mine.rows(SEEN) == ALL
+                other.close()
+            mine.close()
+        wait_until_free(pooler, "p0")
+        nobody_sees(pooler)
+    finally:
+        pooler.databases["p0"] = keys
+        pooler.user_options.pop("bouncer", None)
+        pooler.configure()
+
+
 def test_session_of_the_console(pooler: Pooler) -> None:
     """SET on the console changes it as a reload does."""
     with pooler.configured(pool_mode="session"), pooled(pooler) as mine, pooled(pooler) as other:

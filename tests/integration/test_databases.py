@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import pytest
 
 from pooler.worker.changes import INTERVAL_S
+from pooler.worker.server import ANSWER_RETRY_S
 from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -157,6 +158,8 @@ TO_ROLES = {
     "membership": ("GRANT host TO guest; REVOKE host FROM guest", False),
     "rights": ("ALTER DEFAULT PRIVILEGES IN SCHEMA public GRANT SELECT ON TABLES TO guest;"
                " ALTER DEFAULT PRIVILEGES IN SCHEMA public REVOKE SELECT ON TABLES FROM guest", False),
+    "tablespace": ("ALTER TABLESPACE pg_default SET (seq_page_cost = 2);"
+                   " ALTER TABLESPACE pg_default RESET (seq_page_cost)", False),
     "another role": ("ALTER ROLE host SET work_mem = '7MB'", False),
 }  # fmt: skip
 
@@ -201,16 +204,64 @@ def test_a_role_that_alters_itself_again_and_again(pooler: Pooler, pg: Postgres,
     assert len(own) <= 3 * turns  # of two servers; a third may be opened while one answers pooler
 
 
-def test_what_is_made_is_there_at_once(pooler: Pooler, pg: Postgres) -> None:
+def test_another_database_keeps_its_servers(pooler: Pooler, shop: str) -> None:
+    with of_postgres(pooler) as wire:
+        before = backend(pooler, "postgres", shop)
+
+        def stay() -> bool:
+            """What was done before may still be on its way to them."""
+            nonlocal before
+            others = backend(pooler, "bouncer")
+            wire.query("ALTER DATABASE shop SET work_mem = '7MB'")
+            wait_for(lambda: backend(pooler, "postgres", shop) != before, 5, "another server")
+            before = backend(pooler, "postgres", shop)
+            return backend(pooler, "bouncer") == others
+
+        wait_for(stay, 10, "servers that stay")
+
+
+#: What brings a database, or the role `guest`, into being, from what there was.
+MADE = {
+    "CREATE DATABASE": ("SELECT 1", "CREATE DATABASE %s", "3D000"),
+    "RENAME": ("CREATE DATABASE early", "ALTER DATABASE early RENAME TO %s", "3D000"),
+    "CREATE ROLE": ("CREATE DATABASE %s", "CREATE ROLE guest LOGIN", "28000"),
+    "RENAME ROLE": (
+        "CREATE DATABASE %s; CREATE ROLE visitor LOGIN",
+        "ALTER ROLE visitor RENAME TO guest",
+        "28000",
+    ),
+    "LOGIN": ("CREATE DATABASE %s; CREATE ROLE guest NOLOGIN", "ALTER ROLE guest LOGIN", "28000"),
+}
+
+
+@pytest.mark.parametrize("way", MADE)
+def test_what_is_made_is_there_at_once(pooler: Pooler, pg: Postgres, roles: None, way: str) -> None:
     """However often it was asked for before; each is told, and nobody waits for a pause that grows."""
-    pg.sql("DROP DATABASE IF EXISTS late")
-    for _ in range(8):
-        with pooler.wire() as wire:
-            wire.send(startup("postgres", "late"))
-            wire.expect_error("3D000")
+    before, made, sqlstate = MADE[way]
+    user = "postgres" if sqlstate == "3D000" else "guest"
+    name = f"late{list(MADE).index(way)}"  # where a login was accepted before, others are let in at once
+    pg.sql(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    pg.sql("DROP ROLE guest")
+    for text in before.replace("%s", name).split("; "):
+        pg.sql(text)
     try:
+        for _ in range(8):
+            with pooler.wire() as wire:
+                wire.send(startup(user, name))
+                wire.expect_error(sqlstate)
         with of_postgres(pooler) as wire:
-            wire.query("CREATE DATABASE late")
-        assert pooler.sql("SELECT 1", dbname="late", user="postgres") == [(1,)]
+            wire.query(made.replace("%s", name))
+        assert pooler.sql("SELECT 1", dbname=name, user=user) == [(1,)]
     finally:
-        pg.sql("DROP DATABASE late WITH (FORCE)")
+        pg.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_what_does_not_exist_is_asked_for_now_and_then_only(pooler: Pooler, pg: Postgres) -> None:
+    pg.new_log()
+    begin = time.monotonic()
+    for _ in range(12):
+        with pooler.wire() as wire:
+            wire.send(startup("postgres", "nowhere"))
+            wire.expect_error("3D000")
+    turns = 2 + (time.monotonic() - begin) / ANSWER_RETRY_S
+    assert pg.new_log().count('FATAL:  database "nowhere" does not exist') <= turns

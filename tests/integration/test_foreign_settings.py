@@ -91,6 +91,72 @@ def test_encoding_of_the_client_before_does_not_turn_values(pooler: Pooler) -> N
         other.close()
 
 
+@pytest.mark.parametrize("encoding", ["UTF8", "LATIN1"])
+def test_a_role_with_letters(pooler: Pooler, pg: Postgres, encoding: str) -> None:
+    """The encoding of the client before turns its name as little."""
+    pg.sql('DROP ROLE IF EXISTS "rôle"')
+    pg.sql('CREATE ROLE "rôle"; GRANT "rôle" TO bouncer')
+    name = "rôle".encode({"UTF8": "utf-8", "LATIN1": "latin-1"}[encoding])
+    try:
+        with pooled(pooler) as wire, pooled(pooler) as other:
+            fine(wire, f"SET client_encoding = '{encoding}'")
+            fine(wire, b'SET ROLE "' + name + b'"')
+            for before in ("LATIN1", "UTF8", "SJIS", "BIG5"):
+                fine(other, f"SET client_encoding = '{before}'")
+                fine(other, "SELECT 1")
+                assert ask(wire, b"SELECT current_user") == [name]
+            wire.close()
+            other.close()
+    finally:
+        pooler.console("RECONNECT")
+        pg.sql('DROP ROLE "rôle"')
+
+
+#: Settings of a client that act on whatever runs in its session, pooler's own statements included.
+ACTING = {
+    "default_transaction_read_only": "on",
+    "default_transaction_isolation": "serializable",
+    "lock_timeout": "1ms",
+    "exit_on_error": "on",
+    "idle_in_transaction_session_timeout": "1ms",
+    "idle_session_timeout": "10min",
+    "transaction_timeout": "5ms",
+    "statement_timeout": "5ms",
+    "check_function_bodies": "off",
+    "row_security": "off",
+    "bytea_output": "escape",
+    "array_nulls": "off",
+    "quote_all_identifiers": "on",
+    "transform_null_equals": "on",
+    "search_path": "''",
+    "enable_seqscan": "off",
+    "client_min_messages": "error",
+}
+
+
+@pytest.mark.parametrize("name", ACTING)
+def test_what_acts_on_all_statements_of_a_session(pooler: Pooler, pg: Postgres, name: str) -> None:
+    """It is its client's, follows it, and ends nothing that pooler itself has to ask or to set there."""
+    if not pg.sql("SELECT 1 FROM pg_settings WHERE name = %s", (name,)):
+        return  # of a later release
+    with pooled(pooler) as wire, pooled(pooler) as other:
+        usual = other.rows(f"SHOW {name}")
+        fine(
+            wire, f"SET {name} = {ACTING[name]}" if "'" in ACTING[name] else f"SET {name} = '{ACTING[name]}'"
+        )
+        ((value,),) = wire.rows(f"SHOW {name}")
+        fine(wire, "LISTEN acting")
+        for number in range(5):
+            assert other.rows(f"SHOW {name}") == usual
+            wire.send(message("Q", f"SELECT set_config('app.' || 'acting', '{number}', false)\0".encode()))
+            wire.receive_until()  # a limit may end it
+            assert wire.rows(f"SHOW {name}") == [[value]]
+            fine(other, "NOTIFY acting")
+        wire.close()
+        assert other.rows(f"SHOW {name}") == usual
+        other.close()
+
+
 def test_no_value_becomes_sql(pooler: Pooler) -> None:
     """In SJIS the second byte of a character can be a backslash, which hides a quote."""
     evil = b"\x83\x5c',false);create temp table stolen as select 1;commit;select 1/0;--"

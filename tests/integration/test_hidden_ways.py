@@ -93,6 +93,19 @@ CREATE TABLE later (n int);
 CREATE DOMAIN bare AS int;
 CREATE FUNCTION makes_a_table() RETURNS void LANGUAGE sql SET search_path = pg_temp
     AS 'SELECT 1 AS a INTO kept; SELECT';
+
+CREATE FUNCTION compare(int, int) RETURNS int LANGUAGE plpgsql IMMUTABLE
+    AS 'BEGIN PERFORM pg_advisory_lock(4711); RETURN CASE WHEN $1 < $2 THEN -1 ELSE ($1 > $2)::int END; END';
+CREATE OPERATOR CLASS own_ops FOR TYPE int USING btree AS
+    OPERATOR 1 <, OPERATOR 2 <=, OPERATOR 3 =, OPERATOR 4 >=, OPERATOR 5 >, FUNCTION 1 compare(int, int);
+CREATE TABLE parted (n int) PARTITION BY RANGE (n own_ops);
+CREATE TABLE part1 PARTITION OF parted FOR VALUES FROM (0) TO (10);
+CREATE TABLE part2 PARTITION OF parted FOR VALUES FROM (10) TO (20);
+
+CREATE SCHEMA locking;
+CREATE VIEW locking.view AS SELECT pg_advisory_lock(4711)::text AS x;
+GRANT ALL ON SCHEMA locking TO PUBLIC;
+GRANT ALL ON ALL TABLES IN SCHEMA locking TO PUBLIC;
 GRANT ALL ON ALL TABLES IN SCHEMA public TO PUBLIC;
 GRANT ALL ON ALL SEQUENCES IN SCHEMA public TO PUBLIC;
 """
@@ -139,6 +152,7 @@ LOCKING = {
     "merge join": "BEGIN; SET LOCAL enable_hashjoin = off; SET LOCAL enable_nestloop = off;"
     " SELECT FROM numbers a JOIN numbers b ON a.n =## b.n; COMMIT",
     "list that is hashed": "SELECT FROM numbers WHERE n =## ANY ('{1,2,3,4,5,6,7,8,9,10,11}'::int[])",
+    "partition key": "INSERT INTO parted VALUES (1)",
 }
 
 #: What changes no row of the object that a text names.
@@ -148,6 +162,19 @@ ALTERED = {
         "ALTER TABLE later ALTER n TYPE bare; ALTER DOMAIN bare ADD CHECK (locks(VALUE))",
         "INSERT INTO later VALUES (1)",
     ),
+}
+
+#: Functions that run what is one of their arguments, and what they run takes a lock.
+XML = {
+    "query_to_xml": "'SELECT pg_advisory_lock(4711)::text AS x', true, false, ''",
+    "query_to_xml_and_xmlschema": "'SELECT pg_advisory_lock(4711)::text AS x', true, false, ''",
+    "cursor_to_xml": "'c', 1, true, false, ''",
+    "table_to_xml": "'locking.view', true, false, ''",
+    "table_to_xml_and_xmlschema": "'locking.view', true, false, ''",
+    "schema_to_xml": "'locking', true, false, ''",
+    "schema_to_xml_and_xmlschema": "'locking', true, false, ''",
+    "database_to_xml": "true, false, ''",
+    "database_to_xml_and_xmlschema": "true, false, ''",
 }
 
 
@@ -205,6 +232,22 @@ def test_types_that_are_altered_past_pooler(pooler: Pooler, database: Postgres, 
         assert rows(other, LOCKS) == [[b"0"]]
 
 
+@pytest.mark.parametrize("function", XML)
+def test_what_makes_xml_of_a_query(pooler: Pooler, function: str) -> None:
+    """Where PostgreSQL has no libxml some fail, behind the lock or before it."""
+    with pooled(pooler, DATABASE) as maker:
+        maker.query("BEGIN")
+        if function == "cursor_to_xml":
+            maker.query("DECLARE c CURSOR FOR SELECT pg_advisory_lock(4711)::text AS x")
+        messages = errors(maker.query(f"SELECT {function}({XML[function]})"))
+        assert all("libxml" in message["D"] for message in messages)
+        maker.query("COMMIT")
+        taken = rows(maker, LOCKS)
+        assert taken != [[b"0"]] or messages
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, LOCKS) == [[b"0"]]
+
+
 def learn_anew(pooler: Pooler) -> None:
     """A look that began after now."""
     begin = datetime.now(UTC) + timedelta(seconds=1)  # they are shown in seconds
@@ -222,6 +265,37 @@ def test_a_table_that_a_function_makes(pooler: Pooler) -> None:
         assert not errors(maker.query("SELECT makes_a_table()"))
     with pooled(pooler, DATABASE) as other:
         assert rows(other, "SELECT to_regclass('pg_temp.kept')") == [[None]]
+
+
+#: What changes how the next text is read, and a text in which a call stands only then.
+READINGS = {
+    "strings without escapes": (
+        b"SET standard_conforming_strings = on",
+        rb"SELECT '\', pg_advisory_lock(4711), ''",
+    ),
+    "strings with escapes": (
+        b"SET standard_conforming_strings = off",
+        rb"SELECT '\'', pg_advisory_lock(4711) --'",
+    ),
+    "characters with backslashes": (
+        b"SET client_encoding = 'SJIS'",
+        b"SELECT E'\x83\x5c', pg_advisory_lock(4711), ''",
+    ),
+}
+
+
+@pytest.mark.parametrize("way", READINGS)
+def test_texts_behind_what_changes_how_they_are_read(pooler: Pooler, way: str) -> None:
+    """Two queries in one write: the second is looked at before the first is answered."""
+    change, text = READINGS[way]
+    with pooled(pooler, DATABASE) as maker:
+        maker.query("SET standard_conforming_strings = " + ("off" if b"= on" in change else "on"))
+        maker.send(message("Q", change + b"\0") + message("Q", text + b"\0"))
+        assert not errors(maker.receive_until())
+        assert not errors(maker.receive_until())
+        assert rows(maker, LOCKS) == [[b"1"]]
+    with pooled(pooler, DATABASE) as other:
+        assert rows(other, LOCKS) == [[b"0"]]
 
 
 @pytest.mark.parametrize("name", ["", "s"])

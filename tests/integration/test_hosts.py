@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -80,6 +81,23 @@ def test_disable_goes_on_after_a_failed_login(make_pooler: Callable[..., Pooler]
         pooler = make_pooler(databases={"p0": keys}, server_connect_timeout=1, query_wait_timeout=30)
         with pooler.expect_log("closing because: connect timeout", 1):
             assert places(pooler, 4) == [FIRST] * 4
+
+
+def test_a_connect_that_hangs(make_pooler: Callable[..., Pooler], pg: Postgres) -> None:
+    """Nobody takes the connection: the text is PgBouncer's for one that fails."""
+    with contextlib.ExitStack() as stack:
+        full = stack.enter_context(socket.socket())
+        full.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        full.bind((DEAD, pg.port))
+        full.listen(0)
+        for _ in range(4):
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex((DEAD, pg.port))
+        keys = f"host={DEAD},{FIRST} load_balance_hosts=disable"
+        pooler = make_pooler(databases={"p0": keys}, server_connect_timeout=1, query_wait_timeout=30)
+        with pooler.expect_log("closing because: connect failed", 1):
+            assert places(pooler, 2) == [FIRST] * 2
 
 
 def test_a_name_that_leads_nowhere_is_passed_over(make_pooler: Callable[..., Pooler]) -> None:

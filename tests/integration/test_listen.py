@@ -270,14 +270,20 @@ def test_notifications_of_others_keep_their_own_pids(pooler: Pooler) -> None:
 
 
 def channel_of_notes(pooler: Pooler, speaker: Wire) -> str:
-    """As it stands in pg_stat_activity once somebody has notified."""
-    speaker.query("NOTIFY heard_by_nobody")
-    found = pooler.pg.sql(
-        "SELECT substring(query FROM 'NOTIFY (pooler_[0-9a-f]+)') FROM pg_stat_activity"
-        " WHERE query ~ '^NOTIFY pooler_[0-9a-f]+, .[be] ' ORDER BY query_start DESC LIMIT 1",
-        dbname="p0",
-    )
-    return str(found[0][0])
+    """As it stands in pg_stat_activity once somebody has notified, until something else runs there."""
+    found: list[tuple[str]] = []
+
+    def seen() -> bool:
+        speaker.query("NOTIFY heard_by_nobody")
+        found[:] = pooler.pg.sql(
+            "SELECT substring(query FROM 'NOTIFY (pooler_[0-9a-f]+)') FROM pg_stat_activity"
+            " WHERE query ~ '^NOTIFY pooler_[0-9a-f]+, .[be] ' ORDER BY query_start DESC LIMIT 1",
+            dbname="p0",
+        )
+        return bool(found)
+
+    wait_for(seen, 5, "a note")
+    return found[0][0]
 
 
 @pytest.mark.parametrize(

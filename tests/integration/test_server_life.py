@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -235,6 +236,39 @@ def test_failing_reset_query_costs_the_server(start: MakePooler, text: str) -> N
     with pooled(pooler) as wire:
         assert backend(wire) != first
         wire.close()
+
+
+def test_kill_does_not_wait_for_a_reset_query(start: MakePooler, pg: Postgres) -> None:
+    """Its server is closed: nobody will have it any more."""
+    pooler = start(databases=SESSION, server_reset_query="SELECT pg_sleep(60)", server_answer_timeout=0)
+    with pooled(pooler) as wire:
+        wire.query("SELECT 1")
+        wire.close()
+    wait_for(lambda: pooler.pool()["sv_tested"] == 1, 5, "the reset query")
+    killed = threading.Thread(target=pooler.console, args=("KILL p0",))
+    killed.start()
+    try:
+        wait_for(lambda: not killed.is_alive(), 10, "the end of KILL")
+        pg.wait_for_backends(0)
+    finally:
+        pg.terminate_backends()
+        killed.join()
+
+
+def test_a_temporary_slot_goes_with_its_client(start: MakePooler, pg: Postgres) -> None:
+    """No reset drops it: its server is closed, and the next client has another one without it."""
+    pooler = start(databases=ONE)
+    slots = "SELECT count(*) FROM pg_replication_slots WHERE slot_name = 'goes_with'"
+    with pooler.wire().login("postgres") as wire:
+        wire.query("SELECT pg_create_physical_replication_slot('goes_with', true, true)")
+        first = backend(wire)
+        assert pg.sql(slots) == [(1,)]
+        assert backend(wire) == first
+        wire.close()
+    with pooler.wire().login("postgres") as other:
+        assert backend(other) != first
+        wait_for(lambda: pg.sql(slots) == [(0,)], 5, "the end of the slot")
+        other.close()
 
 
 # Its end.

@@ -101,6 +101,24 @@ def test_wait_for_servers(pooler: Pooler, how: str | signal.Signals, pg: Postgre
     pg.wait_for_backends(0)
 
 
+def test_who_asked_before_is_served(make_pooler: Callable[..., Pooler], pg: Postgres) -> None:
+    """Its server is there, and only answers a request of pooler's own."""
+    pooler = make_pooler(
+        workers=2,
+        databases={"p0": "pool_size=1"},
+        session_state="off",
+        server_reset_query="SELECT pg_sleep(0.2)",
+        server_reset_query_always=1,
+    )
+    admin = pooler.wire().login("postgres", "pgbouncer")
+    with admin, pooled(pooler) as first, pooled(pooler) as second:
+        assert first.rows("SELECT 1") == [[b"1"]]
+        second.send(query("SELECT 'served'"))
+        admin.send(query("SHUTDOWN WAIT_FOR_SERVERS"))
+        assert second.receive_until("D")[-1].values == [b"served"]
+    wait_for(lambda: not pooler.is_running, 10, "its end")
+
+
 @pytest.mark.parametrize("how", [signal.SIGTERM, "SHUTDOWN WAIT_FOR_CLIENTS"], ids=str)
 def test_wait_for_clients(pooler: Pooler, how: str | signal.Signals, pg: Postgres) -> None:
     """Who is connected goes on working; it ends when the last one has left."""

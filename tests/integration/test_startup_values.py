@@ -49,13 +49,15 @@ def test_dates_are_those_of_the_own_database(pooler: Pooler, first: str, style: 
         assert shown[database] == (f"{style}, {order}", day)
 
 
-SPELLED = {
-    "DateStyle": ("iso, dmy", "ISO, DMY"),
-    "TimeZone": ("utc", "UTC"),
-    "client_encoding": ("latin1", "LATIN1"),
-    "IntervalStyle": ("ISO_8601", "iso_8601"),
-    "application_name": ("x" * 70, "x" * 63),
-}
+SPELLED = [
+    ("DateStyle", "iso, dmy", "ISO, DMY"),
+    ("DateStyle", "German", "German, DMY"),
+    ("TimeZone", "utc", "UTC"),
+    ("TimeZone", "-3", "<-03>+03"),
+    ("client_encoding", "latin1", "LATIN1"),
+    ("IntervalStyle", "ISO_8601", "iso_8601"),
+    ("application_name", "x" * 70, "x" * 63),
+]
 
 
 def reported(messages: list[Message]) -> dict[str, str]:
@@ -63,10 +65,9 @@ def reported(messages: list[Message]) -> dict[str, str]:
     return {name.decode(): value.decode() for name, value in pairs}
 
 
-@pytest.mark.parametrize("name", SPELLED)
-def test_spelling_is_that_of_postgres(pooler: Pooler, name: str) -> None:
+@pytest.mark.parametrize(("name", "given", "spelled"), SPELLED)
+def test_spelling_is_that_of_postgres(pooler: Pooler, name: str, given: str, spelled: str) -> None:
     """Without a free server a client is let in as it is, and told before its first answer."""
-    given, spelled = SPELLED[name]
     with pooler.wire() as busy, pooler.wire() as first, pooler.wire() as second:
         busy.login(database="mdy").rows("BEGIN")
         parameters: dict[str, Any] = {name: given}

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from tests.leaks.kind import Act, Kind, custom, guc_name
 from tests.leaks.objects import MY_LOCKS
-from tests.support.wire import SYNC, bind, execute, parse
+from tests.support.wire import SYNC, bind, execute, message, parse
 
 #: Where a function is called: `{f}` is its name, one for each.
 CALLS: dict[str, tuple[str, ...]] = {
@@ -193,7 +193,24 @@ def _switched(name: str, before: str, text: str) -> Kind:
     )
 
 
+def _turned(name: str, change: str, *before: str, block: bool = True) -> Kind:
+    """The encoding changes in the same pipeline as a text in which a byte of a character is a backslash."""
+    text = b"SELECT E'\x83\x5c', set_config('%s', 'x', false), ''\0" % guc_name(name).encode()
+    sent = parse(change) + bind() + execute() + message("P", "", text, 0) + bind() + execute() + SYNC
+    return custom(name, *before, sent, block=block)
+
+
 READ = [
+    _turned("Shift-JIS in the same write", "SET client_encoding = 'SJIS'"),
+    _turned("Shift-JIS by its SQL name", "SET NAMES 'SJIS'"),
+    _turned("Shift-JIS by a function", "SELECT set_config('client_' || 'encoding', 'SJIS', false)"),
+    _turned("Shift-JIS by UPDATE", "UPDATE pg_settings SET setting = 'SJIS' WHERE name = 'client_encoding'"),
+    _turned(
+        "Shift-JIS by ROLLBACK",
+        "ROLLBACK",
+        *("SET client_encoding = 'SJIS'", "BEGIN", "SET client_encoding = 'UTF8'"),
+        block=False,
+    ),
     _switched("backslashes switched on", "off", r"SELECT '\'', set_config('{}', 'x', false) --'"),
     _switched("backslashes switched off", "on", r"SELECT '\', set_config('{}', 'x', false), ''"),
     custom(

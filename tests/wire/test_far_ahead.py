@@ -67,3 +67,19 @@ def test_a_long_pipeline_without_sync_is_answered(make_pooler: Callable[..., Poo
             if writable:
                 at += wire.socket.send(sender[at : at + 65536])
         assert received.count(b"2\0\0\0\4") == PIPELINE
+
+
+def test_more_syncs_among_copy_data_than_may_be_in_flight(make_pooler: Callable[..., Pooler]) -> None:
+    """PostgreSQL ignores them as long as it reads CopyData; who knows whether it will to the end."""
+    pooler = make_pooler(workers=1, databases={"p0": "pool_size=1"})
+    with pooler.wire(timeout_s=30) as wire, pooler.wire() as other:
+        wire.login(database="p0")
+        other.login(database="p0")
+        wire.query("CREATE TABLE IF NOT EXISTS copied_ahead (t text)")
+        wire.send(query("COPY copied_ahead FROM STDIN"))
+        wire.receive_until("G")
+        wire.send(SYNC * PIPELINE)
+        wire.expect_error("08P01", "too many requests in flight")
+        wire.expect_closed()
+        assert other.rows("SELECT count(*) FROM copied_ahead") == [[b"0"]]
+        other.query("DROP TABLE copied_ahead")

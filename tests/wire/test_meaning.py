@@ -187,25 +187,61 @@ def test_unnamed_statement_keeps_its_meaning(
         wire.close()
 
 
+#: Ways to a temporary table.
+TEMPORARY = {
+    "CREATE TEMP": "CREATE TEMP TABLE hid AS SELECT 'mine' AS n",
+    "SELECT INTO": "SELECT 'mine' AS n INTO TEMP hid",
+    "function": "SELECT make_hid()",
+    "DO": "DO $$ BEGIN CREATE TEMP TABLE hid AS SELECT 'mine' AS n; END $$",
+    "dynamic SQL": "DO $$ BEGIN EXECUTE 'CREATE TE' || 'MP TABLE hid AS SELECT ''mine'' AS n'; END $$",
+    "search_path": "SET search_path = pg_temp, public; CREATE TABLE hid AS SELECT 'mine' AS n;"
+    " RESET search_path",
+    "view": "CREATE TEMP VIEW hid AS SELECT 'mine' AS n",
+}
+
+
+@pytest.mark.parametrize("way", TEMPORARY)
 def test_temporary_table_hides_for_its_client(
-    pooler: Pooler, others: Others, running_postgres: Postgres
+    pooler: Pooler, others: Others, running_postgres: Postgres, way: str
 ) -> None:
-    make = "DROP TABLE IF EXISTS hid; CREATE TABLE hid AS SELECT 'all' AS n"
+    make = (
+        "DROP TABLE IF EXISTS hid; CREATE TABLE hid AS SELECT 'all' AS n;"
+        " CREATE OR REPLACE FUNCTION make_hid() RETURNS void LANGUAGE plpgsql"
+        " AS $$ BEGIN EXECUTE 'CREATE TEMP TABLE hid AS SELECT ''mine'' AS n'; END $$"
+    )
     running_postgres.sql(make, user="bouncer", dbname="p0")
     text = "SELECT n FROM hid"
     temporary = [Step(query("CREATE TEMP TABLE passing AS SELECT 1; DROP TABLE passing"))]
     others.everywhere(temporary, prepare(text), USE)
     with pooled(pooler, "tx") as wire, pooled(pooler, "tx") as other:
-        run(wire, [Step(query("CREATE TEMP TABLE hid AS SELECT 'mine' AS n")), *prepare(text)])
+        run(wire, [Step(query(TEMPORARY[way])), *prepare(text)])
         for _ in range(3):
             assert [m.values for m in run(wire, USE) if m.type == "D"] == [[b"mine"]]
-        run(wire, [Step(query("DROP TABLE pg_temp.hid"))])
+        run(wire, [Step(query("DROP VIEW pg_temp.hid" if way == "view" else "DROP TABLE pg_temp.hid"))])
         run(other, prepare(text))
         for wires in (other, wire):
             got = on_each(others, wires)
             assert [m.values for m in got if m.type == "D"] == [[b"all"]] * SERVERS
         wire.close()
         other.close()
+
+
+def test_temporary_table_of_a_transaction(pooler: Pooler, others: Others, running_postgres: Postgres) -> None:
+    make = "DROP TABLE IF EXISTS hid; CREATE TABLE hid AS SELECT 'all' AS n"
+    running_postgres.sql(make, user="bouncer", dbname="p0")
+    text = "SELECT n FROM hid"
+    others.everywhere([], prepare(text), USE)
+    with pooled(pooler, "tx") as wire:
+        made = "BEGIN; CREATE TEMP TABLE hid ON COMMIT DROP AS SELECT 'mine' AS n"
+        wire.query(made)
+        wire.send(parse(text, "s") + SYNC)
+        wire.receive_until()
+        for end, seen in ((None, b"mine"), ("COMMIT", b"all")):
+            if end:
+                wire.query(end)
+            wire.send(bind((), "s") + execute() + SYNC)
+            assert [m.values for m in wire.receive_until() if m.type == "D"] == [[seen]]
+        wire.close()
 
 
 def test_parse_after_a_change_past_pooler(pooler: Pooler, others: Others, running_postgres: Postgres) -> None:

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from pooler.config import Config
 from pooler.config.settings import Settings
 from pooler.config.tls import TlsSetupError, read_tls
+from pooler.tls import set_up
 
 CERTIFIED = Settings(client_tls_key_file="key", client_tls_cert_file="cert")
 
@@ -38,3 +40,16 @@ def test_who_does_not_verify_needs_no_authorities(mode: str) -> None:
 def test_tls_with_clients_needs_key_and_certificate(given: Settings) -> None:
     with pytest.raises(TlsSetupError, match="client_tls_key_file and client_tls_cert_file must be set"):
         read_tls(replace(given, client_tls_sslmode="allow"), read)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        (Settings(server_tls13_ciphers="TLS_NO_SUCH"), "failed to set the TLSv1.3 cipher suites"),
+        (Settings(server_tls_ciphers="no such"), "no ciphers for that list"),
+    ],
+)
+def test_texts_that_tools_look_for(settings: Settings, text: str) -> None:
+    config = Config("", settings=replace(settings, server_tls_sslmode="prefer"))
+    with pytest.raises(TlsSetupError, match=f"server_tls: {text}"):
+        set_up(config)

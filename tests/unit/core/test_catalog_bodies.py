@@ -317,3 +317,14 @@ def test_a_name_is_harmful_when_one_of_its_objects_is() -> None:
     assert "settings" in graph.effects("function", "twice")
     function(graph, 20002, "twice", b"SELECT 2")
     assert graph.effects("function", "twice") == set()
+
+
+@pytest.mark.parametrize("what", ["query", "table", "schema", "database", "cursor"])
+@pytest.mark.parametrize("form", ["xml", "xmlschema", "xml_and_xmlschema"])
+def test_functions_that_run_what_is_an_argument(what: str, form: str) -> None:
+    """Called in a body, where no word of the scanner's tells of them."""
+    name = f"{what}_to_{form}"
+    graph = CatalogGraph()
+    graph.take(0, [b"2923", b"0", b"2923", b"f", name.encode(), b"v", None, None, None])
+    function(graph, 20001, "way", f"SELECT {name}('v', true, false, '')".encode(), "sql ")
+    assert graph.effects("function", "way") >= {"settings", "locks", "temp", "opaque"}

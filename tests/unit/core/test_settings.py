@@ -42,6 +42,14 @@ def test_sets_are_told_apart_by_a_keyed_digest_of_128_bits() -> None:
     assert all(part > 2**32 for part in digests[0]), "all of it"
 
 
+def test_a_set_is_itself_among_many() -> None:
+    """The table of sets grows with them; where it could not, they would be found all the same."""
+    many = store()
+    first = [many.look(joined(TRACKED, b"app.a", b"%d" % n))[0] for n in range(1000)]
+    assert len(set(first)) == 1000
+    assert [many.look(joined(TRACKED, b"app.a", b"%d" % n))[0] for n in range(1000)] == first
+
+
 #: What a statement's literals are read under (l), what names are looked up by (p), what matters for neither.
 KINDS = {
     "l": """xmloption array_nulls backslash_quote transform_null_equals lc_monetary

@@ -2187,7 +2187,7 @@ cdef extern from "settings.h" nogil:
     struct settings_set "settings":
         digest digest
         digest literals
-        digest paths
+        digest run
         uint32_t bytes
     struct settings_store:
         pass
@@ -2217,7 +2217,7 @@ cdef class Settings:
 
     def look(self, bytes values, bint told=True, bint reset=False):
         """Of the set with these values, each with a NUL behind it (the tracked ones, then other names and values):
-        its digest, those of what literals mean under it and of what names do, the SQL that puts it in force.
+        its digest, those of what a Parse and of what the use of a statement goes by, the SQL that puts it in force.
         `told`: by a server."""
         cdef char text[65536]
         cdef settings_scope scope
@@ -2226,6 +2226,6 @@ cdef class Settings:
         if s is NULL:
             raise MemoryError
         cdef uint32_t n = settings_statement(&self.store, s, reset, text, sizeof(text))
-        found = (_digest_of(s.digest), _digest_of(s.literals), _digest_of(s.paths), text[:n])
+        found = (_digest_of(s.digest), _digest_of(s.literals), _digest_of(s.run), text[:n])
         settings_drop(&self.store, s)
         return found

@@ -165,7 +165,7 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
     struct digest d, literals, parts[2] = {[1] = under->literals};
     digest_of(store->key, body, bytes, &parts[0]);
     digest_of(store->key, (unsigned char *)parts, sizeof parts, &literals);
-    d = statement_key(store, &literals, apart ? (struct digest){0, apart} : under->paths);
+    d = statement_key(store, &literals, apart ? (struct digest){0, apart} : under->run);
     if (store->count >= store->capacity) store_grow(store);
     if (!store->capacity) return NULL;
     struct statement **bucket = &store->buckets[d.low & (store->capacity - 1)];
@@ -183,9 +183,9 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
     return *bucket = s;
 }
 
-/* The digest of a text with its literals under these paths, or of one that is not shared. */
-struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest paths) {
-    struct digest d, parts[2] = {*literals, paths};
+/* The digest of a text with its literals for those who run it under such settings, or of one that is not shared. */
+struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest run) {
+    struct digest d, parts[2] = {*literals, run};
     digest_of(store->key, (unsigned char *)parts, sizeof parts, &d);
     return d;
 }

@@ -265,11 +265,16 @@ uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here) {
     return ASK_ALL | PIN_OPAQUE;
 }
 
-/* Whether something else than the client's settings may be in force on its server, or names may mean what they mean to this
- * client alone: what is parsed there now is not for others. */
-bool session_uncertain(const struct server *s) {
+/* Whether something else than the client's settings may be in force on its server. */
+bool session_settings_uncertain(const struct server *s) {
     const struct session *x = &s->session;
-    return x->opaque || x->traits & (MAY_SET_MEANING | ASK_TEMP) || x->pinned & (PIN_NAMELESS | PIN_LOADED | ASK_TEMP);
+    return x->opaque || x->traits & MAY_SET_MEANING || x->pinned & (PIN_NAMELESS | PIN_LOADED);
+}
+
+/* Whether that may be, or names may mean what they mean to this client alone: what is parsed or run there now is not for
+ * others. */
+bool session_uncertain(const struct server *s) {
+    return session_settings_uncertain(s) || (s->session.traits | s->session.pinned) & ASK_TEMP;
 }
 
 /* An error, or a rollback: what the statements set may not be in force. */

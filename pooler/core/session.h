@@ -116,6 +116,7 @@ struct session {
 
 /* session.c: what statements say; what is asked; what follows */
 bool session_uncertain(const struct server *s);
+bool session_settings_uncertain(const struct server *s);
 bool session_on(const struct relay *r, const struct client *c);
 bool session_resets(const struct relay *r, const struct client *c);
 void session_note_resets(struct relay *r, struct client *c, const char *text, uint32_t bytes);

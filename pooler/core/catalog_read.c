@@ -9,6 +9,7 @@
 #include "catalog_rows.h"
 #include "catalog_store.h"
 #include "relay.h"
+#include "sqltext.h"
 
 #define LIMIT_MIN 32             /* a machine without time for us must not make it endless */
 #define LIMIT_MAX 4096
@@ -18,7 +19,8 @@
 
 /* Our own settings, whatever a client has left: for this request alone.  The first answer says in which encoding.  Behind
  * a piece on a server that it keeps, a client would have to wait. */
-#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;"
+#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;" SQL_NO_TRANSACTION_TIMEOUT \
+    "SET LOCAL exit_on_error=off;SET LOCAL jit=off;"
 #define PATIENT "SET LOCAL statement_timeout=2000;SET LOCAL lock_timeout=0;"
 #define HURRIED "SET LOCAL statement_timeout=500;SET LOCAL lock_timeout=50;"
 #define ENCODING "SELECT 'e',pg_catalog.pg_client_encoding();"

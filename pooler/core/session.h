@@ -73,7 +73,7 @@ struct notes { uint32_t bytes; char names[NOTES_BYTES]; };
 
 /* The rows of an answer. */
 #define ASK_TRIES 10            /* a question that the client's own limits end is asked again so often */
-#define LIMITS 2                /* settings that are not in force for our own question about settings */
+#define LIMITS 3                /* settings that are not in force for our own question */
 struct answer {
     uint32_t got, bytes;
     bool overflow;

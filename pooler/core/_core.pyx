@@ -2027,7 +2027,7 @@ cdef extern from "words.h" nogil:
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE, PIN_LOADED
     enum: PIN_SEQUENCE, TRAIT_CURRVAL, TRAIT_INSERT, TRAIT_NAMED, TRAIT_RESET, TRAIT_RESET_ALL, TRAIT_LISTEN
     enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE, TRAIT_DATABASE, TRAIT_UNSURE
-    enum: TRAIT_ENCODING
+    enum: TRAIT_ENCODING, TRAIT_FOLDS
 
 
 TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
@@ -2035,7 +2035,7 @@ TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepa
           "sequence": PIN_SEQUENCE, "currval": TRAIT_CURRVAL, "insert": TRAIT_INSERT, "named": TRAIT_NAMED,
           "reset": TRAIT_RESET, "reset_all": TRAIT_RESET_ALL, "listen": TRAIT_LISTEN, "unlisten": TRAIT_UNLISTEN,
           "notify": TRAIT_NOTIFY, "schema": TRAIT_SCHEMA, "unknown": TRAIT_UNKNOWN, "execute": TRAIT_EXECUTE,
-          "database": TRAIT_DATABASE, "unsure": TRAIT_UNSURE, "encoding": TRAIT_ENCODING}
+          "database": TRAIT_DATABASE, "unsure": TRAIT_UNSURE, "encoding": TRAIT_ENCODING, "folds": TRAIT_FOLDS}
 
 
 cdef extern from "catalog_rows.h" nogil:

@@ -286,6 +286,12 @@ static void put_entry(struct snapshot *to, const struct catalog_entry *e) {
     entries[at] = *e;
 }
 
+static bool has_bodies(const struct graph *g) {
+    for (uint32_t i = 0; i < g->source_count; i++)
+        if (g->sources[i].ids && g->sources[i].body != BODY_NONE) return true;
+    return false;
+}
+
 /* Writes what is known for all workers. */
 static void publish(struct relay *r, int32_t database, struct catalog_reader *c) {
     const struct graph *g = &c->graph;
@@ -308,6 +314,7 @@ static void publish(struct relay *r, int32_t database, struct catalog_reader *c)
     }
     to->everything = graph_traits(g, SYMBOL_EVERYTHING);
     to->ddl = graph_traits(g, SYMBOL_DDL);
+    to->bodies = has_bodies(g);
     for (uint32_t i = 0; i < g->symbol_count; i++)
         if (graph_entry(g, i, &e)) put_entry(to, &e);
     memcpy((struct catalog_entry *)(to + 1) + capacity, c->customs.names, c->customs.bytes);

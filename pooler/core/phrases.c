@@ -16,6 +16,7 @@ uint8_t id_of(const struct scanner *s, const struct token *t) {
 /* A setting of this name is set, or reset. */
 static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
     if (!settings_harmless(name, bytes)) s->out->traits |= TRAIT_MEANING;
+    if (settings_literal(name, bytes)) s->out->traits |= TRAIT_LITERAL;
 }
 
 /* Without room the names are lost, and everything is asked for instead. */

@@ -134,6 +134,13 @@ uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint64_t
     return set->next_number;
 }
 
+/* All will be read again where they are used next, under what is in force then: what was parsed under something else is as
+ * if it were too old. */
+void prepared_plans_discarded(struct prepared_set *set) {
+    for (uint16_t i = set->newest; i != PREPARED_NONE; i = set->entries[i].older)
+        if (set->entries[i].foreign) set->entries[i].made = 0;
+}
+
 /* Forgets the least recently used of more than `limit` texts; its number, or 0. */
 uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit) {
     return set->count > limit ? drop(set, set->oldest) : 0;

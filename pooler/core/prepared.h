@@ -55,6 +55,7 @@ struct prepared_entry {
     uint64_t made;               /* when its Parse was sent */
     uint32_t number, columns;
     uint16_t chain, newer, older;
+    bool foreign;                /* parsed under other settings than it is run under, or it may be */
 };
 struct prepared_set {
     uint32_t next_number;
@@ -71,6 +72,7 @@ bool prepared_digest(const struct prepared_set *set, uint32_t number, struct dig
 struct prepared_entry *prepared_find(struct prepared_set *set, const struct digest *d);
 struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint64_t made);
 uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit);
+void prepared_plans_discarded(struct prepared_set *set);
 uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint64_t made, uint32_t limit, uint32_t *evicted);
 void prepared_remove(struct prepared_set *set, const struct digest *d);
 

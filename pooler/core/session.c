@@ -135,6 +135,7 @@ void session_note(struct relay *r, struct client *c, const struct scan *scan) {
         x->unknown[x->unknown_count++] = scan->unknown[i];
     if (traits & TRAIT_UNLISTEN && c->subscriptions) traits |= ASK_CHANNELS;
     if (traits & ASK_TEMP) r->t->slots[c->server->slot].temporary = 1;
+    plans_note(r, c, traits);
     if (traits & SETS_MEANING) x->sets_meaning = true;
     x->traits |= traits;
     x->ends |= scan->ends;

@@ -70,6 +70,7 @@ const char *settings_value(const struct settings_store *store, const struct sett
 
 /* settings_kinds.c */
 bool settings_harmless(const char *name, uint32_t bytes);
+bool settings_literal(const char *name, uint32_t bytes);
 void settings_classify(const struct settings_store *store, struct settings *s);
 enum switching { SWITCH_KNOWN, SWITCH_KEEPING, SWITCH_BACK };
 uint32_t settings_switch(const struct settings_store *store, const struct settings *from, const struct settings *to,

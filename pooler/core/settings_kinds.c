@@ -88,15 +88,14 @@ bool settings_harmless(const char *name, uint32_t bytes) {
         || ends_with_one(HARMLESS_SUFFIXES, COUNT(HARMLESS_SUFFIXES), name, bytes);
 }
 
-static bool is_followed(const char *name) {
-    return is_one_of(FOLLOWED, COUNT(FOLLOWED), name, (uint32_t)strlen(name));
-}
-
 static bool counts_when_run(const char *name) { return !settings_harmless(name, (uint32_t)strlen(name)); }
 
-static bool is_literal(const char *name) {
-    return counts_when_run(name) && !is_followed(name) && !is_planning(name, (uint32_t)strlen(name));
+/* Whether literals may be read under it. */
+bool settings_literal(const char *name, uint32_t bytes) {
+    return !settings_harmless(name, bytes) && !is_one_of(FOLLOWED, COUNT(FOLLOWED), name, bytes) && !is_planning(name, bytes);
 }
+
+static bool is_literal(const char *name) { return settings_literal(name, (uint32_t)strlen(name)); }
 
 /* The digest of the settings of one kind; of the tracked ones their places tell the names. */
 static struct digest digest_where(const struct settings_store *store, const struct settings *s,

@@ -138,7 +138,7 @@ def test_timeouts_of_the_client_before_do_not_end_others(pooler: Pooler) -> None
 
 
 def test_questions_are_not_ended_by_the_timeouts_of_their_client(pooler: Pooler, pg: Postgres) -> None:
-    """With so many settings a question about them takes longer than that; transaction_timeout ends sessions."""
+    """With so many settings a question takes longer than that; transaction_timeout ends sessions."""
     timeouts = {"statement_timeout": "20ms", "transaction_timeout": "20ms"}
     if int(pg.sql("SHOW server_version_num")[0][0]) < 170000:
         del timeouts["transaction_timeout"]

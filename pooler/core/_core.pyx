@@ -2028,7 +2028,7 @@ cdef extern from "words.h" nogil:
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE, PIN_LOADED
     enum: PIN_SEQUENCE, TRAIT_CURRVAL, TRAIT_INSERT, TRAIT_NAMED, TRAIT_RESET, TRAIT_RESET_ALL, TRAIT_LISTEN
     enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE, TRAIT_DATABASE, TRAIT_UNSURE
-    enum: TRAIT_ENCODING
+    enum: TRAIT_ENCODING, TRAIT_FOLDS
 
 
 TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
@@ -2036,7 +2036,7 @@ TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepa
           "sequence": PIN_SEQUENCE, "currval": TRAIT_CURRVAL, "insert": TRAIT_INSERT, "named": TRAIT_NAMED,
           "reset": TRAIT_RESET, "reset_all": TRAIT_RESET_ALL, "listen": TRAIT_LISTEN, "unlisten": TRAIT_UNLISTEN,
           "notify": TRAIT_NOTIFY, "schema": TRAIT_SCHEMA, "unknown": TRAIT_UNKNOWN, "execute": TRAIT_EXECUTE,
-          "database": TRAIT_DATABASE, "unsure": TRAIT_UNSURE, "encoding": TRAIT_ENCODING}
+          "database": TRAIT_DATABASE, "unsure": TRAIT_UNSURE, "encoding": TRAIT_ENCODING, "folds": TRAIT_FOLDS}
 
 
 cdef extern from "catalog_rows.h" nogil:
@@ -2206,7 +2206,7 @@ cdef extern from "settings.h" nogil:
     struct settings_set "settings":
         digest digest
         digest literals
-        digest paths
+        digest run
         uint32_t bytes
     struct settings_store:
         pass
@@ -2236,7 +2236,7 @@ cdef class Settings:
 
     def look(self, bytes values, bint told=True, bint reset=False):
         """Of the set with these values, each with a NUL behind it (the tracked ones, then other names and values):
-        its digest, those of what literals mean under it and of what names do, the SQL that puts it in force.
+        its digest, those of what a Parse and of what the use of a statement goes by, the SQL that puts it in force.
         `told`: by a server."""
         cdef char text[65536]
         cdef settings_scope scope
@@ -2245,6 +2245,6 @@ cdef class Settings:
         if s is NULL:
             raise MemoryError
         cdef uint32_t n = settings_statement(&self.store, s, reset, text, sizeof(text))
-        found = (_digest_of(s.digest), _digest_of(s.literals), _digest_of(s.paths), text[:n])
+        found = (_digest_of(s.digest), _digest_of(s.literals), _digest_of(s.run), text[:n])
         settings_drop(&self.store, s)
         return found

@@ -13,13 +13,11 @@
 /* Local to one transaction; told by the server as if the session had set them. */
 static const char *const PASSING[] = {"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
 
-/* Limits of the client's that are not meant for a question about all settings: their values are told first, then they are
- * not in force for the rest of it. */
-static const char *const LIMIT_NAMES[LIMITS] = {"statement_timeout", "lock_timeout"};
-static const char LIMITS_FIRST[] =
-    "SELECT 'v','statement_timeout',pg_catalog.current_setting('statement_timeout') UNION ALL "
-    "SELECT 'v','lock_timeout',pg_catalog.current_setting('lock_timeout');"
-    "SET LOCAL statement_timeout=0;SET LOCAL lock_timeout=0;";
+/* Limits of the client's that are not meant for our question: the values that matter are told first, then they are not in
+ * force for the rest of it.  The first one would end the session, and goes first. */
+static const char *const LIMIT_NAMES[LIMITS] = {"transaction_timeout", "statement_timeout", "lock_timeout"};
+static const char LIFT_FIRST[] = "," SQL_LIFT_TRANSACTION_TIMEOUT ";";
+static const char LIFT_OTHERS[] = "SET LOCAL statement_timeout=0;SET LOCAL lock_timeout=0;";
 
 struct text { uint32_t bytes, room; char *out; };
 
@@ -39,6 +37,58 @@ static void add_value(struct text *t, const char *name, bool *first) {
     add(t, ",pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(");
     add_literal(t, name);
     add(t, ",true),pg_catalog.getdatabaseencoding()),'hex')");
+}
+
+static int limit_of(const unsigned char *name, uint32_t bytes) {
+    int i = 0;
+    while (i < LIMITS && (strlen(LIMIT_NAMES[i]) != bytes || memcmp(LIMIT_NAMES[i], name, bytes) != 0)) i++;
+    return i;
+}
+
+static bool is_limit(const char *name) { return limit_of((const unsigned char *)name, (uint32_t)strlen(name)) < LIMITS; }
+
+static bool names_limit(const struct session *x, int limit) {
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; x->notes && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+        if (kind == 's' && strcmp(name, LIMIT_NAMES[limit]) == 0) return true;
+    return false;
+}
+
+/* Whether the client may have set one. */
+static bool may_be_limited(const struct server *s, uint32_t ask) {
+    const struct session *x = &s->session;
+    if (ask & ASK_SETTINGS || x->opaque || x->pinned & PIN_NAMELESS) return true;
+    for (int i = 0; i < LIMITS; i++)
+        if (names_limit(x, i) || settings_find_extra(s->client->settings, LIMIT_NAMES[i])) return true;
+    return false;
+}
+
+/* True: a row tells its value. */
+static bool add_limit(struct text *t, const struct session *x, uint32_t ask, int limit, bool *first) {
+    if (ask & ASK_SETTINGS) {
+        begin_select(t, first);
+        add(t, "SELECT 'v',");
+        add_literal(t, LIMIT_NAMES[limit]);
+        add(t, ",pg_catalog.current_setting(");
+        add_literal(t, LIMIT_NAMES[limit]);
+        add(t, ",true)");
+    } else if (names_limit(x, limit)) {
+        add_value(t, LIMIT_NAMES[limit], first);
+    } else {
+        return false;
+    }
+    return true;
+}
+
+static void add_limits(struct text *t, const struct session *x, uint32_t ask) {
+    bool first = true;
+    if (!add_limit(t, x, ask, 0, &first)) add(t, "SELECT NULL,NULL,NULL");
+    add(t, LIFT_FIRST);
+    first = true;
+    for (int i = 1; i < LIMITS; i++) add_limit(t, x, ask, i, &first);
+    if (!first) add(t, ";");
+    add(t, LIFT_OTHERS);
 }
 
 /* Settings with a dot that no library has defined: those that one has are in pg_settings like all others. */
@@ -72,7 +122,7 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     struct text t = {.out = query, .room = sizeof query - 1};
     bool first = true, room = true;
     add(&t, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;");   /* no wait for a safe snapshot */
-    if (ask & ASK_SETTINGS) add(&t, LIMITS_FIRST);
+    if (may_be_limited(s, ask)) add_limits(&t, x, ask);
     for (int i = 0; i < QUESTION_DEFAULTS; i++)
         if (ask & 1u << i) {
             begin_select(&t, &first);
@@ -90,7 +140,7 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
         char kind;
         const char *name;
         for (uint32_t at = 0; next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
-            if (kind == 's') add_value(&t, name, &first);
+            if (kind == 's' && !is_limit(name)) add_value(&t, name, &first);
     }
     if (!x->answer) x->answer = malloc(sizeof *x->answer);
     if (!x->answer || !room) {
@@ -108,12 +158,6 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
-
-static int limit_of(const unsigned char *name, uint32_t bytes) {
-    int i = 0;
-    while (i < LIMITS && (strlen(LIMIT_NAMES[i]) != bytes || memcmp(LIMIT_NAMES[i], name, bytes) != 0)) i++;
-    return i;
-}
 
 /* A limit as it is for the client. */
 static void take_limit(struct answer *a, const struct column *name, const struct column *value) {

@@ -29,6 +29,7 @@ struct catalog {
     uint32_t capacity;           /* a power of two; 0: none */
     uint32_t generation, everything, ddl;
     bool known;
+    bool bodies;                 /* there are functions whose texts servers plan, and keep the plans of */
 };
 
 /* Bits of enum trait (words.h) and CATALOG_UNKNOWN; 0: known, and harmless.  What sets an ASK_ bit may also end what that

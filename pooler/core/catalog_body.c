@@ -13,14 +13,25 @@
 
 /* Words that say more than a name does.  WORD_PLAIN: none of them. */
 enum body_word {
-    WORD_PLAIN, WORD_INTO, WORD_SET, WORD_CREATE, WORD_STATEMENT, WORD_BEGINS, WORD_EXECUTE, WORD_WRITES, WORD_DEFAULT, WORD_TEMPORARY,
+    WORD_PLAIN, WORD_READS, WORD_INTO, WORD_SET, WORD_CREATE, WORD_STATEMENT, WORD_BEGINS, WORD_EXECUTE, WORD_WRITES, WORD_DEFAULT, WORD_TEMPORARY,
     WORD_WITH, WORD_HOLD, WORD_SET_CONFIG,
 };
 
 /* `leading`: what it leaves behind as the first word of a statement. */
 #define WORD(word) word, sizeof(word) - 1
-static const struct { const char text[12]; uint32_t bytes; enum body_word word; uint32_t leading; } WORDS[] = {
+static const struct { const char text[16]; uint32_t bytes; enum body_word word; uint32_t leading; } WORDS[] = {
     {WORD("into"), WORD_INTO, 0},
+    {WORD("current_setting"), WORD_READS, 0},
+    {WORD("pg_settings"), WORD_READS, 0},
+    {WORD("show"), WORD_READS, 0},
+    {WORD("current_user"), WORD_READS, 0},
+    {WORD("current_role"), WORD_READS, 0},
+    {WORD("session_user"), WORD_READS, 0},
+    {WORD("user"), WORD_READS, 0},
+    {WORD("getpgusername"), WORD_READS, 0},
+    {WORD("current_schema"), WORD_READS, 0},
+    {WORD("current_schemas"), WORD_READS, 0},
+    {WORD("pg_backend_pid"), WORD_READS, 0},
     {WORD("set"), WORD_SET, 0},
     {WORD("create"), WORD_CREATE, EVERYTHING},
     {WORD("reset"), WORD_STATEMENT, ANYTHING},
@@ -106,7 +117,7 @@ static bool beyond_ascii(const unsigned char *p, uint32_t n) {
 
 /* A name: the hash of a token is that of what the catalogs have. */
 static void refer(struct body *b, const struct token *t) {
-    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) b->d->traits |= CATALOG_UNKNOWN;   /* escapes */
+    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) b->d->traits |= CATALOG_UNKNOWN | TRAIT_READS;   /* escapes */
     if (!b->utf8 && t->foreign) b->d->traits |= CATALOG_UNKNOWN;
     draft_reference(b->g, b->d, symbol_of_any(t->hash));
 }
@@ -288,7 +299,8 @@ static bool scan_special(struct body *b, enum body_word word) {
         b->d->traits |= ASK_TEMP | (makes_temporary(&b->lexer) ? 0 : TRAIT_SCHEMA);
         break;
     case WORD_INTO: if (b->sql && b->before != WORD_WRITES) b->d->traits |= ASK_TEMP | TRAIT_SCHEMA; break;
-    case WORD_EXECUTE: b->d->traits |= ANYTHING; break;
+    case WORD_EXECUTE: b->d->traits |= ANYTHING | TRAIT_READS; break;
+    case WORD_READS: b->d->traits |= TRAIT_READS; break;
     case WORD_WRITES: b->d->traits |= TRAIT_INSERT; break;
     case WORD_DEFAULT: if (c == '=' || c == ',' || c == '(') b->d->traits |= TRAIT_INSERT; break;
     case WORD_TEMPORARY: b->d->traits |= ASK_TEMP; break;
@@ -303,7 +315,7 @@ static void scan_word(struct body *b, const struct token *t) {
     size_t i = find_word(t);
     enum body_word word = i < WORD_COUNT ? WORDS[i].word : WORD_PLAIN;
     bool temporary = t->bytes >= 7 && strncasecmp((const char *)t->text, "pg_temp", 7) == 0;
-    if (temporary) b->d->traits |= ASK_TEMP;
+    if (temporary) b->d->traits |= ASK_TEMP | TRAIT_READS;
     else if (word == WORD_PLAIN && t->kind == T_WORD) keep_plain(b, t);
     if (b->first && i < WORD_COUNT) b->d->traits |= WORDS[i].leading;
     if (!scan_special(b, word)) refer(b, t);

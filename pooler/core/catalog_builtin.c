@@ -21,6 +21,8 @@ static const struct known BUILTIN[] = {
     {"pg_notify", TRAIT_NOTIFY}, {"pg_listening_channels", ASK_CHANNELS},
     {"nextval", PIN_SEQUENCE}, {"setval", PIN_SEQUENCE}, {"currval", TRAIT_CURRVAL}, {"lastval", TRAIT_CURRVAL},
     {"setseed", PIN_LOADED},
+    {"current_setting", TRAIT_READS}, {"current_schema*", TRAIT_READS}, {"current_user", TRAIT_READS},
+    {"session_user", TRAIT_READS}, {"getpgusername", TRAIT_READS}, {"pg_backend_pid", TRAIT_READS},
     {"query_to_xml*", RUNS_SQL}, {"table_to_xml*", RUNS_SQL}, {"schema_to_xml*", RUNS_SQL},
     {"database_to_xml*", RUNS_SQL}, {"cursor_to_xml*", RUNS_SQL}, {"ts_stat", RUNS_SQL}, {"ts_rewrite", RUNS_SQL},
     {"pg_input_is_valid", RUNS_SQL}, {"pg_input_error_info", RUNS_SQL},   /* of a type whose name is a literal */

@@ -162,6 +162,7 @@ void draft_begin(struct draft *d, uint8_t class, uint32_t oid, uint32_t xmin) {
     d->oid = oid;
     d->xmin = xmin;
     d->traits = d->count = d->owners = d->parts = 0;
+    d->body = BODY_NONE;
     memset(d->recent, 0, sizeof d->recent);
     d->open = true;
 }
@@ -186,7 +187,8 @@ void draft_name(struct graph *g, struct draft *d, enum catalog_kind kind, uint64
 bool graph_entry(const struct graph *g, uint32_t number, struct catalog_entry *out) {
     if (!g->kinds[number] || !g->defined[number]) return false;
     enum catalog_kind kind = (enum catalog_kind)(g->kinds[number] - 1);
-    *out = (struct catalog_entry){.hash = g->symbols[number] ^ salt(1 + kind), .traits = g->traits[number], .kind = kind};
+    *out = (struct catalog_entry){.hash = g->symbols[number] ^ salt(1 + kind), .kind = kind,
+                                  .traits = g->traits[number] & ~(uint32_t)TRAIT_READS};
     return true;
 }
 
@@ -250,7 +252,7 @@ void graph_put(struct graph *g, struct draft *d) {
         *place = ++g->source_count;
     }
     *s = (struct source){.oid = d->oid, .xmin = d->xmin, .traits = d->traits, .bytes = n, .owners = (uint16_t)d->owners,
-                         .class = d->class, .seen = true, .ids = ids};
+                         .class = d->class, .body = d->body, .seen = true, .ids = ids};
     memcpy(s->ids, packed, n);
     g->bytes += n + 16;
 }
@@ -264,6 +266,9 @@ void graph_solve(struct graph *g) {
     g->changed = false;
 }
 
+/* What an IMMUTABLE function that does not keep its promise may have read. */
+#define MAY_READ (TRAIT_READS | ASK_SETTINGS | PIN_OPAQUE | TRAIT_UNSURE)
+
 static void solve_source(struct graph *g, const struct source *s) {
     uint32_t traits = s->traits, at = 0, id = 0;
     for (uint32_t i = 0; i < s->owners; i++) take_number(s->ids, &at);
@@ -271,6 +276,7 @@ static void solve_source(struct graph *g, const struct source *s) {
         id += take_number(s->ids, &at);
         traits |= g->traits[id];
     }
+    if (s->body == BODY_IMMUTABLE && traits & MAY_READ) traits |= TRAIT_FOLDS;
     at = 0;
     for (uint32_t i = 0; i < s->owners; i++) {
         id = take_number(s->ids, &at);

@@ -17,14 +17,24 @@
 #define NAME_BYTES_MAX 63          /* of PostgreSQL (NAMEDATALEN) */
 #define DRAFT_IDS_MAX 8192         /* owners and references of one source; with more it is unknown */
 
-struct source { uint32_t oid, xmin, traits, bytes; uint16_t owners; uint8_t class; bool seen; unsigned char *ids; };
+/* A function whose text is kept as such, and what is in it is planned once in each server; and one of those of which
+ * PostgreSQL believes that it needs to be called but once for each plan. */
+enum body_kind { BODY_NONE, BODY_TEXT, BODY_IMMUTABLE };
+
+struct source {
+    uint32_t oid, xmin, traits, bytes;
+    uint16_t owners;
+    uint8_t class, body;         /* enum body_kind */
+    bool seen;
+    unsigned char *ids;
+};
 
 #define DRAFT_RECENT 512           /* a power of two */
 
 /* A source while its rows come in.  A body says most of its names again and again. */
 struct draft {
     uint32_t oid, xmin, traits, count, owners, parts;
-    uint8_t class;
+    uint8_t class, body;
     bool open;
     uint64_t recent[DRAFT_RECENT];   /* symbols that it refers to, each where its bits lead to */
     uint32_t ids[DRAFT_IDS_MAX];

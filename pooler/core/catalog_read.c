@@ -9,6 +9,7 @@
 #include "catalog_rows.h"
 #include "catalog_store.h"
 #include "relay.h"
+#include "sqltext.h"
 
 #define LIMIT_MIN 32             /* a machine without time for us must not make it endless */
 #define LIMIT_MAX 4096
@@ -18,7 +19,8 @@
 
 /* Our own settings, whatever a client has left: for this request alone.  The first answer says in which encoding.  Behind
  * a piece on a server that it keeps, a client would have to wait. */
-#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;SET LOCAL max_parallel_workers_per_gather=0;" \
+#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;" SQL_NO_TRANSACTION_TIMEOUT \
+    "SET LOCAL exit_on_error=off;SET LOCAL jit=off;SET LOCAL max_parallel_workers_per_gather=0;" \
     "SET LOCAL search_path=pg_catalog,pg_temp;"   /* though all names have their schema */
 #define PATIENT "SET LOCAL statement_timeout=2000;SET LOCAL lock_timeout=0;"
 #define HURRIED "SET LOCAL statement_timeout=500;SET LOCAL lock_timeout=50;"
@@ -293,6 +295,12 @@ static void put_entry(struct snapshot *to, const struct catalog_entry *e) {
     entries[at] = *e;
 }
 
+static bool has_bodies(const struct graph *g) {
+    for (uint32_t i = 0; i < g->source_count; i++)
+        if (g->sources[i].ids && g->sources[i].body != BODY_NONE) return true;
+    return false;
+}
+
 /* Writes what is known for all workers. */
 static void publish(struct relay *r, int32_t database, struct catalog_reader *c) {
     const struct graph *g = &c->graph;
@@ -315,6 +323,7 @@ static void publish(struct relay *r, int32_t database, struct catalog_reader *c)
     }
     to->everything = graph_traits(g, SYMBOL_EVERYTHING);
     to->ddl = graph_traits(g, SYMBOL_DDL);
+    to->bodies = has_bodies(g);
     for (uint32_t i = 0; i < g->symbol_count; i++)
         if (graph_entry(g, i, &e)) put_entry(to, &e);
     memcpy((struct catalog_entry *)(to + 1) + capacity, c->customs.names, c->customs.bytes);

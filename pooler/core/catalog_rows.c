@@ -1,9 +1,11 @@
 /* Rows of the catalogs.  Their columns are described in session/catalogs.py. */
+#define _GNU_SOURCE
 #include "catalog_rows.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "catalog_builtin.h"
 #include "lexer.h"
@@ -69,10 +71,28 @@ static bool readable(const struct catalog_reader *c, struct field_text f) {
 
 static void take_name(struct catalog_reader *c, const struct field_text *f, bool harmless) {
     static const char letters[] = "frto";   /* in the order of enum catalog_kind */
-    const char *letter = f[F_KIND].n == 1 ? strchr(letters, f[F_KIND].p[0]) : NULL;
+    bool function = f[F_KIND].n == 1 && strchr("isv", f[F_KIND].p[0]);   /* its volatility */
+    const char *letter = function ? letters : f[F_KIND].n == 1 ? strchr(letters, f[F_KIND].p[0]) : NULL;
     if (!letter || !readable(c, f[F_NAME])) return;
     uint64_t hash = hash_of_word(c->graph.key, f[F_NAME].p, f[F_NAME].n);
     draft_name(&c->graph, &c->draft, (enum catalog_kind)(letter - letters), hash, !harmless);
+}
+
+static bool holds(struct field_text f, const char *text) { return f.n && memmem(f.p, f.n, text, strlen(text)); }
+
+/* An expression as PostgreSQL keeps it reads a setting, by the numbers of both current_setting(), or who the session is.
+ * (The same of texts: WORD_READS in catalog_body.c.) */
+static bool tree_reads(struct field_text f) {
+    return holds(f, ":funcid 2077 ") || holds(f, ":funcid 3294 ") || holds(f, "{SQLVALUEFUNCTION");
+}
+
+/* Languages whose functions keep what they have planned; of those in C it is believed what they say of themselves. */
+static void take_body(struct catalog_reader *c, const struct field_text *f) {
+    bool native = f[F_EXTRA].n > 2 && (memcmp(f[F_EXTRA].p, "c ", 2) == 0 || memcmp(f[F_EXTRA].p, "internal ", 9) == 0);
+    if (native) return;
+    bool known = f[F_EXTRA].n > 4 && (memcmp(f[F_EXTRA].p, "sql ", 4) == 0 || memcmp(f[F_EXTRA].p, "plpgsql ", 8) == 0);
+    c->draft.body = is_text(f[F_KIND], "i") ? BODY_IMMUTABLE : BODY_TEXT;
+    if (!known || !f[F_BODY].p) c->draft.traits |= TRAIT_READS;
 }
 
 /* What needs no reading of a body, or forbids it. */
@@ -118,11 +138,13 @@ static void take_object(struct catalog_reader *c, const struct field_text *f, bo
         take_owners(c, f[F_OWNERS]);
         take_name(c, f, c->class <= CLASS_BUILTIN_OPERATOR && !d->traits);
         if (c->class == CLASS_FUNCTION) d->traits |= function_traits(c, f, whole, trusted);
+        if (c->class == CLASS_FUNCTION) take_body(c, f);
         if (c->class >= CLASS_BUILTIN_TYPE)   /* what others say of it counts for its name */
             draft_reference(&c->graph, d, symbol_of_oid(oid));
         oids_scan(&c->graph, d, f[F_REFS].p, f[F_REFS].n);
     }
     if (!whole || ++d->parts == PARTS_MAX) d->traits |= CATALOG_UNKNOWN;
+    if (tree_reads(f[F_TREE])) d->traits |= TRAIT_READS;
     tree_scan(&c->graph, d, f[F_TREE].p, f[F_TREE].n, c->class == CLASS_DEFAULT, &c->customs);
 }
 

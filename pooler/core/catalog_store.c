@@ -196,6 +196,7 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
         c->capacity = s.capacity;
         c->everything = s.everything;
         c->ddl = s.ddl;
+        c->bodies = s.bodies;
     }
     free(all);
     return whole;

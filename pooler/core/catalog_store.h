@@ -17,7 +17,7 @@
 #define CATALOG_BUDGET 100         /* a look takes at most one part in so many of PostgreSQL's time */
 
 /* The head of an extent; entries follow, then names of settings, each with a NUL behind it. */
-struct snapshot { uint32_t capacity, everything, ddl, customs_bytes; };
+struct snapshot { uint32_t capacity, everything, ddl, customs_bytes, bodies, unused; };
 
 bool catalog_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
 bool catalog_keep(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);

@@ -21,6 +21,7 @@ void client_settings(struct relay *r, struct client *c, struct settings *s) {
     settings_drop(&r->store, c->settings);
     c->settings = s;
     r->t->clients[c->row].settings = s->digest;
+    if (c->server) plans_follow(r, c);
     memory_count(r, c);
 }
 

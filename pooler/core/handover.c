@@ -222,6 +222,7 @@ const char *handover_done(struct relay *r, struct server *s) {
     row->settings = all ? row->login_settings : (struct digest){0};
     if (all) row->flags &= (uint8_t)~SF_EXTRAS;
     if (all) row->sequence_of = 0;
+    if (all) plans_forget(row);
     row->left = all ? LEFT_NOTHING : LEFT_NOTED;
     row->left_by = all ? 0 : SEVERAL;
     s->dirty = false;

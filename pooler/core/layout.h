@@ -150,6 +150,8 @@ struct slot_row {
     uint64_t id;
     uint8_t left;                    /* enum leftover, */
     uint64_t left_by, left_at;       /* id of the client that may have left it, or more than one; since when */
+    uint64_t folded_by;              /* id of the client whose settings, of any name, may be in plans there; 0: nobody's */
+    struct digest planned_under;     /* what literals of functions were read under there; of nothing: none were (plans.c) */
     uint64_t sequence_of;            /* id of the client that used sequences there; 0: nobody, SEQUENCE_MIXED: several */
     uint32_t notifier, notifier_of;  /* cancel_pid of the client whose notifications come from there, as the listener of
                                         that generation was told; 0: nobody's in particular */

@@ -1,22 +1,27 @@
-/* Under which settings prepared statements are parsed: the client's at its own Parse, wherever it is parsed
- * again.
+/* Under which settings prepared statements are parsed, and with whom they are shared.
  *
  * Theory.  A Parse of a client always reaches PostgreSQL, which looks names up as they are now: nobody has
- * to know of DDL. What it made is used by others that said the same text under the same settings, earlier:
+ * to know of DDL.  What it made is used by others that said the same text under the same settings, earlier:
  * a Parse that pooler sends of its own accord, where a client comes to a server that has nothing as new as
  * its own Parse.
  *
- *   the settings differ from those of then, in what literals are read under: they are put in force for
+ * PostgreSQL keeps the text, and reads and plans it anew, under what is in force just then, whenever something
+ * has invalidated what it made of it.  So whoever runs a statement may decide what it means for all who have
+ * it: it is shared by those only who parsed it under the same settings *and run it under the same*.  Who has
+ * set something since has an entry of its own kind, and what it sees is what a session of its own could see:
+ * its first meaning, or, once that was invalidated, that of now.
+ *
+ *   the settings differ from those of the Parse, in what literals are read under: those are put in force for
  *            the transaction, and back again behind the Parse, in the pipeline under way.
  *   they may be others than the client's, for something was set whose answer is not known yet, or the
- *            client has objects that only it sees: what is parsed then is its own, and shared with
- *            nobody.
+ *            client has objects that only it sees: what is used then is its own, and shared with nobody.  Around
+ *            the Parse, what is in force is kept in settings of ours, for the transaction, and comes back from there.
  *   nobody can know them, for a statement of the same pipeline may have set them: the statement is good
  *            on its server only, which stays with the client; elsewhere it is refused as one whose result
  *            has changed, which drivers answer by another Parse. */
 #include "statements.h"
 
-#define SWITCH_BYTES (2 * SETTINGS_BYTES + 8192)
+#define SWITCH_BYTES (2 * SETTINGS_BYTES + 32768)
 
 /* Whether statements that are not answered yet may set what texts mean. */
 static bool unanswered(const struct server *s) {
@@ -44,22 +49,19 @@ struct statement *meaning_parsed(struct relay *r, struct client *c, const unsign
     return st;
 }
 
-/* Under what others would have parsed the statement on this server now. */
+/* Under which the server has the statement for those who run it as its client would now. */
 static struct digest key_here(const struct relay *r, const struct server *s, const struct statement *st) {
     if (st->apart) return st->digest;
-    struct digest paths = s->client->settings->paths, own = {1, r->t->clients[s->client->row].id};
+    struct digest run = s->client->settings->run, own = {1, r->t->clients[s->client->row].id};
     if (session_uncertain(s)) return statement_key(&r->statements, &st->literals, own);
-    if (digest_same(paths, st->under->paths)) return st->digest;
-    return statement_key(&r->statements, &st->literals, paths);
+    if (digest_same(run, st->under->run)) return st->digest;
+    return statement_key(&r->statements, &st->literals, run);
 }
 
 /* What the server has of the statement, as new as the client's own Parse; NULL: nothing. */
 const struct prepared_entry *meaning_find(struct relay *r, struct server *s, const struct name *name) {
-    const struct statement *st = name->statement;
-    const struct prepared_entry *e = prepared_use(set_of(r, s), &st->digest, name->made);
-    if (e) return e;
-    struct digest key = key_here(r, s, st);
-    return digest_same(key, st->digest) ? NULL : prepared_use(set_of(r, s), &key, name->made);
+    struct digest key = key_here(r, s, name->statement);
+    return prepared_use(set_of(r, s), &key, name->made);
 }
 
 /* Whether what the server has of the statement is still being parsed, and may be skipped without what uses it now. */
@@ -68,13 +70,25 @@ bool meaning_is_unsure(struct relay *r, struct server *s, const struct name *nam
     return e && parsing_is_unsure(s, &e->digest);
 }
 
-/* Puts in force what literals are read under in `to`, where `from` is. */
-static bool switch_to(struct relay *r, struct server *s, const struct settings *from, const struct settings *to) {
+/* Puts in force what literals are read under in `to`, where `from` is in force, or may be. */
+static bool switch_to(struct relay *r, struct server *s, const struct settings *from, const struct settings *to,
+                      enum switching how) {
     char text[SWITCH_BYTES];
-    uint32_t n = settings_switch(&r->store, from, to, text, sizeof text);
+    uint32_t n = settings_switch(&r->store, from, to, how, text, sizeof text);
     if (n >= sizeof text) return false;
     if (n) send_run(r, s, text, n);
     return true;
+}
+
+/* What is sent between these two is read under these settings.  False: it cannot be. */
+static bool begin_under(struct relay *r, struct server *s, const struct settings *under, bool *unsure) {
+    *unsure = session_settings_uncertain(s);
+    return switch_to(r, s, s->client->settings, under, *unsure ? SWITCH_KEEPING : SWITCH_KNOWN);
+}
+
+static void end_under(struct relay *r, struct server *s, const struct settings *under, bool unsure) {
+    if (unsure) switch_to(r, s, s->client->settings, under, SWITCH_BACK);
+    else switch_to(r, s, under, s->client->settings, SWITCH_KNOWN);
 }
 
 /* The number of the statement on this server, where it is prepared if need be.  NO_NUMBER: it cannot be
@@ -83,18 +97,15 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
     const struct statement *st = name->statement;
     const struct prepared_entry *e = meaning_find(r, s, name);
     if (e) return e->number;
-    const struct settings *now = s->client->settings;
     bool failed = s->transaction == 'E' && !s->requests.count;   /* nothing will be parsed */
-    bool foreign = !failed && !digest_same(now->literals, st->under->literals);
-    struct digest key = key_here(r, s, st);
-    bool refused = st->floating && !failed;
-    if (!refused && foreign) refused = session_uncertain(s) || !switch_to(r, s, now, st->under);
-    if (refused) {
+    bool unsure = false;
+    if (!failed && (st->floating || !begin_under(r, s, st->under, &unsure))) {
         retry_refuse(s);
         return NO_NUMBER;
     }
+    struct digest key = key_here(r, s, st);
     uint32_t number = send_statement(r, s, st, &key, now_us(), 'P' | OWN);
-    if (foreign) switch_to(r, s, st->under, now);
+    if (!failed) end_under(r, s, st->under, unsure);
     return number;
 }
 
@@ -115,10 +126,10 @@ uint32_t ensure_any(struct relay *r, struct server *s, const struct name *name) 
 bool meaning_parse_unnamed(struct relay *r, struct client *c) {
     struct server *s = c->server;
     const struct names *n = c->names;
-    bool foreign = !digest_same(c->settings->literals, n->unnamed_under->literals);
-    if (foreign && (session_uncertain(s) || !switch_to(r, s, c->settings, n->unnamed_under))) return false;
+    bool unsure;
+    if (!begin_under(r, s, n->unnamed_under, &unsure)) return false;
     struct digest unnamed = parsing_of_unnamed(n->unnamed_number);
     send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | OWN, &unnamed);
-    if (foreign) switch_to(r, s, n->unnamed_under, c->settings);
+    end_under(r, s, n->unnamed_under, unsure);
     return true;
 }

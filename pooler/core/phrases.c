@@ -22,6 +22,7 @@ static uint8_t set_word(const struct scanner *s, const struct token *t) {
 static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
     if (bytes == 4 && strncasecmp(name, "seed", 4) == 0) s->out->traits |= PIN_LOADED;
     if (!settings_harmless(name, bytes)) s->out->traits |= TRAIT_MEANING;
+    if (settings_literal(name, bytes)) s->out->traits |= TRAIT_LITERAL;
 }
 
 /* Without room the names are lost, and everything is asked for instead. */

@@ -134,6 +134,13 @@ uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint64_t
     return set->next_number;
 }
 
+/* All will be read again where they are used next, under what is in force then: what was parsed under something else is as
+ * if it were too old. */
+void prepared_plans_discarded(struct prepared_set *set) {
+    for (uint16_t i = set->newest; i != PREPARED_NONE; i = set->entries[i].older)
+        if (set->entries[i].foreign) set->entries[i].made = 0;
+}
+
 /* Forgets the least recently used of more than `limit` texts; its number, or 0. */
 uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit) {
     return set->count > limit ? drop(set, set->oldest) : 0;
@@ -165,7 +172,7 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
     struct digest d, literals, parts[2] = {[1] = under->literals};
     digest_of(store->key, body, bytes, &parts[0]);
     digest_of(store->key, (unsigned char *)parts, sizeof parts, &literals);
-    d = statement_key(store, &literals, apart ? (struct digest){0, apart} : under->paths);
+    d = statement_key(store, &literals, apart ? (struct digest){0, apart} : under->run);
     if (store->count >= store->capacity) store_grow(store);
     if (!store->capacity) return NULL;
     struct statement **bucket = &store->buckets[d.low & (store->capacity - 1)];
@@ -183,9 +190,9 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
     return *bucket = s;
 }
 
-/* The digest of a text with its literals under these paths, or of one that is not shared. */
-struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest paths) {
-    struct digest d, parts[2] = {*literals, paths};
+/* The digest of a text with its literals for those who run it under such settings, or of one that is not shared. */
+struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest run) {
+    struct digest d, parts[2] = {*literals, run};
     digest_of(store->key, (unsigned char *)parts, sizeof parts, &d);
     return d;
 }

@@ -16,7 +16,8 @@
  *   unknown names pass unchanged: PostgreSQL answers 26000, or finds a statement made by SQL PREPARE.
  *   a name that is live already: Parse goes out for a text the server has, so PostgreSQL itself says 42P05.
  *
- * A text means what it meant when it was parsed: after an ALTER TABLE it is another statement, after a SET too (meaning.c).
+ * A text means what it meant when it was parsed, until PostgreSQL reads it again: after an ALTER TABLE it is another
+ * statement, after a SET too; who runs it under other settings has another one (meaning.c).
  * `made` is the time when its Parse was sent.  A name is served by what was prepared at its time or later, by whomever (what
  * is older is replaced), if the client does not go by columns that it has no more: columns.c.
  *
@@ -54,6 +55,7 @@ struct prepared_entry {
     uint64_t made;               /* when its Parse was sent */
     uint32_t number, columns;
     uint16_t chain, newer, older;
+    bool foreign;                /* parsed under other settings than it is run under, or it may be */
 };
 struct prepared_set {
     uint32_t next_number;
@@ -70,13 +72,14 @@ bool prepared_digest(const struct prepared_set *set, uint32_t number, struct dig
 struct prepared_entry *prepared_find(struct prepared_set *set, const struct digest *d);
 struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint64_t made);
 uint32_t prepared_shrink(struct prepared_set *set, uint32_t limit);
+void prepared_plans_discarded(struct prepared_set *set);
 uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint64_t made, uint32_t limit, uint32_t *evicted);
 void prepared_remove(struct prepared_set *set, const struct digest *d);
 
 /* A text that clients of this worker use, once. `body` is a Parse message behind the name. */
 struct statement {
     struct statement *next;
-    struct digest digest;        /* under which a server has it that has parsed it under `under` */
+    struct digest digest;        /* under which a server has it for those who run it under `under`, too */
     struct digest literals;      /* of the text and of what its literals were read under */
     struct settings *under;      /* those of its Parse */
     bool apart;                  /* not shared */
@@ -98,7 +101,7 @@ struct statement_store {
 
 struct statement *statement_intern(struct statement_store *store, const unsigned char *body, uint32_t bytes,
                                    struct settings *under, uint64_t apart);
-struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest paths);
+struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest run);
 void statement_drop(struct statement_store *store, struct statement *s);
 
 /* One client's names; allocated with the first. */

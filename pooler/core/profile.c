@@ -64,6 +64,7 @@ static bool add_entry(struct relay *r, struct profile *p, const struct catalog_e
         p->everything |= traits & ~(own | PIN_LOADED);
     }
     p->nameless |= (traits & PIN_OPAQUE) != 0;
+    p->folds |= (traits & TRAIT_FOLDS) != 0;
     if (built_in || e->kind == CATALOG_OPERATOR) return true;
     return words_add(&p->words, &(struct word){.hash = e->hash, .traits = traits, .ends = traits & ASK_ALL});
 }
@@ -74,6 +75,7 @@ static bool judge_names(struct relay *r, struct profile *p) {
     p->words.key = r->builtin.key;
     p->everything = catalog_everything(&p->catalog) | catalog_ddl(&p->catalog);
     p->nameless = p->everything & PIN_OPAQUE;
+    p->folds = p->everything & TRAIT_FOLDS;
     p->serial = ++r->profile_serial;
     p->absent_count = p->learnt = 0;
     for (uint32_t i = 0; i < p->catalog.capacity; i++)

@@ -159,6 +159,7 @@ struct server {
     uint8_t handover;            /* enum handover that is under way */
     uint8_t reset_step;          /* messages of its answer that have come */
     uint8_t found;               /* enum found: what that told so far */
+    bool discards_plans;         /* the settings that are on their way to it end with that */
     bool looks;                  /* it looks at all functions */
     bool dedicated;              /* its client's own (replication): closed when that leaves */
     struct session session;

@@ -13,6 +13,7 @@
 #include "effects.h"
 #include "relay.h"
 #include "server_messages.h"
+#include "sqltext.h"
 
 /* ---- descriptors: every worker has a duplicate of every server connection -------------------- */
 
@@ -88,6 +89,7 @@ void server_add(struct relay *r, struct command *command) {
     row->settings = row->login_settings = settings ? settings->digest : (struct digest){0};
     row->flags &= (uint8_t)~SF_EXTRAS;
     row->sequence_of = 0;
+    plans_forget(row);
     row->served = row->temporary = 0;
     if (settings) {
         accepted_keep(r, row->pool, settings);
@@ -115,6 +117,11 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
     if (what == OWN_SETTINGS) {
         bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
         n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
+        s->discards_plans = plans_foreign(r, s);
+        if (s->discards_plans) {
+            n = sql_put(query + 5, n, room, ";DISCARD PLANS");
+            prepared_plans_discarded(&r->t->prepared[s->slot]);
+        }
         if (greeting_asked(s->client)) n = greeting_question(r, s->client, query + 5, n, room);
         counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
     } else {
@@ -193,6 +200,7 @@ static void own_settings_done(struct relay *r, struct server *s) {
     if (c) c->refusals = 0;
     if (!c) return;
     row->settings = c->settings->digest;
+    plans_begin(r, s, s->discards_plans);
     if (settings_has_extras(c->settings)) row->flags |= SF_EXTRAS;
     else row->flags &= (uint8_t)~SF_EXTRAS;
     c->settings->verified = true;
@@ -212,14 +220,17 @@ void server_suit(struct relay *r, struct server *s) {
         greeting_renew(r, c);
     }
     bool asks = c->unconfirmed || (c->greeting && settings_has_extras(c->settings));   /* what the server reports of them */
-    if (asks || !digest_same(row->settings, c->settings->digest)) {
-        bool block = !c->settings->verified || greeting_asked(c) || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
+    bool plans = plans_foreign(r, s);
+    if (asks || plans || !digest_same(row->settings, c->settings->digest)) {
+        bool block = plans || !c->settings->verified || greeting_asked(c) || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
         server_own(r, s, OWN_SETTINGS, NULL, block);
-    } else if (c->greeting) {
-        client_greet(r, c);
-        s->settled = true;
-        conn_ready(r, &s->io);
+        return;
     }
+    plans_begin(r, s, false);
+    if (!c->greeting) return;
+    client_greet(r, c);
+    s->settled = true;
+    conn_ready(r, &s->io);
 }
 
 /* A reset is over.  True: the server is its client's now, if it has one. */

@@ -137,6 +137,7 @@ void session_note(struct relay *r, struct client *c, const struct scan *scan) {
         x->unknown[x->unknown_count++] = scan->unknown[i];
     if (traits & TRAIT_UNLISTEN && c->subscriptions) traits |= ASK_CHANNELS;
     if (traits & ASK_TEMP) r->t->slots[c->server->slot].temporary = 1;
+    plans_note(r, c, traits);
     if (traits & SETS_MEANING) x->sets_meaning = true;
     if (traits & TRAIT_SCHEMA) session_made(r, c->server);   /* others may run it as soon as it is committed */
     x->traits |= traits;
@@ -269,11 +270,16 @@ uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here) {
     return ASK_ALL | PIN_OPAQUE;
 }
 
-/* Whether something else than the client's settings may be in force on its server, or names may mean what they mean to this
- * client alone: what is parsed there now is not for others. */
-bool session_uncertain(const struct server *s) {
+/* Whether something else than the client's settings may be in force on its server. */
+bool session_settings_uncertain(const struct server *s) {
     const struct session *x = &s->session;
-    return x->opaque || x->traits & (MAY_SET_MEANING | ASK_TEMP) || x->pinned & (PIN_NAMELESS | PIN_LOADED | ASK_TEMP);
+    return x->opaque || x->traits & MAY_SET_MEANING || x->pinned & (PIN_NAMELESS | PIN_LOADED);
+}
+
+/* Whether that may be, or names may mean what they mean to this client alone: what is parsed or run there now is not for
+ * others. */
+bool session_uncertain(const struct server *s) {
+    return session_settings_uncertain(s) || (s->session.traits | s->session.pinned) & ASK_TEMP;
 }
 
 /* An error, or a rollback: what the statements set may not be in force. */

@@ -63,6 +63,7 @@ struct profile {
     bool connects;               /* dblink or postgres_fdw: their connections are the session's, and nothing asks for them */
     struct absent absent[ABSENT_MAX];
     uint32_t absent_count, absent_next, learnt;
+    bool folds;                  /* something in its catalogs may leave a setting of its client in a plan */
     bool nameless;               /* something in its catalogs may set settings whose names are not in its text */
     struct { char *name; bool lasting; } customs[CUSTOM_NAMES_MAX];   /* lasting: the catalogs have it */
     int custom_count;
@@ -74,7 +75,7 @@ struct notes { uint32_t bytes; char names[NOTES_BYTES]; };
 
 /* The rows of an answer. */
 #define ASK_TRIES 10            /* a question that the client's own limits end is asked again so often */
-#define LIMITS 2                /* settings that are not in force for our own question about settings */
+#define LIMITS 3                /* settings that are not in force for our own question */
 struct answer {
     uint32_t got, bytes;
     bool overflow;
@@ -119,6 +120,7 @@ struct session {
 
 /* session.c: what statements say; what is asked; what follows */
 bool session_uncertain(const struct server *s);
+bool session_settings_uncertain(const struct server *s);
 bool session_on(const struct relay *r, const struct client *c);
 bool session_resets(const struct relay *r, const struct client *c);
 void session_note_resets(struct relay *r, struct client *c, const char *text, uint32_t bytes);
@@ -153,6 +155,13 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
 void sequences_not_discarded(struct relay *r, struct server *s);
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);
 void sequences_given_up(struct pool_row *pool, struct client *c);
+
+/* plans.c: plans that servers keep */
+void plans_note(struct relay *r, struct client *c, uint32_t traits);
+void plans_follow(struct relay *r, const struct client *c);
+bool plans_foreign(struct relay *r, const struct server *s);
+void plans_begin(const struct relay *r, const struct server *s, bool discarded);
+void plans_forget(struct slot_row *row);
 
 /* restore.c: back to the values of the startup packet */
 void send_parameter(struct relay *r, struct client *c, const char *name, const char *value);

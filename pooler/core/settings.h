@@ -27,8 +27,8 @@ struct settings {
     struct settings_scope scope;
     struct settings *canonical; /* if `remembered`: what a server made of these values of a startup packet; NULL: the same */
     struct digest digest;
-    struct digest literals;     /* of what may decide how a statement is read when it is parsed, for as long as it lives; */
-    struct digest paths;        /* and of what PostgreSQL looks at again whenever it runs */
+    struct digest literals;     /* of what may decide how a statement is read when it is parsed; */
+    struct digest run;          /* of that, and of what may decide its names and its plan, when it is run */
     uint32_t references;
     unsigned char *reports;     /* if `remembered`: ParameterStatus messages of others that the server reports */
     uint32_t reports_bytes;
@@ -72,9 +72,11 @@ const char *settings_value(const struct settings_store *store, const struct sett
 
 /* settings_kinds.c */
 bool settings_harmless(const char *name, uint32_t bytes);
+bool settings_literal(const char *name, uint32_t bytes);
 void settings_classify(const struct settings_store *store, struct settings *s);
+enum switching { SWITCH_KNOWN, SWITCH_KEEPING, SWITCH_BACK };
 uint32_t settings_switch(const struct settings_store *store, const struct settings *from, const struct settings *to,
-                         char *out, uint32_t room);
+                         enum switching how, char *out, uint32_t room);
 
 /* settings.c */
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset, char *out,

@@ -97,6 +97,9 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
     uint32_t limit = r->options.max_prepared_statements;
     uint32_t evicted, number = prepared_add(set_of(r, s), key, made, limit, &evicted);
     for (; evicted; evicted = prepared_shrink(set_of(r, s), limit)) send_close(r, s, evicted);
+    struct prepared_entry *e = prepared_find(set_of(r, s), key);
+    if (e) e->foreign = st->apart || session_settings_uncertain(s)
+        || !digest_same(st->under->literals, s->client->settings->literals);
     uint32_t name_bytes = server_name(name, number);
     send_parse(r, s, name, name_bytes, st->body, st->bytes, request, key);
     send_describe(r, s, name, name_bytes, 'D' | OWN);   /* its columns are compared when others use it */

@@ -48,6 +48,9 @@ enum trait {
     TRAIT_MEANING = 1 << 24,     /* sets, or sets for its transaction, what may decide what texts mean */
     TRAIT_DATABASE = 1 << 22,    /* what idle servers stand in the way of, or would not know of: names with 'd', 'D' */
     TRAIT_ENCODING = 1 << 23,    /* may change the encoding of the texts behind it */
+    TRAIT_LITERAL = 1 << 27,     /* sets, or sets for its transaction, what literals are read under */
+    TRAIT_FOLDS = 1 << 28,       /* a plan of it may have the value of a setting of the client that ran it first */
+    TRAIT_READS = 1 << 29,       /* of objects in the catalogs: it reads a setting, or who the session is */
     /* what is not known to be harmless, or cannot be read */
     EVERYTHING = ASK_ALL | TRAIT_UNSURE,
     /* what goes by `names` */

@@ -2,7 +2,7 @@
 
 Each class is a key, which rows are ordered by, and a SELECT with two places: `$W` for a condition on the key, `$T` for
 order and limit. Its columns are texts: oid, xmin, owners (oids of what gets the effects; `E`: every statement, `D`: every
-DDL), kind of the name (`f` function, `r` relation, `t` type, `o` operator), name, extra, oids that it refers to, an
+DDL), kind of the name (`f` function, `i` `s` `v` one of a user's by its volatility, `r` relation, `t` type, `o` operator), name, extra, oids that it refers to, an
 expression as PostgreSQL keeps it, a body. Long expressions come in parts, a row each.
 """
 
@@ -70,7 +70,7 @@ _LANGUAGE = """CASE WHEN p.prolang = '14'::oid THEN 'sql'
  WHEN p.prolang = (SELECT l.oid FROM pg_language l WHERE l.lanname = 'plpgsql'::name) THEN 'plpgsql'
  ELSE (SELECT l.lanname::text FROM pg_language l WHERE l.oid = p.prolang) END"""
 
-_FUNCTION = f"""SELECT p.oid::text, p.xmin::text, p.oid::text, 'f', p.proname::text,
+_FUNCTION = f"""SELECT p.oid::text, p.xmin::text, p.oid::text, p.provolatile::text, p.proname::text,
  concat({_LANGUAGE}, ' ', CASE WHEN p.prolang = ANY ('{{12,13}}'::oid[]) THEN {_extension("p.oid")}
   ELSE array_to_string(p.proconfig, ' ') END),
  concat_ws(' ', p.proargtypes::text, p.proallargtypes::text, p.prorettype::text,

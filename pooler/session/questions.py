@@ -15,7 +15,7 @@ SETTINGS = """
 SELECT CASE WHEN own THEN 'd' ELSE 's' END, name, CASE WHEN own THEN reset_val
  ELSE pg_catalog.encode(pg_catalog.convert_to(setting, pg_catalog.getdatabaseencoding()), 'hex') END
  FROM pg_catalog.pg_settings, LATERAL (SELECT name OPERATOR(pg_catalog.=)
- ANY ('{statement_timeout,lock_timeout}'::pg_catalog.text[])) limits (own)
+ ANY ('{statement_timeout,lock_timeout,transaction_timeout}'::pg_catalog.text[])) limits (own)
  WHERE source OPERATOR(pg_catalog.=) 'session'"""
 
 LOCKS = """
@@ -37,10 +37,16 @@ SELECT 'p', '4', NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_cursors WHERE is_h
 CHANNELS = """
 SELECT 'l', channel, NULL FROM pg_catalog.pg_listening_channels() channel"""
 
+#: A setting of PostgreSQL 17 and later, which ends the session that it strikes. It has no row.
+_NO_TRANSACTION_TIMEOUT = """
+SELECT NULL WHERE CASE WHEN pg_catalog.current_setting('transaction_timeout', true) OPERATOR(pg_catalog.<>) '0'
+ THEN pg_catalog.set_config('transaction_timeout', '0', true) END OPERATOR(pg_catalog.=) '';"""
+
 #: The settings of a client are not meant for our questions, nor is waiting for a safe snapshot (DEFERRABLE); a limit of
 #: their own is.
 _UNLIMITED = (
-    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;"
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;"
+    f"{_NO_TRANSACTION_TIMEOUT}SET LOCAL exit_on_error=off;SET LOCAL jit=off;"
     "SET LOCAL statement_timeout=10000;SET LOCAL lock_timeout=0;"
 )
 

@@ -17,6 +17,7 @@ DATABASES = {
     "p0": "pool_size=1",
     "two": "dbname=p0 pool_size=2",
     "three": "dbname=p0 pool_size=3",
+    "many": "dbname=p0 pool_size=1",
 }
 
 
@@ -199,6 +200,26 @@ def test_timeouts_of_the_client_before_do_not_end_others(pooler: Pooler) -> None
             hasty.query("SELECT 1")
             assert wire.rows("SELECT current_setting('app.setting_99')") == [[b"x" * 100]]
         hasty.close()
+        wire.close()
+
+
+def test_questions_are_not_ended_by_the_timeouts_of_their_client(pooler: Pooler, pg: Postgres) -> None:
+    """With so many settings a question takes longer than that; transaction_timeout ends sessions."""
+    timeouts = {"statement_timeout": "20ms", "transaction_timeout": "20ms"}
+    if int(pg.sql("SHOW server_version_num")[0][0]) < 170000:
+        del timeouts["transaction_timeout"]
+    many = "FOR i IN 1..20000 LOOP PERFORM set_config('many.n' || i, '1', true); END LOOP;"
+    with pooled(pooler, "many") as wire:
+        fine(wire, f"DO $$ BEGIN {many} END $$")
+        for name, value in timeouts.items():
+            fine(wire, f"SET {name} = '{value}'")
+        server = server_of(wire)
+        for _ in range(5):
+            fine(wire, "DO $$ BEGIN NULL; END $$")
+            assert server_of(wire) == server
+            for name, value in timeouts.items():
+                assert wire.rows(f"SHOW {name}") == [[value.encode()]]
+            fine(wire, "SELECT pg_advisory_lock(7); SELECT pg_advisory_unlock(7)")
         wire.close()
 
 

@@ -7,7 +7,8 @@ get anything of it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from itertools import cycle
 
 import pytest
 
@@ -37,9 +38,22 @@ KEPT = {
 }
 
 
+#: A table, and what has PostgreSQL read and plan anew what it has prepared about it.
+READ_AGAIN = (
+    "DROP TABLE IF EXISTS read_again",
+    "CREATE TABLE read_again AS SELECT generate_series(1, 1000) AS n",
+    "CREATE INDEX read_again_n ON read_again (n)",
+    "ANALYZE read_again",
+)
+INVALIDATE = "ALTER TABLE read_again SET (fillfactor = {})"
+
+
 @pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])
-def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
-    return start_pooler(workers=request.param, databases={"tx": f"dbname=p0 pool_size={SERVERS}"})
+def pooler(request: pytest.FixtureRequest, running_postgres: Postgres, start_pooler: StartPooler) -> Pooler:
+    for statement in READ_AGAIN:
+        running_postgres.sql(statement, user="bouncer", dbname="p0")
+    databases = {"tx": f"dbname=p0 pool_size={SERVERS}", "one": "dbname=p0 pool_size=1"}
+    return start_pooler(workers=request.param, databases=databases)
 
 
 @pytest.fixture
@@ -278,3 +292,131 @@ def test_statements_are_shared_and_cost_nothing_once_they_are_there(pooler: Pool
         assert parses() == before
         wire.close()
         other.close()
+
+
+@pytest.fixture
+def invalidate(running_postgres: Postgres, pooler: Pooler) -> Callable[[], None]:
+    """Past pooler, of which it is known that nothing in the catalogs sets anything."""
+    factors = cycle((90, 80))
+    pooler.learn_catalogs("one")
+
+    def now() -> None:
+        running_postgres.sql(INVALIDATE.format(next(factors)), user="bouncer", dbname="p0")
+
+    return now
+
+
+def about_the_table(text: str) -> str:
+    return f"{text}, (SELECT count(*) FROM read_again)"
+
+
+def rows(messages: list[Message]) -> list[list[bytes | None]]:
+    return [message.values for message in messages if message.type == "D"]
+
+
+#: What B does before it uses its statement again, and behind that.
+OTHERWISE = {
+    "for_the_session": ("SET {}", "SELECT 1"),
+    "for_a_transaction": ("BEGIN; SET LOCAL {}", "COMMIT"),
+    "by_a_function": ("BEGIN; SELECT set_config('{}', '{}', true)", "COMMIT"),
+    "undone": ("BEGIN; SET {}", "ROLLBACK"),
+}
+
+
+@pytest.mark.parametrize("how", OTHERWISE)
+@pytest.mark.parametrize("name", KEPT)
+def test_what_others_set_is_not_in_force_when_a_statement_is_read_again(
+    running_postgres: Postgres, pooler: Pooler, invalidate: Callable[[], None], name: str, how: str
+) -> None:
+    """A and B share a statement; B sets something, and PostgreSQL reads the text again when B uses it."""
+    before, text, after = KEPT[name]
+    begin, end = OTHERWISE[how]
+    arguments = (name, after) if how == "by_a_function" else (f"{name} = '{after}'",)
+    with pooled(pooler, "one") as a, pooled(pooler, "one") as b, direct(running_postgres) as plain:
+        for client in (a, b, plain):
+            run(client, [Step(query(f"SET {name} = '{before}'")), *prepare(about_the_table(text))])
+        first = rows(run(a, USE))
+        assert rows(run(b, USE)) == first
+        for client in (b, plain):
+            run(client, [Step(query(begin.format(*arguments)))])
+        if (
+            how == "for_the_session"
+        ):  # a transaction that has locked the table does not hear of what comes then
+            assert rows(run(b, USE)) == rows(run(plain, USE)), "as long as nothing has invalidated it"
+        invalidate()
+        assert "E" not in types(run(b, USE))
+        run(b, [Step(query(end.format(name)))])
+        assert rows(run(a, USE)) == first
+        assert rows(run(b, USE))
+        assert rows(run(a, USE)) == first
+        a.close()
+        b.close()
+
+
+def test_a_set_in_the_same_pipeline_is_not_in_force_for_others(
+    pooler: Pooler, invalidate: Callable[[], None]
+) -> None:
+    with pooled(pooler, "one") as a, pooled(pooler, "one") as b:
+        for client in (a, b):
+            run(client, [Step(query("SET TimeZone = 'UTC'")), *prepare(about_the_table(TEXT))])
+        first = rows(run(a, USE))
+        run(b, USE)
+        invalidate()
+        run(b, [Step(parse(LOCAL) + bind() + execute() + bind((), "m") + execute() + SYNC)])
+        assert rows(run(a, USE)) == first
+        invalidate()
+        run(b, [Step(query(f"{TOKYO}; EXECUTE m"))])
+        assert rows(run(a, USE)) == first
+        a.close()
+        b.close()
+
+
+#: What B sets, and a text that PostgreSQL plans otherwise then.
+PLANNED = {
+    "scans": (
+        "enable_indexscan = off; SET enable_bitmapscan = off; SET enable_indexonlyscan = off",
+        "WHERE n = 5",
+    ),
+    "costs": ("random_page_cost = 10000; SET cpu_operator_cost = 0", "WHERE n = 5"),
+    "sorts": ("enable_sort = off; SET enable_seqscan = off", "ORDER BY n"),
+}
+
+
+@pytest.mark.parametrize("begin", ["SET ", "BEGIN; SET LOCAL "])
+@pytest.mark.parametrize("name", PLANNED)
+def test_nobody_gets_the_plans_of_others_settings(
+    running_postgres: Postgres, pooler: Pooler, invalidate: Callable[[], None], name: str, begin: str
+) -> None:
+    settings, tail = PLANNED[name]
+    text = f"SELECT n FROM read_again {tail}"
+    explain = [Step(query("EXPLAIN (COSTS off) EXECUTE m"))]
+    change = [Step(query(begin + settings.replace("SET ", begin.split("; ")[-1])))]
+    with pooled(pooler, "one") as a, pooled(pooler, "one") as b, direct(running_postgres) as plain:
+        expected = rows(run(plain, [*prepare(text), *explain]))
+        for client in (a, b):
+            run(client, prepare(text))
+        run(b, change)
+        run(b, USE)
+        run(b, [Step(query("COMMIT"))])
+        run(a, USE)
+        assert rows(run(a, explain)) == expected
+        a.close()
+        b.close()
+
+
+def test_who_has_set_nothing_that_matters_shares(pooler: Pooler) -> None:
+    def parses() -> int:
+        return sum(row["total_server_parse_count"] for row in pooler.show("stats", database="one"))
+
+    harmless = "SET application_name = '{0}'; SET statement_timeout = '5{0}s'; SET app.tenant = '{0}'"
+    with pooled(pooler, "one") as a, pooled(pooler, "one") as b:
+        for n, client in enumerate((a, b)):
+            run(client, [*prepare("SELECT 'shared by all'"), Step(query(harmless.format(n)))])
+        run(a, USE)
+        before = parses()
+        for client in (b, a, b):
+            run(client, USE)
+            run(client, [Step(query("BEGIN")), *USE, *USE, Step(query("COMMIT"))])
+        assert parses() == before
+        a.close()
+        b.close()

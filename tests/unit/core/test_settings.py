@@ -50,33 +50,38 @@ def test_a_set_is_itself_among_many() -> None:
     assert [many.look(joined(TRACKED, b"app.a", b"%d" % n))[0] for n in range(1000)] == first
 
 
-#: What a statement's literals are read under (l), what names are looked up by (p), what matters for neither.
+#: What a statement's literals are read under (l), what names are looked up (p) and plans are made by (n)
+#: when it is run, what matters for none of that.
 KINDS = {
     "l": """xmloption array_nulls backslash_quote transform_null_equals lc_monetary
         default_text_search_config bytea_output extra_float_digits
         quote_all_identifiers plpgsql.variable_conflict not_known_at_all""",
     "p": "role session_authorization row_security session_replication_role",
-    "-": """work_mem statement_timeout lock_timeout enable_seqscan jit random_page_cost app.tenant
-        log_statement default_transaction_isolation client_min_messages temp_buffers""",
+    "n": """work_mem enable_seqscan jit jit_above_cost random_page_cost cpu_tuple_cost from_collapse_limit
+        geqo geqo_threshold constraint_exclusion plan_cache_mode max_parallel_workers_per_gather
+        min_parallel_table_scan_size parallel_setup_cost effective_cache_size hash_mem_multiplier
+        cursor_tuple_fraction join_collapse_limit recursive_worktable_factor debug_parallel_query""",
+    "-": """statement_timeout lock_timeout transaction_timeout app.tenant log_statement
+        default_transaction_isolation client_min_messages temp_buffers""",
 }
 TRACKED_KINDS = dict(zip(NAMES, "lll-p", strict=True))
 
 
 @pytest.mark.parametrize(("kind", "name"), [(kind, n) for kind in KINDS for n in KINDS[kind].split()])
 def test_what_decides_the_meaning_of_a_statement(kind: str, name: str) -> None:
-    _, literals, paths, _ = store().look(joined(TRACKED))
+    _, literals, run, _ = store().look(joined(TRACKED))
     for value in (b"a", b"b"):
-        _, with_literals, with_paths, _ = store().look(joined(TRACKED, name.encode(), value))
-        assert (with_literals != literals, with_paths != paths) == (kind == "l", kind == "p")
+        _, with_literals, with_run, _ = store().look(joined(TRACKED, name.encode(), value))
+        assert (with_literals != literals, with_run != run) == (kind == "l", kind != "-")
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_which_reported_parameters_decide_the_meaning(name: bytes) -> None:
-    _, literals, paths, _ = store().look(joined(TRACKED))
+    _, literals, run, _ = store().look(joined(TRACKED))
     values = tuple(b"else" if n == name else value for n, value in zip(NAMES, TRACKED, strict=True))
-    _, with_literals, with_paths, _ = store().look(joined(values))
+    _, with_literals, with_run, _ = store().look(joined(values))
     kind = TRACKED_KINDS[name]
-    assert (with_literals != literals, with_paths != paths) == (kind == "l", kind == "p")
+    assert (with_literals != literals, with_run != run) == (kind == "l", kind != "-")
 
 
 @given(st.lists(TEXT.filter(bool), min_size=4, max_size=4, unique=True))

@@ -83,6 +83,7 @@ struct statement {
     bool floating;               /* nobody knows what it was parsed under: it is good where that was only */
     uint32_t references, bytes;
     uint32_t traits, ends, serial;   /* what the text says about the session, as of this serial of the profile */
+    bool copies;                 /* it may be a COPY */
     bool misleading;             /* it was parsed when a byte of a character might look like a letter of SQL */
     unsigned char body[];
 };

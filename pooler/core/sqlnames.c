@@ -104,3 +104,11 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
     }
     return count;
 }
+
+/* Whether the one statement of a Parse may be COPY, or EXECUTE of a COPY that was prepared by Parse. */
+bool may_copy(const char *text, uint32_t n, bool whole) {
+    struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
+    struct token t = next(&l);
+    while (is_char(&t, ';')) t = next(&l);
+    return is_word(&t, "copy") || is_word(&t, "execute") || (!whole && l.at == l.end);
+}

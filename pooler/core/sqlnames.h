@@ -20,6 +20,7 @@ struct sql_use {
     char name[NAME_MAX_BYTES];   /* folded and unquoted as the server does */
 };
 
+bool may_copy(const char *text, uint32_t n, bool whole);
 int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements);
 
 #endif

@@ -305,12 +305,14 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (!there) {
         count(r, s)->bind_count++;
         if (name_bytes) {   /* of SQL PREPARE, or of what somebody else prepared */
+            s->may_copy = true;
             session_anything(r, c);
             return pass(c, 'B', head);
         }
         if (!s->unnamed_noted) note_unnamed(r, c);
         else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
+        s->may_copy |= c->unnamed_copy;
         if (s->session.traits & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;
         return pass(c, 'B', head);
@@ -331,6 +333,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     put(r, s, live, live_bytes);
     server_expects(s, 'B');
     s->renamed_by = 0;
+    s->may_copy |= there->statement->copies;
     c->names->bound = c->names->used = there;
     c->names->used_number = number;
     if (portal_bytes > 1) there->told = true;   /* its Describe may come behind another Bind */

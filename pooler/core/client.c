@@ -9,6 +9,7 @@
 #include "defaults.h"
 #include "effects.h"
 #include "relay.h"
+#include "statements.h"
 
 static const unsigned char READY_IDLE[6] = {'Z', 0, 0, 0, 5, 'I'};
 
@@ -205,7 +206,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     row->last_worker = (int16_t)r->worker;
     s->client = c;
     s->fresh = true;
-    s->pipeline_open = s->execute_open = s->may_copy = false;
+    s->pipeline_open = s->pipeline_ours = s->execute_open = s->may_copy = false;
     s->first = !row->served;
     s->unfit = false;
     row->served = 1;
@@ -248,7 +249,7 @@ static bool record(struct server *s, enum frontend_effect effect, uint8_t letter
     switch (effect) {
     case FE_SYNC:
         if (s->copy == COPY_READING) return copy_sync(s);
-        s->skip = false;
+        s->skip = s->pipeline_ours = false;
         parsing_end_pipeline(s);
         return requests_push(&s->requests, 'S');
     case FE_QUERY: case FE_FUNCTION: case FE_PARSE: case FE_BIND: case FE_DESCRIBE: case FE_EXECUTE: case FE_CLOSE:
@@ -347,6 +348,15 @@ static void refuse_unrecorded(struct relay *r, struct client *c) {
     else memory_refuse(r, c);
 }
 
+/* Behind an Execute of ours, and none of the client's, a Query or FunctionCall would be told that it is in a transaction.
+ * WAIT: whether it is in one of the client's, or skipped, is not known yet. */
+static enum rewritten end_own_run(struct relay *r, struct server *s) {
+    if (!s->pipeline_ours || !s->pipeline_open || s->pipeline_runs || s->skip) return REWRITTEN_NOT;
+    if (s->requests.count) return REWRITTEN_WAIT_ALL;
+    if (s->transaction == 'I') send_sync(r, s);
+    return REWRITTEN_NOT;
+}
+
 enum passing { PASS_NOW, PASS_LATER, PASS_NEVER, PASS_ELSEWHERE };
 
 /* One message for the server: notes what it asks for, and replaces names of statements.  [*run, at) was not yet
@@ -359,7 +369,8 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     r->run_bytes = at - *run;
     r->ahead = n - at;
     if (effect == FE_PARSE || effect == FE_BIND) copy_note(r, c, p + at, here, total);
-    if (effect <= FE_FUNCTION && (session_on(r, c) || session_resets(r, c))) how = note_text(r, c, effect, p + at, here, total);
+    if (effect == FE_QUERY || effect == FE_FUNCTION) how = end_own_run(r, c->server);
+    if (how == REWRITTEN_NOT && effect <= FE_FUNCTION && (session_on(r, c) || session_resets(r, c))) how = note_text(r, c, effect, p + at, here, total);
     if (c->server->unfit) {
         c->server->unfit = false;
         if (*run == at && server_replace(r, c->server)) return PASS_ELSEWHERE;

@@ -627,7 +627,7 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     if (!doubtful && s->own == OWN_STEP && head == ('Q' | OWN) && !s->step_seen) return false;   /* more than there were Syncs */
     if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F') return s->dedicated && !s->requests.count;
     if (!doubtful) requests_pop(&s->requests);
-    if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = false;
+    if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = s->pipeline_ours = false;
     if (!s->requests.count && status == 'I') s->may_copy = false;
     s->transaction = status;
     s->skip = false;

@@ -123,6 +123,7 @@ void send_run(struct relay *r, struct server *s, const char *text, uint32_t byte
     put(r, s, name, n);
     put(r, s, "\0\0\0", 4);
     server_expects(s, 'E' | OWN);
+    s->pipeline_ours = true;
     put_head(r, s, 'C', n + 1);
     put(r, s, "S", 1);
     put(r, s, name, n);
@@ -133,6 +134,7 @@ void send_run(struct relay *r, struct server *s, const char *text, uint32_t byte
 void send_sync(struct relay *r, struct server *s) {
     put(r, s, "S\0\0\0\4", 5);
     server_expects(s, 'S' | OWN);
+    s->pipeline_ours = false;
     parsing_end_pipeline(s);
 }
 

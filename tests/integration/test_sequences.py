@@ -114,7 +114,7 @@ SCRIPTS: dict[str, Script] = {
     "query_behind_bind_that_fails": [
         Step(parse(LASTVAL, "a") + bind((), "a") + bind((), "nobody") + query("SELECT 1") + SYNC)
     ],
-    "call_behind_bind": [Step(parse(LASTVAL, "a") + bind((), "a") + CALL), Step(CALL)],
+    "call_behind_bind_alone": [Step(parse(LASTVAL, "a") + bind((), "a") + CALL), Step(CALL)],
     "rollback_behind_close": [  # what SQL PREPARE has made may be anything
         Step(query("BEGIN")),
         Step(bind((), "nobody") + SYNC),

@@ -206,7 +206,8 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     row->last_worker = (int16_t)r->worker;
     s->client = c;
     s->fresh = true;
-    s->pipeline_open = s->pipeline_ours = s->execute_open = s->may_copy = false;
+    s->pipeline_open = s->pipeline_ours = s->execute_open = false;
+    s->deeds = 0;
     s->first = !row->served;
     s->unfit = false;
     row->served = 1;
@@ -368,7 +369,7 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     r->run = p + *run;   /* it has to go out before anything of ours */
     r->run_bytes = at - *run;
     r->ahead = n - at;
-    if (effect == FE_PARSE || effect == FE_BIND) copy_note(r, c, p + at, here, total);
+    if (effect == FE_PARSE || effect == FE_BIND) note_deeds(r, c, p + at, here, total);
     if (effect == FE_QUERY || effect == FE_FUNCTION) how = end_own_run(r, c->server);
     if (how == REWRITTEN_NOT && effect <= FE_FUNCTION && (session_on(r, c) || session_resets(r, c))) how = note_text(r, c, effect, p + at, here, total);
     if (c->server->unfit) {

@@ -29,11 +29,11 @@
 #include "sqlnames.h"
 #include "statements.h"
 
-/* ---- what may begin a COPY ---------------------------------------------------------------------- */
+/* ---- what statements may be ---------------------------------------------------------------------- */
 
-/* A message of the extended protocol is about to be sent.  A Bind by a name that is looked after says itself whether a COPY
- * comes of it (forward_bind). */
-void copy_note(const struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
+/* A Parse or Bind is about to be sent.  What comes of a Bind by a name that is looked after its statement says
+ * (forward_bind). */
+void note_deeds(const struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
     struct server *s = c->server;
     bool looked_after = statements_on(r, c);
     const unsigned char *end = p + here, *name = p + 5;
@@ -43,13 +43,14 @@ void copy_note(const struct relay *r, struct client *c, const unsigned char *p, 
     const unsigned char *behind = name ? memchr(name, 0, (size_t)(end - name)) : NULL;
     bool named = !name || name == end || *name;
     if (p[0] == 'B') {
-        s->may_copy |= named ? c->named_copy : c->unnamed_copy;
+        s->deeds |= named ? c->named_deeds : c->unnamed_deeds;
         return;
     }
-    bool may = !behind || may_copy((const char *)behind + 1, (uint32_t)(end - behind) - 1, here == total);
-    if (named) c->named_copy |= may;
-    else if (may) c->unnamed_copy = true;
-    else if (!s->skip && !s->requests.count) c->unnamed_copy = false;   /* nothing has it skipped */
+    const char *text = behind ? (const char *)behind + 1 : "";
+    uint8_t deeds = sql_deeds(text, behind ? (uint32_t)(end - behind) - 1 : 0, behind && here == total);
+    if (named) c->named_deeds |= deeds;
+    else if (s->skip || s->requests.count) c->unnamed_deeds |= deeds;   /* it may be skipped */
+    else c->unnamed_deeds = deeds;
 }
 
 /* Whether a Sync that is sent now could be read among CopyData, before anybody knows of a COPY. */
@@ -58,7 +59,7 @@ bool copy_may_begin(const struct server *s) {
     uint32_t i = q->count;
     while (i && (requests_at(q, i - 1) == 'p' || requests_at(q, i - 1) == 'x')) i--;   /* which no server is sent */
     uint8_t last = i ? requests_at(q, i - 1) : 0;
-    return s->copy == COPY_NONE && !s->skip && (last == 'Q' || (last == 'E' && s->may_copy));
+    return s->copy == COPY_NONE && !s->skip && (last == 'Q' || (last == 'E' && s->deeds & MAY_COPY));
 }
 
 /* ---- the COPY ----------------------------------------------------------------------------------- */

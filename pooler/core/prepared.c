@@ -180,7 +180,7 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
     *s = (struct statement){.next = *bucket, .digest = d, .literals = literals, .under = settings_keep(under),
                             .apart = apart != 0, .references = 1, .bytes = bytes};
     memcpy(s->body, body, bytes);
-    s->copies = may_copy((const char *)body, (uint32_t)strnlen((const char *)body, bytes), true);
+    s->deeds = sql_deeds((const char *)body, (uint32_t)strnlen((const char *)body, bytes), true);
     store->count++;
     return *bucket = s;
 }

@@ -87,7 +87,7 @@ struct client {
     uint8_t settling;            /* enum settling: it is not read, for what it says depends on answers on their way */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled, or is behind an error */
-    bool named_copy, unnamed_copy;   /* a statement of such a name may be a COPY */
+    uint8_t named_deeds, unnamed_deeds;   /* enum sql_deeds: what its statements may be, where names are not looked after; the unnamed one */
     struct server *server;
     struct settings *settings, *startup;   /* now; and those of its startup packet, to which RESET leads back */
     struct greeting *greeting;   /* it waits for a server to accept the values of its startup packet, */
@@ -145,7 +145,7 @@ struct server {
     bool execute_open;           /* a Parse of ours for a Query there: what it fails with is the Query's answer */
     bool step_seen;              /* OWN_STEP: what comes now answers that alone */
     bool step_skips;             /* it is behind a Sync of ours, and no Sync of its client was answered so far */
-    bool may_copy;               /* a portal may be a COPY */
+    uint8_t deeds;               /* enum sql_deeds: what its portals may be, and Queries on their way */
     uint32_t flushed;            /* number of the request that the last Flush of ours is behind */
     uint32_t copy_syncs;         /* Syncs that were sent while it reads CopyData */
     uint8_t copy_refused;        /* letter of a message that its client goes on with among CopyData */
@@ -404,7 +404,7 @@ void parsing_free(struct server *s);
 
 /* copy.c: COPY from a client */
 #define COPY_REFUSAL_BYTES 64
-void copy_note(const struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
+void note_deeds(const struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
 bool copy_may_begin(const struct server *s);
 void copy_refuse(struct relay *r, struct server *s, uint8_t letter);
 bool copy_was_refused(const struct server *s, const unsigned char *error, uint32_t n, char text[COPY_REFUSAL_BYTES]);

@@ -628,7 +628,7 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F') return s->dedicated && !s->requests.count;
     if (!doubtful) requests_pop(&s->requests);
     if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = s->pipeline_ours = false;
-    if (!s->requests.count && status == 'I') s->may_copy = false;
+    if (!s->requests.count && status == 'I') s->deeds = 0;
     s->transaction = status;
     s->skip = false;
     if (head & OWN && status != 'I' && ends_transaction((enum own_request)s->own)) s->own_failed = true;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sqlnames.h"
 #include "statements.h"
 
 bool statements_on(const struct relay *r, const struct client *c) {
@@ -207,6 +208,9 @@ static void note_unnamed(struct relay *r, struct client *c) {
     sequences_before(r, c, session_text(r, c, (const char *)n->unnamed, bytes, true));
 }
 
+/* Whether what is on its way may deallocate all names: then it is not known whether one that is said now is another's. */
+bool names_may_go(const struct server *s) { return s->deeds & MAY_CLEAR && s->requests.count; }
+
 /* ---- messages of a client --------------------------------------------------------------------- */
 
 /* Notes a reply that no server will send; it goes out in its turn. */
@@ -246,6 +250,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     struct server *s = c->server;
     if (here < 6 && here < total) return REWRITTEN_MORE;
     s->renamed_by = 0;
+    if (names_may_go(s)) return REWRITTEN_WAIT_ALL;   /* one may stand in its text */
     if (total > 5 && p[5] == 0) return forward_parse_unnamed(r, c, p, here, total, head);
     if (total > STATEMENT_BYTES_MAX) return REWRITTEN_TOO_LARGE;
     if (here < total) return REWRITTEN_MORE;
@@ -307,19 +312,19 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (!there) {
         count(r, s)->bind_count++;
         if (name_bytes) {   /* of SQL PREPARE, or of what somebody else prepared */
-            s->may_copy = true;
+            s->deeds |= MAY_COPY;
             session_anything(r, c);
             return pass(c, 'B', head);
         }
         if (!s->unnamed_noted) note_unnamed(r, c);
         else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
-        s->may_copy |= c->unnamed_copy;
+        s->deeds |= c->unnamed_deeds;
         if (s->session.traits & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
-    if (meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    if (names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
     const struct prepared_entry *e = meaning_find(r, s, there);
     bool same = e && e->columns == there->columns;
     enum columns check = same ? COLUMNS_FINE : columns_check(r, c, there, e, p, portal_bytes, total);
@@ -335,7 +340,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     put(r, s, live, live_bytes);
     server_expects(s, 'B');
     s->renamed_by = 0;
-    s->may_copy |= there->statement->copies;
+    s->deeds |= there->statement->deeds;
     c->names->bound = c->names->used = there;
     c->names->used_number = number;
     if (portal_bytes > 1) there->told = true;   /* its Describe may come behind another Bind */
@@ -376,7 +381,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
         owe(c, 'x');
         return REWRITTEN_ALL;
     }
-    if (meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    if (names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
     char live[SERVER_NAME_BYTES];
     uint32_t number = ensure_prepared(r, s, there), live_bytes = server_name(live, number);
     there->told = true;

@@ -15,9 +15,9 @@ CATALOG_COLUMNS = columns("""
 #: In the order of `enum catalog_state` in core/layout.h.
 STATES = ("unknown", "reading", "known", "failed")
 
-#: Why everything is asked for: by whether something is known; where what statements need not name may leave
-#: something behind.
-UNREAD = {False: "nothing known yet", True: "DDL since the last look"}
+#: Why everything is asked for: before the first look and behind DDL; where what statements need not name may
+#: leave something behind.
+NEVER_READ, OUTDATED = "nothing known yet", "DDL since the last look"
 UNNAMED = "casts, operators or event triggers leave something"
 
 
@@ -26,7 +26,8 @@ def catalogs(sources: Sources) -> list[Row]:
     rows: list[Row] = []
     for row in sources.tables.catalogs():
         known = row["known_s"] is not None
-        asked = UNREAD[known] if not row["current"] else UNNAMED if row["everything"] else ""
+        unread = OUTDATED if known else NEVER_READ
+        asked = unread if not row["current"] else UNNAMED if row["everything"] else ""
         rows.append(
             (
                 row["database"],

@@ -337,7 +337,11 @@ class Settings:
         " server_tls_ca_file; verify-full, for the host's name too.",
         apply=NEW,
     )
-    server_tls_ca_file: str = _tls.text("", "Authorities that sign PostgreSQL's certificate.", apply=NEW)
+    server_tls_ca_file: str = _tls.text(
+        "",
+        "Authorities that sign PostgreSQL's certificate; empty: verify-full takes the system's.",
+        apply=NEW,
+    )
     server_tls_key_file: str = _tls.text("", "Key shown to PostgreSQL.", apply=NEW)
     server_tls_cert_file: str = _tls.text("", "Certificate shown to PostgreSQL.", apply=NEW)
     server_tls_protocols: str = _tls.text("secure", "TLS versions for PostgreSQL.", apply=NEW)

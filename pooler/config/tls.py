@@ -115,6 +115,11 @@ def _judge(settings: Settings) -> None:
         raise TlsSetupError("auth_type=cert requires client_tls_ca_file")
     if mode in ("verify-ca", "verify-full") and not settings.client_tls_ca_file:
         raise TlsSetupError("client_tls_sslmode requires client_tls_ca_file")
+    if settings.server_tls_sslmode == "verify-ca" and not settings.server_tls_ca_file:
+        raise TlsSetupError(
+            "server_tls_sslmode=verify-ca requires server_tls_ca_file: any certificate that the system's"
+            " authorities have signed would do"
+        )
 
 
 def _side(settings: Settings, prefix: str, read: Callable[[str], bytes]) -> TlsSide:

@@ -9,6 +9,7 @@
 #include "defaults.h"
 #include "effects.h"
 #include "relay.h"
+#include "statements.h"
 
 static const unsigned char READY_IDLE[6] = {'Z', 0, 0, 0, 5, 'I'};
 
@@ -208,7 +209,8 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     row->last_worker = (int16_t)r->worker;
     s->client = c;
     s->fresh = true;
-    s->pipeline_open = s->execute_open = false;
+    s->pipeline_open = s->pipeline_ours = s->execute_open = false;
+    s->deeds = 0;
     s->first = !row->served;
     s->unfit = false;
     row->served = 1;
@@ -252,7 +254,7 @@ static bool record(struct server *s, enum frontend_effect effect, uint8_t letter
     switch (effect) {
     case FE_SYNC:
         if (s->copy == COPY_READING) return copy_sync(s);
-        s->skip = false;
+        s->skip = s->pipeline_ours = false;
         parsing_end_pipeline(s);
         return requests_push(&s->requests, 'S');
     case FE_QUERY: case FE_FUNCTION: case FE_PARSE: case FE_BIND: case FE_DESCRIBE: case FE_EXECUTE: case FE_CLOSE:
@@ -266,7 +268,8 @@ static bool record(struct server *s, enum frontend_effect effect, uint8_t letter
     }
 }
 
-/* A message that needs no server, because nothing in it would be answered by one.  True: it is dealt with. */
+/* A message that needs no server, because nothing in it would be answered by one: it has none, or what is sent is skipped.
+ * True: it is dealt with. */
 static bool without_server(struct relay *r, struct client *c, enum frontend_effect effect) {
     if (c->drop_next) {
         c->drop_next = false;
@@ -274,7 +277,9 @@ static bool without_server(struct relay *r, struct client *c, enum frontend_effe
     }
     if (effect == FE_SYNC) {
         c->skip_to_sync = false;
-        conn_send(r, &c->io, READY_IDLE, sizeof READY_IDLE);
+        if (c->server) c->server->kept.ended = true;
+        if (c->server) client_ready(r, c, c->server->transaction);
+        else conn_send(r, &c->io, READY_IDLE, sizeof READY_IDLE);
         return true;
     }
     return c->skip_to_sync || effect == FE_FLUSH || effect == FE_COPY_DATA || effect == FE_COPY_DONE
@@ -348,6 +353,15 @@ static void refuse_unrecorded(struct relay *r, struct client *c) {
     else memory_refuse(r, c);
 }
 
+/* Behind an Execute of ours, and none of the client's, a Query or FunctionCall would be told that it is in a transaction.
+ * WAIT: whether it is in one of the client's, or skipped, is not known yet. */
+static enum rewritten end_own_run(struct relay *r, struct server *s) {
+    if (!s->pipeline_ours || !s->pipeline_open || s->pipeline_runs || s->skip) return REWRITTEN_NOT;
+    if (s->requests.count) return REWRITTEN_WAIT_ALL;
+    if (s->transaction == 'I') send_sync(r, s);
+    return REWRITTEN_NOT;
+}
+
 enum passing { PASS_NOW, PASS_LATER, PASS_NEVER, PASS_ELSEWHERE };
 
 /* One message for the server: notes what it asks for, and replaces names of statements.  [*run, at) was not yet
@@ -359,7 +373,9 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     r->run = p + *run;   /* it has to go out before anything of ours */
     r->run_bytes = at - *run;
     r->ahead = n - at;
-    if (effect <= FE_FUNCTION && (session_on(r, c) || session_resets(r, c))) how = note_text(r, c, effect, p + at, here, total);
+    if (effect == FE_PARSE || effect == FE_BIND) note_deeds(r, c, p + at, here, total);
+    if (effect == FE_QUERY || effect == FE_FUNCTION) how = end_own_run(r, c->server);
+    if (how == REWRITTEN_NOT && effect <= FE_FUNCTION && (session_on(r, c) || session_resets(r, c))) how = note_text(r, c, effect, p + at, here, total);
     if (c->server->unfit) {
         c->server->unfit = false;
         if (*run == at && server_replace(r, c->server)) return PASS_ELSEWHERE;
@@ -425,24 +441,25 @@ static void ask_for_answers(struct relay *r, struct client *c) {
     conn_append(r, &c->server->io, "H\0\0\0\4", 5);
 }
 
-/* A message that PostgreSQL does not take in the middle of CopyData: it would end the connection, if it still reads
- * CopyData. */
-static bool refused_in_copy(struct relay *r, struct client *c, enum frontend_effect effect, uint8_t letter) {
-    char text[64];
-    if (c->server->copy != COPY_READING || c->server->dedicated || effect > FE_FUNCTION || effect == FE_SYNC
-        || effect == FE_FLUSH) return false;
-    snprintf(text, sizeof text, "unexpected message type 0x%02X during COPY from stdin", letter);
-    fault(r, c, text);
-    return true;
+/* A message that is answered, or leads to an answer, other than Sync. */
+static bool is_request(enum frontend_effect effect) {
+    return effect <= FE_FUNCTION && effect != FE_SYNC && effect != FE_FLUSH;
 }
 
-/* While Syncs are in doubt behind an error in the extended protocol, more of them may come, but nothing whose answer
- * could be missing. */
-static bool refused_in_doubt(struct relay *r, struct client *c, enum frontend_effect effect) {
-    const struct server *s = c->server;
-    if (!s->in_doubt || !s->skip || effect > FE_FUNCTION || effect == FE_SYNC || effect == FE_FLUSH) return false;
-    fault(r, c, "message behind a COPY that failed, before its Sync");
-    return true;
+/* Whether the message at p[at] has to wait for what becomes of a COPY from its client (copy.c); p[*run..at) goes first. */
+static bool waits_for_copy(struct relay *r, struct client *c, const unsigned char *p, uint32_t *run, uint32_t at) {
+    struct server *s = c->server;
+    enum frontend_effect effect = frontend_effects[p[at]];
+    bool asks = is_request(effect), refuse = s->copy == COPY_READING, doubt = s->in_doubt && s->skip;
+    if (s->dedicated || !(asks || effect == FE_SYNC)) return false;
+    if (asks && (refuse || doubt)) {
+        if (*run < at) forward_later(r, c, p + *run, at - *run);
+        *run = at;
+        if (refuse) copy_refuse(r, s, p[at]);
+        else doubt_end(r, s);
+    }
+    if (asks ? copy_decides(s) : copy_may_begin(s)) c->settling = SETTLING_ALL;
+    return c->settling || s->own_blocks;
 }
 
 /* No more requests come from this client. */
@@ -484,13 +501,13 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             return n;
         }
         uint32_t here = length + 1 < n - at ? length + 1 : n - at;
-        c->drop_body = !c->server && without_server(r, c, effect);
+        c->drop_body = (!c->server || c->skip_to_sync) && without_server(r, c, effect);
         if (!c->drop_body) {
             if (!c->server && !acquire(r, c)) return at;
             if (c->server->own_blocks) return at;
-            if (refused_in_copy(r, c, effect, p[at]) || refused_in_doubt(r, c, effect)) return n;
             if (c->server->in_doubt && !c->server->skip) break;
             if (far_ahead(c) || c->settling) break;
+            if (waits_for_copy(r, c, p, &run, at)) break;
             if (effect != FE_PARSE && effect != FE_CLOSE && statements_due(c->server)) statements_answer(r, c->server);
             if (run == at && listen_first(r, c, p + at, here, length + 1)) return at;
             if (c->server->kept.ended) {

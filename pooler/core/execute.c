@@ -24,10 +24,10 @@ struct renaming { struct sql_use use; struct name *name; uint32_t number; };
 
 /* The names in a text that the client prepared by Parse; how many. */
 static int find_renamings(struct client *c, const char *text, uint32_t n, struct renaming found[SQL_USES_MAX],
-                          bool *alone) {
+                          bool *alone, bool *clears) {
     struct sql_use uses[SQL_USES_MAX];
     uint32_t statements = 0;
-    int count = 0, used = sql_uses(text, n, uses, &statements);
+    int count = 0, used = sql_uses(text, n, uses, &statements, clears);
     for (int i = 0; i < used; i++) {
         const struct sql_use *use = &uses[i];
         struct name *name = names_find(c->names, use->name, use->name_bytes);
@@ -104,15 +104,21 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     struct server *s = c->server;
     struct renaming all[SQL_USES_MAX];
     s->renamed_by = 0;
-    if (!c->names || !c->names->count || total < 6 || total > WHOLE_MESSAGE_BYTES || s->transaction == 'E')
+    if (!c->names || !c->names->count || total < 6) return REWRITTEN_NOT;
+    if (total > WHOLE_MESSAGE_BYTES || s->transaction == 'E') {   /* it is not looked into */
+        s->deeds |= MAY_CLEAR;
         return REWRITTEN_NOT;
+    }
     if (here < total) return REWRITTEN_MORE;
-    bool alone = false;
-    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone);
+    bool alone = false, clears = false;
+    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone, &clears);
+    if (!count && clears) s->deeds |= MAY_CLEAR;
     if (!count) return REWRITTEN_NOT;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
-    if (s->requests.count && (deallocates || s->pipeline_open || any_unsettled(r, c, all, count))) return REWRITTEN_WAIT_ALL;
+    if (s->requests.count && (deallocates || s->pipeline_open || names_may_go(s) || any_unsettled(r, c, all, count))) return REWRITTEN_WAIT_ALL;
     uint32_t before = s->requests.count;
+    for (int i = 0; i < count; i++) clears |= all[i].use.verb == SQL_EXECUTE && all[i].name->statement->deeds & MAY_CLEAR;
+    if (clears) s->deeds |= MAY_CLEAR;
     number_all(r, c, all, count);
     if (deallocates) {
         names_confirm(&r->statements, c->names);
@@ -149,11 +155,11 @@ static bool may_use(const char *text) {
 /* The statement that the text of a Parse stands for: EXECUTE of another one.  NULL: none. */
 struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes) {
     struct renaming all[SQL_USES_MAX];
-    bool alone = false;
+    bool alone = false, clears;
     uint32_t n = (uint32_t)strnlen((const char *)body, bytes);
     if (!c->names->count || bytes > EXECUTE_TEXT_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
         || !may_use((const char *)body)) return NULL;
-    int count = find_renamings(c, (const char *)body, n, all, &alone);
+    int count = find_renamings(c, (const char *)body, n, all, &alone, &clears);
     return count == 1 && alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
 }
 
@@ -162,8 +168,8 @@ bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, ui
     struct renaming all[SQL_USES_MAX];
     const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
     if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6)) return false;
-    bool alone = false;
-    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone);
+    bool alone = false, clears;
+    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone, &clears);
     if (!count) return false;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
     number_all(r, c, all, count);

@@ -22,7 +22,7 @@
 static bool answered(const struct client *c) {
     const struct server *s = c->server;
     uint32_t unanswered = s->requests.count;
-    if (s->dedicated || s->copy == COPY_READING) return true;   /* nothing more is said in a COPY */
+    if (s->dedicated || s->copy == COPY_READING) return true;   /* nothing more is said in half a message of a COPY */
     if (s->own >= OWN_RESTORE && unanswered) unanswered--;      /* ours; it goes on without its client */
     if (c->io.body_left && !c->drop_body && unanswered) unanswered--;   /* a message without its end */
     return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)
@@ -36,10 +36,26 @@ static void gone(struct relay *r, struct client *c, bool done) {
     client_close(r, c, NULL, NULL, terminated ? "client close request" : "client unexpected eof");
 }
 
+/* It leaves in a COPY, which may have failed already, or behind one whose Syncs are in doubt: what was answered is known
+ * when the server is made to say so. */
+static void end_copy(struct relay *r, struct client *c) {
+    struct server *s = c->server;
+    if (!s || s->dedicated || c->io.body_left) return;
+    if (s->copy == COPY_READING) copy_refuse(r, s, 'X');
+    else if (s->in_doubt && s->skip && s->own == OWN_NONE) doubt_end(r, s);
+}
+
+/* Its last answer would have been that a COPY was not ended. */
+void client_left_copy(struct relay *r, struct client *c) { gone(r, c, false); }
+
 /* The client has something to leave for, or one of its answers has come. */
 void client_leave(struct relay *r, struct client *c) {
-    if (c->io.broken || (c->waiting && c->greeting)) gone(r, c, false);
-    else if (!c->waiting && (!c->server || answered(c))) gone(r, c, !c->server || !c->server->requests.count);
+    if (c->io.broken || (c->waiting && c->greeting)) {
+        gone(r, c, false);
+        return;
+    }
+    end_copy(r, c);
+    if (!c->waiting && (!c->server || answered(c))) gone(r, c, !c->server || !c->server->requests.count);
 }
 
 /* Whether its stream ends with Terminate, as far as that can be seen. */

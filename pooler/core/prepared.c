@@ -7,6 +7,7 @@
 #include "lexer.h"
 #include "settings.h"
 #include "siphash.h"
+#include "sqlnames.h"
 
 /* ---- SipHash-2-4 with 128 bits ------------------------------------------------------------------ */
 
@@ -186,6 +187,7 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
     *s = (struct statement){.next = *bucket, .digest = d, .literals = literals, .under = settings_keep(under),
                             .apart = apart != 0, .references = 1, .bytes = bytes};
     memcpy(s->body, body, bytes);
+    s->deeds = sql_deeds((const char *)body, (uint32_t)strnlen((const char *)body, bytes), true);
     store->count++;
     return *bucket = s;
 }

@@ -21,6 +21,9 @@
  * `made` is the time when its Parse was sent.  A name is served by what was prepared at its time or later, by whomever (what
  * is older is replaced), if the client does not go by columns that it has no more: columns.c.
  *
+ * DEALLOCATE ALL and DISCARD ALL take all names: who says one behind them, or behind what may be one of them, waits until they
+ * are answered (names_may_go).
+ *
  * An error skips everything up to Sync, so names and texts count only when answered: `journal` (names) and
  * `parsing` (texts) hold what is in flight, and are undone for what was skipped.
  */
@@ -86,6 +89,7 @@ struct statement {
     bool floating;               /* nobody knows what it was parsed under: it is good where that was only */
     uint32_t references, bytes;
     uint32_t traits, ends, serial;   /* what the text says about the session, as of this serial of the profile */
+    uint8_t deeds;               /* enum sql_deeds */
     bool misleading;             /* it was parsed when a byte of a character might look like a letter of SQL */
     unsigned char body[];
 };

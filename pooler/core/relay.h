@@ -86,7 +86,8 @@ struct client {
     uint64_t hangup_at;          /* when the end of its stream was seen, while there was work for it; UINT64_MAX: long ago */
     uint8_t settling;            /* enum settling: it is not read, for what it says depends on answers on their way */
     bool drop_body;              /* the message that is passing through is not for the server */
-    bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled */
+    bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled, or is behind an error */
+    uint8_t named_deeds, unnamed_deeds;   /* enum sql_deeds: what its statements may be, where names are not looked after; the unnamed one */
     struct server *server;
     struct settings *settings, *startup;   /* now; and those of its startup packet, to which RESET leads back */
     struct greeting *greeting;   /* it waits for a server to accept the values of its startup packet, */
@@ -140,11 +141,15 @@ struct server {
     bool unrecorded;             /* it was sent a request that is not in the queue: its answers are good for nothing */
     bool pipeline_open;          /* it was sent messages of the extended protocol, and no Sync since; a Query ends nothing */
     bool pipeline_runs;          /* an Execute is among them */
+    bool pipeline_ours;          /* an Execute of ours is among them */
     bool execute_open;           /* a Parse of ours for a Query there: what it fails with is the Query's answer */
     bool step_seen;              /* OWN_STEP: what comes now answers that alone */
+    bool step_skips;             /* it is behind a Sync of ours, and no Sync of its client was answered so far */
+    uint8_t deeds;               /* enum sql_deeds: what its portals may be, and Queries on their way */
     uint32_t flushed;            /* number of the request that the last Flush of ours is behind */
     uint32_t copy_syncs;         /* Syncs that were sent while it reads CopyData */
-    uint32_t in_doubt;           /* Syncs that it may answer or not: inflight.c */
+    uint8_t copy_refused;        /* letter of a message that its client goes on with among CopyData */
+    uint32_t in_doubt;           /* Syncs that it may answer or not: copy.c */
     bool closing, shut;
     bool fatal_sent;             /* the server's own FATAL went to the client: no text of ours behind it */
     bool settled;                /* ReadyForQuery said that it may be given back, nothing came since */
@@ -348,6 +353,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
 void client_requeue(struct relay *r, struct client *c);
 /* leave.c */
 void client_leave(struct relay *r, struct client *c);
+void client_left_copy(struct relay *r, struct client *c);
 void client_leave_look(struct relay *r, struct client *c);
 
 void client_settings(struct relay *r, struct client *c, struct settings *s);
@@ -399,12 +405,22 @@ struct digest parsing_of_unnamed(uint64_t number);
 struct digest parsing_first(const struct server *s);
 struct digest parsing_pop(struct server *s);
 void parsing_free(struct server *s);
-bool copy_begins(struct server *s);
+
+/* copy.c: COPY from a client */
+#define COPY_REFUSAL_BYTES 64
+void note_deeds(const struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
+bool copy_may_begin(const struct server *s);
+void copy_refuse(struct relay *r, struct server *s, uint8_t letter);
+bool copy_was_refused(const struct server *s, const unsigned char *error, uint32_t n, char text[COPY_REFUSAL_BYTES]);
+bool copy_begins(struct relay *r, struct server *s);
 bool copy_sync(struct server *s);
+bool copy_decides(const struct server *s);
 bool copy_completed(struct server *s);
 bool copy_failed(struct server *s);
 void doubt_ask(struct relay *r, struct server *s);
+void doubt_end(struct relay *r, struct server *s);
 bool doubt_answered(struct server *s);
+void doubt_ended(struct server *s);
 
 /* Notes what the server is about to be asked. */
 static inline void server_expects(struct server *s, uint8_t request) {

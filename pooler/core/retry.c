@@ -197,7 +197,7 @@ static enum verdict judge(const struct server *s, const unsigned char *run, uint
     if (!k->whole || !unanswered(&s->requests, &pending)) return VERDICT_NONE;
     if (framed && c->io.body_left) return VERDICT_WAIT;
     if (!find_failed(k, pending, &answered) || !message_at(k, k->failed, &failed)) return VERDICT_NONE;
-    if (framed && !asked(k, &failed)) return VERDICT_WAIT;
+    if (framed && !asked(k, &failed) && !c->settling) return VERDICT_WAIT;   /* else nothing comes before this is answered */
     if (!renewable(k, c->names, &failed)) return VERDICT_NONE;
     bool again = answered.repeatable && !k->again && s->transaction == 'I' && !s->own && !c->io.body_left;
     return again && framed && all_unsent(run, run_bytes, &answered) ? VERDICT_AGAIN : VERDICT_RENEW;

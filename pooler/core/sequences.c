@@ -14,6 +14,7 @@
 #define SEQUENCE_LESSONS 3000        /* pins and DISCARDs that nobody needed: then the pool's clients do not use currval, */
 #define SEQUENCE_LESSONS_CLIENT 16   /* or pins: then this one does not */
 #define SEQUENCE_LESSONS_GIVEN_UP 12 /* what a pin counts for that others had to wait for */
+#define LOOKED_AT_MAX 64             /* requests on their way in a failed transaction: behind more of them it may have been ended */
 #define END_BYTES 256                /* of a statement that ends a transaction, without its comments */
 
 #define USES_SEQUENCES (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY)
@@ -89,9 +90,18 @@ static void discard(struct relay *r, struct server *s, bool inside) {
     else send_query(r, s, text, (uint32_t)strlen(text) + 1);
 }
 
+/* A transaction that has failed, and nothing on its way that could have ended it. */
+static bool still_failed(const struct server *s) {
+    const struct requests *q = &s->requests;
+    if (s->transaction != 'E' || q->count > LOOKED_AT_MAX) return false;
+    for (uint32_t i = 0; i < q->count; i++)
+        if (strchr("EQF", requests_at(q, i) & 0x7f)) return false;
+    return true;
+}
+
 /* Nothing runs: behind an error PostgreSQL skips all up to Sync, a request of ours too, which nothing would answer; and in
  * a transaction that has failed there is only its end. */
-static bool runs_nothing(const struct server *s) { return s->skip || (s->transaction == 'E' && !s->requests.count); }
+static bool runs_nothing(const struct server *s) { return s->skip || still_failed(s); }
 
 /* A message of the extended protocol is about to run a statement, or to prepare it. */
 void sequences_before(struct relay *r, struct client *c, uint32_t traits) {

@@ -310,7 +310,7 @@ static void own_done(struct relay *r, struct server *s) {
         if (s->own || s->closing) return;
         break;
     case OWN_STEP:
-        s->in_doubt = 0;
+        doubt_ended(s);
         break;
     case OWN_NONE:
         break;
@@ -650,10 +650,11 @@ static bool ends_transaction(enum own_request what) {
 static bool ready(struct relay *r, struct server *s, uint8_t status) {
     uint8_t head = requests_head(&s->requests), letter = head & 0x7f;
     bool doubtful = doubt_answered(s);
-    if (!doubtful && s->own == OWN_STEP && head & OWN && !s->step_seen) return false;   /* more than there were Syncs */
+    if (!doubtful && s->own == OWN_STEP && head == ('Q' | OWN) && !s->step_seen) return false;   /* more than there were Syncs */
     if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F') return s->dedicated && !s->requests.count;
     if (!doubtful) requests_pop(&s->requests);
-    if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = false;
+    if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = s->pipeline_ours = false;
+    if (!s->requests.count && status == 'I') s->deeds = 0;
     s->transaction = status;
     s->skip = false;
     if (head & OWN && status != 'I' && ends_transaction((enum own_request)s->own)) s->own_failed = true;
@@ -661,6 +662,7 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     struct client *before = s->client;
     bool first = s->own == OWN_SETTINGS || s->own == OWN_CHECK || s->own == OWN_RESET || s->own == OWN_LISTEN
         || s->own == OWN_DEFAULTS;   /* before its statement */
+    if (head & OWN && s->own == OWN_STEP && letter == 'S') return true;   /* its Query comes behind */
     if (head & OWN) own_done(r, s);
     else if (s->client) count_ready(r, s);
     doubt_ask(r, s);
@@ -706,7 +708,8 @@ static void own_error(struct relay *r, struct server *s, const unsigned char *bo
 /* Whether a message answers a request of ours.  Parameters that change while one among the client's own is answered are
  * the client's: the end of its transaction, or a reload, has changed them. */
 static bool is_own(const struct server *s, enum backend_effect effect) {
-    if (s->own == OWN_STEP && !s->step_seen && effect != BE_EMPTY) return false;   /* Syncs of the client are answered */
+    if (s->own == OWN_STEP && !s->step_seen && effect != BE_EMPTY)   /* Syncs of the client are answered */
+        return effect == BE_READY && requests_head(&s->requests) == ('S' | OWN);
     return requests_head(&s->requests) & OWN && !(effect == BE_PARAMETER && s->own == OWN_NONE);
 }
 
@@ -758,6 +761,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         }
         if (requests_head(q) == ('Q' | OWN)) own_error(r, s, body, n);
         else s->fatal_sent = s->client && is_fatal(body, n);
+        if (s->fatal_sent) s->settled = false;   /* behind its last answer: nobody gets it any more */
         session_failed(s);
         if (s->kept.verdict != VERDICT_WAIT && !server_skip(r, s)) return false;
         if (head == 'E') doubt_ask(r, s);   /* a Query has its ReadyForQuery first */
@@ -769,7 +773,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         s->copy = COPY_READING;
         return true;
     case BE_COPY_IN:
-        return copy_begins(s) || s->dedicated;
+        return copy_begins(r, s) || s->dedicated;
     case BE_PARAMETER:
         parameter(r, s, body, n, is_own(s, effect));
         return true;
@@ -857,6 +861,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         }
     }
     const uint32_t framed = at;   /* here and behind messages begin */
+    char refusal[COPY_REFUSAL_BYTES];
     while (n - at >= 5 && !s->closing) {
         uint32_t length = read_u32(p + at + 1), left = n - at;
         enum backend_effect effect = backend_effects[p[at]];
@@ -873,6 +878,12 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         s->own_body = !notification && is_own(s, effect) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
         if (malformed(s, p + at, effect, here, length)) {
             out_of_step(r, s, p, run, at, true);
+            return n;
+        }
+        if (effect == BE_ERROR && c && copy_was_refused(s, p + at + 5, here - 5, refusal)) {
+            to_client(r, s, p + run, at - run);
+            if (c->leaving) client_left_copy(r, c);
+            else client_close(r, c, "08P01", refusal, refusal);
             return n;
         }
         if (effect == BE_READY) statements_ended(r, s, p[at + 5]);

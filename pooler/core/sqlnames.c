@@ -74,12 +74,16 @@ static bool note_name(const char *text, const struct token *t, struct sql_use *u
     return true;
 }
 
-/* The names that a text uses; how many, or -1 when they are too many.  `statements`: how many it has. */
-int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements) {
+static bool may_clear(const struct token *first) { return is_word(first, "discard") || is_word(first, "deallocate"); }
+
+/* The names that a text uses; how many, or -1 when they are too many.  `statements`: how many it has; `clears`: all names of
+ * the client may be gone behind it. */
+int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements, bool *clears) {
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
     bool first = true, creates = false, as = false;
     int count = 0;
     *statements = 0;
+    *clears = false;
     for (struct token t = next(&l), name; t.kind != T_END; t = next(&l)) {
         if (is_char(&t, ';')) {
             first = true;
@@ -88,6 +92,7 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
         if (first) {
             if (is_word(&t, "explain")) t = behind_explain(&l);
             creates = is_word(&t, "create");
+            *clears |= may_clear(&t);
             ++*statements;
         }
         struct sql_use use = {.statement = *statements - 1};
@@ -103,4 +108,13 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
         as = is_word(&t, "as");
     }
     return count;
+}
+
+/* What the one statement of a text may be; of which only the beginning may be there. */
+uint8_t sql_deeds(const char *text, uint32_t n, bool whole) {
+    struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
+    struct token t = next(&l);
+    while (is_char(&t, ';')) t = next(&l);
+    if (!whole && l.at == l.end) return MAY_COPY | MAY_CLEAR;
+    return (is_word(&t, "copy") || is_word(&t, "execute") ? MAY_COPY : 0) | (may_clear(&t) ? MAY_CLEAR : 0);
 }

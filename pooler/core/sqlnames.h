@@ -20,6 +20,13 @@ struct sql_use {
     char name[NAME_MAX_BYTES];   /* folded and unquoted as the server does */
 };
 
-int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements);
+/* What the statement of a Parse may be, by its first word. */
+enum sql_deeds {
+    MAY_COPY = 1,                /* COPY; or EXECUTE of one that was prepared by Parse */
+    MAY_CLEAR = 2,               /* DEALLOCATE ALL or DISCARD ALL, or another of these verbs */
+};
+
+uint8_t sql_deeds(const char *text, uint32_t n, bool whole);
+int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements, bool *clears);
 
 #endif

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sqlnames.h"
 #include "statements.h"
 
 bool statements_on(const struct relay *r, const struct client *c) {
@@ -126,6 +127,7 @@ void send_run(struct relay *r, struct server *s, const char *text, uint32_t byte
     put(r, s, name, n);
     put(r, s, "\0\0\0", 4);
     server_expects(s, 'E' | OWN);
+    s->pipeline_ours = true;
     put_head(r, s, 'C', n + 1);
     put(r, s, "S", 1);
     put(r, s, name, n);
@@ -136,6 +138,7 @@ void send_run(struct relay *r, struct server *s, const char *text, uint32_t byte
 void send_sync(struct relay *r, struct server *s) {
     put(r, s, "S\0\0\0\4", 5);
     server_expects(s, 'S' | OWN);
+    s->pipeline_ours = false;
     parsing_end_pipeline(s);
 }
 
@@ -208,6 +211,9 @@ static void note_unnamed(struct relay *r, struct client *c) {
     sequences_before(r, c, session_text(r, c, (const char *)n->unnamed, bytes, true));
 }
 
+/* Whether what is on its way may deallocate all names: then it is not known whether one that is said now is another's. */
+bool names_may_go(const struct server *s) { return s->deeds & MAY_CLEAR && s->requests.count; }
+
 /* ---- messages of a client --------------------------------------------------------------------- */
 
 /* Notes a reply that no server will send; it goes out in its turn. */
@@ -247,6 +253,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     struct server *s = c->server;
     if (here < 6 && here < total) return REWRITTEN_MORE;
     s->renamed_by = 0;
+    if (names_may_go(s)) return REWRITTEN_WAIT_ALL;   /* one may stand in its text */
     if (total > 5 && p[5] == 0) return forward_parse_unnamed(r, c, p, here, total, head);
     if (total > STATEMENT_BYTES_MAX) return REWRITTEN_TOO_LARGE;
     if (here < total) return REWRITTEN_MORE;
@@ -308,17 +315,19 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (!there) {
         count(r, s)->bind_count++;
         if (name_bytes) {   /* of SQL PREPARE, or of what somebody else prepared */
+            s->deeds |= MAY_COPY;
             session_anything(r, c);
             return pass(c, 'B', head);
         }
         if (!s->unnamed_noted) note_unnamed(r, c);
         else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
+        s->deeds |= c->unnamed_deeds;
         if (s->session.traits & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
-    if (meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    if (names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
     const struct prepared_entry *e = meaning_find(r, s, there);
     bool same = e && e->columns == there->columns;
     enum columns check = same ? COLUMNS_FINE : columns_check(r, c, there, e, p, portal_bytes, total);
@@ -334,6 +343,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     put(r, s, live, live_bytes);
     server_expects(s, 'B');
     s->renamed_by = 0;
+    s->deeds |= there->statement->deeds;
     c->names->bound = c->names->used = there;
     c->names->used_number = number;
     if (portal_bytes > 1) there->told = true;   /* its Describe may come behind another Bind */
@@ -374,7 +384,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
         owe(c, 'x');
         return REWRITTEN_ALL;
     }
-    if (meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    if (names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
     char live[SERVER_NAME_BYTES];
     uint32_t number = ensure_prepared(r, s, there), live_bytes = server_name(live, number);
     there->told = true;

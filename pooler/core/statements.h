@@ -15,6 +15,7 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
                         uint64_t made, uint8_t request);
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes);
 void send_sync(struct relay *r, struct server *s);
+bool names_may_go(const struct server *s);
 
 /* meaning.c: under which settings statements are parsed */
 struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body, uint32_t bytes);

@@ -31,7 +31,7 @@ class Change(enum.IntEnum):
 #: send many. So each interval is twice the one before, up to this, until there was a pause of that length.
 #: PostgreSQL waits for five seconds until it says that others are connected.
 INTERVAL_S = 0.5
-LONGEST_S = {True: 2.0, False: 64.0}  # of what begins, of what was done
+LONGEST_BEGINS_S, LONGEST_DONE_S = 2.0, 64.0
 
 #: Names that may wait for one turn, and turns that are waited for: nobody drops as many databases at once.
 NAMES_MAX = 1000
@@ -75,7 +75,9 @@ class DatabaseChanges:
     def _take_turn(self, turn: Turn, now: float) -> None:
         due, interval = self._next.get(turn, (0.0, 0.0))
         calm = now > due + interval
-        interval = INTERVAL_S if calm else min(2 * interval, LONGEST_S[turn[1] is None])
+        interval = (
+            INTERVAL_S if calm else min(2 * interval, LONGEST_BEGINS_S if turn[1] is None else LONGEST_DONE_S)
+        )
         if len(self._next) >= NAMES_MAX:
             self._next = {
                 known: (due, after) for known, (due, after) in self._next.items() if due + after > now

@@ -191,6 +191,9 @@ def ready_too_often(peer: Peer) -> None:
         peer.send(ANSWER + message("D", 1, struct.pack("!I", 5), b"other") + READY)
 
 
+FAREWELL = message("E", b"SFATAL\0VFATAL\0C57P01\0Mfarewell\0\0")
+
+
 def says_farewell_while_idle(peer: Peer) -> None:
     """Ends the session of nobody's server, and does not close the connection."""
     peer.send(WELCOME)
@@ -201,8 +204,14 @@ def says_farewell_while_idle(peer: Peer) -> None:
         peer.send(ANSWER)
         if b"SELECT 1" in body:
             time.sleep(0.2)  # by then it is nobody's
-            peer.send(message("E", b"SFATAL\0VFATAL\0C57P01\0Mfarewell\0\0"))
+            peer.send(FAREWELL)
             peer.wait_for_end()
+
+
+def says_farewell_behind_an_answer(peer: Peer) -> None:
+    """In one write with it; the end of the connection comes later."""
+    after_login(ANSWER + FAREWELL, wait=False)(peer)
+    time.sleep(0.2)
 
 
 def speaks_while_idle(peer: Peer) -> None:
@@ -242,6 +251,7 @@ OTHERS: dict[str, Script] = {
     "twice": ready_too_often,
     "babbler": speaks_while_idle,
     "farewell": says_farewell_while_idle,
+    "cut_off": says_farewell_behind_an_answer,
     "flood": floods,
     "lingers": never_lets_go,
     "unasked": says(WELCOME + parameter("TimeZone", "UTC") + ANSWER + ANSWER),
@@ -258,7 +268,8 @@ def fake() -> Iterator[FakeServer]:
 
 @pytest.fixture(scope="module")
 def shared(make_shared: MakeShared, fake: FakeServer) -> Pooler:
-    databases = {"p1": "", "*": f"port={fake.port} user=bouncer password=secret pool_size=2"}
+    there = f"port={fake.port} user=bouncer password=secret pool_size=2"
+    databases = {"p1": "", "cut_off": f"{there} session_state=off", "*": there}
     return make_shared(
         workers=2,
         databases=databases,
@@ -354,6 +365,15 @@ def test_a_server_that_said_farewell_is_nobodys(shared: Pooler) -> None:
     for _ in range(5):
         assert values(what_comes(shared, "farewell")) == [[b"1"]]
         time.sleep(0.3)
+
+
+def test_its_client_has_heard_the_farewell(shared: Pooler) -> None:
+    """It came with the last answer: a client that was told so does not go on with another server."""
+    with shared.wire() as wire:
+        wire.login(database="cut_off").send(query("SELECT 1"))
+        wire.receive_until("Z")
+        wire.expect("E")
+        wire.expect_closed()
 
 
 def test_no_endless_attempts_for_a_client_that_left(shared: Pooler, fake: FakeServer) -> None:

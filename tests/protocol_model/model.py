@@ -163,14 +163,10 @@ class Backend:
     skipping: bool = False
     copy: str = ""  # the kind of message that began the COPY under way
     rows: int = 0
-    syncs: int = 0  # that came during the COPY
     ended: bool = False
-    #: From this answer on pooler may end the connection instead: it cannot know what PostgreSQL knows.
-    unknown_from: int | None = None
     #: An Execute has been completed since the last Sync: with what comes next it is one implicit block.
     pipelined: bool = False
     block: bool = False  # the implicit one
-    _doubtful: bool = False  # no CopyDone since a COPY that failed
     #: From this answer on pooler may say that there is no unnamed statement: another one, or what ends it,
     #: was skipped, and of those pooler knows only the last. Or it was parsed behind a RESET in its pipeline,
     #: and pooler cannot parse it again under the settings of then.
@@ -185,10 +181,6 @@ class Backend:
         if self.copy:
             self._take_in_copy(op)
             return
-        if op.kind in ("c", "f"):
-            self._doubtful = False
-        if self._doubtful and op.kind not in ("H", "good", "bad", "c", "f"):
-            self.unknown_from = self._begun if self.unknown_from is None else self.unknown_from
         if op.kind == "S":
             self._sync()
         elif self.skipping and (op.kind == "Q" or (op.kind in ("P", "C") and not op.name)):
@@ -200,12 +192,9 @@ class Backend:
 
     # -- COPY
 
-    _begun = 0
-
     def _begin_copy(self, kind: str) -> None:
-        self._begun = len(self.said)
         self.said.append("G")
-        self.copy, self.rows, self.syncs = kind, 0, 0
+        self.copy, self.rows = kind, 0
 
     def _take_in_copy(self, op: Op) -> None:
         match op.kind:
@@ -213,15 +202,12 @@ class Backend:
                 self.rows += 1
             case "bad":
                 self._copy_fails("22P02")
-                self._doubtful = True
             case "c":
                 self.said.append(f"CCOPY {self.rows}")
                 self._copy_over()
             case "f":
                 self._copy_fails("57014")
-            case "S":
-                self.syncs += 1
-            case "H":
+            case "S" | "H":
                 pass
             case _:
                 self.said.append(VIOLATION)
@@ -235,10 +221,6 @@ class Backend:
     def _copy_fails(self, code: str) -> None:
         if self.copy == "Q":
             self.portals[""] = Portal(COPY)
-        if self.syncs and self.unknown_from is None:
-            self.unknown_from = (
-                self._begun
-            )  # more may have been sent behind it, before pooler knew of the COPY
         self._fail(code, self.copy == "E")
         self._copy_over()
 
@@ -269,7 +251,6 @@ class Backend:
     def _sync(self) -> None:
         self.skipping = self.block = self._resets = False
         self._ready()
-        self._doubtful = False
 
     def _transaction(self, text: str) -> None:
         self.pipelined = self.block = False

@@ -14,6 +14,10 @@ from tests.wire.conftest import start_pooler
 __all__ = ["pooler", "start_pooler"]
 
 SYNC, RUN, FAILS = Op("S"), [Op("B"), Op("E")], [Op("P", text=SYNTAX)]
+BAD, DONE, ASK = Op("bad"), Op("c"), Op("Q", text=MARK)
+COPIES = [Op("P", text=COPY), *RUN]
+SIMPLE_COPY = Op("Q", text=COPY)
+PARSES = [Op("P", "a", MARK), Op("B", "a"), Op("E")]
 
 
 def part(*writes: list[Op], end: str = "terminate") -> Part:
@@ -58,6 +62,30 @@ FOUND: dict[str, list[list[Part]]] = {
         ]
     ]
     * 10,
+    "behind the Sync of a COPY that fails there is a Query": [
+        [part([*COPIES], [BAD, SYNC, ASK])],
+        [part([*COPIES, SYNC], [BAD, DONE, SYNC, ASK])],
+        [part([*COPIES, SYNC, BAD, DONE, SYNC, ASK, *PARSES, SYNC])],
+        [part([*COPIES, BAD, SYNC, ASK])],
+        [part([SIMPLE_COPY], [BAD, SYNC, ASK])],
+        [part([SIMPLE_COPY], [BAD, SYNC, SYNC, DONE, ASK])],
+        [part([SIMPLE_COPY, BAD, SYNC, ASK])],
+    ],
+    "or a Parse": [
+        [part([*COPIES], [BAD, SYNC, *PARSES, SYNC])],
+        [part([*COPIES, SYNC, BAD, SYNC, *PARSES, SYNC])],
+        [part([SIMPLE_COPY], [BAD, SYNC, *PARSES, SYNC])],
+    ],
+    "Syncs among the data leave it open whether what follows is skipped": [
+        [part([*COPIES, SYNC], [BAD, DONE, ASK, *PARSES, SYNC])],
+        [part([*COPIES], [SYNC, BAD, ASK, *PARSES, SYNC, *PARSES])],
+        [part([*COPIES], [SYNC, BAD, SYNC, ASK, *PARSES, SYNC, ASK])],
+        [part([Op("Q", text=BEGIN), *COPIES], [SYNC, BAD, ASK, *PARSES, SYNC, ASK])],
+    ],
+    "a Close that no server is asked stands behind a COPY": [
+        [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, Op("C", "a"), SYNC])],
+        [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, BAD, Op("C", "a"), SYNC, ASK])],
+    ],
     "a text that two names have is skipped for one of them, and parsed again for a Query, in vain": [
         [
             part(

@@ -18,7 +18,7 @@ import psycopg2
 from psycopg2.extensions import connection as Connection
 from psycopg2.extras import RealDictCursor
 
-from pooler.admin.show_catalogs import UNREAD
+from pooler.admin.show_catalogs import NEVER_READ, OUTDATED
 from pooler.dev.postgres import SUPERUSER
 from pooler.dev.processes import Account, free_port, make_directory, spawn, tail, wait_until
 from pooler.dev.program import PACKAGE, Program, console_answers, pooler_program
@@ -256,7 +256,7 @@ class Bouncer:
     def knows_catalogs(self, database: str = "p0") -> bool:
         """Whether nothing has to be asked for because its catalogs are unread."""
         rows = self.show("catalogs", database=database)
-        return bool(rows) and rows[0]["state"] == "known" and rows[0]["asked"] not in UNREAD.values()
+        return bool(rows) and rows[0]["state"] == "known" and rows[0]["asked"] not in (NEVER_READ, OUTDATED)
 
     def learn_catalogs(self, database: str = "p0", user: str = "bouncer", timeout_s: float = 30) -> None:
         """Until it is known what the catalogs of a database say; a look begins behind something that runs."""

@@ -193,6 +193,75 @@ ROWS = b"".join(copy_data(b"%d\ttext %d\n" % (n, n)) for n in range(500))
 COPY_IN = "COPY wire_copy FROM STDIN"
 COPY_OUT = "COPY (SELECT n, md5(n::text) FROM generate_series(1, 2000) AS n) TO STDOUT"
 
+BAD = copy_data(b"not a number\tx\n")
+GOOD = copy_data(b"1\ta\n")
+#: Whose trigger refuses all before anything is read; whose trigger does when all is there.
+REFUSING, LATE = "COPY wire_refusing FROM STDIN", "COPY wire_late FROM STDIN"
+NEXT = query("SELECT 'next'")
+RUN = bind() + execute()
+
+#: What comes behind a COPY that fails is sent without waiting for it.
+FAILING_COPY: dict[str, Script] = {
+    "before_a_sync_and_a_query": [Step(query(COPY_IN), "G"), Step(BAD + SYNC + NEXT, "EZZDCZ")],
+    "behind_a_sync_and_before_a_query": [
+        Step(query(COPY_IN), "G"),
+        Step(SYNC + BAD + SYNC + COPY_DONE + NEXT, "EZZDCZ"),
+    ],
+    "extended_before_a_query": [
+        Step(parse(COPY_IN) + RUN + FLUSH, "12G"),
+        Step(BAD + SYNC + NEXT, "EZDCZ"),
+    ],
+    "extended_with_done": [
+        Step(extended(COPY_IN) + SYNC, "12nG"),
+        Step(BAD + COPY_DONE + SYNC + NEXT, "EZDCZ"),
+    ],
+    "extended_at_once": [
+        Step(extended(COPY_IN) + SYNC + BAD + COPY_DONE + SYNC + extended("SELECT 2") + SYNC, "12nGEZ12TDCZ")
+    ],
+    "extended_without_a_sync": [  # up to which all is skipped
+        Step(extended(COPY_IN) + SYNC + BAD + COPY_DONE + NEXT + extended("SELECT 2") + SYNC, "12nGEZ")
+    ],
+    "extended_without_a_sync_when_it_is_known": [
+        Step(extended(COPY_IN) + SYNC, "12nG"),
+        Step(BAD, "E"),
+        Step(NEXT + extended("SELECT 2"), ""),
+        Step(NEXT + SYNC + NEXT, "ZDCZ"),
+    ],
+    "in_a_transaction_without_a_sync": [
+        Step(query("BEGIN")),
+        Step(extended(COPY_IN) + SYNC + BAD + COPY_DONE + NEXT + extended("SELECT 2") + SYNC, "12nGEZ"),
+        Step(query("ROLLBACK")),
+    ],
+    "by_its_first_trigger": [Step(query(REFUSING) + SYNC + GOOD + SYNC + COPY_DONE + NEXT, "GEZZZDCZ")],
+    "by_its_first_trigger_extended": [
+        Step(extended(REFUSING) + SYNC + GOOD + COPY_DONE + SYNC + NEXT, "12nGEZZDCZ")
+    ],
+    "by_its_first_trigger_when_it_is_known": [
+        Step(extended(REFUSING) + SYNC, "12nGEZ"),
+        Step(GOOD + COPY_DONE + SYNC + NEXT, "ZDCZ"),
+    ],
+    "by_its_first_trigger_before_a_query": [
+        Step(extended(REFUSING) + SYNC + NEXT + SYNC + extended("SELECT 2") + SYNC, "12nGEZDCZZ12TDCZ")
+    ],
+    "by_its_last_trigger": [
+        Step(extended(LATE) + SYNC + GOOD + COPY_DONE + SYNC + NEXT, "12nGEZDCZ"),
+        Step(query(LATE) + SYNC + GOOD + SYNC + COPY_DONE + NEXT, "GEZDCZ"),
+    ],
+    "named": [
+        Step(parse(COPY_IN, "wire_copies") + SYNC),
+        Step(bind(name="wire_copies") + execute() + SYNC + BAD + COPY_DONE + SYNC + NEXT, "2GEZDCZ"),
+        Step(parse("EXECUTE wire_copies") + RUN + SYNC + BAD + COPY_DONE + SYNC + NEXT, "12GEZDCZ"),
+        Step(query("EXECUTE wire_copies") + SYNC + BAD + COPY_DONE + SYNC + NEXT, "GEZZDCZ"),
+        Step(close("S", "wire_copies") + SYNC),
+    ],
+    "of_a_portal_of_before": [
+        Step(query("BEGIN")),
+        Step(parse(f"/* */; {COPY_IN}") + bind(portal="later") + parse("SELECT 1") + SYNC, "121Z"),
+        Step(execute("later") + SYNC + BAD + COPY_DONE + NEXT + SYNC, "GEZ"),
+        Step(query("ROLLBACK")),
+    ],
+}
+
 COPY: dict[str, Script] = {
     "out": [Step(query(COPY_OUT))],
     "out_extended": [Step(extended(COPY_OUT) + SYNC)],
@@ -285,5 +354,6 @@ COPY: dict[str, Script] = {
         COUNT,
     ],
     "error_at_start": [Step(query("COPY wire_nowhere FROM STDIN")), Step(ROWS + COPY_DONE, "")],
+    **{f"fails_{name}": script for name, script in FAILING_COPY.items()},
     "stray_copy_messages": [Step(ROWS + COPY_DONE + copy_fail("x"), ""), Step(query("SELECT 1"))],
 }

@@ -1,5 +1,7 @@
 """COPY that fails while Syncs are on their way: each client gets its own answers, however many there are.
 
+What comes behind without waiting is compared with PostgreSQL in test_streams.py.
+
 PostgreSQL ignores a Sync that it reads among CopyData, and answers one that it reads behind the failure. The
 scripted servers here do one or the other, at their leisure.
 """
@@ -15,12 +17,13 @@ from tests.support.fakeserver import READY, WELCOME, FakeServer, Peer, error
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
-from tests.support.wire import SYNC, Wire, bind, execute, message, parse, query
+from tests.support.wire import SYNC, TERMINATE, Wire, bind, execute, message, parse, query
 
 COPY_IN = message("G", b"\0\0\0")
 FAILED = error(b"SERROR\0VERROR\0C22P02\0Mno number\0\0")
 BAD_DATA = message("d", b"bad\n")
 EXTENDED_COPY = parse("COPY t FROM STDIN") + bind() + execute()
+COPY_TAKEN = "COPY taken FROM STDIN"
 
 
 def answers(peer: Peer) -> None:
@@ -169,30 +172,49 @@ def test_answers_out_of_place(pooler: Pooler, database: str, text: str) -> None:
         wire.expect_closed()
 
 
+@pytest.fixture(scope="module")
+def real(running_postgres: Postgres, start_pooler: StartPooler) -> Iterator[Pooler]:
+    """In front of PostgreSQL itself, with a table for all."""
+    running_postgres.ensure_running()
+    running_postgres.sql("CREATE TABLE taken (n int); GRANT ALL ON taken TO PUBLIC", dbname="p0")
+    pooler = start_pooler(workers=1, databases={"p0": "pool_size=1"})
+    yield pooler
+    pooler.stop()
+    running_postgres.sql("DROP TABLE taken", dbname="p0")
+
+
+@pytest.mark.parametrize("syncs", [0, 2])
 @pytest.mark.parametrize("data", [query("SELECT 1"), parse("SELECT 1", "a"), bind(), execute()])
-def test_other_messages_among_copy_data(pooler: Pooler, data: bytes) -> None:
-    with pooler.wire() as wire:
-        wire.login(database="q10")
-        wire.send(query("COPY t FROM STDIN"))
-        if wire.receive().type == "G":
-            wire.send(data)
-            kind = data[0]
-            wire.expect_error("08P01", f"unexpected message type 0x{kind:02X} during COPY from stdin")
+def test_other_messages_among_copy_data(real: Pooler, data: bytes, syncs: int) -> None:
+    """PostgreSQL takes them if the COPY has failed; else the client has broken the protocol."""
+    with real.wire().login() as wire:
+        wire.send(query(COPY_TAKEN))
+        wire.expect("G")
+        wire.send(message("d", b"1\n") + SYNC * syncs + data)
+        wire.expect_error("08P01", f"unexpected message type 0x{data[0]:02X} during COPY from stdin")
+        wire.expect_closed()
+    with real.wire().login() as other:
+        assert other.rows("SELECT count(*) FROM taken") == [[b"0"]]
+
+
+@pytest.mark.parametrize("begin", [query(COPY_TAKEN), parse(COPY_TAKEN) + bind() + execute() + SYNC])
+def test_leaving_behind_a_copy_that_fails(real: Pooler, begin: bytes) -> None:
+    """All answers come before the end, whether the failure is known by then or not."""
+    for _ in range(20):
+        with real.wire().login() as wire:
+            wire.send(begin)
+            wire.receive_until("G")
+            wire.send(BAD_DATA + SYNC * 2 + TERMINATE)
+            wire.expect("EZZ" + "Z" * (begin[:1] == b"Q"))
             wire.expect_closed()
 
 
-def test_a_parse_behind_the_execute_of_a_copy(running_postgres: Postgres, start_pooler: StartPooler) -> None:
+def test_a_parse_behind_the_execute_of_a_copy(real: Pooler) -> None:
     """It waits for answers to what is before it, and the COPY for its data: PostgreSQL refuses it there."""
-    running_postgres.sql("CREATE TABLE taken (n int); GRANT ALL ON taken TO PUBLIC", dbname="p0")
-    pooler = start_pooler(workers=1, databases={"p0": "pool_size=1"})
-    try:
-        with pooler.wire().login() as wire:
-            wire.send(parse("SELECT 1", "a"), SYNC)
-            wire.expect("1Z")
-            wire.send(parse("COPY taken FROM STDIN"), bind(), execute(), parse("SELECT 1", "a"), SYNC)
-            assert wire.expect("12GE")[-1].fields["C"] == "08P01"
-        with pooler.wire().login() as other:
-            assert other.rows("SELECT 2") == [[b"2"]]
-    finally:
-        pooler.stop()
-        running_postgres.sql("DROP TABLE taken", dbname="p0")
+    with real.wire().login() as wire:
+        wire.send(parse("SELECT 1", "a"), SYNC)
+        wire.expect("1Z")
+        wire.send(parse(COPY_TAKEN), bind(), execute(), parse("SELECT 1", "a"), SYNC)
+        assert wire.expect("12GE")[-1].fields["C"] == "08P01"
+    with real.wire().login() as other:
+        assert other.rows("SELECT 2") == [[b"2"]]

@@ -177,6 +177,7 @@ def test_every_way_to_use_it(running_postgres: Postgres, pooler: Pooler, others:
         ],
     }
     script = [Step(query("SET TimeZone = 'UTC'")), *prepare(TEXT), Step(query(TOKYO))]
+    pooler.learn_catalogs("tx")  # before, an EXECUTE may set anything, and nothing is parsed for it
     with pooled(pooler, "tx") as wire, direct(running_postgres) as plain:
         run(wire, script)
         run(plain, script)

@@ -45,7 +45,34 @@ def extended(text: str) -> Step:
     return Step(parse(text) + bind() + describe() + RUN)
 
 
+USE = bind((), 'A "b"') + execute()
+#: Each statement is there when it is named, and gone when it is used.
+ALL_GONE: dict[str, Script] = {
+    "query": [Step(query("DEALLOCATE ALL") + USE + SYNC, "ZEZ")],
+    "discard": [Step(query("DISCARD ALL") + bind([b"1"], "a") + USE + SYNC, "ZEZ")],
+    "several": [Step(query("SELECT 1; DEALLOCATE PREPARE ALL; SELECT 2") + USE + SYNC, "ZEZ")],
+    "execute": [Step(query("DEALLOCATE ALL") + query("EXECUTE a(1)") + query("EXECUTE a(2)"), "ZEZEZ")],
+    "describe": [Step(query("deallocate all") + describe("S", "a") + SYNC, "ZEZ")],
+    "extended": [Step(parse("DEALLOCATE ALL") + bind() + execute() + USE + SYNC, "12CEZ")],
+    "unnamed_execute": [Step(query("DEALLOCATE ALL") + parse("EXECUTE a(1)") + bind() + RUN, "ZEZ")],
+    "named": [
+        Step(parse("DISCARD ALL", "x") + SYNC),
+        Step(bind((), "x") + RUN + USE + SYNC + USE + SYNC, "2CZEZEZ"),
+    ],
+    "of_before": [
+        Step(parse("DEALLOCATE ALL") + SYNC),
+        Step(bind() + RUN + USE + SYNC + parse("SELECT 1", "a") + bind((), "a") + RUN, "2CZEZ12CZ"),
+    ],
+    "in_a_failed_transaction": [
+        Step(query("BEGIN") + query("SELECT nosuch"), "ZZ"),
+        Step(query("ROLLBACK; DEALLOCATE ALL") + USE + SYNC, "ZEZ"),
+    ],
+    "skipped": [Step(bind((), "nobody") + query("DEALLOCATE ALL") + SYNC + USE + SYNC, "EZCZ")],
+    "long": [Step(query(f"SELECT 1; {' ' * 20_000}DEALLOCATE ALL") + USE + SYNC, "ZEZ")],
+}
+
 SCRIPTS: dict[str, Script] = {
+    **{f"all_gone_{name}": script for name, script in ALL_GONE.items()},
     "execute": sql("EXECUTE a(41)", "EXECUTE a(41)", "EXECUTE a(41)", "EXECUTE a(41)"),
     "written_otherwise": sql(
         "execute A (1)",

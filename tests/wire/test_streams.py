@@ -39,6 +39,19 @@ def tables(running_postgres: Postgres) -> None:
     running_postgres.ensure_running()
     running_postgres.sql("DROP TABLE IF EXISTS wire_copy", dbname="p0")
     running_postgres.sql("CREATE TABLE wire_copy (n int, t text)", dbname="p0", user="bouncer")
+    running_postgres.sql(
+        "CREATE OR REPLACE FUNCTION wire_refuse() RETURNS trigger LANGUAGE plpgsql AS"
+        " $$ BEGIN RAISE EXCEPTION 'no'; END $$",
+        dbname="p0",
+        user="bouncer",
+    )
+    for table, when in {"wire_refusing": "BEFORE", "wire_late": "AFTER"}.items():
+        running_postgres.sql(
+            f"DROP TABLE IF EXISTS {table}; CREATE TABLE {table} (n int, t text);"
+            f" CREATE TRIGGER refuse {when} INSERT ON {table} EXECUTE FUNCTION wire_refuse()",
+            dbname="p0",
+            user="bouncer",
+        )
 
 
 @pytest.fixture(scope="module", params=[1, 2], ids=["1-worker", "2-workers"])

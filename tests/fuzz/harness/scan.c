@@ -32,7 +32,8 @@ static void scan(const unsigned char *text, uint32_t bytes, bool backslash) {
 static void find_names(const unsigned char *text, uint32_t bytes) {
     struct sql_use uses[SQL_USES_MAX];
     uint32_t statements;
-    int count = sql_uses((const char *)text, bytes, uses, &statements);
+    bool clears;
+    int count = sql_uses((const char *)text, bytes, uses, &statements, &clears);
     for (int i = 0; i < count && i < SQL_USES_MAX; i++) {
         check(uses[i].at + uses[i].bytes <= bytes);
         check(uses[i].name_bytes <= NAME_MAX_BYTES);

@@ -28,6 +28,15 @@ def test_who_verifies_clients_says_by_whom(mode: str) -> None:
     assert (side.verify, side.authorities) == ("required", b"ca")
 
 
+def test_servers_of_any_name_are_verified_by_authorities_that_are_named() -> None:
+    """The system's sign for everybody; with verify-full they have done so for this very host."""
+    with pytest.raises(TlsSetupError, match="server_tls_sslmode=verify-ca requires server_tls_ca_file"):
+        read_tls(Settings(server_tls_sslmode="verify-ca"), read)
+    side = read_tls(Settings(server_tls_sslmode="verify-ca", server_tls_ca_file="ca"), read).server
+    assert side.authorities == b"ca"
+    assert read_tls(Settings(server_tls_sslmode="verify-full"), read).server.authorities == b""
+
+
 @pytest.mark.parametrize("mode", ["allow", "prefer", "require"])
 def test_who_does_not_verify_needs_no_authorities(mode: str) -> None:
     side = read_tls(replace(CERTIFIED, client_tls_sslmode=mode), read).client

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pooler.worker import changes
-from pooler.worker.changes import LONGEST_S, Change, DatabaseChanges
+from pooler.worker.changes import LONGEST_BEGINS_S, LONGEST_DONE_S, Change, DatabaseChanges
 
 
 class Clock:
@@ -74,7 +74,7 @@ def test_what_comes_again_and_again_closes_less_and_less_often(
         heard(0, "victim", change)
         clock.go_on(0.1)
     pauses = [after - before for (before, _), (after, _) in zip(clock.closed, clock.closed[1:], strict=False)]
-    longest = LONGEST_S[change == Change.BEGINS]
+    longest = LONGEST_BEGINS_S if change == Change.BEGINS else LONGEST_DONE_S
     assert pauses[0] == pytest.approx(0.5, abs=0.11)
     assert pauses[-1] == pytest.approx(longest, abs=0.11)
     assert len(clock.closed) <= 600 / longest + 8
@@ -104,7 +104,7 @@ def test_after_a_pause_it_is_done_at_once(clock: Clock, heard: Any) -> None:
     for _ in range(1000):
         heard(0, "victim", Change.ROLE)
         clock.go_on(0.1)
-    clock.go_on(3 * LONGEST_S[False])
+    clock.go_on(3 * LONGEST_DONE_S)
     before = len(clock.closed)
     heard(0, "victim", Change.ROLE)
     assert len(clock.closed) == before + 1

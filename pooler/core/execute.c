@@ -22,14 +22,17 @@
 
 struct renaming { struct sql_use use; struct name *name; uint32_t number; };
 
-/* The names in a text that the client prepared by Parse; how many. */
+/* The names in a text that the client prepared by Parse; how many.  `unsettled`: a name of the text, found or not, is only
+ * just being made or closed. */
 static int find_renamings(struct client *c, const char *text, uint32_t n, struct renaming found[SQL_USES_MAX],
-                          bool *alone) {
+                          bool *alone, bool *unsettled) {
     struct sql_use uses[SQL_USES_MAX];
     uint32_t statements = 0;
     int count = 0, used = sql_uses(text, n, uses, &statements);
+    *unsettled = false;
     for (int i = 0; i < used; i++) {
         const struct sql_use *use = &uses[i];
+        *unsettled |= names_unsettled(c->names, use->name, use->name_bytes);
         struct name *name = names_find(c->names, use->name, use->name_bytes);
         if (!name || (use->verb == SQL_PREPARE && use->statement)) continue;
         if (use->verb == SQL_DEALLOCATE && statements > 1) return 0;   /* whether it will be run is not known */
@@ -92,26 +95,29 @@ static void note_renaming(struct server *s, const struct renaming *one) {
     s->renamed_by = (int32_t)bytes - (int32_t)one->use.bytes;
 }
 
-/* Whether a name is only just being made or closed, or its statement is being parsed and may be skipped. */
-static bool any_unsettled(struct relay *r, struct client *c, const struct renaming *all, int count) {
+/* Whether a statement is being parsed and may be skipped. */
+static bool any_unsure(struct relay *r, struct client *c, const struct renaming *all, int count) {
     for (int i = 0; i < count; i++)
-        if (names_unsettled(c->names, all[i].name->text, all[i].name->bytes) || meaning_is_unsure(r, c->server, all[i].name))
-            return true;
+        if (meaning_is_unsure(r, c->server, all[i].name)) return true;
     return false;
 }
+
+/* Whether a client may have names: those too that are closed, which may be skipped. */
+static bool has_names(const struct client *c) { return c->names && (c->names->count || c->names->first); }
 
 static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
     struct server *s = c->server;
     struct renaming all[SQL_USES_MAX];
     s->renamed_by = 0;
-    if (!c->names || !c->names->count || total < 6 || total > WHOLE_MESSAGE_BYTES || s->transaction == 'E')
-        return REWRITTEN_NOT;
+    bool fails = s->transaction == 'E';   /* until what is on its way ends the transaction */
+    if (!has_names(c) || total < 6 || total > WHOLE_MESSAGE_BYTES || (fails && !s->requests.count)) return REWRITTEN_NOT;
     if (here < total) return REWRITTEN_MORE;
-    bool alone = false;
-    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone);
+    bool alone = false, unsettled = false;
+    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone, &unsettled);
+    if (unsettled) return REWRITTEN_WAIT_ALL;
     if (!count) return REWRITTEN_NOT;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
-    if (s->requests.count && (deallocates || s->pipeline_open || any_unsettled(r, c, all, count))) return REWRITTEN_WAIT_ALL;
+    if (s->requests.count && (fails || deallocates || s->pipeline_open || any_unsure(r, c, all, count))) return REWRITTEN_WAIT_ALL;
     uint32_t before = s->requests.count;
     number_all(r, c, all, count);
     if (deallocates) {
@@ -149,11 +155,11 @@ static bool may_use(const char *text) {
 /* The statement that the text of a Parse stands for: EXECUTE of another one.  NULL: none. */
 struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes) {
     struct renaming all[SQL_USES_MAX];
-    bool alone = false;
+    bool alone = false, unsettled = false;
     uint32_t n = (uint32_t)strnlen((const char *)body, bytes);
     if (!c->names->count || bytes > EXECUTE_TEXT_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
         || !may_use((const char *)body)) return NULL;
-    int count = find_renamings(c, (const char *)body, n, all, &alone);
+    int count = find_renamings(c, (const char *)body, n, all, &alone, &unsettled);
     return count == 1 && alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
 }
 
@@ -162,8 +168,8 @@ bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, ui
     struct renaming all[SQL_USES_MAX];
     const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
     if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6)) return false;
-    bool alone = false;
-    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone);
+    bool alone = false, unsettled = false;
+    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone, &unsettled);
     if (!count) return false;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
     number_all(r, c, all, count);

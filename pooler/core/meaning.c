@@ -99,9 +99,9 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
 }
 
 /* The number of something that the server has, to stand for this name where PostgreSQL is to say that it
- * exists. */
+ * exists.  What is prepared for that is the empty text, which is parsed in a transaction that has failed, too. */
 uint32_t ensure_any(struct relay *r, struct server *s, const struct name *name) {
-    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
+    static const unsigned char TRIVIAL[] = "\0\0";   /* text, NUL, number of parameter types */
     const struct digest *d = &name->statement->digest;
     const struct prepared_entry *e = prepared_find(set_of(r, s), d);
     if (e) return e->number;

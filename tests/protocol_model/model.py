@@ -81,6 +81,15 @@ class Op:
     portal: str = ""
     limit: int = 0
 
+    def __str__(self) -> str:
+        words = (
+            self.name,
+            self.portal and f"portal {self.portal}",
+            repr(self.text)[1:-1],
+            str(self.limit or ""),
+        )
+        return " ".join((self.kind, *filter(None, words)))
+
     def data(self, mark: str) -> bytes:
         """The bytes of it."""
         text = self.text.format(mark)
@@ -197,6 +206,12 @@ class Backend:
             if op.kind not in ("C", "CP"):
                 self.block = self.block or (IMPLICIT_BLOCKS and self.pipelined and self.status == "I")
             act(op)
+
+    def forget(self) -> None:
+        """All that was said has been compared: only what is said from now on is kept."""
+        self.said.clear()
+        self.unknown_from = self.lost_from = None
+        self._begun = 0
 
     # -- COPY
 

@@ -205,7 +205,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     row->last_worker = (int16_t)r->worker;
     s->client = c;
     s->fresh = true;
-    s->pipeline_open = s->execute_open = false;
+    s->pipeline_open = s->execute_open = s->forgets = false;
     s->first = !row->served;
     s->unfit = false;
     row->served = 1;

@@ -22,23 +22,26 @@
 
 struct renaming { struct sql_use use; struct name *name; uint32_t number; };
 
-/* The names in a text that the client prepared by Parse; how many.  `unsettled`: a name of the text, found or not, is only
- * just being made or closed. */
+/* What a text says about names: one of its statements stands `alone`; a name, found or not, is `unsettled`, only just being
+ * made or closed; it `forgets` all names. */
+struct said { bool alone, unsettled, forgets; };
+
+/* The names in a text that the client prepared by Parse; how many. */
 static int find_renamings(struct client *c, const char *text, uint32_t n, struct renaming found[SQL_USES_MAX],
-                          bool *alone, bool *unsettled) {
+                          struct said *said) {
     struct sql_use uses[SQL_USES_MAX];
     uint32_t statements = 0;
-    int count = 0, used = sql_uses(text, n, uses, &statements);
-    *unsettled = false;
+    *said = (struct said){0};
+    int count = 0, used = sql_uses(text, n, uses, &statements, &said->forgets);
     for (int i = 0; i < used; i++) {
         const struct sql_use *use = &uses[i];
-        *unsettled |= names_unsettled(c->names, use->name, use->name_bytes);
+        said->unsettled |= names_unsettled(c->names, use->name, use->name_bytes);
         struct name *name = names_find(c->names, use->name, use->name_bytes);
         if (!name || (use->verb == SQL_PREPARE && use->statement)) continue;
         if (use->verb == SQL_DEALLOCATE && statements > 1) return 0;   /* whether it will be run is not known */
         found[count++] = (struct renaming){.use = *use, .name = name};
     }
-    *alone = statements == 1;
+    said->alone = statements == 1;
     return count;
 }
 
@@ -112,9 +115,10 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     bool fails = s->transaction == 'E';   /* until what is on its way ends the transaction */
     if (!has_names(c) || total < 6 || total > WHOLE_MESSAGE_BYTES || (fails && !s->requests.count)) return REWRITTEN_NOT;
     if (here < total) return REWRITTEN_MORE;
-    bool alone = false, unsettled = false;
-    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone, &unsettled);
-    if (unsettled) return REWRITTEN_WAIT_ALL;
+    struct said said = {0};
+    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &said);
+    if (said.unsettled || (count > 0 && names_may_go(s))) return REWRITTEN_WAIT_ALL;
+    s->forgets |= said.forgets;
     if (!count) return REWRITTEN_NOT;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
     if (s->requests.count && (fails || deallocates || s->pipeline_open || any_unsure(r, c, all, count))) return REWRITTEN_WAIT_ALL;
@@ -133,7 +137,7 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     }
     send_renamed(r, s, p, total, 5, all, count);
     if (count == 1) note_renaming(s, &all[0]);
-    s->kept.execute = count == 1 && alone && all[0].use.verb == SQL_EXECUTE;
+    s->kept.execute = count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE;
     server_expects(s, 'Q');
     return REWRITTEN_ALL;
 }
@@ -152,15 +156,25 @@ static bool may_use(const char *text) {
     return *text && strchr("eEdDpPcC-/", *text);
 }
 
+/* Whether a text, which ends with NUL, may be DEALLOCATE ALL or DISCARD ALL. */
+bool execute_forgets(const unsigned char *text, uint32_t bytes) {
+    struct sql_use uses[SQL_USES_MAX];
+    uint32_t statements, n = (uint32_t)strnlen((const char *)text, bytes);
+    bool forgets = false;
+    if (n < bytes && n <= EXECUTE_TEXT_MAX && may_use((const char *)text))
+        sql_uses((const char *)text, n, uses, &statements, &forgets);
+    return forgets;
+}
+
 /* The statement that the text of a Parse stands for: EXECUTE of another one.  NULL: none. */
 struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes) {
     struct renaming all[SQL_USES_MAX];
-    bool alone = false, unsettled = false;
+    struct said said;
     uint32_t n = (uint32_t)strnlen((const char *)body, bytes);
     if (!c->names->count || bytes > EXECUTE_TEXT_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
         || !may_use((const char *)body)) return NULL;
-    int count = find_renamings(c, (const char *)body, n, all, &alone, &unsettled);
-    return count == 1 && alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
+    int count = find_renamings(c, (const char *)body, n, all, &said);
+    return count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
 }
 
 /* A Parse of the unnamed statement that came whole.  True: it was sent with names replaced. */
@@ -168,8 +182,8 @@ bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, ui
     struct renaming all[SQL_USES_MAX];
     const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
     if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6)) return false;
-    bool alone = false, unsettled = false;
-    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone, &unsettled);
+    struct said said;
+    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &said);
     if (!count) return false;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
     number_all(r, c, all, count);

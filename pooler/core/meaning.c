@@ -28,8 +28,8 @@ static bool unanswered(const struct server *s) {
 bool meaning_waits(const struct client *c) {
     const struct requests *q = &c->server->requests;
     if (!unanswered(c->server)) return false;
-    uint8_t last = requests_at(q, q->count - 1) & 0x7f;
-    return last == 'S' || last == 'Q' || last == 'F';
+    uint8_t last = requests_at(q, q->count - 1) & 0x7f;   /* a CopyDone that ends nothing may stand behind the Sync */
+    return !c->server->pipeline_open || last == 'S' || last == 'Q' || last == 'F';
 }
 
 /* The settings under which a text that the client sends now is read; NULL: nobody knows. */

@@ -80,6 +80,7 @@ struct statement {
     struct digest literals;      /* of the text and of what its literals were read under */
     struct settings *under;      /* those of its Parse */
     bool apart;                  /* not shared */
+    bool forgets;                /* it may be DEALLOCATE ALL or DISCARD ALL */
     bool floating;               /* nobody knows what it was parsed under: it is good where that was only */
     uint32_t references, bytes;
     uint32_t traits, ends, serial;   /* what the text says about the session, as of this serial of the profile */
@@ -142,7 +143,7 @@ struct names {
     uint64_t unnamed_number;             /* counts them: another server may have an earlier one */
     uint32_t unnamed_pipeline;           /* in which it was parsed here */
     bool unnamed_live, unnamed_kept;     /* there is one; its text is in `unnamed` */
-    bool unnamed_misleading;             /* as of a statement */
+    bool unnamed_misleading, unnamed_forgets;   /* as of a statement */
 };
 
 struct name *names_find(const struct names *n, const char *text, uint32_t bytes);

@@ -140,6 +140,7 @@ struct server {
     bool unrecorded;             /* it was sent a request that is not in the queue: its answers are good for nothing */
     bool pipeline_open;          /* it was sent messages of the extended protocol, and no Sync since; a Query ends nothing */
     bool pipeline_runs;          /* an Execute is among them */
+    bool forgets;                /* a text among its requests may make it forget all statements */
     bool execute_open;           /* a Parse of ours for a Query there: what it fails with is the Query's answer */
     bool step_seen;              /* OWN_STEP: what comes now answers that alone */
     uint32_t flushed;            /* number of the request that the last Flush of ours is behind */

@@ -74,12 +74,14 @@ static bool note_name(const char *text, const struct token *t, struct sql_use *u
     return true;
 }
 
-/* The names that a text uses; how many, or -1 when they are too many.  `statements`: how many it has. */
-int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements) {
+/* The names that a text uses; how many, or -1 when they are too many.  `statements`: how many it has.  `forgets`: one of them
+ * may be DEALLOCATE ALL or DISCARD ALL. */
+int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements, bool *forgets) {
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
     bool first = true, creates = false, as = false;
     int count = 0;
     *statements = 0;
+    *forgets = false;
     for (struct token t = next(&l), name; t.kind != T_END; t = next(&l)) {
         if (is_char(&t, ';')) {
             first = true;
@@ -89,6 +91,7 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
             if (is_word(&t, "explain")) t = behind_explain(&l);
             creates = is_word(&t, "create");
             ++*statements;
+            *forgets |= is_word(&t, "deallocate") || is_word(&t, "discard");
         }
         struct sql_use use = {.statement = *statements - 1};
         bool may_use = first || (creates && as && is_word(&t, "execute"));

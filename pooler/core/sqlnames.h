@@ -20,6 +20,6 @@ struct sql_use {
     char name[NAME_MAX_BYTES];   /* folded and unquoted as the server does */
 };
 
-int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements);
+int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements, bool *forgets);
 
 #endif

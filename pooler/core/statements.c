@@ -210,6 +210,12 @@ static void note_unnamed(struct relay *r, struct client *c) {
 /* Notes a reply that no server will send; it goes out in its turn. */
 static void owe(struct client *c, uint8_t request) { server_expects(c->server, request); }
 
+/* Whether all names of the client may be gone by what is on its way: what says one has to wait. */
+bool names_may_go(struct server *s) {
+    if (!s->requests.count) s->forgets = false;
+    return s->forgets;
+}
+
 static enum rewritten pass(struct client *c, uint8_t request, uint32_t *head) {
     server_expects(c->server, request);
     *head = 0;
@@ -229,6 +235,7 @@ static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, c
     uint32_t bytes = keep ? total - 6 : UNNAMED_BYTES_MAX + 1, room = n->unnamed_room;
     if (!names_keep_unnamed(&r->statements, n, keep ? p + 6 : NULL, bytes, meaning_now(c))) return REWRITTEN_NO_MEMORY;
     if (n->unnamed_room > room && !memory_within(r, c, 0)) return REWRITTEN_NO_MEMORY;
+    n->unnamed_forgets = execute_forgets(p + 6, here - 6);
     n->unnamed_misleading = session_misleading(c, (const char *)p + 6, here - 6);
     note_unnamed_here(r, c);
     count(r, s)->client_parse_count++;
@@ -273,6 +280,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     if (!target && meaning_waits(c)) return REWRITTEN_WAIT_ALL;
     struct statement *st = target ? target->statement : meaning_parsed(r, c, body, bytes);
     if (!st) return REWRITTEN_NO_MEMORY;
+    if (!target) st->forgets = execute_forgets(body, bytes);
     if (!target) st->misleading |= session_misleading(c, (const char *)body, bytes);
     uint64_t made = target ? target->made : now_us();
     if (target) st->references++;
@@ -308,6 +316,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
             session_anything(r, c);
             return pass(c, 'B', head);
         }
+        s->forgets |= c->names && c->names->unnamed_live && c->names->unnamed_forgets;
         if (!s->unnamed_noted) note_unnamed(r, c);
         else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
@@ -315,7 +324,8 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
-    if (meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    if (names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    s->forgets |= there->statement->forgets;
     const struct prepared_entry *e = meaning_find(r, s, there);
     bool same = e && e->columns == there->columns;
     enum columns check = same ? COLUMNS_FINE : columns_check(r, c, there, e, p, portal_bytes, total);
@@ -371,7 +381,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
         owe(c, 'x');
         return REWRITTEN_ALL;
     }
-    if (meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    if (names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
     char live[SERVER_NAME_BYTES];
     uint32_t number = ensure_prepared(r, s, there), live_bytes = server_name(live, number);
     there->told = true;

@@ -40,6 +40,9 @@ class Neighbour:
         self._died = not self._process.is_alive()
         self._process.terminate()
         self._process.join()
+        self._process.close()
+        for wire in self._wires:
+            wire.close()
 
     def _work(self) -> None:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -65,6 +68,7 @@ class Neighbour:
     def __str__(self) -> str:
         worst, long, worst_direct, long_direct, answers = self._found[:]
         return (
-            f"a neighbour waited {worst * 1000:.0f} ms at most for {answers:.0f} answers, {long:.0f} times over"
-            f" {LONG_S * 1000:.0f} ms (PostgreSQL itself: {worst_direct * 1000:.0f} ms, {long_direct:.0f} times)"
+            f"a neighbour waited {worst * 1000:.0f} ms at most for {answers:.0f} answers, {long:.0f} times"
+            f" over {LONG_S * 1000:.0f} ms"
+            f" (PostgreSQL itself: {worst_direct * 1000:.0f} ms, {long_direct:.0f} times)"
         )

@@ -1,4 +1,4 @@
-"""Makes the script of a fault smaller: what is left still makes one client hear something else than the model says."""
+"""Makes the script of a fault smaller: one client still hears something else than the model says."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def fails(connect: Callable[[], Wire], pooler: bool, pipelines: Pipelines) -> bo
     order = Order()
     heard: list[str] = []
     with connect() as wire:
-        wire.socket.settimeout(3)
+        wire.socket.settimeout(1)
         try:
             for pipeline in pipelines:
                 data = b""
@@ -58,14 +58,16 @@ def smaller(pipelines: Pipelines, still_fails: Callable[[Pipelines], bool]) -> P
     while before != pipelines:
         before = pipelines
         for place in range(len(pipelines)):
-
-            def with_place(ops: list[Op], place: int = place) -> Pipelines:
-                return [*pipelines[:place], ops, *pipelines[place + 1 :]]
-
-            ops = _without(pipelines[place], lambda ops: still_fails(with_place(ops)))
-            pipelines = with_place(ops)
+            pipelines = _smaller_at(place, pipelines, still_fails)
         pipelines = _without(pipelines, still_fails)
     return pipelines
+
+
+def _smaller_at(place: int, pipelines: Pipelines, still_fails: Callable[[Pipelines], bool]) -> Pipelines:
+    def with_ops(ops: list[Op]) -> Pipelines:
+        return [*pipelines[:place], ops, *pipelines[place + 1 :]]
+
+    return with_ops(_without(pipelines[place], lambda ops: still_fails(with_ops(ops))))
 
 
 def _without(items: Sequence[T], still_fails: Callable[[list[T]], bool]) -> list[T]:

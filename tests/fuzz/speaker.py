@@ -46,11 +46,14 @@ class Desynchronised(AssertionError):
 class Figures:
     """What a run has done so far."""
 
+    faults: int = 0  # what pooler did wrong
     messages: int = 0  # whose answers were compared
     answers: int = 0
     connections: int = 0
     unknown: int = 0  # connections that pooler has ended, where it may
     lost: int = 0  # and that ended with an unnamed statement that pooler may not know
+    blocks: int = 0  # and that was told of a transaction block that a request of pooler's own made
+    repeats: int = 0  # ParameterStatus messages with the value that the client knew
     killed: int = 0  # or with their backend
     uncompared: int = 0  # messages of these, and of connections that were reset
     slowest_s: float = 0.0  # pipeline
@@ -73,16 +76,25 @@ class Script:
         self.ends.clear()
         while len(ops) < size and not self.model.ended:
             for op in self._piece():
-                ends = self.model.copy and op.kind not in ("good", "bad", "c", "f", "S", "H")
-                if ends and self.chance.random() > OTHERWISE:
+                if self._ends_all(op) and self.chance.random() > OTHERWISE:
                     break
                 self._take(op, ops)
+                if self.model.doubtful and self.chance.random() > OTHERWISE:
+                    self._take(Op("c"), ops)
         if self.model.status != "I" and not self.model.copy and self.chance.random() < 0.5:
             self._take(Op("S"), ops)
             for op in self.chance.choice(WAY_OUT):
                 self._take(op, ops)
-        self._take(Op("S" if self.chance.random() < 0.7 else "H"), ops)
+        self._take(Op("H" if self.model.copy or self.chance.random() < 0.3 else "S"), ops)
         return ops
+
+    def _ends_all(self, op: Op) -> bool:
+        """Whether the connection may end for it: PostgreSQL's in a COPY, or pooler's where it cannot know
+        what a Sync meant that came before the COPY failed.
+        """
+        if op.kind in ("bad", "f"):
+            return self.model.copy != "" and self.model.syncs > 0
+        return self.model.copy != "" and op.kind not in ("good", "c", "S", "H")
 
     def _piece(self) -> Piece:
         if self.model.copy and self.chance.random() > OTHERWISE:
@@ -176,6 +188,7 @@ class Speaker:
         self.under_way = 0
         self.data = bytearray()
         self.last_data = b""
+        self.reported = ""
         self.state = State.LOGIN
         self.cut = False  # the end of the connection has to follow
         self.shut = self.reset = False
@@ -201,6 +214,7 @@ class Speaker:
 
     def _next(self) -> None:
         """The next pipeline, or the last one."""
+        self.reported = "S" + self.model.reported
         self.model.forget()
         del self.heard[: self.compared]
         self.compared = 0
@@ -287,6 +301,8 @@ class Speaker:
     def _greeted(self) -> None:
         heard: list[str] = []
         at = self.data.find(b"Z\0\0\0\5I")
+        if b"application_name" in self.data and b"application_name\0\0" not in self.data:
+            raise Desynchronised(f"{self.name}: greeted with another's: {bytes(self.data)!r}")
         if self.data[:1] == b"E":
             raise Desynchronised(f"{self.name}: refused: {bytes(self.data)!r}")
         if at >= 0:
@@ -311,12 +327,41 @@ class Speaker:
             self.compared += 1
             self.figures.answers += 1
         odd = heard[self.compared]
-        if self.model.lost_from == self.compared and odd == "E26000" and isinstance(self.server, Pooler):
+        if odd == self._reported():
+            self.figures.repeats += 1
+            del heard[self.compared]
+            self._compare()
+            return
+        if odd == "E26000" and isinstance(self.server, Pooler) and self._may_be_lost():
             self._close("lost")
+        elif odd == "ZT" and want[self.compared : self.compared + 1] == ["ZI"] and self._op().kind != "S":
+            self._close("blocks")
+        elif self.model.unknown_from is not None and self.compared >= self.model.unknown_from:
+            self._close("unknown")
         elif odd in TERMINATED or self.model.ended or (self.model.copy and self.state is State.LEAVES):
             self.cut = True  # judged at the end
         else:
             raise Desynchronised(f"{odd} instead of {want[self.compared : self.compared + 1]}")
+
+    def _may_be_lost(self) -> bool:
+        """Whether this answer is about an unnamed statement that pooler may not know any more: what the model
+        knows of, and behind a RESET that it has not seen the end of.
+        """
+        if self.compared in self.model.lost:
+            return True
+        op = self._op()
+        return op.kind in ("B", "DS") and not op.name and any("RESET" in op.text for op in self.sent[-1])
+
+    def _reported(self) -> str:
+        """What the client was told last of what is reported to it."""
+        told = [what for what in self.model.said[: self.compared] if what.startswith("S")]
+        return told[-1] if told else self.reported
+
+    def _op(self) -> Op:
+        """The message whose answer comes next."""
+        return next(
+            op for op, end in zip(self.sent[-1], self.script.ends, strict=True) if end > self.compared
+        )
 
     def _answered(self) -> None:
         self.figures.messages += self.under_way

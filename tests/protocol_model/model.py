@@ -179,11 +179,11 @@ class Backend:
     #: An Execute has been completed since the last Sync: with what comes next it is one implicit block.
     pipelined: bool = False
     block: bool = False  # the implicit one
-    _doubtful: bool = False  # no CopyDone since a COPY that failed
-    #: From this answer on pooler may say that there is no unnamed statement: another one, or what ends it,
-    #: was skipped, and of those pooler knows only the last. Or it was parsed behind a RESET in its pipeline,
-    #: and pooler cannot parse it again under the settings of then.
-    lost_from: int | None = None
+    doubtful: bool = False  # no CopyDone since a COPY that failed
+    #: Instead of these answers pooler may say that there is no unnamed statement: another one, or what ends
+    #: it, was skipped, and of those pooler knows only the last. Or it was parsed behind a RESET in its
+    #: pipeline, and pooler cannot parse it again under the settings of then.
+    lost: set[int] = field(default_factory=set)
     _unnamed_lost: bool = False
     _resets: bool = False
 
@@ -195,8 +195,8 @@ class Backend:
             self._take_in_copy(op)
             return
         if op.kind in ("c", "f"):
-            self._doubtful = False
-        if self._doubtful and op.kind not in ("H", "good", "bad", "c", "f"):
+            self.doubtful = False
+        if self.doubtful and op.kind not in ("H", "good", "bad", "c", "f"):
             self.unknown_from = self._begun if self.unknown_from is None else self.unknown_from
         if op.kind == "S":
             self._sync()
@@ -210,7 +210,8 @@ class Backend:
     def forget(self) -> None:
         """All that was said has been compared: only what is said from now on is kept."""
         self.said.clear()
-        self.unknown_from = self.lost_from = None
+        self.unknown_from = None
+        self.lost.clear()
         self._begun = 0
 
     # -- COPY
@@ -228,7 +229,7 @@ class Backend:
                 self.rows += 1
             case "bad":
                 self._copy_fails("22P02")
-                self._doubtful = True
+                self.doubtful = True
             case "c":
                 self.said.append(f"CCOPY {self.rows}")
                 self._copy_over()
@@ -284,7 +285,7 @@ class Backend:
     def _sync(self) -> None:
         self.skipping = self.block = self._resets = False
         self._ready()
-        self._doubtful = False
+        self.doubtful = False
 
     def _transaction(self, text: str) -> None:
         self.pipelined = self.block = False
@@ -402,8 +403,8 @@ class Backend:
 
     def _used(self, name: str) -> str | None:
         text = self.statements.get(name)
-        if not name and self._unnamed_lost and text is not None and self.lost_from is None:
-            self.lost_from = len(self.said)
+        if not name and self._unnamed_lost and text is not None:
+            self.lost.add(len(self.said))
         return text
 
     def _DS(self, op: Op) -> None:

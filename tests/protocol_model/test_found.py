@@ -75,7 +75,7 @@ FOUND: dict[str, list[list[Part]]] = {
             )
         ]
     ],
-    "a text that two names have is skipped for one of them, and the other is parsed again where nothing runs": [
+    "a text that two names have is skipped for one of them, and the other one is there where nothing runs": [
         [
             part(
                 [Op("P", "b", MARK), SYNC, Op("Q", text=BEGIN)],
@@ -88,6 +88,33 @@ FOUND: dict[str, list[list[Part]]] = {
                     Op("P", "b", COMMIT),
                     SYNC,
                 ],
+            )
+        ]
+    ],
+    "a statement that its server does not have is used behind DEALLOCATE ALL": [
+        [part([Op("P", "a", MARK), SYNC]), part([], [Op("Q", text=DEALLOCATE_ALL)])],
+        [
+            part([Op("P", "a", MARK), SYNC], [], [Op("Q", text=DEALLOCATE_ALL), Op("B", "a"), SYNC]),
+            part([], [Op("Q", text=DEALLOCATE_ALL)]),
+        ],
+        [
+            part([Op("P", "a", MARK), SYNC], [], [Op("Q", text=DEALLOCATE_ALL), Op("Q", text="EXECUTE a")]),
+            part([], [Op("Q", text=DEALLOCATE_ALL)]),
+        ],
+    ],
+    "an unnamed statement is parsed behind a RESET, its Sync and a CopyDone that ends nothing": [
+        [
+            part(
+                [
+                    Op("P", text="RESET my.custom"),
+                    Op("B"),
+                    SYNC,
+                    Op("c"),
+                    Op("P", text=MARK),
+                    SYNC,
+                    Op("B"),
+                    SYNC,
+                ]
             )
         ]
     ],

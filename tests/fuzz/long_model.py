@@ -43,7 +43,7 @@ KILL_S = (2.0, 20.0)
 LOOK_S, REPORT_S = 0.1, 30.0
 
 #: PostgreSQL logs nothing of a million errors that are meant.
-QUIET = {"log_min_messages": "fatal", "log_connections": "off", "log_disconnections": "off"}
+QUIET = {"log_min_messages": "log", "log_connections": "off", "log_disconnections": "off"}
 
 
 def arguments() -> argparse.Namespace:

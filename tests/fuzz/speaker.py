@@ -12,7 +12,7 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.protocol_model.drive import TERMINATED, check, is_cut, said
+from tests.protocol_model.drive import LOST, TERMINATED, check, is_cut, said
 from tests.protocol_model.model import VIOLATION, Backend, Op
 from tests.protocol_model.pieces import PIECES, Group, Order, Piece, about_settings
 from tests.support.pooler import Pooler
@@ -332,7 +332,7 @@ class Speaker:
             del heard[self.compared]
             self._compare()
             return
-        if odd == "E26000" and isinstance(self.server, Pooler) and self._may_be_lost():
+        if [odd] in LOST and self.compared in self.model.lost and isinstance(self.server, Pooler):
             self._close("lost")
         elif odd == "ZT" and want[self.compared : self.compared + 1] == ["ZI"] and self._op().kind != "S":
             self._close("blocks")
@@ -342,15 +342,6 @@ class Speaker:
             self.cut = True  # judged at the end
         else:
             raise Desynchronised(f"{odd} instead of {want[self.compared : self.compared + 1]}")
-
-    def _may_be_lost(self) -> bool:
-        """Whether this answer is about an unnamed statement that pooler may not know any more: what the model
-        knows of, and behind a RESET that it has not seen the end of.
-        """
-        if self.compared in self.model.lost:
-            return True
-        op = self._op()
-        return op.kind in ("B", "DS") and not op.name and any("RESET" in op.text for op in self.sent[-1])
 
     def _reported(self) -> str:
         """What the client was told last of what is reported to it."""

@@ -184,6 +184,10 @@ class Backend:
     #: it, was skipped, and of those pooler knows only the last. Or it was parsed behind a RESET in its
     #: pipeline, and pooler cannot parse it again under the settings of then.
     lost: set[int] = field(default_factory=set)
+    #: Statements that were parsed behind something unanswered that may have set what texts mean: no server
+    #: else can have them.
+    floating: set[str] = field(default_factory=set)
+    setters: bool = False  # there is something such
     _unnamed_lost: bool = False
     _resets: bool = False
 
@@ -191,6 +195,8 @@ class Backend:
         """One message of the client."""
         if self.ended:
             return
+        text = self.statements.get("", "") if op.kind == "B" and not op.name else op.text
+        self.setters = self.setters or text in CHANGES or text.startswith("EXECUTE")
         if self.copy:
             self._take_in_copy(op)
             return
@@ -211,6 +217,7 @@ class Backend:
         """All that was said has been compared: only what is said from now on is kept."""
         self.said.clear()
         self.unknown_from = None
+        self.setters = False
         self.lost.clear()
         self._begun = 0
 
@@ -266,7 +273,7 @@ class Backend:
         self.settings.end(commit=False)
         if self.status == "I":
             self.portals.clear()
-        else:
+        elif self.status == "T":  # what is made afterwards does not fail with later errors
             self.status = "E"
             for portal in self.portals.values():
                 portal.failed = True
@@ -331,6 +338,7 @@ class Backend:
     def _run_query(self, text: str) -> None:
         if text.startswith("EXECUTE "):
             name = text.removeprefix("EXECUTE ")
+            self._used(name)
             self.portals[""] = Portal(self.statements.get(name, text))
             if name not in self.statements:
                 self._fail("26000", extended=False)
@@ -383,6 +391,9 @@ class Backend:
             self._fail("42P05")
         else:
             self.statements[op.name] = op.text
+            self.floating.discard(op.name)
+            if self.setters:
+                self.floating.add(op.name)
             self.said.append("1")
 
     def _B(self, op: Op) -> None:
@@ -403,7 +414,7 @@ class Backend:
 
     def _used(self, name: str) -> str | None:
         text = self.statements.get(name)
-        if not name and self._unnamed_lost and text is not None:
+        if text is not None and ((not name and self._unnamed_lost) or name in self.floating):
             self.lost.add(len(self.said))
         return text
 

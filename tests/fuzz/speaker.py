@@ -67,8 +67,11 @@ class Script:
     groups: tuple[Group, ...]
     about: tuple[Group, ...]
     model: Backend
-    order: Order = field(default_factory=Order)
+    order: Order = field(init=False)
     ends: list[int] = field(default_factory=list)  # how many answers there are behind each message
+
+    def __post_init__(self) -> None:
+        self.order = Order(self.model)
 
     def pipeline(self, size: int) -> list[Op]:
         """The next messages, with an end that makes PostgreSQL say all that it has to say."""
@@ -103,11 +106,13 @@ class Script:
         return self.chance.choice(self.chance.choice(groups))
 
     def _take(self, op: Op, ops: list[Op]) -> None:
-        if self.order.before(op, bool(self.model.copy)):
-            self._take(Op("S"), ops)
-        self.model.take(op)
-        ops.append(op)
-        self.ends.append(len(self.model.said))
+        before = len(self.model.said)
+        sent = self.order.take(op)
+        ops.extend(sent)
+        if len(sent) > 1:  # a Sync went first
+            self.ends.append(before + 1 + self.model.said[before].startswith("S"))
+        if sent:
+            self.ends.append(len(self.model.said))
 
 
 class State(enum.Enum):

@@ -130,6 +130,7 @@ class Portal:
     given: int = 0  # rows
     done: bool = False
     failed: bool = False
+    left: bool = False  # by a Query that failed: PostgreSQL 18 reads freed memory where it is executed
 
 
 @dataclass
@@ -257,7 +258,7 @@ class Backend:
 
     def _copy_fails(self, code: str) -> None:
         if self.copy == "Q":
-            self.portals[""] = Portal(COPY)
+            self.portals[""] = Portal(COPY, left=True)
         if self.syncs and self.unknown_from is None:
             self.unknown_from = (
                 self._begun
@@ -339,7 +340,7 @@ class Backend:
         if text.startswith("EXECUTE "):
             name = text.removeprefix("EXECUTE ")
             self._used(name)
-            self.portals[""] = Portal(self.statements.get(name, text))
+            self.portals[""] = Portal(self.statements.get(name, text), left=True)
             if name not in self.statements:
                 self._fail("26000", extended=False)
                 return

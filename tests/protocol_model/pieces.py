@@ -18,6 +18,7 @@ from tests.protocol_model.model import (
     ROLLBACK,
     SYNTAX,
     THREE,
+    Backend,
     Op,
 )
 
@@ -94,28 +95,33 @@ def about_settings(names: Iterable[str]) -> tuple[Group, ...]:
 
 
 class Order:
-    """Puts a Sync where a script needs one: a Query or FunctionCall never follows an Execute without Sync.
-    PostgreSQL 18 loses its snapshots there, and the next Query of the session fails (XX000).
+    """Leaves out what PostgreSQL 18 does not survive, and puts in what it needs.
+
+    A Query or FunctionCall never follows an Execute without Sync: PostgreSQL loses its snapshots there, and
+    the next Query of the session fails (XX000). The portal that a Query leaves which failed in a transaction
+    is not used: PostgreSQL reads the freed text of the Query, which may end it and all other backends.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, model: Backend) -> None:
+        self.model = model
         self._executed = False
 
-    def before(self, op: Op, in_copy: bool = False) -> bool:
-        """Whether a Sync has to come first. One inside a COPY is none."""
-        if op.kind in ("Q", "F", "F0") and self._executed:
+    def take(self, op: Op) -> list[Op]:
+        """What is sent for this message: with a Sync before it, or nothing. The model has taken it, too."""
+        portal = self.model.portals.get(op.portal)
+        if op.kind in ("E", "DP") and portal is not None and portal.left:
+            return []
+        ops = [Op("S"), op] if op.kind in ("Q", "F", "F0") and self._executed else [op]
+        for each in ops:
+            ends = each.kind == "S" and not self.model.copy  # one inside a COPY is none
+            self._executed = each.kind == "E" or (self._executed and not ends)
+            self.model.take(each)
+        if len(ops) > 1:
             self._executed = False
-            return True
-        self._executed = op.kind == "E" or (self._executed and (op.kind != "S" or in_copy))
-        return False
+        return ops
 
 
 def script_of(pieces: Iterable[Iterable[Op]]) -> list[Op]:
-    """The pieces in a row, with the Syncs that they need."""
-    script: list[Op] = []
-    order = Order()
-    for op in (op for piece in pieces for op in piece):
-        if order.before(op):
-            script.append(Op("S"))
-        script.append(op)
-    return script
+    """The pieces in a row, as PostgreSQL survives them."""
+    order = Order(Backend(""))
+    return [sent for piece in pieces for op in piece for sent in order.take(op)]

@@ -34,8 +34,9 @@ class Change:
     local: bool = False
 
 
-CHANGES = {
-    text: change
+#: By text: what it changes.
+CHANGES: dict[str, tuple[Change, ...]] = {
+    text: (change,)
     for name in SETTINGS
     for text, change in (
         (f"SET {name} = '{{}} a'", Change(name, "{} a")),
@@ -45,7 +46,7 @@ CHANGES = {
         (f"SELECT set_config('{name}', '{{}} d', false)", Change(name, "{} d")),
         (f"SELECT set_config('{name}', '{{}} e', true)", Change(name, "{} e", local=True)),
     )
-}
+} | {"RESET ALL": tuple(Change(name, "") for name in SETTINGS)}
 
 #: How many rows a text has.
 ROWS = {
@@ -144,13 +145,14 @@ class Settings:
     def get(self, name: str) -> str:
         return (self.before | self.lasting | self.local).get(name, "")
 
-    def apply(self, change: Change, mark: str) -> None:
-        value = change.value.format(mark)
-        if change.local:
-            self.local[change.name] = value
-        else:
-            self.local.pop(change.name, None)
-            self.lasting[change.name] = value
+    def apply(self, changes: tuple[Change, ...], mark: str) -> None:
+        for change in changes:
+            value = change.value.format(mark)
+            if change.local:
+                self.local[change.name] = value
+            else:
+                self.local.pop(change.name, None)
+                self.lasting[change.name] = value
 
     def end(self, commit: bool) -> None:
         if commit:
@@ -360,7 +362,7 @@ class Backend:
             value = self.settings.get(READS[text])
         elif count and text in CHANGES:
             self.settings.apply(CHANGES[text], self.mark)
-            value = self.settings.get(CHANGES[text].name)
+            value = self.settings.get(CHANGES[text][0].name)
         return ["D" + value] * count
 
     def _change(self, text: str) -> None:

@@ -81,7 +81,7 @@ PIECES: tuple[Group, ...] = (
 def about_settings(names: Iterable[str]) -> tuple[Group, ...]:
     """Changes and looks at settings, in all that runs texts."""
     reads = [text for text, name in READS.items() if name in names]
-    texts = [*(text for text, change in CHANGES.items() if change.name in names), *reads * 3]
+    texts = [*(text for text, changes in CHANGES.items() if changes[0].name in names), *reads * 3]
     return (
         tuple((Op("Q", text=text),) for text in texts),
         tuple(run("", Op("P", text=text)) for text in texts),

@@ -33,6 +33,7 @@ POOLS: dict[str, tuple[str, str, tuple[str, ...]]] = {
     "one": ("p0", "pool_size=1", SETTINGS),
     "off": ("p1", "pool_size=1 session_state=off", (REPORTED,)),
     "two": ("p2", "pool_size=2", SETTINGS),
+    "strict": ("p1", "pool_size=1 session_state=strict", SETTINGS),
 }
 NEIGHBOURS = "p3"
 CLIENTS = (1, 2, 3, 5)
@@ -139,8 +140,12 @@ class Run:
             if now > self.next_kill[seed.database] and not self.options.no_kills:
                 self.next_kill[seed.database] = now + random.uniform(*KILL_S)
                 self.kills += self.pg.terminate_backends(POOLS[seed.database][0])
-                for speaker in seed.speakers:
-                    speaker.backends_die()
+                self._mourn(POOLS[seed.database][0])
+
+    def _mourn(self, where: str) -> None:
+        for seed in self.under_way.values():
+            for speaker in seed.speakers if POOLS[seed.database][0] == where else ():
+                speaker.backends_die()
 
     def go(self, first: int) -> None:
         """Seed after seed for each database, until there were enough messages."""

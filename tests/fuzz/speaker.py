@@ -32,8 +32,8 @@ OTHERWISE = 0.003  # how often it is something else
 #: What leads out of a transaction that is left open between two pipelines, so that others have their turn.
 WAY_OUT: tuple[Piece, ...] = ((Op("Q", text="COMMIT"),), (Op("Q", text="ROLLBACK"),))
 
-#: A backend that was terminated is noticed by all its clients within this.
-MOURNING_S = 2.0
+#: A backend that was terminated is noticed by all its clients within this, on a machine with other work.
+MOURNING_S = 10.0
 #: Nothing is silent for longer, on a machine with other work.
 PATIENCE_S = 60.0
 

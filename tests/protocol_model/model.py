@@ -13,6 +13,7 @@ from tests.support.wire import bind, close, describe, execute, message, parse, q
 
 SYNTAX, DIVIDE, EMPTY = "SELEC", "SELECT 1/0", ""
 BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
+SAVEPOINT, ROLLBACK_TO, RELEASE = "SAVEPOINT s", "ROLLBACK TO s", "RELEASE s"
 COPY, DEALLOCATE_ALL = "COPY modelled FROM STDIN", "DEALLOCATE ALL"
 MARK = "SELECT '{}'"
 THREE = "SELECT '{}' FROM generate_series(1, 3)"
@@ -61,8 +62,9 @@ BTRIM, INT4DIV = 885, 154
 #: PostgreSQL keeps a pipeline one transaction to its Sync, also around a Query.
 IMPLICIT_BLOCKS = True
 
-#: What ends a transaction that has failed.
-EXITS = (COMMIT, ROLLBACK)
+#: What ends a transaction that has failed, or goes back to where it had not.
+EXITS = (COMMIT, ROLLBACK, ROLLBACK_TO)
+BLOCKS = (BEGIN, *EXITS, SAVEPOINT, RELEASE)
 
 #: The end of a script that PostgreSQL answers by ending the connection.
 VIOLATION = "E08P01"
@@ -131,6 +133,7 @@ class Portal:
     given: int = 0  # rows
     done: bool = False
     failed: bool = False
+    depth: int = 0  # how many savepoints there were
     left: bool = False  # by a Query that failed: PostgreSQL 18 reads freed memory where it is executed
 
 
@@ -154,6 +157,9 @@ class Settings:
                 self.local.pop(change.name, None)
                 self.lasting[change.name] = value
 
+    def copy(self) -> Settings:
+        return Settings(dict(self.before), dict(self.lasting), dict(self.local))
+
     def end(self, commit: bool) -> None:
         if commit:
             self.before |= self.lasting
@@ -170,6 +176,7 @@ class Backend:
     statements: dict[str, str] = field(default_factory=dict)
     portals: dict[str, Portal] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
+    savepoints: list[Settings] = field(default_factory=list)  # what was in force at each
     reported: str = ""
     status: str = "I"
     skipping: bool = False
@@ -260,7 +267,7 @@ class Backend:
 
     def _copy_fails(self, code: str) -> None:
         if self.copy == "Q":
-            self.portals[""] = Portal(COPY, left=True)
+            self.portals[""] = self._portal(COPY, left=True)
         if self.syncs and self.unknown_from is None:
             self.unknown_from = (
                 self._begun
@@ -273,13 +280,16 @@ class Backend:
     def _fail(self, code: str, extended: bool = True) -> None:
         self.said.append("E" + code)
         self.pipelined = self.block = False
-        self.settings.end(commit=False)
+        if self.savepoints:
+            self.settings = self.savepoints[-1].copy()
+        else:
+            self.settings.end(commit=False)
         if self.status == "I":
             self.portals.clear()
         elif self.status == "T":  # what is made afterwards does not fail with later errors
             self.status = "E"
             for portal in self.portals.values():
-                portal.failed = True
+                portal.failed = portal.failed or portal.depth == len(self.savepoints)
         self.skipping = extended
 
     def _ready(self) -> None:
@@ -297,17 +307,41 @@ class Backend:
         self._ready()
         self.doubtful = False
 
-    def _transaction(self, text: str) -> None:
+    def _transaction(self, text: str, extended: bool = True) -> None:
         self.pipelined = self.block = False
         if text == BEGIN:
             self.status = "T"
             self.said.append("CBEGIN")
             return
+        if text in (SAVEPOINT, ROLLBACK_TO, RELEASE):
+            self._savepoint(text, extended)
+            return
         failed = self.status == "E"
+        self.savepoints.clear()
         self.settings.end(commit=not failed and text == COMMIT)
         self.status = "I"
         self.portals.clear()
         self.said.append("CROLLBACK" if failed or text == ROLLBACK else "CCOMMIT")
+
+    def _savepoint(self, text: str, extended: bool) -> None:
+        """All of them have the same name: the latest counts."""
+        if self.status == "I" or (text != SAVEPOINT and not self.savepoints):
+            if not extended:
+                self.portals[""] = self._portal(text, left=True)
+            self._fail("25P01" if self.status == "I" else "3B001", extended)
+            return
+        if text == SAVEPOINT:
+            self.savepoints.append(self.settings.copy())
+        elif text == RELEASE:
+            self.savepoints.pop()
+            for portal in self.portals.values():
+                portal.depth = min(portal.depth, len(self.savepoints))
+        else:
+            self.status = "T"
+            self.settings = self.savepoints[-1].copy()
+            depth = len(self.savepoints)
+            self.portals = {name: portal for name, portal in self.portals.items() if portal.depth < depth}
+        self.said.append("C" + text.split()[0])
 
     def _refused(self, text: str) -> bool:
         return self.status == "E" and text not in EXITS
@@ -323,9 +357,9 @@ class Backend:
             self._fail("42601", extended=False)
         elif self._refused(text):
             self._fail("25P02", extended=False)
-        elif text in (BEGIN, *EXITS):
+        elif text in BLOCKS:
             self.portals.pop("", None)
-            self._transaction(text)
+            self._transaction(text, extended=False)
         elif text == COPY:
             self.portals.pop("", None)
             self._begin_copy("Q")
@@ -342,7 +376,7 @@ class Backend:
         if text.startswith("EXECUTE "):
             name = text.removeprefix("EXECUTE ")
             self._used(name)
-            self.portals[""] = Portal(self.statements.get(name, text), left=True)
+            self.portals[""] = self._portal(self.statements.get(name, text), left=True)
             if name not in self.statements:
                 self._fail("26000", extended=False)
                 return
@@ -408,12 +442,15 @@ class Backend:
         elif op.portal and op.portal in self.portals:
             self._fail("42P03")
         elif text == DIVIDE:
-            self.portals[op.portal] = Portal(EMPTY)  # made, and planned never
+            self.portals[op.portal] = self._portal(EMPTY)  # made, and planned never
             self._fail("22012")
         else:
-            self.portals[op.portal] = Portal(text)
+            self.portals[op.portal] = self._portal(text)
             self.said.append("2")
             self._resets = self._resets or text.startswith("RESET")
+
+    def _portal(self, text: str, left: bool = False) -> Portal:
+        return Portal(text, depth=len(self.savepoints), left=left)
 
     def _used(self, name: str) -> str | None:
         text = self.statements.get(name)
@@ -452,7 +489,7 @@ class Backend:
         elif portal.text == COPY:
             portal.done = self.pipelined = True
             self._begin_copy("E")
-        elif portal.text in (BEGIN, *EXITS):
+        elif portal.text in BLOCKS:
             portal.done = True
             self._transaction(portal.text)
         elif portal.text not in ROWS:

@@ -15,7 +15,10 @@ from tests.protocol_model.model import (
     EMPTY,
     MARK,
     READS,
+    RELEASE,
     ROLLBACK,
+    ROLLBACK_TO,
+    SAVEPOINT,
     SYNTAX,
     THREE,
     Backend,
@@ -26,7 +29,7 @@ NAMES = ("a", "b")
 STATEMENTS = ("", *NAMES)
 PORTALS = ("", "p")
 LIMITS = (0, 1, 2, 3, 4)
-UNNAMED = (MARK, THREE, EMPTY, SYNTAX, DIVIDE, BEGIN, COMMIT, ROLLBACK, COPY)
+UNNAMED = (MARK, THREE, EMPTY, SYNTAX, DIVIDE, BEGIN, COMMIT, ROLLBACK, COPY, SAVEPOINT, ROLLBACK_TO, RELEASE)
 QUERIES = (*UNNAMED, DEALLOCATE_ALL, *(f"EXECUTE {name}" for name in NAMES))
 NAMED = (MARK, THREE, SYNTAX, DIVIDE)
 
@@ -90,6 +93,16 @@ def about_settings(names: Iterable[str]) -> tuple[Group, ...]:
         tuple(
             (Op("Q", text=BEGIN), Op("Q", text=text), Op("Q", text=end))
             for text, end in product(texts, (COMMIT, ROLLBACK))
+        ),
+        tuple(
+            (
+                Op("Q", text=BEGIN),
+                Op("Q", text=SAVEPOINT),
+                Op("Q", text=text),
+                Op("Q", text=end),
+                Op("Q", text=COMMIT),
+            )
+            for text, end in product(texts, (DIVIDE, ROLLBACK_TO, RELEASE))
         ),
     )
 

@@ -373,6 +373,15 @@ class Backend:
         self._ready()
 
     def _run_query(self, text: str) -> None:
+        if text.startswith("DEALLOCATE "):
+            name = text.removeprefix("DEALLOCATE ")
+            self.portals[""] = self._portal(text, left=True)
+            if self.statements.pop(name, None) is None:
+                self._fail("26000", extended=False)
+                return
+            self.portals.pop("")
+            self.said.append("CDEALLOCATE")
+            return
         if text.startswith("EXECUTE "):
             name = text.removeprefix("EXECUTE ")
             self._used(name)

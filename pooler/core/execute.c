@@ -7,6 +7,9 @@
  *   DEALLOCATE  of that statement alone: the client's name is gone, and so is the server's statement.
  *   PREPARE     of a live name gets the name of a live statement: PostgreSQL itself says that it exists.
  *
+ * What a name means is not known while a Parse or Close of it may still be skipped, nor behind DEALLOCATE ALL or DISCARD
+ * ALL: texts that say one wait, and so do Bind and Describe behind those two.
+ *
  * In a simple query a Parse of ours ends with a Sync of ours: an error would skip the Query otherwise.  The error is
  * kept then, and takes the place of what the Query fails with (retry.c).  Behind messages of the extended protocol that no
  * Sync has ended yet there can be none of ours: it would commit what they did, and end the skipping behind an error of
@@ -164,6 +167,17 @@ bool execute_forgets(const unsigned char *text, uint32_t bytes) {
     if (n < bytes && n <= EXECUTE_TEXT_MAX && may_use((const char *)text))
         sql_uses((const char *)text, n, uses, &statements, &forgets);
     return forgets;
+}
+
+/* Whether a Parse says a name that is only just being made or closed, or may be gone: what it is sent as is not known. */
+bool execute_waits(struct client *c, const unsigned char *text, uint32_t bytes) {
+    struct renaming all[SQL_USES_MAX];
+    struct said said;
+    uint32_t n = (uint32_t)strnlen((const char *)text, bytes);
+    if (!c->server->requests.count || n == bytes || bytes > EXECUTE_TEXT_MAX || !has_names(c) || !may_use((const char *)text))
+        return false;
+    int count = find_renamings(c, (const char *)text, n, all, &said);
+    return said.unsettled || (count > 0 && names_may_go(c->server));
 }
 
 /* The statement that the text of a Parse stands for: EXECUTE of another one.  NULL: none. */

@@ -7,6 +7,9 @@
  *   DEALLOCATE  of that statement alone: the client's name is gone, and so is the server's statement.
  *   PREPARE     of a live name gets the name of a live statement: PostgreSQL itself says that it exists.
  *
+ * What a name means is not known while a Parse or Close of it may still be skipped, nor behind DEALLOCATE ALL or DISCARD
+ * ALL: texts that say one wait, and so do Bind and Describe behind those two.
+ *
  * In a simple query a Parse of ours ends with a Sync of ours: an error would skip the Query otherwise.  The error is
  * kept then, and takes the place of what the Query fails with (retry.c).  Behind messages of the extended protocol that no
  * Sync has ended yet there can be none of ours: it would commit what they did, and end the skipping behind an error of
@@ -22,20 +25,26 @@
 
 struct renaming { struct sql_use use; struct name *name; uint32_t number; };
 
+/* What a text says about names: one of its statements stands `alone`; a name, found or not, is `unsettled`, only just being
+ * made or closed; it `clears` all names, perhaps. */
+struct said { bool alone, unsettled, clears; };
+
 /* The names in a text that the client prepared by Parse; how many. */
 static int find_renamings(struct client *c, const char *text, uint32_t n, struct renaming found[SQL_USES_MAX],
-                          bool *alone, bool *clears) {
+                          struct said *said) {
     struct sql_use uses[SQL_USES_MAX];
     uint32_t statements = 0;
-    int count = 0, used = sql_uses(text, n, uses, &statements, clears);
+    *said = (struct said){0};
+    int count = 0, used = sql_uses(text, n, uses, &statements, &said->clears);
     for (int i = 0; i < used; i++) {
         const struct sql_use *use = &uses[i];
+        said->unsettled |= names_unsettled(c->names, use->name, use->name_bytes);
         struct name *name = names_find(c->names, use->name, use->name_bytes);
         if (!name || (use->verb == SQL_PREPARE && use->statement)) continue;
         if (use->verb == SQL_DEALLOCATE && statements > 1) return 0;   /* whether it will be run is not known */
         found[count++] = (struct renaming){.use = *use, .name = name};
     }
-    *alone = statements == 1;
+    said->alone = statements == 1;
     return count;
 }
 
@@ -92,30 +101,35 @@ static void note_renaming(struct server *s, const struct renaming *one) {
     s->renamed_by = (int32_t)bytes - (int32_t)one->use.bytes;
 }
 
-/* Whether a name is only just being made or closed, or its statement is being parsed and may be skipped. */
-static bool any_unsettled(struct relay *r, struct client *c, const struct renaming *all, int count) {
+/* Whether a statement is being parsed and may be skipped. */
+static bool any_unsure(struct relay *r, struct client *c, const struct renaming *all, int count) {
     for (int i = 0; i < count; i++)
-        if (names_unsettled(c->names, all[i].name->text, all[i].name->bytes) || meaning_is_unsure(r, c->server, all[i].name))
-            return true;
+        if (meaning_is_unsure(r, c->server, all[i].name)) return true;
     return false;
 }
+
+/* Whether a client may have names: those too that are closed, which may be skipped. */
+static bool has_names(const struct client *c) { return c->names && (c->names->count || c->names->first); }
 
 static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
     struct server *s = c->server;
     struct renaming all[SQL_USES_MAX];
     s->renamed_by = 0;
-    if (!c->names || !c->names->count || total < 6) return REWRITTEN_NOT;
-    if (total > WHOLE_MESSAGE_BYTES || s->transaction == 'E') {   /* it is not looked into */
+    bool fails = s->transaction == 'E';   /* until what is on its way ends the transaction */
+    if (!has_names(c) || total < 6) return REWRITTEN_NOT;
+    if (total > WHOLE_MESSAGE_BYTES || (fails && !s->requests.count)) {   /* it is not looked into */
         s->deeds |= MAY_CLEAR;
         return REWRITTEN_NOT;
     }
     if (here < total) return REWRITTEN_MORE;
-    bool alone = false, clears = false;
-    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &alone, &clears);
+    struct said said = {0};
+    int count = p[total - 1] ? 0 : find_renamings(c, (const char *)p + 5, total - 6, all, &said);
+    if (said.unsettled) return REWRITTEN_WAIT_ALL;
+    bool clears = said.clears;
     if (!count && clears) s->deeds |= MAY_CLEAR;
     if (!count) return REWRITTEN_NOT;
-    bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
-    if (s->requests.count && (deallocates || s->pipeline_open || names_may_go(s) || any_unsettled(r, c, all, count))) return REWRITTEN_WAIT_ALL;
+    bool deallocates = all[0].use.verb == SQL_DEALLOCATE, open = fails || s->pipeline_open;
+    if (s->requests.count && (open || deallocates || names_may_go(s) || any_unsure(r, c, all, count))) return REWRITTEN_WAIT_ALL;
     uint32_t before = s->requests.count;
     for (int i = 0; i < count; i++) clears |= all[i].use.verb == SQL_EXECUTE && all[i].name->statement->deeds & MAY_CLEAR;
     if (clears) s->deeds |= MAY_CLEAR;
@@ -125,7 +139,8 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
         memory_count(r, c);
     }
     bool prepared = s->requests.count > before;
-    s->execute_open = prepared && s->pipeline_open;
+    bool ours_alone = s->pipeline_ours && !s->pipeline_runs;   /* as in end_own_run(): it would be told of a transaction */
+    s->execute_open = prepared && s->pipeline_open && !ours_alone;
     if (s->execute_open) {
         c->settling = SETTLING_ALL;
     } else if (prepared) {
@@ -133,7 +148,7 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     }
     send_renamed(r, s, p, total, 5, all, count);
     if (count == 1) note_renaming(s, &all[0]);
-    s->kept.execute = count == 1 && alone && all[0].use.verb == SQL_EXECUTE;
+    s->kept.execute = count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE;
     server_expects(s, 'Q');
     return REWRITTEN_ALL;
 }
@@ -152,15 +167,26 @@ static bool may_use(const char *text) {
     return *text && strchr("eEdDpPcC-/", *text);
 }
 
+/* Whether a Parse says a name that is only just being made or closed, or may be gone: what it is sent as is not known. */
+bool execute_waits(struct client *c, const unsigned char *text, uint32_t bytes) {
+    struct renaming all[SQL_USES_MAX];
+    struct said said;
+    uint32_t n = (uint32_t)strnlen((const char *)text, bytes);
+    if (!c->server->requests.count || n == bytes || bytes > EXECUTE_TEXT_MAX || !has_names(c) || !may_use((const char *)text))
+        return false;
+    int count = find_renamings(c, (const char *)text, n, all, &said);
+    return said.unsettled || (count > 0 && names_may_go(c->server));
+}
+
 /* The statement that the text of a Parse stands for: EXECUTE of another one.  NULL: none. */
 struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes) {
     struct renaming all[SQL_USES_MAX];
-    bool alone = false, clears;
+    struct said said;
     uint32_t n = (uint32_t)strnlen((const char *)body, bytes);
     if (!c->names->count || bytes > EXECUTE_TEXT_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
         || !may_use((const char *)body)) return NULL;
-    int count = find_renamings(c, (const char *)body, n, all, &alone, &clears);
-    return count == 1 && alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
+    int count = find_renamings(c, (const char *)body, n, all, &said);
+    return count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
 }
 
 /* A Parse of the unnamed statement that came whole.  True: it was sent with names replaced. */
@@ -168,8 +194,8 @@ bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, ui
     struct renaming all[SQL_USES_MAX];
     const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
     if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6)) return false;
-    bool alone = false, clears;
-    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &alone, &clears);
+    struct said said;
+    int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &said);
     if (!count) return false;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
     number_all(r, c, all, count);

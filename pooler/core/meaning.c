@@ -33,8 +33,8 @@ static bool unanswered(const struct server *s) {
 bool meaning_waits(const struct client *c) {
     const struct requests *q = &c->server->requests;
     if (!unanswered(c->server)) return false;
-    uint8_t last = requests_at(q, q->count - 1) & 0x7f;
-    return last == 'S' || last == 'Q' || last == 'F';
+    uint8_t last = requests_at(q, q->count - 1) & 0x7f;   /* a CopyDone that ends nothing may stand behind the Sync */
+    return !c->server->pipeline_open || last == 'S' || last == 'Q' || last == 'F';
 }
 
 /* The settings under which a text that the client sends now is read; NULL: nobody knows. */
@@ -110,9 +110,9 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
 }
 
 /* The number of something that the server has, to stand for this name where PostgreSQL is to say that it
- * exists. */
+ * exists.  What is prepared for that is the empty text, which is parsed in a transaction that has failed, too. */
 uint32_t ensure_any(struct relay *r, struct server *s, const struct name *name) {
-    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
+    static const unsigned char TRIVIAL[] = "\0\0";   /* text, NUL, number of parameter types */
     const struct digest *d = &name->statement->digest;
     const struct prepared_entry *e = prepared_find(set_of(r, s), d);
     if (e) return e->number;

@@ -171,6 +171,7 @@ struct server {
     char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
     bool own_body;               /* the message that is passing through answers a request of ours */
     bool altered;                /* DDL was seen whose transaction has not ended */
+    uint32_t refused_at, refused_count;   /* numbers of requests that may be for a statement that cannot be parsed again */
     uint32_t renamed_request;    /* number of the request in whose text a name was replaced, */
     uint32_t renamed_at;         /* place in the last Query or Parse behind a name that was replaced, */
     int32_t renamed_by;          /* and by how much the text became longer */

@@ -117,6 +117,8 @@ static bool plan_changed(const unsigned char *body, uint32_t n) {
     return memmem(body, n, CODE, sizeof CODE) && memmem(body, n, ROUTINE, sizeof ROUTINE);
 }
 
+#define REFUSED_SLACK 32          /* requests of ours that may stand between the refusal and what it is about */
+
 /* How many messages of the client are unanswered; false: not all are of one pipeline. */
 static bool unanswered(const struct requests *q, uint32_t *count) {
     *count = 0;
@@ -242,10 +244,16 @@ static struct changed changed_message(void) {
     return message;
 }
 
-/* Has the client hear of a changed plan instead of the error that is to come. */
+/* Has the client hear of a changed plan instead of the error that is to come: to the next request, or to one behind it if
+ * others of ours go first. */
 void retry_refuse(struct server *s) {
-    struct changed message = changed_message();
-    if (!hold(&s->kept, NULL, 0, (unsigned char *)&message, sizeof message)) s->unrecorded = true;
+    const struct requests *q = &s->requests;
+    if (!s->refused_count || (int32_t)(requests_number(q) - s->refused_at) >= (int32_t)s->refused_count) s->refused_at = q->pushed;
+    s->refused_count = q->pushed - s->refused_at + REFUSED_SLACK;
+}
+
+static bool is_refused(const struct server *s) {
+    return requests_number(&s->requests) - s->refused_at < s->refused_count;
 }
 
 /* A Bind that asks for a format per column, by the columns that its client was told of before some DDL: there are others
@@ -284,7 +292,13 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         default: break;
         }
     }
-    if (s->client && s->kept.held && (head == 'Q' || is_of_no_statement(message, n))) {   /* this is why it does not exist */
+    if (uses && is_refused(s) && is_of_no_statement(message, n)) {   /* this is why it does not exist */
+        struct changed instead = changed_message();
+        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
+        conn_send(r, &s->client->io, &instead, sizeof instead);
+        return true;
+    }
+    if (s->client && s->kept.held && head == 'Q') {
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
         kept_release(&s->kept);

@@ -759,6 +759,10 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
             server_close(r, s, false, "server conn crashed?");
             return true;
         }
+        if (s->client && server_untouched(s) && is_fatal(body, n)) {   /* its client goes on with another, and hears nothing */
+            server_close(r, s, false, "server conn crashed?");
+            return true;
+        }
         if (requests_head(q) == ('Q' | OWN)) own_error(r, s, body, n);
         else s->fatal_sent = s->client && is_fatal(body, n);
         if (s->fatal_sent) s->settled = false;   /* behind its last answer: nobody gets it any more */

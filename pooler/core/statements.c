@@ -230,6 +230,7 @@ static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, c
     struct server *s = c->server;
     s->unnamed_noted = true;
     if (here < total && total <= UNNAMED_BYTES_MAX) return REWRITTEN_MORE;
+    if (execute_waits(c, p + 6, here - 6)) return REWRITTEN_WAIT_ALL;
     if (meaning_waits(c)) return REWRITTEN_WAIT_ALL;   /* it could not be parsed again in a later transaction */
     struct names *n = names_of(r, c);
     if (!n) return REWRITTEN_NO_MEMORY;
@@ -279,6 +280,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
         send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
         return REWRITTEN_ALL;
     }
+    if (execute_waits(c, body, bytes)) return REWRITTEN_WAIT_ALL;
     const struct name *target = execute_target(c, body, bytes);
     if (!target && meaning_waits(c)) return REWRITTEN_WAIT_ALL;
     struct statement *st = target ? target->statement : meaning_parsed(r, c, body, bytes);

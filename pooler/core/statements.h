@@ -37,6 +37,7 @@ void columns_known(struct relay *r, struct server *s);
 
 /* execute.c */
 enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
+bool execute_waits(struct client *c, const unsigned char *text, uint32_t bytes);
 struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes);
 bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total);
 

@@ -174,7 +174,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
         f"""SELECT k.oid::text, k.xmin::text, concat_ws(' ', k.oid::text, CASE WHEN k.opcdefault THEN k.opcintype::text END,
       CASE WHEN k.opcdefault AND k.opcintype < {_USER} THEN 'E' END,
       (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily
-       AND o.amopmethod = ANY ('{403, 405}'::oid[]))),
+       AND o.amopmethod = ANY ('{{403,405}}'::oid[]))),
       NULL, NULL, NULL, concat_ws(' ',
       (SELECT string_agg(f.amproc::oid::text, ' ') FROM pg_amproc f WHERE f.amprocfamily = k.opcfamily),
       (SELECT string_agg(o.amopopr::text, ' ') FROM pg_amop o WHERE o.amopfamily = k.opcfamily)), NULL, NULL

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import argparse
 import time
 from collections.abc import Callable
 
+from tests.fuzz import long_model
+from tests.fuzz.neighbour import Neighbour
 from tests.support.fakeserver import FakeServer
 from tests.support.fuzzing import DATABASES, BentServers, Fuzzer
 from tests.support.lying import LyingServers, Neighbours
@@ -17,6 +20,7 @@ SERVER_SEEDS = 150
 LIAR_SEEDS = 400
 #: On a slow machine fewer of them have to do, but not less than these, which take as long as they take.
 LONGEST_S = 8.0
+MESSAGES = 30_000
 FEWEST, FEWEST_SERVERS = 50, 10
 
 
@@ -61,3 +65,16 @@ def test_lying_servers(make_pooler: Callable[..., Pooler], pg: Postgres) -> None
         neighbours.check()
         assert len(fake.connections) > 10, "too slow to show anything"
         fuzzer.check()
+
+
+def test_model(make_pooler: Callable[..., Pooler], pg: Postgres) -> None:
+    """Long scripts of many clients, each answer as the reference model says; backends are terminated."""
+    pooler = make_pooler(workers=2, databases=long_model.databases(pg), query_wait_timeout=0)
+    options = argparse.Namespace(messages=MESSAGES, seed=None, direct=False, no_kills=False, faults=1)
+    long_model.learn(pooler)
+    with Neighbour(pooler, pg, long_model.NEIGHBOURS) as neighbour:
+        run = long_model.Run(pooler, pg, options, neighbour)
+        run.go(first=1)
+    long_model.judge(run)
+    assert run.figures.messages >= MESSAGES
+    assert run.figures.uncompared < run.figures.messages, run.figures

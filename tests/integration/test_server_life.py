@@ -12,7 +12,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import wait_until_free
-from tests.support.wire import Wire
+from tests.support.wire import SYNC, Wire, parse
 
 MakePooler = Callable[..., Pooler]
 ONE = {"p0": "pool_size=1"}
@@ -286,6 +286,21 @@ def test_backends_that_die_are_not_given_to_clients(start: MakePooler, pg: Postg
     for wire in wires:
         assert wire.rows("SELECT 1") == [[b"1"]]
         wire.close()
+
+
+def test_backend_that_dies_before_it_has_heard_anything(start: MakePooler, pg: Postgres) -> None:
+    """A client that has sent half a message goes on with another server, and does not hear of the first."""
+    pooler = start(databases=ONE)
+    with pooled(pooler) as wire:
+        wire.query("SELECT 1")
+        data = parse("SELECT 1", "a") + SYNC
+        wire.send(data[:9])
+        wait_for(lambda: pooler.pool()["sv_active"] == 1, 5, "a server for half a message")
+        (before,) = pg.backends()
+        assert pg.terminate_backends() == 1
+        wait_for(lambda: pg.backends() not in ([], [before]), 5, "another server")
+        wire.send(data[9:])
+        wire.expect("1Z")
 
 
 def test_backend_that_dies_under_a_client(start: MakePooler, pg: Postgres) -> None:

@@ -13,6 +13,7 @@ from tests.support.wire import bind, close, describe, execute, message, parse, q
 
 SYNTAX, DIVIDE, EMPTY = "SELEC", "SELECT 1/0", ""
 BEGIN, COMMIT, ROLLBACK = "BEGIN", "COMMIT", "ROLLBACK"
+SAVEPOINT, ROLLBACK_TO, RELEASE = "SAVEPOINT s", "ROLLBACK TO s", "RELEASE s"
 COPY, DEALLOCATE_ALL = "COPY modelled FROM STDIN", "DEALLOCATE ALL"
 MARK = "SELECT '{}'"
 THREE = "SELECT '{}' FROM generate_series(1, 3)"
@@ -34,8 +35,9 @@ class Change:
     local: bool = False
 
 
-CHANGES = {
-    text: change
+#: By text: what it changes.
+CHANGES: dict[str, tuple[Change, ...]] = {
+    text: (change,)
     for name in SETTINGS
     for text, change in (
         (f"SET {name} = '{{}} a'", Change(name, "{} a")),
@@ -45,7 +47,7 @@ CHANGES = {
         (f"SELECT set_config('{name}', '{{}} d', false)", Change(name, "{} d")),
         (f"SELECT set_config('{name}', '{{}} e', true)", Change(name, "{} e", local=True)),
     )
-}
+} | {"RESET ALL": tuple(Change(name, "") for name in SETTINGS)}
 
 #: How many rows a text has.
 ROWS = {
@@ -60,8 +62,9 @@ BTRIM, INT4DIV = 885, 154
 #: PostgreSQL keeps a pipeline one transaction to its Sync, also around a Query.
 IMPLICIT_BLOCKS = True
 
-#: What ends a transaction that has failed.
-EXITS = (COMMIT, ROLLBACK)
+#: What ends a transaction that has failed, or goes back to where it had not.
+EXITS = (COMMIT, ROLLBACK, ROLLBACK_TO)
+BLOCKS = (BEGIN, *EXITS, SAVEPOINT, RELEASE)
 
 #: The end of a script that PostgreSQL answers by ending the connection.
 VIOLATION = "E08P01"
@@ -80,6 +83,15 @@ class Op:
     text: str = ""
     portal: str = ""
     limit: int = 0
+
+    def __str__(self) -> str:
+        words = (
+            self.name,
+            self.portal and f"portal {self.portal}",
+            repr(self.text)[1:-1],
+            str(self.limit or ""),
+        )
+        return " ".join((self.kind, *filter(None, words)))
 
     def data(self, mark: str) -> bytes:
         """The bytes of it."""
@@ -121,6 +133,8 @@ class Portal:
     given: int = 0  # rows
     done: bool = False
     failed: bool = False
+    depth: int = 0  # how many savepoints there were
+    left: bool = False  # by a Query that failed: PostgreSQL 18 reads freed memory where it is executed
 
 
 @dataclass
@@ -134,13 +148,17 @@ class Settings:
     def get(self, name: str) -> str:
         return (self.before | self.lasting | self.local).get(name, "")
 
-    def apply(self, change: Change, mark: str) -> None:
-        value = change.value.format(mark)
-        if change.local:
-            self.local[change.name] = value
-        else:
-            self.local.pop(change.name, None)
-            self.lasting[change.name] = value
+    def apply(self, changes: tuple[Change, ...], mark: str) -> None:
+        for change in changes:
+            value = change.value.format(mark)
+            if change.local:
+                self.local[change.name] = value
+            else:
+                self.local.pop(change.name, None)
+                self.lasting[change.name] = value
+
+    def copy(self) -> Settings:
+        return Settings(dict(self.before), dict(self.lasting), dict(self.local))
 
     def end(self, commit: bool) -> None:
         if commit:
@@ -158,6 +176,7 @@ class Backend:
     statements: dict[str, str] = field(default_factory=dict)
     portals: dict[str, Portal] = field(default_factory=dict)
     settings: Settings = field(default_factory=Settings)
+    savepoints: list[Settings] = field(default_factory=list)  # what was in force at each
     reported: str = ""
     status: str = "I"
     skipping: bool = False
@@ -167,10 +186,14 @@ class Backend:
     #: An Execute has been completed since the last Sync: with what comes next it is one implicit block.
     pipelined: bool = False
     block: bool = False  # the implicit one
-    #: From this answer on pooler may say that there is no unnamed statement: another one, or what ends it,
-    #: was skipped, and of those pooler knows only the last. Or it was parsed behind a RESET in its pipeline,
-    #: and pooler cannot parse it again under the settings of then.
-    lost_from: int | None = None
+    #: Instead of these answers pooler may say that there is no unnamed statement: another one, or what ends
+    #: it, was skipped, and of those pooler knows only the last. Or it was parsed behind a RESET in its
+    #: pipeline, and pooler cannot parse it again under the settings of then.
+    lost: set[int] = field(default_factory=set)
+    #: Statements that were parsed behind something unanswered that may have set what texts mean: no server
+    #: else can have them.
+    floating: set[str] = field(default_factory=set)
+    setters: bool = False  # there is something such
     _unnamed_lost: bool = False
     _resets: bool = False
 
@@ -178,6 +201,8 @@ class Backend:
         """One message of the client."""
         if self.ended:
             return
+        text = self.statements.get("", "") if op.kind == "B" and not op.name else op.text
+        self.setters = self.setters or text in CHANGES or text.startswith("EXECUTE")
         if self.copy:
             self._take_in_copy(op)
             return
@@ -189,6 +214,12 @@ class Backend:
             if op.kind not in ("C", "CP"):
                 self.block = self.block or (IMPLICIT_BLOCKS and self.pipelined and self.status == "I")
             act(op)
+
+    def forget(self) -> None:
+        """All that was said has been compared: only what is said from now on is kept."""
+        self.said.clear()
+        self.setters = False
+        self.lost.clear()
 
     # -- COPY
 
@@ -220,7 +251,7 @@ class Backend:
 
     def _copy_fails(self, code: str) -> None:
         if self.copy == "Q":
-            self.portals[""] = Portal(COPY)
+            self.portals[""] = self._portal(COPY, left=True)
         self._fail(code, self.copy == "E")
         self._copy_over()
 
@@ -229,13 +260,16 @@ class Backend:
     def _fail(self, code: str, extended: bool = True) -> None:
         self.said.append("E" + code)
         self.pipelined = self.block = False
-        self.settings.end(commit=False)
+        if self.savepoints:
+            self.settings = self.savepoints[-1].copy()
+        else:
+            self.settings.end(commit=False)
         if self.status == "I":
             self.portals.clear()
-        else:
+        elif self.status == "T":  # what is made afterwards does not fail with later errors
             self.status = "E"
             for portal in self.portals.values():
-                portal.failed = True
+                portal.failed = portal.failed or portal.depth == len(self.savepoints)
         self.skipping = extended
 
     def _ready(self) -> None:
@@ -252,17 +286,41 @@ class Backend:
         self.skipping = self.block = self._resets = False
         self._ready()
 
-    def _transaction(self, text: str) -> None:
+    def _transaction(self, text: str, extended: bool = True) -> None:
         self.pipelined = self.block = False
         if text == BEGIN:
             self.status = "T"
             self.said.append("CBEGIN")
             return
+        if text in (SAVEPOINT, ROLLBACK_TO, RELEASE):
+            self._savepoint(text, extended)
+            return
         failed = self.status == "E"
+        self.savepoints.clear()
         self.settings.end(commit=not failed and text == COMMIT)
         self.status = "I"
         self.portals.clear()
         self.said.append("CROLLBACK" if failed or text == ROLLBACK else "CCOMMIT")
+
+    def _savepoint(self, text: str, extended: bool) -> None:
+        """All of them have the same name: the latest counts."""
+        if self.status == "I" or (text != SAVEPOINT and not self.savepoints):
+            if not extended:
+                self.portals[""] = self._portal(text, left=True)
+            self._fail("25P01" if self.status == "I" else "3B001", extended)
+            return
+        if text == SAVEPOINT:
+            self.savepoints.append(self.settings.copy())
+        elif text == RELEASE:
+            self.savepoints.pop()
+            for portal in self.portals.values():
+                portal.depth = min(portal.depth, len(self.savepoints))
+        else:
+            self.status = "T"
+            self.settings = self.savepoints[-1].copy()
+            depth = len(self.savepoints)
+            self.portals = {name: portal for name, portal in self.portals.items() if portal.depth < depth}
+        self.said.append("C" + text.split()[0])
 
     def _refused(self, text: str) -> bool:
         return self.status == "E" and text not in EXITS
@@ -278,9 +336,9 @@ class Backend:
             self._fail("42601", extended=False)
         elif self._refused(text):
             self._fail("25P02", extended=False)
-        elif text in (BEGIN, *EXITS):
+        elif text in BLOCKS:
             self.portals.pop("", None)
-            self._transaction(text)
+            self._transaction(text, extended=False)
         elif text == COPY:
             self.portals.pop("", None)
             self._begin_copy("Q")
@@ -294,9 +352,19 @@ class Backend:
         self._ready()
 
     def _run_query(self, text: str) -> None:
+        if text.startswith("DEALLOCATE "):
+            name = text.removeprefix("DEALLOCATE ")
+            self.portals[""] = self._portal(text, left=True)
+            if self.statements.pop(name, None) is None:
+                self._fail("26000", extended=False)
+                return
+            self.portals.pop("")
+            self.said.append("CDEALLOCATE")
+            return
         if text.startswith("EXECUTE "):
             name = text.removeprefix("EXECUTE ")
-            self.portals[""] = Portal(self.statements.get(name, text))
+            self._used(name)
+            self.portals[""] = self._portal(self.statements.get(name, text), left=True)
             if name not in self.statements:
                 self._fail("26000", extended=False)
                 return
@@ -316,7 +384,7 @@ class Backend:
             value = self.settings.get(READS[text])
         elif count and text in CHANGES:
             self.settings.apply(CHANGES[text], self.mark)
-            value = self.settings.get(CHANGES[text].name)
+            value = self.settings.get(CHANGES[text][0].name)
         return ["D" + value] * count
 
     def _change(self, text: str) -> None:
@@ -348,6 +416,9 @@ class Backend:
             self._fail("42P05")
         else:
             self.statements[op.name] = op.text
+            self.floating.discard(op.name)
+            if self.setters:
+                self.floating.add(op.name)
             self.said.append("1")
 
     def _B(self, op: Op) -> None:
@@ -359,17 +430,20 @@ class Backend:
         elif op.portal and op.portal in self.portals:
             self._fail("42P03")
         elif text == DIVIDE:
-            self.portals[op.portal] = Portal(EMPTY)  # made, and planned never
+            self.portals[op.portal] = self._portal(EMPTY)  # made, and planned never
             self._fail("22012")
         else:
-            self.portals[op.portal] = Portal(text)
+            self.portals[op.portal] = self._portal(text)
             self.said.append("2")
             self._resets = self._resets or text.startswith("RESET")
 
+    def _portal(self, text: str, left: bool = False) -> Portal:
+        return Portal(text, depth=len(self.savepoints), left=left)
+
     def _used(self, name: str) -> str | None:
         text = self.statements.get(name)
-        if not name and self._unnamed_lost and text is not None and self.lost_from is None:
-            self.lost_from = len(self.said)
+        if text is not None and ((not name and self._unnamed_lost) or name in self.floating):
+            self.lost.add(len(self.said))
         return text
 
     def _DS(self, op: Op) -> None:
@@ -403,7 +477,7 @@ class Backend:
         elif portal.text == COPY:
             portal.done = self.pipelined = True
             self._begin_copy("E")
-        elif portal.text in (BEGIN, *EXITS):
+        elif portal.text in BLOCKS:
             portal.done = True
             self._transaction(portal.text)
         elif portal.text not in ROWS:

@@ -5,7 +5,18 @@ from __future__ import annotations
 import pytest
 
 from tests.protocol_model.drive import Part, run_parts
-from tests.protocol_model.model import BEGIN, COPY, DEALLOCATE_ALL, DIVIDE, EMPTY, MARK, SYNTAX, Op
+from tests.protocol_model.model import (
+    BEGIN,
+    COMMIT,
+    COPY,
+    DEALLOCATE_ALL,
+    DIVIDE,
+    EMPTY,
+    MARK,
+    ROLLBACK,
+    SYNTAX,
+    Op,
+)
 from tests.protocol_model.test_model import pooler
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -50,6 +61,65 @@ FOUND: dict[str, list[list[Part]]] = {
         [
             part([Op("P", "a", MARK), SYNC], [*FAILS, Op("B", "a"), SYNC, Op("Q", text="EXECUTE a")]),
             part([Op("Q", text=DEALLOCATE_ALL)]),
+        ]
+    ],
+    "a Close is skipped behind an error, and a Query executes what it did not close": [
+        [
+            part(
+                [Op("P", "a", MARK), SYNC],
+                [Op("B", "b"), Op("C", "a"), SYNC, Op("Q", text="EXECUTE a"), SYNC],
+            )
+        ]
+    ],
+    "a transaction that has failed ends, and a Query executes in the same write": [
+        [
+            part(
+                [Op("P", "a", MARK), SYNC, Op("Q", text=BEGIN), Op("Q", text=SYNTAX)],
+                [Op("Q", text=ROLLBACK), Op("Q", text="EXECUTE a")],
+            )
+        ]
+    ],
+    "a text that two names have is skipped for one of them, and the other one is there where nothing runs": [
+        [
+            part(
+                [Op("P", "b", MARK), SYNC, Op("Q", text=BEGIN)],
+                [
+                    Op("B", "a"),
+                    Op("P", "a", MARK),
+                    SYNC,
+                    Op("P", "b", SYNTAX),
+                    SYNC,
+                    Op("P", "b", COMMIT),
+                    SYNC,
+                ],
+            )
+        ]
+    ],
+    "a statement that its server does not have is used behind DEALLOCATE ALL": [
+        [part([Op("P", "a", MARK), SYNC]), part([], [Op("Q", text=DEALLOCATE_ALL)])],
+        [
+            part([Op("P", "a", MARK), SYNC], [], [Op("Q", text=DEALLOCATE_ALL), Op("B", "a"), SYNC]),
+            part([], [Op("Q", text=DEALLOCATE_ALL)]),
+        ],
+        [
+            part([Op("P", "a", MARK), SYNC], [], [Op("Q", text=DEALLOCATE_ALL), Op("Q", text="EXECUTE a")]),
+            part([], [Op("Q", text=DEALLOCATE_ALL)]),
+        ],
+    ],
+    "an unnamed statement is parsed behind a RESET, its Sync and a CopyDone that ends nothing": [
+        [
+            part(
+                [
+                    Op("P", text="RESET my.custom"),
+                    Op("B"),
+                    SYNC,
+                    Op("c"),
+                    Op("P", text=MARK),
+                    SYNC,
+                    Op("B"),
+                    SYNC,
+                ]
+            )
         ]
     ],
     "what an unnamed statement will set counts before it is parsed, which cannot be repeated": [

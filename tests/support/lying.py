@@ -214,16 +214,20 @@ MAKERS = [make for _, make in LIES]
 
 
 class LyingServers:
-    """A script for the fake server; `seed` says how its next connections lie, and how often."""
+    """A script for the fake server; `seed` says how its next connections lie, and how often. `lies` counts
+    the messages that were made by chance, `answers` the requests that were answered.
+    """
 
     def __init__(self) -> None:
         self.seed = 0
+        self.lies = self.answers = 0
         self._connections = 0
 
     def __call__(self, peer: Peer) -> None:
         self._connections += 1
         chance = random.Random(f"liar {self.seed}")
         often = chance.choice((0.02, 0.1, 0.3, 0.7))
+        most = chance.choice((4, 4, 4, 40))
         peer.socket.settimeout(2)
         welcome = WELCOME
         if chance.random() < 0.1:
@@ -232,23 +236,25 @@ class LyingServers:
             key = message("K", chance.randbytes(chance.choice((8, 8, 8, 4, 12, 300))))
             welcome = welcome.replace(KEY, key)
         peer.send(welcome)
-        self._answer(peer, chance, often)
+        self._answer(peer, chance, often, most)
 
-    def _answer(self, peer: Peer, chance: random.Random, often: float) -> None:
+    def _answer(self, peer: Peer, chance: random.Random, often: float, most: int) -> None:
         while True:
             kind, body = peer.message()
             if kind == b"X":
                 return
             data = b""
-            for _ in range(chance.randint(0, 4)):
+            for _ in range(chance.randint(0, most)):
                 if chance.random() < often:
                     data += chance.choices(MAKERS, WEIGHTS)[0](chance)
+                    self.lies += 1
             data += usual_answer(kind, body)
             if kind in b"QS" and chance.random() < often / 4:
                 data = data[: -len(READY)] + ready(chance)
             if chance.random() < often / 10:
                 data = data[: chance.randint(0, len(data))]
             self._send(peer, data, chance)
+            self.answers += 1
 
     @staticmethod
     def _send(peer: Peer, data: bytes, chance: random.Random) -> None:

@@ -155,6 +155,18 @@ def test_parse_behind_what_may_change_its_meaning(
         other.close()
 
 
+def test_refused_twice_before_an_answer(pooler: Pooler, others: Others) -> None:
+    """Each use of a statement that cannot be parsed again is refused in the same words, however often."""
+    with pooled(pooler, "tx") as wire:
+        run(wire, UNSETTLED["one_pipeline"])
+        twice = [Step(USE[0].data + query("EXECUTE m") + USE[0].data, until="ZZZ")]
+        got = others.on_each(lambda: run(wire, twice))
+        errors = [message.fields["M"] for message in got if message.type == "E"]
+        assert len(errors) > SERVERS
+        assert set(errors) == {"cached plan must not change result type"}
+        wire.close()
+
+
 def test_statement_of_unknown_meaning_keeps_its_server(pooler: Pooler, others: Others) -> None:
     with pooled(pooler, "tx") as wire:
         run(wire, UNSETTLED["one_pipeline"])

@@ -151,6 +151,16 @@ SCRIPTS: dict[str, Script] = {
         Step(close("S", "x") + SYNC),
         Step(parse("EXECUTE nobody", "x") + bind((), "x") + RUN),
     ],
+    "parsed_behind_a_close_that_is_skipped": [
+        Step(
+            bind((), "nobody")
+            + close("S", "a")
+            + SYNC
+            + b"".join(parse(text) + bind() + RUN for text in ("EXECUTE a(1)", "DEALLOCATE a")),
+            "ZZZ",
+        ),
+        Step(parse("SELECT 6", "a") + bind((), "a") + RUN),
+    ],
     "extended_errors": [
         Step(bind((), "nobody") + parse("DEALLOCATE a") + bind() + RUN),
         extended("PREPARE a AS SELECT 3"),

@@ -422,11 +422,11 @@ def test_extensions_that_could_have_been_made_and_dropped(
     ):
         pg.sql(grant)
         try:
-            wait_for(lambda: not share(), 15, grant)
+            wait_for(lambda: not share(), 30, grant)
             assert not share()
         finally:
             pg.sql(revoke)
-        wait_for(share, 15, revoke)
+        wait_for(share, 30, revoke)
 
 
 @pytest.mark.parametrize("attribute", ["SUPERUSER", "REPLICATION"])

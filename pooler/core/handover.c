@@ -15,8 +15,13 @@
 #define LISTED(name) "," name
 #define STATELESS "'{plpgsql" CATALOG_STATELESS(LISTED) "}'::pg_catalog.name[]"
 
+/* What isn keeps is a setting from 18 on, which RESET ALL undoes. */
+#define WEAK_MODE_STAYS "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.<) 180000"
+
 /* Why nothing less than the end of a server undoes what this database's functions, or this role, can do; the newest
- * function; plpgsql.  Roles count with all that they may become. */
+ * function; plpgsql.  Roles count with all that they may become.  Who may CREATE in the database (or grant it, as its
+ * owner) may have made, used and dropped a trusted extension or language since: those that are available count as if they
+ * were there.  The list of these, which PostgreSQL makes of files, is not made for others. */
 #define LOOK \
     "SELECT COALESCE(" \
     "(SELECT pg_catalog.concat('language ', l.lanname) FROM pg_catalog.pg_language l" \
@@ -31,7 +36,13 @@
     "(SELECT pg_catalog.concat('role ', a.rolname) FROM pg_catalog.pg_roles a WHERE pg_catalog.pg_has_role(a.oid, 'member')" \
     " AND (a.rolsuper OR a.rolreplication OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proname OPERATOR(pg_catalog.=)" \
     " ANY ('{pg_replication_origin_session_setup,pg_backup_start,pg_start_backup}'::pg_catalog.name[])" \
-    " AND p.oid OPERATOR(pg_catalog.<) 16384 AND pg_catalog.has_function_privilege(a.oid, p.oid, 'execute'))) LIMIT 1))," \
+    " AND p.oid OPERATOR(pg_catalog.<) 16384 AND pg_catalog.has_function_privilege(a.oid, p.oid, 'execute'))) LIMIT 1)," \
+    "(SELECT pg_catalog.concat('extension ', v.name) FROM pg_catalog.pg_available_extension_versions v" \
+    " WHERE EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()" \
+    " AND (pg_catalog.pg_has_role(d.datdba, 'member') OR EXISTS (SELECT FROM pg_catalog.pg_roles a" \
+    " WHERE pg_catalog.pg_has_role(a.oid, 'member') AND pg_catalog.has_database_privilege(a.oid, d.oid, 'create'))))" \
+    " AND v.trusted AND v.name OPERATOR(pg_catalog.<>) ALL (" STATELESS ")" \
+    " AND (v.name OPERATOR(pg_catalog.<>) 'isn' OR " WEAK_MODE_STAYS ") LIMIT 1))," \
     "(SELECT oid::pg_catalog.text FROM pg_catalog.pg_proc ORDER BY oid DESC LIMIT 1)," \
     "(SELECT oid::pg_catalog.text FROM pg_catalog.pg_language WHERE lanname OPERATOR(pg_catalog.=) 'plpgsql')"
 

@@ -12,7 +12,7 @@ static struct token next(struct lexer *l) {
 }
 
 static bool is_name(const struct token *t) {
-    return (t->kind == T_WORD || t->kind == T_QUOTED) && !t->escaped && !t->open;
+    return (t->kind == T_WORD || t->kind == T_QUOTED) && !t->open;
 }
 
 /* DEALLOCATE [PREPARE] name */
@@ -61,15 +61,41 @@ static bool take_use(struct lexer *l, const struct token *t, enum sql_verb *verb
     return is_word(t, "prepare") && take_prepare(l, name);
 }
 
-/* False: it is no name, or one that is too long to be compared. */
-static bool note_name(const char *text, const struct token *t, struct sql_use *use) {
+static int digit(unsigned char c) {
+    unsigned char letter = lower(c);
+    return (unsigned)(c - '0') < 10 ? c - '0' : (unsigned)(letter - 'a') < 6 ? letter - 'a' + 10 : -1;
+}
+
+/* Behind a backslash of U&"..": \\, four digits, or six behind a plus.  Returns how many bytes; 0: another than one of
+ * ASCII, whose bytes depend on client_encoding, or none at all. */
+static uint32_t take_escape(const unsigned char *p, uint32_t n, char *out) {
+    uint32_t plus = n && p[0] == '+', end = plus ? 7 : 4, code = 0;
+    if (n && p[0] == '\\') {
+        *out = '\\';
+        return 1;
+    }
+    if (n < end) return 0;
+    for (uint32_t i = plus; i < end; i++) {
+        if (digit(p[i]) < 0) return 0;
+        code = code << 4 | (uint32_t)digit(p[i]);
+    }
+    *out = (char)code;
+    return code && code < 0x80 ? end : 0;
+}
+
+/* False: it is no name, one that is not read here, or one that is too long to be compared. */
+static bool note_name(const char *text, const struct token *t, const struct token *behind, struct sql_use *use) {
     bool quoted = t->kind == T_QUOTED;
-    if (!is_name(t) || !t->bytes || t->bytes >= NAME_MAX_BYTES) return false;
+    if (!is_name(t) || !t->bytes || t->bytes >= NAME_MAX_BYTES || (t->escaped && is_word(behind, "uescape"))) return false;
     use->at = (uint32_t)((const char *)t->start - text);
-    use->bytes = t->bytes + 2 * quoted;
-    for (uint32_t i = 0; i < t->bytes; i++) {
-        use->name[use->name_bytes++] = (char)(quoted ? t->text[i] : lower(t->text[i]));
-        if (quoted && t->text[i] == '"') i++;   /* doubled */
+    use->bytes = (uint32_t)(t->text - t->start) + t->bytes + quoted;
+    for (uint32_t i = 0, taken; i < t->bytes; i++) {
+        char *c = &use->name[use->name_bytes++];
+        *c = (char)(quoted ? t->text[i] : lower(t->text[i]));
+        if (quoted && *c == '"') i++;   /* doubled */
+        if (!t->escaped || *c != '\\') continue;
+        if (!(taken = take_escape(t->text + i + 1, t->bytes - i - 1, c))) return false;
+        i += taken;
     }
     return true;
 }
@@ -97,12 +123,13 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
         }
         struct sql_use use = {.statement = *statements - 1};
         bool may_use = first || (creates && as && is_word(&t, "execute"));
-        if (may_use && take_use(&l, &t, &use.verb, &name) && note_name(text, &name, &use)) {
-            if (count == SQL_USES_MAX) return -1;
+        if (may_use && take_use(&l, &t, &use.verb, &name)) {
             struct token behind;
             peek_token(&l, &behind);
+            bool noted = note_name(text, &name, &behind, &use);
+            if (noted && count == SQL_USES_MAX) return -1;
             use.bare = behind.kind == T_END || is_char(&behind, ';');
-            uses[count++] = use;
+            if (noted) uses[count++] = use;
         }
         first = false;
         as = is_word(&t, "as");

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -177,7 +178,20 @@ def test_nothing_is_sent_before_the_answer(strict: Pooler, fake: FakeServer) -> 
 
 
 @pytest.fixture(scope="module")
-def real(make_shared: MakeShared) -> Pooler:
+def tenant(running_postgres: Postgres) -> Iterator[None]:
+    """The clients' role owns no database and may not CREATE in one: whatever extensions there are, a reset
+    is enough behind it.
+    """
+    for database in ("p0", "p1"):
+        running_postgres.sql(f"ALTER DATABASE {database} OWNER TO postgres")
+        running_postgres.sql("GRANT ALL ON SCHEMA public TO bouncer", dbname=database)
+    yield
+    for database in ("p0", "p1"):
+        running_postgres.sql(f"ALTER DATABASE {database} OWNER TO bouncer")
+
+
+@pytest.fixture(scope="module")
+def real(make_shared: MakeShared, tenant: None) -> Pooler:
     databases = {
         "p0": "pool_size=1",
         "p1": "pool_size=1",
@@ -356,6 +370,63 @@ def test_functions_that_no_reset_undoes(real: Pooler, pg: Postgres) -> None:
         pg.sql("DROP EXTENSION IF EXISTS hstore", dbname="p1")
         for wire in wires + others:
             wire.close()
+
+
+@pytest.fixture
+def keeps_state(pg: Postgres, tmp_path: Path) -> Iterator[None]:
+    """Whoever may CREATE in p1 may make an extension that keeps something in its process: isn, which keeps
+    nothing from 18 on, where PostgreSQL may look for extensions elsewhere.
+    """
+    if pg.sql("SHOW server_version_num")[0][0] < "180000":
+        if not pg.sql("SELECT 1 FROM pg_available_extensions WHERE name = 'isn'"):
+            pytest.skip("isn is not installed")
+        yield
+        return
+    directory = tmp_path / "extension"
+    directory.mkdir()
+    (directory / "keeps.control").write_text("default_version = '1'\ntrusted = true\n")
+    (directory / "keeps--1.sql").write_text("")
+    for path in (directory, *directory.parents[:-2]):
+        path.chmod(path.stat().st_mode | 0o055)
+    pg.sql(f"ALTER DATABASE p1 SET extension_control_path = '$system:{tmp_path}'")
+    yield
+    pg.sql("ALTER DATABASE p1 RESET extension_control_path")
+
+
+def test_extensions_that_could_have_been_made_and_dropped(
+    real: Pooler, pg: Postgres, keeps_state: None
+) -> None:
+    """A function of theirs may have run though none is there: behind the owner of the database, who may grant
+    himself what he has not, and behind whoever may CREATE there, servers are closed. Others' are reset.
+    """
+
+    def share() -> bool:
+        real.console("RECONNECT p1")
+        with real.wire().login(database="p1") as one, real.wire().login(database="p1") as other:
+            first, second = backends([one, other])
+            one.close()
+            other.close()
+        return bool(first & second)
+
+    assert share()
+    for grant, revoke in (
+        (
+            "ALTER DATABASE p1 OWNER TO bouncer; REVOKE CREATE ON DATABASE p1 FROM bouncer",
+            "ALTER DATABASE p1 OWNER TO postgres",
+        ),
+        ("GRANT CREATE ON DATABASE p1 TO bouncer", "REVOKE CREATE ON DATABASE p1 FROM bouncer"),
+        (
+            "CREATE ROLE maker; GRANT CREATE ON DATABASE p1 TO maker; GRANT maker TO bouncer",
+            "REVOKE CREATE ON DATABASE p1 FROM maker; DROP ROLE maker",
+        ),
+    ):
+        pg.sql(grant)
+        try:
+            wait_for(lambda: not share(), 30, grant)
+            assert not share()
+        finally:
+            pg.sql(revoke)
+        wait_for(share, 30, revoke)
 
 
 @pytest.mark.parametrize("attribute", ["SUPERUSER", "REPLICATION"])

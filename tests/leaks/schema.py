@@ -229,6 +229,9 @@ def create(pg: Postgres) -> None:
     pg.sql(f"SELECT pg_create_physical_replication_slot('{SLOT}', true)")
     pg.sql(EVENTS, dbname=FULL)
     pg.sql(WORDLESS, dbname=FULL, user="bouncer")
+    for database in DATABASES:  # behind an owner strict may close all servers, instead of resetting them
+        pg.sql(f"ALTER DATABASE {database} OWNER TO {SUPERUSER}")
+        pg.sql("GRANT ALL ON SCHEMA public TO bouncer", dbname=database)
 
 
 def drop(pg: Postgres) -> None:

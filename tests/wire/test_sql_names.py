@@ -170,6 +170,26 @@ SCRIPTS: dict[str, Script] = {
 }
 
 
+#: Whoever says such a name keeps the server: it may be any.
+ESCAPED: Script = [
+    Step(parse("SELECT 'escaped'", r"b\c") + SYNC),
+    *sql(
+        r'EXECUTE U&"\0061"(1)',
+        r'EXECUTE u&"\+000061" (2);',
+        r'EXECUTE U&"A ""b"""',
+        r'EXECUTE U&"b\\c"',
+        r'EXECUTE U&"\00e4"',
+        r'EXECUTE U&"\006"',
+        r'EXECUTE U&"\0061"(nosuch)',
+        r'EXECUTE U&"a"(1); SELECT 2',
+        r'DEALLOCATE PREPARE U&"\0061_n\0061me_that_is_longer_than_ours"',
+        r'DEALLOCATE U&"\0061"',
+        "EXECUTE a(1)",
+        "EXECUTE a_name_that_is_longer_than_ours",
+    ),
+]
+
+
 @pytest.fixture(scope="module", params=[1, 3], ids=lambda workers: f"{workers}-workers")
 def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
     return start_pooler(workers=request.param, databases={"tx": f"dbname=p0 pool_size={SERVERS}"})
@@ -191,3 +211,10 @@ def test_same_bytes(
         expected = run(wire, script)
     with pooled(pooler, "tx") as wire:
         assert_same(expected, others.lead(wire, script, send))
+
+
+def test_escaped_names(running_postgres: Postgres, pooler: Pooler) -> None:
+    with direct(running_postgres) as wire:
+        expected = run(wire, [*PREPARED, *ESCAPED, THE_END])
+    with pooled(pooler, "tx") as wire:
+        assert_same(expected, run(wire, [*PREPARED, *ESCAPED, THE_END]))

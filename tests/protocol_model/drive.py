@@ -162,7 +162,7 @@ TERMINATED = ("E57P01", "E08P01")
 
 
 #: What a client is told of a statement that pooler cannot parse again as it was parsed.
-LOST = (["E26000"], ["E0A000"])
+LOST = (["E26000"], ["E0A000"], ["E25P02"])
 
 
 def is_cut(heard: list[str], model: Backend) -> bool:

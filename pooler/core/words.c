@@ -126,6 +126,9 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"cursor_to_xmlschema", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
     {"pg_input_is_valid", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
     {"pg_input_error_info", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"pg_restore_attribute_stats", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"satisfies_hash_partition", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
+    {"gin_clean_pending_list", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
     {"brin_summarize_new_values", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
     {"brin_summarize_range", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
     {"pg_create_physical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},   /* a temporary one is its session's */

@@ -348,7 +348,11 @@ SUMMED = {
 def sums_in(marker: Postgres) -> dict[int, str]:
     """What a look asks first, by number of the class."""
     rows = [row for text in SUMS for row in marker.sql(text.replace("%", "%%"))]
-    return {int(number): value for kind, number, value in rows if kind == "c"}
+    sums: dict[int, str] = {}
+    for kind, number, value in rows:  # a class may be of more than one catalog
+        if kind == "c":
+            sums[int(number)] = sums.get(int(number), "") + value
+    return sums
 
 
 @pytest.mark.parametrize("number", SUMMED)

@@ -99,7 +99,9 @@ def of_table(script: Script, table: str) -> Script:
 
 @pytest.fixture(scope="module", params=[1, 3], ids=lambda workers: f"{workers}-workers")
 def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
-    return start_pooler(workers=request.param, databases={"tx": f"dbname=p0 pool_size={SERVERS}"})
+    pooler = start_pooler(workers=request.param, databases={"tx": f"dbname=p0 pool_size={SERVERS}"})
+    pooler.learn_catalogs("tx")  # before, texts are shared by nobody
+    return pooler
 
 
 def sql(pg: Postgres, text: str) -> None:
@@ -228,15 +230,16 @@ def test_undone_change(running_postgres: Postgres, others: Others, pooler: Poole
 
 
 def test_in_a_transaction(running_postgres: Postgres, others: Others, pooler: Pooler, table: str) -> None:
-    """There the error cannot be hidden; but once is enough."""
+    """There the error cannot be hidden, but once is enough; nor need it come."""
     prepare, use = of_table(PREPARE, table), [Step(bind((), "a") + describe() + RUN)]
     others.everywhere(prepare, [BLIND])
     with pooled(pooler, "tx") as wire, direct(running_postgres) as after:
         run(wire, [*prepare, *use])
         sql(running_postgres, CHANGES["column_dropped"].format(table=table))
         got = run(wire, [Step(query("BEGIN")), *use, Step(query("ROLLBACK"))])
-        assert types(got) == "CZEZCZ"
-        assert got[2].fields["M"] == "cached plan must not change result type"
+        if types(got) != "CZ2TDDDCZCZ":  # its server had to have it parsed again anyway
+            assert types(got) == "CZEZCZ"
+            assert got[2].fields["M"] == "cached plan must not change result type"
         run(after, prepare)
         expected = run(after, [Step(query("BEGIN")), *use, Step(query("COMMIT"))])
         script = [Step(query("BEGIN")), *use, Step(query("COMMIT"))]
@@ -254,7 +257,7 @@ def test_behind_something_that_was_executed(
     with pooled(pooler, "tx") as wire:
         run(wire, [*prepare, *use])
         sql(running_postgres, CHANGES["column_added"].format(table=table))
-        assert types(run(wire, use)) == "2DCEZ"
+        assert types(run(wire, use)) in ("2DCEZ", "2DC2TDDDCZ")  # the server had to have it parsed again
         assert types(others.on_each(lambda: run(wire, use))) == "2DC2TDDDCZ" * SERVERS
         assert wire.rows("SELECT last_value FROM ran") == [[b"%d" % (2 + SERVERS)]]
 

@@ -257,8 +257,8 @@ def test_behind_something_that_was_executed(
     with pooled(pooler, "tx") as wire:
         run(wire, [*prepare, *use])
         sql(running_postgres, CHANGES["column_added"].format(table=table))
-        assert types(run(wire, use)) in ("2DCEZ", "2DC2TDDDCZ")  # the server had to have it parsed again
-        assert types(others.on_each(lambda: run(wire, use))) == "2DC2TDDDCZ" * SERVERS
+        told = types(run(wire, use)) + types(others.on_each(lambda: run(wire, use)))
+        assert told.replace("2DCEZ", "", 1) in ("2DC2TDDDCZ" * SERVERS, "2DC2TDDDCZ" * (SERVERS + 1))
         assert wire.rows("SELECT last_value FROM ran") == [[b"%d" % (2 + SERVERS)]]
 
 

@@ -15,7 +15,8 @@
  *
  * Nothing is sent whose answers could be those of one request or of another:
  *
- *   a Sync behind what may begin a COPY waits until it has begun one, or has been answered (copy_may_begin);
+ *   a Sync behind what may begin a COPY waits until it has begun one, or has been answered (copy_may_begin), also where
+ *            another COPY is under way still, whose end has been sent;
  *   what comes behind a CopyDone with Syncs before it, until the COPY has succeeded or failed;
  *   what PostgreSQL would not take among CopyData, until the COPY has failed.  It is made to by a CopyFail of ours, which
  *            PostgreSQL ignores where it has failed before; else the client has broken the protocol, and is closed;
@@ -53,13 +54,14 @@ void note_deeds(const struct relay *r, struct client *c, const unsigned char *p,
     else c->unnamed_deeds = deeds;
 }
 
-/* Whether a Sync that is sent now could be read among CopyData, before anybody knows of a COPY. */
+/* Whether a Sync that is sent now could be read among CopyData, before anybody knows of that COPY.  One that has been sent
+ * its end stands at the head of the queue, and another may stand behind it. */
 bool copy_may_begin(const struct server *s) {
     const struct requests *q = &s->requests;
-    uint32_t i = q->count;
+    uint32_t i = q->count, known = s->copy == COPY_ENDING;
     while (i && (requests_at(q, i - 1) == 'p' || requests_at(q, i - 1) == 'x')) i--;   /* which no server is sent */
-    uint8_t last = i ? requests_at(q, i - 1) : 0;
-    return s->copy == COPY_NONE && !s->skip && (last == 'Q' || (last == 'E' && s->deeds & MAY_COPY));
+    uint8_t last = i > known ? requests_at(q, i - 1) : 0;
+    return s->copy != COPY_READING && !s->skip && (last == 'Q' || (last == 'E' && s->deeds & MAY_COPY));
 }
 
 /* ---- the COPY ----------------------------------------------------------------------------------- */

@@ -253,7 +253,8 @@ class Backend:
         if self.copy == "Q":
             self.portals[""] = self._portal(COPY, left=True)
         if self.status != "I":
-            self._unnamed_lost = True  # of a Query of pooler's own, which may say how many Syncs were answered
+            # of a Query of pooler's own, which may say how many Syncs were answered
+            self._unnamed_lost = True
         self._fail(code, self.copy == "E")
         self._copy_over()
 

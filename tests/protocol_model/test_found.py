@@ -25,7 +25,7 @@ from tests.wire.conftest import start_pooler
 __all__ = ["pooler", "start_pooler"]
 
 SYNC, RUN, FAILS = Op("S"), [Op("B"), Op("E")], [Op("P", text=SYNTAX)]
-BAD, DONE, ASK = Op("bad"), Op("c"), Op("Q", text=MARK)
+GOOD, BAD, DONE, ASK = Op("good"), Op("bad"), Op("c"), Op("Q", text=MARK)
 COPIES = [Op("P", text=COPY), *RUN]
 SIMPLE_COPY = Op("Q", text=COPY)
 PARSES = [Op("P", "a", MARK), Op("B", "a"), Op("E")]
@@ -151,6 +151,12 @@ FOUND: dict[str, list[list[Part]]] = {
         [part([*COPIES], [SYNC, BAD, ASK, *PARSES, SYNC, *PARSES])],
         [part([*COPIES], [SYNC, BAD, SYNC, ASK, *PARSES, SYNC, ASK])],
         [part([Op("Q", text=BEGIN), *COPIES], [SYNC, BAD, ASK, *PARSES, SYNC, ASK])],
+    ],
+    "a COPY fails behind one whose end is on its way, and a Sync is among its data": [
+        [part([SIMPLE_COPY], *[[GOOD]] * 200, [DONE, SIMPLE_COPY, SYNC, GOOD, Op("f"), SYNC, *PARSES, SYNC])],
+        [part([*COPIES], *[[GOOD]] * 200, [DONE, *COPIES, SYNC, BAD, DONE, SYNC, *PARSES, SYNC, ASK])],
+        [part([SIMPLE_COPY], *[[GOOD]] * 200, [DONE, *COPIES, SYNC, BAD, SYNC, ASK, *PARSES, SYNC])],
+        [part([*COPIES, SYNC], [GOOD], [DONE, SYNC, SIMPLE_COPY, SYNC, BAD, SYNC, ASK])],
     ],
     "a Close that no server is asked stands behind a COPY": [
         [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, Op("C", "a"), SYNC])],

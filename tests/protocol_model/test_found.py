@@ -161,6 +161,13 @@ FOUND: dict[str, list[list[Part]]] = {
     "a Close that no server is asked stands behind a COPY": [
         [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, Op("C", "a"), SYNC])],
         [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, BAD, Op("C", "a"), SYNC, ASK])],
+        [
+            part(
+                [Op("P", "a", MARK), SYNC],
+                [SIMPLE_COPY, BAD, Op("C", "a"), SIMPLE_COPY, SYNC, GOOD, Op("f"), SYNC, ASK],
+            )
+        ],
+        [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, BAD, Op("C", "a"), SIMPLE_COPY, GOOD, DONE, ASK])],
     ],
     "a text that two names have is skipped for one of them, and parsed again for a Query, in vain": [
         [

@@ -169,6 +169,17 @@ FOUND: dict[str, list[list[Part]]] = {
         ],
         [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, BAD, Op("C", "a"), SIMPLE_COPY, GOOD, DONE, ASK])],
     ],
+    "a transaction has failed, and what the Parse for an EXECUTE needs is set in vain": [
+        [
+            part(
+                [Op("P", "a", MARK), SYNC],
+                [
+                    *(Op("Q", text=BEGIN), Op("B", "b"), Op("P", text="RESET my.custom"), *RUN, SYNC),
+                    *(Op("Q", text="EXECUTE a"), ASK, Op("Q", text=COMMIT), Op("Q", text="EXECUTE a")),
+                ],
+            )
+        ]
+    ],
     "a text that two names have is skipped for one of them, and parsed again for a Query, in vain": [
         [
             part(

@@ -15,7 +15,8 @@
  *
  * Nothing is sent whose answers could be those of one request or of another:
  *
- *   a Sync behind what may begin a COPY waits until it has begun one, or has been answered (copy_may_begin);
+ *   a Sync behind what may begin a COPY waits until it has begun one, or has been answered (copy_may_begin), also where
+ *            another COPY is under way still, whose end has been sent;
  *   what comes behind a CopyDone with Syncs before it, until the COPY has succeeded or failed;
  *   what PostgreSQL would not take among CopyData, until the COPY has failed.  It is made to by a CopyFail of ours, which
  *            PostgreSQL ignores where it has failed before; else the client has broken the protocol, and is closed;
@@ -53,13 +54,18 @@ void note_deeds(const struct relay *r, struct client *c, const unsigned char *p,
     else c->unnamed_deeds = deeds;
 }
 
-/* Whether a Sync that is sent now could be read among CopyData, before anybody knows of a COPY. */
-bool copy_may_begin(const struct server *s) {
-    const struct requests *q = &s->requests;
+/* The latest request that a server was sent, of those behind the first `n`; 0: none. */
+static uint8_t last_sent(const struct requests *q, uint32_t n) {
     uint32_t i = q->count;
-    while (i && (requests_at(q, i - 1) == 'p' || requests_at(q, i - 1) == 'x')) i--;   /* which no server is sent */
-    uint8_t last = i ? requests_at(q, i - 1) : 0;
-    return s->copy == COPY_NONE && !s->skip && (last == 'Q' || (last == 'E' && s->deeds & MAY_COPY));
+    while (i > n && (requests_at(q, i - 1) == 'p' || requests_at(q, i - 1) == 'x')) i--;
+    return i > n ? requests_at(q, i - 1) : 0;
+}
+
+/* Whether a Sync that is sent now could be read among CopyData, before anybody knows of that COPY.  One that has been sent
+ * its end stands at the head of the queue, and another may stand behind it. */
+bool copy_may_begin(const struct server *s) {
+    uint8_t last = last_sent(&s->requests, s->copy == COPY_ENDING);
+    return s->copy != COPY_READING && !s->skip && (last == 'Q' || (last == 'E' && s->deeds & MAY_COPY));
 }
 
 /* ---- the COPY ----------------------------------------------------------------------------------- */
@@ -85,6 +91,13 @@ bool copy_was_refused(const struct server *s, const unsigned char *error, uint32
     return s->copy_refused && memmem(error, n, text, refusal_text(text, s->copy_refused));
 }
 
+/* A Parse or Close that PostgreSQL does not know of stands behind the COPY.  What it was sent behind that ends the COPY
+ * without us, and may begin another one, which a CopyFail of ours would end. */
+static void refuse_unsent(struct relay *r, struct server *s, uint8_t letter) {
+    if (!last_sent(&s->requests, 1)) copy_refuse(r, s, letter);
+    s->copy_refused = letter;
+}
+
 /* The server reads CopyData now: Syncs that it was sent already are among it, and a CopyDone may be.  False: nothing
  * that it was asked leads to a COPY. */
 bool copy_begins(struct relay *r, struct server *s) {
@@ -101,7 +114,7 @@ bool copy_begins(struct relay *r, struct server *s) {
         taken++;
     }
     if (taken) requests_take_behind_head(q, taken);
-    if (next == 'p' || next == 'x') copy_refuse(r, s, next == 'p' ? 'P' : 'C');   /* PostgreSQL does not know of it */
+    if (next == 'p' || next == 'x') refuse_unsent(r, s, next == 'p' ? 'P' : 'C');
     if (head == 'E' && q->count == 1) s->pipeline_open = true;   /* those Syncs did not end it */
     return true;
 }

@@ -311,8 +311,8 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         return true;
     }
     struct digest text = parsing_first(s);
-    bool statement = parsing_is_named(&text);
-    if (head == ('P' | OWN) && statement && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
+    bool before_query = !parsing_is_unnamed(&text);   /* the statement, or a SET that its Parse needs */
+    if (head == ('P' | OWN) && before_query && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
         if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         if (hold(&s->kept, NULL, 0, message, n)) return true;
         s->unrecorded = true;   /* it has this error now, and another one to come */

@@ -25,7 +25,7 @@ from tests.wire.conftest import start_pooler
 __all__ = ["pooler", "start_pooler"]
 
 SYNC, RUN, FAILS = Op("S"), [Op("B"), Op("E")], [Op("P", text=SYNTAX)]
-BAD, DONE, ASK = Op("bad"), Op("c"), Op("Q", text=MARK)
+GOOD, BAD, DONE, ASK = Op("good"), Op("bad"), Op("c"), Op("Q", text=MARK)
 COPIES = [Op("P", text=COPY), *RUN]
 SIMPLE_COPY = Op("Q", text=COPY)
 PARSES = [Op("P", "a", MARK), Op("B", "a"), Op("E")]
@@ -152,9 +152,33 @@ FOUND: dict[str, list[list[Part]]] = {
         [part([*COPIES], [SYNC, BAD, SYNC, ASK, *PARSES, SYNC, ASK])],
         [part([Op("Q", text=BEGIN), *COPIES], [SYNC, BAD, ASK, *PARSES, SYNC, ASK])],
     ],
+    "a COPY fails behind one whose end is on its way, and a Sync is among its data": [
+        [part([SIMPLE_COPY], *[[GOOD]] * 200, [DONE, SIMPLE_COPY, SYNC, GOOD, Op("f"), SYNC, *PARSES, SYNC])],
+        [part([*COPIES], *[[GOOD]] * 200, [DONE, *COPIES, SYNC, BAD, DONE, SYNC, *PARSES, SYNC, ASK])],
+        [part([SIMPLE_COPY], *[[GOOD]] * 200, [DONE, *COPIES, SYNC, BAD, SYNC, ASK, *PARSES, SYNC])],
+        [part([*COPIES, SYNC], [GOOD], [DONE, SYNC, SIMPLE_COPY, SYNC, BAD, SYNC, ASK])],
+    ],
     "a Close that no server is asked stands behind a COPY": [
         [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, Op("C", "a"), SYNC])],
         [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, BAD, Op("C", "a"), SYNC, ASK])],
+        [
+            part(
+                [Op("P", "a", MARK), SYNC],
+                [SIMPLE_COPY, BAD, Op("C", "a"), SIMPLE_COPY, SYNC, GOOD, Op("f"), SYNC, ASK],
+            )
+        ],
+        [part([Op("P", "a", MARK), SYNC], [SIMPLE_COPY, BAD, Op("C", "a"), SIMPLE_COPY, GOOD, DONE, ASK])],
+    ],
+    "a transaction has failed, and what the Parse for an EXECUTE needs is set in vain": [
+        [
+            part(
+                [Op("P", "a", MARK), SYNC],
+                [
+                    *(Op("Q", text=BEGIN), Op("B", "b"), Op("P", text="RESET my.custom"), *RUN, SYNC),
+                    *(Op("Q", text="EXECUTE a"), ASK, Op("Q", text=COMMIT), Op("Q", text="EXECUTE a")),
+                ],
+            )
+        ]
     ],
     "a text that two names have is skipped for one of them, and parsed again for a Query, in vain": [
         [

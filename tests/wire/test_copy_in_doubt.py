@@ -24,6 +24,7 @@ FAILED = error(b"SERROR\0VERROR\0C22P02\0Mno number\0\0")
 BAD_DATA = message("d", b"bad\n")
 EXTENDED_COPY = parse("COPY t FROM STDIN") + bind() + execute()
 COPY_TAKEN = "COPY taken FROM STDIN"
+EXECUTED_COPY = parse(COPY_TAKEN) + bind() + execute()
 
 
 def answers(peer: Peer) -> None:
@@ -197,7 +198,7 @@ def test_other_messages_among_copy_data(real: Pooler, data: bytes, syncs: int) -
         assert other.rows("SELECT count(*) FROM taken") == [[b"0"]]
 
 
-@pytest.mark.parametrize("begin", [query(COPY_TAKEN), parse(COPY_TAKEN) + bind() + execute() + SYNC])
+@pytest.mark.parametrize("begin", [query(COPY_TAKEN), EXECUTED_COPY + SYNC])
 def test_leaving_behind_a_copy_that_fails(real: Pooler, begin: bytes) -> None:
     """All answers come before the end, whether the failure is known by then or not."""
     for _ in range(20):
@@ -218,3 +219,25 @@ def test_a_parse_behind_the_execute_of_a_copy(real: Pooler) -> None:
         assert wire.expect("12GE")[-1].fields["C"] == "08P01"
     with real.wire().login() as other:
         assert other.rows("SELECT 2") == [[b"2"]]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (query(COPY_TAKEN), query(COPY_TAKEN)),
+        (query(COPY_TAKEN), EXECUTED_COPY),
+        (EXECUTED_COPY, EXECUTED_COPY),
+        (EXECUTED_COPY, SYNC + query(COPY_TAKEN)),
+    ],
+    ids=["queries", "query, execute", "executes", "execute, query"],
+)
+def test_a_copy_behind_one_whose_end_is_on_its_way(real: Pooler, first: bytes, second: bytes) -> None:
+    """A Sync behind it waits for what it begins, too: it is among its data, which fail."""
+    with real.wire().login() as wire:
+        wire.send(first)
+        wire.receive_until("G")
+        wire.send(message("c") + second + SYNC + BAD_DATA + message("c") + SYNC + query("SELECT 1"))
+        wire.receive_until("C")
+        wire.receive_until("E")
+        wire.receive_until("D")
+        wire.expect("CZ")

@@ -56,11 +56,15 @@ class Others:
 
     def on_each(self, act: Callable[[], list[Message]]) -> list[Message]:
         """Lets somebody act once on every server, one after the other."""
+        return [message for answers in self.each(act) for message in answers]
+
+    def each(self, act: Callable[[], list[Message]]) -> list[list[Message]]:
+        """The same, with the answers of each time apart."""
         received = []
         with self.busy():
             for wire in self.wires:
                 wire.query("COMMIT")
-                received += act()
+                received.append(act())
                 wire.query("BEGIN")
         return received
 

@@ -236,14 +236,15 @@ def test_in_a_transaction(running_postgres: Postgres, others: Others, pooler: Po
     with pooled(pooler, "tx") as wire, direct(running_postgres) as after:
         run(wire, [*prepare, *use])
         sql(running_postgres, CHANGES["column_dropped"].format(table=table))
-        got = run(wire, [Step(query("BEGIN")), *use, Step(query("ROLLBACK"))])
-        if types(got) != "CZ2TDDDCZCZ":  # its server had to have it parsed again anyway
-            assert types(got) == "CZEZCZ"
-            assert got[2].fields["M"] == "cached plan must not change result type"
         run(after, prepare)
-        expected = run(after, [Step(query("BEGIN")), *use, Step(query("COMMIT"))])
-        script = [Step(query("BEGIN")), *use, Step(query("COMMIT"))]
-        assert_same(expected * SERVERS, others.on_each(lambda: run(wire, script)))
+        script = [Step(query("BEGIN")), *use, Step(query("ROLLBACK"))]
+        expected, failures = run(after, script), []
+        for _ in range(3):
+            for answers in others.each(lambda: run(wire, script)):
+                failures += [message.fields["M"] for message in answers if message.type == "E"]
+                if types(answers) != "CZEZCZ":
+                    assert_same(expected, answers)
+        assert failures in ([], ["cached plan must not change result type"])
 
 
 def test_behind_something_that_was_executed(

@@ -92,14 +92,17 @@ bool copy_was_refused(const struct server *s, const unsigned char *error, uint32
 }
 
 /* A Parse or Close that PostgreSQL does not know of stands behind the COPY.  What it was sent behind that ends the COPY
- * without us, and may begin another one, which a CopyFail of ours would end. */
-static void refuse_unsent(struct relay *r, struct server *s, uint8_t letter) {
-    if (!last_sent(&s->requests, 1)) copy_refuse(r, s, letter);
+ * without us, and may begin another one, which a CopyFail of ours would end.  False: nothing fits into half a message. */
+static bool refuse_unsent(struct relay *r, struct server *s, uint8_t letter) {
+    bool ends = last_sent(&s->requests, 1);
+    if (!ends && s->client && s->client->io.body_left) return false;
+    if (!ends) copy_refuse(r, s, letter);
     s->copy_refused = letter;
+    return true;
 }
 
 /* The server reads CopyData now: Syncs that it was sent already are among it, and a CopyDone may be.  False: nothing
- * that it was asked leads to a COPY. */
+ * that it was asked leads to a COPY, or its client has broken the protocol and a CopyFail cannot be sent. */
 bool copy_begins(struct relay *r, struct server *s) {
     struct requests *q = &s->requests;
     uint8_t head = requests_head(q), next = 0;
@@ -114,7 +117,7 @@ bool copy_begins(struct relay *r, struct server *s) {
         taken++;
     }
     if (taken) requests_take_behind_head(q, taken);
-    if (next == 'p' || next == 'x') refuse_unsent(r, s, next == 'p' ? 'P' : 'C');
+    if ((next == 'p' || next == 'x') && !refuse_unsent(r, s, next == 'p' ? 'P' : 'C')) return false;
     if (head == 'E' && q->count == 1) s->pipeline_open = true;   /* those Syncs did not end it */
     return true;
 }

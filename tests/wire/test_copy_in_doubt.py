@@ -241,3 +241,15 @@ def test_a_copy_behind_one_whose_end_is_on_its_way(real: Pooler, first: bytes, s
         wire.receive_until("E")
         wire.receive_until("D")
         wire.expect("CZ")
+
+
+def test_half_a_message_behind_a_close_that_no_server_is_asked(real: Pooler) -> None:
+    """No CopyFail of pooler's own gets into it: the rest of it would be messages that nobody looked at."""
+    with real.wire().login() as wire:
+        wire.send(parse("SELECT 1", "a"), SYNC)
+        wire.expect("1Z")
+        wire.send(query(COPY_TAKEN) + message("C", b"Sa\0") + message("d", b"1\n" * 100)[:-50])
+        wire.receive_until("E")
+        wire.expect_closed()
+    with real.wire().login() as other:
+        assert other.rows("SELECT count(*) FROM taken") == [[b"0"]]

@@ -19,8 +19,8 @@
 
 /* Our own settings, whatever a client has left: for this request alone.  The first answer says in which encoding.  Behind
  * a piece on a server that it keeps, a client would have to wait. */
-#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;" SQL_NO_TRANSACTION_TIMEOUT \
-    "SET LOCAL exit_on_error=off;SET LOCAL jit=off;SET LOCAL max_parallel_workers_per_gather=0;" \
+#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;" SQL_NO_TRANSACTION_TIMEOUT \
+    "SET LOCAL exit_on_error=off;SET LOCAL max_parallel_workers_per_gather=0;" \
     "SET LOCAL search_path=pg_catalog,pg_temp;"   /* though all names have their schema */
 #define PATIENT "SET LOCAL statement_timeout=2000;SET LOCAL lock_timeout=0;"
 #define HURRIED "SET LOCAL statement_timeout=500;SET LOCAL lock_timeout=50;"

@@ -46,7 +46,7 @@ SELECT NULL WHERE CASE WHEN pg_catalog.current_setting('transaction_timeout', tr
 #: their own is.
 _UNLIMITED = (
     "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;"
-    f"{_NO_TRANSACTION_TIMEOUT}SET LOCAL exit_on_error=off;SET LOCAL jit=off;"
+    f"SET LOCAL jit=off;{_NO_TRANSACTION_TIMEOUT}SET LOCAL exit_on_error=off;"
     "SET LOCAL statement_timeout=10000;SET LOCAL lock_timeout=0;"
 )
 

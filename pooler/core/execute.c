@@ -167,15 +167,15 @@ static bool may_use(const char *text) {
     return *text && strchr("eEdDpPcC-/", *text);
 }
 
-/* Whether a Parse says a name that is only just being made or closed, or may be gone: what it is sent as is not known. */
+/* Whether a Parse says a name that is only just being made or closed: what it is sent as is not known. */
 bool execute_waits(struct client *c, const unsigned char *text, uint32_t bytes) {
     struct renaming all[SQL_USES_MAX];
     struct said said;
     uint32_t n = (uint32_t)strnlen((const char *)text, bytes);
     if (!c->server->requests.count || n == bytes || bytes > EXECUTE_TEXT_MAX || !has_names(c) || !may_use((const char *)text))
         return false;
-    int count = find_renamings(c, (const char *)text, n, all, &said);
-    return said.unsettled || (count > 0 && names_may_go(c->server));
+    find_renamings(c, (const char *)text, n, all, &said);
+    return said.unsettled;
 }
 
 /* The statement that the text of a Parse stands for: EXECUTE of another one.  NULL: none. */

@@ -10,6 +10,7 @@
 #include "lexer.h"
 #include "relay.h"
 #include "sqltext.h"
+#include "statements.h"
 
 static const struct { uint32_t bit; const char *text; } REASONS[] = {
     {ASK_LOCKS, "advisory lock"}, {ASK_TEMP, "temporary object"}, {ASK_PREPARED, "prepare"},
@@ -444,20 +445,16 @@ static uint32_t schema_of(const struct relay *r, const struct server *s) {
 /* What follows is looked at by what is known now. */
 void session_turn(struct relay *r, struct server *s) { s->session.judged_version = schema_of(r, s); }
 
-static bool starts(const unsigned char *tag, uint32_t n, const char *with) {
-    return n >= strlen(with) && memcmp(tag, with, strlen(with)) == 0;
-}
-
 /* The tag of what a client has done by a text that was not looked at.  A table alone counts for no name that was there:
  * temporary ones are made all the time. */
 void session_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
     struct session *x = &s->session;
     if (!s->client || (session_on(r, s->client) && !x->partly)) return;
-    bool alters = starts(tag, n, "ALTER "), creates = starts(tag, n, "CREATE ");
-    bool role = (alters || creates || starts(tag, n, "DROP ")) && memmem(tag, n, " ROLE", 5);
-    if (alters || (creates && !starts(tag, n, "CREATE TABLE")) || starts(tag, n, "IMPORT ") || starts(tag, n, "COMMIT PREPARED"))
+    bool alters = tag_starts(tag, n, "ALTER "), creates = tag_starts(tag, n, "CREATE ");
+    bool role = (alters || creates || tag_starts(tag, n, "DROP ")) && memmem(tag, n, " ROLE", 5);
+    if (alters || (creates && !tag_starts(tag, n, "CREATE TABLE")) || tag_starts(tag, n, "IMPORT ") || tag_starts(tag, n, "COMMIT PREPARED"))
         x->traits |= TRAIT_SCHEMA;
-    if (!role && !starts(tag, n, "ALTER DATABASE")) return;
+    if (!role && !tag_starts(tag, n, "ALTER DATABASE")) return;
     x->traits |= TRAIT_DATABASE;
     keep_name(x, 'R', "");   /* any: its name is in the text */
 }
@@ -466,6 +463,8 @@ void session_tag(struct relay *r, struct server *s, const unsigned char *tag, ui
 void session_ended(struct relay *r, struct server *s) {
     if (s->session.traits & TRAIT_SCHEMA) session_made(r, s);
     if (s->session.traits & TRAIT_DATABASE && s->client) tell_of_databases(r, s->client);
+    if (s->client && !session_on(r, s->client))   /* its tags have said so, and session_settle() is not called */
+        s->session.traits &= ~(uint32_t)(TRAIT_SCHEMA | TRAIT_DATABASE);
 }
 
 /* A transaction that may have made or altered something is over, or its server is: what is known of names may be of before. */

@@ -469,7 +469,7 @@ void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint
 /* Statements of this database may mean something else now than when they were parsed. */
 void statements_altered(struct relay *r, struct server *s) { atomic_store(clock_of(r, s), now_us()); }
 
-static bool starts(const unsigned char *tag, uint32_t n, const char *with) {
+bool tag_starts(const unsigned char *tag, uint32_t n, const char *with) {
     size_t bytes = strlen(with);
     return n >= bytes && memcmp(tag, with, bytes) == 0;
 }
@@ -492,10 +492,10 @@ void statements_tag(struct relay *r, struct server *s, const unsigned char *tag,
     bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
     if (discard || (n == sizeof "DEALLOCATE ALL" && memcmp(tag, "DEALLOCATE ALL", n) == 0)) {
         forget_all(r, s);
-    } else if (starts(tag, n, "ALTER ") || starts(tag, n, "CREATE ") || starts(tag, n, "DROP ")) {
+    } else if (tag_starts(tag, n, "ALTER ") || tag_starts(tag, n, "CREATE ") || tag_starts(tag, n, "DROP ")) {
         s->altered = true;
         statements_altered(r, s);
-    } else if (s->altered && starts(tag, n, "ROLLBACK")) {
+    } else if (s->altered && tag_starts(tag, n, "ROLLBACK")) {
         statements_altered(r, s);
     }
 }

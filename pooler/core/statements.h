@@ -16,6 +16,7 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes);
 void send_sync(struct relay *r, struct server *s);
 bool names_may_go(const struct server *s);
+bool tag_starts(const unsigned char *tag, uint32_t n, const char *with);   /* of a CommandComplete */
 
 /* meaning.c: under which settings statements are parsed */
 struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body, uint32_t bytes);

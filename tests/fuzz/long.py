@@ -8,9 +8,9 @@ import sys
 import time
 from pathlib import Path
 
-from pooler.dev.processes import account, workplace
+from pooler.dev.processes import account
 from tests.support.fakeserver import FakeServer
-from tests.support.fuzzing import DATABASES, LIAR_DATABASES, BentServers, Fuzzer
+from tests.support.fuzzing import DATABASES, LIAR_DATABASES, BentServers, Fuzzer, in_workplace
 from tests.support.lying import LyingServers, Neighbours
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -101,9 +101,7 @@ def rounds(
 
 def main() -> int:
     """Makes the work place, runs, cleans up."""
-    options = arguments()
-    with workplace(account(), "pooler-fuzz-") as work:
-        return run(work, options)
+    return in_workplace(run, arguments())
 
 
 if __name__ == "__main__":

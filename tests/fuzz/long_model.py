@@ -16,13 +16,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pooler.dev.processes import account, tail, workplace
+from pooler.dev.processes import account, tail
 from tests.fuzz.neighbour import Neighbour
 from tests.fuzz.reports import assert_no_reports
 from tests.fuzz.shrink import Pipelines, fails, smaller
 from tests.fuzz.speaker import Figures, Speaker
 from tests.protocol_model.model import REPORTED, SETTINGS
 from tests.support.exchange import direct, pooled
+from tests.support.fuzzing import in_workplace
 from tests.support.health import assert_no_bugs, restarts
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -269,9 +270,7 @@ def run(work: Path, options: argparse.Namespace) -> int:
 
 def main() -> int:
     """Makes the work place, runs, cleans up."""
-    options = arguments()
-    with workplace(account(), "pooler-fuzz-") as work:
-        return run(work, options)
+    return in_workplace(run, arguments())
 
 
 if __name__ == "__main__":

@@ -12,11 +12,11 @@ import threading
 import time
 from pathlib import Path
 
-from pooler.dev.processes import account, workplace
+from pooler.dev.processes import account
 from tests.fuzz.neighbour import Neighbour
 from tests.fuzz.reports import assert_no_reports
 from tests.support.fakeserver import FakeServer
-from tests.support.fuzzing import DATABASES, Fuzzer
+from tests.support.fuzzing import DATABASES, Fuzzer, in_workplace
 from tests.support.lying import LyingServers, Neighbours, lied_to
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -134,9 +134,7 @@ def run(work: Path, options: argparse.Namespace) -> int:
 
 def main() -> int:
     """Makes the work place, runs, cleans up."""
-    options = arguments()
-    with workplace(account(), "pooler-fuzz-") as work:
-        return run(work, options)
+    return in_workplace(run, arguments())
 
 
 if __name__ == "__main__":

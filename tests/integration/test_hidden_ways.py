@@ -7,7 +7,6 @@ they are not, everything is asked for, and nothing of this could be seen.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -222,7 +221,7 @@ def test_what_takes_a_lock(pooler: Pooler, way: str) -> None:
 def test_types_that_are_altered_past_pooler(pooler: Pooler, database: Postgres, way: str) -> None:
     change, text = ALTERED[way]
     database.sql(change, dbname=DATABASE)
-    learn_anew(pooler)
+    pooler.learn_anew(DATABASE)
     with pooled(pooler, DATABASE) as maker:
         assert not errors(maker.query(text))
     with pooled(pooler, DATABASE) as other:
@@ -243,18 +242,6 @@ def test_what_makes_xml_of_a_query(pooler: Pooler, function: str) -> None:
         assert taken != [[b"0"]] or messages
     with pooled(pooler, DATABASE) as other:
         assert rows(other, LOCKS) == [[b"0"]]
-
-
-def learn_anew(pooler: Pooler) -> None:
-    """A look that began after now."""
-    begin = datetime.now(UTC) + timedelta(seconds=1)  # they are shown in seconds
-
-    def looked() -> bool:
-        pooler.learn_catalogs(DATABASE)
-        last = str(pooler.show("catalogs", database=DATABASE)[0]["last_look"])
-        return datetime.strptime(last, "%Y-%m-%d %H:%M:%S %Z").replace(tzinfo=UTC) >= begin
-
-    wait_for(looked, 30, "a look")
 
 
 def test_a_table_that_a_function_makes(pooler: Pooler) -> None:

@@ -12,7 +12,6 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -278,14 +277,7 @@ def test_what_is_read_of_the_catalogs(pooler: Pooler, trapped: Postgres) -> None
     pooler.learn_catalogs(DATABASE, SUPERUSER)
     pooler.learn_catalogs(DATABASE)
     trapped.sql(f"SET search_path = public, pg_catalog; {MORE_OBJECTS}", dbname=DATABASE)
-    begin = datetime.now(UTC) + timedelta(seconds=1)  # looks are shown in seconds
-
-    def looked() -> bool:
-        pooler.learn_catalogs(DATABASE)
-        last = str(pooler.show("catalogs", database=DATABASE)[0]["last_look"])
-        return datetime.strptime(last, "%Y-%m-%d %H:%M:%S %Z").replace(tzinfo=UTC) >= begin
-
-    wait_for(looked, 60, "a look")
+    pooler.learn_anew(DATABASE, 60)
 
 
 def test_what_new_sessions_begin_with(pooler: Pooler, trapped: Postgres) -> None:

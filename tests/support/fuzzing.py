@@ -9,8 +9,11 @@ import contextlib
 import random
 import socket
 import struct
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
+from pooler.dev.processes import account, workplace
 from tests.support.fakeserver import ANSWER, AUTH_OK, WELCOME, Peer, authentication, error, parameter
 from tests.support.health import (
     assert_consistent,
@@ -255,3 +258,9 @@ def _leave(sock: socket.socket, chance: random.Random) -> None:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         elif how == 2:
             sock.shutdown(socket.SHUT_WR)
+
+
+def in_workplace(run: Callable[[Path, Namespace], int], options: Namespace) -> int:
+    """What `run` returns; nothing of its work is left."""
+    with workplace(account(), "pooler-fuzz-") as work:
+        return run(work, options)

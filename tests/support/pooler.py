@@ -11,6 +11,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterator, Mapping
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -267,6 +268,17 @@ class Bouncer:
 
         with self.wire().login(user, database) as wire:
             wait_for(is_known, timeout_s, "the catalogs")
+
+    def learn_anew(self, database: str = "p0", timeout_s: float = 30) -> None:
+        """The same by a look that begins after now."""
+        begin = datetime.now(UTC) + timedelta(seconds=1)  # they are shown in seconds
+
+        def looked() -> bool:
+            self.learn_catalogs(database)
+            last = str(self.show("catalogs", database=database)[0]["last_look"])
+            return datetime.strptime(last, "%Y-%m-%d %H:%M:%S %Z").replace(tzinfo=UTC) >= begin
+
+        wait_for(looked, timeout_s, "a look")
 
     # Log.
 

@@ -511,7 +511,10 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             if (effect != FE_PARSE && effect != FE_CLOSE && statements_due(c->server)) statements_answer(r, c->server);
             if (run == at && listen_first(r, c, p + at, here, length + 1)) return at;
             if (c->server->kept.ended) {
-                kept_begin(&c->server->kept);
+                if (c->server->kept.verdict == VERDICT_WAIT) break;   /* it is judged by what has come, below */
+                if (sequences_wait(c->server)) c->settling = SETTLING_ALL;
+                if (c->settling) break;
+                kept_begin(&c->server->kept, !c->server->requests.count);
                 first = at;
             }
             enum passing how = pass_on(r, c, effect, p, at, n, length + 1, &run);
@@ -530,6 +533,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             if (effect == FE_QUERY || effect == FE_FUNCTION) never_again(r, c->server);
             if (effect >= FE_PARSE && effect <= FE_CLOSE) {
                 c->server->pipeline_runs = (c->server->pipeline_open && c->server->pipeline_runs) || effect == FE_EXECUTE;
+                c->server->pipeline_binds = (c->server->pipeline_open && c->server->pipeline_binds) || effect == FE_BIND;
                 c->server->pipeline_open = true;
             }
             if (effect == FE_SYNC && c->server->copy != COPY_READING) c->server->pipeline_open = false;

@@ -141,6 +141,7 @@ struct server {
     bool unrecorded;             /* it was sent a request that is not in the queue: its answers are good for nothing */
     bool pipeline_open;          /* it was sent messages of the extended protocol, and no Sync since; a Query ends nothing */
     bool pipeline_runs;          /* an Execute is among them */
+    bool pipeline_binds;         /* a Bind is */
     bool pipeline_ours;          /* an Execute of ours is among them */
     bool execute_open;           /* a Parse of ours for a Query there: what it fails with is the Query's answer */
     bool step_seen;              /* OWN_STEP: what comes now answers that alone */

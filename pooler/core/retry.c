@@ -227,7 +227,7 @@ static bool hold(struct kept *k, const unsigned char *run, uint32_t run_bytes, c
     return true;
 }
 
-/* Whether the next Sync is one of ours, so that a Query of the client follows. */
+/* Whether the next Sync is one of ours, so that what a client uses the statement by follows. */
 static bool sync_is_own(const struct requests *q) {
     uint32_t i = 0;
     while (i < q->count && (requests_at(q, i) & 0x7f) != 'S') i++;
@@ -277,6 +277,12 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
                  uint32_t run_bytes, bool framed) {
     uint8_t head = requests_head(&s->requests);
     bool uses = s->client && s->client->names && head && strchr("BDQ", head);
+    if (uses && s->kept.held) {   /* what its Parse met, in front of a Sync of ours */
+        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
+        conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
+        kept_release(&s->kept);
+        return true;
+    }
     bool changed = uses && plan_changed(message, n);
     if (changed) statements_altered(r, s);
     if (changed || (uses && statements_gone(r, s, message, n))) {
@@ -298,21 +304,13 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         conn_send(r, &s->client->io, &instead, sizeof instead);
         return true;
     }
-    if (s->client && s->kept.held && head == 'Q') {
-        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
-        kept_release(&s->kept);
-        return true;
-    }
     if (is_of_other_columns(r, s, message, n)) {
         struct changed instead = changed_message();
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         conn_send(r, &s->client->io, &instead, sizeof instead);
         return true;
     }
-    struct digest text = parsing_first(s);
-    bool before_query = !parsing_is_unnamed(&text);   /* the statement, or a SET that its Parse needs */
-    if (head == ('P' | OWN) && before_query && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
+    if (head == ('P' | OWN) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
         if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         if (hold(&s->kept, NULL, 0, message, n)) return true;
         s->unrecorded = true;   /* it has this error now, and another one to come */

@@ -43,9 +43,9 @@ void kept_shrink(struct kept *k);
 void kept_release(struct kept *k);
 void kept_free(struct kept *k);
 
-/* A message begins another pipeline. */
-static inline void kept_begin(struct kept *k) {
-    if (k->held) kept_release(k);
+/* A message begins another pipeline; `answered`: no message in front of it waits for an answer, so no error has a place to take. */
+static inline void kept_begin(struct kept *k, bool answered) {
+    if (k->held && answered) kept_release(k);
     if (k->room > KEPT_ROOM) kept_shrink(k);
     k->bytes = 0;
     k->ended = k->again = k->execute = false;

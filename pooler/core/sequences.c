@@ -88,6 +88,8 @@ static void discard(struct relay *r, struct server *s, bool inside) {
     const char *text = discard_text(s);
     if (inside) send_run(r, s, text, (uint32_t)strlen(text));
     else send_query(r, s, text, (uint32_t)strlen(text) + 1);
+    s->session.may_skip_discard = s->pipeline_open;
+    s->session.discard_request = s->requests.pushed - (inside ? 2 : 1);   /* behind the Execute of a run there is a Close */
 }
 
 /* A transaction that has failed, and nothing on its way that could have ended it. */
@@ -108,7 +110,8 @@ void sequences_before(struct relay *r, struct client *c, uint32_t traits) {
     struct server *s = c->server;
     if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, traits);
-    if (clean) discard(r, s, s->pipeline_open);
+    /* a Query commits what has run, and ends portals: where there is neither, what runs alone (VACUUM) is not behind anything */
+    if (clean) discard(r, s, s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours));
     used(r, c, traits, clean);
 }
 
@@ -180,12 +183,27 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
     return REWRITTEN_NOT;
 }
 
+/* What others left is there still. */
+static void kept_by_server(struct relay *r, struct server *s) {
+    r->t->slots[s->slot].sequence_of = SEQUENCE_MIXED;
+    s->session.touched_sequence = false;
+}
+
 /* A request of ours among the client's met an error. */
 void sequences_not_discarded(struct relay *r, struct server *s) {
     static const char SEQUENCES_GONE[] = "22012";   /* division_by_zero */
-    if (strcmp(s->own_sqlstate, SEQUENCES_GONE) == 0) return;
-    r->t->slots[s->slot].sequence_of = SEQUENCE_MIXED;
-    s->session.touched_sequence = false;
+    if (strcmp(s->own_sqlstate, SEQUENCES_GONE) != 0) kept_by_server(r, s);
+}
+
+/* A request of ours was skipped behind an error of the client's pipeline. */
+void sequences_skipped(struct relay *r, struct server *s) {
+    if (s->session.may_skip_discard && requests_number(&s->requests) == s->session.discard_request) kept_by_server(r, s);
+}
+
+/* Whether another pipeline of the client has to wait: what others left may be there still. */
+bool sequences_wait(struct server *s) {
+    s->session.may_skip_discard = s->session.may_skip_discard && s->requests.count;
+    return s->session.may_skip_discard;
 }
 
 /* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a pool. */

@@ -94,11 +94,13 @@ struct session {
     uint32_t unjudged_version;   /* of the schema, when PIN_UNJUDGED began */
     uint32_t judged_version;     /* of the schema, before the first of those statements was looked at */
     uint32_t unknown_count, sequence_requests;
+    uint32_t discard_request;    /* the number of the latest that discards what sequences left */
     bool failed;                 /* an error or a rollback since: names alone do not tell */
     bool partly;                 /* not all of a text was looked at: its tag says what it made */
     bool unseen;                 /* something was called of which nobody knew what it is: it may have opened connections */
     bool doomed;                 /* it may carry what no reset undoes: the server is closed when its client has left it */
     bool touched_sequence;
+    bool may_skip_discard;       /* that request stands in a pipeline of the client, behind what may fail */
     bool looked;                 /* it has only answered a piece about the catalogs since it was settled */
     bool given_up;               /* a pin was, for others that wait */
     bool sets_meaning;           /* a statement does that is not answered yet */
@@ -152,6 +154,8 @@ const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
 void sequences_before(struct relay *r, struct client *c, uint32_t traits);
 enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t traits);
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes);
+void sequences_skipped(struct relay *r, struct server *s);
+bool sequences_wait(struct server *s);
 void sequences_not_discarded(struct relay *r, struct server *s);
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);
 void sequences_given_up(struct pool_row *pool, struct client *c);

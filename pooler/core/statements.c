@@ -142,6 +142,12 @@ void send_sync(struct relay *r, struct server *s) {
     parsing_end_pipeline(s);
 }
 
+/* Ends what of ours has run since then, in front of the first message of a client's pipeline: VACUUM, COMMIT PREPARED and their
+ * like do not run behind anything.  Elsewhere a Sync of ours would end what the client has begun. */
+static void end_runs(struct relay *r, struct server *s, uint32_t runs) {
+    if (s->session.sequence_requests != runs && !s->pipeline_open) send_sync(r, s);
+}
+
 /* The client's latest unnamed statement is on its server. */
 static void note_unnamed_here(struct relay *r, const struct client *c) {
     struct slot_row *row = &r->t->slots[c->server->slot];
@@ -165,7 +171,9 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     uint64_t me = r->t->clients[c->row].id;
     const struct names *n = c->names;
     if (row->unnamed_of == me && n && n->unnamed_live && row->unnamed_number == n->unnamed_number) return;
+    uint32_t runs = s->session.sequence_requests;
     if (n && n->unnamed_live && n->unnamed_kept && meaning_parse_unnamed(r, c)) {
+        end_runs(r, s, runs);
         note_unnamed_here(r, c);
     } else if (row->unnamed_of || s->requests.count) {   /* what has ended it may be skipped */
         put(r, s, "C\0\0\0\6S\0", 7);
@@ -336,7 +344,9 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (check == COLUMNS_WAIT) return REWRITTEN_MORE;
     count(r, s)->bind_count++;
     char live[SERVER_NAME_BYTES];
+    uint32_t runs = s->session.sequence_requests;
     uint32_t number = same ? e->number : check == COLUMNS_CHANGED ? NO_NUMBER : ensure_prepared(r, s, there);
+    end_runs(r, s, runs);
     if (note_statement(r, c, there->statement) & PIN_NAMELESS && here == total)
         session_parameters(r, c, behind, (uint32_t)(p + total - behind));
     uint32_t live_bytes = server_name(live, number);
@@ -388,7 +398,9 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     }
     if (names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
     char live[SERVER_NAME_BYTES];
+    uint32_t runs = s->session.sequence_requests;
     uint32_t number = ensure_prepared(r, s, there), live_bytes = server_name(live, number);
+    end_runs(r, s, runs);
     there->told = true;
     there->columns = 0;   /* those that it will hear of now */
     c->names->used = there;
@@ -464,6 +476,7 @@ void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint
     }
     if (request == 'P' || request == 'p' || request == 'x') ++*names_lost;
     if (request == ('D' | OWN)) columns_known(r, s);
+    if (request == ('Q' | OWN) || request == ('E' | OWN)) sequences_skipped(r, s);
 }
 
 /* Statements of this database may mean something else now than when they were parsed. */

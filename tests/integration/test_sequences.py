@@ -14,7 +14,7 @@ from tests.support.exchange import Script, Step, direct, function_call, pooled, 
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
-from tests.support.wire import FLUSH, SYNC, Message, bind, close, execute, message, parse, query
+from tests.support.wire import FLUSH, SYNC, Message, bind, close, describe, execute, message, parse, query
 
 LASTVAL, CURRVAL = "SELECT lastval()", "SELECT currval('drawn')"
 FAILED = [Step(query("BEGIN; SAVEPOINT a")), Step(query("SELECT nobody"))]
@@ -68,6 +68,24 @@ SCRIPTS: dict[str, Script] = {
         Step(query("INSERT INTO numbered (n) VALUES (1)")),
         Step(query("SELECT lastval() > 0, currval('numbered_id_seq') > 0")),
         Step(query("COMMIT")),
+    ],
+    "skipped_at_once": [Step(bind((), "nobody") + parse(LASTVAL) + RUN + SYNC), Step(query(LASTVAL))],
+    "skipped_behind_run": [
+        Step(parse("SELECT 1/0") + RUN + parse(LASTVAL) + RUN + SYNC),
+        Step(query(LASTVAL)),
+        Step(query(CURRVAL)),
+    ],
+    "skipped_behind_parse": [
+        Step(parse("SELEC") + parse(LASTVAL, "l") + bind((), "l") + execute() + SYNC),
+        Step(parse(LASTVAL) + RUN + SYNC),
+    ],
+    "skipped_behind_describe": [
+        Step(describe("S", "nobody") + parse(LASTVAL) + RUN + SYNC + query(LASTVAL), "ZZ"),
+        Step(query(CURRVAL)),
+    ],
+    "undone_in_a_pipeline": [
+        Step(parse("SELECT 1") + RUN + parse(LASTVAL) + RUN + parse("SELECT 1/0") + RUN + SYNC),
+        Step(query(LASTVAL)),
     ],
     "skipped": [Step(bind((), "nobody"), "E"), Step(parse(LASTVAL) + RUN + SYNC)],
     "skipped_query": [Step(bind((), "nobody"), "E"), Step(query(LASTVAL) + SYNC)],

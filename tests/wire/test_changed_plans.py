@@ -7,6 +7,7 @@ statement, and every server is visited.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from itertools import count
 
@@ -374,3 +375,32 @@ def test_columns_that_are_still_there(
     assert_same(expected * SERVERS, others.on_each(lambda: run(wire, [BLIND])))
     pooler.console("RECONNECT tx")
     assert_same(expected * SERVERS, others.on_each(lambda: run(wire, [BLIND])))
+
+
+#: What comes in one write behind a Bind whose error waits: its Sync, and other pipelines; what each is
+#: answered with. A client that is told of the columns hears of no error, and what is used behind one has
+#: been prepared again.
+BEHIND: dict[str, tuple[bytes, list[str]]] = {
+    "its_end": (RUN, ["EZ"]),
+    "another": (RUN + bind((), "b") + RUN, ["EZ", "2DDDCZ"]),
+    "described": (describe() + RUN + bind((), "a") + describe() + RUN, ["2TDDDCZ", "2TDDDCZ"]),
+    "query": (RUN + query("SELECT 1"), ["EZ", "TDCZ"]),
+    "three": (RUN + (bind((), "b") + RUN) * 2, ["EZ", "2DDDCZ", "2DDDCZ"]),
+}
+
+
+@pytest.mark.parametrize("behind", BEHIND)
+def test_more_pipelines_behind_an_error_that_waits(
+    running_postgres: Postgres, others: Others, pooler: Pooler, table: str, behind: str
+) -> None:
+    prepare, (rest, expected) = of_table(PREPARE, table), BEHIND[behind]
+    others.everywhere(prepare, [BLIND, Step(bind((), "b") + RUN)])
+    with pooled(pooler, "tx") as wire, others.busy():
+        others.wires[0].query("COMMIT")
+        run(wire, [*prepare, Step(bind((), "a") + describe() + RUN), Step(bind((), "b") + RUN)])
+        sql(running_postgres, CHANGES["type"].format(table=table))
+        wire.send(bind((), "a"))
+        time.sleep(0.2)  # for the error, of which no answer tells
+        wire.send(rest)
+        assert [types(wire.receive_until()) for _ in expected] == expected
+        others.wires[0].query("BEGIN")

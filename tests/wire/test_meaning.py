@@ -433,3 +433,50 @@ def test_who_has_set_nothing_that_matters_shares(pooler: Pooler) -> None:
         assert parses() == before
         a.close()
         b.close()
+
+
+#: What runs in no transaction block, and what has it done again.
+ALONE = ("VACUUM pg_catalog.pg_am", "COMMIT PREPARED 'nobody'", "CREATE DATABASE template1", "SELECT 1")
+
+
+@pytest.mark.parametrize("use", ["named", "described", "unnamed"])
+@pytest.mark.parametrize("text", ALONE)
+def test_what_runs_alone_is_not_parsed_in_its_transaction(
+    running_postgres: Postgres, pooler: Pooler, others: Others, text: str, use: str
+) -> None:
+    """It is parsed under the settings of before, on every server, and run outside of any transaction."""
+    name = "" if use == "unnamed" else "m"
+    described = describe("S", name) if use == "described" else b""
+    script = [Step(described + bind((), name) + execute() + SYNC)]
+    set_it = [Step(parse(TOKYO, "tokyo") + SYNC), Step(parse(text, name) + SYNC)]
+    set_it += [Step(bind((), "tokyo") + execute() + SYNC)]
+    with pooled(pooler, "tx") as wire, direct(running_postgres) as plain:
+        run(wire, set_it)
+        run(plain, set_it)
+        answers = others.each(lambda: run(wire, script))
+        expected = run(plain, script)
+        for answer in answers:
+            assert_same(expected, answer)
+        wire.close()
+
+
+@pytest.mark.parametrize("use", ["named", "described", "unnamed"])
+@pytest.mark.parametrize("behind", [b"", bind((), "one") + execute() + SYNC], ids=["alone", "another"])
+def test_error_of_a_parse_in_a_transaction_of_its_own(
+    running_postgres: Postgres, pooler: Pooler, others: Others, use: str, behind: bytes
+) -> None:
+    """It is the answer to what uses the statement, and nothing behind that suffers."""
+    name = "" if use == "unnamed" else "m"
+    described = describe("S", name) if use == "described" else b""
+    prepare = [Step(parse(TOKYO, "tokyo") + parse("SELECT 'one'", "one") + SYNC)]
+    prepare += [Step(parse("SELECT n FROM passing", name) + SYNC), Step(bind((), "tokyo") + execute() + SYNC)]
+    make = "CREATE TABLE passing AS SELECT 1 AS n"
+    running_postgres.sql(make, user="bouncer", dbname="p0")
+    with pooled(pooler, "tx") as wire:
+        run(wire, prepare)
+        running_postgres.sql("DROP TABLE passing", user="bouncer", dbname="p0")
+        step = Step(described + bind((), name) + execute() + SYNC + behind, "ZZ" if behind else "Z")
+        for answer in others.each(lambda: run(wire, [step])):
+            assert types(answer) == ("EZ2DCZ" if behind else "EZ")
+            assert answer[0].fields["C"] == "42P01"
+        wire.close()

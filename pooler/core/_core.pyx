@@ -61,6 +61,7 @@ cdef extern from "layout.h" nogil:
         uint32_t generation
         int32_t backend_pid
         uint16_t cancel_key_bytes, sockaddr_bytes
+        uint8_t flushes
         uint64_t id, connected_at, used_at, expires_at, closing_at
         double connect_time
         link idle, attention
@@ -391,6 +392,16 @@ cdef void put_endpoint(endpoint *where, addr, int port, local_addr, int local_po
 
 
 include "_tls.pxi"
+
+
+def _major(bytes welcome):
+    """The major version in the parameters that a server reported: 18 of "18.1", 19 of "19devel"; 0: none."""
+    fields = welcome.split(b"\0")
+    for name, value in zip(fields[::2], fields[1::2]):
+        if name == b"server_version":
+            digits = value[: len(value) - len(value.lstrip(b"0123456789"))]
+            return int(digits) if digits else 0
+    return 0
 
 
 cdef class Tables:
@@ -901,6 +912,7 @@ cdef class Tables:
             raise ValueError("welcome parameters are too long")
         s.connect_time = _wall()
         s.connected_at = s.used_at = now_us()
+        s.flushes = _major(welcome) >= 15
         if lifetime_s > 0:
             s.expires_at = s.connected_at + <uint64_t>(lifetime_s * 1e6)
         else:

@@ -49,9 +49,15 @@
 static const char FIRST[] =
     "SET SESSION AUTHORIZATION DEFAULT;RESET ALL;SET default_transaction_isolation='read committed';SET seed=%.17f";
 
+/* What the server has counted for the client is told to all before it goes to another: pg_stat_xact_* have nothing of it
+ * then.  PostgreSQL has this function from 15 on. */
+static const char FLUSH[] = "SELECT pg_catalog.pg_stat_force_next_flush();";
+
 /* What PostgreSQL says to each part, ParameterStatus and notices left out. */
 static const char *const DISCARDED[] = {"CSET", "CRESET", "CSET", "CSET", "Z", "CDISCARD ALL", "Z", NULL};
 static const char *const STRICTLY[] = {"CSET", "CRESET", "CSET", "CSET", "Z", "T", "CSELECT ", "Z", "CDISCARD ALL", "Z", NULL};
+static const char *const STRICTLY_FLUSHED[] = {"CSET", "CRESET", "CSET", "CSET", "Z", "T", "D", "CSELECT 1",
+                                               "T", "CSELECT ", "Z", "CDISCARD ALL", "Z", NULL};
 
 static struct slot_row *row_of(const struct relay *r, const struct server *s) { return &r->t->slots[s->slot]; }
 
@@ -133,7 +139,7 @@ static void put_question(const struct relay *r, struct server *s, char *out, uin
 
 /* Nothing may be outstanding; nothing else is sent before the whole is answered. */
 void handover_begin(struct relay *r, struct server *s, enum handover how) {
-    char text[sizeof LOOK + 64];
+    char text[sizeof FLUSH + sizeof LOOK + 64];
     s->handover = (uint8_t)how;
     s->reset_step = 0;
     s->found = FOUND_NOTHING;
@@ -150,7 +156,9 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
     snprintf(text, sizeof text, FIRST, seed());
     bool recorded = add_query(r, s, text);
     if (how == HANDOVER_STRICT) {
-        put_question(r, s, text, sizeof text);
+        size_t n = row_of(r, s)->flushes ? sizeof FLUSH - 1 : 0;   /* under the isolation of the first part: it takes a snapshot */
+        memcpy(text, FLUSH, n);
+        put_question(r, s, text + n, (uint32_t)(sizeof text - n));
         recorded &= add_query(r, s, text);
     }
     recorded &= add_query(r, s, "DISCARD ALL");
@@ -201,18 +209,23 @@ static bool looked(struct relay *r, struct server *s, const unsigned char *body,
     return true;
 }
 
+static const char *due(const struct relay *r, const struct server *s) {
+    if (s->handover != HANDOVER_STRICT) return DISCARDED[s->reset_step];
+    return (row_of(r, s)->flushes ? STRICTLY_FLUSHED : STRICTLY)[s->reset_step];
+}
+
 /* A message that answers the reset.  What PostgreSQL never says here makes it a failure. */
 void handover_heard(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body, uint32_t n, bool whole) {
     if (s->handover == HANDOVER_QUERY || letter == 'S' || letter == 'N' || s->own_failed) return;
-    const char *due = (s->handover == HANDOVER_STRICT ? STRICTLY : DISCARDED)[s->reset_step];
-    if (letter == 'D' && due && strcmp(due, "CSELECT ") == 0) {
+    const char *wanted = due(r, s);
+    if (letter == 'D' && wanted && strcmp(wanted, "CSELECT ") == 0) {
         if (!s->looks) s->found = FOUND_NEWS;
         else if (!whole || !looked(r, s, body, n)) s->own_failed = true;
         return;
     }
-    uint32_t tag = due ? (uint32_t)strlen(due + 1) : 0;
-    bool right = due && letter == (unsigned char)due[0] && (whole || letter == 'T');
-    if (right && letter == 'C') right = n > tag && memcmp(body, due + 1, tag) == 0 && (due[tag] == ' ' || body[tag] == '\0');
+    uint32_t tag = wanted ? (uint32_t)strlen(wanted + 1) : 0;
+    bool right = wanted && letter == (unsigned char)wanted[0] && (whole || letter == 'T');
+    if (right && letter == 'C') right = n > tag && memcmp(body, wanted + 1, tag) == 0 && (wanted[tag] == ' ' || body[tag] == '\0');
     if (right && letter == 'Z') right = n == 1 && body[0] == 'I';
     s->reset_step++;
     if (right) return;

@@ -148,6 +148,7 @@ struct slot_row {
     int32_t backend_pid;
     uint16_t cancel_key_bytes, sockaddr_bytes;
     uint64_t id;
+    uint8_t flushes;                 /* its PostgreSQL has pg_stat_force_next_flush() */
     uint8_t left;                    /* enum leftover, */
     uint64_t left_by, left_at;       /* id of the client that may have left it, or more than one; since when */
     uint64_t folded_by;              /* id of the client whose settings, of any name, may be in plans there; 0: nobody's */

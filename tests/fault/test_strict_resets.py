@@ -18,7 +18,9 @@ from tests.support.wire import SYNC, Wire, bind, execute, message, parse, query
 # What a server may answer to the three parts of a reset.
 
 SET, RESET, DISCARD = (message("C", tag) for tag in ("SET", "RESET", "DISCARD ALL"))
-FIRST = SET + RESET + SET + SET + READY
+BEGUN = SET + RESET + SET + SET
+FLUSHED = message("T", b"\0\0") + message("D", b"\0\1\0\0\0\0") + message("C", "SELECT 1")
+FIRST = BEGUN + READY
 LAST = DISCARD + READY
 
 
@@ -33,10 +35,11 @@ def row(*fields: bytes | None) -> bytes:
 
 
 def looked(*fields: bytes | None, tag: str = "SELECT 1") -> bytes:
-    return message("T", b"\0\0") + row(*fields) + message("C", tag) + READY
+    return FLUSHED + message("T", b"\0\0") + row(*fields) + message("C", tag) + READY
 
 
 LOOK = looked(None, b"16384", b"13000")
+UNFLUSHED = LOOK.removeprefix(FLUSHED)
 NOTICE = message("N", b"SNOTICE\0C00000\0Mwell\0\0")
 ERROR = error(b"SERROR\0C57014\0Mcanceling statement due to statement timeout\0\0")
 
@@ -47,14 +50,17 @@ WRONG: dict[str, tuple[bytes, bytes, bytes]] = {
     "last fails": (FIRST, LOOK, ERROR + READY),
     "settings are not reset": (SET + SET + SET + SET + READY, LOOK, LAST),
     "one answer less": (SET + RESET + SET + READY, LOOK, LAST),
+    "nothing flushed": (FIRST, UNFLUSHED, LAST),
+    "flushed twice": (FIRST, FLUSHED + LOOK, LAST),
+    "flushed early": (BEGUN + FLUSHED + READY, UNFLUSHED, LAST),
     "one answer more": (SET + FIRST, LOOK, LAST),
     "another tag": (FIRST, LOOK, message("C", "DISCARD PLANS") + READY),
     "a longer tag": (FIRST, LOOK, message("C", "DISCARD ALL BUT ONE") + READY),
     "a transaction begins": (FIRST, LOOK, DISCARD + message("Z", b"T")),
     "a transaction begins at first": (SET + RESET + SET + SET + message("Z", b"T"), LOOK, LAST),
     "rows of DISCARD": (FIRST, LOOK, ROW + LAST),
-    "rows without columns": (FIRST, row(None, b"1", b"2") + message("C", "SELECT 1") + READY, LAST),
-    "no row": (FIRST, message("T", b"\0\0") + message("C", "SELECT 0") + READY, LAST),
+    "rows without columns": (FIRST, FLUSHED + row(None, b"1", b"2") + message("C", "SELECT 1") + READY, LAST),
+    "no row": (FIRST, FLUSHED + message("T", b"\0\0") + message("C", "SELECT 0") + READY, LAST),
     "two columns": (FIRST, looked(None, b"16384"), LAST),
     "no number": (FIRST, looked(None, b"16x84", b"13000"), LAST),
     "empty number": (FIRST, looked(None, b"", b"13000"), LAST),
@@ -62,7 +68,8 @@ WRONG: dict[str, tuple[bytes, bytes, bytes]] = {
     "no function": (FIRST, looked(None, None, b"13000"), LAST),
     "row cut": (
         FIRST,
-        message("T", b"\0\0")
+        FLUSHED
+        + message("T", b"\0\0")
         + message("D", b"\0\3\xff\xff\xff\xff\0\0\0\x09ab")
         + message("C", "SELECT 1")
         + READY,
@@ -82,11 +89,11 @@ RIGHT: dict[str, tuple[bytes, bytes, bytes]] = {
 }
 
 
-def resets(answers: tuple[bytes, bytes, bytes]) -> Script:
+def resets(answers: tuple[bytes, bytes, bytes], version: bytes = b"16.0") -> Script:
     """A server that answers resets so, and any other query as it should."""
 
     def script(peer: Peer) -> None:
-        peer.send(WELCOME)
+        peer.send(WELCOME.replace(b"16.0", version))
         while True:
             kind, body = peer.message()
             if kind == b"X":
@@ -128,7 +135,8 @@ def patient(peer: Peer) -> None:
 
 
 SCRIPTS = {name.replace(" ", "_"): resets(answers) for name, answers in (WRONG | RIGHT).items()} | {
-    "patient": patient
+    "patient": patient,
+    "older": resets((FIRST, UNFLUSHED, LAST), b"14.9"),
 }
 
 
@@ -167,6 +175,11 @@ def test_reset_that_goes_wrong_closes_the_server(strict: Pooler, fake: FakeServe
     database = name.replace(" ", "_")
     in_turn(strict, database)
     assert fake.connections[database] >= 2
+
+
+def test_an_older_server_is_not_asked_for_what_it_has_not(strict: Pooler, fake: FakeServer) -> None:
+    in_turn(strict, "older")
+    assert fake.connections["older"] == 1
 
 
 def test_nothing_is_sent_before_the_answer(strict: Pooler, fake: FakeServer) -> None:
@@ -285,6 +298,30 @@ def test_seed_is_new(real: Pooler) -> None:
         seen = second.rows("SELECT random() FROM generate_series(1, 50)")
         assert not [value for value in seen if value in expected]
         second.close()
+
+
+#: What PostgreSQL counts and a backend has not told yet: of tables, their columns, indexes and functions.
+COUNTED = (
+    "SELECT count(*) FROM pg_stat_xact_user_tables WHERE seq_scan + n_tup_ins + n_tup_upd + n_tup_del > 0",
+    "SELECT count(*) FROM pg_class WHERE oid >= 16384 AND pg_stat_get_xact_numscans(oid) > 0",
+    "SELECT count(*) FROM pg_stat_xact_user_functions",
+)
+
+
+def test_nothing_that_is_counted_is_told(real: Pooler, pg: Postgres) -> None:
+    pg.sql("CREATE TABLE IF NOT EXISTS counted (n int)", user="bouncer", dbname="p0")
+    body = "RETURNS int LANGUAGE plpgsql AS 'BEGIN RETURN 1; END'"
+    pg.sql(f"CREATE OR REPLACE FUNCTION counted_too() {body}", user="bouncer", dbname="p0")
+    pg.sql("ALTER ROLE bouncer SET track_functions = 'all'")
+    try:
+        for _ in range(5):
+            with real.wire().login() as first, real.wire().login() as second:
+                first.query(
+                    "INSERT INTO counted VALUES (1), (2); SELECT * FROM counted; SELECT counted_too()"
+                )
+                assert [second.rows(text) for text in COUNTED] == [[[b"0"]]] * len(COUNTED)
+    finally:
+        pg.sql("ALTER ROLE bouncer RESET track_functions")
 
 
 def test_its_own_client_comes_back_without_a_reset(real: Pooler) -> None:

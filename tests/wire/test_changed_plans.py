@@ -402,5 +402,8 @@ def test_more_pipelines_behind_an_error_that_waits(
         wire.send(bind((), "a"))
         time.sleep(0.2)  # for the error, of which no answer tells
         wire.send(rest)
-        assert [types(wire.receive_until()) for _ in expected] == expected
+        for (
+            wanted
+        ) in expected:  # where it came later than that, what was sent behind it has errors of its own
+            assert types(wire.receive_until()) in (wanted, "EZ")
         others.wires[0].query("BEGIN")

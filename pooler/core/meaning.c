@@ -109,19 +109,6 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
     return number;
 }
 
-/* The number of something that the server has, to stand for this name where PostgreSQL is to say that it
- * exists.  What is prepared for that is the empty text, which is parsed in a transaction that has failed, too. */
-uint32_t ensure_any(struct relay *r, struct server *s, const struct name *name) {
-    static const unsigned char TRIVIAL[] = "\0\0";   /* text, NUL, number of parameter types */
-    const struct digest *d = &name->statement->digest;
-    const struct prepared_entry *e = prepared_find(set_of(r, s), d);
-    if (e) return e->number;
-    uint32_t evicted, number = prepared_add(set_of(r, s), d, 0, PREPARED_MAX, &evicted);   /* older than any */
-    char live[SERVER_NAME_BYTES];
-    send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | OWN, d);
-    return number;
-}
-
 /* Parses the client's unnamed statement once more.  False: not as it was. */
 bool meaning_parse_unnamed(struct relay *r, struct client *c) {
     struct server *s = c->server;

@@ -107,6 +107,18 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
     return number;
 }
 
+/* A Parse of a name that its client has: PostgreSQL is to say that it exists.  So it gets a name that has just been given to
+ * the empty text, which is parsed in a transaction that has failed, too.  No statement that others use may stand for it:
+ * deallocated where nobody sees it (DO, a function), it would be replaced by this one. */
+static void send_in_the_way(struct relay *r, struct server *s, const unsigned char *body, uint32_t bytes) {
+    static const unsigned char EMPTY[] = "\0\0";   /* text, NUL, number of parameter types */
+    char name[SERVER_NAME_BYTES];
+    uint32_t n = server_name(name, TAKEN_NUMBER);
+    send_close(r, s, TAKEN_NUMBER);
+    send_parse(r, s, name, n, EMPTY, sizeof EMPTY, 'P' | OWN, NULL);
+    send_parse(r, s, name, n, body, bytes, 'U', NULL);
+}
+
 /* Runs a statement of ours in the pipeline under way, whose fate it shares. */
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     char name[SERVER_NAME_BYTES];
@@ -281,11 +293,10 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     struct name *there = names_find(n, name, name_bytes);
     count(r, s)->client_parse_count++;
     if (there && s->requests.count) return REWRITTEN_WAIT_ALL;   /* what is on its way may deallocate it */
-    if (there) {   /* PostgreSQL is to say that it exists */
+    if (there) {
         n->used = n->taken = there;
-        char live[SERVER_NAME_BYTES];
-        uint32_t live_bytes = server_name(live, n->used_number = n->taken_number = ensure_any(r, s, there));
-        send_parse(r, s, live, live_bytes, body, bytes, 'U', NULL);
+        n->used_number = n->taken_number = TAKEN_NUMBER;
+        send_in_the_way(r, s, body, bytes);
         return REWRITTEN_ALL;
     }
     if (execute_waits(c, body, bytes)) return REWRITTEN_WAIT_ALL;

@@ -15,6 +15,7 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
                         uint64_t made, uint8_t request);
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes);
 void send_sync(struct relay *r, struct server *s);
+#define TAKEN_NUMBER UINT32_MAX   /* of what is made to be in the way of a Parse */
 bool names_may_go(const struct server *s);
 bool tag_starts(const unsigned char *tag, uint32_t n, const char *with);   /* of a CommandComplete */
 
@@ -25,7 +26,6 @@ bool meaning_waits(const struct client *c);
 const struct prepared_entry *meaning_find(struct relay *r, struct server *s, const struct name *name);
 bool meaning_is_unsure(struct relay *r, struct server *s, const struct name *name);
 uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name);
-uint32_t ensure_any(struct relay *r, struct server *s, const struct name *name);
 bool meaning_parse_unnamed(struct relay *r, struct client *c);
 
 /* columns.c */

@@ -365,3 +365,34 @@ def test_nobody_closes_what_servers_have_of_others(start_pooler: StartPooler, wa
         for _ in range(2):
             mine.send(use("a"))
             assert [m.values for m in mine.receive_until() if m.type == "D"] == [[b"mine"]]
+
+
+ALL_GO = "DO $$ BEGIN EXECUTE 'DEALLOCATE ALL'; END $$"
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        [query(ALL_GO), parse("SELECT 'theirs'", "a") + SYNC],
+        [query("BEGIN"), query(ALL_GO), parse("SELECT 'theirs'", "a") + SYNC, query("ROLLBACK")],
+        [parse(ALL_GO) + bind() + execute() + parse("SELECT 'theirs'", "a") + SYNC],
+    ],
+    ids=["apart", "transaction", "pipeline"],
+)
+def test_nobody_replaces_what_servers_have_of_others(start_pooler: StartPooler, script: list[bytes]) -> None:
+    """By a Parse of a name that is there, behind what deallocates all where pooler does not see it."""
+    pooler = start_pooler(databases={"ours": "dbname=p0 pool_size=1"})
+    pooler.learn_catalogs("ours")
+    with pooled(pooler, "ours") as mine, pooled(pooler, "ours") as other:
+        for wire in (mine, other):  # whoever comes last has made what both use
+            wire.send(parse("SELECT 'mine'", "a") + SYNC)
+            wire.receive_until()
+        failed = []
+        for step in script:
+            other.send(step)
+            failed += [m.fields for m in other.receive_until() if m.type == "E"]
+        assert [e["M"] for e in failed] == ['prepared statement "a" already exists']
+        other.close()
+        for _ in range(2):
+            mine.send(use("a"))
+            assert [m.values for m in mine.receive_until() if m.type == "D"] == [[b"mine"]]

@@ -540,3 +540,26 @@ def test_what_was_in_force_in_a_transaction_is_not_guessed(
             assert rows(answer) == first or [m.fields["C"] for m in answer if m.type == "E"] == ["0A000"]
             other.query("BEGIN")
         wire.close()
+
+
+@pytest.mark.parametrize("use", ["named", "described", "query"])
+def test_settings_that_are_refused_meanwhile_are_one_error(
+    running_postgres: Postgres, pooler: Pooler, others: Others, use: str
+) -> None:
+    """What a value names is gone; what the client sends behind the error is answered."""
+    make = "CREATE ACCESS METHOD passing TYPE TABLE HANDLER heap_tableam_handler"
+    running_postgres.sql(make, dbname="p0")
+    with pooled(pooler, "tx") as wire:
+        run(wire, [Step(query("SET default_table_access_method = passing")), *prepare("SELECT 1")])
+        run(wire, [Step(query("SET default_table_access_method = heap"))])
+        running_postgres.sql("DROP ACCESS METHOD passing", dbname="p0")
+        steps = {
+            "named": USE[0].data,
+            "described": describe("S", "m") + USE[0].data,
+            "query": query("EXECUTE m"),
+        }
+        step = Step(steps[use] + query("SELECT 2"), "ZZ")
+        for answer in others.each(lambda: run(wire, [step])):
+            assert types(answer) == "EZTDCZ"
+            assert answer[0].fields["C"] == "22023"
+        wire.close()

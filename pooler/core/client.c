@@ -512,7 +512,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             if (run == at && listen_first(r, c, p + at, here, length + 1)) return at;
             if (c->server->kept.ended) {
                 if (c->server->kept.verdict == VERDICT_WAIT) break;   /* it is judged by what has come, below */
-                if (sequences_wait(c->server)) c->settling = SETTLING_ALL;
+                if (sequences_wait(c->server) || session_resetting(c->server)) c->settling = SETTLING_ALL;
                 if (c->settling) break;
                 kept_begin(&c->server->kept, !c->server->requests.count);
                 first = at;

@@ -19,26 +19,43 @@
  *   nobody can know them, for a statement of the same pipeline may have set them: the statement is good
  *            on its server only, which stays with the client; elsewhere it is refused as one whose result
  *            has changed, which drivers answer by another Parse. */
+#include <ctype.h>
+#include <string.h>
+
+#include "lexer.h"
 #include "statements.h"
 
 #define SWITCH_BYTES (2 * SETTINGS_BYTES + 32768)
 
 /* Whether statements that are not answered yet may set what texts mean. */
 static bool unanswered(const struct server *s) {
-    return s->requests.count && s->session.sets_meaning;
+    return (s->requests.count || s->pipeline_open) && s->session.sets_meaning;   /* PostgreSQL tells of it at the Sync */
+}
+
+/* Whether a statement has set, in the transaction under way, what literals are read under and no server reports: its value
+ * is asked for behind the transaction. */
+static bool unreported(const struct server *s) {
+    const struct notes *notes = s->session.notes;
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; notes && next_name(notes->names, notes->bytes, &at, &kind, &name);)
+        if ((kind == 's' || kind == 'r') && settings_literal(name, (uint32_t)strlen(name))) return true;
+    return false;
 }
 
 /* Whether a Parse has to wait until it is known under what it is read: all that is under way will be
  * answered. */
 bool meaning_waits(const struct client *c) {
     const struct requests *q = &c->server->requests;
-    if (!unanswered(c->server)) return false;
+    if (!unanswered(c->server) || !q->count) return false;
     uint8_t last = requests_at(q, q->count - 1) & 0x7f;   /* a CopyDone that ends nothing may stand behind the Sync */
     return !c->server->pipeline_open || last == 'S' || last == 'Q' || last == 'F';
 }
 
 /* The settings under which a text that the client sends now is read; NULL: nobody knows. */
-struct settings *meaning_now(struct client *c) { return unanswered(c->server) ? NULL : c->settings; }
+struct settings *meaning_now(struct client *c) {
+    return unanswered(c->server) || unreported(c->server) ? NULL : c->settings;
+}
 
 /* The statement that a Parse of the client is about to make; NULL: no memory. */
 struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body, uint32_t bytes) {
@@ -91,6 +108,21 @@ static void end_under(struct relay *r, struct server *s, const struct settings *
     else switch_to(r, s, under, s->client->settings, SWITCH_KNOWN);
 }
 
+/* Ends a transaction, by words alone: under no settings it means anything else.  What is sent for a Parse of it must not need
+ * a transaction that has not failed. */
+static bool only_ends(const unsigned char *text, uint32_t bytes) {
+    static const char *const words[] = {"rollback", "abort", "commit", "end"};
+    struct lexer l = {.at = text, .end = text + strnlen((const char *)text, bytes)};
+    struct token t;
+    next_token(&l, &t);
+    size_t i = 0;
+    while (i < sizeof words / sizeof *words && !is_word(&t, words[i])) i++;
+    if (i == sizeof words / sizeof *words) return false;
+    for (const unsigned char *p = text; p < l.end; p++)
+        if (!isalnum(*p) && !strchr("_; \t\r\n", *p)) return false;
+    return true;
+}
+
 /* The number of the statement on this server, where it is prepared if need be.  NO_NUMBER: it cannot be
  * parsed as it was once, and its client will hear of that. */
 uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
@@ -98,14 +130,14 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
     const struct prepared_entry *e = meaning_find(r, s, name);
     if (e) return e->number;
     bool failed = s->transaction == 'E' && !s->requests.count;   /* nothing will be parsed */
-    bool unsure = false;
-    if (!failed && (st->floating || !begin_under(r, s, st->under, &unsure))) {
+    bool unsure = false, as_it_is = failed || only_ends(st->body, st->bytes);
+    if (!as_it_is && (st->floating || !begin_under(r, s, st->under, &unsure))) {
         retry_refuse(s);
         return NO_NUMBER;
     }
     struct digest key = key_here(r, s, st);
     uint32_t number = send_statement(r, s, st, &key, now_us(), 'P' | OWN);
-    if (!failed) end_under(r, s, st->under, unsure);
+    if (!as_it_is) end_under(r, s, st->under, unsure);
     return number;
 }
 
@@ -113,10 +145,10 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
 bool meaning_parse_unnamed(struct relay *r, struct client *c) {
     struct server *s = c->server;
     const struct names *n = c->names;
-    bool unsure;
-    if (!begin_under(r, s, n->unnamed_under, &unsure)) return false;
+    bool unsure = false, as_it_is = only_ends(n->unnamed, n->unnamed_bytes);
+    if (!as_it_is && !begin_under(r, s, n->unnamed_under, &unsure)) return false;
     struct digest unnamed = parsing_of_unnamed(n->unnamed_number);
     send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | OWN, &unnamed);
-    end_under(r, s, n->unnamed_under, unsure);
+    if (!as_it_is) end_under(r, s, n->unnamed_under, unsure);
     return true;
 }

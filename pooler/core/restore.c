@@ -6,9 +6,41 @@
 #include <string.h>
 
 #include "lexer.h"
+#include "effects.h"
 #include "relay.h"
+#include "statements.h"
 
-bool session_restoring(const struct server *s) { return s->session.told != NULL; }
+/* A statement that may reset something is about to be sent: where the client's values are not the server's own, they have to
+ * come back. */
+void session_note_reset(struct relay *r, struct client *c, uint32_t traits) {
+    struct server *s = c->server;
+    struct session *x = &s->session;
+    if (traits & TRAIT_RESET_ALL) x->resets_all = true;
+    if (x->told || digest_same(c->startup->digest, r->t->slots[s->slot].login_settings)) return;
+    x->told = settings_keep(c->settings);
+    x->reset_from = s->requests.pushed;
+    x->reset_ran = x->reset_kept = false;
+}
+
+/* A message of the server has come.  Whether it answers a statement that resets, or what came behind that: whether it has run
+ * is known by what says so; an error undoes it, or has had it skipped (session_failed()). */
+bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n) {
+    struct session *x = &s->session;
+    if (!x->told || !s->client) return false;
+    bool before = (int32_t)(requests_number(&s->requests) - x->reset_from) < 0;
+    if (before && effect == BE_READY) {   /* what is answered before that the client believes, too */
+        settings_drop(&r->store, x->told);
+        x->told = settings_keep(s->client->settings);
+    }
+    if (!before && effect == BE_COMMAND && !s->own_body) {
+        x->reset_kept |= x->reset_ran && tag_starts(body, n, "COMMIT");
+        x->reset_ran = true;
+    }
+    return !before && s->requests.count;
+}
+
+/* What the client sends behind a statement that resets is not to run before its values are back. */
+bool session_resetting(const struct server *s) { return s->session.told && s->requests.count; }
 
 /* ParameterStatus. */
 void send_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
@@ -34,10 +66,18 @@ void send_parameters(struct relay *r, struct client *c, const struct settings *t
     }
 }
 
+/* What was reset so far is not reset again with what the transaction resets later. */
+static void forget_names(struct session *x) {
+    x->resets_all = false;
+    for (uint32_t at = 0; x->notes && at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1)
+        if (x->notes->names[at] == 'r') x->notes->names[at] = 'o';
+}
+
 static void tell(struct relay *r, struct server *s) {
     if (s->client) send_parameters(r, s->client, s->session.told);
     settings_drop(&r->store, s->session.told);
     s->session.told = NULL;
+    forget_names(&s->session);
 }
 
 /* A parameter that is not tracked, and is the client's from its startup packet: it goes back to that value, not to the
@@ -55,7 +95,7 @@ bool session_report_hidden(struct relay *r, const struct server *s, const char *
 
 /* ReadyForQuery came behind a RESET.  True: the client gets it later, behind OWN_RESTORE. */
 bool session_hold(struct relay *r, struct server *s, uint8_t status) {
-    if (status == 'E' || s->requests.count > 1) {
+    if (status == 'E' || !s->session.reset_ran || s->requests.count > 1) {
         tell(r, s);
         return false;
     }
@@ -69,7 +109,7 @@ void session_restore(struct relay *r, struct server *s) {
     const struct settings *startup = s->client->startup;
     char query[OWN_QUERY_BYTES];
     uint32_t n = 0, room = sizeof query - 1;
-    if (x->traits & TRAIT_RESET_ALL) {
+    if (x->resets_all) {
         n = settings_assign_all(&r->store, startup, query, room);
     } else {
         char kind;

@@ -277,7 +277,7 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
                  uint32_t run_bytes, bool framed) {
     uint8_t head = requests_head(&s->requests);
     bool uses = s->client && s->client->names && head && strchr("BDQ", head);
-    if (uses && s->kept.held) {   /* what its Parse met, in front of a Sync of ours */
+    if (s->client && s->kept.held && head && strchr("BDQF", head)) {   /* what ours met, in front of a Sync of ours */
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
         kept_release(&s->kept);
@@ -310,7 +310,7 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         conn_send(r, &s->client->io, &instead, sizeof instead);
         return true;
     }
-    if (head == ('P' | OWN) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
+    if (head & OWN && head != ('S' | OWN) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
         if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         if (hold(&s->kept, NULL, 0, message, n)) return true;
         s->unrecorded = true;   /* it has this error now, and another one to come */

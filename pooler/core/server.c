@@ -892,7 +892,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         }
         if (effect == BE_READY) statements_ended(r, s, p[at + 5]);
         bool hidden = s->own_body, held = false;
-        if (session_restoring(s) && here == length + 1 && (!hidden || s->own == OWN_RESTORE)) {
+        if (session_restoring(r, s, effect, p + at + 5, here - 5) && here == length + 1 && (!hidden || s->own == OWN_RESTORE)) {
             if (effect == BE_PARAMETER) hidden = report_hidden(r, s, p + at + 5);
             if (effect == BE_READY && !hidden) {
                 to_client(r, s, p + run, at - run);

@@ -53,7 +53,9 @@ static void keep_name(struct session *x, char kind, const char *name) {
     if (!x->notes) x->notes = calloc(1, sizeof *x->notes);
     if (!x->notes || x->notes->bytes + n > sizeof x->notes->names) {
         x->traits |= ASK_SETTINGS;   /* instead of single names */
-        if (kind == 'r') x->traits |= TRAIT_RESET_ALL;
+        if (kind != 'r') return;
+        x->traits |= TRAIT_RESET_ALL;
+        x->resets_all = true;
         return;
     }
     x->notes->names[x->notes->bytes] = kind;
@@ -113,13 +115,6 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
     }
 }
 
-/* The values of its startup packet have to come back after a RESET, when they are not the server's own. */
-static void note_reset(struct relay *r, struct client *c) {
-    struct server *s = c->server;
-    if (s->session.told || digest_same(c->startup->digest, r->t->slots[s->slot].login_settings)) return;
-    s->session.told = settings_keep(c->settings);
-}
-
 /* Adds what one statement says. */
 void session_note(struct relay *r, struct client *c, const struct scan *scan) {
     struct session *x = &c->server->session;
@@ -133,7 +128,7 @@ void session_note(struct relay *r, struct client *c, const struct scan *scan) {
         x->prepared_traits |= (traits & ~(uint32_t)ASK_PREPARED) | TRAIT_EXECUTE;
     }
     if (scan->names_bytes) note_names(r, c, scan);
-    if (traits & (TRAIT_RESET | TRAIT_RESET_ALL)) note_reset(r, c);
+    if (traits & (TRAIT_RESET | TRAIT_RESET_ALL)) session_note_reset(r, c, traits);
     for (uint32_t i = 0; i < scan->unknown_count && x->unknown_count < SCAN_UNKNOWN_MAX; i++)
         x->unknown[x->unknown_count++] = scan->unknown[i];
     if (traits & TRAIT_UNLISTEN && c->subscriptions) traits |= ASK_CHANNELS;
@@ -160,7 +155,7 @@ void session_note_resets(struct relay *r, struct client *c, const char *text, ui
     for (uint32_t at = 0; next_name(scan.names, scan.names_bytes, &at, &kind, &name);)
         if (kind == 'r') keep_name(&c->server->session, kind, name);
     c->server->session.traits |= scan.traits & (TRAIT_RESET | TRAIT_RESET_ALL);
-    note_reset(r, c);
+    session_note_reset(r, c, scan.traits);
 }
 
 /* Nobody lists settings with a dot, but who reads one says its name: from then on it is asked for. */
@@ -285,7 +280,8 @@ bool session_uncertain(const struct server *s) {
 
 /* An error, or a rollback: what the statements set may not be in force. */
 void session_failed(struct server *s) {
-    if (s->session.traits) s->session.failed = true;
+    s->session.reset_ran = s->session.reset_kept;
+    if (s->session.traits | s->session.ends) s->session.failed = true;
 }
 
 /* Nobody knows what settings are in force on a server: whoever comes next has them reset. */
@@ -314,7 +310,7 @@ static int pinned_servers(const struct relay *r, int32_t pool) {
 /* Nothing has been said in this transaction yet. */
 void session_begin(struct session *x) {
     x->traits = x->ends = x->unknown_count = 0;
-    x->failed = x->named = x->unseen = x->partly = false;
+    x->failed = x->named = x->unseen = x->partly = x->resets_all = false;
     if (x->notes) x->notes->bytes = 0;
 }
 
@@ -501,7 +497,7 @@ bool session_settle(struct relay *r, struct server *s) {
     }
     uint32_t ask = (x->traits & ASK_ALL) | (x->ends & x->pinned & ASK_ALL);
     if (x->traits & TRAIT_NAMED && x->failed) ask |= ASK_SETTINGS;
-    x->pinned &= ~(x->ends & PIN_ALL);
+    if (!x->failed) x->pinned &= ~(x->ends & PIN_ALL);   /* else what ends it may not have run, or is undone */
     x->pinned |= x->traits & (PIN_LOADED | (opaque_pins(c, x) ? PIN_OPAQUE : 0));
     if (connects && p->connects) {   /* kept as long as no other client waits, then closed */
         x->doomed = true;

@@ -95,6 +95,9 @@ struct session {
     uint32_t judged_version;     /* of the schema, before the first of those statements was looked at */
     uint32_t unknown_count, sequence_requests;
     uint32_t discard_request;    /* the number of the latest that discards what sequences left */
+    uint32_t reset_from;         /* while `told`: number of the request by which something is reset; */
+    bool reset_ran, reset_kept;  /* something from there on has run, and is not undone; and it was committed */
+    bool resets_all;             /* it is RESET ALL or DISCARD ALL */
     bool failed;                 /* an error or a rollback since: names alone do not tell */
     bool partly;                 /* not all of a text was looked at: its tag says what it made */
     bool unseen;                 /* something was called of which nobody knew what it is: it may have opened connections */
@@ -171,7 +174,9 @@ void plans_forget(struct slot_row *row);
 void send_parameter(struct relay *r, struct client *c, const char *name, const char *value);
 void send_parameters(struct relay *r, struct client *c, const struct settings *told);
 bool session_report_hidden(struct relay *r, const struct server *s, const char *name, const char *value);
-bool session_restoring(const struct server *s);
+void session_note_reset(struct relay *r, struct client *c, uint32_t traits);
+bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n);
+bool session_resetting(const struct server *s);
 bool session_hold(struct relay *r, struct server *s, uint8_t status);
 void session_restore(struct relay *r, struct server *s);
 void session_restored(struct relay *r, struct server *s);

@@ -17,7 +17,7 @@ from tests.support.others import Others, run, types
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
-from tests.support.wire import SYNC, Message, Wire, bind, close, describe, execute, parse, query
+from tests.support.wire import FLUSH, SYNC, Message, Wire, bind, close, describe, execute, parse, query
 
 SERVERS = 3
 USE = [Step(bind((), "m") + execute() + SYNC)]
@@ -479,4 +479,87 @@ def test_error_of_a_parse_in_a_transaction_of_its_own(
         for answer in others.each(lambda: run(wire, [step])):
             assert types(answer) == ("EZ2DCZ" if behind else "EZ")
             assert answer[0].fields["C"] == "42P01"
+        wire.close()
+
+
+@pytest.mark.parametrize("first", ["pipeline", "query"])
+@pytest.mark.parametrize("text", ["ROLLBACK", "COMMIT", "END;"])
+def test_end_of_a_transaction_behind_an_error_on_its_way(
+    running_postgres: Postgres, pooler: Pooler, text: str, first: str
+) -> None:
+    """It is parsed again, for it was prepared under other settings; that needs none of them."""
+    fails = query("SELECT 1/0") if first == "query" else parse("SELECT 1/0") + bind() + execute() + SYNC
+    script = [
+        Step(query("SET TimeZone = 'UTC'")),
+        Step(parse(text, "end") + SYNC),
+        Step(query(TOKYO)),
+        Step(query("BEGIN")),
+        Step(fails + bind((), "end") + execute() + SYNC, "ZZ"),
+        Step(query("SELECT 1")),
+    ]
+    with pooled(pooler, "one") as wire, direct(running_postgres) as plain:
+        assert_same(run(plain, script), run(wire, script))
+        wire.close()
+
+
+#: What sets something for the transaction under way, and is answered before a Parse behind it is sent.
+ANSWERED = {
+    "local": ("BEGIN", "SET LOCAL {0} = '{1}'"),
+    "session": ("BEGIN", "SET {0} = '{1}'"),
+    "set_config": ("BEGIN", "SELECT set_config('{0}', '{1}', true)"),
+    "pipeline": ("", "SET LOCAL {0} = '{1}'"),
+    "session_pipeline": ("", "SET {0} = '{1}'"),
+}
+
+
+@pytest.mark.parametrize("how", ANSWERED)
+@pytest.mark.parametrize("name", ["array_nulls", "TimeZone"])
+def test_what_was_in_force_in_a_transaction_is_not_guessed(
+    pooler: Pooler, others: Others, name: str, how: str
+) -> None:
+    """Elsewhere the statement means the same, or is refused: no server tells of array_nulls."""
+    before, text, after = KEPT[name]
+    begin, change = ANSWERED[how]
+    pooler.learn_catalogs("tx")
+    with pooled(pooler, "tx") as wire:
+        wire.query(f"SET {name} = '{before}'")
+        wire.query(begin)
+        run(wire, [Step(parse(change.format(name, after)) + bind() + execute() + FLUSH, "C")])
+        first = rows(run(wire, [Step(parse(text, "m") + bind((), "m") + execute() + SYNC)]))
+        wire.query("ROLLBACK")
+        wire.query(f"SET {name} = '{before}'")
+        for other in others.wires:
+            other.send(query("BEGIN"))
+        for other in others.wires[1:]:
+            other.receive_until()
+        for other in others.wires:
+            if other is others.wires[0]:
+                other.receive_until()
+            other.query("COMMIT")
+            answer = run(wire, USE)
+            assert rows(answer) == first or [m.fields["C"] for m in answer if m.type == "E"] == ["0A000"]
+            other.query("BEGIN")
+        wire.close()
+
+
+@pytest.mark.parametrize("use", ["named", "described", "query"])
+def test_settings_that_are_refused_meanwhile_are_one_error(
+    running_postgres: Postgres, pooler: Pooler, others: Others, use: str
+) -> None:
+    """What a value names is gone; what the client sends behind the error is answered."""
+    make = "CREATE ACCESS METHOD passing TYPE TABLE HANDLER heap_tableam_handler"
+    running_postgres.sql(make, dbname="p0")
+    with pooled(pooler, "tx") as wire:
+        run(wire, [Step(query("SET default_table_access_method = passing")), *prepare("SELECT 1")])
+        run(wire, [Step(query("SET default_table_access_method = heap"))])
+        running_postgres.sql("DROP ACCESS METHOD passing", dbname="p0")
+        steps = {
+            "named": USE[0].data,
+            "described": describe("S", "m") + USE[0].data,
+            "query": query("EXECUTE m"),
+        }
+        step = Step(steps[use] + query("SELECT 2"), "ZZ")
+        for answer in others.each(lambda: run(wire, [step])):
+            assert types(answer) == "EZTDCZ"
+            assert answer[0].fields["C"] == "22023"
         wire.close()

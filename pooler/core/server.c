@@ -943,7 +943,9 @@ bool server_fast_closed(struct relay *r, struct server *s) {
     return due;
 }
 
-static void settle_now(struct relay *r, struct server *s) {
+static void settle(struct relay *r, struct server *s) {
+    if (!s->settled || s->dedicated || !server_in_step(s)) return;
+    if (server_fast_closed(r, s)) return;
     bool session = s->mode == MODE_SESSION;
     if (s->client && !s->fresh && listen_waits(r, s)) return;
     if (s->client && !s->fresh && session_settle(r, s)) {
@@ -959,14 +961,6 @@ static void settle_now(struct relay *r, struct server *s) {
     s->settled = false;
     if (s->placing) place(r, s);
     else server_give_back(r, s);
-}
-
-static void settle(struct relay *r, struct server *s) {
-    if (!s->settled || s->dedicated || !server_in_step(s)) return;
-    if (server_fast_closed(r, s)) return;
-    if (s->client && !s->fresh && !guard_take(r, s)) return;
-    settle_now(r, s);
-    guard_look(r, s);
 }
 
 /* Something arrived on a connection that may not be ours: only the owner of the slot reads. */

@@ -217,6 +217,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     s->settled = s->own_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
     s->kept.ended = true;
     c->server = s;
+    s->guarded = true;
     session_turn(r, s);
     defaults_follow(r, c);
     adopt_limits(r, s);
@@ -227,17 +228,18 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)
         server_own(r, s, OWN_CHECK, r->options.check_query, true);
     else server_suit(r, s);
+    guard_look(r, s);
     if (bytes_pending(&c->io.stash) || c->io.readable) conn_ready(r, &c->io);
 }
 
 /* Its queued query was canceled (the table has taken it off the queue): answer as PostgreSQL would, and drop
- * the query: one Query message, or everything up to Sync. */
+ * the query: one Query or FunctionCall, or everything up to Sync. */
 void client_canceled(struct relay *r, struct client *c) {
     char message[512];
     if (!c->waiting) return;
     c->waiting = false;
     const struct bytes *stash = &c->io.stash;
-    bool simple = bytes_pending(stash) && stash->data[stash->start] == 'Q';
+    bool simple = bytes_pending(stash) && memchr("QF", stash->data[stash->start], 2);
     conn_send(r, &c->io, message, error_message(message, "ERROR", "57014", "canceling statement due to user request"));
     if (simple) conn_send(r, &c->io, READY_IDLE, sizeof READY_IDLE);
     c->drop_next = simple;
@@ -311,6 +313,7 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
     struct server *s = c->server;
     s->fresh = false;
     c->lost_servers = c->refusals = 0;
+    guard_look(r, s);
     conn_send(r, &s->io, p, n);
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
 }

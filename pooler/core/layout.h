@@ -61,6 +61,7 @@ enum client_order {
     ORDER_KILL = 4,       /* close it, with the text of kill_text */
     ORDER_WELCOME = 8,    /* logging in: the pool's welcome parameters are known now */
     ORDER_FAIL = 16,      /* logging in: PostgreSQL refused; text in the pool's row */
+    ORDER_UNCANCELED = 32,   /* a cancel request for it has been where it was going */
 };
 enum { KILL_UNHEARD = 6, KILL_REFUSED = 7 };   /* of kill_texts in relay.c */
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
@@ -142,7 +143,8 @@ struct slot_row {
     uint8_t served;                  /* a client has had it */
     uint64_t asked_at;               /* when it got its last request of ours behind which no client waits */
     uint8_t temporary;               /* its temporary schema may have been used */
-    uint64_t canceling;              /* workers with a cancel request in flight; not reusable while any */
+    _Atomic uint64_t canceling;      /* workers with a cancel request in flight; not reusable while any */
+    _Atomic uint8_t guarded;         /* a request of ours is or may be under way: no cancel request is sent (guard.c) */
     int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
     uint32_t generation;             /* a reused row is another connection */
     int32_t backend_pid;

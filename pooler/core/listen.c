@@ -139,7 +139,7 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
         conn_flush(r, &s->io);
         return true;
     }
-    prepare(r, c, again, notifies);
+    if (guard_take(r, s)) prepare(r, c, again, notifies);
     return true;
 }
 

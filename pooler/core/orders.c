@@ -185,13 +185,13 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
         struct slot_row *s = &t->slots[c->slot];
         *slot = c->slot;
         *generation = s->generation;
-        if (s->canceling) {   /* one at a time for each server, over all workers */
-            verdict = CANCEL_BUSY;
-        } else {
+        verdict = CANCEL_BUSY;   /* one at a time for each server, over all workers, and none that meets a request of ours */
+        if (!s->canceling && !s->guarded) {
             s->canceling |= bit(worker);
-            c->cancel_requests++;
-            verdict = CANCEL_FORWARD;
+            if (!s->guarded) verdict = CANCEL_FORWARD;
+            else cancel_over_locked(t, c->slot, worker, &ring);
         }
+        if (verdict == CANCEL_FORWARD) c->cancel_requests++;
     }
     tables_unlock(t);
     tables_ring(t, ring);
@@ -207,7 +207,7 @@ void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t cli
     struct slot_row *s = &t->slots[slot];
     if (client != NOBODY && t->clients[client].id == client_id) t->clients[client].cancel_requests--;
     if (s->generation == generation && s->state != SL_FREE) {
-        s->canceling &= ~bit(worker);
+        cancel_over_locked(t, slot, worker, &out.ring);
         if (s->state == SL_PARKED && !s->canceling) place_locked(t, slot, NOBODY, now, &out);
     }
     tables_unlock(t);

@@ -73,6 +73,14 @@ void order_slot(struct tables *t, int32_t slot, uint8_t order, uint64_t *ring) {
     *ring |= bit(s->owner);
 }
 
+/* A cancel request of this worker is over, or was not sent: the server's client may wait for that. */
+void cancel_over_locked(struct tables *t, int32_t slot, int worker, uint64_t *ring) {
+    struct slot_row *s = &t->slots[slot];
+    bool used = s->state == SL_ACTIVE && s->client != NOBODY;
+    if (used) order_client(t, s->client, ORDER_UNCANCELED, ring);   /* first: whoever dies, it is told */
+    s->canceling &= ~bit(worker);
+}
+
 void slot_drop_orders(struct tables *t, int32_t slot) {
     struct slot_row *s = &t->slots[slot];
     if (!s->orders) return;
@@ -137,6 +145,7 @@ void attach(struct tables *t, int32_t slot, int32_t client, int owner) {
     COMMIT();
     s->owner = (int16_t)owner;
     if (!(s->flags & SF_USED)) s->flags |= SF_USED;
+    s->guarded = 1;
     slot_state(t, slot, SL_ACTIVE);
     c->slot = slot;
     COMMIT();

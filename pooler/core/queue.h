@@ -21,6 +21,7 @@ void queue_insert(struct tables *t, int32_t client);
 void queue_leave(struct tables *t, int32_t client);
 void order_client(struct tables *t, int32_t client, uint8_t order, uint64_t *ring);
 void order_slot(struct tables *t, int32_t slot, uint8_t order, uint64_t *ring);
+void cancel_over_locked(struct tables *t, int32_t slot, int worker, uint64_t *ring);
 void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
 void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);

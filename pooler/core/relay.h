@@ -135,6 +135,7 @@ struct server {
     uint8_t own;                 /* enum own_request in flight */
     uint64_t own_since;
     bool own_failed, own_blocks; /* the client's statement waits for our request's answer */
+    bool guarded;                /* as its row says: guard.c */
     bool asks_columns;           /* that request is a Describe */
     uint8_t copy;                /* enum copy_state */
     bool skip;                   /* after an error, skipping to Sync */
@@ -428,6 +429,12 @@ void doubt_ended(struct server *s);
 static inline void server_expects(struct server *s, uint8_t request) {
     if (!requests_push(&s->requests, request)) s->unrecorded = true;
 }
+
+/* guard.c: requests of ours and cancel requests do not meet */
+bool guard_take(struct relay *r, struct server *s);
+void guard_drop(struct relay *r, struct server *s);
+void guard_look(struct relay *r, struct server *s);
+void guard_over(struct relay *r, struct client *c);
 
 /* columns.c: what a client may know of the rows to come */
 void columns_parameters(struct server *s, const unsigned char *body, uint32_t n);

@@ -51,7 +51,8 @@ void dedicated_add(struct relay *r, struct command *k) {
     bool fits = pool_dedicated(r->t, slot, k->generation, k->a, k->id, r->worker, r->now, &out);
     if (fits) {
         s->client = c;
-        s->dedicated = true;
+        s->dedicated = s->guarded = true;
+        guard_drop(r, s);
         c->server = s;
         conn_ready(r, &s->io);
         conn_ready(r, &c->io);

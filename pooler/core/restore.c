@@ -106,6 +106,9 @@ bool session_hold(struct relay *r, struct server *s, uint8_t status) {
 /* Sets what was reset to the values of the startup packet. */
 void session_restore(struct relay *r, struct server *s) {
     struct session *x = &s->session;
+    s->settled = false;
+    s->own_blocks = x->restore_due = !guard_take(r, s);
+    if (x->restore_due) return;
     const struct settings *startup = s->client->startup;
     char query[OWN_QUERY_BYTES];
     uint32_t n = 0, room = sizeof query - 1;
@@ -118,7 +121,6 @@ void session_restore(struct relay *r, struct server *s) {
             if (kind == 'r') n = settings_assign(&r->store, startup, name, query, n, room);
     }
     query[n < room ? n : 0] = '\0';
-    s->settled = false;
     server_own(r, s, OWN_RESTORE, query, true);
 }
 

@@ -111,7 +111,9 @@ void sequences_before(struct relay *r, struct client *c, uint32_t traits) {
     if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, traits);
     /* a Query commits what has run, and ends portals: where there is neither, what runs alone (VACUUM) is not behind anything */
-    if (clean) discard(r, s, s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours));
+    bool inside = s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours);
+    if (clean && !inside && !s->requests.count) inside = !guard_take(r, s);   /* what a cancel request meets there has the client skipped */
+    if (clean) discard(r, s, inside);
     used(r, c, traits, clean);
 }
 
@@ -125,6 +127,7 @@ enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t
     bool clean = in_the_way(r, c, traits), runs = s->pipeline_open && s->pipeline_runs;
     if (clean && !runs && s->requests.count) return REWRITTEN_WAIT_ALL;
     bool inside = runs || s->transaction == 'T';
+    if (clean && !inside && !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
     if (clean) discard(r, s, inside);
     if (clean && inside && !s->pipeline_open) send_sync(r, s);
     used(r, c, traits, clean);
@@ -177,6 +180,7 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
         if (!n) return REWRITTEN_NOT;   /* nothing runs */
         discard_behind(r, s, end, n);
     } else {   /* behind an Execute of ours alone a Query would be told that it is in a transaction */
+        if (!s->requests.count && !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
         discard(r, s, s->pipeline_open && s->pipeline_runs);
     }
     used(r, c, traits, true);

@@ -128,6 +128,7 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
         n = (uint32_t)strnlen(text, room);
         memcpy(query + 5, text, n);
     }
+    guard_take(r, s);
     s->own = (uint8_t)what;
     r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
     s->own_since = r->now;
@@ -665,6 +666,7 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     if (head & OWN && s->own == OWN_STEP && letter == 'S') return true;   /* its Query comes behind */
     if (head & OWN) own_done(r, s);
     else if (s->client) count_ready(r, s);
+    if (head & OWN) guard_look(r, s);
     doubt_ask(r, s);
     if (s->client != before) return true;   /* its client is gone, and it may be somebody else's already */
     bool its_turn = (head & OWN) && first && s->client && !s->settled;   /* not when it was only to be greeted */
@@ -682,26 +684,14 @@ static bool is_fatal(const unsigned char *body, uint32_t n) {
     return memmem(body, n, "\0VFATAL", 8) || memmem(body, n, "\0VPANIC", 8);
 }
 
-static void copy_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room) {
-    for (const unsigned char *p = body, *end = body + n; p < end && *p;) {
-        const unsigned char *zero = memchr(p, 0, (size_t)(end - p));
-        if (!zero) return;
-        if (*p == (unsigned char)field) {
-            snprintf(out, room, "%s", (const char *)p + 1);
-            return;
-        }
-        p = zero + 1;
-    }
-}
-
 /* Our request met an error: its code and text, for whom it concerns. */
 static void own_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
     s->own_failed = true;
     s->own_text[0] = '\0';
     memcpy(s->own_sqlstate, "XX000", sizeof s->own_sqlstate);   /* an error need not have a code */
-    copy_field(body, n, 'C', s->own_sqlstate, sizeof s->own_sqlstate);
+    server_message_field(body, n, 'C', s->own_sqlstate, sizeof s->own_sqlstate);
     if (strlen(s->own_sqlstate) != 5) memcpy(s->own_sqlstate, "XX000", sizeof s->own_sqlstate);
-    copy_field(body, n, 'M', s->own_text, sizeof s->own_text);
+    server_message_field(body, n, 'M', s->own_text, sizeof s->own_text);
     if (s->own == OWN_NONE) sequences_not_discarded(r, s);
 }
 

@@ -1,6 +1,7 @@
 /* The checks of server_messages.h. */
 #include "server_messages.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "relay.h"
@@ -100,4 +101,17 @@ int server_message_columns(const unsigned char *body, struct column *out, int ma
         if (!none) at += bytes;
     }
     return count;
+}
+
+/* Copies a field of an ErrorResponse; `out` stays as it is where there is none. */
+void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room) {
+    for (const unsigned char *p = body, *end = body + n; p < end && *p;) {
+        const unsigned char *zero = memchr(p, 0, (size_t)(end - p));
+        if (!zero) return;
+        if (*p == (unsigned char)field) {
+            snprintf(out, room, "%s", (const char *)p + 1);
+            return;
+        }
+        p = zero + 1;
+    }
 }

@@ -17,6 +17,7 @@
 #define POOLER_SERVER_MESSAGES_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #define SERVER_MESSAGE_MAX 0x7fffffffu
@@ -35,5 +36,7 @@ bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_
 struct column { const unsigned char *text; uint32_t bytes; };
 
 int server_message_columns(const unsigned char *body, struct column *out, int max);
+
+void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room);
 
 #endif

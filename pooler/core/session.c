@@ -540,6 +540,7 @@ void session_left(struct relay *r, struct server *s) {
     x->prepared_traits = x->prepared_serial = x->pinned = x->asked = 0;
     x->touched_sequence = x->opaque = x->given_up = x->sets_meaning = x->doomed = x->looked = false;
     x->held = 0;
+    x->restore_due = false;
     listen_forget(r, s);
     settings_drop(&r->store, x->told);
     x->told = NULL;

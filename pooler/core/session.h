@@ -110,6 +110,7 @@ struct session {
     bool parsed_sets_meaning;    /* the latest unnamed statement will, when it is run */
     bool opaque;                 /* something set a setting whose name is not known: the server is reset before its next client */
     bool named;                  /* a literal or a parameter gave the name of the setting that is an argument */
+    bool restore_due;            /* OWN_RESTORE waits for the end of a cancel request */
     uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */
     uint64_t unknown[SCAN_UNKNOWN_MAX];
     struct notes *notes;

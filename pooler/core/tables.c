@@ -279,7 +279,7 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
         if (s->canceling & (1ull << worker)) {
-            s->canceling &= ~(1ull << worker);
+            cancel_over_locked(t, i, worker, &out->ring);
             s->flags |= SF_CLOSE_NEEDED;   /* its cancel request may still be on the way: nobody else may meet it */
             if (s->state == SL_PARKED && !s->canceling && s->owner != worker)
                 place_locked(t, i, NOBODY, now, out);

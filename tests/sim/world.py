@@ -295,6 +295,7 @@ class World:
 
     def cancel(self, row: int, worker: int) -> str:
         """A cancel request for this client reaches `worker`."""
+        self.tables._play_unguard(row)
         verdict = self.tables.cancel_begin(*self.tables.client_key(row), worker)
         if verdict[0] == "forward":
             self.cancels.append(Cancel(worker, *verdict[1:]))

@@ -6,15 +6,16 @@ from glob import glob
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 
-GENERATED = "pooler/core/_core.c"  # Cython's output lies among our own C files
+GENERATED = "pooler/core/binding/_core.c"  # Cython's output lies among our own C files
 
 #: scripts/sanitize compiles with less, which takes half the time.
 OPTIMIZATION = os.environ.get("POOLER_OPTIMIZATION", "-O2")
 
 core = Extension(
     "pooler.core._core",
-    sources=["pooler/core/_core.pyx", *sorted(set(glob("pooler/core/*.c")) - {GENERATED})],
-    depends=[*sorted(glob("pooler/core/*.h")), *sorted(glob("pooler/core/*.px[di]"))],
+    sources=["pooler/core/binding/_core.pyx", *sorted(set(glob("pooler/core/*/*.c")) - {GENERATED})],
+    depends=[*sorted(glob("pooler/core/*/*.h")), *sorted(glob("pooler/core/*/*.px[di]"))],
+    include_dirs=["pooler/core"],  # a file includes "FOLDER/NAME.h"
     extra_compile_args=[OPTIMIZATION, "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],
     libraries=["ssl", "crypto"],
     extra_link_args=["-pthread"],

@@ -17,7 +17,8 @@ gevent greenlets, every query by compiled code.
     dev/        `pooler dev`: an embedded PostgreSQL with pooler in front
     log, errors small things that everybody uses
 
-To read it: `core/layout.h` (what is shared), `core/relay.h` (the life of a query), `protocol/transaction`
+To read it: `core/tables/layout.h` (what is shared), `core/relay/relay.h` (the life of a query),
+`protocol/transaction`
 (what a message means), `worker/`, then `master/start` and `master/master` (how the process lives), and
 `config/settings`. ARCHITECTURE.md tells why.
 """

@@ -150,7 +150,7 @@ def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
 
 @pytest.mark.filterwarnings("default::UserWarning")
 def test_sizes_of_c_files() -> None:
-    for path in sorted((PACKAGE / "core").glob("*.[ch]")):
+    for path in sorted((PACKAGE / "core").rglob("*.[ch]")):
         lines = path.read_text().count("\n")
         if path.name != "_core.c" and lines > C_FILE_LINES:
             warnings.warn(f"{name_of(path)} has {lines} lines", stacklevel=1)

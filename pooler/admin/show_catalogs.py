@@ -12,7 +12,7 @@ CATALOG_COLUMNS = columns("""
     cost_us int8, bytes int8, worker int4
 """)
 
-#: In the order of `enum catalog_state` in core/layout.h.
+#: In the order of `enum catalog_state` in core/tables/layout.h.
 STATES = ("unknown", "reading", "known", "failed")
 
 #: Why everything is asked for: before the first look and behind DDL; where what statements need not name may

@@ -1,8 +1,9 @@
 """The compiled core: shared tables and relay.  It knows no configuration, no users, no SQL, no policy.
 
-Reading order: layout.h (the rows, why they survive a SIGKILL), queue.c, limits.c, pool.c (who gets which
-server), relay.h (the theory of the relay), client.c and server.c (the life of a query), relay.c (the loop),
-tls.h and pump.h (TLS with clients and with PostgreSQL), _core.pyx (the binding).
+README.md has the folders and who may include whom. Reading order: tables/layout.h (the rows, why they
+survive a SIGKILL), tables/queue.c, limits.c, pool.c (who gets which server), relay/relay.h (the theory of
+the relay), relay/client.c and server.c (the life of a query), relay/loop.c, tls/session.h and bridge.h (TLS
+with clients and with PostgreSQL), binding/_core.pyx.
 """
 
 from ._core import (

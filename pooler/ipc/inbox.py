@@ -11,10 +11,11 @@ format is fixed.
     CLIENT   1 if a unix socket     0            an accepted client
     SERVER   slot                   generation   a duplicate of a server connection
     PLAIN    slot                   generation   to the master: what workers share instead of that duplicate,
-                                                 because the connection is encrypted (core/pump.h)
+                                                 because the connection is encrypted (core/tls/bridge.h)
     CLOSED   slot                   generation   none: close your duplicate
     NEWS     row of a channel       its id       none; behind it a NotificationResponse for those who listen
-    NOTE     row of a client        its id       none: what this client sent has come back (core/listen.h)
+    NOTE     row of a client        its id       none: what this client sent has come back
+                                                 (core/notify/subscribe.h)
     LISTEN   row of a database      0            none: the listening connection that you have has work
 
 Whoever opens a server sends SERVER to the master *first*, before it connects: a worker forked meanwhile

@@ -1,9 +1,9 @@
 """Two instances at a time: how this one replaces another, and how another replaces it (-R).
 
-`takeover` has the words up to `serving`. From then on both speak of rooms (core/rooms.c): the old one gives
-back what it does not need any more, the new one what it owes, and cancel requests for clients of the old one
-are passed to it. The old one ends when its last client has left; after `shutdown_timeout` it closes those
-that are between two transactions.
+`takeover` has the words up to `serving`. From then on both speak of rooms (core/tables/handoff.c): the old
+one gives back what it does not need any more, the new one what it owes, and cancel requests for clients of
+the old one are passed to it. The old one ends when its last client has left; after `shutdown_timeout` it
+closes those that are between two transactions.
 """
 
 from __future__ import annotations

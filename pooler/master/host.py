@@ -47,7 +47,7 @@ def _leave_tls(config: Config) -> TlsSetup:
 
 
 class SharedRooms(Protocol):
-    """The part that two instances, one of which replaces the other, count by (core/rooms.c)."""
+    """The part that two instances, one of which replaces the other, count by (core/tables/handoff.c)."""
 
     def rooms_retire(self) -> list[list[Any]]:
         """Another instance replaces this one: open no more servers. What each pool has; may raise `busy`."""

@@ -20,7 +20,7 @@ one entry for each request in flight, and takes entries off as messages of the s
   byte, or any other that is not listed, means that the stream is out of step: the server is closed.
 
 The two tables below are the only place where this is said. The compiled relay has the numbers in
-`pooler/core/effects.h`; a test compares them with `backend_effects()` and `frontend_effects()`.
+`pooler/core/io/message_table.h`; a test compares them with `backend_effects()` and `frontend_effects()`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is asked of the catalogs, in small pieces, by an idle server of the database (core/catalog_read.c).
+"""What is asked of the catalogs, in small pieces, by an idle server of the database (core/catalog/read.c).
 
 Each class is a key, which rows are ordered by, and a SELECT with two places: `$W` for a condition on the key, `$T` for
 order and limit. Its columns are texts: oid, xmin, owners (oids of what gets the effects; `E`: every statement, `D`: every
@@ -85,7 +85,7 @@ _TYPE_REFS = """concat_ws(' ', t.typinput::oid::text, t.typoutput::oid::text, t.
  (SELECT concat_ws(' ', r.rngsubtype::text, r.rngsubopc::text, r.rngcanonical::oid::text, r.rngsubdiff::oid::text)
  FROM pg_range r WHERE r.rngtypid = t.oid))"""
 
-#: Key, and SELECT: in the order of `enum catalog_class` in core/catalog_read.h.
+#: Key, and SELECT: in the order of `enum catalog_class` in core/catalog/read.h.
 _CLASSES: tuple[tuple[str, str], ...] = (
     (
         "oid",
@@ -270,7 +270,7 @@ _SUMS = (
     _sum(19, "pg_inherits"),
 )
 
-#: Texts of the question that begins a look (CATALOG_SUMS in core/catalog_read.h), in pieces.
+#: Texts of the question that begins a look (CATALOG_SUMS in core/catalog/read.h), in pieces.
 SUMS = tuple(
     _qualified(" UNION ALL ".join(texts))
     for texts in ((_IDENTITY,), _SUMS[0:1], _SUMS[1:2], _SUMS[2:3], _SUMS[3:9], _SUMS[9:])

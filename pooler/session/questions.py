@@ -4,8 +4,8 @@ Each question is a SELECT of three columns of type text (kind, name, value); the
 UNION ALL. All names are qualified: the session that answers has the search_path of a stranger.
 
 Kinds of rows: `s` a setting and its value, in hex and in the encoding of the database; `d` the default of
-a limit that is not in force for the question itself (its value comes first, as `v`: `core/ask.c`); `p` something that pins, by the number of its bit in `enum trait`
-(`core/words.h`); `l` a channel that it listens on.
+a limit that is not in force for the question itself (its value comes first, as `v`: `core/session/probe.c`); `p` something that pins, by the number of its bit in `enum trait`
+(`core/sql/effects.h`); `l` a channel that it listens on.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ UNION ALL SELECT 'v', name, CASE WHEN name OPERATOR(pg_catalog.=) 'in_hot_standb
  FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) ANY ('{{client_encoding,DateStyle,IntervalStyle,TimeZone,
  standard_conforming_strings,default_transaction_read_only,in_hot_standby,search_path,scram_iterations}}'::pg_catalog.text[])"""
 
-#: In the order of `enum question` in `core/session.h`.
+#: In the order of `enum question` in `core/session/session.h`.
 QUESTIONS = tuple(
     " ".join(text.split("\n")).strip()
     for text in (SETTINGS, LOCKS, TEMP, PREPARED, CURSORS, CHANNELS, DEFAULTS)

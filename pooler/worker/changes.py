@@ -1,6 +1,6 @@
 """What clients do at PostgreSQL to databases and roles, which all databases share: idle servers are not to be
 in the way, and servers of what was dropped or altered are not to serve new clients. A relay tells when such a
-statement passes, or when its transaction is over (`TRAIT_DATABASE` of `core/words.h`).
+statement passes, or when its transaction is over (`TRAIT_DATABASE` of `core/sql/effects.h`).
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class Change(enum.IntEnum):
-    """`enum shared_ddl` of core/relay.h."""
+    """`enum shared_ddl` of core/relay/relay.h."""
 
     BEGINS = 0  # something is about to be done to a database, or to what it is copied from
     DATABASE = 1  # one was made or altered

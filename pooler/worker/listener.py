@@ -1,15 +1,16 @@
 """The connection that listens for all clients of a database, whatever worker they are on.
 
-Relays note in the shared tables which channels their clients want to hear of (`core/channels.c`); the worker
-whose client was first opens one connection, says LISTEN there, and gives every notification to the inboxes
-of the workers that have clients for it, in the order in which PostgreSQL sent them. Nothing is lost
+Relays note in the shared tables which channels their clients want to hear of (`core/tables/channels.c`); the
+worker whose client was first opens one connection, says LISTEN there, and gives every notification to the
+inboxes of the workers that have clients for it, in the order in which PostgreSQL sent them. Nothing is lost
 unnoticed: when the connection ends, or a worker does not take its mail, the clients that relied on it are
 closed.
 
 The pid in a notification is PostgreSQL's; clients know each other by the pids that pooler told them. Relays
-tell who notifies by notes on a channel of their own (`core/listen.h`): `c <pid>`: what comes from this
-backend now is that client's; `e`: it is not any more; `b <database> <worker> <row> <number>`: the same, and
-that client wants to know. Each ends with a number and a seal (`core/notes.h`): anybody may write there.
+tell who notifies by notes on a channel of their own (`core/notify/subscribe.h`): `c <pid>`: what comes from
+this backend now is that client's; `e`: it is not any more; `b <database> <worker> <row> <number>`: the same,
+and that client wants to know. Each ends with a number and a seal (`core/notify/origin.h`): anybody may write
+there.
 """
 
 from __future__ import annotations

@@ -1,4 +1,5 @@
-"""Names of hosts: looked up where waiting delays nobody, and remembered for all workers (core/hosts.c).
+"""Names of hosts: looked up where waiting delays nobody, and remembered for all workers
+(core/tables/hosts.c).
 
 An answer holds for `dns_max_ttl`, a failure for `dns_nxdomain_ttl`, and a failure forgets nothing: the last
 good addresses stay in use. Whoever needs a name that has to be asked for waits for the answer, but not long

@@ -9,14 +9,14 @@ mkdir -p "$out"
 compile() { # SOURCE
     local object
     object=$out/$(echo "${1%.c}" | tr / -).o
-    if [ ! -e "$object" ] || [ -n "$(find pooler/core tests/fuzz/harness -name '*.[ch]' ! -name _core.c ! -path "*/core/*.c" \
-        -newer "$object" -print -quit)" ] || [ "$1" -nt "$object" ] || [ pooler/core/relay.c -nt "$object" ]; then
+    if [ ! -e "$object" ] || [ -n "$(find pooler/core tests/fuzz/harness -name '*.[ch]' ! -name _core.c ! -path "*/core/*/*.c" \
+        -newer "$object" -print -quit)" ] || [ "$1" -nt "$object" ] || [ pooler/core/relay/loop.c -nt "$object" ]; then
         $cc $flags -Ipooler/core -Itests/fuzz/harness -c "$1" -o "$object"
     fi
 }
 export out flags cc
 export -f compile
-printf '%s\n' tests/fuzz/harness/*.c pooler/core/*.c | grep -v core/_core.c | xargs -P 2 -I{} bash -c 'compile {}'
+printf '%s\n' tests/fuzz/harness/*.c pooler/core/*/*.c | grep -v core/binding/_core.c | xargs -P 2 -I{} bash -c 'compile {}'
 # An archive gives what is missing only: the harness of the relay has that source itself.
 rm -f "$out/core.a"
 ar rcs "$out/core.a" "$out"/pooler-core-*.o

@@ -2,7 +2,7 @@
  * which server.  Clients speak well or send any bytes; servers answer as PostgreSQL does, as late as the input likes, or lie.
  * While no server has lied, a client that speaks well hears its own rows alone, and no more ReadyForQuery than it is owed. */
 #define _GNU_SOURCE
-#include "../../../pooler/core/relay.c"   /* for its static functions: the loop's turn is played here */
+#include "../../../pooler/core/relay/loop.c"   /* for its static functions: the loop's turn is played here */
 
 #include <stdio.h>
 

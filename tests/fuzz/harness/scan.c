@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "catalog.h"
-#include "sqlnames.h"
-#include "words.h"
+#include "sql/catalog_names.h"
+#include "sql/statement_names.h"
+#include "sql/effects.h"
 
 static struct words builtin;
 static struct catalog catalog;   /* of a database of which nothing is known */

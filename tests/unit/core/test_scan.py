@@ -1,4 +1,4 @@
-"""What texts of statements say about their sessions: the scanner of core/words.c, case by case.
+"""What texts of statements say about their sessions: the scanner of core/sql/effects.c, case by case.
 
 A text only decides whether the server is asked afterwards. To see too much costs a question; to see too
 little would be a leak, so the cases say both.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pooler.protocol import transaction
 from pooler.protocol.transaction import Effect, FrontEffect
 
-#: The contract with pooler/core/effects.h: order and number of every name.
+#: The contract with pooler/core/io/message_table.h: order and number of every name.
 BACKEND_ORDER = """
     NOTHING POP_PARSE POP_BIND POP_CLOSE ROWDESC NODATA COMMAND EMPTY SUSPENDED ERROR READY
     COPY_IN COPY_OUT COPY_BOTH PARAMETER NOTICE NOTIFY FUNCTION PARAMDESC COPY_DATA COPY_DONE FORBIDDEN

@@ -1,0 +1,385 @@
+/* Looks at catalogs: when one begins, its pieces, what follows from their answers.  The theory stands in
+ * read.h; what rows mean stands in rows.c. */
+#include "catalog/read.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "catalog/rows.h"
+#include "catalog/store.h"
+#include "relay/relay.h"
+#include "sql/builder.h"
+
+#define LIMIT_MIN 32             /* a machine without time for us must not make it endless */
+#define LIMIT_MAX 4096
+#define LIMIT_LIST 512           /* of the first list of oids, whose rows are short; then as for all */
+#define CHANGED_MAX 512          /* oids in one question */
+#define FAILED_US 10000000u      /* after a failure, times the number of failures */
+
+/* Our own settings, whatever a client has left: for this request alone.  The first answer says in which encoding.  Behind
+ * a piece on a server that it keeps, a client would have to wait. */
+#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;" SQL_NO_TRANSACTION_TIMEOUT \
+    "SET LOCAL exit_on_error=off;SET LOCAL max_parallel_workers_per_gather=0;" \
+    "SET LOCAL search_path=pg_catalog,pg_temp;"   /* though all names have their schema */
+#define PATIENT "SET LOCAL statement_timeout=2000;SET LOCAL lock_timeout=0;"
+#define HURRIED "SET LOCAL statement_timeout=500;SET LOCAL lock_timeout=50;"
+#define ENCODING "SELECT 'e',pg_catalog.pg_client_encoding();"
+
+/* How long PostgreSQL has had it, in microseconds: what the answer waits for on its way here is not its work. */
+#define TAIL ";SELECT 'd',(pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)" \
+    " pg_catalog.statement_timestamp()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8"
+
+static int32_t database_of(const struct relay *r, const struct server *s) {
+    return r->t->pools[r->t->slots[s->slot].pool].database;
+}
+
+/* NULL: no memory. */
+static struct catalog_reader *reader_of(struct relay *r, int32_t database) {
+    struct catalog_reader *c = r->readers[database];
+    if (!c) {
+        if (!(c = r->readers[database] = calloc(1, sizeof *c))) return NULL;
+        c->slot = NOBODY;
+        c->limit = 64;
+        c->graph.key = r->builtin.key;
+        customs_forget(&c->customs, c->graph.key);
+    }
+    return c;
+}
+
+static void forget_all(struct catalog_reader *c) {
+    graph_free(&c->graph);
+    memset(c->sums, 0, sizeof c->sums);
+    c->complete = false;
+    customs_forget(&c->customs, c->graph.key);
+}
+
+static void end_look(struct relay *r, int32_t database, struct catalog_reader *c) {
+    catalog_paid(r->t, database, c->instance, r->worker, r->now, c->cost_us);
+    c->phase = READING_NOT;
+    c->slot = NOBODY;
+    c->next_at = r->now + PROFILE_CHECK_US + (c->failures ? FAILED_US * (c->failures < 6 ? c->failures : 6) : 0);
+}
+
+/* More than this worker may keep of catalogs, or can. */
+static bool too_large(const struct relay *r, const struct catalog_reader *c) {
+    return c->graph.starved || c->graph.bytes > r->options.catalog_bytes;
+}
+
+/* A piece could not be read, or another worker reads: nothing of this look counts. */
+static void fail(struct relay *r, int32_t database, struct catalog_reader *c) {
+    c->failures++;
+    c->complete = false;   /* some rows may be of now, and others of before */
+    if (too_large(r, c)) forget_all(c);   /* what is gone from the catalogs does not count for ever */
+    struct catalog_row *row = &r->t->databases[database].catalog;
+    if (!atomic_load(&row->generation)) row->state = CATALOG_FAILED;
+    end_look(r, database, c);
+}
+
+/* ---- when ---------------------------------------------------------------------------------------- */
+
+static bool matters(const struct relay *r, int32_t pool) {
+    const struct pool_row *p = &r->t->pools[pool];
+    return p->kind == POOL_CLIENTS && p->limits.mode != MODE_SESSION && p->limits.session_state != SESSION_OFF;
+}
+
+/* The server that had a piece was closed without an answer. */
+static bool lost(const struct relay *r, const struct catalog_reader *c) {
+    const struct server *s = c->slot == NOBODY ? NULL : r->servers[c->slot];
+    return c->slot != NOBODY && (!s || s->generation != c->slot_generation || s->own != OWN_CATALOG);
+}
+
+static bool is_known(const struct relay *r, int32_t database) {
+    return catalog_is_published(r->t, database) && catalog_is_current(r->t, database);
+}
+
+/* A look is to begin, or to go on. */
+static bool has_work(struct relay *r, int32_t database) {
+    const struct database_row *d = &r->t->databases[database];
+    struct catalog_reader *c = reader_of(r, database);
+    if (!c) return false;
+    if (c->row_generation != d->generation) {
+        forget_all(c);
+        c->row_generation = d->generation;
+        c->phase = READING_NOT;
+        c->slot = NOBODY;
+        c->next_at = c->failures = 0;
+    }
+    if (lost(r, c)) fail(r, database, c);
+    if (c->phase == READING_SOLVE || c->slot != NOBODY) return false;
+    if (c->phase != READING_NOT) return true;
+    if (r->now < c->next_at) return false;
+    return atomic_load(&d->catalog.used) || !is_known(r, database);
+}
+
+/* Whether a server that no client has is to answer a piece now.  A look that begins is claimed here. */
+bool catalog_due(struct relay *r, const struct server *s) {
+    const struct slot_row *row = &r->t->slots[s->slot];
+    const struct pool_row *p = &r->t->pools[row->pool];
+    const struct database_row *d = &r->t->databases[p->database];
+    if (!matters(r, row->pool) || row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) return false;
+    if (r->t->h->paused || r->t->h->suspended || r->t->h->draining || r->t->h->retiring || d->paused || s->dedicated) return false;
+    if (!has_work(r, p->database)) return false;
+    const struct catalog_reader *c = r->readers[p->database];
+    if (p->waiting.head != NOBODY
+        && r->now < c->moved_at + (is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US)) return false;
+    return c->phase != READING_NOT || (catalog_may_claim(r->t, p->database, p->instance, r->worker, r->now)
+                                       && catalog_claim(r->t, p->database, p->instance, r->worker, r->now));
+}
+
+/* ---- pieces -------------------------------------------------------------------------------------- */
+
+static const char *text_of(const struct relay *r, uint8_t class, int which) {
+    return r->catalogs[CATALOG_SUMS + 3 * class + which];
+}
+
+static uint32_t put_wanted(struct catalog_reader *c, char *out, uint32_t room, const char *key) {
+    uint32_t n = (uint32_t)snprintf(out, room, "%s OPERATOR(pg_catalog.=) ANY ('{", key);
+    uint32_t end = c->wanted_at + (c->limit < CHANGED_MAX ? c->limit : CHANGED_MAX);
+    for (bool first = true; c->wanted_at < c->wanted_count && c->wanted_at < end; c->wanted_at++, first = false)
+        n += (uint32_t)snprintf(out + n, room - n, first ? "%u" : ",%u", c->wanted[c->wanted_at]);
+    return n + (uint32_t)snprintf(out + n, room - n, "}'::pg_catalog.oid[])");
+}
+
+/* `$W` and `$T` of a question replaced. */
+static void fill(char *out, uint32_t room, bool hurried, const char *text, const char *where, const char *tail) {
+    uint32_t n = (uint32_t)snprintf(out, room, "%s%s%s", HEAD, hurried ? HURRIED : PATIENT, ENCODING);
+    for (; *text && n + 1 < room; text++) {
+        const char *put = text[0] == '$' && text[1] == 'W' ? where : text[0] == '$' && text[1] == 'T' ? tail : NULL;
+        if (put) {
+            n += (uint32_t)snprintf(out + n, room - n, "%s", put);
+            if (n >= room) n = room - 1;
+            text++;
+        } else {
+            out[n++] = *text;
+        }
+    }
+    snprintf(out + n, room - n, "%s", TAIL);
+}
+
+static void send_piece(struct relay *r, struct server *s, struct catalog_reader *c) {
+    static char query[32768];   /* of the one thread of the relay */
+    char where[8192], tail[96];
+    const char *key = text_of(r, c->class, 0);
+    tail[0] = '\0';
+    c->rows = 0;
+    if (c->phase == READING_CHANGED) {
+        put_wanted(c, where, sizeof where, key);
+    } else if (c->phase != READING_SUMS) {
+        if (c->phase == READING_LIST) key = "oid";
+        snprintf(where, sizeof where, "%s OPERATOR(pg_catalog.>) '%u'::pg_catalog.oid", key, c->last);
+        /* the cast to what it is makes it no name of a column of the result, which are texts */
+        snprintf(tail, sizeof tail, "ORDER BY %s::pg_catalog.oid LIMIT %u", key, c->limit);
+    }
+    bool hurried = s->client;
+    if (c->phase == READING_SUMS) fill(query, sizeof query, hurried, r->catalogs[c->class], "", "");
+    else fill(query, sizeof query, hurried, text_of(r, c->class, c->phase == READING_LIST ? 2 : 1), where, tail);
+    c->slot = s->slot;
+    c->slot_generation = s->generation;
+    c->piece_at = r->now;
+    c->draft.open = false;
+    c->took_us = 0;
+    server_own(r, s, OWN_CATALOG, query, true);
+}
+
+/* The server has been taken from its client, or claimed: it answers a piece.  When nothing is to be asked it is given back. */
+void catalog_ask(struct relay *r, struct server *s) {
+    int32_t database = database_of(r, s);
+    struct catalog_reader *c = reader_of(r, database);
+    if (c->phase == READING_NOT) {
+        c->instance = r->t->pools[r->t->slots[s->slot].pool].instance;
+        c->version = atomic_load(&r->t->databases[database].schema_version);
+        c->phase = READING_SUMS;
+        c->class = 0;
+        c->cost_us = 0;
+        c->changes = false;
+        memset(c->next_sums, 0, sizeof c->next_sums);
+        c->next_identity[0] = '\0';
+    }
+    send_piece(r, s, c);
+}
+
+/* ---- what follows -------------------------------------------------------------------------------- */
+
+static bool read_by_list(const struct relay *r, const struct catalog_reader *c) { return text_of(r, c->class, 2)[0]; }
+
+/* The next class that has changed; behind the last one effects are computed. */
+static void next_class(struct relay *r, struct catalog_reader *c) {
+    for (; c->class < CATALOG_CLASSES; c->class++) {
+        bool known = c->complete && strcmp(c->sums[c->class], c->next_sums[c->class]) == 0;
+        if (known) continue;
+        c->phase = read_by_list(r, c) ? READING_LIST : READING_PAGES;
+        c->last = c->wanted_count = c->wanted_at = 0;
+        c->limit = c->phase == READING_LIST ? LIMIT_LIST : 64;
+        graph_unsee(&c->graph, c->class);
+        c->changes = true;
+        return;
+    }
+    memcpy(c->sums, c->next_sums, sizeof c->sums);
+    c->complete = true;
+    c->phase = READING_SOLVE;
+    graph_solve(&c->graph);
+}
+
+static void class_done(struct relay *r, struct catalog_reader *c) {
+    graph_drop_unseen(&c->graph, c->class++);
+    next_class(r, c);
+}
+
+/* The sums have come: what was known counts, if it is the same PostgreSQL and nothing has changed. */
+static void compare(struct relay *r, int32_t database, struct catalog_reader *c) {
+    if (strcmp(c->identity, c->next_identity) != 0) forget_all(c);
+    memcpy(c->identity, c->next_identity, sizeof c->identity);
+    c->class = 0;
+    if (c->complete && memcmp(c->sums, c->next_sums, sizeof c->sums) == 0 && catalog_is_published(r->t, database)) {
+        catalog_publish(r->t, database, r->worker, r->now, c->version);
+        end_look(r, database, c);
+        return;
+    }
+    next_class(r, c);
+}
+
+static void adapt(struct catalog_reader *c, uint64_t took) {
+    if (c->phase == READING_SUMS) return;
+    uint64_t limit = took ? c->limit * (uint64_t)PIECE_US / took : LIMIT_MAX;
+    if (limit > c->limit * 4u) limit = c->limit * 4u;
+    c->limit = limit < LIMIT_MIN ? LIMIT_MIN : limit > LIMIT_MAX ? LIMIT_MAX : (uint32_t)limit;
+}
+
+/* A piece is complete, or PostgreSQL has refused it. */
+void catalog_answered(struct relay *r, struct server *s) {
+    int32_t database = database_of(r, s);
+    struct catalog_reader *c = reader_of(r, database);
+    if (c->slot != s->slot || c->slot_generation != s->generation) return;   /* of a look that was given up */
+    s->session.looked = s->client;
+    uint64_t took = c->took_us ? c->took_us : r->now - c->piece_at;
+    uint32_t limit = c->limit;
+    c->slot = NOBODY;
+    c->cost_us += took;
+    c->moved_at = r->now;
+    catalog_rows_end(c);
+    if (s->own_failed || (c->phase == READING_SUMS && !c->next_identity[0])
+        || !catalog_keep(r->t, database, c->instance, r->worker, r->now) || too_large(r, c)) {
+        fail(r, database, c);
+        return;
+    }
+    c->failures = 0;
+    adapt(c, r->now - c->piece_at);   /* with the time in which its rows are read here */
+    bool last = c->rows < limit;
+    switch (c->phase) {
+    case READING_SUMS: if (++c->class == CATALOG_SUMS) compare(r, database, c); break;
+    case READING_LIST:
+        if (!last) break;
+        c->phase = READING_CHANGED;
+        c->limit = 64;
+        if (!c->wanted_count) class_done(r, c);
+        break;
+    case READING_CHANGED: if (c->wanted_at == c->wanted_count) class_done(r, c); break;
+    case READING_PAGES: if (last) class_done(r, c); break;
+    case READING_NOT: case READING_SOLVE: break;
+    }
+    if (c->phase == READING_SOLVE) r->catalog_work = true;
+}
+
+void catalog_take_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
+    struct catalog_reader *c = reader_of(r, database_of(r, s));
+    if (c->slot == s->slot && c->slot_generation == s->generation) catalog_rows_take(c, body, n, whole, r->options.trusted);
+}
+
+/* ---- the snapshot -------------------------------------------------------------------------------- */
+
+static void put_entry(struct snapshot *to, const struct catalog_entry *e) {
+    struct catalog_entry *entries = (struct catalog_entry *)(to + 1);
+    uint32_t at = catalog_place(e->hash, (enum catalog_kind)e->kind, to->capacity);
+    while (entries[at].hash) at = (at + 1) & (to->capacity - 1);
+    entries[at] = *e;
+}
+
+static bool has_bodies(const struct graph *g) {
+    for (uint32_t i = 0; i < g->source_count; i++)
+        if (g->sources[i].ids && g->sources[i].body != BODY_NONE) return true;
+    return false;
+}
+
+/* Writes what is known for all workers. */
+static void publish(struct relay *r, int32_t database, struct catalog_reader *c) {
+    const struct graph *g = &c->graph;
+    struct catalog_row *row = &r->t->databases[database].catalog;
+    struct catalog_entry e;
+    uint32_t count = 0, capacity = 1024;
+    row->functions = row->relations = 0;
+    for (uint32_t i = 0; i < g->symbol_count; i++) {
+        if (!graph_entry(g, i, &e)) continue;
+        count++;
+        row->functions += e.kind == CATALOG_FUNCTION;
+        row->relations += e.kind == CATALOG_RELATION;
+    }
+    while (capacity < count + count / 3) capacity *= 2;
+    row->reader_bytes = g->bytes + sizeof *c;
+    struct snapshot *to = catalog_reserve(r->t, database, r->worker, capacity, c->customs.bytes);
+    if (!to) {
+        fail(r, database, c);
+        return;
+    }
+    to->everything = graph_traits(g, SYMBOL_EVERYTHING);
+    to->ddl = graph_traits(g, SYMBOL_DDL);
+    to->bodies = has_bodies(g);
+    for (uint32_t i = 0; i < g->symbol_count; i++)
+        if (graph_entry(g, i, &e)) put_entry(to, &e);
+    memcpy((struct catalog_entry *)(to + 1) + capacity, c->customs.names, c->customs.bytes);
+    catalog_publish(r->t, database, r->worker, r->now, c->version);
+    end_look(r, database, c);
+}
+
+/* A step of what needs no server; called in each turn of the relay while there is any. */
+void catalog_work(struct relay *r) {
+    r->catalog_work = false;
+    for (int32_t i = 0; i < r->t->h->databases_high; i++) {
+        struct catalog_reader *c = r->readers[i];
+        if (!c || c->phase != READING_SOLVE) continue;
+        if (graph_solve_step(&c->graph, SOLVE_SOURCES)) publish(r, i, c);
+        else r->catalog_work = true;
+    }
+}
+
+/* A server that its client keeps may have a piece while that says nothing: where all are kept nothing would ever be known.
+ * One that is kept because nothing is known may have one now and then even if its client has already said more. */
+void catalog_between(struct relay *r, struct server *s) {
+    const struct client *c = s->client;
+    if (!c || !s->session.pinned || !server_in_step(s) || c->io.hangup || c->leaving) return;
+    bool quiet = !c->io.readable && !bytes_pending(&c->io.stash);
+    bool unjudged = s->session.pinned & PIN_UNJUDGED;
+    const struct catalog_reader *reader = reader_of(r, database_of(r, s));
+    if (!reader || (!quiet && !(unjudged && r->now > reader->moved_at + UNKNOWN_STARVED_US))) return;
+    if (catalog_due(r, s)) catalog_ask(r, s);
+}
+
+static void use_kept(struct relay *r, int32_t database) {
+    for (int32_t i = 0; i < r->t->h->slots_high; i++) {
+        struct server *s = r->servers[i];
+        if (!s || !s->client || s->dedicated || s->closing || database_of(r, s) != database) continue;
+        catalog_between(r, s);
+        if (s->own == OWN_CATALOG) return;
+    }
+}
+
+/* An idle server of a database with work, whichever worker had it last: for one piece after the other. */
+static void use_idle(struct relay *r, int32_t database) {
+    for (int32_t pool = r->t->databases[database].first_pool; pool != NOBODY; pool = r->t->pools[pool].next_in_database) {
+        int32_t slot = r->t->pools[pool].idle.head;
+        struct server *s = slot == NOBODY || !matters(r, pool) ? NULL : server_of(r, slot);
+        if (!s || s->client || s->own || !catalog_due(r, s)) continue;
+        if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
+        conn_arm(r, &s->io);
+        s->settled = true;   /* from where it is given back the next piece is asked */
+        conn_ready(r, &s->io);
+        return;
+    }
+    use_kept(r, database);
+}
+
+/* Now and then: looks that stand still, or could begin, while no server is given back. */
+void catalog_look(struct relay *r) {
+    for (int32_t i = 0; i < r->t->h->databases_high; i++)
+        if (r->t->databases[i].used && r->t->databases[i].servers && has_work(r, i)) use_idle(r, i);
+}

@@ -1,0 +1,223 @@
+/* Claims, extents and copies of what was read of catalogs.  The theory stands in store.h. */
+#include "catalog/store.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CLAIM_US 3000000u        /* a reader that does nothing for so long has lost its claim */
+#define CLAIM_SPARE_US 10000000u /* between its looks it keeps it for as long as its budget says, and so much more */
+
+/* ---- claims -------------------------------------------------------------------------------------- */
+
+/* The row may have become another database's. */
+static struct catalog_row *row_of(struct tables *t, int32_t database) {
+    struct database_row *d = &t->databases[database];
+    if (d->catalog.row_generation != d->generation) {
+        memset(&d->catalog, 0, sizeof d->catalog);
+        d->catalog.row_generation = d->generation;
+    }
+    return &d->catalog;
+}
+
+static uint32_t life_of(const struct tables *t, int worker) { return atomic_load(&t->workers[worker].restarts); }
+
+static bool is_reader(const struct tables *t, const struct catalog_row *c, int worker) {
+    return c->reader == worker + 1 && c->reader_life == life_of(t, worker);
+}
+
+static bool is_free(const struct tables *t, const struct catalog_row *c, uint64_t now) {
+    return !c->reader || now > c->reader_until || c->reader_life != life_of(t, c->reader - 1);
+}
+
+/* Whether a claim is worth the lock. */
+bool catalog_may_claim(const struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now) {
+    const struct catalog_row *c = &t->databases[database].catalog;
+    if (now < t->instances[instance].catalog_at) return false;
+    return c->row_generation != t->databases[database].generation || is_reader(t, c, worker) || is_free(t, c, now);
+}
+
+/* A look begins: nobody else reads this database, and the budget of the instance allows one. */
+bool catalog_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now) {
+    tables_lock(t);
+    struct catalog_row *c = row_of(t, database);
+    struct instance_row *n = &t->instances[instance];
+    bool mine = (is_reader(t, c, worker) || is_free(t, c, now)) && now >= n->catalog_at;
+    if (mine) {
+        if (!is_reader(t, c, worker)) c->next_bytes = 0;
+        c->reader = (int16_t)(worker + 1);
+        c->reader_life = life_of(t, worker);
+        c->reader_until = n->catalog_at = now + CLAIM_US;
+        if (!atomic_load(&c->generation)) c->state = CATALOG_READING;
+        atomic_store(&c->used, 0);
+        c->looked_at = now;
+    }
+    tables_unlock(t);
+    return mine;
+}
+
+/* Its next piece.  False: another worker has taken over. */
+bool catalog_keep(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now) {
+    tables_lock(t);
+    struct catalog_row *c = row_of(t, database);
+    bool mine = is_reader(t, c, worker);
+    if (mine) c->reader_until = t->instances[instance].catalog_at = now + CLAIM_US;
+    tables_unlock(t);
+    return mine;
+}
+
+/* A look is over, whatever came of it. */
+void catalog_paid(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now, uint64_t cost_us) {
+    tables_lock(t);
+    struct catalog_row *c = row_of(t, database);
+    t->instances[instance].catalog_at = now + CATALOG_BUDGET * cost_us;
+    if (is_reader(t, c, worker)) {
+        c->reader_until = now + CATALOG_BUDGET * cost_us + CLAIM_SPARE_US;
+        c->cost_us = cost_us;
+    }
+    tables_unlock(t);
+}
+
+/* Something has run in that database: it is worth another look. */
+void catalog_mark(struct tables *t, int32_t database) {
+    struct catalog_row *c = &t->databases[database].catalog;
+    if (!atomic_load_explicit(&c->used, memory_order_relaxed)) atomic_store(&c->used, 1);
+}
+
+/* ---- extents ------------------------------------------------------------------------------------- */
+
+static bool overlaps(uint64_t at, uint64_t bytes, uint64_t other, uint64_t other_bytes) {
+    return other_bytes && at < other + other_bytes && other < at + bytes;
+}
+
+/* The first place that is free: behind an extent, or at the beginning. */
+static bool first_fit(struct tables *t, uint64_t bytes, uint64_t *out) {
+    uint64_t at = 0;
+    for (bool moved = true; moved;) {
+        moved = false;
+        if (at + bytes > CATALOG_STORE_BYTES) return false;
+        for (int32_t i = 0; i < t->h->databases_high; i++) {
+            const struct catalog_row *c = &t->databases[i].catalog;
+            bool current = overlaps(at, bytes, c->offset, c->bytes), next = overlaps(at, bytes, c->next_offset, c->next_bytes);
+            if (!current && !next) continue;
+            at = current ? c->offset + c->bytes : c->next_offset + c->next_bytes;
+            moved = true;
+        }
+    }
+    *out = at;
+    return true;
+}
+
+/* NULL: the store is full, or another worker has taken over. */
+struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity, uint32_t customs_bytes) {
+    uint64_t bytes = sizeof(struct snapshot) + (uint64_t)capacity * sizeof(struct catalog_entry) + customs_bytes, at = 0;
+    bytes = (bytes + 63) & ~63ull;
+    tables_lock(t);
+    struct catalog_row *c = row_of(t, database);
+    c->next_bytes = 0;
+    bool fits = is_reader(t, c, worker) && first_fit(t, bytes, &at);
+    if (fits) {
+        c->next_offset = at;
+        c->next_bytes = bytes;
+    }
+    tables_unlock(t);
+    if (!fits) return NULL;
+    struct snapshot *s = (struct snapshot *)(t->catalogs + at);
+    *s = (struct snapshot){.capacity = capacity, .customs_bytes = customs_bytes};
+    memset(s + 1, 0, (size_t)capacity * sizeof(struct catalog_entry));
+    return s;
+}
+
+/* The snapshot that was written says the same as the one before: verdicts that went by that stay good. */
+static bool same(const struct tables *t, const struct catalog_row *c) {
+    return atomic_load(&c->generation) && c->bytes == c->next_bytes
+        && memcmp(t->catalogs + c->offset, t->catalogs + c->next_offset, c->bytes) == 0;
+}
+
+/* What is in force from now on: the extent that was written, or the same as before, seen again. */
+void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version) {
+    bool nothing_new = same(t, &t->databases[database].catalog);   /* both extents are ours to read */
+    tables_lock(t);
+    struct catalog_row *c = row_of(t, database);
+    if (is_reader(t, c, worker)) {
+        if (nothing_new) c->next_bytes = 0;
+        if (c->next_bytes) {
+            c->offset = c->next_offset;
+            c->bytes = c->next_bytes;
+            c->next_bytes = 0;
+            COMMIT();
+            atomic_store(&c->generation, (uint32_t)new_id(t) | 1);
+        }
+        c->read_at = c->looked_at;
+        c->known_since = c->state == CATALOG_KNOWN ? c->known_since : now;
+        c->state = CATALOG_KNOWN;
+        atomic_store(&c->version, version);
+    }
+    tables_unlock(t);
+}
+
+/* ---- copies -------------------------------------------------------------------------------------- */
+
+bool catalog_is_published(const struct tables *t, int32_t database) {
+    const struct database_row *d = &t->databases[database];
+    return d->catalog.row_generation == d->generation && atomic_load_explicit(&d->catalog.generation, memory_order_relaxed);
+}
+
+/* Nothing has passed through that may have changed the catalogs since they were read. */
+bool catalog_is_current(const struct tables *t, int32_t database) {
+    const struct database_row *d = &t->databases[database];
+    return d->catalog.row_generation == d->generation && atomic_load_explicit(&d->catalog.version, memory_order_relaxed)
+        == atomic_load_explicit(&d->schema_version, memory_order_relaxed);
+}
+
+void catalog_forget(struct catalog *c) {
+    free(c->entries);
+    *c = (struct catalog){0};
+}
+
+static bool copy(struct tables *t, const struct catalog_row *row, struct catalog *c, char **customs, uint32_t *bytes) {
+    uint64_t offset = row->offset, size = row->bytes;
+    if (offset + size > CATALOG_STORE_BYTES || size < sizeof(struct snapshot)) return false;
+    unsigned char *all = malloc(size);
+    if (!all) return false;
+    memcpy(all, t->catalogs + offset, size);
+    struct snapshot s;
+    memcpy(&s, all, sizeof s);
+    uint64_t entries = (uint64_t)s.capacity * sizeof(struct catalog_entry);
+    bool whole = s.capacity && !(s.capacity & (s.capacity - 1)) && sizeof s + entries + s.customs_bytes <= size;
+    if (whole) {
+        c->entries = malloc(entries);
+        *customs = malloc(s.customs_bytes + 1u);
+        whole = c->entries && *customs;
+    }
+    if (whole) {
+        memcpy(c->entries, all + sizeof s, entries);
+        memcpy(*customs, all + sizeof s + entries, s.customs_bytes);
+        *bytes = s.customs_bytes;
+        c->capacity = s.capacity;
+        c->everything = s.everything;
+        c->ddl = s.ddl;
+        c->bodies = s.bodies;
+    }
+    free(all);
+    return whole;
+}
+
+bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs, uint32_t *customs_bytes) {
+    const struct catalog_row *row = &t->databases[database].catalog;
+    uint32_t generation = row->row_generation == t->databases[database].generation ? atomic_load(&row->generation) : 0;
+    if (generation == c->generation) return false;
+    catalog_forget(c);
+    *customs = NULL;
+    *customs_bytes = 0;
+    if (!generation) return true;
+    bool whole = copy(t, row, c, customs, customs_bytes);
+    atomic_thread_fence(memory_order_seq_cst);
+    if (whole && atomic_load(&row->generation) == generation) {
+        c->generation = generation;
+        return true;
+    }
+    free(*customs);   /* another one came meanwhile, or there is no memory: the next text finds it */
+    *customs = NULL;
+    catalog_forget(c);
+    return true;
+}

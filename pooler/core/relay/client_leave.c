@@ -1,0 +1,92 @@
+/* How clients leave: what they have sent before still runs, and they get its answers.
+ *
+ * Theory.  Terminate and the end of a client's stream say that no more requests come; they take effect in their turn, as
+ * at PostgreSQL.  A client is `leaving` from the moment when all that it sent before has been passed on; it is gone when
+ * that has been answered, and the answers have been sent.  A client that is broken (a reset connection, a socket that
+ * takes nothing more) is gone at once: nothing more is sent for it, and what runs for it is canceled, unless it had said
+ * Terminate.
+ *
+ * An end of stream may come from a client that still reads, or from one that has closed, or died.  The second kind would
+ * keep its place in the queue, and a long query, for nothing.  So after a while such a client is sent a ParameterStatus
+ * with a value that it knows, which may come at any time: whoever has closed answers with a reset.
+ */
+#define _GNU_SOURCE
+#include <string.h>
+#include <sys/socket.h>
+
+#include "relay/relay.h"
+
+#define PROBE_AFTER_US 1000000u   /* most statements are over by then */
+
+/* Whether all has come that will come for what the client sent. */
+static bool answered(const struct client *c) {
+    const struct server *s = c->server;
+    uint32_t unanswered = s->requests.count;
+    if (s->dedicated || s->copy == COPY_READING) return true;   /* nothing more is said in half a message of a COPY */
+    if (s->own >= OWN_RESTORE && unanswered) unanswered--;      /* ours; it goes on without its client */
+    if (c->io.body_left && !c->drop_body && unanswered) unanswered--;   /* a message without its end */
+    return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)
+        && s->kept.verdict != VERDICT_WAIT && !server_in_message(s) && (s->own == OWN_NONE || s->own >= OWN_RESTORE);
+}
+
+static void gone(struct relay *r, struct client *c, bool done) {
+    bool terminated = c->leaving == LEAVING_TERMINATE;
+    if (c->server) server_left(r, c->server, terminated || done);
+    if (done && bytes_pending(&c->io.out)) return;   /* it still reads */
+    client_close(r, c, NULL, NULL, terminated ? "client close request" : "client unexpected eof");
+}
+
+/* It leaves in a COPY, which may have failed already, or behind one whose Syncs are in doubt: what was answered is known
+ * when the server is made to say so. */
+static void end_copy(struct relay *r, struct client *c) {
+    struct server *s = c->server;
+    if (!s || s->dedicated || c->io.body_left) return;
+    if (s->copy == COPY_READING) copy_refuse(r, s, 'X');
+    else if (s->in_doubt && s->skip && s->own == OWN_NONE) doubt_end(r, s);
+}
+
+/* Its last answer would have been that a COPY was not ended. */
+void client_left_copy(struct relay *r, struct client *c) { gone(r, c, false); }
+
+/* The client has something to leave for, or one of its answers has come. */
+void client_leave(struct relay *r, struct client *c) {
+    if (c->io.broken || (c->waiting && c->greeting)) {
+        gone(r, c, false);
+        return;
+    }
+    end_copy(r, c);
+    if (!c->waiting && (!c->server || answered(c))) gone(r, c, !c->server || !c->server->requests.count);
+}
+
+/* Whether its stream ends with Terminate, as far as that can be seen. */
+static bool says_terminate(const struct client *c) {
+    unsigned char waiting[16384], tail[5] = {0};
+    const struct bytes *stash = &c->io.stash;
+    uint32_t kept = bytes_pending(stash) < sizeof tail ? bytes_pending(stash) : sizeof tail;
+    if (kept) memcpy(tail + sizeof tail - kept, stash->data + stash->end - kept, kept);
+    ssize_t n = c->io.tls ? -1 : recv(c->io.fd, waiting, sizeof waiting, MSG_PEEK | MSG_DONTWAIT);
+    if (n == (ssize_t)sizeof waiting) return true;   /* more than can be looked at: rather no probe */
+    for (ssize_t i = 0; i < n; i++) {
+        memmove(tail, tail + 1, sizeof tail - 1);
+        tail[sizeof tail - 1] = waiting[i];
+    }
+    return memcmp(tail, "X\0\0\0\4", sizeof tail) == 0;
+}
+
+static void probe(struct relay *r, struct client *c) {
+    if (c->leaving == LEAVING_TERMINATE || bytes_pending(&c->io.out) || (c->server && server_in_message(c->server))) return;
+    if (c->waiting && says_terminate(c)) return;
+    const char *name = settings_value(&r->store, c->settings, "application_name");
+    send_parameter(r, c, "application_name", name ? name : "");
+    conn_ready(r, &c->io);
+}
+
+/* Time has passed. */
+void client_leave_look(struct relay *r, struct client *c) {
+    if (!c->io.hangup || c->io.dead || c->greeting || (!c->leaving && !c->waiting) || c->hangup_at == UINT64_MAX) return;
+    r->hangups = true;
+    if (!c->hangup_at) c->hangup_at = r->now;
+    if (r->now < c->hangup_at + PROBE_AFTER_US) return;
+    c->hangup_at = UINT64_MAX;
+    probe(r, c);
+}

@@ -1,0 +1,63 @@
+/* What one client makes its worker keep: counted, and bounded by client_memory_limit.
+ *
+ * Theory.  Most of what is kept for a client is bounded by not reading on: who does not read his answers is not served
+ * on, and who is too far ahead is not read (relay.h).  What a client may have more of by asking for it is counted: texts
+ * of its prepared statements, their names, and notifications that it does not take.  The sum is made from sizes that are
+ * there anyway, where one of them has grown, and never for a message that makes nothing grow.  Beyond the limit the
+ * client is closed with 53200, and nobody else hears of it.  A text that clients share counts for each of them: what one
+ * has must not depend on what others have.
+ */
+#include "relay/relay.h"
+
+static uint64_t room_of(const struct bytes *b) { return b->data ? b->capacity : 0; }
+
+/* What its server has of it: in flight, kept to be sent again, not yet written. */
+static uint64_t at_server(const struct server *s) {
+    const struct requests *q = &s->requests;
+    uint64_t bytes = room_of(&s->io.out) + s->kept.room + (s->kept.held ? s->kept.held_bytes : 0);
+    return bytes + s->parsing.room * sizeof *s->parsing.ring + (q->ring == q->small ? 0 : q->capacity);
+}
+
+static uint64_t of_names(const struct names *n) {
+    uint64_t bytes = sizeof *n + n->kept_bytes + n->capacity * (sizeof *n->buckets + sizeof *n->by_digest);
+    return bytes + n->unnamed_room + (n->unnamed_under ? n->unnamed_under->bytes : 0);
+}
+
+static uint64_t of_greeting(const struct greeting *g) { return g ? sizeof *g + g->head_bytes + g->tail_bytes : 0; }
+
+/* The bytes that are kept for a client; SHOW has them from here. */
+uint64_t memory_count(struct relay *r, struct client *c) {
+    struct client_row *row = &r->t->clients[c->row];
+    uint64_t bytes = sizeof *c + room_of(&c->io.out) + room_of(&c->io.stash) + room_of(&c->news);
+    if (c->settings) bytes += c->settings->bytes;
+    if (c->startup) bytes += c->startup->bytes;
+    bytes += of_greeting(c->greeting) + of_greeting(c->unconfirmed);
+    bytes += (uint64_t)row->listens * sizeof *c->subscriptions;
+    if (c->names) bytes += of_names(c->names);
+    if (c->server) bytes += at_server(c->server);
+    return row->memory = bytes;
+}
+
+/* Whether a client may have so many bytes more. */
+bool memory_within(struct relay *r, struct client *c, uint64_t more) {
+    return memory_count(r, c) + more <= r->options.client_bytes;
+}
+
+/* There was no memory for what has to be known of the connection: it is closed when it has its turn, and
+ * nothing is written any more. */
+static void give_up(struct relay *r, struct conn *c) {
+    c->gap = true;
+    conn_ready(r, c);
+}
+
+void client_without_memory(struct relay *r, struct client *c) { give_up(r, &c->io); }
+
+void server_without_memory(struct relay *r, struct server *s) { give_up(r, &s->io); }
+
+/* Ends a client for which there is no more memory, its own or the machine's. */
+void memory_refuse(struct relay *r, struct client *c) {
+    if (c->io.dead) return;
+    static const char text[] = "client needs more memory than client_memory_limit allows";
+    bool its_own = memory_count(r, c) + c->whole_bytes > r->options.client_bytes;
+    client_close(r, c, "53200", its_own ? text : "out of memory", its_own ? text : "out of memory");
+}

@@ -1,0 +1,64 @@
+/* A client and the server that is its own: a walsender, mostly.  Both are logged in and the client is greeted when they
+ * come here.  Everything passes as it is, in both directions at once where the server says CopyBothResponse; a reader
+ * that does not read stops its writer, as for all others.  When one of them leaves the other goes, too. */
+#include <stdlib.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "session/accepted_settings.h"
+#include "relay/relay.h"
+
+/* NULL: no memory. */
+static struct client *client_struct(struct relay *r, const struct command *k, struct settings *settings) {
+    struct client *c = calloc(1, sizeof *c);
+    if (!c) return NULL;
+    c->io.kind = KIND_CLIENT;
+    c->io.fd = k->b;
+    c->io.tls = k->tls;
+    c->io.readable = true;
+    c->row = k->a;
+    c->dedicated = true;
+    c->settings = settings;
+    c->startup = settings_keep(settings);
+    r->clients[c->row] = c;
+    c->io.gap = !conn_stash(&c->io, k->data + k->data_bytes, k->extra_bytes);   /* then it is closed at once */
+    conn_arm(r, &c->io);
+    return c;
+}
+
+/* Takes over both.  A pair that the tables know nothing of any more has been given up: the slot is closed as usual. */
+void dedicated_add(struct relay *r, struct command *k) {
+    int32_t slot = (int32_t)(k->token & 0xffffffffu);
+    struct slot_row *row = &r->t->slots[slot];
+    struct settings_scope scope = scope_of_pool(r->t, row->pool);
+    struct settings *settings = settings_intern(&r->store, &scope, (const char *)k->data, k->data_bytes, false);
+    server_learn(r, slot, k->generation, (int)(k->token >> 32), false);
+    struct server *s = r->servers[slot];
+    struct client *c = s && settings ? client_struct(r, k, settings) : NULL;
+    if (!c) {
+        settings_drop(&r->store, settings);
+        if (s) server_close(r, s, true, "out of memory");
+        else pool_abandon(r->t, slot);
+        client_turn_away(r, k);
+        return;
+    }
+    row->settings = row->login_settings = settings->digest;
+    row->flags &= (uint8_t)~SF_EXTRAS;
+    row->sequence_of = row->unnamed_of = 0;
+    prepared_reset(&r->t->prepared[slot]);
+    conn_arm(r, &s->io);
+    struct outcome out;
+    bool fits = pool_dedicated(r->t, slot, k->generation, k->a, k->id, r->worker, r->now, &out);
+    if (fits) {
+        s->client = c;
+        s->dedicated = s->guarded = true;
+        guard_drop(r, s);
+        c->server = s;
+        conn_ready(r, &s->io);
+        conn_ready(r, &c->io);
+    } else {
+        server_close(r, s, true, "replication client was closed");
+        client_close(r, c, "08P01", "server conn crashed?", "server conn crashed?");
+    }
+    relay_apply(r, &out);
+}

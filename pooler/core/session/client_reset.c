@@ -1,0 +1,133 @@
+/* RESET and DISCARD ALL lead back to the values of the client's startup packet.  PostgreSQL knows those of our own login
+ * only, so the client's are set again before it gets its ReadyForQuery; of the parameters that the server reports it
+ * hears what has really changed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "sql/lexer.h"
+#include "io/message_table.h"
+#include "relay/relay.h"
+#include "statements/forward.h"
+
+/* A statement that may reset something is about to be sent: where the client's values are not the server's own, they have to
+ * come back. */
+void session_note_reset(struct relay *r, struct client *c, uint32_t traits) {
+    struct server *s = c->server;
+    struct session *x = &s->session;
+    if (traits & TRAIT_RESET_ALL) x->resets_all = true;
+    if (x->told || digest_same(c->startup->digest, r->t->slots[s->slot].login_settings)) return;
+    x->told = settings_keep(c->settings);
+    x->reset_from = s->requests.pushed;
+    x->reset_ran = x->reset_kept = false;
+}
+
+/* A message of the server has come.  Whether it answers a statement that resets, or what came behind that: whether it has run
+ * is known by what says so; an error undoes it, or has had it skipped (session_failed()). */
+bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n) {
+    struct session *x = &s->session;
+    if (!x->told || !s->client) return false;
+    bool before = (int32_t)(requests_number(&s->requests) - x->reset_from) < 0;
+    if (before && effect == BE_READY) {   /* what is answered before that the client believes, too */
+        settings_drop(&r->store, x->told);
+        x->told = settings_keep(s->client->settings);
+    }
+    if (!before && effect == BE_COMMAND && !s->own_body) {
+        x->reset_kept |= x->reset_ran && tag_starts(body, n, "COMMIT");
+        x->reset_ran = true;
+    }
+    return !before && s->requests.count;
+}
+
+/* What the client sends behind a statement that resets is not to run before its values are back. */
+bool session_resetting(const struct server *s) { return s->session.told && s->requests.count; }
+
+/* ParameterStatus. */
+void send_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
+    char message[512];
+    uint32_t n = (uint32_t)(strlen(name) + strlen(value)) + 2, length = n + 4;
+    if (n > sizeof message - 5) return;
+    message[0] = 'S';
+    write_u32(message + 1, length);
+    memcpy(message + 5, name, strlen(name) + 1);
+    memcpy(message + 6 + strlen(name), value, strlen(value) + 1);
+    conn_send(r, &c->io, message, n + 5);
+}
+
+/* ParameterStatus of all tracked values, or of those that are not what `told` says. */
+void send_parameters(struct relay *r, struct client *c, const struct settings *told) {
+    const char *value = c->settings->values, *old = told ? told->values : NULL;
+    for (int i = 0; i < r->store.tracked.count; i++) {
+        const char *name = r->store.tracked.names[i];
+        bool reported = *value || strcmp(name, "application_name") == 0;   /* no other can be empty */
+        if (told ? strcmp(old, value) != 0 : reported) send_parameter(r, c, name, value);
+        value += strlen(value) + 1;
+        if (told) old += strlen(old) + 1;
+    }
+}
+
+/* What was reset so far is not reset again with what the transaction resets later. */
+static void forget_names(struct session *x) {
+    x->resets_all = false;
+    for (uint32_t at = 0; x->notes && at < x->notes->bytes; at += (uint32_t)strlen(x->notes->names + at) + 1)
+        if (x->notes->names[at] == 'r') x->notes->names[at] = 'o';
+}
+
+static void tell(struct relay *r, struct server *s) {
+    if (s->client) send_parameters(r, s->client, s->session.told);
+    settings_drop(&r->store, s->session.told);
+    s->session.told = NULL;
+    forget_names(&s->session);
+}
+
+/* A parameter that is not tracked, and is the client's from its startup packet: it goes back to that value, not to the
+ * server's.  True: the client does not hear of this report. */
+bool session_report_hidden(struct relay *r, const struct server *s, const char *name, const char *value) {
+    char key[128];
+    if (settings_tracked(&r->store, name)) return true;
+    uint32_t n = (uint32_t)strnlen(name, sizeof key);
+    if (n == sizeof key) return false;
+    for (uint32_t i = 0; i <= n; i++) key[i] = (char)lower((unsigned char)name[i]);
+    const char *startup = settings_find_extra(s->client->startup, key), *told = settings_find_extra(s->session.told, key);
+    if (s->own != OWN_RESTORE) return startup != NULL;
+    return !startup || (told && strcmp(told, value) == 0);
+}
+
+/* ReadyForQuery came behind a RESET.  True: the client gets it later, behind OWN_RESTORE. */
+bool session_hold(struct relay *r, struct server *s, uint8_t status) {
+    if (status == 'E' || !s->session.reset_ran || s->requests.count > 1) {
+        tell(r, s);
+        return false;
+    }
+    s->session.held = status;
+    return true;
+}
+
+/* Sets what was reset to the values of the startup packet. */
+void session_restore(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    s->settled = false;
+    s->own_blocks = x->restore_due = !guard_take(r, s);
+    if (x->restore_due) return;
+    const struct settings *startup = s->client->startup;
+    char query[OWN_QUERY_BYTES];
+    uint32_t n = 0, room = sizeof query - 1;
+    if (x->resets_all) {
+        n = settings_assign_all(&r->store, startup, query, room);
+    } else {
+        char kind;
+        const char *name;
+        for (uint32_t at = 0; x->notes && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+            if (kind == 'r') n = settings_assign(&r->store, startup, name, query, n, room);
+    }
+    query[n < room ? n : 0] = '\0';
+    server_own(r, s, OWN_RESTORE, query, true);
+}
+
+void session_restored(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    uint8_t status = x->held;
+    tell(r, s);
+    x->held = 0;
+    client_ready(r, s->client, status);
+}

@@ -1,0 +1,229 @@
+/* The welcome of a client: it waits for a server to accept the values of its startup packet, as it would at a PostgreSQL of
+ * its own, until one has accepted the same values before.  While no server is free it is let in as it is: the first server
+ * that it gets is asked before its first statement, and it is told what its values have come to. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+#include "session/accepted_settings.h"
+#include "relay/relay.h"
+#include "sql/builder.h"
+
+/* NULL: no memory. */
+struct settings *settings_without_name(struct relay *r, const struct settings *s) {
+    struct settings *key = settings_change(&r->store, s, "application_name", "");
+    return key ? key : settings_intern(&r->store, &s->scope, s->values, s->bytes, false);
+}
+
+/* NULL: no memory. */
+struct greeting *greeting_of(const struct command *command) {
+    uint32_t head = command->generation, tail = (uint32_t)command->token;
+    struct greeting *g = malloc(sizeof *g + head + tail);
+    if (!g) return NULL;
+    *g = (struct greeting){.head_bytes = head, .tail_bytes = tail};
+    memcpy(g->bytes, command->data + command->data_bytes, head + tail);
+    return g;
+}
+
+/* The ParameterStatus of the greeting at `*at`, or the first behind it, that is not tracked, and goes on behind that. */
+static bool next_report(const struct relay *r, const struct greeting *g, uint32_t *at, const char **name, const char **value) {
+    while (*at + 5 < g->head_bytes) {
+        const unsigned char *p = g->bytes + *at;
+        *at += read_u32(p + 1) + 1;
+        *name = (const char *)p + 5;
+        *value = *name + strlen(*name) + 1;
+        if (p[0] == 'S' && !settings_tracked(&r->store, *name)) return true;
+    }
+    return false;
+}
+
+/* Asks what a server has made of the values: those that are tracked, and those that it reports.  It does not report what
+ * it had already, for another client. */
+uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at, uint32_t room) {
+    const struct greeting *g = greeting_asked(c);
+    const struct tracked *tracked = &r->store.tracked;
+    const char *name, *value;
+    at = sql_put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
+    for (int i = 0; i < tracked->count; i++) {
+        if (i) at = sql_put(out, at, room, ",");
+        at = sql_put_literal(out, at, room, tracked->names[i]);
+    }
+    if (settings_has_extras(c->settings))
+        for (uint32_t next = 0; next_report(r, g, &next, &name, &value);) {
+            at = sql_put(out, at, room, ",");
+            at = sql_put_literal(out, at, room, name);
+        }
+    return sql_put(out, at, room, "]::pg_catalog.text[]) n");
+}
+
+static void report(struct relay *r, struct client *c, const unsigned char *messages, uint32_t n) {
+    struct greeting **place = c->greeting ? &c->greeting : &c->unconfirmed;
+    struct greeting *g = realloc(*place, sizeof *g + (*place)->head_bytes + (*place)->tail_bytes + n);
+    if (!g) {
+        client_without_memory(r, c);
+        return;
+    }
+    *place = g;
+    memmove(g->bytes + g->head_bytes + n, g->bytes + g->head_bytes, g->tail_bytes);
+    memcpy(g->bytes + g->head_bytes, messages, n);
+    g->head_bytes += n;
+    g->reports_bytes += n;
+}
+
+/* Adds a value to the greeting, unless that is what servers have by themselves, or was not asked for. */
+static void add_report(struct relay *r, struct client *c, const char *name, const char *value) {
+    const char *other, *now;
+    bool asked = false;
+    for (uint32_t at = 0; next_report(r, greeting_asked(c), &at, &other, &now);)
+        if (strcmp(name, other) == 0) {
+            if (strcmp(value, now) == 0) return;
+            asked = true;
+        }
+    if (!asked) return;
+    unsigned char message[5 + 2 * GREETING_VALUE_BYTES] = {'S'};
+    uint32_t name_bytes = (uint32_t)strlen(name) + 1, value_bytes = (uint32_t)strlen(value) + 1;
+    memcpy(message + 5, name, name_bytes);
+    memcpy(message + 5 + name_bytes, value, value_bytes);
+    write_u32(message + 1, 4 + name_bytes + value_bytes);
+    report(r, c, message, 5 + name_bytes + value_bytes);
+}
+
+/* A row of the answer to greeting_question(). */
+void greeting_row(struct relay *r, struct client *c, const unsigned char *name, uint32_t name_bytes,
+                  const unsigned char *value, uint32_t value_bytes) {
+    char texts[2][GREETING_VALUE_BYTES];
+    if (name_bytes >= sizeof texts[0] || value_bytes >= sizeof texts[1]) return;
+    snprintf(texts[0], sizeof texts[0], "%.*s", (int)name_bytes, (const char *)name);
+    snprintf(texts[1], sizeof texts[1], "%.*s", (int)value_bytes, (const char *)value);
+    if (!settings_tracked(&r->store, texts[0])) {
+        if (greeting_asked(c)) add_report(r, c, texts[0], texts[1]);
+        return;
+    }
+    const char *now = settings_value(&r->store, c->settings, texts[0]);
+    struct settings *changed = now && *now ? settings_change(&r->store, c->settings, texts[0], texts[1]) : NULL;
+    if (changed) client_settings(r, c, changed);
+    else if (settings_starved(&r->store)) client_without_memory(r, c);
+}
+
+/* Of the values that servers of the pool have by themselves: what they make of others depends on them. */
+static uint32_t welcome_version(const struct relay *r, const struct client *c) {
+    return r->t->pools[r->t->clients[c->row].pool].welcome_version;
+}
+
+/* What a server of the pool has made of these values before, all but application_name; NULL: none has seen them. */
+struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given) {
+    struct settings *key = settings_without_name(r, given), *found = NULL;
+    if (!key) return NULL;
+    const char *name = settings_value(&r->store, given, "application_name");
+    bool current = key->remembered && key->welcome_version == welcome_version(r, c);
+    const struct settings *canonical = current && key->canonical ? key->canonical : current || key->verified ? key : NULL;
+    if (settings_has_extras(given) && !current) canonical = NULL;   /* nobody knows what is reported of them */
+    if (canonical && name) found = settings_change(&r->store, canonical, "application_name", name);
+    if (found) found->verified = true;
+    if (found && current && key->reports) report(r, c, key->reports, key->reports_bytes);
+    settings_drop(&r->store, key);
+    return found;
+}
+
+/* A server has accepted the startup values of this client: others with the same need not ask one.  (is_superuser is
+ * reported for a role, and depends on who takes it.) */
+static void remember(struct relay *r, struct client *c) {
+    struct settings *key = settings_without_name(r, c->startup);
+    if (!key) return;
+    uint32_t version = welcome_version(r, c);
+    bool known = key->remembered && key->welcome_version == version;
+    if (known || settings_find_extra(c->startup, "role") || settings_find_extra(c->startup, "session_authorization")
+        || !accepted_keep(r, r->t->clients[c->row].pool, key)) {
+        settings_drop(&r->store, key);
+        return;
+    }
+    const struct greeting *g = greeting_asked(c);
+    struct settings *canonical = settings_without_name(r, c->settings);
+    unsigned char *reports = g->reports_bytes ? malloc(g->reports_bytes) : NULL;
+    if (!canonical || (g->reports_bytes && !reports)) {
+        settings_drop(&r->store, canonical);
+        free(reports);
+        settings_drop(&r->store, key);
+        return;
+    }
+    key->remembered = true;
+    key->welcome_version = version;
+    if (key->canonical) settings_drop(&r->store, key->canonical);
+    key->canonical = canonical;
+    if (key->canonical == key) {
+        settings_drop(&r->store, key);
+        key->canonical = NULL;
+    }
+    if (reports) memcpy(reports, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
+    free(key->reports);
+    key->reports = reports;
+    key->reports_bytes = reports ? g->reports_bytes : 0;
+    settings_drop(&r->store, key);   /* one reference is kept with the pool */
+}
+
+/* A server has said what it makes of the client's startup values. */
+static void confirm(struct relay *r, struct client *c) {
+    if (c->startup == c->settings && !settings_has_extras(c->startup)) return;
+    remember(r, c);
+    settings_drop(&r->store, c->startup);
+    c->startup = settings_keep(c->settings);
+}
+
+static void send_greeting(struct relay *r, struct client *c, const struct greeting *g) {
+    conn_send(r, &c->io, g->bytes, g->head_bytes);
+    send_parameters(r, c, NULL);
+    conn_send(r, &c->io, g->bytes + g->head_bytes, g->tail_bytes);
+}
+
+/* The client is in: AuthenticationOk, its parameters, its key, ReadyForQuery. */
+void client_greet(struct relay *r, struct client *c) {
+    if (c->server) confirm(r, c);
+    send_greeting(r, c, c->greeting);
+    free(c->greeting);
+    c->greeting = NULL;
+}
+
+/* The same before any server was asked: none is free. */
+void client_let_in(struct relay *r, struct client *c) {
+    send_greeting(r, c, c->greeting);
+    c->unconfirmed = c->greeting;
+    c->unconfirmed->reports_bytes = 0;
+    c->greeting = NULL;
+}
+
+/* The values that servers have by themselves may be others than when the client logged in: it gets those of now. */
+void greeting_renew(struct relay *r, struct client *c) {
+    struct pool_row *p = &r->t->pools[r->t->clients[c->row].pool];
+    char welcome[WELCOME_BYTES];
+    tables_lock(r->t);
+    uint32_t bytes = p->welcome_bytes;
+    memcpy(welcome, p->welcome, bytes);
+    c->defaults_seen = p->defaults_version;
+    tables_unlock(r->t);
+    for (const char *name = welcome, *value; name < welcome + bytes; name = value + strlen(value) + 1) {
+        value = name + strlen(name) + 1;
+        bool tracked = false;
+        for (int i = 0; i < r->store.tracked.count; i++) {
+            if (strcasecmp(r->store.tracked.names[i], name) != 0) continue;
+            struct settings *now = c->startup_values & 1u << i ? NULL : settings_change(&r->store, c->settings, name, value);
+            if (now) client_settings(r, c, now);
+            tracked = true;
+        }
+        if (!tracked && strlen(name) < GREETING_VALUE_BYTES && strlen(value) < GREETING_VALUE_BYTES)
+            add_report(r, c, name, value);
+    }
+}
+
+/* The first server of a client that was let in has its settings: the client hears of what they are called there.  It goes
+ * back at once if the client has not said anything yet. */
+void greeting_confirmed(struct relay *r, struct server *s) {
+    struct client *c = s->client;
+    struct greeting *g = c->unconfirmed;
+    send_parameters(r, c, c->startup);
+    conn_send(r, &c->io, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
+    confirm(r, c);
+    free(c->unconfirmed);
+    c->unconfirmed = NULL;
+    s->settled = !bytes_pending(&c->io.stash);
+}

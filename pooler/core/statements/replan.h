@@ -1,0 +1,56 @@
+/* "cached plan must not change result type": prepared again, and asked again when nobody can notice.
+ *
+ * Theory.  PostgreSQL refuses to run a statement whose result has other columns than when it was parsed, for the
+ * client's sake: it may know the old ones.  Through a pooler the statement may be another client's, older than this
+ * client's Parse, so the error can come where PostgreSQL itself has none.  What may be done without harm depends on
+ * what the client knows:
+ *
+ *   it has parsed the statement, or describes it or the portal, in the very pipeline that failed, or never asked for
+ *            columns: it has no old ones.  Its name is renewed (`made`: now), so that every server prepares it again;
+ *            and if nothing of the pipeline has been executed, no answer to what must be repeated has been sent and
+ *            no transaction is open, what it sent since is sent again: it never sees the error.
+ *   otherwise (also when its Bind asks for a format column by column) it goes by columns that it was told before, and would read rows wrongly.  The error is what PostgreSQL
+ *            would say, and drivers of that kind parse the statement again then.
+ *
+ * For that the messages of the pipeline under way are kept as the client sent them, as long as they are few.
+ */
+#ifndef POOLER_STATEMENTS_REPLAN_H
+#define POOLER_STATEMENTS_REPLAN_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#define KEPT_BYTES_MAX 65536    /* of one pipeline; a longer one is not sent again */
+#define KEPT_ROOM 4096          /* stays between pipelines */
+
+enum verdict { VERDICT_NONE, VERDICT_RENEW, VERDICT_AGAIN, VERDICT_WAIT };
+
+struct kept {
+    unsigned char *data;
+    uint32_t bytes, room;
+    uint32_t failed, from;       /* where the message that failed begins, and what is to be sent again */
+    bool ended;                  /* its Sync has been sent: the next message begins another pipeline */
+    bool whole;                  /* `data` has everything of the pipeline */
+    bool execute;                /* it is a Query with one EXECUTE */
+    bool again;                  /* it was sent again: once is enough */
+    uint8_t verdict;             /* what the error that is being dealt with leads to; WAIT: more of the pipeline decides */
+    unsigned char *held;         /* an error that waits, behind answers; without a verdict: it will take the place of another */
+    uint32_t held_answers, held_bytes;
+};
+
+void kept_add(struct kept *k, const unsigned char *p, uint32_t n);
+void kept_shrink(struct kept *k);
+void kept_release(struct kept *k);
+void kept_free(struct kept *k);
+
+/* A message begins another pipeline; `answered`: no message in front of it waits for an answer, so no error has a place to take. */
+static inline void kept_begin(struct kept *k, bool answered) {
+    if (k->held && answered) kept_release(k);
+    if (k->room > KEPT_ROOM) kept_shrink(k);
+    k->bytes = 0;
+    k->ended = k->again = k->execute = false;
+    k->failed = k->from = 0;
+    k->whole = true;
+}
+
+#endif

@@ -1,0 +1,228 @@
+/* Two instances, one limit: while one pooler replaces another (-R), both have servers, and together never more than the
+ * limits allow.
+ *
+ * A *room* is the right to have one server in a pool.  At every moment each room belongs to one of the two.  The old
+ * instance keeps what it has (`room`, per pool) and opens nothing beyond that; everything else is the new one's, which
+ * counts the old one's rooms as servers of its own: rows in state ELSEWHERE, so that every limit holds without another
+ * line of code.  Rooms then pass between the two, by messages between the masters (pooler/master/takeover.py):
+ *
+ *      released   old -> new   a pool of mine has room it does not need: the new one frees a row
+ *      wanted     old -> new   a client of mine has a transaction and no server: the new one owes a room,
+ *      granted    new -> old   and gives it as soon as it has one: a row becomes ELSEWHERE
+ *      hurry      new -> old   my clients wait for rooms of yours: let yours go when their transactions end
+ *
+ * Who gives a room away counts it as the other's before it says so, so a message on its way is room that nobody uses.
+ * A third instance makes a chain: rooms that the second one counts as ELSEWHERE are part of what it hands on.
+ */
+#include "tables/list.h"
+#include "tables/queue.h"
+
+#define HURRY_US 100000u   /* who waits for so long because of the old instance's servers has it let clients go */
+#define WANT_MORE_US 100000u
+
+/* Servers that serve somebody, or may. */
+int32_t usable(const struct pool_row *p) {
+    return p->servers - p->by_state[SL_CLOSING] - p->by_state[SL_RECLAIM] - p->by_state[SL_ELSEWHERE];
+}
+
+/* What a pool of an instance that is being replaced keeps without work: one server while it has clients, unless the
+ * new instance waits for it. */
+static int32_t floor_of(struct tables *t, const struct pool_row *p) {
+    return p->clients && !p->hurried && t->h->retiring == RETIRING;
+}
+
+/* Whether an instance that is being replaced can do without one server of this pool that nobody uses. */
+bool surplus(struct tables *t, const struct pool_row *p) {
+    return t->h->retiring && p->kind != POOL_LISTENER && first_in_line(t, p) == NOBODY && usable(p) > floor_of(t, p);
+}
+
+static void close_surplus(struct tables *t, int32_t pool, uint64_t now, struct outcome *out) {
+    struct pool_row *p = &t->pools[pool];
+    while (p->idle.tail != NOBODY && surplus(t, p)) {
+        int32_t slot = p->idle.tail;
+        slot_idle_remove(t, &p->idle, slot);
+        t->slots[slot].close_reason = CLOSE_REPLACED;
+        close_locked(t, slot, NOBODY, now, out);
+    }
+}
+
+/* ---- the old instance ------------------------------------------------------------------------ */
+
+/* From now on every pool has room for what it has, and for no more. */
+void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring) {
+    struct outcome out;
+    outcome_clear(&out);
+    for (int32_t i = 0; i < t->h->pools_high; i++) {
+        struct pool_row *p = &t->pools[i];
+        p->room = p->servers;
+        p->asked = p->hurried = 0;
+    }
+    COMMIT();
+    t->h->retiring = RETIRING;
+    for (int32_t i = 0; i < t->h->pools_high; i++)
+        if (t->pools[i].used) close_surplus(t, i, now, &out);
+    *ring |= out.ring;
+}
+
+static int32_t released(struct tables *t, struct pool_row *p) {
+    int32_t keep = p->kind == POOL_LISTENER ? 0 : first_in_line(t, p) != NOBODY || p->owed ? p->room : floor_of(t, p);
+    if (keep < p->servers) keep = p->servers;
+    int32_t surrendered = p->room - keep;
+    if (surrendered <= 0) return 0;
+    p->room = keep;
+    p->asked = 0;
+    return surrendered;
+}
+
+static bool wants_room(struct tables *t, struct pool_row *p, uint64_t now) {
+    if (p->asked || p->servers < p->room || opening(p)) return false;
+    if (p->owed) return true;
+    int32_t first = first_in_line(t, p);
+    if (first == NOBODY || held(t, p)) return false;
+    return usable(p) <= 0 || elapsed(now, t->clients[first].wait_start) > WANT_MORE_US;
+}
+
+/* ---- the new instance ------------------------------------------------------------------------ */
+
+static enum blocked_by in_the_way(struct tables *t, const struct pool_row *p) {
+    return blocked(t, p, p->limits.size ? p->limits.size + p->limits.reserve_size : 0);
+}
+
+/* Gives rooms that are owed, as far as the limits allow; with `make_way` idle servers are closed for them. */
+void pay_debts(struct tables *t, bool make_way, uint64_t now, struct outcome *out) {
+    for (int32_t i = 0; i < t->h->pools_high && t->h->owing > 0; i++) {
+        struct pool_row *p = &t->pools[i];
+        if (!p->used || !p->owed) continue;
+        enum blocked_by why;
+        while ((why = in_the_way(t, p)) == BLOCKED_NOT && p->owed) {
+            reserve_slot(t, i, NOBODY, SL_ELSEWHERE, 0, now);
+            p->owed--;
+            t->h->owing--;
+            p->granted++;
+        }
+        if (!make_way || !p->owed || p->evicting >= p->owed) continue;
+        if (why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE) {
+            evict(t, i, why, NOBODY, true, now, out);
+        } else if (p->idle.tail != NOBODY) {
+            struct slot_row *s = &t->slots[p->idle.tail];
+            int32_t slot = p->idle.tail;
+            slot_idle_remove(t, &p->idle, slot);
+            s->evict_for = i;
+            s->close_reason = CLOSE_EVICTED;
+            p->evicting++;
+            close_locked(t, slot, NOBODY, now, out);
+        }
+    }
+}
+
+/* The pool that is owed a room which a server of `pool` that comes back could become. */
+int32_t creditor(struct tables *t, int32_t pool) {
+    for (int32_t i = 0; i < t->h->pools_high; i++) {
+        const struct pool_row *p = &t->pools[i];
+        if (!p->used || p->owed <= p->evicting) continue;
+        if (i == pool || (!t->h->retiring && full_limits(t, p) & shared_limits(p, &t->pools[pool]))) return i;
+    }
+    return NOBODY;
+}
+
+/* Whether clients of the old instance in pool `q` are to go, for the sake of clients that wait here. */
+static bool in_a_hurry(struct tables *t, int32_t q, uint64_t now) {
+    const struct pool_row *there = &t->pools[q];
+    if (there->hurrying || !there->by_state[SL_ELSEWHERE]) return false;
+    if (t->h->retiring && (there->hurried || t->h->retiring == RETIRING_ALL)) return true;
+    for (int32_t i = 0; i < t->h->pools_high; i++) {
+        const struct pool_row *p = &t->pools[i];
+        int32_t first = p->used ? first_in_line(t, p) : NOBODY;
+        if (first == NOBODY || elapsed(now, t->clients[first].wait_start) < HURRY_US) continue;
+        enum blocked_by why = blocked(t, p, allowed_size(t, p, now));
+        if (why == BLOCKED_NOT) continue;
+        if (i == q || (why != BLOCKED_ELSEWHERE && full_limits(t, p) & shared_limits(p, there))) return true;
+    }
+    return false;
+}
+
+/* ---- what is to be told, and what was told ---------------------------------------------------- */
+
+static int add(struct room_news *out, int count, enum room_word word, int32_t pool, int32_t rooms) {
+    out[count] = (struct room_news){word, pool, rooms};
+    return count + 1;
+}
+
+/* At most `max` pieces of news (at least four) for the other instance.  The caller holds the lock. */
+int rooms_news(struct tables *t, uint64_t now, struct room_news *out, int max) {
+    int count = 0;
+    for (int32_t i = 0; i < t->h->pools_high && count + 4 <= max; i++) {
+        struct pool_row *p = &t->pools[i];
+        if (!p->used) continue;
+        int32_t rooms = t->h->retiring ? released(t, p) : 0;
+        if (rooms) count = add(out, count, ROOM_RELEASED, i, rooms);
+        if (t->h->retiring && wants_room(t, p, now)) {
+            p->asked = 1;
+            count = add(out, count, ROOM_WANTED, i, 1);
+        }
+        if (p->granted) count = add(out, count, ROOM_GRANTED, i, p->granted);
+        p->granted = 0;
+        if (in_a_hurry(t, i, now)) {
+            p->hurrying = 1;
+            count = add(out, count, ROOM_HURRY, i, 1);
+        }
+    }
+    return count;
+}
+
+/* Every room that is held, for the new instance.  The caller holds the lock. */
+int32_t rooms_held(const struct tables *t, int32_t pool) { return t->pools[pool].used ? t->pools[pool].room : 0; }
+
+static int32_t elsewhere(struct tables *t, int32_t pool) {
+    for (int32_t i = 0; i < t->h->slots_high; i++)
+        if (t->slots[i].state == SL_ELSEWHERE && t->slots[i].pool == pool) return i;
+    return NOBODY;
+}
+
+/* Does what the other instance has said.  False: there are no rows left.  The caller holds the lock and rings. */
+bool rooms_told(struct tables *t, const struct room_news *news, uint64_t now, uint64_t *ring) {
+    struct outcome out;
+    int32_t slot;
+    struct pool_row *p = &t->pools[news->pool];
+    outcome_clear(&out);
+    for (int32_t n = 0; n < news->rooms; n++) {
+        switch (news->word) {
+        case ROOM_TAKEN:
+            if (!t->h->free_slots.count && t->h->slots_high >= t->h->sizes.slots) return false;
+            reserve_slot(t, news->pool, NOBODY, SL_ELSEWHERE, 0, now);
+            break;
+        case ROOM_RELEASED:
+            slot = elsewhere(t, news->pool);
+            if (slot != NOBODY) freed_locked(t, slot, NOBODY, now, &out);
+            break;
+        case ROOM_WANTED:
+            p->owed++;
+            t->h->owing++;
+            pay_debts(t, true, now, &out);
+            break;
+        case ROOM_GRANTED:
+            p->room++;
+            p->asked = 0;
+            pay_debts(t, false, now, &out);
+            demand(t, news->pool, NOBODY, now, &out);
+            break;
+        case ROOM_HURRY:
+            p->hurried = 1;
+            close_surplus(t, news->pool, now, &out);
+            break;
+        }
+    }
+    *ring |= out.ring;
+    return true;
+}
+
+/* The old instance is gone: all its rooms are free.  The caller holds the lock and rings. */
+void rooms_left(struct tables *t, uint64_t now, uint64_t *ring) {
+    struct outcome out;
+    outcome_clear(&out);
+    for (int32_t i = 0; i < t->h->pools_high; i++) t->pools[i].owed = t->pools[i].granted = t->pools[i].hurrying = 0;
+    t->h->owing = 0;
+    for (int32_t i = 0; i < t->h->slots_high; i++)
+        if (t->slots[i].state == SL_ELSEWHERE) freed_locked(t, i, NOBODY, now, &out);
+    *ring |= out.ring;
+}

@@ -4,18 +4,18 @@ A master process listens and spreads clients over workers; the workers share eve
 one map of memory, so that limits hold over all of them. What is rare (logins, console, timers) is done by
 gevent greenlets, every query by compiled code.
 
-    cli         the command line
-    master/     listens, accepts, forks, reloads; no gevent, no protocol
-    worker/     one process of several: logins, console, timers; the only user of gevent
-    core/       compiled: the shared tables (limits, queues) and the relay (what happens at every query)
-    admin/      the console: commands declared in one table
-    config/     settings declared in one table; files in, one frozen Config out
-    limits      from a Config to the rows of the tables
-    protocol/   PostgreSQL's wire protocol: no sockets, no clock
-    auth/       passwords and SCRAM
-    ipc/        messages and descriptors between our processes
-    dev/        `pooler dev`: an embedded PostgreSQL with pooler in front
-    log, errors small things that everybody uses
+    cli          the command line
+    master/      listens, accepts, forks, reloads; no gevent, no protocol
+    worker/      one process of several: logins, console, timers; the only user of gevent
+    core/        compiled: the shared tables (limits, queues) and the relay (what happens at every query)
+    admin/       the console: commands declared in one table
+    config/      settings declared in one table; files in, one frozen Config out
+    provisioning from a Config to the rows of the tables
+    protocol/    PostgreSQL's wire protocol: no sockets, no clock
+    auth/        passwords and SCRAM
+    ipc/         messages and descriptors between our processes
+    dev/         `pooler dev`: an embedded PostgreSQL with pooler in front
+    log, errors  small things that everybody uses
 
 To read it: `core/tables/layout.h` (what is shared), `core/relay/relay.h` (the life of a query),
 `protocol/transaction`

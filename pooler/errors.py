@@ -3,6 +3,7 @@
 `ClientFault`: the client gets an ErrorResponse and is closed; its server is released if provably in step.
 `ServerFault`: the server is closed and its slot freed; the attached client is told.
 `ConfigError`: the configuration in force stays in force, entirely.
+`BootError`: nothing starts, or nothing is reloaded, before the operator has changed something.
 Anything else that is raised is a bug: logged with its traceback; only that one connection or task ends.
 """
 
@@ -76,3 +77,7 @@ class ConfigError(PoolerError):
     def __init__(self, problems: Sequence[Problem]) -> None:
         super().__init__("; ".join(str(p) for p in problems))
         self.problems = tuple(problems)
+
+
+class BootError(PoolerError):
+    """The operator has to change something first; the text says what."""

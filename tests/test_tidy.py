@@ -27,18 +27,17 @@ LAYERS: dict[str, set[str]] = {
     "protocol": FOUNDATION | {"auth"},  # a login is a conversation about a proof
     "ipc": FOUNDATION,
     "core": FOUNDATION,
-    "limits": FOUNDATION | {"config", "core"},
+    "provisioning": FOUNDATION | {"config", "core"},
     "tls": FOUNDATION | {"config", "core"},
-    "session": FOUNDATION | {"config", "protocol", "core"},
-    "admin": FOUNDATION | {"__init__", "log", "config", "protocol", "core", "session"},
-    "master": FOUNDATION | {"__init__", "log", "config", "ipc", "core", "limits", "tls"},
+    "admin": FOUNDATION | {"__init__", "log", "config", "protocol", "core"},
+    "master": FOUNDATION | {"__init__", "log", "config", "ipc", "core", "provisioning", "tls"},
     "worker": FOUNDATION
-    | {"__init__", "log", "config", "auth", "protocol", "ipc", "core", "limits", "tls", "session", "admin"},
+    | {"__init__", "log", "config", "auth", "protocol", "ipc", "core", "provisioning", "tls", "admin"},
     "dev": set(),
     "check": FOUNDATION | {"config", "auth", "protocol", "master"},  # master: what a start would refuse
     "cli": FOUNDATION
     | {"__init__", "log", "config", "master", "worker", "dev", "check"}
-    | {"admin", "auth", "protocol", "session"},  # imported for the workers, before their fork
+    | {"admin", "auth", "protocol"},  # imported for the workers, before their fork
     "__main__": {"cli"},
 }
 

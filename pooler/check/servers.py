@@ -12,8 +12,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pooler.auth.passwords import Credential, credential, parse_secret
-from pooler.check.dialogue import Dialogue
-from pooler.check.sums import Total, Totals
+from pooler.check.blocking_driver import Dialogue
+from pooler.check.capacity import Total, Totals
 from pooler.config import Config, Database
 from pooler.config.ini import Place
 from pooler.errors import Problem, ServerFault

@@ -6,7 +6,7 @@ of [databases], [users], [peers]), rules (what must not be). Above: diff (what a
 (advice), sample (etc/pooler.ini).
 """
 
-from pooler.config.check import check
+from pooler.config.advice import check
 from pooler.config.diff import ConfigDiff, diff
 from pooler.config.load import load, reload
 from pooler.config.model import (

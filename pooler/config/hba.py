@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
+from pooler.config.hba_tokens import Word, Words, lines_of
 from pooler.config.ident import IdentMap, read_ident
 from pooler.config.ldap import parse_ldap_options
-from pooler.config.rulefile import Word, Words, lines_of
 from pooler.errors import Problem
 
 KINDS = ("local", "host", "hostssl", "hostnossl")

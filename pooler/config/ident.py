@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from pooler.config.rulefile import Words, lines_of
+from pooler.config.hba_tokens import Words, lines_of
 from pooler.errors import Problem
 
 

@@ -17,6 +17,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from pooler.config.constraints import judge_settings, read_rules
 from pooler.config.diff import ConfigDiff, diff
 from pooler.config.ini import PROBLEMS_MAX, Assignment, Header, Place, read_ini
 from pooler.config.model import (
@@ -28,7 +29,6 @@ from pooler.config.model import (
     UserOptions,
 )
 from pooler.config.options import parse_entry
-from pooler.config.rules import judge_settings, read_rules
 from pooler.config.settings import SETTINGS, Settings, parse_setting
 from pooler.config.userlist import USERNAME_BYTES_MAX, byte_length, read_userlist
 from pooler.config.values import shown_name, suggestion

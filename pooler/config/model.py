@@ -186,7 +186,7 @@ class Config:
 
         As in PgBouncer, a setting that needs a restart is left as it is; here with a warning.
         """
-        from pooler.config.rules import judge_settings, read_rules  # rules read the model
+        from pooler.config.constraints import judge_settings, read_rules  # rules read the model
 
         changed: dict[str, Any] = {}
         problems: list[Problem] = []

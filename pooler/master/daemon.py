@@ -11,7 +11,7 @@ import select
 import signal
 
 from pooler import log
-from pooler.master.faults import BootError
+from pooler.errors import BootError
 
 READY = b"R"
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 
 from pooler import log
 from pooler.config import Config
+from pooler.errors import BootError
 from pooler.ipc.messages import (
     BootFailed,
     CancelElsewhere,
@@ -33,16 +34,15 @@ from pooler.ipc.messages import (
     Suspended,
 )
 from pooler.master import sockets
+from pooler.master.accept import Spreader
 from pooler.master.child import RunWorker
-from pooler.master.faults import BootError
-from pooler.master.generations import Generations, Hooks
-from pooler.master.host import Duties, Host
+from pooler.master.handoff import Generations, Hooks
+from pooler.master.interfaces import Duties, Host
 from pooler.master.loop import Loop
 from pooler.master.notify import Notifier
 from pooler.master.reload import Asked, Reloader, asked_by
 from pooler.master.signals import SignalPipe
 from pooler.master.sockets import Listener
-from pooler.master.spread import Spreader
 from pooler.master.takeover import Predecessor
 from pooler.master.worker import Worker
 from pooler.master.workers import Events, Workers

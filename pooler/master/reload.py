@@ -13,10 +13,9 @@ from dataclasses import dataclass, field, replace
 from pooler import log
 from pooler.config import Config, ConfigDiff, diff, reload
 from pooler.config.tls import TlsSetupError
-from pooler.errors import ConfigError
+from pooler.errors import BootError, ConfigError
 from pooler.ipc.messages import Reload, ReloadAnswer
-from pooler.master.faults import BootError
-from pooler.master.host import Host
+from pooler.master.interfaces import Host
 from pooler.master.loop import Loop
 from pooler.master.worker import Worker
 from pooler.master.workers import BUSY_PAUSE_S, Workers

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 
 from pooler import log
 from pooler.config import Settings
+from pooler.errors import BootError
 from pooler.master.daemon import group_id
-from pooler.master.faults import BootError
 
 #: What PgBouncer gives TCP_DEFER_ACCEPT when it is on: a silent connection is accepted after this long all
 #: the same.

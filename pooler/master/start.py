@@ -27,16 +27,15 @@ import pooler
 from pooler import log
 from pooler.config import Config, load
 from pooler.config.tls import TlsSetupError
-from pooler.errors import ConfigError
-from pooler.master import budget, inherit, takeover
+from pooler.errors import BootError, ConfigError
+from pooler.master import capacity, inherited_sockets, takeover
 from pooler.master.child import RunWorker
 from pooler.master.daemon import Background, PidFile, become, forbid_core_dumps, refuse_root
-from pooler.master.faults import BootError
-from pooler.master.host import Duties, Host
+from pooler.master.interfaces import Duties, Host
 from pooler.master.login_key import login_key, make_for
 from pooler.master.master import Master
 from pooler.master.notify import Notifier
-from pooler.master.program import Program
+from pooler.master.preload import Program
 from pooler.master.signals import HANDLED
 from pooler.master.sockets import Listener
 
@@ -80,7 +79,7 @@ LOCK_PATIENCE_S = 0.1
 
 def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
     """Create the shared tables, with the limits of `config`."""
-    from pooler import limits, tls  # only a real start needs the compiled core
+    from pooler import provisioning, tls  # only a real start needs the compiled core
     from pooler.core import Tables, TablesBusy
 
     try:
@@ -88,9 +87,16 @@ def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
         tables.set_patience(LOCK_PATIENCE_S)
     except (OSError, MemoryError) as e:
         raise BootError(f"cannot create the shared tables: {e}") from None
-    limits.apply(tables, config)
+    provisioning.apply(tables, config)
     return Host(
-        tables, limits.apply, limits.close_changed, TablesBusy, tls.set_up, tables, limits.open_room, key
+        tables,
+        provisioning.apply,
+        provisioning.close_changed,
+        TablesBusy,
+        tls.set_up,
+        tables,
+        provisioning.open_room,
+        key,
     )
 
 
@@ -136,10 +142,10 @@ class _Start:
         self.predecessor = self.find_predecessor()
         if self.predecessor is None:
             self.pidfile.check()
-        self.fd_limit = budget.raise_fd_limit()
-        self.sizes = budget.table_sizes(self.config, self.fd_limit)
-        budget.check_fds(self.config, self.fd_limit, at_start=True)
-        budget.check_rows(self.config, self.sizes)
+        self.fd_limit = capacity.raise_fd_limit()
+        self.sizes = capacity.table_sizes(self.config, self.fd_limit)
+        capacity.check_fds(self.config, self.fd_limit, at_start=True)
+        capacity.check_rows(self.config, self.sizes)
         # Until the master catches them, signals wait: a start that is interrupted must clean up too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
         listeners = self.listen()
@@ -190,8 +196,8 @@ class _Start:
         """The sockets: those that were handed to us, else our own."""
         settings = self.config.settings
         try:
-            handed = self.predecessor.listeners if self.predecessor else inherit.activated()
-            return inherit.adopt(handed, settings)
+            handed = self.predecessor.listeners if self.predecessor else inherited_sockets.activated()
+            return inherited_sockets.adopt(handed, settings)
         except BootError:
             if self.predecessor is not None:
                 self.predecessor.close()
@@ -199,8 +205,8 @@ class _Start:
 
     def check(self, config: Config) -> None:
         """Raise BootError if this process has no room for what `config` asks for; also at a reload."""
-        budget.check_fds(config, self.fd_limit)
-        budget.check_rows(config, self.sizes)
+        capacity.check_fds(config, self.fd_limit)
+        capacity.check_rows(config, self.sizes)
 
     def open_log(self, config: Config) -> None:
         """Write to where `config` says."""

@@ -26,9 +26,9 @@ from typing import Any
 
 from pooler import log
 from pooler.config import Settings
-from pooler.ipc import handover
-from pooler.master.faults import BootError
-from pooler.master.inherit import Handed
+from pooler.errors import BootError
+from pooler.ipc import handoff
+from pooler.master.inherited_sockets import Handed
 
 #: Longest wait for the running instance to answer; its loop never waits for anybody.
 ANSWER_S = 10.0
@@ -63,26 +63,26 @@ def find(settings: Settings) -> Predecessor | None:
     """
     if not settings.unix_socket_dir:
         raise BootError("cannot reboot if unix dir not configured")
-    sock = handover.open_socket()
-    path = handover.path_of(settings.unix_socket_dir, settings.listen_port)
+    sock = handoff.open_socket()
+    path = handoff.path_of(settings.unix_socket_dir, settings.listen_port)
     try:
         sock.settimeout(ANSWER_S)
-        sock.connect(handover.address_of(path))
+        sock.connect(handoff.address_of(path))
     except OSError as e:
         sock.close()
         if isinstance(e, FileNotFoundError | ConnectionRefusedError):
             return None
         raise BootError(f"cannot reach the running process on {path}: {e.strerror or e}") from None
     found = Predecessor(sock)
-    pid, uid = handover.peer_of(sock)
+    pid, uid = handoff.peer_of(sock)
     if uid not in (0, os.geteuid()):  # anybody may have put a socket into a directory like /tmp
         found.close()
         raise BootError(f"process {pid} of user {uid} listens on {path}: not ours to take over from")
     try:
-        sock.send(handover.pack("hello", {"version": handover.VERSION, "pid": os.getpid()}))
+        sock.send(handoff.pack("hello", {"version": handoff.VERSION, "pid": os.getpid()}))
         while not found.pid:
             _take(found, *_next(sock))
-    except (OSError, handover.HandoverError) as e:
+    except (OSError, handoff.HandoverError) as e:
         found.close()
         raise BootError(f"the running process does not hand over: {e}") from None
     except BootError:
@@ -96,7 +96,7 @@ def _next(sock: socket.socket) -> tuple[str, dict[str, Any], int]:
     """The next message, waited for."""
     sock.settimeout(ANSWER_S)
     socket_ready = sock.recv(1, socket.MSG_PEEK)
-    got = handover.receive(sock)
+    got = handoff.receive(sock)
     if not socket_ready or got is None:
         raise BootError("the running process has closed the connection")
     return got

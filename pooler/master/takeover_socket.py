@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from pooler import log
 from pooler.config import Settings
-from pooler.ipc import handover
+from pooler.ipc import handoff
 from pooler.master.loop import Loop
 
 
@@ -30,15 +30,15 @@ class TakeoverSocket:
         self._settings = settings
         if not settings.unix_socket_dir:
             return
-        self._path = path = handover.path_of(settings.unix_socket_dir, settings.listen_port)
-        sock = handover.open_socket()
+        self._path = path = handoff.path_of(settings.unix_socket_dir, settings.listen_port)
+        sock = handoff.open_socket()
         before = os.umask(0o177)
         try:
             if not path.startswith("@"):
                 with contextlib.suppress(FileNotFoundError):
                     if stat.S_ISSOCK(os.lstat(path).st_mode):
                         os.unlink(path)
-            sock.bind(handover.address_of(path))
+            sock.bind(handoff.address_of(path))
             sock.listen(4)
             self._inode = 0 if path.startswith("@") else os.lstat(path).st_ino
         except OSError as e:
@@ -59,7 +59,7 @@ class TakeoverSocket:
             sock, _ = self._listener.accept()
         except OSError:
             return
-        pid, uid = handover.peer_of(sock)
+        pid, uid = handoff.peer_of(sock)
         if uid not in (0, os.geteuid()):
             log.warning("process %d of user %d may not take over", pid, uid)
             sock.close()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from pooler.master.link import Link
+from pooler.master.worker_channel import Link
 
 #: Pause before the second fork of a worker that failed to start; doubles with each failure up to the last
 #: figure, which is also what a number waits that died DEATHS times within DEATHS_WINDOW_S.

@@ -28,11 +28,11 @@ from pooler.ipc.boot import WorkerBoot
 from pooler.ipc.messages import Message, Reclaim
 from pooler.master import signals
 from pooler.master.child import RunWorker, run_child
-from pooler.master.duplicates import Duplicates
-from pooler.master.host import Host
-from pooler.master.link import Link
+from pooler.master.interfaces import Host
 from pooler.master.loop import Loop
+from pooler.master.server_fds import Duplicates
 from pooler.master.worker import LAST_PAUSE_S, Worker
+from pooler.master.worker_channel import Link
 
 #: How soon to ask again for the tables when a stopped process holds their lock.
 BUSY_PAUSE_S = 0.05

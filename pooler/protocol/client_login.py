@@ -17,7 +17,7 @@ from pooler.auth.method import Method
 from pooler.auth.passwords import Secret, check_md5_answer, check_password
 from pooler.auth.scram import ScramKeys, Verifier
 from pooler.errors import NOT_PERMITTED, WRONG_PASSWORD, ClientFault
-from pooler.protocol import codes, messages, other_methods, startup
+from pooler.protocol import codes, external_methods, messages, startup
 from pooler.protocol.conversation import (
     AskSecret,
     Conversation,
@@ -191,10 +191,10 @@ def _authenticate(policy: ClientPolicy, packet: StartupPacket, tls: TlsInfo | No
         return _Proof(password=(yield from _ask_for_password(method, packet.user, secret is not None)))
     if method.name == "peer":
         peer_uid = policy.peer_uid if policy.is_unix else None
-        yield from other_methods.check_peer(method, packet.user, peer_uid, secret is not None)
+        yield from external_methods.check_peer(method, packet.user, peer_uid, secret is not None)
         return _Proof()
     if method.name == "cert":
-        other_methods.check_certificate(method, packet.user, tls, secret is not None)
+        external_methods.check_certificate(method, packet.user, tls, secret is not None)
         return _Proof()
     if secret is not None and not secret.text:
         secret = None  # an empty password never lets anybody in
@@ -220,7 +220,7 @@ def _ask_for_password(method: Method, user: str, known: bool) -> Conversation[by
     """A password in clear text, which somebody else finds right."""
     yield Send(messages.authentication_cleartext())
     password = yield from _password(codes.MAX_PASSWORD_BODY_BYTES)
-    yield from other_methods.check_password(method, user, password, known)
+    yield from external_methods.check_password(method, user, password, known)
     return password
 
 

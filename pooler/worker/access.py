@@ -22,7 +22,7 @@ from pooler.errors import NOT_PERMITTED, ClientFault
 from pooler.protocol.client_login import ClientSession
 from pooler.protocol.conversation import AskSecret, CheckPassword, NeedTurn
 from pooler.protocol.startup import StartupPacket
-from pooler.worker import outside
+from pooler.worker import external_auth
 from pooler.worker.auth_query import config_error
 from pooler.worker.server import names_of
 
@@ -101,7 +101,7 @@ class Access:
             return None
         if isinstance(request, CheckPassword):
             door.step_out(self._client)
-            right = outside.check(request, names_of(self._client.sock)[0])
+            right = external_auth.check(request, names_of(self._client.sock)[0])
             door.step_in(self._client)
             return right
         return self._stored(request.user, request.database)

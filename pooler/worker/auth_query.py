@@ -16,12 +16,12 @@ from gevent import socket
 from gevent.event import AsyncResult
 from gevent.lock import Semaphore
 
-from pooler import limits
+from pooler import provisioning
 from pooler.config.settings import AUTH_QUERY
 from pooler.core import FAIL, KILL
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault, ServerFault
-from pooler.protocol import lookup, messages
-from pooler.protocol.lookup import StoredUser
+from pooler.protocol import auth_query, messages
+from pooler.protocol.auth_query import StoredUser
 from pooler.worker.server import TEMPORARY
 from pooler.worker.stream import Hangup, Stream, converse
 
@@ -94,7 +94,7 @@ class Lookups:
         config = self._worker.config
         name = (database.auth_dbname if database else None) or config.settings.auth_dbname
         if name in self._worker.console_names or (name is None and database is None):
-            shown = name or limits.CONSOLE
+            shown = name or provisioning.CONSOLE
             raise config_error(f'cannot use the reserved "{shown}" database as an auth_dbname')
         target = database if name is None else config.find_database(name)
         if target is None:
@@ -178,8 +178,10 @@ class _OwnClient:
             raise
 
     def _count(self, database: Database, user: str) -> int:
-        database_row, pool = limits.open_pool(self.tables, self.worker.config, database, user, auth=True)
-        user_row = limits.open_user(self.tables, self.worker.config, user)
+        database_row, pool = provisioning.open_pool(
+            self.tables, self.worker.config, database, user, auth=True
+        )
+        user_row = provisioning.open_user(self.tables, self.worker.config, user)
         if min(database_row, user_row, pool) < 0:
             raise config_error("a shared table is full: restart with room for more databases, users or pools")
         verdict = self.tables.client_login(self.row, database_row, user_row, pool, own=True)
@@ -192,9 +194,9 @@ class _OwnClient:
     def run(self, query: str, name: str) -> StoredUser | None:
         """Ask; raises ServerFault, ClientFault, Hangup, OSError."""
         stream = _Watched(self._hand_over(self._welcome()), self._look_for_refusal)
-        converse(lookup.until_ready(), stream)
-        converse(lookup.ask(query, name), stream)
-        return converse(lookup.answer(), stream)
+        converse(auth_query.until_ready(), stream)
+        converse(auth_query.ask(query, name), stream)
+        return converse(auth_query.answer(), stream)
 
     def close(self) -> bool:
         """The end, in whatever state it is; whether the relay never heard of it."""

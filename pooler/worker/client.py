@@ -17,7 +17,7 @@ import gevent
 from gevent import socket
 from gevent.event import AsyncResult
 
-from pooler import limits, log
+from pooler import log, provisioning
 from pooler.admin.console import WELCOME as CONSOLE_WELCOME
 from pooler.admin.console import access_of
 from pooler.admin.model import CommandError
@@ -27,10 +27,10 @@ from pooler.errors import NO_DATABASE, NOT_PERMITTED, ClientFault
 from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.startup import CancelRequest, StartupPacket
+from pooler.protocol.startup_values import spelled_as
 from pooler.worker import cancel, refusal, replication
 from pooler.worker.access import Access
 from pooler.worker.server import names_of, network_of, place
-from pooler.worker.spelling import spelled_as
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
 if TYPE_CHECKING:
@@ -263,8 +263,8 @@ class Client:
         tables, config = self.worker.tables, self.worker.config
         if database.name not in config.databases and tables.meet_database(database.name):
             self.log(f"registered new auto-database: {database.name}")
-        database_row, pool = limits.open_pool(tables, config, database, database.user or session.user)
-        user_row = limits.open_user(tables, config, session.user)
+        database_row, pool = provisioning.open_pool(tables, config, database, database.user or session.user)
+        user_row = provisioning.open_user(tables, config, session.user)
         if min(database_row, user_row, pool) < 0:
             log.error("a shared table is full: restart with more workers' room for databases, users or pools")
             raise ClientFault("bouncer config error")
@@ -361,8 +361,8 @@ class Client:
         access = access_of(worker.config.settings, session.user, session.own_user)
         if access is None:
             raise ClientFault("not allowed", NOT_PERMITTED)
-        database_row = worker.tables.database(limits.CONSOLE)
-        user_row = limits.open_user(worker.tables, worker.config, session.user)
+        database_row = worker.tables.database(provisioning.CONSOLE)
+        user_row = provisioning.open_user(worker.tables, worker.config, session.user)
         verdict = worker.tables.client_login(self.row, database_row, user_row, -1, console=access)
         if verdict:
             raise ClientFault(REFUSALS[verdict])

@@ -8,7 +8,7 @@ import gevent
 from gevent import socket
 
 from pooler import log
-from pooler.config.check import is_own_address
+from pooler.config.advice import is_own_address
 from pooler.protocol import frontend, peer_key
 from pooler.worker.address import candidates_at
 

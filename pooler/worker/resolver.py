@@ -22,7 +22,7 @@ from gevent.event import Event
 from gevent.threadpool import ThreadPool
 
 from pooler import log
-from pooler.worker import names
+from pooler.worker import dns
 
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
@@ -76,8 +76,8 @@ class Resolver:
         settings = self._worker.config.settings
         self._tables.host_asked(row, LOOKUP_S)
         try:
-            found = self._in_thread(partial(names.addresses, host, settings.resolv_conf))
-        except names.LookupFailure as failure:
+            found = self._in_thread(partial(dns.addresses, host, settings.resolv_conf))
+        except dns.LookupFailure as failure:
             log.warning("DNS lookup failed: %s: result=%s", host, failure)
             self._tables.host_failed(row, settings.dns_nxdomain_ttl)
         else:
@@ -97,15 +97,15 @@ class Resolver:
 
     def check_zones(self) -> None:
         """Look at the serials of the zones that names are in; where one has changed, names are asked anew."""
-        for zone in sorted({zone for row in self._tables.hosts() if (zone := names.zone_of(row["name"]))}):
+        for zone in sorted({zone for row in self._tables.hosts() if (zone := dns.zone_of(row["name"]))}):
             row = self._tables.host(zone, zone=True)
             if row < 0:
                 continue
             self._tables.host_asked(row, LOOKUP_S)
             conf = self._worker.config.settings.resolv_conf
             try:
-                serial = self._in_thread(partial(names.serial, zone, conf))
-            except names.LookupFailure as failure:
+                serial = self._in_thread(partial(dns.serial, zone, conf))
+            except dns.LookupFailure as failure:
                 log.debug("zone %s: %s", zone, failure)
                 self._tables.host_expire(row)
                 continue
@@ -114,7 +114,7 @@ class Resolver:
             if before is not None:
                 log.info("zone '%s' serial changed: old=%d new=%d", zone, before, serial)
                 for member in self._tables.hosts():
-                    if names.zone_of(member["name"]) == zone:
+                    if dns.zone_of(member["name"]) == zone:
                         self._ask(member["name"], member["row"])
 
     # -- waiting
@@ -122,10 +122,10 @@ class Resolver:
     def _in_thread(self, function: Callable[[], T]) -> T:
         """Its result; raises LookupFailure."""
 
-        def guarded() -> T | names.LookupFailure:
+        def guarded() -> T | dns.LookupFailure:
             try:
                 return function()
-            except names.LookupFailure as failure:  # gevent would print what a thread raises
+            except dns.LookupFailure as failure:  # gevent would print what a thread raises
                 return failure
 
         if self._threads is None:
@@ -137,7 +137,7 @@ class Resolver:
         except gevent.Timeout as timeout:
             if timeout is not patience:
                 raise
-            raise names.LookupFailure(f"no answer within {LOOKUP_S:g} s") from None
-        if isinstance(result, names.LookupFailure):
+            raise dns.LookupFailure(f"no answer within {LOOKUP_S:g} s") from None
+        if isinstance(result, dns.LookupFailure):
             raise result
         return result  # type: ignore[no-any-return]

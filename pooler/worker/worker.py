@@ -39,17 +39,18 @@ from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.startup import TRACKED, CancelRequest
-from pooler.session import QUESTIONS
 from pooler.worker import cancel, replication
 from pooler.worker.auth_query import Lookups
-from pooler.worker.changes import DatabaseChanges
+from pooler.worker.catalog_queries import CATALOGS
 from pooler.worker.client import Client
-from pooler.worker.door import Door
+from pooler.worker.console_operations import WorkerOperations
+from pooler.worker.database_ddl import DatabaseChanges
 from pooler.worker.janitor import Janitor
-from pooler.worker.listener import Listeners
-from pooler.worker.operations import WorkerOperations
+from pooler.worker.login_queue import Door
+from pooler.worker.notifications import Listeners
 from pooler.worker.resolver import Resolver
 from pooler.worker.server import dial, place
+from pooler.worker.session_queries import QUESTIONS
 from pooler.worker.tls import Contexts
 from pooler.worker.unknown_users import UnknownUsers
 
@@ -111,7 +112,9 @@ class Worker:
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
         boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
-        self.relay = Relay(boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, QUESTIONS)
+        self.relay = Relay(
+            boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, (*QUESTIONS, *CATALOGS)
+        )
         self._inherit(boot)
         self.operations = WorkerOperations(self)
         self.changes = DatabaseChanges(self)

@@ -14,7 +14,7 @@ import psycopg2
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
-from pooler.ipc import handover
+from pooler.ipc import handoff
 from tests.fault.conftest import GuardedPooler
 from tests.support.bank import Bank
 from tests.support.health import LimitWatch, assert_no_bugs
@@ -70,9 +70,9 @@ def test_transfers_go_on(pooler: Pooler, restarts: Restarts, pg: Postgres) -> No
 
 
 def takeover_socket(pooler: Pooler) -> socket.socket:
-    sock = handover.open_socket()
+    sock = handoff.open_socket()
     sock.settimeout(5)
-    sock.connect(handover.address_of(handover.path_of(str(pooler.directory), pooler.port)))
+    sock.connect(handoff.address_of(handoff.path_of(str(pooler.directory), pooler.port)))
     return sock
 
 
@@ -81,7 +81,7 @@ def heard(sock: socket.socket, last: str) -> list[str]:
     words: list[str] = []
     while last not in words:
         assert sock.recv(1, socket.MSG_PEEK), f"closed after {words}"
-        got = handover.receive(sock)
+        got = handoff.receive(sock)
         assert got is not None
         words.append(got[0])
         if got[2] >= 0:
@@ -89,8 +89,8 @@ def heard(sock: socket.socket, last: str) -> list[str]:
     return words
 
 
-def hello(sock: socket.socket, version: int = handover.VERSION) -> None:
-    sock.send(handover.pack("hello", {"version": version, "pid": os.getpid()}))
+def hello(sock: socket.socket, version: int = handoff.VERSION) -> None:
+    sock.send(handoff.pack("hello", {"version": version, "pid": os.getpid()}))
 
 
 def test_a_successor_that_cannot_start_changes_nothing(pooler: Pooler, restarts: Restarts) -> None:
@@ -114,7 +114,7 @@ def test_a_successor_that_dies_on_the_way_changes_nothing(pooler: Pooler, last: 
             hello(sock)
             heard(sock, "offer")
             if last == "yours":
-                sock.send(handover.pack("commit", {"pids": []}))
+                sock.send(handoff.pack("commit", {"pids": []}))
                 heard(sock, "yours")
         assert pooler.sql("SELECT 2") == [(2,)]
         cursor.execute("SELECT 3")
@@ -166,10 +166,10 @@ def test_a_successor_that_had_begun_to_serve_leaves_nothing_behind(pooler: Poole
     with pooler.expect_log("this one goes on"), takeover_socket(pooler) as sock:
         hello(sock)
         heard(sock, "offer")
-        sock.send(handover.pack("commit", {"pids": []}))
+        sock.send(handoff.pack("commit", {"pids": []}))
         baton = -1
         while True:
-            got = handover.receive(sock)
+            got = handoff.receive(sock)
             assert got is not None
             baton = got[2] if got[0] == "baton" else baton
             if got[0] == "yours":
@@ -192,7 +192,7 @@ def test_a_successor_that_hangs_is_given_up(pooler: Pooler, restarts: Restarts, 
                 hello(sock)
                 heard(sock, "offer")
             if last == "yours":
-                sock.send(handover.pack("commit", {"pids": [os.getpid()]}))
+                sock.send(handoff.pack("commit", {"pids": [os.getpid()]}))
                 heard(sock, "yours")
         assert pooler.sql("SELECT 2") == [(2,)]
         cursor.execute("SELECT 3")
@@ -348,10 +348,10 @@ class FakePredecessor:
     """A running instance that offers no sockets and then says nothing more."""
 
     def __init__(self, pooler: Pooler) -> None:
-        self.path = handover.path_of(str(pooler.directory), pooler.port)
-        self.sock = handover.open_socket()
+        self.path = handoff.path_of(str(pooler.directory), pooler.port)
+        self.sock = handoff.open_socket()
         self.sock.settimeout(10)
-        self.sock.bind(handover.address_of(self.path))
+        self.sock.bind(handoff.address_of(self.path))
         self.sock.listen()
         os.chmod(self.path, 0o777)
 
@@ -361,8 +361,8 @@ class FakePredecessor:
         found.settimeout(10)
         heard(found, "hello")
         for word, values, fd in sockets:
-            handover.send(found, handover.pack(word, values), fd)
-        found.send(handover.pack("offer", {"pid": os.getpid()}))
+            handoff.send(found, handoff.pack(word, values), fd)
+        found.send(handoff.pack("offer", {"pid": os.getpid()}))
         heard(found, "commit")
         return found
 
@@ -400,8 +400,8 @@ def test_a_successor_that_wakes_too_late_does_not_serve(pooler: Pooler, fake: Fa
     reader, writer = os.pipe()
     os.set_blocking(reader, False)
     with fake.offer() as sock:
-        handover.send(sock, handover.pack("baton", {}), reader)
-        sock.send(handover.pack("yours", {"pids": [os.getpid()]}))
+        handoff.send(sock, handoff.pack("baton", {}), reader)
+        sock.send(handoff.pack("yours", {"pids": [os.getpid()]}))
         assert pooler.wait() == 1
     os.close(reader)
     os.close(writer)
@@ -412,7 +412,7 @@ def test_a_successor_that_wakes_too_late_does_not_serve(pooler: Pooler, fake: Fa
 def test_a_predecessor_that_refuses(pooler: Pooler, fake: FakePredecessor) -> None:
     pooler.launch("-R")
     with fake.offer() as sock:
-        sock.send(handover.pack("refused", {"text": "it is paused"}))
+        sock.send(handoff.pack("refused", {"text": "it is paused"}))
         assert pooler.wait() == 1
     assert "FATAL the running process does not hand over: it is paused" in pooler.log.read_text()
 
@@ -422,7 +422,7 @@ def test_a_predecessor_that_ends_in_between(pooler: Pooler, fake: FakePredecesso
     old = subprocess.Popen(["sleep", "60"])
     pooler.launch("-R")
     with fake.offer() as sock, pooler.expect_log("LOG process up"):
-        sock.send(handover.pack("yours", {"pids": [old.pid]}))
+        sock.send(handoff.pack("yours", {"pids": [old.pid]}))
         heard(sock, "serving")
         sock.close()
     old.kill()
@@ -446,7 +446,7 @@ def test_a_predecessor_that_takes_its_socket_file_along(pooler: Pooler, fake: Fa
             pooler.expect_log("LOG process up"),
         ):
             path.unlink()
-            sock.send(handover.pack("yours", {"pids": []}))
+            sock.send(handoff.pack("yours", {"pids": []}))
             heard(sock, "serving")
     assert pooler.sql("SELECT 1", host=str(pooler.directory)) == [(1,)]
     assert pooler.sql("SELECT 1") == [(1,)]

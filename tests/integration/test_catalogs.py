@@ -9,7 +9,7 @@ import psycopg2
 import pytest
 
 from pooler.core import CATALOG_CLASSES, CatalogGraph
-from pooler.session.catalogs import CATALOGS, SUMS
+from pooler.worker.catalog_queries import CATALOGS, SUMS
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for

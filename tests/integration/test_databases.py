@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from pooler.worker.changes import INTERVAL_S
+from pooler.worker.database_ddl import INTERVAL_S
 from pooler.worker.server import ANSWER_RETRY_S
 from tests.support.exchange import pooled
 from tests.support.pooler import Pooler

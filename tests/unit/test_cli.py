@@ -151,7 +151,7 @@ def test_the_master_never_imports_what_it_does_not_need() -> None:
 def test_workers_find_all_but_themselves_imported() -> None:
     """What they import after their fork, each of them imports."""
     code = (
-        "import sys, pooler.cli, pooler.core, pooler.limits, pooler.tls, pooler.master.start;"
+        "import sys, pooler.cli, pooler.core, pooler.provisioning, pooler.tls, pooler.master.start;"
         "pooler.cli._import_for_workers(); before = set(sys.modules);"
         "import pooler.worker; print(*before, '/', *(set(sys.modules) - before))"
     )

@@ -16,7 +16,7 @@
 #include "catalog/body.h"
 #include "catalog/graph.h"
 
-/* In the order of _CLASSES in session/catalogs.py. */
+/* In the order of _CLASSES in worker/catalog_queries.py. */
 enum catalog_class {
     CLASS_BUILTIN_FUNCTION, CLASS_BUILTIN_RELATION, CLASS_BUILTIN_TYPE, CLASS_BUILTIN_OPERATOR,
     CLASS_FUNCTION, CLASS_RELATION, CLASS_TYPE, CLASS_OPERATOR, CLASS_CAST, CLASS_RULE, CLASS_DEFAULT, CLASS_POLICY,

@@ -1,4 +1,4 @@
-/* Rows of the catalogs.  Their columns are described in session/catalogs.py. */
+/* Rows of the catalogs.  Their columns are described in worker/catalog_queries.py. */
 #define _GNU_SOURCE
 #include "catalog/rows.h"
 
@@ -11,7 +11,7 @@
 #include "sql/lexer.h"
 #include "sql/effects.h"
 
-#define PARTS_MAX 64             /* _PARTS in session/catalogs.py: an expression that has so many may go on */
+#define PARTS_MAX 64             /* _PARTS in worker/catalog_queries.py: an expression that has so many may go on */
 
 enum field { F_OID, F_XMIN, F_OWNERS, F_KIND, F_NAME, F_EXTRA, F_REFS, F_TREE, F_BODY };
 struct field_text { const unsigned char *p; uint32_t n; };

@@ -2,7 +2,7 @@
  *
  * Theory.  A client's LISTEN runs on its server as it is.  When the transaction is over the server is asked what it
  * listens on (OWN_ASK), those channels become the client's (subscriptions), the server says UNLISTEN * and is free.  The
- * ReadyForQuery of that transaction is held back until the listening connection of the database (worker/listener.py) has
+ * ReadyForQuery of that transaction is held back until the listening connection of the database (worker/notifications.py) has
  * said LISTEN itself, so whatever is sent after the client got its answer is heard.  Where that does not work
  * the server stays with its client, as for any other state of a session.
  *

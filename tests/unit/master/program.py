@@ -40,7 +40,7 @@ from pooler.ipc.messages import (
     ShutdownRequest,
 )
 from pooler.master import start as start_module
-from pooler.master.host import Host
+from pooler.master.interfaces import Host
 
 WORKERS = 16
 

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pooler.errors import BootError
 from pooler.master import daemon
 from pooler.master.daemon import PidFile
-from pooler.master.faults import BootError
 
 is_root = pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
 

@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 
 from pooler.config import Config, Database, Settings
-from pooler.master import budget
-from pooler.master.duplicates import Duplicates
-from pooler.master.faults import BootError
+from pooler.errors import BootError
+from pooler.master import capacity
 from pooler.master.loop import READ, WRITE, Loop
 from pooler.master.notify import Notifier
+from pooler.master.server_fds import Duplicates
 from pooler.master.worker import DEATHS, DEATHS_WINDOW_S, FIRST_PAUSE_S, LAST_PAUSE_S, Worker
 
 
@@ -211,38 +211,38 @@ def config_of(databases: int = 1, **settings: Any) -> Config:
 
 
 def test_enough_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
-    budget.check_fds(config_of(max_client_conn=100), 1024)
+    capacity.check_fds(config_of(max_client_conn=100), 1024)
     assert capfd.readouterr().err == ""
 
 
 def test_maybe_too_few_descriptors(capfd: pytest.CaptureFixture[str]) -> None:
-    budget.check_fds(config_of(max_client_conn=1000), 1024)
+    capacity.check_fds(config_of(max_client_conn=1000), 1024)
     assert "limit of open files (1024) may be too low" in capfd.readouterr().err
 
 
 def test_too_few_descriptors() -> None:
     with pytest.raises(BootError, match=r"too low for max_client_conn = 4000 with 2 workers: at least \d+"):
-        budget.check_fds(config_of(max_client_conn=4000), 1024)
+        capacity.check_fds(config_of(max_client_conn=4000), 1024)
 
 
 def test_table_sizes() -> None:
-    sizes = budget.table_sizes(config_of(max_client_conn=100), 2**20)
+    sizes = capacity.table_sizes(config_of(max_client_conn=100), 2**20)
     assert sizes["workers"] == 2
     assert sizes["clients"] > 200
-    assert sizes["slots"] >= budget.MIN_SLOTS
-    many = budget.table_sizes(config_of(5000, max_client_conn=10**7), 2**20)
+    assert sizes["slots"] >= capacity.MIN_SLOTS
+    many = capacity.table_sizes(config_of(5000, max_client_conn=10**7), 2**20)
     assert many["databases"] > 10_000
-    assert many["clients"] <= budget.MAX_CLIENTS
-    assert many["slots"] <= budget.MAX_SLOTS
+    assert many["clients"] <= capacity.MAX_CLIENTS
+    assert many["slots"] <= capacity.MAX_SLOTS
 
 
 def test_rows_are_fixed_at_the_start() -> None:
-    sizes = budget.table_sizes(config_of(max_client_conn=100), 4096)
-    budget.check_rows(config_of(max_client_conn=sizes["clients"]), sizes)
+    sizes = capacity.table_sizes(config_of(max_client_conn=100), 4096)
+    capacity.check_rows(config_of(max_client_conn=sizes["clients"]), sizes)
     with pytest.raises(BootError, match="needs a restart: there is room for"):
-        budget.check_rows(config_of(max_client_conn=sizes["clients"] + 1), sizes)
+        capacity.check_rows(config_of(max_client_conn=sizes["clients"] + 1), sizes)
 
 
 def test_slots_fit_the_descriptors() -> None:
-    sizes = budget.table_sizes(config_of(100, max_client_conn=1000), 1024)
-    assert sizes["slots"] <= 1024 - 500 - budget.RESERVE_FDS
+    sizes = capacity.table_sizes(config_of(100, max_client_conn=1000), 1024)
+    assert sizes["slots"] <= 1024 - 500 - capacity.RESERVE_FDS

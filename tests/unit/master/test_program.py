@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pooler import log
-from pooler.master.program import Program
+from pooler.master.preload import Program
 
 FILES = {
     "__init__.py": "from remembered.inner import WHO\n",

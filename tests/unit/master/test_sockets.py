@@ -13,8 +13,8 @@ import pytest
 
 from pooler.config import Settings
 from pooler.dev.processes import free_port
+from pooler.errors import BootError
 from pooler.master import sockets
-from pooler.master.faults import BootError
 from pooler.master.sockets import Listener, open_listeners
 
 

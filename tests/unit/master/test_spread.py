@@ -13,10 +13,10 @@ import pytest
 
 from pooler.config import Settings
 from pooler.ipc import inbox
-from pooler.master import spread
+from pooler.master import accept
+from pooler.master.accept import Spreader
 from pooler.master.loop import Loop
 from pooler.master.sockets import Listener, open_listeners
-from pooler.master.spread import Spreader
 
 
 @dataclass
@@ -187,7 +187,7 @@ def test_a_storm_in_batches(make_bed: MakeBed) -> None:
     bed.connect(100)
     bed.spreader.start()
     bed.loop.run_once()
-    assert len(bed.tables.sent) == spread.BATCH
+    assert len(bed.tables.sent) == accept.BATCH
     bed.run_until(lambda: len(bed.tables.sent) == 100)
     assert bed.received(0) == 100
 
@@ -217,7 +217,7 @@ def test_out_of_descriptors(
     make_bed: MakeBed, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """One client is told by a close, accepting rests, the others are served afterwards."""
-    monkeypatch.setattr(spread, "NO_RESOURCES_PAUSE_S", 0.01)
+    monkeypatch.setattr(accept, "NO_RESOURCES_PAUSE_S", 0.01)
     bed = make_bed([0])
     listener: Listener = bed.listeners[0]
     listener.sock = Exhausted(listener.sock, failures=2)  # type: ignore[assignment]  # all that is used of it

@@ -5,15 +5,15 @@ from __future__ import annotations
 import pytest
 
 from pooler.config import Config, Database, Settings
-from pooler.master import budget
-from pooler.master.host import SharedTables
+from pooler.master import capacity
+from pooler.master.interfaces import SharedTables
 
 core = pytest.importorskip("pooler.core", reason="the extension is not built", exc_type=ImportError)
 
 
 def make_tables() -> SharedTables:
     config = Config("p.ini", Settings(workers=2), {"d": Database("d")})
-    tables: SharedTables = core.Tables(**budget.table_sizes(config, 4096))
+    tables: SharedTables = core.Tables(**capacity.table_sizes(config, 4096))
     return tables
 
 

@@ -7,7 +7,7 @@ import struct
 import pytest
 
 from pooler.errors import ServerFault
-from pooler.protocol import lookup, messages
+from pooler.protocol import auth_query, messages
 from tests.unit.protocol.driver import Driver, split_messages
 
 READY = messages.ready()
@@ -15,8 +15,8 @@ DONE = messages.command_complete("SELECT 1") + READY
 BEGIN = messages.message(b"1") + messages.message(b"2")
 
 
-def answer(*parts: bytes) -> lookup.StoredUser | None:
-    driver = Driver(lookup.answer(), fault=ServerFault).feed(b"".join(parts))
+def answer(*parts: bytes) -> auth_query.StoredUser | None:
+    driver = Driver(auth_query.answer(), fault=ServerFault).feed(b"".join(parts))
     assert driver.done
     return driver.result
 
@@ -32,7 +32,7 @@ def fault(*parts: bytes) -> str:
 
 
 def test_name_is_a_parameter() -> None:
-    driver = Driver(lookup.ask("SELECT $1", "x'; DROP\udcff"), fault=ServerFault)
+    driver = Driver(auth_query.ask("SELECT $1", "x'; DROP\udcff"), fault=ServerFault)
     driver.feed(b"")
     sent = split_messages(driver.take_sent())
     assert [kind for kind, _ in sent] == [b"P", b"B", b"D", b"E", b"S"]
@@ -44,14 +44,14 @@ def test_name_is_a_parameter() -> None:
 def test_found() -> None:
     columns = messages.row_description([("a", 25), ("b", 25)])
     found = answer(BEGIN, columns, messages.notice("hi"), row("u", "md5x"), DONE)
-    assert found == lookup.StoredUser("u", "md5x")
+    assert found == auth_query.StoredUser("u", "md5x")
     assert "md5x" not in repr(found)
-    assert answer(BEGIN, columns, row("u", None), DONE) == lookup.StoredUser("u", None)
+    assert answer(BEGIN, columns, row("u", None), DONE) == auth_query.StoredUser("u", None)
     assert answer(BEGIN, columns, DONE) is None
 
 
 def test_last_row_counts() -> None:
-    assert answer(BEGIN, row("u", "a"), row("u", "b"), DONE) == lookup.StoredUser("u", "b")
+    assert answer(BEGIN, row("u", "a"), row("u", "b"), DONE) == auth_query.StoredUser("u", "b")
 
 
 @pytest.mark.parametrize(
@@ -65,7 +65,7 @@ def test_last_row_counts() -> None:
 )
 def test_rows_that_are_none(values: tuple[str | None, ...], text: str) -> None:
     """The answer is read to its end: the server can go on."""
-    driver = Driver(lookup.answer(), fault=ServerFault).feed(BEGIN + row(*values))
+    driver = Driver(auth_query.answer(), fault=ServerFault).feed(BEGIN + row(*values))
     assert not driver.done
     with pytest.raises(ServerFault) as caught:
         driver.feed(DONE)
@@ -84,7 +84,7 @@ def test_endless_and_strange_answers() -> None:
 
 
 def test_greeting() -> None:
-    driver = Driver(lookup.until_ready(), fault=ServerFault)
+    driver = Driver(auth_query.until_ready(), fault=ServerFault)
     driver.feed(messages.parameter_status("a", "b"))
     assert not driver.done
     assert driver.feed(READY).done

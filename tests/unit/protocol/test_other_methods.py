@@ -13,7 +13,7 @@ from pooler.config.ident import Identity, IdentMap
 from pooler.errors import ClientFault
 from pooler.protocol import frontend, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
-from pooler.protocol.other_methods import account_name
+from pooler.protocol.external_methods import account_name
 from pooler.protocol.startup import CancelRequest, StartupPacket
 from pooler.protocol.tls import TlsInfo
 from tests.unit.protocol.driver import Driver

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from pooler.worker import changes
-from pooler.worker.changes import LONGEST_BEGINS_S, LONGEST_DONE_S, Change, DatabaseChanges
+from pooler.worker import database_ddl
+from pooler.worker.database_ddl import LONGEST_BEGINS_S, LONGEST_DONE_S, Change, DatabaseChanges
 
 
 class Clock:
@@ -15,13 +15,13 @@ class Clock:
 
     def __init__(self) -> None:
         self.now = 100.0
-        self.closed: list[tuple[float, set[changes.What]]] = []
+        self.closed: list[tuple[float, set[database_ddl.What]]] = []
         self.sleepers: list[tuple[float, Any, tuple[Any, ...]]] = []
 
     def monotonic(self) -> float:
         return self.now
 
-    def spawn(self, function: Any, turn: changes.Turn, wait_s: float) -> None:
+    def spawn(self, function: Any, turn: database_ddl.Turn, wait_s: float) -> None:
         self.sleepers.append((self.now + wait_s, function, (turn, 0.0)))
 
     def sleep(self, seconds: float) -> None:
@@ -52,14 +52,14 @@ class Worker:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     clock = Clock()
-    monkeypatch.setattr(changes, "time", clock)
-    monkeypatch.setattr(changes, "gevent", clock)
+    monkeypatch.setattr(database_ddl, "time", clock)
+    monkeypatch.setattr(database_ddl, "gevent", clock)
     return clock
 
 
 @pytest.fixture
 def heard(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def close(self: DatabaseChanges, asking: str, what: set[changes.What]) -> None:
+    def close(self: DatabaseChanges, asking: str, what: set[database_ddl.What]) -> None:
         clock.closed.append((clock.now, what))
 
     monkeypatch.setattr(DatabaseChanges, "_close", close)
@@ -111,10 +111,10 @@ def test_after_a_pause_it_is_done_at_once(clock: Clock, heard: Any) -> None:
 
 
 def test_the_names_that_wait_are_bounded(clock: Clock, heard: Any) -> None:
-    for number in range(3 * changes.NAMES_MAX):
+    for number in range(3 * database_ddl.NAMES_MAX):
         heard(0, f"r{number}", Change.BEGINS)
         for _ in range(2):
             heard(0, f"r{number}", Change.ROLE)
-    assert len(clock.sleepers) <= changes.NAMES_MAX
+    assert len(clock.sleepers) <= database_ddl.NAMES_MAX
     clock.go_on(1)
-    assert max(len(what) for _, what in clock.closed) <= changes.NAMES_MAX
+    assert max(len(what) for _, what in clock.closed) <= database_ddl.NAMES_MAX

@@ -13,7 +13,7 @@ import gevent
 import pytest
 
 from pooler.config import Settings
-from pooler.worker.door import SILENT_S, STALL_S, TOO_MANY, TOO_SILENT, Door
+from pooler.worker.login_queue import SILENT_S, STALL_S, TOO_MANY, TOO_SILENT, Door
 from pooler.worker.server import network_of
 
 

@@ -9,7 +9,7 @@ import pytest
 from pooler.core import Tables
 from pooler.errors import ServerFault
 from pooler.protocol.messages import parse_notification
-from pooler.worker.listener import Note, parse_note
+from pooler.worker.notifications import Note, parse_note
 
 
 def seal(note: bytes) -> bytes:

@@ -8,7 +8,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
-from pooler.ipc import handover
+from pooler.ipc import handoff
 from pooler.master.loop import READ, WRITE, Loop
 
 OnMessage = Callable[[str, dict[str, Any]], None]
@@ -42,7 +42,7 @@ class Peer:
         """Send, now or as soon as the peer reads; a descriptor is duplicated for the way."""
         if not self.open:
             return
-        self._unsent.append((handover.pack(word, values), os.dup(fd) if fd >= 0 else -1))
+        self._unsent.append((handoff.pack(word, values), os.dup(fd) if fd >= 0 else -1))
         if len(self._unsent) > MAX_UNSENT:
             self._end("it does not read")
         else:
@@ -70,8 +70,8 @@ class Peer:
     def _ready(self) -> None:
         while self.open:
             try:
-                got = handover.receive(self._sock)
-            except handover.HandoverError as e:
+                got = handoff.receive(self._sock)
+            except handoff.HandoverError as e:
                 self._end(str(e))
                 return
             except OSError as e:
@@ -93,7 +93,7 @@ class Peer:
 
     def _flush(self) -> None:
         try:
-            while self._unsent and handover.send(self._sock, *self._unsent[0]):
+            while self._unsent and handoff.send(self._sock, *self._unsent[0]):
                 self._let_go(self._unsent.popleft()[1])
         except OSError:
             # What it said before it closed is still to be read; its end is noticed there.

@@ -17,7 +17,7 @@ from pooler import log
 from pooler.config import Settings
 from pooler.ipc import inbox
 from pooler.master import sockets
-from pooler.master.host import SharedTables
+from pooler.master.interfaces import SharedTables
 from pooler.master.loop import Loop
 from pooler.master.sockets import Listener
 

@@ -1,7 +1,7 @@
 """What the master needs of the shared tables, and nothing more.
 
-`pooler.core.Tables` and the functions of `pooler.limits` are put together as a `Host` by `start`; tests of
-the master use stand-ins of a few lines.
+`pooler.core.Tables` and the functions of `pooler.provisioning` are put together as a `Host` by `start`; tests
+of the master use stand-ins of a few lines.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import gevent
 from gevent.event import AsyncResult
 
-from pooler import limits, log
+from pooler import log, provisioning
 from pooler.admin.model import CommandError
 from pooler.ipc.messages import ReloadRequest, SetRequest, ShutdownRequest, Suspended
 from pooler.worker.client import Client
@@ -161,7 +161,7 @@ class WorkerOperations:
         if database is None:
             return -1
         entry = self.worker.config.find_database(database)
-        known = entry is not None or database == limits.CONSOLE
+        known = entry is not None or database == provisioning.CONSOLE
         row = int(self.worker.tables.database(database)) if known else -1
         if row < 0:
             raise CommandError(f"no such database: {database}")

@@ -18,7 +18,7 @@ NAMES_MAX = 5
 
 
 def risks(config: Config) -> Iterator[Problem]:
-    """Warnings; those that settings alone tell are in `pooler.config.check`."""
+    """Warnings; those that settings alone tell are in `pooler.config.advice`."""
     for rule in RULES:
         yield from rule(config)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pooler import log
 from pooler.config import Settings
 from pooler.config.settings import SETTINGS
-from pooler.master.faults import BootError
+from pooler.errors import BootError
 from pooler.master.sockets import Held, Listener, open_listeners, show_address, tune
 
 #: The first descriptor that a service manager passes (SD_LISTEN_FDS_START).

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from pooler import log
 from pooler.config import Config
-from pooler.master.faults import BootError
+from pooler.errors import BootError
 
 #: Descriptors of a process that are neither clients nor servers: log, epolls, doorbells, inboxes,
 #: listeners, threads'.

@@ -18,11 +18,11 @@ from typing import Any
 
 from pooler import log
 from pooler.config import Settings
-from pooler.ipc import handover
+from pooler.ipc import handoff
 from pooler.master.baton import Baton
-from pooler.master.host import SharedRooms
+from pooler.master.handoff_link import Peer
+from pooler.master.interfaces import SharedRooms
 from pooler.master.loop import Loop, Timer
-from pooler.master.peer import Peer
 from pooler.master.processes import Processes
 from pooler.master.sockets import Listener
 from pooler.master.takeover import ANSWER_S, BOOT_S, HELLO_S, SERVE_S, Predecessor
@@ -210,7 +210,7 @@ class Generations:
     def _arrived(self, sock: socket.socket, pid: int) -> None:
         if self._successor is not None:
             with contextlib.suppress(OSError):
-                handover.send(sock, handover.pack("refused", {"text": "another process is taking over"}))
+                handoff.send(sock, handoff.pack("refused", {"text": "another process is taking over"}))
             sock.close()
             return
         self._committed = False
@@ -256,8 +256,8 @@ class Generations:
     def _offer(self, values: dict[str, Any]) -> None:
         assert self._successor is not None
         refusal = self._hooks.refusal()
-        if values.get("version") != handover.VERSION:
-            refusal = f"it speaks version {handover.VERSION} of the takeover, not {values.get('version')}"
+        if values.get("version") != handoff.VERSION:
+            refusal = f"it speaks version {handoff.VERSION} of the takeover, not {values.get('version')}"
         if refusal:
             log.warning("process %s cannot take over: %s", values.get("pid"), refusal)
             self._successor.say("refused", text=refusal)
@@ -286,8 +286,8 @@ class Generations:
             self._loop.after(LOOK_S, self._commit)
             return
         self._committed = True
-        for start in range(0, len(held), handover.POOLS_PER_MESSAGE):
-            self._successor.say("rooms", pools=held[start : start + handover.POOLS_PER_MESSAGE])
+        for start in range(0, len(held), handoff.POOLS_PER_MESSAGE):
+            self._successor.say("rooms", pools=held[start : start + handoff.POOLS_PER_MESSAGE])
         self._baton.lay_out()
         self._successor.say("baton", self._baton.fd)
         self._successor.say("yours", pids=self._hooks.pids())

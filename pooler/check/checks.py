@@ -5,14 +5,13 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 
-from pooler.check import differences, risks, servers, sums
+from pooler.check import capacity, differences, security, servers
 from pooler.check.report import Report
 from pooler.config import Config, load
-from pooler.config.check import RULES
+from pooler.config.advice import RULES
 from pooler.config.settings import SETTINGS
-from pooler.errors import ConfigError, Problem
-from pooler.master import budget
-from pooler.master.faults import BootError
+from pooler.errors import BootError, ConfigError, Problem
+from pooler.master import capacity as master_capacity
 
 
 def examine(path: str, connect: bool = False) -> Report:
@@ -28,9 +27,9 @@ def examine(path: str, connect: bool = False) -> Report:
         report.add(_topic(problem), [problem])
     for topic, rule in RULES:
         report.add(topic, rule(config))
-    report.add("unsafe", risks.risks(config))
+    report.add("unsafe", security.risks(config))
     report.add("error", _too_few_files(config))
-    totals = sums.totals(config)
+    totals = capacity.totals(config)
     report.add("unused", differences.inert(config))
     report.add("differs", differences.differences(config))
     if connect:
@@ -38,7 +37,7 @@ def examine(path: str, connect: bool = False) -> Report:
         report.add("server", answer.wrong)
         report.add("fact", answer.facts)
     else:
-        report.add("advice", sums.unknown(config, totals))
+        report.add("advice", capacity.unknown(config, totals))
     report.same = _same(config, report)
     return report
 
@@ -54,7 +53,7 @@ def _too_few_files(config: Config) -> Iterator[Problem]:
     if limit == resource.RLIM_INFINITY:
         return
     try:
-        budget.check_fds(config, limit)
+        master_capacity.check_fds(config, limit)
     except BootError as error:
         place = config.places.get("max_client_conn")
         yield Problem(place.file if place else config.path, place.line if place else 0, str(error))

@@ -21,7 +21,7 @@ TESTS = Path(__file__).parent
 FAILED = pytest.StashKey[bool]()
 
 #: Whole files are run side by side: what takes longest begins first, so that nobody waits for it in the end.
-LONGEST_FIRST = ("fault", "conformance", "sim", "leaks", "programs", "compat", "integration", "wire", "fuzz")
+LONGEST_FIRST = ("system", "protocol", "simulation", "state", "applications", "pgbouncer", "fuzz")
 
 
 def pytest_configure() -> None:

@@ -21,7 +21,7 @@ from tests.fuzz.neighbour import Neighbour
 from tests.fuzz.reports import assert_no_reports
 from tests.fuzz.shrink import Pipelines, fails, smaller
 from tests.fuzz.speaker import Figures, Speaker
-from tests.protocol_model.model import REPORTED, SETTINGS
+from tests.protocol.model.model import REPORTED, SETTINGS
 from tests.support.exchange import direct, pooled
 from tests.support.fuzzing import in_workplace
 from tests.support.health import assert_no_bugs, restarts

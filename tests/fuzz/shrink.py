@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TypeVar
 
-from tests.protocol_model.drive import check, said
-from tests.protocol_model.model import Backend, Op
-from tests.protocol_model.pieces import Order
+from tests.protocol.model.drive import check, said
+from tests.protocol.model.model import Backend, Op
+from tests.protocol.model.pieces import Order
 from tests.support.wire import EndOfStream, Wire
 
 Pipelines = list[list[Op]]

@@ -12,9 +12,9 @@ from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from tests.protocol_model.drive import LOST, TERMINATED, check, is_cut, said
-from tests.protocol_model.model import Backend, Op
-from tests.protocol_model.pieces import PIECES, Group, Order, Piece, about_settings
+from tests.protocol.model.drive import LOST, TERMINATED, check, is_cut, said
+from tests.protocol.model.model import Backend, Op
+from tests.protocol.model.pieces import PIECES, Group, Order, Piece, about_settings
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.wire import TERMINATE, Message, startup

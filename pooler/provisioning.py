@@ -84,7 +84,7 @@ def open_pool(
     return database_row, pool
 
 
-def open_room(
+def open_handoff_pool(
     tables: Tables, config: Config, database_name: str, user: str, instance: str, kind: int
 ) -> None:
     """Make the rows, with their limits, of a pool in which the instance that was replaced has servers."""

@@ -16,7 +16,7 @@ T = TypeVar("T")
 READ_BYTES = 8192
 
 
-class Dialogue:
+class BlockingDriver:
     """A connection to PostgreSQL. Everything that goes wrong is a ServerFault or an OSError."""
 
     def __init__(
@@ -27,7 +27,7 @@ class Dialogue:
         self._name = name
         self._buffer = bytearray()
 
-    def __enter__(self) -> Dialogue:
+    def __enter__(self) -> BlockingDriver:
         return self
 
     def __exit__(

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from pooler.auth.passwords import Credential, credential, parse_secret
-from pooler.check.blocking_driver import Dialogue
+from pooler.check.blocking_driver import BlockingDriver
 from pooler.check.capacity import Total, Totals
 from pooler.config import Config, Database
 from pooler.config.ini import Place
@@ -135,7 +135,7 @@ def _login(config: Config, total: Total, database: Database, user: str, secret: 
         database.startup_parameters,
         tls="disable" if tls is None else "require" if wanted else "prefer",
     )
-    with Dialogue(_connect(total, unix, patience_s), tls, None if unix else total.host) as dialogue:
+    with BlockingDriver(_connect(total, unix, patience_s), tls, None if unix else total.host) as dialogue:
         session = dialogue.hold(server_login(target))
         if database.connect_query:
             dialogue.hold(simple_query(database.connect_query))

@@ -21,7 +21,7 @@ MESSAGE_BYTES = 65536
 POOLS_PER_MESSAGE = 100
 
 
-class HandoverError(Exception):
+class HandoffError(Exception):
     """The other side sent what makes no sense."""
 
 
@@ -61,7 +61,7 @@ def send(sock: socket.socket, message: bytes, fd: int = -1) -> bool:
 def receive(sock: socket.socket) -> tuple[str, dict[str, Any], int] | None:
     """(word, values, descriptor or -1), or None: nothing now. The word "" is the end of the stream.
 
-    Raises HandoverError.
+    Raises HandoffError.
     """
     got = fds.receive(sock, MESSAGE_BYTES)
     if got is None:
@@ -74,4 +74,4 @@ def receive(sock: socket.socket) -> tuple[str, dict[str, Any], int] | None:
     except (ValueError, KeyError, AttributeError, TypeError):
         if got.fd >= 0:
             os.close(got.fd)
-        raise HandoverError(f"{len(got.payload)} bytes that are no message") from None
+        raise HandoffError(f"{len(got.payload)} bytes that are no message") from None

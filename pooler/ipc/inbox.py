@@ -7,16 +7,18 @@ for a worker that died reaches its replacement.
 A datagram is three integers and at most one descriptor. The workers read theirs in the compiled relay: the
 format is fixed.
 
-    kind     a                      b            descriptor
-    CLIENT   1 if a unix socket     0            an accepted client
-    SERVER   slot                   generation   a duplicate of a server connection
-    PLAIN    slot                   generation   to the master: what workers share instead of that duplicate,
-                                                 because the connection is encrypted (core/tls/bridge.h)
-    CLOSED   slot                   generation   none: close your duplicate
-    NEWS     row of a channel       its id       none; behind it a NotificationResponse for those who listen
-    NOTE     row of a client        its id       none: what this client sent has come back
-                                                 (core/notify/subscribe.h)
-    LISTEN   row of a database      0            none: the listening connection that you have has work
+    kind           a                      b            descriptor
+    CLIENT         1 if a unix socket     0            an accepted client
+    SERVER         slot                   generation   a duplicate of a server connection
+    PLAIN          slot                   generation   to the master: what workers share instead of that
+                                                       duplicate,
+                                                       because the connection is encrypted (core/tls/bridge.h)
+    CLOSED         slot                   generation   none: close your duplicate
+    NOTIFICATION   row of a channel       its id       none; behind it a NotificationResponse for those who
+                                                       listen
+    MARKER         row of a client        its id       none: what this client sent has come back
+                                                       (core/notify/subscribe.h)
+    LISTEN         row of a database      0            none: the listening connection that you have has work
 
 Whoever opens a server sends SERVER to the master *first*, before it connects: a worker forked meanwhile
 either inherits the duplicate or finds the datagram in its inbox, never neither.
@@ -42,8 +44,8 @@ class Kind(enum.IntEnum):
     CLIENT = 1
     SERVER = 2
     CLOSED = 3
-    NEWS = 4
-    NOTE = 5
+    NOTIFICATION = 4
+    MARKER = 5
     LISTEN = 6
     PLAIN = 7
 
@@ -89,14 +91,14 @@ def send_closed(outbox: socket.socket, slot: int, generation: int) -> bool:
     return fds.send(outbox, FORMAT.pack(Kind.CLOSED, slot, generation))
 
 
-def send_news(outbox: socket.socket, row: int, channel_id: int, message: bytes) -> bool:
+def send_notification(outbox: socket.socket, row: int, channel_id: int, message: bytes) -> bool:
     """Give a NotificationResponse to the clients that listen on a channel; False if the inbox is full."""
-    return fds.send(outbox, FORMAT.pack(Kind.NEWS, row, channel_id) + message)
+    return fds.send(outbox, FORMAT.pack(Kind.NOTIFICATION, row, channel_id) + message)
 
 
-def send_note(outbox: socket.socket, row: int, client_id: int) -> bool:
+def send_marker(outbox: socket.socket, row: int, client_id: int) -> bool:
     """Tell that what a client sent has come back; False if the inbox is full."""
-    return fds.send(outbox, FORMAT.pack(Kind.NOTE, row, client_id))
+    return fds.send(outbox, FORMAT.pack(Kind.MARKER, row, client_id))
 
 
 def receive(inbox: socket.socket) -> Datagram | None:

@@ -34,7 +34,7 @@ FULL_PAUSE_S = 0.01
 NO_RESOURCES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
 
 
-class Spreader:
+class Acceptor:
     """Owns the listeners and moves clients from them to the workers' inboxes.
 
     `eligible()` gives the numbers of the workers that may get clients now.

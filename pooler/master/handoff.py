@@ -20,8 +20,8 @@ from pooler import log
 from pooler.config import Settings
 from pooler.ipc import handoff
 from pooler.master.baton import Baton
-from pooler.master.handoff_link import Peer
-from pooler.master.interfaces import SharedRooms
+from pooler.master.handoff_link import HandoffLink
+from pooler.master.interfaces import HandoffTables
 from pooler.master.loop import Loop, Timer
 from pooler.master.processes import Processes
 from pooler.master.sockets import Listener
@@ -51,18 +51,20 @@ class Hooks:
     replaced: Callable[[str], None]  # somebody else serves, with this pid file
     goes_on: Callable[[], None]  # somebody else was about to, and does not
     end: Callable[[], None]  # nothing is left to do
-    open_room: Callable[[str, str, str, int], None]  # rows with limits for: database, user, instance, kind
+    open_handoff_pool: Callable[
+        [str, str, str, int], None
+    ]  # rows with limits for: database, user, instance, kind
     cancel: Callable[[int, bytes], None]  # a cancel request for one of our clients
     login_key: bytes = b""  # that a successor goes on with
 
 
-class Generations:
+class Handoff:
     """Both roles of one instance. `retiring`: it has been replaced."""
 
     def __init__(
         self,
         loop: Loop,
-        rooms: SharedRooms,
+        rooms: HandoffTables,
         busy: type[Exception],
         hooks: Hooks,
         predecessor: Predecessor | None,
@@ -75,22 +77,22 @@ class Generations:
         self._settings: Settings | None = None
         self._pidfile = ""
         self._socket = TakeoverSocket(loop, self._arrived)
-        self._successor: Peer | None = None
+        self._successor: HandoffLink | None = None
         self._successor_pids: list[int] = []
         self._committed = False  # the successor was told that it may serve, and has not said that it does
         self._baton = Baton()  # who takes it serves; of both roles
         self._accepts = True  # this instance does, while there is nothing else to say
         self._limit: Timer | None = None  # ends a successor that does not get on
         self._given_up = False  # this instance will not serve
-        self._predecessor: Peer | None = None
+        self._predecessor: HandoffLink | None = None
         self._predecessor_pids: list[int] = []
         self._serving = predecessor is None
         self._todo: deque[tuple[str, Any]] = deque()  # what was said of rooms, in order
         self._ticking = False
         if predecessor is not None:
-            rooms.rooms_retire()  # no server of ours before all of theirs are counted
+            rooms.handoff_retire()  # no server of ours before all of theirs are counted
             self._predecessor_pids = [predecessor.pid]
-            self._predecessor = Peer(
+            self._predecessor = HandoffLink(
                 loop, predecessor.sock, self._from_predecessor, self._predecessor_left, self._take_baton
             )
 
@@ -152,7 +154,7 @@ class Generations:
             self._fail("the running process did not wait any longer, and goes on")
             return False
         self._serving = True
-        self._rooms.rooms_resume()
+        self._rooms.handoff_resume()
         self._hooks.serve()
         return True
 
@@ -169,7 +171,7 @@ class Generations:
 
     def _all_rooms_are_ours(self) -> None:
         try:
-            self._rooms.rooms_left()
+            self._rooms.handoff_left()
         except self._busy:
             self._loop.after(LOOK_S, self._all_rooms_are_ours)
             return
@@ -215,7 +217,7 @@ class Generations:
             return
         self._committed = False
         self._successor_pids = [pid]
-        self._successor = Peer(self._loop, sock, self._from_successor, self._successor_left)
+        self._successor = HandoffLink(self._loop, sock, self._from_successor, self._successor_left)
         self._within(HELLO_S, "it says nothing")
 
     def _within(self, seconds: float, reason: str) -> None:
@@ -281,7 +283,7 @@ class Generations:
         self._accepts = False
         self._hooks.accept(False)
         try:
-            held = self._rooms.rooms_retire()
+            held = self._rooms.handoff_retire()
         except self._busy:
             self._loop.after(LOOK_S, self._commit)
             return
@@ -305,7 +307,7 @@ class Generations:
             f", or closes it after {timeout_s:g} s (shutdown_timeout)" if timeout_s else "",
         )
         if timeout_s:
-            self._loop.after(timeout_s, self._rooms.rooms_retire_all)
+            self._loop.after(timeout_s, self._rooms.handoff_retire_all)
         self._tick_on()
 
     def _successor_left(self, reason: str) -> None:
@@ -315,7 +317,7 @@ class Generations:
             Processes(
                 self._loop,
                 self._successor_pids,
-                lambda: self._loop.after(LAST_BACKENDS_S, self._rooms.rooms_resume),
+                lambda: self._loop.after(LAST_BACKENDS_S, self._rooms.handoff_resume),
             )
             return
         log.warning("the process that was to take over is gone (%s): this one goes on", reason)
@@ -332,7 +334,7 @@ class Generations:
         self._socket.restore()
         if not self._accepts:
             self._accepts = True
-            self._rooms.rooms_resume()
+            self._rooms.handoff_resume()
             self._hooks.accept(True)
 
     # -- rooms
@@ -350,7 +352,7 @@ class Generations:
         if not self._work_off():
             return
         try:
-            news = self._rooms.rooms_news()
+            news = self._rooms.handoff_messages()
         except self._busy:
             return
         for word, pool in news:
@@ -367,8 +369,8 @@ class Generations:
         """Do what was said of rooms; False when a stopped process holds the tables' lock."""
         try:
             while self._todo:
-                self._hooks.open_room(*self._todo[0][1][:4])
-                if not self._rooms.rooms_told(*self._todo[0]):
+                self._hooks.open_handoff_pool(*self._todo[0][1][:4])
+                if not self._rooms.handoff_told(*self._todo[0]):
                     log.error(
                         "no row is left for a server of the process that was replaced: %r", self._todo[0]
                     )

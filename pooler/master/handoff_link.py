@@ -17,7 +17,7 @@ OnMessage = Callable[[str, dict[str, Any]], None]
 MAX_UNSENT = 100_000
 
 
-class Peer:
+class HandoffLink:
     """One end of the connection; `on_message` gets each message, `on_end` the reason, once, at the end."""
 
     def __init__(
@@ -71,7 +71,7 @@ class Peer:
         while self.open:
             try:
                 got = handoff.receive(self._sock)
-            except handoff.HandoverError as e:
+            except handoff.HandoffError as e:
                 self._end(str(e))
                 return
             except OSError as e:

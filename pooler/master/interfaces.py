@@ -1,7 +1,7 @@
 """What the master needs of the shared tables, and nothing more.
 
-`pooler.core.Tables` and the functions of `pooler.provisioning` are put together as a `Host` by `start`; tests
-of the master use stand-ins of a few lines.
+`pooler.core.Tables` and the functions of `pooler.provisioning` are put together as a `Interfaces` by `start`;
+tests of the master use stand-ins of a few lines.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ class SharedTables(Protocol):
     def worker_died(self, number: int, timeout_s: float = 0.1) -> Mapping[str, int]:
         """Drop a dead worker's clients, mark its busy slots: {'clients': n, 'reclaim': n}.
 
-        May raise `Host.busy`.
+        May raise `Interfaces.busy`.
         """
 
     def heartbeat_age(self, number: int) -> float:
@@ -46,25 +46,25 @@ def _leave_tls(config: Config) -> TlsSetup:
     return config.tls
 
 
-class SharedRooms(Protocol):
+class HandoffTables(Protocol):
     """The part that two instances, one of which replaces the other, count by (core/tables/handoff.c)."""
 
-    def rooms_retire(self) -> list[list[Any]]:
+    def handoff_retire(self) -> list[list[Any]]:
         """Another instance replaces this one: open no more servers. What each pool has; may raise `busy`."""
 
-    def rooms_retire_all(self) -> None:
+    def handoff_retire_all(self) -> None:
         """Clients are closed between their transactions."""
 
-    def rooms_resume(self) -> None:
+    def handoff_resume(self) -> None:
         """It does not, after all."""
 
-    def rooms_news(self) -> list[tuple[str, list[Any]]]:
+    def handoff_messages(self) -> list[tuple[str, list[Any]]]:
         """What the other instance is to be told of rooms. May raise `busy`."""
 
-    def rooms_told(self, word: str, pool: list[Any]) -> bool:
+    def handoff_told(self, word: str, pool: list[Any]) -> bool:
         """What the other instance said; False when no row is left. May raise `busy`."""
 
-    def rooms_left(self) -> None:
+    def handoff_left(self) -> None:
         """The instance that this one replaced is gone. May raise `busy`."""
 
     def in_use(self) -> tuple[int, int, int]:
@@ -75,7 +75,7 @@ class SharedRooms(Protocol):
 
 
 @dataclass(frozen=True)
-class Host:
+class Interfaces:
     """The tables with the functions that write a configuration into them.
 
     Any of them may raise `busy` when the lock can't be had soon (its holder is stopped): the caller tries
@@ -87,8 +87,8 @@ class Host:
     close_changed: Callable[[Any, Any], object]
     busy: type[Exception]
     set_up_tls: Callable[[Config], TlsSetup] = _leave_tls  # raises TlsSetupError
-    rooms: SharedRooms | None = None  # the tables again; None: nobody can take over
-    open_room: Callable[[Any, Config, str, str, str, int], object] | None = None
+    rooms: HandoffTables | None = None  # the tables again; None: nobody can take over
+    open_handoff_pool: Callable[[Any, Config, str, str, str, int], object] | None = None
     login_key: bytes = b""  # see `pooler.master.login_key`
 
 

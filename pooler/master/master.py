@@ -34,10 +34,10 @@ from pooler.ipc.messages import (
     Suspended,
 )
 from pooler.master import sockets
-from pooler.master.accept import Spreader
+from pooler.master.accept import Acceptor
 from pooler.master.child import RunWorker
-from pooler.master.handoff import Generations, Hooks
-from pooler.master.interfaces import Duties, Host
+from pooler.master.handoff import Handoff, Hooks
+from pooler.master.interfaces import Duties, Interfaces
 from pooler.master.loop import Loop
 from pooler.master.notify import Notifier
 from pooler.master.reload import Asked, Reloader, asked_by
@@ -63,7 +63,7 @@ class Master:
         self,
         config: Config,
         overrides: Mapping[str, str],
-        host: Host,
+        shared: Interfaces,
         listeners: list[Listener],
         run_worker: RunWorker,
         notifier: Notifier,
@@ -73,24 +73,24 @@ class Master:
         self.exit_code: int | None = None
         self.serving = False
         self.draining: DrainMode | None = None
-        self._tables = host.tables
+        self._tables = shared.tables
         self._notifier = notifier
-        self._rooms = host.rooms
-        self._host = host
+        self._rooms = shared.rooms
+        self._shared = shared
         self._duties = duties
         self._signals = SignalPipe()
         self._loop = Loop()
         events = Events(self._on_message, self._on_death, self._let_go)
-        self.workers = Workers(config.settings.worker_count, self._loop, host, run_worker, events)
-        self._spreader = Spreader(
-            self._loop, listeners, self.workers.outboxes, host.tables, self.workers.eligible
+        self.workers = Workers(config.settings.worker_count, self._loop, shared, run_worker, events)
+        self._acceptor = Acceptor(
+            self._loop, listeners, self.workers.outboxes, shared.tables, self.workers.eligible
         )
         self._reloader = Reloader(
-            config, overrides, host, self._loop, self.workers, duties.check, self._adopted, self._settled
+            config, overrides, shared, self._loop, self.workers, duties.check, self._adopted, self._settled
         )
-        self._generations: Generations | None = None
-        if host.rooms is not None:
-            self._generations = Generations(self._loop, host.rooms, host.busy, self._hooks(), predecessor)
+        self._handoff: Handoff | None = None
+        if shared.rooms is not None:
+            self._handoff = Handoff(self._loop, shared.rooms, shared.busy, self._hooks(), predecessor)
         self._checked_s = time.monotonic()
         self._suspender: Worker | None = None
         self._boot_failure = ""  # why a worker could not start
@@ -115,11 +115,11 @@ class Master:
                 self._loop.run_once()
         finally:
             self.workers.kill_all()
-            if self._generations is not None and self._generations.has_successor:
-                self._spreader.leave_files()
-            self._spreader.close()
-            if self._generations is not None:
-                self._generations.close()
+            if self._handoff is not None and self._handoff.has_successor:
+                self._acceptor.leave_files()
+            self._acceptor.close()
+            if self._handoff is not None:
+                self._handoff.close()
         if self._boot_failure:
             raise BootError(self._boot_failure)
         return self.exit_code
@@ -155,7 +155,7 @@ class Master:
             log.info("got %s, %s", name, SHUTDOWN_TEXTS[mode])
             if self._tables.pause_mode() == "SUSPEND":
                 self._give_up("suspend was in progress, going down immediately")
-            elif self._generations is not None and self._generations.taking_over:
+            elif self._handoff is not None and self._handoff.taking_over:
                 self._give_up("takeover was in progress, going down immediately")
             else:
                 self._drain(mode)
@@ -184,10 +184,10 @@ class Master:
     def _tell_one(self, order: Pause | Resume | CancelHere) -> None:
         """Any worker can do it for all: the flags are in the tables."""
         worker = self.workers.first_ready()
-        if worker is None or worker.link is None:
+        if worker is None or worker.channel is None:
             log.warning("no worker is ready, ignored")
         else:
-            worker.link.send(order)
+            worker.channel.send(order)
 
     # -- shutdown
 
@@ -199,7 +199,7 @@ class Master:
         if not self.serving:
             self.exit_code = 0  # nobody was let in yet
             return
-        self._spreader.stop(tcp_only=True)
+        self._acceptor.stop(tcp_only=True)
         self.workers.broadcast(Drain(mode))
         self._end_if_done()
 
@@ -244,34 +244,34 @@ class Master:
                 self._suspender = worker if on and held else self._suspender if held else None
                 self._accept(not held)
             case CancelElsewhere(pid, key):
-                if self._generations is not None:
-                    self._generations.forward_cancel(pid, key)
+                if self._handoff is not None:
+                    self._handoff.forward_cancel(pid, key)
             case _:
                 log.warning("worker %d sent %r, ignored", worker.number, message)
 
     def _worker_ready(self, worker: Worker) -> None:
         if self.serving:
             log.info("worker %d (pid %d) is ready", worker.number, worker.pid)
-            self._spreader.resume()
+            self._acceptor.resume()
             return
         if not all(w.ready for w in self.workers.all):
             return
         settings = self.config.settings
-        if self._generations is None:
+        if self._handoff is None:
             self._serve()
         else:
-            self._generations.workers_ready(settings, settings.pidfile)
+            self._handoff.workers_ready(settings, settings.pidfile)
 
     # -- two instances
 
     @property
     def _is_ending(self) -> bool:
-        return self.draining is not None or (self._generations is not None and self._generations.retiring)
+        return self.draining is not None or (self._handoff is not None and self._handoff.retiring)
 
     def _hooks(self) -> Hooks:
         return Hooks(
             refusal=self._refusal,
-            listeners=lambda: self._spreader.listeners,
+            listeners=lambda: self._acceptor.listeners,
             accept=self._accept,
             pids=self._pids,
             serve=self._serve,
@@ -279,20 +279,20 @@ class Master:
             replaced=self._replaced,
             goes_on=self._goes_on,
             end=self._finish,
-            open_room=self._open_room,
+            open_handoff_pool=self._open_handoff_pool,
             cancel=self._cancel,
-            login_key=self._host.login_key,
+            login_key=self._shared.login_key,
         )
 
     def _serve(self) -> None:
         """Everything works, and nobody else serves."""
         self.serving = True
-        self._spreader.own_files(self.config.settings)
-        self._spreader.start()
-        if self._generations is not None:
-            self._generations.listen(self.config.settings)
+        self._acceptor.own_files(self.config.settings)
+        self._acceptor.start()
+        if self._handoff is not None:
+            self._handoff.listen(self.config.settings)
         self._duties.ready()
-        self._notifier.ready(main_pid=self._generations is not None and self._generations.has_replaced)
+        self._notifier.ready(main_pid=self._handoff is not None and self._handoff.has_replaced)
 
     def _refusal(self) -> str:
         if not self.serving or self._is_ending:
@@ -301,9 +301,9 @@ class Master:
 
     def _accept(self, wanted: bool) -> None:
         if wanted:
-            self._spreader.start()
+            self._acceptor.start()
         else:
-            self._spreader.wait()
+            self._acceptor.wait()
 
     def _pids(self) -> list[int]:
         return [os.getpid(), *(worker.pid for worker in self.workers.alive())]
@@ -314,21 +314,21 @@ class Master:
         self.exit_code = 1
 
     def _replaced(self, pidfile: str) -> None:
-        self._spreader.hand_over()
+        self._acceptor.hand_over()
         self._duties.replaced(pidfile)
 
     def _goes_on(self) -> None:
         """The instance that was to replace this one has not, however far it had come."""
-        self._spreader.own_files(self.config.settings)
+        self._acceptor.own_files(self.config.settings)
         self._duties.goes_on()
 
     def _finish(self) -> None:
         self.exit_code = 0
 
-    def _open_room(self, database: str, user: str, instance: str, kind: int) -> None:
-        host = self._host
-        if host.open_room is not None:
-            host.open_room(host.tables, self.config, database, user, instance, kind)
+    def _open_handoff_pool(self, database: str, user: str, instance: str, kind: int) -> None:
+        shared = self._shared
+        if shared.open_handoff_pool is not None:
+            shared.open_handoff_pool(shared.tables, self.config, database, user, instance, kind)
 
     def _cancel(self, pid: int, key: bytes) -> None:
         self._tell_one(CancelHere(pid, key))
@@ -375,9 +375,9 @@ class Master:
         """In a child: close and reset what is only the master's."""
         self._signals.become_worker()
         self._loop.close()
-        self._spreader.close_in_child()
-        if self._generations is not None:
-            self._generations.close_in_child()
+        self._acceptor.close_in_child()
+        if self._handoff is not None:
+            self._handoff.close_in_child()
 
     # -- configuration
 
@@ -387,7 +387,7 @@ class Master:
 
     def _adopted(self, config: Config) -> None:
         self._duties.log_changed(config)
-        for listener in self._spreader.listeners:
+        for listener in self._acceptor.listeners:
             sockets.tune(listener, config.settings)
 
     def _settled(self) -> None:

@@ -15,7 +15,7 @@ from pooler.config import Config, ConfigDiff, diff, reload
 from pooler.config.tls import TlsSetupError
 from pooler.errors import BootError, ConfigError
 from pooler.ipc.messages import Reload, ReloadAnswer
-from pooler.master.interfaces import Host
+from pooler.master.interfaces import Interfaces
 from pooler.master.loop import Loop
 from pooler.master.worker import Worker
 from pooler.master.workers import BUSY_PAUSE_S, Workers
@@ -38,8 +38,8 @@ class Asked:
     def answer(self, error: str | None, notice: str | None = None) -> None:
         """Answer, if the worker that asked is still the same process."""
         worker = self.worker
-        if worker is not None and worker.link is not None and worker.pid == self.pid:
-            worker.link.send(ReloadAnswer(self.token, error, notice))
+        if worker is not None and worker.channel is not None and worker.pid == self.pid:
+            worker.channel.send(ReloadAnswer(self.token, error, notice))
 
 
 def asked_by(worker: Worker, token: int) -> Asked:
@@ -70,7 +70,7 @@ class Reloader:
         self,
         config: Config,
         overrides: Mapping[str, str],
-        host: Host,
+        shared: Interfaces,
         loop: Loop,
         workers: Workers,
         check: Callable[[Config], None],
@@ -79,7 +79,7 @@ class Reloader:
     ) -> None:
         self.config = config
         self._overrides = dict(overrides)
-        self._host = host
+        self._shared = shared
         self._loop = loop
         self._workers = workers
         self._check = check
@@ -127,7 +127,7 @@ class Reloader:
     def _with_tls(self, new: Config, otherwise: str) -> Config:
         """`new` with its TLS set up. What can't be set up leaves the TLS that is in force."""
         try:
-            return replace(new, tls=self._host.set_up_tls(new))
+            return replace(new, tls=self._shared.set_up_tls(new))
         except TlsSetupError as error:
             log.error("TLS setup failed: %s", error)
             log.error("%s", TLS_NOT_RELOADED)
@@ -170,9 +170,9 @@ class Reloader:
     def _apply(self, new: Config, changes: ConfigDiff, asked: Asked) -> None:
         """Write the limits; as often as it takes if a stopped process holds the tables' lock."""
         try:
-            self._host.apply_limits(self._host.tables, new)
-            self._host.close_changed(self._host.tables, changes)
-        except self._host.busy:
+            self._shared.apply_limits(self._shared.tables, new)
+            self._shared.close_changed(self._shared.tables, changes)
+        except self._shared.busy:
             self._loop.after(BUSY_PAUSE_S, lambda: self._apply(new, changes, asked))
             return
         except Exception as e:
@@ -218,9 +218,9 @@ class Reloader:
         if change is None:  # done meanwhile
             return
         try:
-            self._host.apply_limits(self._host.tables, self.config)
-            self._host.close_changed(self._host.tables, change.changes)
-        except self._host.busy:
+            self._shared.apply_limits(self._shared.tables, self.config)
+            self._shared.close_changed(self._shared.tables, change.changes)
+        except self._shared.busy:
             self._loop.after(BUSY_PAUSE_S, lambda: self._finish(generation))
             return
         del self._changes[generation]

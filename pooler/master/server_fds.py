@@ -10,7 +10,7 @@ def _is_older(a: int, b: int) -> bool:
     return a != b and (b - a) & 0xFFFFFFFF < 0x80000000
 
 
-class Duplicates:
+class ServerFds:
     """slot -> (generation, descriptor). Owns the descriptors."""
 
     def __init__(self) -> None:

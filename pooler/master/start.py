@@ -31,7 +31,7 @@ from pooler.errors import BootError, ConfigError
 from pooler.master import capacity, inherited_sockets, takeover
 from pooler.master.child import RunWorker
 from pooler.master.daemon import Background, PidFile, become, forbid_core_dumps, refuse_root
-from pooler.master.interfaces import Duties, Host
+from pooler.master.interfaces import Duties, Interfaces
 from pooler.master.login_key import login_key, make_for
 from pooler.master.master import Master
 from pooler.master.notify import Notifier
@@ -77,7 +77,7 @@ def start(options: Options, run_worker: RunWorker) -> int:
 LOCK_PATIENCE_S = 0.1
 
 
-def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
+def make_interfaces(config: Config, sizes: Mapping[str, int], key: bytes) -> Interfaces:
     """Create the shared tables, with the limits of `config`."""
     from pooler import provisioning, tls  # only a real start needs the compiled core
     from pooler.core import Tables, TablesBusy
@@ -88,14 +88,14 @@ def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
     except (OSError, MemoryError) as e:
         raise BootError(f"cannot create the shared tables: {e}") from None
     provisioning.apply(tables, config)
-    return Host(
+    return Interfaces(
         tables,
         provisioning.apply,
         provisioning.close_changed,
         TablesBusy,
         tls.set_up,
         tables,
-        provisioning.open_room,
+        provisioning.open_handoff_pool,
         key,
     )
 
@@ -155,11 +155,11 @@ class _Start:
                 self.background.enter()
             setproctitle(f"pooler: master [{self.options.path}]")
             given = self.predecessor.login_key if self.predecessor else b""
-            host = make_host(self.config, self.sizes, login_key(self.options.path, given))
+            shared = make_interfaces(self.config, self.sizes, login_key(self.options.path, given))
             master = Master(
                 self.config,
                 self.options.overrides,
-                host,
+                shared,
                 listeners,
                 self.run_worker,
                 notifier,

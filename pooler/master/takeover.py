@@ -82,7 +82,7 @@ def find(settings: Settings) -> Predecessor | None:
         sock.send(handoff.pack("hello", {"version": handoff.VERSION, "pid": os.getpid()}))
         while not found.pid:
             _take(found, *_next(sock))
-    except (OSError, handoff.HandoverError) as e:
+    except (OSError, handoff.HandoffError) as e:
         found.close()
         raise BootError(f"the running process does not hand over: {e}") from None
     except BootError:

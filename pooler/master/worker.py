@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from pooler.master.worker_channel import Link
+from pooler.master.worker_channel import WorkerChannel
 
 #: Pause before the second fork of a worker that failed to start; doubles with each failure up to the last
 #: figure, which is also what a number waits that died DEATHS times within DEATHS_WINDOW_S.
@@ -19,7 +19,7 @@ class Worker:
 
     number: int
     pid: int = 0  # 0: none
-    link: Link | None = None
+    channel: WorkerChannel | None = None
     ready: bool = False
     started_s: float = 0.0
     failures: int = 0  # starts in a row that failed

@@ -15,7 +15,7 @@ MAX_UNSENT_BYTES = 128 * 1024 * 1024
 READ_BYTES = 64 * 1024
 
 
-class Link:
+class WorkerChannel:
     """Sends and receives messages; `on_message` gets each, `on_end` the reason, once, at the end."""
 
     def __init__(

@@ -28,11 +28,11 @@ from pooler.ipc.boot import WorkerBoot
 from pooler.ipc.messages import Message, Reclaim
 from pooler.master import signals
 from pooler.master.child import RunWorker, run_child
-from pooler.master.interfaces import Host
+from pooler.master.interfaces import Interfaces
 from pooler.master.loop import Loop
-from pooler.master.server_fds import Duplicates
+from pooler.master.server_fds import ServerFds
 from pooler.master.worker import LAST_PAUSE_S, Worker
-from pooler.master.worker_channel import Link
+from pooler.master.worker_channel import WorkerChannel
 
 #: How soon to ask again for the tables when a stopped process holds their lock.
 BUSY_PAUSE_S = 0.05
@@ -56,15 +56,17 @@ class Events:
 class Workers:
     """All workers, their inboxes, and the master's own inbox."""
 
-    def __init__(self, count: int, loop: Loop, host: Host, run_worker: RunWorker, events: Events) -> None:
+    def __init__(
+        self, count: int, loop: Loop, shared: Interfaces, run_worker: RunWorker, events: Events
+    ) -> None:
         self.all = [Worker(number) for number in range(count)]
         self.config: Config | None = None  # what the next fork gets
         self.generation = 0
         self.replace = True  # fork again when one dies; off from shutdown on
-        self.duplicates = Duplicates()
-        self.plain_ends = Duplicates()  # of encrypted server connections
+        self.server_fds = ServerFds()
+        self.plain_ends = ServerFds()  # of encrypted server connections
         self._loop = loop
-        self._host = host
+        self._shared = shared
         self._run_worker = run_worker
         self._events = events
         self._inboxes, self.outboxes = map(list, zip(*(inbox.open_pair() for _ in self.all), strict=True))
@@ -113,13 +115,13 @@ class Workers:
             undo.pop_all()
         theirs.close()
         worker.pid, worker.ready, worker.started_s = pid, False, time.monotonic()
-        worker.link = Link(
+        worker.channel = WorkerChannel(
             self._loop,
             ours,
             lambda message: self._events.message(worker, message),
             lambda reason: self._channel_ended(worker, pid, reason),
         )
-        self._host.tables.worker_starting(worker.number, pid)
+        self._shared.tables.worker_starting(worker.number, pid)
         log.debug("worker %d is process %d", worker.number, pid)
 
     def _fork_process(self, worker: Worker, ours: socket.socket, theirs: socket.socket) -> int:
@@ -134,24 +136,24 @@ class Workers:
     def _become_child(self, worker: Worker, control: socket.socket) -> None:
         boot = WorkerBoot(
             number=worker.number,
-            tables=self._host.tables,
+            tables=self._shared.tables,
             config=self.config,
             inbox=self._inboxes[worker.number],
             outboxes=self.outboxes,
             master_outbox=self._own_outbox,
             control=control,
-            server_fds=self.duplicates.fds,
+            server_fds=self.server_fds.fds,
             plain_fds=self.plain_ends.fds,
             generation=self.generation,
-            login_key=self._host.login_key,
+            login_key=self._shared.login_key,
         )
 
         def let_go() -> None:
             self._events.let_go()
             signal.pthread_sigmask(signal.SIG_SETMASK, ())
             for other in self.all:
-                if other.link is not None:
-                    other.link.close_in_child()
+                if other.channel is not None:
+                    other.channel.close_in_child()
                 if other is not worker:
                     self._inboxes[other.number].close()
             self._own_inbox.close()
@@ -164,8 +166,8 @@ class Workers:
         """Send to every living worker; returns those."""
         living = self.alive()
         for worker in living:
-            if worker.link is not None:
-                worker.link.send(message)
+            if worker.channel is not None:
+                worker.channel.send(message)
         return living
 
     def first_ready(self) -> Worker | None:
@@ -189,11 +191,11 @@ class Workers:
                 return
             kind, slot, generation, fd = datagram
             if kind == inbox.Kind.SERVER and fd >= 0:
-                self.duplicates.add(slot, generation, fd)
+                self.server_fds.add(slot, generation, fd)
             elif kind == inbox.Kind.PLAIN and fd >= 0:
                 self.plain_ends.add(slot, generation, fd)
             elif kind == inbox.Kind.CLOSED:
-                self.duplicates.drop(slot, generation)
+                self.server_fds.drop(slot, generation)
                 self.plain_ends.drop(slot, generation)
             elif fd >= 0:
                 os.close(fd)
@@ -237,7 +239,7 @@ class Workers:
 
     def _silent_s(self, worker: Worker, now: float) -> float:
         """Since its last sign of life; a fresh worker is not blamed for the silence of its predecessor."""
-        return min(self._host.tables.heartbeat_age(worker.number), now - worker.started_s)
+        return min(self._shared.tables.heartbeat_age(worker.number), now - worker.started_s)
 
     def reap(self) -> None:
         """Collect every child that exited. As process 1 there may be children that are not ours."""
@@ -260,10 +262,10 @@ class Workers:
         self._loop.after(EXIT_GRACE_S, give_up)
 
     def _died(self, worker: Worker, code: int) -> None:
-        if worker.link is not None:
-            worker.link.drain()
-            worker.link.close()
-            worker.link = None
+        if worker.channel is not None:
+            worker.channel.drain()
+            worker.channel.close()
+            worker.channel = None
         how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
         text = f"worker {worker.number} (pid {worker.pid}) {how}"
         if worker.ready:
@@ -272,14 +274,14 @@ class Workers:
             worker.failures += 1
         worker.pid, worker.ready = 0, False
         self._events.died(worker, text)
-        self._bury(worker)
+        self._release_rows(worker)
 
-    def _bury(self, worker: Worker) -> None:
+    def _release_rows(self, worker: Worker) -> None:
         """Free the dead worker's rows, then fork its replacement."""
         try:
-            left = self._host.tables.worker_died(worker.number)
-        except self._host.busy:
-            self._loop.after(BUSY_PAUSE_S, lambda: self._bury(worker))
+            left = self._shared.tables.worker_died(worker.number)
+        except self._shared.busy:
+            self._loop.after(BUSY_PAUSE_S, lambda: self._release_rows(worker))
             return
         if left["clients"] or left["reclaim"]:
             log.info(
@@ -304,8 +306,8 @@ class Workers:
     def _order_reclaim(self) -> None:
         """Have a ready worker finish the servers of the dead; keep the order until there is one."""
         worker = self.first_ready()
-        if self._reclaim_due and worker is not None and worker.link is not None:
-            worker.link.send(Reclaim())
+        if self._reclaim_due and worker is not None and worker.channel is not None:
+            worker.channel.send(Reclaim())
             self._reclaim_due = False
 
     def kill_all(self) -> None:
@@ -320,10 +322,10 @@ class Workers:
     def close(self) -> None:
         """Give back every descriptor, at the end."""
         for worker in self.all:
-            if worker.link is not None:
-                worker.link.close()
+            if worker.channel is not None:
+                worker.channel.close()
         self._loop.unwatch(self._own_inbox.fileno())
         for sock in (*self._inboxes, *self.outboxes, self._own_inbox, self._own_outbox):
             sock.close()
-        self.duplicates.close()
+        self.server_fds.close()
         self.plain_ends.close()

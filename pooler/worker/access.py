@@ -95,14 +95,14 @@ class Access:
 
     def answer(self, request: AskSecret | CheckPassword | NeedTurn) -> object:
         """What the login asks for, possibly after a while."""
-        door = self._client.worker.door
+        login_queue = self._client.worker.login_queue
         if isinstance(request, NeedTurn):
-            door.turns.take(self._client)
+            login_queue.turns.take(self._client)
             return None
         if isinstance(request, CheckPassword):
-            door.step_out(self._client)
+            login_queue.suspend(self._client)
             right = external_auth.check(request, names_of(self._client.sock)[0])
-            door.step_in(self._client)
+            login_queue.resume(self._client)
             return right
         return self._stored(request.user, request.database)
 
@@ -117,9 +117,9 @@ class Access:
             log.info("C-%d: no such user: %s", self._client.id, user)
             return None
         self._client.waits_for_server = True
-        self._client.worker.door.step_out(self._client)
+        self._client.worker.login_queue.suspend(self._client)
         found = self._client.worker.lookups.find(database, user, self._client.has_left)
-        self._client.worker.door.step_in(self._client)
+        self._client.worker.login_queue.resume(self._client)
         self._client.waits_for_server = False
         if found is None:
             if self._method is not None and self._method.name == "trust":  # nothing is proven there

@@ -83,7 +83,7 @@ class Client:
         self.is_local = addr == local_addr
         self.origin = f"user id {self._peer()[1]}" if self.is_unix else network_of(addr)
         tables, number = self.worker.tables, self.worker.number
-        while (row := tables.client_new(number)) < 0 and self.worker.door.make_room(self):
+        while (row := tables.client_new(number)) < 0 and self.worker.login_queue.make_room(self):
             pass
         self.row = row
         if row < 0:
@@ -114,7 +114,7 @@ class Client:
             handed = self._login()
         except ClientFault as fault:
             self.greenlet = None  # it ends already: no second reason may interrupt this one
-            self.worker.door.leave(self)
+            self.worker.login_queue.leave(self)
             with contextlib.suppress(ClientFault):  # one that was on its way
                 refusal.tell(self, fault)
         except HandshakeFailed as failure:
@@ -124,7 +124,7 @@ class Client:
             self.log_closing("client unexpected eof")
         finally:
             self.greenlet = None  # which holds us: a cycle per login would wait for the collector
-            self.worker.door.leave(self)
+            self.worker.login_queue.leave(self)
             if not handed:
                 self.stream.close()
                 self.give_up_row()
@@ -143,7 +143,7 @@ class Client:
                     self._begin_with_tls()
                 session = converse(client_login(self._policy()), self.stream, self.access.answer)
                 self.proven = True
-                self.worker.door.leave(self)
+                self.worker.login_queue.leave(self)
                 if isinstance(session, CancelRequest):
                     self.log_closing(cancel.serve(self.worker, session))
                     return False
@@ -166,7 +166,7 @@ class Client:
 
     def _begin_with_tls(self) -> None:
         """Without an SSLRequest: who speaks TLS at once must say for which protocol."""
-        self.worker.door.turns.take(self)
+        self.worker.login_queue.turns.take(self)
         self.stream.start_tls()
         assert self.stream.session is not None
         if not self.stream.session.speaks_postgresql:
@@ -325,7 +325,7 @@ class Client:
             self.greenlet.kill(fault, block=False)
         elif self.fault is None:
             self.fault = fault
-            self.worker.door.turn_away(self)
+            self.worker.login_queue.reject(self)
 
     def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
         """Give the client to the relay, which greets it: only a server knows what its parameters come to."""

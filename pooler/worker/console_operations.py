@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 LOOK_S = 0.01
 
 
-class WorkerOperations:
+class ConsoleOperations:
     """`pooler.admin.Operations` for one worker."""
 
     def __init__(self, worker: Worker) -> None:

@@ -1,6 +1,6 @@
 """What clients do at PostgreSQL to databases and roles, which all databases share: idle servers are not to be
 in the way, and servers of what was dropped or altered are not to serve new clients. A relay tells when such a
-statement passes, or when its transaction is over (`TRAIT_DATABASE` of `core/sql/effects.h`).
+statement passes, or when its transaction is over (`EFFECT_DATABASE` of `core/sql/effects.h`).
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ What = tuple[Change, str]
 Turn = tuple[str, What | None]
 
 
-class DatabaseChanges:
+class DatabaseDdl:
     """What one worker's clients do to databases and roles."""
 
     def __init__(self, worker: Worker) -> None:

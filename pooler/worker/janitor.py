@@ -66,7 +66,7 @@ class Janitor:
         for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
             worker.relay.close_slot(slot)
         self._overdue()
-        worker.door.tick(now)
+        worker.login_queue.tick(now)
         for slot, generation in worker.tables.closing_slots(worker.number, INSIST_S):
             worker.spawn(worker.cancel_slot, slot, generation)
         if now >= self._title_due:

@@ -1,4 +1,4 @@
-"""The door: how many clients may be in their login at once, and who makes room when that many are.
+"""The login queue: how many clients may be in their login at once, and who makes room when that many are.
 
 More wait their turn, so that a storm of logins takes its time and refuses nobody. Three rules see to it that
 connections which say nothing do not keep the others out:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 STALL_S = 0.3
 #: A client answers within a round trip and what its machine is busy with; who takes longer may have to go.
 SILENT_S = 2.0
-#: A door that is full says so this often.
+#: A login queue that is full says so this often.
 SAY_AGAIN_S = 10.0
 #: What libev calls readable.
 READ = 1
@@ -43,7 +43,7 @@ TOO_MANY = "too many clients in their login (max_unauthenticated)"
 TOO_SILENT = "too many silent connections from one address (max_silent_per_address)"
 
 
-class Door:
+class LoginQueue:
     """Of one worker. Nobody is in it who has proven who he is."""
 
     def __init__(self, worker: Worker) -> None:
@@ -57,7 +57,7 @@ class Door:
         self._silent_said_s = -SAY_AGAIN_S
         self.turns = Turns(worker.config.settings.worker_count, worker.spawn)
 
-    def knock(self, client: Client) -> None:
+    def enter(self, client: Client) -> None:
         """A client comes; its greenlet starts at once, or when it has said something and its turn comes."""
         if client.fault is not None:  # it only has to be told
             self._worker.spawn(client.serve)
@@ -97,15 +97,15 @@ class Door:
             self._stalled.discard(client)
             self._let_in()
 
-    def step_out(self, client: Client) -> None:
+    def suspend(self, client: Client) -> None:
         """It waits for somebody else (PostgreSQL, a directory), which must not keep others out."""
         self.leave(client)
 
-    def step_in(self, client: Client) -> None:
+    def resume(self, client: Client) -> None:
         """It goes on, and need not wait again; but it may have to make room like the others."""
         self._inside.add(client)
 
-    def turn_away(self, client: Client) -> bool:
+    def reject(self, client: Client) -> bool:
         """One that is not inside yet is to hear why it can't come in; False if it is."""
         if not self._forget(client) and not self._leave_line(client):
             return False

@@ -51,18 +51,18 @@ BACKLOG_BYTES = 16 << 20
 INBOX_RETRY_S = 0.005
 MESSAGE_MAX_BYTES = 1 << 20
 #: Of a note that is looked at, and of how many backends the last is remembered.
-NOTE_BYTES = 191
-NOTE_BACKENDS = 4096
+MARKER_BYTES = 191
+MARKER_BACKENDS = 4096
 
 _PID = struct.Struct("!I")
 
 
-class Listeners:
+class ListeningConnections:
     """The listening connections of one worker, by database row."""
 
     def __init__(self, worker: Worker) -> None:
         self.worker = worker
-        self._open: dict[int, Listener] = {}
+        self._open: dict[int, ListeningConnection] = {}
 
     def wake(self, database: int, pool: int) -> None:
         """Clients of a database want to hear of a channel; open the connection (as the user of `pool`), if
@@ -71,22 +71,22 @@ class Listeners:
         if known is not None:
             known.work.set()
         elif pool >= 0:
-            one = Listener(self.worker, database, pool, lambda: self._forget(database, one))
+            one = ListeningConnection(self.worker, database, pool, lambda: self._forget(database, one))
             self._open[database] = one
             self.worker.spawn(self._run, one)
 
-    def _forget(self, database: int, one: Listener) -> None:
+    def _forget(self, database: int, one: ListeningConnection) -> None:
         if self._open.get(database) is one:
             del self._open[database]
 
-    def _run(self, one: Listener) -> None:
+    def _run(self, one: ListeningConnection) -> None:
         try:
             one.run()
         finally:  # whatever happened: nobody relies on it any more
             one.end("internal error")
 
 
-class Listener:
+class ListeningConnection:
     """One listening connection."""
 
     def __init__(self, worker: Worker, database: int, pool: int, ended: Callable[[], None]) -> None:
@@ -98,7 +98,7 @@ class Listener:
         self.pool = pool
         self.work = Event()
         self.name = self.tables.pool_key(pool)[0]
-        self._post = Post(worker, database)
+        self._outbox = Outbox(worker, database)
         self._asked: deque[tuple[int, int] | None] = deque()  # (channel row, its id) by Query in flight
         self._channels: dict[bytes, tuple[int, int]] = {}
         self._unused: dict[int, float] = {}  # when a channel by its id was first seen without clients
@@ -106,7 +106,7 @@ class Listener:
         self._numbers: dict[int, int] = {}  # backend -> its last note, the latest backend last
         self._number_floor = 0  # what those had that are not remembered any more
         self._slot = -1
-        self._note_channel = self.tables.note_channel.encode()
+        self._marker_channel = self.tables.marker_channel.encode()
         self._stream: Stream | None = None
 
     def run(self) -> None:
@@ -133,7 +133,7 @@ class Listener:
         except OSError as error:
             self.end(f"connect failed: {error.strerror or error}")
         finally:
-            self._post.close()
+            self._outbox.close()
             if sock is not None:
                 let_go(self.worker, slot, sock, logged_in=False)
             self.worker.relay.freed_slot(slot, self.tables.slot(slot)[1])
@@ -186,7 +186,7 @@ class Listener:
             if stream.session is not None:
                 self.tables.slot_tls(slot, stream.session.description)
             self.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
-            converse(simple_query(f"LISTEN {self.tables.note_channel}"), stream)
+            converse(simple_query(f"LISTEN {self.tables.marker_channel}"), stream)
         except BaseException:
             let_go(self.worker, slot, sock, logged_in=False)
             raise
@@ -221,7 +221,7 @@ class Listener:
         wanted = self.tables.channels(self.database)
         for channel in wanted:
             row, number, name = channel["row"], channel["id"], channel["name"]
-            if name == self._note_channel:
+            if name == self._marker_channel:
                 continue
             if self._channels.get(name) != (row, number):
                 self._channels[name] = (row, number)
@@ -259,27 +259,27 @@ class Listener:
 
     def _notification(self, body: bytes) -> None:
         pid, name, text = messages.parse_notification(body)
-        if name == self._note_channel:
-            self._note(pid, text)
+        if name == self._marker_channel:
+            self._marker(pid, text)
             return
         channel = self._channels.get(name)
         if channel is None:
             return  # UNLISTEN is on its way
         message = messages.message(b"A", _PID.pack(self._notifiers.get(pid, pid)), body[4:])
         for number in self.tables.channel_workers(*channel):
-            self._post.news(number, *channel, message)
+            self._outbox.notification(number, *channel, message)
 
-    def _note(self, pid: int, text: bytes) -> None:
+    def _marker(self, pid: int, text: bytes) -> None:
         """A note of one of our relays; anybody else may write on that channel, and is ignored."""
-        note = parse_note(text, lambda sealed: self.tables.note_seal(self._slot, pid, sealed))
-        if note is None or not self._is_new(pid, note.number):
+        marker = parse_marker(text, lambda sealed: self.tables.marker_seal(self._slot, pid, sealed))
+        if marker is None or not self._is_new(pid, marker.number):
             log.debug("%s: somebody else uses the channel of our notes", self.name)
-        elif note.kind == b"c":
-            self._notifiers[pid] = note.arguments[0]
+        elif marker.kind == b"c":
+            self._notifiers[pid] = marker.arguments[0]
         else:
             self._notifiers.pop(pid, None)
-            if note.kind == b"b" and note.arguments[0] == self.database:
-                self._post.note(*note.arguments[1:])  # several of the ini may be one of PostgreSQL's
+            if marker.kind == b"b" and marker.arguments[0] == self.database:
+                self._outbox.marker(*marker.arguments[1:])  # several of the ini may be one of PostgreSQL's
 
     def _is_new(self, pid: int, number: int) -> bool:
         """Whether this backend has not sent the note before; numbers of one grow."""
@@ -287,13 +287,13 @@ class Listener:
             return False
         self._numbers.pop(pid, None)
         self._numbers[pid] = number
-        if len(self._numbers) > NOTE_BACKENDS:
+        if len(self._numbers) > MARKER_BACKENDS:
             oldest = next(iter(self._numbers))
             self._number_floor = max(self._number_floor, self._numbers.pop(oldest))
         return True
 
 
-class Note(NamedTuple):
+class OriginMarker(NamedTuple):
     """What a relay says to a listening connection."""
 
     kind: bytes
@@ -302,29 +302,29 @@ class Note(NamedTuple):
 
 
 #: How many numbers follow the letter of a note, and what each may be at most.
-_NOTES = {
+_MARKERS = {
     b"c": (2**32 - 1,),
     b"e": (),
     b"b": (2**31 - 1, 2**31 - 1, 2**31 - 1, 2**32 - 1),
 }
 
 
-def parse_note(text: bytes, seal: Callable[[bytes], bytes]) -> Note | None:
+def parse_marker(text: bytes, seal: Callable[[bytes], bytes]) -> OriginMarker | None:
     """A note that is whole and whose seal fits; None for all else."""
     sealed, _, found = text.rpartition(b" ")
-    if len(text) > NOTE_BYTES or not hmac.compare_digest(found, seal(sealed)):
+    if len(text) > MARKER_BYTES or not hmac.compare_digest(found, seal(sealed)):
         return None
     kind, *words = sealed.split(b" ")
-    most = (*_NOTES.get(kind, ()), 2**64 - 1)
-    if kind not in _NOTES or len(words) != len(most) or not all(map(bytes.isdigit, words)):
+    most = (*_MARKERS.get(kind, ()), 2**64 - 1)
+    if kind not in _MARKERS or len(words) != len(most) or not all(map(bytes.isdigit, words)):
         return None
     *arguments, number = map(int, words)
     if any(value > limit for value, limit in zip((*arguments, number), most, strict=True)):
         return None
-    return Note(kind, tuple(arguments), number)
+    return OriginMarker(kind, tuple(arguments), number)
 
 
-class Post:
+class Outbox:
     """What goes to the inboxes of workers, in order; kept while an inbox is full."""
 
     def __init__(self, worker: Worker, database: int) -> None:
@@ -334,36 +334,36 @@ class Post:
         self._bytes: dict[int, int] = {}
         self._closed = False
 
-    def news(self, number: int, row: int, channel_id: int, message: bytes) -> None:
+    def notification(self, number: int, row: int, channel_id: int, message: bytes) -> None:
         """A NotificationResponse for a worker's clients."""
         self._send(number, (row, channel_id, message))
 
-    def note(self, number: int, row: int, note: int) -> None:
+    def marker(self, number: int, row: int, marker: int) -> None:
         """A note that came back to the client that sent it."""
         if number < len(self.worker.outboxes):
-            self._send(number, (row, note, None))
+            self._send(number, (row, marker, None))
 
     def close(self) -> None:
         """Give up what is kept: those it is for are closed."""
         self._closed = True
 
-    def _put(self, number: int, letter: tuple[int, int, bytes | None]) -> bool:
-        row, identity, message = letter
+    def _put(self, number: int, datagram: tuple[int, int, bytes | None]) -> bool:
+        row, identity, message = datagram
         outbox = self.worker.outboxes[number]
         if message is None:
-            return inbox.send_note(outbox, row, identity)
-        return inbox.send_news(outbox, row, identity, message)
+            return inbox.send_marker(outbox, row, identity)
+        return inbox.send_notification(outbox, row, identity, message)
 
-    def _send(self, number: int, letter: tuple[int, int, bytes | None]) -> None:
+    def _send(self, number: int, datagram: tuple[int, int, bytes | None]) -> None:
         kept = self._kept.get(number)
         if kept is None:
-            if self._put(number, letter):
+            if self._put(number, datagram):
                 return
             kept = self._kept[number] = deque()
             self._bytes[number] = 0
             self.worker.spawn(self._retry, number)
-        kept.append(letter)
-        self._bytes[number] += len(letter[2] or b"")
+        kept.append(datagram)
+        self._bytes[number] += len(datagram[2] or b"")
         if self._bytes[number] > BACKLOG_BYTES:
             kept.clear()
             self._bytes[number] = 0

@@ -20,6 +20,7 @@ from pooler.protocol import messages
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
 from pooler.worker.address import host_failed
 from pooler.worker.server import (
+    bridge,
     connect_slot,
     credential_for,
     let_go,
@@ -29,7 +30,6 @@ from pooler.worker.server import (
     login_failed,
     names_of,
     plain_ends,
-    pump,
     tls_of,
 )
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
@@ -155,7 +155,7 @@ def _hand_over(client: Client, grant: Grant, session: ClientSession, server: Ser
     del worker.logins[client.row]
     client.grant = None
     if inner is not None:
-        pump(worker, slot, generation, sock, inner, stream)
+        bridge(worker, slot, generation, sock, inner, stream)
     tls, client.stream.session = client.stream.session, None
     worker.relay.add_dedicated(
         client.row, client.id, client.sock.detach(), slot, generation, shared.detach(), values, rest, tls

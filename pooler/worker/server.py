@@ -223,14 +223,14 @@ def _publish(
     log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
     log_connected(worker, slot, sock)
     if inner is not None:
-        pump(worker, slot, generation, sock, inner, stream)
+        bridge(worker, slot, generation, sock, inner, stream)
     worker.relay.add_server(slot, generation, shared.detach(), worker.values_of(session.parameters))
 
 
 def plain_ends(
     worker: Worker, slot: int, generation: int, stream: Stream
 ) -> tuple[socket.socket, socket.socket]:
-    """The pair that stands for an encrypted connection: what all share, and our pump's end. The master has
+    """The pair that stands for an encrypted connection: what all share, and our bridge's end. The master has
     what is shared before anybody else."""
     assert stream.session is not None
     shared, inner = socket.socketpair()
@@ -240,12 +240,12 @@ def plain_ends(
     return shared, inner
 
 
-def pump(
+def bridge(
     worker: Worker, slot: int, generation: int, sock: socket.socket, inner: socket.socket, stream: Stream
 ) -> None:
-    """Have our pump copy between an encrypted connection and its end of the pair."""
+    """Have our bridge copy between an encrypted connection and its end of the pair."""
     session, stream.session = stream.session, None
-    worker.pump.add(slot, generation, sock.fileno(), inner.fileno(), session, bytes(stream.buffer))
+    worker.bridge.add(slot, generation, sock.fileno(), inner.fileno(), session, bytes(stream.buffer))
     sock.detach()
     inner.detach()
 

@@ -31,7 +31,7 @@ from pooler.core import (
     LOGIN,
     SERVER_CLOSED,
     WELCOME_ROOM,
-    Pump,
+    Bridge,
     Relay,
     monotonic_us,
 )
@@ -43,11 +43,11 @@ from pooler.worker import cancel, replication
 from pooler.worker.auth_query import Lookups
 from pooler.worker.catalog_queries import CATALOGS
 from pooler.worker.client import Client
-from pooler.worker.console_operations import WorkerOperations
-from pooler.worker.database_ddl import DatabaseChanges
+from pooler.worker.console_operations import ConsoleOperations
+from pooler.worker.database_ddl import DatabaseDdl
 from pooler.worker.janitor import Janitor
-from pooler.worker.login_queue import Door
-from pooler.worker.notifications import Listeners
+from pooler.worker.login_queue import LoginQueue
+from pooler.worker.notifications import ListeningConnections
 from pooler.worker.resolver import Resolver
 from pooler.worker.server import dial, place
 from pooler.worker.session_queries import QUESTIONS
@@ -103,10 +103,10 @@ class Worker:
         self.unknown_users = UnknownUsers(boot.login_key)
         #: By pool: what was logged of a failed login, and when.
         self.refusals: dict[int, tuple[str, float]] = {}
-        self.door = Door(self)
+        self.login_queue = LoginQueue(self)
         self.cancels = cancel.Allowance()
         self.resolver = Resolver(self)
-        self.listeners = Listeners(self)
+        self.listening = ListeningConnections(self)
         self.stopped = Event()
         self.tls = Contexts(self.config.tls)
         self._control = socket.socket(fileno=boot.control.detach())
@@ -116,8 +116,8 @@ class Worker:
             boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, (*QUESTIONS, *CATALOGS)
         )
         self._inherit(boot)
-        self.operations = WorkerOperations(self)
-        self.changes = DatabaseChanges(self)
+        self.operations = ConsoleOperations(self)
+        self.changes = DatabaseDdl(self)
         self.console = Console(
             self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text)
         )
@@ -129,7 +129,7 @@ class Worker:
         """Serve until told to stop; returns the exit code."""
         self.relay.start()
         self.relay.reclaim()
-        self.pump = Pump(self.tables)  # threads have the priority of who starts them
+        self.bridge = Bridge(self.tables)  # threads have the priority of who starts them
         niceness = max(HUB_NICE, os.getpriority(os.PRIO_PROCESS, 0))  # never more than pooler was given
         os.setpriority(os.PRIO_PROCESS, 0, niceness)  # of this thread alone
         watcher = gevent.get_hub().loop.io(self.relay.event_fd, 1)
@@ -187,7 +187,7 @@ class Worker:
         if kind == ACCEPT:
             client = Client(self, a, bool(b))
             client.arrive()
-            self.door.knock(client)
+            self.login_queue.enter(client)
         elif kind == DIAL:
             self.spawn(dial, self, a)
         elif kind == CANCEL:
@@ -201,7 +201,7 @@ class Worker:
         elif kind == DATABASE:
             self.changes.heard(a, event[5], b)
         elif kind == LISTEN:
-            self.listeners.wake(a, b)
+            self.listening.wake(a, b)
         elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
             if kind == SERVER_CLOSED or not self.lookups.forget(number):
                 self._log_closing(event)

@@ -171,18 +171,18 @@ class World:
     def talk(self, one: Generation) -> None:
         """Take a message, then tell the news."""
         if one.inbox:
-            assert one.tables.rooms_told(*one.inbox.popleft())
-        for word, pool in one.tables.rooms_news():
+            assert one.tables.handoff_told(*one.inbox.popleft())
+        for word, pool in one.tables.handoff_messages():
             to = one.after if word in ("released", "wanted") else one.before
             assert to is not None
             to.inbox.append((word, pool))
 
     def replace(self) -> None:
         old, new = self.all[-1], Generation(self.limit)
-        held = old.tables.rooms_retire()
+        held = old.tables.handoff_retire()
         old.retired = True
         for pool in held:
-            assert new.tables.rooms_told("taken", pool)
+            assert new.tables.handoff_told("taken", pool)
         old.after, new.before = new, old
         self.all.append(new)
 

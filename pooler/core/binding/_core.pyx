@@ -22,7 +22,7 @@ cdef extern from "tables/layout.h" nogil:
     enum: SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED
     enum: RETIRING_NOT, RETIRING, RETIRING_ALL
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
-    enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED, CF_OWN
+    enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED, CF_INTERNAL
     enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE, SF_RESERVE
     struct list:
         int32_t head, tail, count
@@ -68,8 +68,8 @@ cdef extern from "tables/layout.h" nogil:
         link idle, attention
         endpoint where
         char tls[96]
-        int16_t pump
-        uint32_t pump_life
+        int16_t bridge
+        uint32_t bridge_life
         unsigned char sockaddr[512]
         unsigned char cancel_key[256]
     struct pool_limits:
@@ -128,15 +128,15 @@ cdef extern from "tables/layout.h" nogil:
         uint8_t used, paused, disabled
         uint8_t kept
         char name[64]
-        int32_t max_servers, max_clients, servers, clients
+        int32_t max_db_connections, max_clients, servers, clients
     struct user_row:
         uint8_t used, kept
         char name[128]
-        int32_t max_servers, max_clients, servers, clients
+        int32_t max_user_connections, max_clients, servers, clients
     struct instance_row:
         uint8_t used
         char name[280]
-        int32_t max_servers, servers
+        int32_t max_server_connections, servers
     struct peer_row:
         int32_t id
         int32_t waiting[64]
@@ -170,7 +170,7 @@ cdef extern from "tables/layout.h" nogil:
         uint64_t suspended_by
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high, hosts_high
-        uint64_t note_channel
+        uint64_t marker_channel
         uint16_t peer_id
         list free_clients, free_slots, starved
     struct tables:
@@ -192,21 +192,21 @@ cdef extern from "tables/layout.h" nogil:
         int fd
 
 cdef extern from "notify/origin.h" nogil:
-    void note_channel(const tables *, char *)
-    void note_seal(const tables *, const endpoint *, uint32_t, const char *, char *)
+    void marker_channel(const tables *, char *)
+    void marker_seal(const tables *, const endpoint *, uint32_t, const char *, char *)
 
 
 cdef extern from "tables/tables.h" nogil:
     void keep_bytes(unsigned char *, uint16_t *, const void *, uint16_t)
-    enum room_word: ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY
-    struct room_news:
-        room_word word
+    enum handoff_word: HANDOFF_TAKEN, HANDOFF_RELEASED, HANDOFF_WANTED, HANDOFF_GRANTED, HANDOFF_HURRY
+    struct handoff_message:
+        handoff_word word
         int32_t pool, rooms
-    void rooms_retire(tables *, uint64_t, uint64_t *)
-    int rooms_news(tables *, uint64_t, room_news *, int)
-    int32_t rooms_held(const tables *, int32_t)
-    bint rooms_told(tables *, const room_news *, uint64_t, uint64_t *)
-    void rooms_left(tables *, uint64_t, uint64_t *)
+    void handoff_retire(tables *, uint64_t, uint64_t *)
+    int handoff_messages(tables *, uint64_t, handoff_message *, int)
+    int32_t handoff_quota(const tables *, int32_t)
+    bint handoff_told(tables *, const handoff_message *, uint64_t, uint64_t *)
+    void handoff_left(tables *, uint64_t, uint64_t *)
     int32_t peer_wait(tables *, int32_t, int)
     bint peer_connect(tables *, int32_t, int, int32_t)
     void peer_sent(tables *, int32_t, int)
@@ -339,7 +339,7 @@ class TablesBusy(Exception):
     """The lock of the tables could not be had in time: its holder is stopped."""
 
 
-ROOM_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum room_word
+HANDOFF_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum handoff_word
 SESSION_STATES = ("off", "auto", "error", "strict")
 POOL_MODES = ("session", "transaction", "statement")
 REPLICATION = ("none", "logical", "physical")
@@ -537,19 +537,19 @@ cdef class Tables:
         tables_unlock(self.t)
         return i
 
-    def set_database(self, int row, int max_servers, int max_clients, bint kept=True):
+    def set_database(self, int row, int max_db_connections, int max_clients, bint kept=True):
         """Limits (0: none); `kept`: named by the configuration, so it is never forgotten."""
-        self.t.databases[row].max_servers = max_servers
+        self.t.databases[row].max_db_connections = max_db_connections
         self.t.databases[row].max_clients = max_clients
         self.t.databases[row].kept = kept
 
-    def set_user(self, int row, int max_servers, int max_clients, bint kept=True):
-        self.t.users[row].max_servers = max_servers
+    def set_user(self, int row, int max_user_connections, int max_clients, bint kept=True):
+        self.t.users[row].max_user_connections = max_user_connections
         self.t.users[row].max_clients = max_clients
         self.t.users[row].kept = kept
 
-    def set_instance(self, int row, int max_servers):
-        self.t.instances[row].max_servers = max_servers
+    def set_instance(self, int row, int max_server_connections):
+        self.t.instances[row].max_server_connections = max_server_connections
 
     def open_pool(self, int database, int user, int instance, bint create=True, bint auth=False):
         """Row of this pool (`auth`: of the one whose servers run auth_query); -1 when there is none, or the table
@@ -587,7 +587,7 @@ cdef class Tables:
                 decoded(self.t.instances[p.instance].name))
 
     def is_auth_kind(self, int kind):
-        """Whether pools of this kind (as rooms_retire tells it) run auth_query."""
+        """Whether pools of this kind (as handoff_retire tells it) run auth_query."""
         return kind == POOL_AUTH
 
     def is_auth_pool(self, int row):
@@ -695,7 +695,7 @@ cdef class Tables:
         3 the user's limit, 4 the database is disabled, 5 the rows were forgotten meanwhile: look them up again.
         `console`: what a client of the console may do; it fits in where max_client_conn are there, and an "admin"
         whatever the limits say.  `own`: one of pooler's own, which counts in its pool only."""
-        cdef uint8_t special = CF_CONSOLE if console else CF_OWN if own else 0
+        cdef uint8_t special = CF_CONSOLE if console else CF_INTERNAL if own else 0
         cdef int verdict = client_login(self.t, row, database, user, pool, special, own or console == "admin")
         if verdict == 0:
             if console:
@@ -891,17 +891,17 @@ cdef class Tables:
         s.sockaddr_bytes = <uint16_t>len(t)
         memcpy(s.sockaddr, <const char *>t, len(t))
 
-    def slot_tls(self, int slot, text, int pump=-1):
-        """Version and cipher of a server's TLS, and the worker whose pump has the session (-1: nobody shares it)."""
+    def slot_tls(self, int slot, text, int bridge=-1):
+        """Version and cipher of a server's TLS, and the worker whose bridge has the session (-1: nobody shares it)."""
         cdef slot_row *s = &self.t.slots[slot]
-        if pump >= 0:
-            s.pump, s.pump_life = <int16_t>pump, self.t.workers[pump].restarts + 1
+        if bridge >= 0:
+            s.bridge, s.bridge_life = <int16_t>bridge, self.t.workers[bridge].restarts + 1
         put_text(s.tls, 96, encoded(text))
 
     def slot_secured(self, int slot):
         """(whether this slot's connection has TLS, the worker that has or had the session, or -1)."""
         cdef slot_row *s = &self.t.slots[slot]
-        return s.tls[0] != 0, s.pump if s.pump_life else -1
+        return s.tls[0] != 0, s.bridge if s.bridge_life else -1
 
     def slot_login(self, int slot, bytes welcome, double lifetime_s):
         """A server has logged in.  `lifetime_s` 0: to be used once.  `welcome` becomes the pool's, and clients in
@@ -1039,16 +1039,16 @@ cdef class Tables:
     # ---- channels
 
     @property
-    def note_channel(self):
+    def marker_channel(self):
         """The channel on which a listening connection hears what relays tell it."""
         cdef char name[24]
-        note_channel(self.t, name)
+        marker_channel(self.t, name)
         return name.decode()
 
-    def note_seal(self, int slot, uint32_t pid, bytes note):
+    def marker_seal(self, int slot, uint32_t pid, bytes marker):
         """The seal of a note that this backend sent to the listening connection in `slot` (see core/notify/origin.h)."""
         cdef char seal[33]
-        note_seal(self.t, &self.t.slots[slot].where, pid, note, seal)
+        marker_seal(self.t, &self.t.slots[slot].where, pid, marker, seal)
         return <bytes>seal
 
     def channels(self, int database=-1):
@@ -1267,63 +1267,63 @@ cdef class Tables:
         return [decoded(self.t.databases[p.database].name), decoded(self.t.users[p.user].name),
                 decoded(self.t.instances[p.instance].name), p.kind]
 
-    def rooms_retire(self):
+    def handoff_retire(self):
         """Another instance replaces this one: open nothing beyond what there is.  Returns that: [database, user,
         instance, kind, rooms] per pool."""
         cdef uint64_t ring = 0
         cdef int32_t i
         self._take()
-        rooms_retire(self.t, now_us(), &ring)
-        held = [[*self._pool_name(i), rooms_held(self.t, i)] for i in range(self.t.h.pools_high) if rooms_held(self.t, i)]
+        handoff_retire(self.t, now_us(), &ring)
+        held = [[*self._pool_name(i), handoff_quota(self.t, i)] for i in range(self.t.h.pools_high) if handoff_quota(self.t, i)]
         tables_unlock(self.t)
         tables_ring(self.t, ring)
         return held
 
-    def rooms_retire_all(self):
+    def handoff_retire_all(self):
         """Clients go as soon as they are between transactions."""
         self.t.h.retiring = RETIRING_ALL
 
-    def rooms_resume(self):
+    def handoff_resume(self):
         """It does not, after all."""
         self.t.h.retiring = RETIRING_NOT
 
-    def rooms_news(self):
+    def handoff_messages(self):
         """What the other instance is to be told: (word, [database, user, instance, kind, rooms])."""
-        cdef room_news found[64]
+        cdef handoff_message found[64]
         cdef int n, i
         self._take()
-        n = rooms_news(self.t, now_us(), found, 64)
-        news = [(ROOM_WORDS[found[i].word], [*self._pool_name(found[i].pool), found[i].rooms]) for i in range(n)]
+        n = handoff_messages(self.t, now_us(), found, 64)
+        news = [(HANDOFF_WORDS[found[i].word], [*self._pool_name(found[i].pool), found[i].rooms]) for i in range(n)]
         tables_unlock(self.t)
         return news
 
-    def rooms_told(self, str word, pool):
-        """The other instance says so of `pool`, as in rooms_news; False when there are no rows for it."""
-        cdef room_news news
+    def handoff_told(self, str word, pool):
+        """The other instance says so of `pool`, as in handoff_messages; False when there are no rows for it."""
+        cdef handoff_message news
         cdef uint64_t ring = 0
         database, user, instance, kind, rooms = pool
         cdef bytes database_name = encoded(database), user_name = encoded(user), instance_name = encoded(instance)
         cdef bint done = False
-        cdef int said = ROOM_WORDS.index(word)
+        cdef int said = HANDOFF_WORDS.index(word)
         self._take()
         cdef int32_t d, u, n
         d = tables_database(self.t, database_name, True)
         u = tables_user(self.t, user_name, True)
         n = tables_instance(self.t, instance_name, True)
-        news.word, news.rooms = <room_word>said, rooms
+        news.word, news.rooms = <handoff_word>said, rooms
         news.pool = NOBODY if min(d, u, n) < 0 else tables_pool_of_kind(
             self.t, d, u, n, <pool_kind><int>kind, True)
         if news.pool != NOBODY:
-            done = rooms_told(self.t, &news, now_us(), &ring)
+            done = handoff_told(self.t, &news, now_us(), &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)
         return done
 
-    def rooms_left(self):
+    def handoff_left(self):
         """The instance that this one replaced is gone."""
         cdef uint64_t ring = 0
         self._take()
-        rooms_left(self.t, now_us(), &ring)
+        handoff_left(self.t, now_us(), &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)
 
@@ -1628,21 +1628,21 @@ cdef class Tables:
         cdef int32_t i
         return [{"index": i, "name": decoded(self.t.databases[i].name), "paused": bool(self.t.databases[i].paused),
                  "disabled": bool(self.t.databases[i].disabled), "server_count": self.t.databases[i].servers,
-                 "client_count": self.t.databases[i].clients, "max_connections": self.t.databases[i].max_servers,
+                 "client_count": self.t.databases[i].clients, "max_connections": self.t.databases[i].max_db_connections,
                  "max_client_connections": self.t.databases[i].max_clients}
                 for i in range(self.t.h.databases_high) if self.t.databases[i].used]
 
     def users(self):
         cdef int32_t i
         return [{"index": i, "name": decoded(self.t.users[i].name), "server_count": self.t.users[i].servers,
-                 "client_count": self.t.users[i].clients, "max_connections": self.t.users[i].max_servers,
+                 "client_count": self.t.users[i].clients, "max_connections": self.t.users[i].max_user_connections,
                  "max_client_connections": self.t.users[i].max_clients}
                 for i in range(self.t.h.users_high) if self.t.users[i].used]
 
     def instances(self):
         cdef int32_t i
         return [{"index": i, "name": decoded(self.t.instances[i].name), "server_count": self.t.instances[i].servers,
-                 "max_connections": self.t.instances[i].max_servers}
+                 "max_connections": self.t.instances[i].max_server_connections}
                 for i in range(self.t.h.instances_high) if self.t.instances[i].used]
 
     def workers(self):
@@ -1701,7 +1701,7 @@ cdef class Tables:
         cdef header *h = self.t.h
         cdef int login = 0, used = 0, servers = 0
         for i in range(h.clients_high):
-            if self.t.clients[i].state != CL_FREE and not self.t.clients[i].flags & CF_OWN:
+            if self.t.clients[i].state != CL_FREE and not self.t.clients[i].flags & CF_INTERNAL:
                 used += 1
                 login += self.t.clients[i].state == CL_LOGIN
         for i in range(h.slots_high):
@@ -1796,7 +1796,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
         "replication": REPLICATION[c.replication], "memory": c.memory,
         "remote_pid": t.slots[slot].backend_pid if slot >= 0 else 0, "pinned": reasons_of(c.pinned), "pinned_since": _wall_of(c.pinned_at, now) if c.pinned else 0.0,
         "pinned_s": (now - c.pinned_at) / 1e6 if c.pinned and now > c.pinned_at else 0.0,
-        "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE), "own": bool(c.flags & CF_OWN),
+        "is_unix": bool(c.flags & CF_UNIX), "console": bool(c.flags & CF_CONSOLE), "own": bool(c.flags & CF_INTERNAL),
     }
 
 
@@ -1825,20 +1825,20 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
 
 
 cdef extern from "tls/bridge.h" nogil:
-    struct pump:
+    struct bridge:
         pass
-    pump *pump_open(tables *)
-    bint pump_add(pump *, int32_t, uint32_t, int, int, tls *, const void *, uint32_t)
+    bridge *bridge_open(tables *)
+    bint bridge_add(bridge *, int32_t, uint32_t, int, int, tls *, const void *, uint32_t)
 
 
-cdef class Pump:
+cdef class Bridge:
     """A thread that copies between encrypted connections to PostgreSQL and the socket pairs that all workers use
     instead. Raises OSError."""
 
-    cdef pump *p
+    cdef bridge *p
 
     def __cinit__(self, Tables shared):
-        self.p = pump_open(shared.t)
+        self.p = bridge_open(shared.t)
         if self.p is NULL:
             raise OSError(errno, os.strerror(errno))
 
@@ -1846,7 +1846,7 @@ cdef class Pump:
         """Takes over both descriptors (non-blocking) and the session, whose handshake is done and which is attached
         to `raw`, unless it raises; `early` was read behind the login."""
         cdef const char *bytes_of = early
-        if not pump_add(self.p, slot, generation, raw, inner, session.t, bytes_of, <uint32_t>len(early)):
+        if not bridge_add(self.p, slot, generation, raw, inner, session.t, bytes_of, <uint32_t>len(early)):
             raise MemoryError
         session.t = NULL
 
@@ -1893,7 +1893,7 @@ cdef class Relay:
         return self.r.event_bell
 
     def learn(self, int slot, uint32_t generation, int fd, bint raw=False):
-        """A duplicate inherited from the master; `raw`: an encrypted connection whose pump died.  Only before
+        """A duplicate inherited from the master; `raw`: an encrypted connection whose bridge died.  Only before
         start()."""
         server_learn(self.r, slot, generation, fd, raw)
 
@@ -2023,7 +2023,7 @@ cdef extern from "sql/catalog_names.h" nogil:
         pass
     struct catalog_entry:
         uint64_t hash
-        uint32_t traits, kind
+        uint32_t effect_flags, kind
     struct catalog:
         catalog_entry *entries
         uint32_t capacity
@@ -2034,7 +2034,7 @@ cdef extern from "sql/effects.h" nogil:
     struct words:
         pass
     struct scan_result "scan":
-        uint32_t traits, ends, names_bytes, unknown_count
+        uint32_t effect_flags, ends, names_bytes, unknown_count
         uint64_t work
         char names[4096]
     bint words_builtin(words *, uint64_t)
@@ -2044,17 +2044,17 @@ cdef extern from "sql/effects.h" nogil:
     bint next_name(const char *, uint32_t, uint32_t *, char *, const char **)
     bint names_a_setting(const unsigned char *, uint32_t)
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE, PIN_LOADED
-    enum: PIN_SEQUENCE, TRAIT_CURRVAL, TRAIT_INSERT, TRAIT_NAMED, TRAIT_RESET, TRAIT_RESET_ALL, TRAIT_LISTEN
-    enum: TRAIT_UNLISTEN, TRAIT_NOTIFY, TRAIT_SCHEMA, TRAIT_UNKNOWN, TRAIT_EXECUTE, TRAIT_DATABASE, TRAIT_UNSURE
-    enum: TRAIT_ENCODING, TRAIT_FOLDS
+    enum: PIN_SEQUENCE, EFFECT_CURRVAL, EFFECT_INSERT, EFFECT_NAMED, EFFECT_RESET, EFFECT_RESET_ALL, EFFECT_LISTEN
+    enum: EFFECT_UNLISTEN, EFFECT_NOTIFY, EFFECT_SCHEMA, EFFECT_UNKNOWN, EFFECT_EXECUTE, EFFECT_DATABASE, EFFECT_UNSURE
+    enum: EFFECT_ENCODING, EFFECT_FOLDS
 
 
-TRAITS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
+EFFECT_FLAGS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
           "cursors": ASK_CURSORS, "channels": ASK_CHANNELS, "opaque": PIN_OPAQUE, "loaded": PIN_LOADED,
-          "sequence": PIN_SEQUENCE, "currval": TRAIT_CURRVAL, "insert": TRAIT_INSERT, "named": TRAIT_NAMED,
-          "reset": TRAIT_RESET, "reset_all": TRAIT_RESET_ALL, "listen": TRAIT_LISTEN, "unlisten": TRAIT_UNLISTEN,
-          "notify": TRAIT_NOTIFY, "schema": TRAIT_SCHEMA, "unknown": TRAIT_UNKNOWN, "execute": TRAIT_EXECUTE,
-          "database": TRAIT_DATABASE, "unsure": TRAIT_UNSURE, "encoding": TRAIT_ENCODING, "folds": TRAIT_FOLDS}
+          "sequence": PIN_SEQUENCE, "currval": EFFECT_CURRVAL, "insert": EFFECT_INSERT, "named": EFFECT_NAMED,
+          "reset": EFFECT_RESET, "reset_all": EFFECT_RESET_ALL, "listen": EFFECT_LISTEN, "unlisten": EFFECT_UNLISTEN,
+          "notify": EFFECT_NOTIFY, "schema": EFFECT_SCHEMA, "unknown": EFFECT_UNKNOWN, "execute": EFFECT_EXECUTE,
+          "database": EFFECT_DATABASE, "unsure": EFFECT_UNSURE, "encoding": EFFECT_ENCODING, "folds": EFFECT_FOLDS}
 
 
 cdef extern from "catalog/rows.h" nogil:
@@ -2068,7 +2068,7 @@ cdef extern from "catalog/rows.h" nogil:
         bint starved
     struct catalog_entry:
         uint64_t hash
-        uint32_t traits, kind
+        uint32_t effect_flags, kind
     struct customs_names "customs":
         uint32_t bytes
         char names[16384]
@@ -2083,7 +2083,7 @@ cdef extern from "catalog/rows.h" nogil:
     void catalog_rows_end(catalog_reader *)
     void graph_solve(graph *)
     bint graph_solve_step(graph *, uint32_t)
-    uint32_t graph_traits(const graph *, uint64_t)
+    uint32_t graph_effect_flags(const graph *, uint64_t)
     enum: SYMBOL_EVERYTHING
     bint graph_entry(const graph *, uint32_t, catalog_entry *)
     void graph_free(graph *)
@@ -2129,7 +2129,7 @@ cdef class CatalogGraph:
         free(copy)
 
     def effects(self, str kind, str name):
-        """The words of TRAITS and `unknown` for a name of that kind (function, relation, type, operator)."""
+        """The words of EFFECT_FLAGS and `unknown` for a name of that kind (function, relation, type, operator)."""
         cdef catalog_entry e
         cdef bytes text = name.encode()
         cdef uint64_t wanted = hash_of_word(self.c.graph.key, text, <uint32_t>len(text))
@@ -2141,18 +2141,18 @@ cdef class CatalogGraph:
             pass
         for i in range(self.c.graph.symbol_count):
             if graph_entry(&self.c.graph, i, &e) and e.hash == wanted and e.kind == <uint32_t>number:
-                found = {word for word, bit in TRAITS.items() if e.traits & bit}
-                return found | ({"unknown"} if e.traits & CATALOG_UNKNOWN else set())
+                found = {word for word, bit in EFFECT_FLAGS.items() if e.effect_flags & bit}
+                return found | ({"unknown"} if e.effect_flags & CATALOG_UNKNOWN else set())
         return {"unknown"}
 
     def everything(self):
-        """The words of TRAITS that any statement may leave."""
+        """The words of EFFECT_FLAGS that any statement may leave."""
         catalog_rows_end(self.c)
         graph_solve(&self.c.graph)
         while not graph_solve_step(&self.c.graph, 1000):
             pass
-        traits = graph_traits(&self.c.graph, SYMBOL_EVERYTHING)
-        return {word for word, bit in TRAITS.items() if traits & bit}
+        effect_flags = graph_effect_flags(&self.c.graph, SYMBOL_EVERYTHING)
+        return {word for word, bit in EFFECT_FLAGS.items() if effect_flags & bit}
 
     @property
     def starved(self):
@@ -2185,14 +2185,14 @@ cdef scan_result _scanned(bytes text, bint backslash, known) except *:
     names.entries = <catalog_entry *>calloc(names.capacity, sizeof(catalog_entry))
     if copy is NULL or names.entries is NULL:
         raise MemoryError
-    for name, traits in known.items():
+    for name, effect_flags in known.items():
         hash = word_hash(&_builtin, name, <uint32_t>len(name))
         for kind in range(4):
             at = catalog_place(hash, <catalog_kind>kind, names.capacity)
             while names.entries[at].hash:
                 at = (at + 1) & (names.capacity - 1)
             names.entries[at].hash, names.entries[at].kind = hash, kind
-            names.entries[at].traits = sum(TRAITS[trait] for trait in traits)
+            names.entries[at].effect_flags = sum(EFFECT_FLAGS[trait] for trait in effect_flags)
     memcpy(copy, <const char *>text, n)
     scan_text(&_builtin, &names, copy, <uint32_t>n, backslash, &found)
     free(copy)
@@ -2201,9 +2201,9 @@ cdef scan_result _scanned(bytes text, bint backslash, known) except *:
 
 
 def scan(bytes text, bint backslash=False, dict known={}):
-    """What the text of a statement says about its session, as (traits, ends, names): sets of words, and pairs of a
+    """What the text of a statement says about its session, as (effect flags, ends, names): sets of words, and pairs of a
     letter and a name (see core/sql/effects.h).  `backslash`: standard_conforming_strings is off.  `known`: what the catalogs
-    have, of whatever kind, and the traits of each; what is not there is unknown."""
+    have, of whatever kind, and the effect flags of each; what is not there is unknown."""
     cdef scan_result found = _scanned(text, backslash, known)
     cdef uint32_t at = 0
     cdef char kind
@@ -2211,8 +2211,8 @@ def scan(bytes text, bint backslash=False, dict known={}):
     names = []
     while next_name(found.names, found.names_bytes, &at, &kind, &name):
         names.append((chr(kind), decoded(name)))
-    return ({word for word, bit in TRAITS.items() if found.traits & bit},
-            {word for word, bit in TRAITS.items() if found.ends & bit}, names)
+    return ({word for word, bit in EFFECT_FLAGS.items() if found.effect_flags & bit},
+            {word for word, bit in EFFECT_FLAGS.items() if found.ends & bit}, names)
 
 
 def scan_work(bytes text, bint backslash=False):

@@ -1,4 +1,4 @@
-"""TLS for Python's side of a connection: contexts, and sessions until they go to the relay or the pump."""
+"""TLS for Python's side of a connection: contexts, and sessions until they go to the relay or the bridge."""
 
 
 cdef extern from "tls/session.h" nogil:

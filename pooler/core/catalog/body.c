@@ -8,7 +8,7 @@
 #include "sql/effects.h"
 
 #define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis */
-#define ANYTHING (ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE)
+#define ANYTHING (ASK_ALL | PIN_OPAQUE | EFFECT_UNSURE)
 #define NEXTVAL 1574             /* nextval(regclass) */
 
 /* Words that say more than a name does.  WORD_PLAIN: none of them. */
@@ -42,11 +42,11 @@ static const struct { const char text[16]; uint32_t bytes; enum body_word word; 
     {WORD("deallocate"), WORD_STATEMENT, ASK_PREPARED},
     {WORD("load"), WORD_STATEMENT, PIN_LOADED},
     {WORD("do"), WORD_STATEMENT, ANYTHING},
-    {WORD("notify"), WORD_STATEMENT, TRAIT_NOTIFY},
+    {WORD("notify"), WORD_STATEMENT, EFFECT_NOTIFY},
     /* these run expressions and functions that stand in no text, as in sql/effects.c */
-    {WORD("alter"), WORD_STATEMENT, TRAIT_SCHEMA | EVERYTHING},
+    {WORD("alter"), WORD_STATEMENT, EFFECT_SCHEMA | EVERYTHING},
     {WORD("drop"), WORD_STATEMENT, EVERYTHING},
-    {WORD("import"), WORD_STATEMENT, TRAIT_SCHEMA | EVERYTHING},
+    {WORD("import"), WORD_STATEMENT, EFFECT_SCHEMA | EVERYTHING},
     {WORD("comment"), WORD_STATEMENT, EVERYTHING},
     {WORD("grant"), WORD_STATEMENT, EVERYTHING},
     {WORD("revoke"), WORD_STATEMENT, EVERYTHING},
@@ -117,8 +117,8 @@ static bool beyond_ascii(const unsigned char *p, uint32_t n) {
 
 /* A name: the hash of a token is that of what the catalogs have. */
 static void refer(struct body *b, const struct token *t) {
-    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) b->d->traits |= CATALOG_UNKNOWN | TRAIT_READS;   /* escapes */
-    if (!b->utf8 && t->foreign) b->d->traits |= CATALOG_UNKNOWN;
+    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) b->d->effect_flags |= CATALOG_UNKNOWN | EFFECT_READS;   /* escapes */
+    if (!b->utf8 && t->foreign) b->d->effect_flags |= CATALOG_UNKNOWN;
     draft_reference(b->g, b->d, symbol_of_any(t->hash));
 }
 
@@ -131,7 +131,7 @@ static void refer_operator(struct body *b, const struct token *first) {
     }
     b->lexer.at = at;
     if (at - from > NAME_BYTES_MAX) {
-        b->d->traits |= CATALOG_UNKNOWN;
+        b->d->effect_flags |= CATALOG_UNKNOWN;
         return;
     }
     for (; at > from; at--) {
@@ -230,7 +230,7 @@ static bool pass_plain(struct body *b) {
 
 /* The seed of random() stays, whatever becomes of its setting. */
 static void note_seed(struct body *b, const struct token *t) {
-    if (t->bytes == 4 && strncasecmp((const char *)t->text, "seed", 4) == 0) b->d->traits |= PIN_LOADED;
+    if (t->bytes == 4 && strncasecmp((const char *)t->text, "seed", 4) == 0) b->d->effect_flags |= PIN_LOADED;
 }
 
 /* SET: for the transaction only, or for the session. */
@@ -244,7 +244,7 @@ static void scan_set(struct body *b) {
     if (local || (!name_begins && is_word(&t, "session"))) next_token(&ahead, &t);
     note_seed(b, &t);
     if (local) return;
-    b->d->traits |= ANYTHING;
+    b->d->effect_flags |= ANYTHING;
     const unsigned char *name = t.text;
     while (t.kind == T_WORD && ahead.at < ahead.end && *ahead.at == '.') {
         next_token(&ahead, &t);
@@ -277,7 +277,7 @@ static bool scan_set_config(struct body *b) {
         b->looked = ahead.at;
         if (local) return true;
         customs_add(b->customs, name.text, name.bytes);
-        b->d->traits |= ASK_SETTINGS;
+        b->d->effect_flags |= ASK_SETTINGS;
         return true;
     }
     return false;
@@ -296,15 +296,15 @@ static bool scan_special(struct body *b, enum body_word word) {
     switch (word) {
     case WORD_SET: if (b->first) scan_set(b); break;
     case WORD_CREATE:   /* also behind EXPLAIN ANALYZE */
-        b->d->traits |= ASK_TEMP | (makes_temporary(&b->lexer) ? 0 : TRAIT_SCHEMA);
+        b->d->effect_flags |= ASK_TEMP | (makes_temporary(&b->lexer) ? 0 : EFFECT_SCHEMA);
         break;
-    case WORD_INTO: if (b->sql && b->before != WORD_WRITES) b->d->traits |= ASK_TEMP | TRAIT_SCHEMA; break;
-    case WORD_EXECUTE: b->d->traits |= ANYTHING | TRAIT_READS; break;
-    case WORD_READS: b->d->traits |= TRAIT_READS; break;
-    case WORD_WRITES: b->d->traits |= TRAIT_INSERT; break;
-    case WORD_DEFAULT: if (c == '=' || c == ',' || c == '(') b->d->traits |= TRAIT_INSERT; break;
-    case WORD_TEMPORARY: b->d->traits |= ASK_TEMP; break;
-    case WORD_HOLD: if (b->before == WORD_WITH) b->d->traits |= ASK_CURSORS; break;
+    case WORD_INTO: if (b->sql && b->before != WORD_WRITES) b->d->effect_flags |= ASK_TEMP | EFFECT_SCHEMA; break;
+    case WORD_EXECUTE: b->d->effect_flags |= ANYTHING | EFFECT_READS; break;
+    case WORD_READS: b->d->effect_flags |= EFFECT_READS; break;
+    case WORD_WRITES: b->d->effect_flags |= EFFECT_INSERT; break;
+    case WORD_DEFAULT: if (c == '=' || c == ',' || c == '(') b->d->effect_flags |= EFFECT_INSERT; break;
+    case WORD_TEMPORARY: b->d->effect_flags |= ASK_TEMP; break;
+    case WORD_HOLD: if (b->before == WORD_WITH) b->d->effect_flags |= ASK_CURSORS; break;
     case WORD_SET_CONFIG: return scan_set_config(b);
     case WORD_PLAIN: case WORD_STATEMENT: case WORD_BEGINS: case WORD_WITH: break;
     }
@@ -315,9 +315,9 @@ static void scan_word(struct body *b, const struct token *t) {
     size_t i = find_word(t);
     enum body_word word = i < WORD_COUNT ? WORDS[i].word : WORD_PLAIN;
     bool temporary = t->bytes >= 7 && strncasecmp((const char *)t->text, "pg_temp", 7) == 0;
-    if (temporary) b->d->traits |= ASK_TEMP | TRAIT_READS;
+    if (temporary) b->d->effect_flags |= ASK_TEMP | EFFECT_READS;
     else if (word == WORD_PLAIN && t->kind == T_WORD) keep_plain(b, t);
-    if (b->first && i < WORD_COUNT) b->d->traits |= WORDS[i].leading;
+    if (b->first && i < WORD_COUNT) b->d->effect_flags |= WORDS[i].leading;
     if (!scan_special(b, word)) refer(b, t);
     b->first = word == WORD_BEGINS;
     b->before = word;
@@ -333,7 +333,7 @@ static void scan(struct body *b) {
         if (pass_plain(b)) continue;
         next_token(&b->lexer, &t);
         if (t.kind == T_END) return;
-        if (t.open) b->d->traits |= CATALOG_UNKNOWN;
+        if (t.open) b->d->effect_flags |= CATALOG_UNKNOWN;
         if (t.kind == T_WORD || t.kind == T_QUOTED) {
             scan_word(b, &t);
             continue;
@@ -351,7 +351,7 @@ void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
     if (!n) return;
     use_key(g->key);
     struct body b = {.lexer = {.at = text, .end = text + n, .key = g->key}, .g = g, .d = d, .customs = customs, .utf8 = utf8, .sql = sql};
-    if (!utf8 && beyond_ascii(text, n)) d->traits |= CATALOG_UNKNOWN;   /* its second bytes may be quotes */
+    if (!utf8 && beyond_ascii(text, n)) d->effect_flags |= CATALOG_UNKNOWN;   /* its second bytes may be quotes */
     scan(&b);
     if (!memchr(text, '\\', n)) return;
     b.lexer = (struct lexer){.at = text, .end = text + n, .key = g->key, .backslash = true};
@@ -405,8 +405,8 @@ void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
         const unsigned char *value = at;
         uint32_t oid = number_at(&value, end);
         bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid") || ends_with(field, bytes, "relid");
-        if (is_default && oid == NEXTVAL) continue;   /* who writes says so itself (TRAIT_INSERT) */
-        if (bytes == sizeof COMMAND - 1 && memcmp(field, COMMAND, bytes) == 0 && strchr(WRITES, *at)) d->traits |= TRAIT_INSERT;
+        if (is_default && oid == NEXTVAL) continue;   /* who writes says so itself (EFFECT_INSERT) */
+        if (bytes == sizeof COMMAND - 1 && memcmp(field, COMMAND, bytes) == 0 && strchr(WRITES, *at)) d->effect_flags |= EFFECT_INSERT;
         if (oid >= USER_OID || (oid && calls)) draft_reference(g, d, symbol_of_oid(oid));
         if (end - at > 3 && at[0] == '(' && at[1] == 'o') {   /* a list of oids */
             const unsigned char *close = memchr(at, ')', (size_t)(end - at));

@@ -7,22 +7,22 @@
 #include "sql/catalog_names.h"
 #include "sql/effects.h"
 
-#define RUNS_SQL (ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE)   /* a text, or a name, that is one of its arguments */
+#define RUNS_SQL (ASK_ALL | PIN_OPAQUE | EFFECT_UNSURE)   /* a text, or a name, that is one of its arguments */
 
-struct known { const char *name; uint32_t traits; };
+struct known { const char *name; uint32_t effect_flags; };
 
 /* From pg_proc.dat of PostgreSQL 15 to 18: all that are volatile, and of the others those that run what an argument
  * names.  A name that ends with `*` stands for all that begin so. */
 static const struct known BUILTIN[] = {
-    {"set_config", ASK_SETTINGS | PIN_OPAQUE | TRAIT_UNSURE},
+    {"set_config", ASK_SETTINGS | PIN_OPAQUE | EFFECT_UNSURE},
     {"pg_advisory_lock", ASK_LOCKS}, {"pg_advisory_lock_shared", ASK_LOCKS},
     {"pg_try_advisory_lock", ASK_LOCKS}, {"pg_try_advisory_lock_shared", ASK_LOCKS},
     {"pg_advisory_unlock*", ASK_LOCKS},
-    {"pg_notify", TRAIT_NOTIFY}, {"pg_listening_channels", ASK_CHANNELS},
-    {"nextval", PIN_SEQUENCE}, {"setval", PIN_SEQUENCE}, {"currval", TRAIT_CURRVAL}, {"lastval", TRAIT_CURRVAL},
+    {"pg_notify", EFFECT_NOTIFY}, {"pg_listening_channels", ASK_CHANNELS},
+    {"nextval", PIN_SEQUENCE}, {"setval", PIN_SEQUENCE}, {"currval", EFFECT_CURRVAL}, {"lastval", EFFECT_CURRVAL},
     {"setseed", PIN_LOADED},
-    {"current_setting", TRAIT_READS}, {"current_schema*", TRAIT_READS}, {"current_user", TRAIT_READS},
-    {"session_user", TRAIT_READS}, {"getpgusername", TRAIT_READS}, {"pg_backend_pid", TRAIT_READS},
+    {"current_setting", EFFECT_READS}, {"current_schema*", EFFECT_READS}, {"current_user", EFFECT_READS},
+    {"session_user", EFFECT_READS}, {"getpgusername", EFFECT_READS}, {"pg_backend_pid", EFFECT_READS},
     {"query_to_xml*", RUNS_SQL}, {"table_to_xml*", RUNS_SQL}, {"schema_to_xml*", RUNS_SQL},
     {"database_to_xml*", RUNS_SQL}, {"cursor_to_xml*", RUNS_SQL}, {"ts_stat", RUNS_SQL}, {"ts_rewrite", RUNS_SQL},
     {"pg_input_is_valid", RUNS_SQL}, {"pg_input_error_info", RUNS_SQL},   /* of a type whose name is a literal */
@@ -80,7 +80,7 @@ static const struct known EXCEPTIONS[] = {
     {"dblink_build_sql_*", RUNS_SQL},          /* they read the relation, which may be a view */
     {"isn_weak", PIN_LOADED},                  /* a static variable until 17, then isn.weak */
     {"set_limit", ASK_ALL},                    /* sets pg_trgm.similarity_threshold */
-    {"triggered_change_notification", TRAIT_NOTIFY},
+    {"triggered_change_notification", EFFECT_NOTIFY},
 };
 
 static const struct known *find(const struct known *known, size_t count, const char *name) {
@@ -99,17 +99,17 @@ static bool listed(const char *list, const char *name) {
     return false;
 }
 
-uint32_t catalog_builtin_traits(const char *name, bool is_volatile, uint32_t server_version) {
+uint32_t catalog_builtin_effect_flags(const char *name, bool is_volatile, uint32_t server_version) {
     const struct known *k = find(BUILTIN, sizeof BUILTIN / sizeof *BUILTIN, name);
-    if (k) return k->traits;
+    if (k) return k->effect_flags;
     if (!is_volatile || server_version / 10000 <= CATALOG_VERSION_KNOWN / 10000 || listed(HARMLESS, name)) return 0;
     return CATALOG_UNKNOWN;
 }
 
-uint32_t catalog_extension_traits(const char *extension, const char *name, const char *trusted) {
+uint32_t catalog_extension_effect_flags(const char *extension, const char *name, const char *trusted) {
     if (listed(EXTENSIONS, extension)) {
         const struct known *k = find(EXCEPTIONS, sizeof EXCEPTIONS / sizeof *EXCEPTIONS, name);
-        return k ? k->traits : 0;
+        return k ? k->effect_flags : 0;
     }
     for (; *trusted; trusted += strlen(trusted) + 1)
         if (strcmp(trusted, extension) == 0) return 0;

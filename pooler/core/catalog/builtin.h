@@ -9,7 +9,7 @@
 
 /* Traits of a function of pg_catalog.  `is_volatile`: it is declared so; one of a later version that is not in the table
  * here is unknown then. */
-uint32_t catalog_builtin_traits(const char *name, bool is_volatile, uint32_t server_version);
+uint32_t catalog_builtin_effect_flags(const char *name, bool is_volatile, uint32_t server_version);
 
 /* Extensions whose functions in C keep nothing in their process that a session could see once a DISCARD ALL is over.
  * Looked for in the contrib sources of 15.18 and in the symbols of the libraries that were built of them and of 17.12:
@@ -30,6 +30,6 @@ uint32_t catalog_builtin_traits(const char *name, bool is_volatile, uint32_t ser
 
 /* Traits of a function in C that belongs to this extension; `trusted`: names from session_trusted_extensions, each
  * with a NUL behind it and an empty one at the end.  Without a name: of the foreign tables of its wrapper. */
-uint32_t catalog_extension_traits(const char *extension, const char *name, const char *trusted);
+uint32_t catalog_extension_effect_flags(const char *extension, const char *name, const char *trusted);
 
 #endif

@@ -53,20 +53,20 @@ static bool called_unnamed(const struct relay *r, const struct catalog_entry *e)
  * name, is asked for everywhere, as is that of an operator that texts need not name.  It pins nobody till the end of its
  * session: who may make a function could keep all others from their servers.  False: no memory. */
 static bool add_entry(struct relay *r, struct profile *p, const struct catalog_entry *e) {
-    uint32_t traits = catalog_effects(&p->catalog, (enum catalog_kind)e->kind, e->hash) & ~CATALOG_UNKNOWN;
+    uint32_t effect_flags = catalog_effects(&p->catalog, (enum catalog_kind)e->kind, e->hash) & ~CATALOG_UNKNOWN;
     const struct word *built_in = words_find(&r->builtin, e->hash);
     if (built_in && !built_in->where) built_in = NULL;   /* a keyword only */
     if (e->kind == CATALOG_OPERATOR && !called_unnamed(r, e)) return true;   /* texts that call it name it */
     if (built_in || e->kind == CATALOG_OPERATOR) {
-        uint32_t own = built_in ? built_in->traits | built_in->ends : 0, usual = own;
-        if (built_in) usual |= ASK_SETTINGS | PIN_OPAQUE | TRAIT_UNSURE;
-        if (!(e->traits & CATALOG_UNKNOWN) && !(traits & ~usual)) return true;
-        p->everything |= traits & ~(own | PIN_LOADED);
+        uint32_t own = built_in ? built_in->effect_flags | built_in->ends : 0, usual = own;
+        if (built_in) usual |= ASK_SETTINGS | PIN_OPAQUE | EFFECT_UNSURE;
+        if (!(e->effect_flags & CATALOG_UNKNOWN) && !(effect_flags & ~usual)) return true;
+        p->everything |= effect_flags & ~(own | PIN_LOADED);
     }
-    p->nameless |= (traits & PIN_OPAQUE) != 0;
-    p->folds |= (traits & TRAIT_FOLDS) != 0;
+    p->nameless |= (effect_flags & PIN_OPAQUE) != 0;
+    p->folds |= (effect_flags & EFFECT_FOLDS) != 0;
     if (built_in || e->kind == CATALOG_OPERATOR) return true;
-    return words_add(&p->words, &(struct word){.hash = e->hash, .traits = traits, .ends = traits & ASK_ALL});
+    return words_add(&p->words, &(struct word){.hash = e->hash, .effect_flags = effect_flags, .ends = effect_flags & ASK_ALL});
 }
 
 /* What follows from the snapshot for names; what was learnt of others is forgotten.  False: no memory. */
@@ -75,7 +75,7 @@ static bool judge_names(struct relay *r, struct profile *p) {
     p->words.key = r->builtin.key;
     p->everything = catalog_everything(&p->catalog) | catalog_ddl(&p->catalog);
     p->nameless = p->everything & PIN_OPAQUE;
-    p->folds = p->everything & TRAIT_FOLDS;
+    p->folds = p->everything & EFFECT_FOLDS;
     p->serial = ++r->profile_serial;
     p->absent_count = p->learnt = 0;
     for (uint32_t i = 0; i < p->catalog.capacity; i++)
@@ -138,11 +138,11 @@ void profile_unknown(struct relay *r, int32_t pool, struct session *x) {
         const struct word *known = words_find(&p->words, x->unknown[i]);
         struct absent *a = known ? NULL : find_absent(p, x->unknown[i]);
         if (known) {
-            x->traits |= known->traits;
+            x->effect_flags |= known->effect_flags;
             x->ends |= known->ends;
             continue;
         }
-        x->traits |= ASK_ALL | TRAIT_UNSURE;
+        x->effect_flags |= ASK_ALL | EFFECT_UNSURE;
         if (!a) {
             uint32_t at = p->absent_count < ABSENT_MAX ? p->absent_count++ : p->absent_next++ % ABSENT_MAX;
             p->absent[at] = (struct absent){.hash = x->unknown[i], .at = r->now};
@@ -153,8 +153,8 @@ void profile_unknown(struct relay *r, int32_t pool, struct session *x) {
         }
     }
     if (p->learnt > LEARNT_MAX) p->catalog.generation = 0;   /* the next text begins with the snapshot alone */
-    if (x->unknown_count && !p->catalog.known) x->traits |= PIN_UNJUDGED;   /* it may have set a setting without a name */
-    if (x->unknown_count == SCAN_UNKNOWN_MAX) x->traits |= ASK_ALL | TRAIT_UNSURE;   /* there may be more */
+    if (x->unknown_count && !p->catalog.known) x->effect_flags |= PIN_UNJUDGED;   /* it may have set a setting without a name */
+    if (x->unknown_count == SCAN_UNKNOWN_MAX) x->effect_flags |= ASK_ALL | EFFECT_UNSURE;   /* there may be more */
     x->unknown_count = 0;
-    x->traits &= ~(uint32_t)TRAIT_UNKNOWN;
+    x->effect_flags &= ~(uint32_t)EFFECT_UNKNOWN;
 }

@@ -41,7 +41,7 @@ static bool more_symbols(struct graph *g) {
     uint32_t room = g->symbol_room ? g->symbol_room * 2 : 4096;
     uint32_t *places = calloc(room * 2, sizeof *places);
     bool grew = places && grow(&g->symbols, room, sizeof *g->symbols)
-        && grow(&g->traits, room, sizeof *g->traits)
+        && grow(&g->effect_flags, room, sizeof *g->effect_flags)
         && grow(&g->defined, room, sizeof *g->defined) && grow(&g->kinds, room, sizeof *g->kinds);
     if (!grew) {
         free(places);
@@ -50,7 +50,7 @@ static bool more_symbols(struct graph *g) {
     free(g->symbol_places);
     g->symbol_places = places;
     g->symbol_capacity = room * 2;
-    g->bytes += (room - g->symbol_room) * (sizeof *g->symbols + sizeof *g->traits + 2 + 2 * sizeof *g->symbol_places);
+    g->bytes += (room - g->symbol_room) * (sizeof *g->symbols + sizeof *g->effect_flags + 2 + 2 * sizeof *g->symbol_places);
     g->symbol_room = room;
     for (uint32_t i = 0; i < g->symbol_count; i++) *place_of_symbol(g, g->symbols[i]) = i + 1;
     return true;
@@ -67,14 +67,14 @@ static uint32_t number_of(struct graph *g, uint64_t symbol) {
     uint32_t *place = place_of_symbol(g, symbol);
     if (*place) return *place - 1;
     g->symbols[g->symbol_count] = symbol;
-    g->traits[g->symbol_count] = g->defined[g->symbol_count] = g->kinds[g->symbol_count] = 0;
+    g->effect_flags[g->symbol_count] = g->defined[g->symbol_count] = g->kinds[g->symbol_count] = 0;
     *place = ++g->symbol_count;
     return *place - 1;
 }
 
-uint32_t graph_traits(const struct graph *g, uint64_t symbol) {
+uint32_t graph_effect_flags(const struct graph *g, uint64_t symbol) {
     uint32_t place = g->symbol_capacity ? *place_of_symbol(g, symbol) : 0;
-    return place ? g->traits[place - 1] : 0;
+    return place ? g->effect_flags[place - 1] : 0;
 }
 
 /* ---- sources ------------------------------------------------------------------------------------- */
@@ -136,7 +136,7 @@ static void drop(struct graph *g, struct source *s) {
 void graph_free(struct graph *g) {
     for (uint32_t i = 0; i < g->source_count; i++) free(g->sources[i].ids);
     free(g->symbols);
-    free(g->traits);
+    free(g->effect_flags);
     free(g->defined);
     free(g->kinds);
     free(g->symbol_places);
@@ -161,7 +161,7 @@ void draft_begin(struct draft *d, uint8_t class, uint32_t oid, uint32_t xmin) {
     d->class = class;
     d->oid = oid;
     d->xmin = xmin;
-    d->traits = d->count = d->owners = d->parts = 0;
+    d->effect_flags = d->count = d->owners = d->parts = 0;
     d->body = BODY_NONE;
     memset(d->recent, 0, sizeof d->recent);
     d->open = true;
@@ -188,7 +188,7 @@ bool graph_entry(const struct graph *g, uint32_t number, struct catalog_entry *o
     if (!g->kinds[number] || !g->defined[number]) return false;
     enum catalog_kind kind = (enum catalog_kind)(g->kinds[number] - 1);
     *out = (struct catalog_entry){.hash = g->symbols[number] ^ salt(1 + kind), .kind = kind,
-                                  .traits = g->traits[number] & ~(uint32_t)TRAIT_READS};
+                                  .effect_flags = g->effect_flags[number] & ~(uint32_t)EFFECT_READS};
     return true;
 }
 
@@ -197,7 +197,7 @@ void draft_reference(struct graph *g, struct draft *d, uint64_t symbol) {
     if (*recent == symbol) return;
     *recent = symbol;
     uint32_t id = d->count < DRAFT_IDS_MAX ? number_of(g, symbol) : NO_NUMBER;
-    if (id == NO_NUMBER) d->traits |= CATALOG_UNKNOWN;
+    if (id == NO_NUMBER) d->effect_flags |= CATALOG_UNKNOWN;
     else d->ids[d->count++] = id;
 }
 
@@ -251,7 +251,7 @@ void graph_put(struct graph *g, struct draft *d) {
         s = &g->sources[g->source_count];
         *place = ++g->source_count;
     }
-    *s = (struct source){.oid = d->oid, .xmin = d->xmin, .traits = d->traits, .bytes = n, .owners = (uint16_t)d->owners,
+    *s = (struct source){.oid = d->oid, .xmin = d->xmin, .effect_flags = d->effect_flags, .bytes = n, .owners = (uint16_t)d->owners,
                          .class = d->class, .body = d->body, .seen = true, .ids = ids};
     memcpy(s->ids, packed, n);
     g->bytes += n + 16;
@@ -260,29 +260,29 @@ void graph_put(struct graph *g, struct draft *d) {
 /* ---- solving -------------------------------------------------------------------------------------- */
 
 void graph_solve(struct graph *g) {
-    memset(g->traits, 0, g->symbol_count * sizeof *g->traits);
+    memset(g->effect_flags, 0, g->symbol_count * sizeof *g->effect_flags);
     memset(g->defined, 0, g->symbol_count);
     g->at = 0;
     g->changed = false;
 }
 
 /* What an IMMUTABLE function that does not keep its promise may have read. */
-#define MAY_READ (TRAIT_READS | ASK_SETTINGS | PIN_OPAQUE | TRAIT_UNSURE)
+#define MAY_READ (EFFECT_READS | ASK_SETTINGS | PIN_OPAQUE | EFFECT_UNSURE)
 
 static void solve_source(struct graph *g, const struct source *s) {
-    uint32_t traits = s->traits, at = 0, id = 0;
+    uint32_t effect_flags = s->effect_flags, at = 0, id = 0;
     for (uint32_t i = 0; i < s->owners; i++) take_number(s->ids, &at);
     while (at < s->bytes) {
         id += take_number(s->ids, &at);
-        traits |= g->traits[id];
+        effect_flags |= g->effect_flags[id];
     }
-    if (s->body == BODY_IMMUTABLE && traits & MAY_READ) traits |= TRAIT_FOLDS;
+    if (s->body == BODY_IMMUTABLE && effect_flags & MAY_READ) effect_flags |= EFFECT_FOLDS;
     at = 0;
     for (uint32_t i = 0; i < s->owners; i++) {
         id = take_number(s->ids, &at);
         g->defined[id] = 1;
-        if (traits & ~g->traits[id]) {
-            g->traits[id] |= traits;
+        if (effect_flags & ~g->effect_flags[id]) {
+            g->effect_flags[id] |= effect_flags;
             g->changed = true;
         }
     }

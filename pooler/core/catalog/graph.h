@@ -1,7 +1,7 @@
 /* Who leads to whom among the objects of a database, and what each may leave behind: of the worker that reads its catalogs.
  *
  * Theory.  A *symbol* is a name of some kind, an oid, or one of two special things (every statement, every DDL).  A
- * *source* is a row of a catalog: it gives its traits, and those of the symbols that it refers to, to its owners.  The
+ * *source* is a row of a catalog: it gives its effect flags, and those of the symbols that it refers to, to its owners.  The
  * effects of a symbol are the least fixed point of that, so cycles need no care.  What refers to a name refers to all
  * objects of that name, of whatever kind: nothing is resolved.  Solving goes in steps of a bounded number of sources, so
  * that it never holds up the relay.
@@ -22,7 +22,7 @@
 enum body_kind { BODY_NONE, BODY_TEXT, BODY_IMMUTABLE };
 
 struct source {
-    uint32_t oid, xmin, traits, bytes;
+    uint32_t oid, xmin, effect_flags, bytes;
     uint16_t owners;
     uint8_t class, body;         /* enum body_kind */
     bool seen;
@@ -33,7 +33,7 @@ struct source {
 
 /* A source while its rows come in.  A body says most of its names again and again. */
 struct draft {
-    uint32_t oid, xmin, traits, count, owners, parts;
+    uint32_t oid, xmin, effect_flags, count, owners, parts;
     uint8_t class, body;
     bool open;
     uint64_t recent[DRAFT_RECENT];   /* symbols that it refers to, each where its bits lead to */
@@ -43,7 +43,7 @@ struct draft {
 struct graph {
     uint64_t key;                /* of names, in the shared tables */
     uint64_t *symbols;           /* by number */
-    uint32_t *traits;
+    uint32_t *effect_flags;
     uint8_t *defined;            /* an object has that name */
     uint8_t *kinds;              /* of names: 1 + enum catalog_kind; 0: of something else */
     uint32_t symbol_count, symbol_room;
@@ -76,6 +76,6 @@ void graph_drop_unseen(struct graph *g, uint8_t class);
 void graph_solve(struct graph *g);
 bool graph_solve_step(struct graph *g, uint32_t sources);   /* true: solved */
 bool graph_entry(const struct graph *g, uint32_t number, struct catalog_entry *out);   /* false: not the name of anything */
-uint32_t graph_traits(const struct graph *g, uint64_t symbol);
+uint32_t graph_effect_flags(const struct graph *g, uint64_t symbol);
 
 #endif

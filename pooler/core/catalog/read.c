@@ -86,7 +86,7 @@ static bool matters(const struct relay *r, int32_t pool) {
 /* The server that had a piece was closed without an answer. */
 static bool lost(const struct relay *r, const struct catalog_reader *c) {
     const struct server *s = c->slot == NOBODY ? NULL : r->servers[c->slot];
-    return c->slot != NOBODY && (!s || s->generation != c->slot_generation || s->own != OWN_CATALOG);
+    return c->slot != NOBODY && (!s || s->generation != c->slot_generation || s->internal != INTERNAL_CATALOG);
 }
 
 static bool is_known(const struct relay *r, int32_t database) {
@@ -179,7 +179,7 @@ static void send_piece(struct relay *r, struct server *s, struct catalog_reader 
     c->piece_at = r->now;
     c->draft.open = false;
     c->took_us = 0;
-    server_own(r, s, OWN_CATALOG, query, true);
+    server_own(r, s, INTERNAL_CATALOG, query, true);
 }
 
 /* The server has been taken from its client, or claimed: it answers a piece.  When nothing is to be asked it is given back. */
@@ -258,7 +258,7 @@ void catalog_answered(struct relay *r, struct server *s) {
     c->cost_us += took;
     c->moved_at = r->now;
     catalog_rows_end(c);
-    if (s->own_failed || (c->phase == READING_SUMS && !c->next_identity[0])
+    if (s->internal_failed || (c->phase == READING_SUMS && !c->next_identity[0])
         || !catalog_keep(r->t, database, c->instance, r->worker, r->now) || too_large(r, c)) {
         fail(r, database, c);
         return;
@@ -321,8 +321,8 @@ static void publish(struct relay *r, int32_t database, struct catalog_reader *c)
         fail(r, database, c);
         return;
     }
-    to->everything = graph_traits(g, SYMBOL_EVERYTHING);
-    to->ddl = graph_traits(g, SYMBOL_DDL);
+    to->everything = graph_effect_flags(g, SYMBOL_EVERYTHING);
+    to->ddl = graph_effect_flags(g, SYMBOL_DDL);
     to->bodies = has_bodies(g);
     for (uint32_t i = 0; i < g->symbol_count; i++)
         if (graph_entry(g, i, &e)) put_entry(to, &e);
@@ -359,7 +359,7 @@ static void use_kept(struct relay *r, int32_t database) {
         struct server *s = r->servers[i];
         if (!s || !s->client || s->dedicated || s->closing || database_of(r, s) != database) continue;
         catalog_between(r, s);
-        if (s->own == OWN_CATALOG) return;
+        if (s->internal == INTERNAL_CATALOG) return;
     }
 }
 
@@ -368,10 +368,10 @@ static void use_idle(struct relay *r, int32_t database) {
     for (int32_t pool = r->t->databases[database].first_pool; pool != NOBODY; pool = r->t->pools[pool].next_in_database) {
         int32_t slot = r->t->pools[pool].idle.head;
         struct server *s = slot == NOBODY || !matters(r, pool) ? NULL : server_of(r, slot);
-        if (!s || s->client || s->own || !catalog_due(r, s)) continue;
+        if (!s || s->client || s->internal || !catalog_due(r, s)) continue;
         if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
         conn_arm(r, &s->io);
-        s->settled = true;   /* from where it is given back the next piece is asked */
+        s->releasable = true;   /* from where it is given back the next piece is asked */
         conn_ready(r, &s->io);
         return;
     }

@@ -92,35 +92,35 @@ static void take_body(struct catalog_reader *c, const struct field_text *f) {
     if (native) return;
     bool known = f[F_EXTRA].n > 4 && (memcmp(f[F_EXTRA].p, "sql ", 4) == 0 || memcmp(f[F_EXTRA].p, "plpgsql ", 8) == 0);
     c->draft.body = is_text(f[F_KIND], "i") ? BODY_IMMUTABLE : BODY_TEXT;
-    if (!known || !f[F_BODY].p) c->draft.traits |= TRAIT_READS;
+    if (!known || !f[F_BODY].p) c->draft.effect_flags |= EFFECT_READS;
 }
 
 /* What needs no reading of a body, or forbids it. */
-static uint32_t function_traits(struct catalog_reader *c, const struct field_text *f, bool whole, const char *trusted) {
+static uint32_t function_effect_flags(struct catalog_reader *c, const struct field_text *f, bool whole, const char *trusted) {
     char extra[256], name[NAME_BYTES_MAX + 1];
     copy(f[F_EXTRA], extra, sizeof extra);
     copy(f[F_NAME], name, sizeof name);
     char *rest = strchr(extra, ' ');
     if (!rest || !whole) return CATALOG_UNKNOWN;
     *rest++ = '\0';
-    if (strcmp(extra, "c") == 0) return catalog_extension_traits(rest, name, trusted);
-    if (strcmp(extra, "internal") == 0) return catalog_extension_traits(rest, name, "");   /* citext has some */
+    if (strcmp(extra, "c") == 0) return catalog_extension_effect_flags(rest, name, trusted);
+    if (strcmp(extra, "internal") == 0) return catalog_extension_effect_flags(rest, name, "");   /* citext has some */
     if (strcmp(extra, "sql") != 0 && strcmp(extra, "plpgsql") != 0) return CATALOG_UNKNOWN;
     if (!f[F_BODY].p) return CATALOG_UNKNOWN;   /* too long */
     body_scan(&c->graph, &c->draft, f[F_BODY].p, f[F_BODY].n, c->utf8, extra[0] == 's', &c->customs);
     return 0;
 }
 
-static uint32_t own_traits(struct catalog_reader *c, const struct field_text *f, bool whole, const char *trusted) {
+static uint32_t own_effect_flags(struct catalog_reader *c, const struct field_text *f, bool whole, const char *trusted) {
     char text[NAME_BYTES_MAX + 2];
     copy(f[F_NAME], text, sizeof text);
     switch (c->class) {
-    case CLASS_BUILTIN_FUNCTION: return catalog_builtin_traits(text, is_text(f[F_EXTRA], "v"), c->server_version);
+    case CLASS_BUILTIN_FUNCTION: return catalog_builtin_effect_flags(text, is_text(f[F_EXTRA], "v"), c->server_version);
     case CLASS_BUILTIN_RELATION: return strcmp(text, "pg_settings") == 0 ? ASK_SETTINGS : 0;   /* UPDATE is a SET */
     case CLASS_FUNCTION: return 0;
     case CLASS_RELATION:
         copy(f[F_EXTRA], text, sizeof text);
-        return text[0] == 'F' ? catalog_extension_traits(text + 1, "", trusted) : 0;
+        return text[0] == 'F' ? catalog_extension_effect_flags(text + 1, "", trusted) : 0;
     default: return whole ? 0 : CATALOG_UNKNOWN;
     }
 }
@@ -134,17 +134,17 @@ static void take_object(struct catalog_reader *c, const struct field_text *f, bo
         draft_begin(d, c->class, oid, number(f[F_XMIN]));
         c->rows++;
         c->last = oid;
-        d->traits = own_traits(c, f, whole, trusted);
+        d->effect_flags = own_effect_flags(c, f, whole, trusted);
         take_owners(c, f[F_OWNERS]);
-        take_name(c, f, c->class <= CLASS_BUILTIN_OPERATOR && !d->traits);
-        if (c->class == CLASS_FUNCTION) d->traits |= function_traits(c, f, whole, trusted);
+        take_name(c, f, c->class <= CLASS_BUILTIN_OPERATOR && !d->effect_flags);
+        if (c->class == CLASS_FUNCTION) d->effect_flags |= function_effect_flags(c, f, whole, trusted);
         if (c->class == CLASS_FUNCTION) take_body(c, f);
         if (c->class >= CLASS_BUILTIN_TYPE)   /* what others say of it counts for its name */
             draft_reference(&c->graph, d, symbol_of_oid(oid));
         oids_scan(&c->graph, d, f[F_REFS].p, f[F_REFS].n);
     }
-    if (!whole || ++d->parts == PARTS_MAX) d->traits |= CATALOG_UNKNOWN;
-    if (tree_reads(f[F_TREE])) d->traits |= TRAIT_READS;
+    if (!whole || ++d->parts == PARTS_MAX) d->effect_flags |= CATALOG_UNKNOWN;
+    if (tree_reads(f[F_TREE])) d->effect_flags |= EFFECT_READS;
     tree_scan(&c->graph, d, f[F_TREE].p, f[F_TREE].n, c->class == CLASS_DEFAULT, &c->customs);
 }
 

@@ -219,8 +219,8 @@ void conn_bury(struct relay *r, struct conn *c) {
     c->tls = NULL;
     if (c->queued) return;   /* the ready list buries it when it comes to it */
     c->queued = true;
-    c->next_ready = r->graveyard;
-    r->graveyard = c;
+    c->next_ready = r->closed_list;
+    r->closed_list = c;
 }
 
 /* An ErrorResponse; `out` must have room for the texts and 64 bytes. */

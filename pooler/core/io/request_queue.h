@@ -2,7 +2,7 @@
  *
  * The letters are those of the messages (Q P B D E C S F), 'U' for a Parse that changes no name of the client, and
  * 'c' for a CopyDone or CopyFail that was sent before the server said CopyInResponse.  'p' and 'x' are a Parse and
- * a Close that no server was asked: ParseComplete and CloseComplete are due when they come to the head.  OWN marks a
+ * a Close that no server was asked: ParseComplete and CloseComplete are due when they come to the head.  INTERNAL marks a
  * request that pooler itself made: its replies are not for the client.  Steady traffic fits the inline ring; only
  * deep pipelines allocate.
  *
@@ -17,7 +17,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define OWN 0x80
+#define INTERNAL 0x80
 #define REQUESTS_INLINE 32
 #define REQUESTS_MAX (1u << 15)   /* requests in flight on one server: AHEAD_MAX, and what one more message leads to */
 
@@ -83,7 +83,7 @@ static inline uint32_t requests_number(const struct requests *q) { return q->pus
 static inline uint8_t requests_head(const struct requests *q) { return q->count ? q->ring[q->head] : 0; }
 
 /* The oldest request becomes one of ours. */
-static inline void requests_own_head(struct requests *q) { q->ring[q->head] |= OWN; }
+static inline void requests_internal_head(struct requests *q) { q->ring[q->head] |= INTERNAL; }
 
 /* Takes the `n` requests behind the oldest out of the queue (only CopyInResponse needs this). */
 static inline void requests_take_behind_head(struct requests *q, uint32_t n) {

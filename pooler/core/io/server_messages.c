@@ -75,16 +75,16 @@ static bool row_fits(const unsigned char *body, uint32_t n) {
 }
 
 /* Whether a message that is there whole, of a length that fits, may be read. */
-bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool own) {
+bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool internal) {
     switch (type) {
     case 'Z': return body[0] == 'I' || body[0] == 'T' || body[0] == 'E';
     case 'S': return body[0] && only_texts(body, n, 0, 2);
     case 'E': return fields_fit(body, n);
     case 'C': return only_texts(body, n, 0, 1);
     case 'A': return body[4] && only_texts(body, n, 4, 2);
-    case 'T': return !own || columns_fit(body, n);
-    case 't': return !own || n == 2 + 4 * read_u16(body);
-    case 'D': return !own || row_fits(body, n);
+    case 'T': return !internal || columns_fit(body, n);
+    case 't': return !internal || n == 2 + 4 * read_u16(body);
+    case 'D': return !internal || row_fits(body, n);
     default: return true;
     }
 }

@@ -7,7 +7,7 @@
  * length leads out of the message.  A message that is not well formed closes its server.
  *
  * Not checked is what only passes through to the client that asked for it (rows, columns, COPY data): it is read by
- * nobody here.  `own`: the message answers a request of pooler's own, so its rows and columns are read.
+ * nobody here.  `internal`: the message answers a request of pooler's own, so its rows and columns are read.
  *
  * A message longer than WHOLE_MESSAGE_BYTES need not be there whole when it is passed on.  Of the types that are read
  * only ErrorResponse and ParameterStatus may be that long, see length_fits(); what reads a beginning of them goes by the
@@ -30,7 +30,7 @@ static inline bool server_message_length_fits(uint8_t type, uint32_t length) {
     return length - server_message_lengths[type].least <= server_message_lengths[type].range;
 }
 
-bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool own);
+bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool internal);
 
 /* One column of a DataRow that is well formed; NULL has no `text`. */
 struct column { const unsigned char *text; uint32_t bytes; };

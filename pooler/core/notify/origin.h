@@ -11,12 +11,12 @@
 
 #include "tables/layout.h"
 
-#define NOTE_BYTES 192          /* of a sealed note */
-#define NOTE_CHANNEL_BYTES 24
+#define MARKER_BYTES 192          /* of a sealed note */
+#define MARKER_CHANNEL_BYTES 24
 #define SEAL_BYTES 33           /* 32 hexadecimal digits and a NUL */
 
-void note_channel(const struct tables *t, char out[NOTE_CHANNEL_BYTES]);
-void note_seal(const struct tables *t, const struct endpoint *where, uint32_t pid, const char *note, char out[SEAL_BYTES]);
-void note_sealed(struct tables *t, const struct slot_row *from, const char *text, char out[NOTE_BYTES]);
+void marker_channel(const struct tables *t, char out[MARKER_CHANNEL_BYTES]);
+void marker_seal(const struct tables *t, const struct endpoint *where, uint32_t pid, const char *marker, char out[SEAL_BYTES]);
+void marker_sealed(struct tables *t, const struct slot_row *from, const char *text, char out[MARKER_BYTES]);
 
 #endif

@@ -73,18 +73,18 @@ static uint32_t add_name(char *out, uint32_t n, const char *verb, const char *na
     return n;
 }
 
-#define ADDED_NOTE_BYTES (NOTE_BYTES + NOTE_CHANNEL_BYTES + 16)
+#define ADDED_MARKER_BYTES (MARKER_BYTES + MARKER_CHANNEL_BYTES + 16)
 
-static uint32_t add_note(const struct relay *r, const struct server *s, char *out, uint32_t n, const char *text) {
-    char channel[NOTE_CHANNEL_BYTES], note[NOTE_BYTES];
-    note_channel(r->t, channel);
-    note_sealed(r->t, &r->t->slots[s->slot], text, note);
-    return n + (uint32_t)sprintf(out + n, "NOTIFY %s, '%s'", channel, note);
+static uint32_t add_marker(const struct relay *r, const struct server *s, char *out, uint32_t n, const char *text) {
+    char channel[MARKER_CHANNEL_BYTES], marker[MARKER_BYTES];
+    marker_channel(r->t, channel);
+    marker_sealed(r->t, &r->t->slots[s->slot], text, marker);
+    return n + (uint32_t)sprintf(out + n, "NOTIFY %s, '%s'", channel, marker);
 }
 
 /* Makes the server ready for a statement that has to do with channels. */
 static void prepare(struct relay *r, struct client *c, bool again, bool notifies) {
-    char query[CLIENT_CHANNELS_MAX * (2 * CHANNEL_NAME_BYTES + 16) + ADDED_NOTE_BYTES], note[32];
+    char query[CLIENT_CHANNELS_MAX * (2 * CHANNEL_NAME_BYTES + 16) + ADDED_MARKER_BYTES], marker[32];
     struct server *s = c->server;
     struct slot_row *row = &r->t->slots[s->slot];
     struct listening *l = need(r, s);
@@ -97,17 +97,17 @@ static void prepare(struct relay *r, struct client *c, bool again, bool notifies
         }
         l->again = true;
         l->outside = s->transaction == 'I';
-        s->session.traits |= ASK_CHANNELS;
+        s->session.effect_flags |= ASK_CHANNELS;
     }
     query[n] = '\0';
     if (notifies) {
-        snprintf(note, sizeof note, "c %u", r->t->clients[c->row].cancel_pid);
-        n = add_note(r, s, query, n, note);
+        snprintf(marker, sizeof marker, "c %u", r->t->clients[c->row].cancel_pid);
+        n = add_marker(r, s, query, n, marker);
         l->notified = true;
         row->notifier = r->t->clients[c->row].cancel_pid;
         row->notifier_of = listener_of(r, c)->generation;
     }
-    server_own(r, s, OWN_LISTEN, query, true);
+    server_own(r, s, INTERNAL_LISTEN, query, true);
 }
 
 /* Called before a message is passed on while nothing is outstanding.  True: it has to wait. */
@@ -117,7 +117,7 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
     if ((!open && !c->subscriptions) || !memchr("QPB", p[0], 3) || !session_on(r, c)) return false;
     if (s->transaction == 'E' || s->copy == COPY_READING || s->skip || total > WHOLE_MESSAGE_BYTES) return false;
     if (statements_due(s)) statements_answer(r, s);
-    if (s->requests.count > (uint32_t)(s->own != OWN_NONE)) return false;
+    if (s->requests.count > (uint32_t)(s->internal != INTERNAL_NONE)) return false;
     if (here < total) {
         c->whole_bytes = total;
         return true;
@@ -128,14 +128,14 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
     if (!text || !bytes) return false;
     session_scan(r, c, text, bytes, &scan);
     const struct listening *l = s->session.listen;
-    bool channels = scan.traits & TRAIT_UNLISTEN || (scan.traits & ASK_CHANNELS && !(scan.traits & TRAIT_LISTEN));
-    bool may_notify = scan.traits & TRAIT_NOTIFY
-        || (c->subscriptions && (scan.traits & (ASK_CHANNELS | TRAIT_INSERT | TRAIT_UNKNOWN | TRAIT_EXECUTE) || changes(text, bytes)));
+    bool channels = scan.effect_flags & EFFECT_UNLISTEN || (scan.effect_flags & ASK_CHANNELS && !(scan.effect_flags & EFFECT_LISTEN));
+    bool may_notify = scan.effect_flags & EFFECT_NOTIFY
+        || (c->subscriptions && (scan.effect_flags & (ASK_CHANNELS | EFFECT_INSERT | EFFECT_UNKNOWN | EFFECT_EXECUTE) || changes(text, bytes)));
     bool again = channels && c->subscriptions && !(l && l->again);
     bool notifies = open && may_notify && !(l && l->notified);
     if (!again && !notifies) return false;
-    if (s->own != OWN_NONE) {   /* its settings go first */
-        s->own_blocks = true;
+    if (s->internal != INTERNAL_NONE) {   /* its settings go first */
+        s->internal_blocks = true;
         conn_flush(r, &s->io);
         return true;
     }
@@ -162,13 +162,13 @@ bool listen_hold(struct relay *r, struct server *s, uint8_t status) {
     struct client *c = s->client;
     if (status != 'I' || !c || s->requests.count != 1 || c->io.body_left || s->session.held || !session_on(r, c)) return false;
     const struct listening *l = s->session.listen;
-    bool listens = s->session.traits & TRAIT_LISTEN && s->session.traits & ASK_CHANNELS;
+    bool listens = s->session.effect_flags & EFFECT_LISTEN && s->session.effect_flags & ASK_CHANNELS;
     bool tells = l && l->notified && c->subscriptions;
     if (!listens && !tells) return false;
     struct listening *needed = need(r, s);
     if (!needed) return true;   /* better no answer than one before its channels are heard */
     needed->ready = status;
-    s->own_blocks = true;
+    s->internal_blocks = true;
     return true;
 }
 
@@ -184,17 +184,17 @@ static bool quiet(const struct client *c) {
     if (in_doubt(c)) return false;
     if (s->transaction != 'I' || server_in_message(s) || s->session.held || (s->session.listen && s->session.listen->ready))
         return false;
-    return !s->requests.count || (s->requests.count == 1 && requests_head(&s->requests) & OWN && !s->fresh);
+    return !s->requests.count || (s->requests.count == 1 && requests_head(&s->requests) & INTERNAL && !s->fresh);
 }
 
 /* What has come meanwhile, between messages. */
 void listen_flush(struct relay *r, struct client *c) {
-    uint32_t n = bytes_pending(&c->news);
+    uint32_t n = bytes_pending(&c->notifications);
     if (!n || in_doubt(c)) return;
-    struct bytes news = c->news;
-    c->news = (struct bytes){0};
-    conn_send(r, &c->io, news.data, n);
-    free(news.data);
+    struct bytes notifications = c->notifications;
+    c->notifications = (struct bytes){0};
+    conn_send(r, &c->io, notifications.data, n);
+    free(notifications.data);
 }
 
 static void release(struct relay *r, struct server *s) {
@@ -202,7 +202,7 @@ static void release(struct relay *r, struct server *s) {
     if (!l->ready) return;
     uint8_t status = l->ready;
     l->ready = 0;
-    s->own_blocks = false;
+    s->internal_blocks = false;
     client_ready(r, s->client, status);
     conn_ready(r, &s->client->io);
 }
@@ -240,8 +240,8 @@ static int32_t count_subscriptions(const struct client *c) {
 
 void listen_client_gone(struct relay *r, struct client *c) {
     while (c->subscriptions) unsubscribe(r, &c->subscriptions);
-    free(c->news.data);
-    c->news = (struct bytes){0};
+    free(c->notifications.data);
+    c->notifications = (struct bytes){0};
 }
 
 static bool on_server(const struct listening *l, const char *name) {
@@ -263,7 +263,7 @@ static bool unlistened(const struct session *x, const char *name) {
 
 /* What came for a name before its UNLISTEN was committed is not told any more, as PostgreSQL has it. */
 static void forget_news(struct client *c, const char *name) {
-    struct bytes *b = &c->news;
+    struct bytes *b = &c->notifications;
     uint32_t kept = b->start;
     for (uint32_t at = b->start, n; at < b->end; at += n) {
         n = read_u32(b->data + at + 1) + 1;
@@ -294,9 +294,9 @@ static void leave_joined(struct relay *r, struct listening *l) {
 
 /* Tells whoever has the listening connection that it has work. */
 static void wake_listener(struct relay *r, const struct client *c, int32_t owner) {
-    int32_t pool = r->t->clients[c->row].pool, note[3] = {INBOX_LISTEN, r->t->pools[pool].database, 0};
-    if (owner == r->worker) relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = note[1], .b = pool});
-    else (void)!send(r->outboxes[owner], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
+    int32_t pool = r->t->clients[c->row].pool, datagram[3] = {INBOX_LISTEN, r->t->pools[pool].database, 0};
+    if (owner == r->worker) relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = datagram[1], .b = pool});
+    else (void)!send(r->outboxes[owner], datagram, sizeof datagram, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
 /* One spelling for utf-8, 'UTF8' and utf_8: PostgreSQL takes them for the same. */
@@ -313,8 +313,8 @@ static bool encoding_of(struct relay *r, const struct client *c, char out[CHANNE
 
 /* Wants to hear of what the server listens on and the client is not subscribed to.  False: that is not possible. */
 static bool join(struct relay *r, struct client *c, struct listening *l) {
-    char encoding[CHANNEL_NAME_BYTES], notes[NOTE_CHANNEL_BYTES];
-    note_channel(r->t, notes);
+    char encoding[CHANNEL_NAME_BYTES], notes[MARKER_CHANNEL_BYTES];
+    marker_channel(r->t, notes);
     int32_t owner = NOBODY, have = count_subscriptions(c);
     if (l->overflow || !encoding_of(r, c, encoding)) return false;
     for (int32_t i = 0; i < l->count; i++) {
@@ -374,21 +374,21 @@ static void subscribe_all(struct relay *r, struct server *s) {
 }
 
 /* The answer to a note has to come round before its client goes on. */
-static void send_note(struct relay *r, struct server *s, enum own_request what, const char *before, bool comes_back) {
-    char query[64 + ADDED_NOTE_BYTES], note[64];
+static void send_note(struct relay *r, struct server *s, enum internal_request what, const char *before, bool comes_back) {
+    char query[64 + ADDED_MARKER_BYTES], marker[64];
     struct listening *l = s->session.listen;
     int32_t row = s->client->row;
-    l->note = ++r->notes_sent;
+    l->marker = ++r->markers_sent;
     if (comes_back)
-        snprintf(note, sizeof note, "b %d %d %d %u", r->t->pools[r->t->clients[row].pool].database, r->worker, row, l->note);
-    else snprintf(note, sizeof note, "e");
+        snprintf(marker, sizeof marker, "b %d %d %d %u", r->t->pools[r->t->clients[row].pool].database, r->worker, row, l->marker);
+    else snprintf(marker, sizeof marker, "e");
     l->notified = false;
     r->t->slots[s->slot].notifier = 0;
-    l->note_seen = !comes_back;
-    l->wait = WAIT_NOTE;
+    l->marker_seen = !comes_back;
+    l->wait = WAIT_MARKER;
     l->since = r->now;
     r->listen_work = true;
-    add_note(r, s, query, (uint32_t)sprintf(query, "%s", before), note);
+    add_marker(r, s, query, (uint32_t)sprintf(query, "%s", before), marker);
     server_own(r, s, what, query, true);
 }
 
@@ -407,12 +407,12 @@ static bool heard(struct relay *r, struct server *s) {
     }
     l->late = l->ready && l->joined_count;
     if (l->late) {
-        send_note(r, s, OWN_UNLISTEN, "UNLISTEN *;", true);
+        send_note(r, s, INTERNAL_UNLISTEN, "UNLISTEN *;", true);
         return true;
     }
     subscribe_all(r, s);
     l->doubles = !l->ready;
-    server_own(r, s, OWN_UNLISTEN, "UNLISTEN *", true);
+    server_own(r, s, INTERNAL_UNLISTEN, "UNLISTEN *", true);
     return true;
 }
 
@@ -420,9 +420,9 @@ static bool heard(struct relay *r, struct server *s) {
 bool listen_waits(struct relay *r, struct server *s) {
     struct listening *l = s->session.listen;
     if (!l || l->wait == WAIT_NOT) return false;
-    if (l->wait == WAIT_CHANNELS) return !heard(r, s) || s->own != OWN_NONE;
-    if (s->own != OWN_NONE) return true;
-    if (!l->note_seen && r->now < l->since + NOTE_PATIENCE_US && listener_of(r, s->client)->state == LISTENER_OPEN) return true;
+    if (l->wait == WAIT_CHANNELS) return !heard(r, s) || s->internal != INTERNAL_NONE;
+    if (s->internal != INTERNAL_NONE) return true;
+    if (!l->marker_seen && r->now < l->since + MARKER_PATIENCE_US && listener_of(r, s->client)->state == LISTENER_OPEN) return true;
     l->wait = WAIT_NOT;
     if (l->late) subscribe_all(r, s);
     return false;
@@ -431,10 +431,10 @@ bool listen_waits(struct relay *r, struct server *s) {
 /* A request of ours about channels has been answered. */
 void listen_done(struct relay *r, struct server *s, bool was_unlisten) {
     struct listening *l = s->session.listen;
-    if (was_unlisten && !s->own_failed) s->session.pinned &= ~(uint32_t)ASK_CHANNELS;
-    if (!was_unlisten && s->own_failed) r->t->slots[s->slot].notifier = 0;
+    if (was_unlisten && !s->internal_failed) s->session.pinned &= ~(uint32_t)ASK_CHANNELS;
+    if (!was_unlisten && s->internal_failed) r->t->slots[s->slot].notifier = 0;
     if (l && was_unlisten) l->doubles = false;
-    if (l && l->ready) s->own_blocks = true;
+    if (l && l->ready) s->internal_blocks = true;
 }
 
 /* The transaction is over, and the session looked after.  True: the server is not free yet. */
@@ -443,7 +443,7 @@ bool listen_after(struct relay *r, struct server *s, bool kept) {
     if (!l) return false;
     if (l->wait != WAIT_NOT) return true;
     if (l->notified) {
-        send_note(r, s, OWN_NOTIFY, "", l->ready && s->client->subscriptions);
+        send_note(r, s, INTERNAL_NOTIFY, "", l->ready && s->client->subscriptions);
         return true;
     }
     release(r, s);
@@ -462,50 +462,50 @@ void listen_forget(struct relay *r, struct server *s) {
 
 /* ---- news --------------------------------------------------------------------------------------- */
 
-struct letter { int32_t kind, a, b; uint32_t bytes; };
+struct datagram_head { int32_t kind, a, b; uint32_t bytes; };
 
 /* A datagram from a listening connection: kept until nobody up the stack works on a client. */
-void listen_mail(struct relay *r, const int32_t note[3], const unsigned char *data, uint32_t n) {
+void listen_take(struct relay *r, const int32_t datagram[3], const unsigned char *data, uint32_t n) {
     bool whole = n >= 10 && data[0] == 'A' && read_u32(data + 1) == n - 1 && server_message_length_fits('A', n - 1)
         && server_message_well_formed('A', data + 5, n - 5, true);
-    if (note[0] == INBOX_NEWS && !whole) return;
-    struct letter head = {note[0], note[1], note[2], n};
-    if (bytes_add(&r->mail, &head, sizeof head)) {
-        if (bytes_add(&r->mail, data, n)) return;
-        r->mail.end -= sizeof head;
+    if (datagram[0] == INBOX_NOTIFICATION && !whole) return;
+    struct datagram_head head = {datagram[0], datagram[1], datagram[2], n};
+    if (bytes_add(&r->undelivered, &head, sizeof head)) {
+        if (bytes_add(&r->undelivered, data, n)) return;
+        r->undelivered.end -= sizeof head;
     }
-    r->mail_lost = true;
+    r->undelivered_lost = true;
 }
 
 static void tell(struct relay *r, struct client *c, const unsigned char *message, uint32_t n) {
     static const char text[] = "too many notifications are waiting for the client";
-    uint32_t waiting = bytes_pending(&c->news) + bytes_pending(&c->io.out);
-    if (waiting + n > NEWS_BYTES_MAX) client_close(r, c, "53200", text, text);
+    uint32_t waiting = bytes_pending(&c->notifications) + bytes_pending(&c->io.out);
+    if (waiting + n > NOTIFICATIONS_BYTES_MAX) client_close(r, c, "53200", text, text);
     else if (waiting && !memory_within(r, c, n)) memory_refuse(r, c);
-    else if (quiet(c) && !bytes_pending(&c->news)) conn_send(r, &c->io, message, n);
-    else if (!bytes_add(&c->news, message, n)) memory_refuse(r, c);
+    else if (quiet(c) && !bytes_pending(&c->notifications)) conn_send(r, &c->io, message, n);
+    else if (!bytes_add(&c->notifications, message, n)) memory_refuse(r, c);
     else r->listen_work = true;
 }
 
-static void note_returned(struct relay *r, const struct letter *head) {
+static void marker_returned(struct relay *r, const struct datagram_head *head) {
     if (head->a < 0 || head->a >= r->t->h->sizes.clients) return;
     struct client *c = r->clients[head->a];
     struct listening *l = c && c->server ? c->server->session.listen : NULL;
-    if (!l || l->wait != WAIT_NOTE || l->note != (uint32_t)head->b) return;   /* an older one, that nobody waits for any more */
-    l->note_seen = true;
+    if (!l || l->wait != WAIT_MARKER || l->marker != (uint32_t)head->b) return;   /* an older one, that nobody waits for any more */
+    l->marker_seen = true;
     if (l->late) subscribe_all(r, c->server);
     conn_ready(r, &c->server->io);
 }
 
 static bool awaits_note(const struct server *s) {
     const struct listening *l = s && s->client ? s->session.listen : NULL;
-    return l && l->wait == WAIT_NOTE && !l->note_seen;
+    return l && l->wait == WAIT_MARKER && !l->marker_seen;
 }
 
 /* There was no memory for what somebody may have listened for, or waits for: better no connection than one that
  * has missed it. */
 static void close_listening(struct relay *r) {
-    r->mail_lost = false;
+    r->undelivered_lost = false;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
         if (awaits_note(r->servers[i])) memory_refuse(r, r->servers[i]->client);
     for (int32_t i = 0; i < CHANNELS_MAX; i++)
@@ -513,22 +513,22 @@ static void close_listening(struct relay *r) {
 }
 
 void listen_deliver(struct relay *r) {
-    if (r->mail_lost) close_listening(r);
-    struct bytes mail = r->mail;
-    r->mail = (struct bytes){0};
-    for (uint32_t at = 0; at < mail.end;) {
-        struct letter head;
-        memcpy(&head, mail.data + at, sizeof head);
+    if (r->undelivered_lost) close_listening(r);
+    struct bytes undelivered = r->undelivered;
+    r->undelivered = (struct bytes){0};
+    for (uint32_t at = 0; at < undelivered.end;) {
+        struct datagram_head head;
+        memcpy(&head, undelivered.data + at, sizeof head);
         at += sizeof head;
-        if (head.kind == INBOX_NOTE) note_returned(r, &head);
-        struct subscription *one = head.kind == INBOX_NEWS && head.a >= 0 && head.a < CHANNELS_MAX ? r->heard_by[head.a] : NULL;
+        if (head.kind == INBOX_MARKER) marker_returned(r, &head);
+        struct subscription *one = head.kind == INBOX_NOTIFICATION && head.a >= 0 && head.a < CHANNELS_MAX ? r->heard_by[head.a] : NULL;
         for (struct subscription *next; one; one = next) {
             next = one->next;
-            if (one->channel.id == (uint32_t)head.b) tell(r, one->client, mail.data + at, head.bytes);
+            if (one->channel.id == (uint32_t)head.b) tell(r, one->client, undelivered.data + at, head.bytes);
         }
         at += head.bytes;
     }
-    free(mail.data);
+    free(undelivered.data);
 }
 
 /* Somebody else's step, or time, may have brought what servers wait for. */
@@ -544,7 +544,7 @@ void listen_look(struct relay *r) {
     }
     for (int32_t i = 0; i < r->t->h->channels_high; i++)
         for (struct subscription *one = r->heard_by[i]; one; one = one->next)
-            if (bytes_pending(&one->client->news)) {
+            if (bytes_pending(&one->client->notifications)) {
                 if (quiet(one->client)) listen_flush(r, one->client);
                 else r->listen_work = true;
             }

@@ -1,7 +1,7 @@
 /* LISTEN without a server of one's own: one connection listens for all clients of a database.
  *
  * Theory.  A client's LISTEN runs on its server as it is.  When the transaction is over the server is asked what it
- * listens on (OWN_ASK), those channels become the client's (subscriptions), the server says UNLISTEN * and is free.  The
+ * listens on (INTERNAL_PROBE), those channels become the client's (subscriptions), the server says UNLISTEN * and is free.  The
  * ReadyForQuery of that transaction is held back until the listening connection of the database (worker/notifications.py) has
  * said LISTEN itself, so whatever is sent after the client got its answer is heard.  Where that does not work
  * the server stays with its client, as for any other state of a session.
@@ -10,7 +10,7 @@
  * have listened on the channel before, and what was committed before its LISTEN is not for it.  Notifications of its own
  * server on the same channels are dropped.
  * Before a statement that may look at or end what a session listens on (UNLISTEN, DISCARD ALL, pg_listening_channels,
- * functions of unknown effect) the server is made to LISTEN again (OWN_LISTEN), so that what it answers afterwards is the
+ * functions of unknown effect) the server is made to LISTEN again (INTERNAL_LISTEN), so that what it answers afterwards is the
  * truth, rollbacks included.
  *
  * Who sent it: PostgreSQL tells the server's pid, clients compare with the pid that they were told.  A statement that
@@ -28,9 +28,9 @@
 #include "tables/tables.h"
 
 #define CLIENT_CHANNELS_MAX 128   /* of one client; one more, and it keeps a server */
-#define NEWS_BYTES_MAX (1u << 20) /* what a client that does not read, or whose transaction does not end, may have pending */
+#define NOTIFICATIONS_BYTES_MAX (1u << 20) /* what a client that does not read, or whose transaction does not end, may have pending */
 #define HEAR_PATIENCE_US 3000000u /* for the listening connection; then the server stays with its client */
-#define NOTE_PATIENCE_US 10000000u /* for a note to come round; then a notification may come twice, rather than not at all */
+#define MARKER_PATIENCE_US 10000000u /* for a note to come round; then a notification may come twice, rather than not at all */
 
 struct subscription {
     struct client *client;
@@ -39,7 +39,7 @@ struct subscription {
     struct subscription *next_of_client, *next, **link;
 };
 
-enum listen_wait { WAIT_NOT, WAIT_CHANNELS, WAIT_NOTE };
+enum listen_wait { WAIT_NOT, WAIT_CHANNELS, WAIT_MARKER };
 
 /* Of a server and its client, while something about channels is under way. */
 struct listening {
@@ -47,8 +47,8 @@ struct listening {
     uint8_t wait;                /* enum listen_wait */
     bool again, outside;         /* the server was made to LISTEN again; outside of a transaction */
     bool notified;               /* its client is known to the listener as the one who notifies */
-    bool note_seen;
-    uint32_t note;               /* number of the note that is waited for */
+    bool marker_seen;
+    uint32_t marker;               /* number of the note that is waited for */
     bool late;                   /* it is subscribed when the note has come round */
     bool doubles;                /* both tell its client, for it has its ReadyForQuery: rather twice than not at all */
     uint64_t since;
@@ -74,7 +74,7 @@ void listen_done(struct relay *r, struct server *s, bool unlistened);
 void listen_forget(struct relay *r, struct server *s);
 
 /* relay/loop.c */
-void listen_mail(struct relay *r, const int32_t note[3], const unsigned char *data, uint32_t n);
+void listen_take(struct relay *r, const int32_t datagram[3], const unsigned char *data, uint32_t n);
 void listen_deliver(struct relay *r);
 void listen_look(struct relay *r);
 

@@ -27,9 +27,9 @@ void guard_drop(struct relay *r, struct server *s) {
 
 /* Something was answered, or is about to be sent for the client: drops the guard if it guards nothing. */
 void guard_look(struct relay *r, struct server *s) {
-    if (!s->guarded || s->own || !s->client) return;
-    for (uint32_t i = 0; i < s->requests.count && requests_at(&s->requests, i) & OWN; i++)
-        if (requests_at(&s->requests, i) == ('Q' | OWN)) return;
+    if (!s->guarded || s->internal || !s->client) return;
+    for (uint32_t i = 0; i < s->requests.count && requests_at(&s->requests, i) & INTERNAL; i++)
+        if (requests_at(&s->requests, i) == ('Q' | INTERNAL)) return;
     guard_drop(r, s);
 }
 

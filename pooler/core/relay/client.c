@@ -214,8 +214,8 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     s->first = !row->served;
     s->unfit = false;
     row->served = 1;
-    s->settled = s->own_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
-    s->kept.ended = true;
+    s->releasable = s->internal_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
+    s->replay.ended = true;
     c->server = s;
     s->guarded = true;
     session_turn(r, s);
@@ -224,9 +224,9 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     enum handover how = handover_before(r, s);
     if (how != HANDOVER_AS_IT_IS) handover_begin(r, s, how);
     else handover_taken(r, s);
-    if (s->own || s->closing) return;
+    if (s->internal || s->closing) return;
     if (r->options.has_check && r->now > row->used_at && r->now - row->used_at > r->options.check_delay_us)
-        server_own(r, s, OWN_CHECK, r->options.check_query, true);
+        server_own(r, s, INTERNAL_CHECK, r->options.check_query, true);
     else server_suit(r, s);
     guard_look(r, s);
     if (bytes_pending(&c->io.stash) || c->io.readable) conn_ready(r, &c->io);
@@ -252,7 +252,7 @@ void client_canceled(struct relay *r, struct client *c) {
 /* Notes in the server's queue what this message will be answered with.  False: too many are in flight. */
 static bool record(struct server *s, enum frontend_effect effect, uint8_t letter) {
     bool answered = effect != FE_FLUSH && effect != FE_COPY_DATA && effect != FE_COPY_DONE && effect != FE_COPY_FAIL;
-    if (answered) s->settled = false;   /* the rest of a COPY that failed long ago leaves a server as it is */
+    if (answered) s->releasable = false;   /* the rest of a COPY that failed long ago leaves a server as it is */
     switch (effect) {
     case FE_SYNC:
         if (s->copy == COPY_READING) return copy_sync(s);
@@ -279,7 +279,7 @@ static bool without_server(struct relay *r, struct client *c, enum frontend_effe
     }
     if (effect == FE_SYNC) {
         c->skip_to_sync = false;
-        if (c->server) c->server->kept.ended = true;
+        if (c->server) c->server->replay.ended = true;
         if (c->server) client_ready(r, c, c->server->transaction);
         else conn_send(r, &c->io, READY_IDLE, sizeof READY_IDLE);
         return true;
@@ -303,7 +303,7 @@ static void stamp(struct relay *r, struct client *c) {
 
 /* What is to be sent before the next message is, in one write with it. */
 static void forward_later(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
-    c->server->fresh = c->server->settled = false;
+    c->server->fresh = c->server->releasable = false;
     conn_append(r, &c->server->io, p, n);
     counters_of(r, r->t->slots[c->server->slot].pool)->bytes_received += n;
 }
@@ -337,15 +337,15 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
         return REWRITTEN_NOT;
     }
     struct session *x = &c->server->session;
-    if (parse && zero) x->traits |= session_types(r, c, zero + 1, (uint32_t)(end - zero) - 1);
+    if (parse && zero) x->effect_flags |= session_types(r, c, zero + 1, (uint32_t)(end - zero) - 1);
     bool before = x->sets_meaning;
     x->sets_meaning = false;
-    uint32_t traits = session_text(r, c, (const char *)text, bytes, zero != NULL);
+    uint32_t effect_flags = session_text(r, c, (const char *)text, bytes, zero != NULL);
     if (parse) x->parsed_sets_meaning = x->sets_meaning;   /* its Bind and Execute will; itself it is read under what is in force */
     x->sets_meaning = before || (!parse && x->sets_meaning);
     if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;   /* it gets another */
-    if (effect == FE_QUERY) return sequences_before_query(r, c, traits, (const char *)text, bytes);
-    sequences_before(r, c, traits);
+    if (effect == FE_QUERY) return sequences_before_query(r, c, effect_flags, (const char *)text, bytes);
+    sequences_before(r, c, effect_flags);
     return REWRITTEN_NOT;
 }
 
@@ -408,10 +408,10 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
         client_close(r, c, "53200", "message is too long", "message is too long");
         return PASS_NEVER;
     case REWRITTEN_WAIT_ALL:
-        c->settling = SETTLING_ALL;
+        c->read_blocked = READ_BLOCKED_ALL;
         return PASS_LATER;
     case REWRITTEN_WAIT:
-        c->settling = effect == FE_QUERY ? SETTLING_ALL : SETTLING_NAMES;
+        c->read_blocked = effect == FE_QUERY ? READ_BLOCKED_ALL : READ_BLOCKED_NAMES;
         return PASS_LATER;
     case REWRITTEN_NO_MEMORY:
         memory_refuse(r, c);
@@ -424,8 +424,8 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
 
 /* What uses prepared statements may have to be sent again. */
 static void keep(const struct client *c, const unsigned char *p, uint32_t n) {
-    struct kept *k = &c->server->kept;
-    if (k->whole && c->names && c->names->count) kept_add(k, p, n);
+    struct replay *k = &c->server->replay;
+    if (k->whole && c->names && c->names->count) replay_add(k, p, n);
     else k->whole = false;
 }
 
@@ -461,8 +461,8 @@ static bool waits_for_copy(struct relay *r, struct client *c, const unsigned cha
         if (refuse) copy_refuse(r, s, p[at]);
         else doubt_end(r, s);
     }
-    if (asks ? copy_decides(s) : copy_may_begin(s)) c->settling = SETTLING_ALL;
-    return c->settling || s->own_blocks;
+    if (asks ? copy_decides(s) : copy_may_begin(s)) c->read_blocked = READ_BLOCKED_ALL;
+    return c->read_blocked || s->internal_blocks;
 }
 
 /* No more requests come from this client. */
@@ -507,17 +507,17 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
         c->drop_body = (!c->server || c->skip_to_sync) && without_server(r, c, effect);
         if (!c->drop_body) {
             if (!c->server && !acquire(r, c)) return at;
-            if (c->server->own_blocks) return at;
+            if (c->server->internal_blocks) return at;
             if (c->server->in_doubt && !c->server->skip) break;
-            if (far_ahead(c) || c->settling) break;
+            if (far_ahead(c) || c->read_blocked) break;
             if (waits_for_copy(r, c, p, &run, at)) break;
             if (effect != FE_PARSE && effect != FE_CLOSE && statements_due(c->server)) statements_answer(r, c->server);
             if (run == at && listen_first(r, c, p + at, here, length + 1)) return at;
-            if (c->server->kept.ended) {
-                if (c->server->kept.verdict == VERDICT_WAIT) break;   /* it is judged by what has come, below */
-                if (sequences_wait(c->server) || session_resetting(c->server)) c->settling = SETTLING_ALL;
-                if (c->settling) break;
-                kept_begin(&c->server->kept, !c->server->requests.count);
+            if (c->server->replay.ended) {
+                if (c->server->replay.verdict == VERDICT_WAIT) break;   /* it is judged by what has come, below */
+                if (sequences_wait(c->server) || session_resetting(c->server)) c->read_blocked = READ_BLOCKED_ALL;
+                if (c->read_blocked) break;
+                replay_begin(&c->server->replay, !c->server->requests.count);
                 first = at;
             }
             enum passing how = pass_on(r, c, effect, p, at, n, length + 1, &run);
@@ -540,7 +540,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
                 c->server->pipeline_open = true;
             }
             if (effect == FE_SYNC && c->server->copy != COPY_READING) c->server->pipeline_open = false;
-            c->server->kept.ended = effect == FE_SYNC || effect == FE_QUERY || effect == FE_FUNCTION;
+            c->server->replay.ended = effect == FE_SYNC || effect == FE_QUERY || effect == FE_FUNCTION;
         }
         c->io.body_left = length + 1 - here;
         at += here;
@@ -549,31 +549,31 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
     if (!c->server) return at;
     if (at > first) keep(c, p + first, at - first);
     forward(r, c, p + run, at - run);
-    if (!c->server->own_blocks) doubt_ask(r, c->server);
-    c->held = c->settling || far_ahead(c);   /* the next answer may be what it waits for */
-    if (far_ahead(c) || c->settling == SETTLING_ALL) ask_for_answers(r, c);
+    if (!c->server->internal_blocks) doubt_ask(r, c->server);
+    c->held = c->read_blocked || far_ahead(c);   /* the next answer may be what it waits for */
+    if (far_ahead(c) || c->read_blocked == READ_BLOCKED_ALL) ask_for_answers(r, c);
     if (statements_due(c->server)) statements_answer(r, c->server);
-    if (bytes_pending(&c->server->io.out) && !c->server->io.stuck && !c->server->own_blocks)
+    if (bytes_pending(&c->server->io.out) && !c->server->io.stuck && !c->server->internal_blocks)
         conn_flush(r, &c->server->io);
-    if (c->server->kept.verdict == VERDICT_WAIT) retry_held(r, c->server);
+    if (c->server->replay.verdict == VERDICT_WAIT) replan_held(r, c->server);
     return at;
 }
 
-static bool settled(const struct client *c) {
+static bool releasable(const struct client *c) {
     if (c->server->copy == COPY_READING) return true;   /* nothing is answered before the client has said more */
-    return c->settling == SETTLING_ALL ? !c->server->requests.count : names_settled(c->names);
+    return c->read_blocked == READ_BLOCKED_ALL ? !c->server->requests.count : names_confirmed(c->names);
 }
 
 /* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
 static bool may_read(struct client *c) {
-    if (!c->server || settled(c)) c->settling = SETTLING_NOT;
-    c->held = c->settling || (c->server && far_ahead(c));
-    return !c->waiting && !c->held && !c->io.stuck && !c->leaving && !(c->server && (c->server->io.stuck || c->server->own_blocks));
+    if (!c->server || releasable(c)) c->read_blocked = READ_BLOCKED_NOT;
+    c->held = c->read_blocked || (c->server && far_ahead(c));
+    return !c->waiting && !c->held && !c->io.stuck && !c->leaving && !(c->server && (c->server->io.stuck || c->server->internal_blocks));
 }
 
 /* The server of a client that is held has answered something. */
 void client_resume(struct relay *r, struct client *c) {
-    if (c->settling ? settled(c) : c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
+    if (c->read_blocked ? releasable(c) : c->server->requests.count < AHEAD_MAX / 2) conn_ready(r, &c->io);
 }
 
 /* Whether nothing of this client is under way: no transaction, and no byte of the next one. */
@@ -649,7 +649,7 @@ void client_run(struct relay *r, struct client *c) {
             return;
         }
         relay_trim_buffer(r);
-        if (c->server && c->server->settled) conn_ready(r, &c->server->io);   /* a late CopyData has come to its end */
+        if (c->server && c->server->releasable) conn_ready(r, &c->server->io);   /* a late CopyData has come to its end */
         if (c->io.eof && (!used || used == n) && !received && may_read(c)) {   /* the rest is no message */
             leave(r, c, LEAVING_EOF);
             return;

@@ -23,10 +23,10 @@ static bool answered(const struct client *c) {
     const struct server *s = c->server;
     uint32_t unanswered = s->requests.count;
     if (s->dedicated || s->copy == COPY_READING) return true;   /* nothing more is said in half a message of a COPY */
-    if (s->own >= OWN_RESTORE && unanswered) unanswered--;      /* ours; it goes on without its client */
+    if (s->internal >= INTERNAL_RESTORE && unanswered) unanswered--;      /* ours; it goes on without its client */
     if (c->io.body_left && !c->drop_body && unanswered) unanswered--;   /* a message without its end */
     return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)
-        && s->kept.verdict != VERDICT_WAIT && !server_in_message(s) && (s->own == OWN_NONE || s->own >= OWN_RESTORE);
+        && s->replay.verdict != VERDICT_WAIT && !server_in_message(s) && (s->internal == INTERNAL_NONE || s->internal >= INTERNAL_RESTORE);
 }
 
 static void gone(struct relay *r, struct client *c, bool done) {
@@ -42,7 +42,7 @@ static void end_copy(struct relay *r, struct client *c) {
     struct server *s = c->server;
     if (!s || s->dedicated || c->io.body_left) return;
     if (s->copy == COPY_READING) copy_refuse(r, s, 'X');
-    else if (s->in_doubt && s->skip && s->own == OWN_NONE) doubt_end(r, s);
+    else if (s->in_doubt && s->skip && s->internal == INTERNAL_NONE) doubt_end(r, s);
 }
 
 /* Its last answer would have been that a COPY was not ended. */

@@ -14,7 +14,7 @@ static uint64_t room_of(const struct bytes *b) { return b->data ? b->capacity : 
 /* What its server has of it: in flight, kept to be sent again, not yet written. */
 static uint64_t at_server(const struct server *s) {
     const struct requests *q = &s->requests;
-    uint64_t bytes = room_of(&s->io.out) + s->kept.room + (s->kept.held ? s->kept.held_bytes : 0);
+    uint64_t bytes = room_of(&s->io.out) + s->replay.room + (s->replay.held ? s->replay.held_bytes : 0);
     return bytes + s->parsing.room * sizeof *s->parsing.ring + (q->ring == q->small ? 0 : q->capacity);
 }
 
@@ -28,7 +28,7 @@ static uint64_t of_greeting(const struct greeting *g) { return g ? sizeof *g + g
 /* The bytes that are kept for a client; SHOW has them from here. */
 uint64_t memory_count(struct relay *r, struct client *c) {
     struct client_row *row = &r->t->clients[c->row];
-    uint64_t bytes = sizeof *c + room_of(&c->io.out) + room_of(&c->io.stash) + room_of(&c->news);
+    uint64_t bytes = sizeof *c + room_of(&c->io.out) + room_of(&c->io.stash) + room_of(&c->notifications);
     if (c->settings) bytes += c->settings->bytes;
     if (c->startup) bytes += c->startup->bytes;
     bytes += of_greeting(c->greeting) + of_greeting(c->unconfirmed);

@@ -8,7 +8,7 @@
  *
  *   CommandComplete   the server has read the CopyDone, and ignored all Syncs before it.
  *   ErrorResponse     each of them may be answered or not: the server is `in_doubt` by that number.  An empty Query of
- *                     ours (OWN_STEP) follows, and its client waits: EmptyQueryResponse is nothing that a Sync is
+ *                     ours (INTERNAL_STEP) follows, and its client waits: EmptyQueryResponse is nothing that a Sync is
  *                     answered with, so every ReadyForQuery before it answers the client, and behind it nothing is due.
  *                     An error in the extended protocol is followed by nothing up to a Sync: there the Query waits for
  *                     one that is certainly behind the COPY, or for a ReadyForQuery; or it goes behind a Sync of ours.
@@ -158,10 +158,10 @@ bool copy_failed(struct server *s) {
 
 /* Asks how many Syncs were answered, when the time for it has come. */
 void doubt_ask(struct relay *r, struct server *s) {
-    if (!s->in_doubt || s->skip || s->own != OWN_NONE || s->closing || !s->client) return;
+    if (!s->in_doubt || s->skip || s->internal != INTERNAL_NONE || s->closing || !s->client) return;
     if (s->client->io.body_left) return;   /* behind the client's message */
     s->step_seen = s->step_skips = false;
-    server_own(r, s, OWN_STEP, "", true);
+    server_own(r, s, INTERNAL_STEP, "", true);
 }
 
 /* The same behind an error in the extended protocol, when no Sync of the client comes next. */
@@ -169,12 +169,12 @@ void doubt_end(struct relay *r, struct server *s) {
     send_sync(r, s);
     s->skip = s->step_seen = false;
     s->step_skips = true;
-    server_own(r, s, OWN_STEP, "", true);
+    server_own(r, s, INTERNAL_STEP, "", true);
 }
 
 /* Whether ReadyForQuery answers a Sync that was in doubt. */
 bool doubt_answered(struct server *s) {
-    bool behind_all = s->own == OWN_STEP && requests_head(&s->requests) == ('Q' | OWN) && !s->step_seen;
+    bool behind_all = s->internal == INTERNAL_STEP && requests_head(&s->requests) == ('Q' | INTERNAL) && !s->step_seen;
     if (!s->in_doubt || (s->requests.count && !behind_all)) return false;
     s->in_doubt--;
     s->skip = s->step_skips = false;

@@ -166,20 +166,20 @@ static void attention(struct relay *r) {
 
 /* ---- inbox ----------------------------------------------------------------------------------- */
 
-static void take_mail(struct relay *r, const int32_t note[3], int fd) {
-    switch (note[0]) {
+static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
+    switch (datagram[0]) {
     case INBOX_CLIENT:
         atomic_fetch_add(&r->t->workers[r->worker].taken, 1);
-        if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = note[1]});
+        if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = datagram[1]});
         break;
     case INBOX_SERVER:
-        if (fd >= 0 && note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_learn(r, note[1], (uint32_t)note[2], fd, false);
+        if (fd >= 0 && datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots) server_learn(r, datagram[1], (uint32_t)datagram[2], fd, false);
         break;
     case INBOX_CLOSED:
-        if (note[1] >= 0 && note[1] < r->t->h->sizes.slots) server_forget(r, note[1], (uint32_t)note[2]);
+        if (datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots) server_forget(r, datagram[1], (uint32_t)datagram[2]);
         break;
     case INBOX_LISTEN:
-        relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = note[1], .b = NOBODY});
+        relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = datagram[1], .b = NOBODY});
         break;
     default:
         if (fd >= 0) close(fd);
@@ -188,10 +188,10 @@ static void take_mail(struct relay *r, const int32_t note[3], int fd) {
 
 void relay_drain_inbox(struct relay *r) {
     for (;;) {
-        int32_t note[3] = {0};
+        int32_t datagram[3] = {0};
         union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } control;
-        unsigned char news[NEWS_MESSAGE_MAX];
-        struct iovec iov[2] = {{note, sizeof note}, {news, sizeof news}};
+        unsigned char notifications[NOTIFICATION_MESSAGE_MAX];
+        struct iovec iov[2] = {{datagram, sizeof datagram}, {notifications, sizeof notifications}};
         struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2, .msg_control = control.room,
                            .msg_controllen = sizeof control.room};
         ssize_t got = recvmsg(r->inbox.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -199,9 +199,9 @@ void relay_drain_inbox(struct relay *r) {
         int fd = -1;
         struct cmsghdr *h = CMSG_FIRSTHDR(&m);
         if (h && h->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(h), sizeof fd);
-        bool mail = note[0] == INBOX_NEWS || note[0] == INBOX_NOTE;
-        if (mail && got >= (ssize_t)sizeof note) listen_mail(r, note, news, (uint32_t)got - (uint32_t)sizeof note);
-        else if (got == (ssize_t)sizeof note) take_mail(r, note, fd);
+        bool is_notification = datagram[0] == INBOX_NOTIFICATION || datagram[0] == INBOX_MARKER;
+        if (is_notification && got >= (ssize_t)sizeof datagram) listen_take(r, datagram, notifications, (uint32_t)got - (uint32_t)sizeof datagram);
+        else if (got == (ssize_t)sizeof datagram) take_datagram(r, datagram, fd);
     }
 }
 
@@ -230,7 +230,7 @@ static void reclaim(struct relay *r) {
     relay_drain_inbox(r);
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         struct slot_row *row = &r->t->slots[i];
-        if (row->state != SL_RECLAIM || (pump_is_lost(r->t, row) && row->pump != r->worker)) continue;
+        if (row->state != SL_RECLAIM || (bridge_is_lost(r->t, row) && row->bridge != r->worker)) continue;
         struct server *s = server_of(r, i);
         if (!s || !pool_take_reclaim(r->t, i, r->worker)) continue;
         server_close(r, s, (row->flags & SF_WAS_BUSY) != 0, "reclaimed");
@@ -309,14 +309,14 @@ static void run_ready(struct relay *r) {
 }
 
 static void bury_the_dead(struct relay *r) {
-    while (r->graveyard) {
-        struct conn *c = r->graveyard;
-        r->graveyard = c->next_ready;
+    while (r->closed_list) {
+        struct conn *c = r->closed_list;
+        r->closed_list = c->next_ready;
         free(c);
     }
 }
 
-static void note(struct relay *r, struct conn *c, uint32_t events) {
+static void note_events(struct relay *r, struct conn *c, uint32_t events) {
     switch (c->kind) {
     case KIND_DOORBELL: attention(r); break;
     case KIND_INBOX: relay_drain_inbox(r); break;
@@ -353,11 +353,11 @@ static void *loop(void *argument) {
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stop) {
         int pause = r->t->h->suspended ? SUSPENDED_LOOK_MS : r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
-        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head || r->mail.end || r->catalog_work ? 0 : pause);
+        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head || r->undelivered.end || r->catalog_work ? 0 : pause);
         r->now = now_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
-        for (int i = 0; i < n; i++) note(r, events[i].data.ptr, events[i].events);
-        if (r->mail.end || r->mail_lost) listen_deliver(r);
+        for (int i = 0; i < n; i++) note_events(r, events[i].data.ptr, events[i].events);
+        if (r->undelivered.end || r->undelivered_lost) listen_deliver(r);
         if (r->weak_pins) session_tick(r);
         if (r->catalog_work) catalog_work(r);
         if (r->t->h->suspended || r->suspended) suspend_look(r);

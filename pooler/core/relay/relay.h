@@ -39,8 +39,8 @@
 #define EVENT_TEXT_BYTES 200
 
 /* Inbox datagrams: int32 kind, a, b and at most one descriptor (pooler/ipc/inbox.py). */
-enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3, INBOX_NEWS = 4, INBOX_NOTE = 5, INBOX_LISTEN = 6 };
-#define NEWS_MESSAGE_MAX 8192   /* a notification of PostgreSQL has at most 8000 bytes of text and a channel name */
+enum { INBOX_CLIENT = 1, INBOX_SERVER = 2, INBOX_CLOSED = 3, INBOX_NOTIFICATION = 4, INBOX_MARKER = 5, INBOX_LISTEN = 6 };
+#define NOTIFICATION_MESSAGE_MAX 8192   /* a notification of PostgreSQL has at most 8000 bytes of text and a channel name */
 
 enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_DOORBELL, KIND_INBOX, KIND_COMMAND };
 
@@ -60,10 +60,10 @@ struct conn {
     struct conn *next_ready;
 };
 
-enum settling {
-    SETTLING_NOT,
-    SETTLING_NAMES,              /* it says a name that a pipeline on its way makes or closes */
-    SETTLING_ALL,                /* what is to be sent first depends on the state of its transaction */
+enum read_blocked {
+    READ_BLOCKED_NOT,
+    READ_BLOCKED_NAMES,              /* it says a name that a pipeline on its way makes or closes */
+    READ_BLOCKED_ALL,                /* what is to be sent first depends on the state of its transaction */
 };
 
 /* How a client that sends nothing more leaves, when all that it has sent is answered. */
@@ -84,7 +84,7 @@ struct client {
     bool held;                   /* it is too far ahead of its server, and is read again when that has caught up: */
     uint8_t leaving;             /* enum leaving */
     uint64_t hangup_at;          /* when the end of its stream was seen, while there was work for it; UINT64_MAX: long ago */
-    uint8_t settling;            /* enum settling: it is not read, for what it says depends on answers on their way */
+    uint8_t read_blocked;            /* enum read_blocked: it is not read, for what it says depends on answers on their way */
     bool drop_body;              /* the message that is passing through is not for the server */
     bool skip_to_sync, drop_next;   /* what is left of a queued query that was canceled, or is behind an error */
     uint8_t named_deeds, unnamed_deeds;   /* enum sql_deeds: what its statements may be, where names are not looked after; the unnamed one */
@@ -96,15 +96,15 @@ struct client {
     struct greeting *unconfirmed;   /* or was let in before one has: the first that it gets is asked */
     struct names *names;         /* its prepared statements; NULL until the first */
     struct subscription *subscriptions;   /* channels that are heard for it */
-    struct bytes news;           /* notifications that came while it was not idle */
+    struct bytes notifications;           /* notifications that came while it was not idle */
     uint32_t whole_bytes;        /* of the message in the stash: not looked at before they are there; 0: none */
 };
 
-enum own_request {
-    OWN_NONE, OWN_SETTINGS, OWN_CHECK, OWN_RESET, OWN_ROLLBACK, OWN_STEP, OWN_RESTORE, OWN_ASK, OWN_CATALOG,
-    OWN_LISTEN, OWN_UNLISTEN, OWN_NOTIFY, OWN_DEFAULTS,
+enum internal_request {
+    INTERNAL_NONE, INTERNAL_SETTINGS, INTERNAL_CHECK, INTERNAL_RESET, INTERNAL_ROLLBACK, INTERNAL_STEP, INTERNAL_RESTORE, INTERNAL_PROBE, INTERNAL_CATALOG,
+    INTERNAL_LISTEN, INTERNAL_UNLISTEN, INTERNAL_NOTIFY, INTERNAL_DEFAULTS,
 };
-#define OWN_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
+#define INTERNAL_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
 
 /* What a reset has told of the functions of its database. */
 enum found { FOUND_NOTHING, FOUND_NO_ANSWER, FOUND_NEWS, FOUND_BEYOND };
@@ -132,9 +132,9 @@ struct server {
     uint32_t generation;
     struct client *client;
     uint8_t transaction;         /* status byte of the last ReadyForQuery: I T E */
-    uint8_t own;                 /* enum own_request in flight */
-    uint64_t own_since;
-    bool own_failed, own_blocks; /* the client's statement waits for our request's answer */
+    uint8_t internal;                 /* enum internal_request in flight */
+    uint64_t internal_since;
+    bool internal_failed, internal_blocks; /* the client's statement waits for our request's answer */
     bool guarded;                /* as its row says: cancel_guard.c */
     bool asks_columns;           /* that request is a Describe */
     uint8_t copy;                /* enum copy_state */
@@ -145,7 +145,7 @@ struct server {
     bool pipeline_binds;         /* a Bind is */
     bool pipeline_ours;          /* an Execute of ours is among them */
     bool execute_open;           /* a Parse of ours for a Query there: what it fails with is the Query's answer */
-    bool step_seen;              /* OWN_STEP: what comes now answers that alone */
+    bool step_seen;              /* INTERNAL_STEP: what comes now answers that alone */
     bool step_skips;             /* it is behind a Sync of ours, and no Sync of its client was answered so far */
     uint8_t deeds;               /* enum sql_deeds: what its portals may be, and Queries on their way */
     uint32_t flushed;            /* number of the request that the last Flush of ours is behind */
@@ -154,13 +154,13 @@ struct server {
     uint32_t in_doubt;           /* Syncs that it may answer or not: copy.c */
     bool closing, shut;
     bool fatal_sent;             /* the server's own FATAL went to the client: no text of ours behind it */
-    bool settled;                /* ReadyForQuery said that it may be given back, nothing came since */
+    bool releasable;                /* ReadyForQuery said that it may be given back, nothing came since */
     bool fresh;                  /* nothing of its client has been sent yet: the client can still get another server */
     bool first;                  /* its client is the first that it has */
     bool unfit;                  /* its client is about to say what only a server without a past takes */
     bool unnamed_noted;          /* the unnamed statement that comes next was looked at when it was parsed */
     bool placing;                /* logged in, and not yet given to the pool */
-    bool raw;                    /* its descriptor is the encrypted connection, whose pump died: good for its end only */
+    bool raw;                    /* its descriptor is the encrypted connection, whose bridge died: good for its end only */
     bool dirty;                  /* must be cleaned before anybody gets it */
     uint8_t mode, session_state; /* those under which its client got it */
     uint8_t handover;            /* enum handover that is under way */
@@ -170,8 +170,8 @@ struct server {
     bool looks;                  /* it looks at all functions */
     bool dedicated;              /* its client's own (replication): closed when that leaves */
     struct session session;
-    char own_sqlstate[6], own_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
-    bool own_body;               /* the message that is passing through answers a request of ours */
+    char internal_sqlstate[6], internal_text[EVENT_TEXT_BYTES];   /* of the error that our request met */
+    bool internal_body;               /* the message that is passing through answers a request of ours */
     bool altered;                /* DDL was seen whose transaction has not ended */
     uint32_t refused_at, refused_count;   /* numbers of requests that may be for a statement that cannot be parsed again */
     uint32_t renamed_request;    /* number of the request in whose text a name was replaced, */
@@ -182,7 +182,7 @@ struct server {
     uint32_t parameters;         /* hash of the last ParameterDescription that answered us */
     const char *reason;          /* of the closing, for the log */
     struct requests requests;
-    struct kept kept;            /* what its client sent since the last Sync */
+    struct replay replay;            /* what its client sent since the last Sync */
 };
 
 /* What a client does to objects that all databases share. */
@@ -264,11 +264,11 @@ struct relay {
     uint64_t apart;              /* counts statements that are not shared */
     struct words builtin;
     struct subscription **heard_by;   /* by channel row */
-    uint32_t notes_sent;         /* to the listening connections, by their numbers */
+    uint32_t markers_sent;         /* to the listening connections, by their numbers */
     bool hangups;                /* clients may have hung up that are still served */
     bool listen_work;            /* servers wait for channels, or clients have news */
-    struct bytes mail;           /* of listening connections, not yet delivered */
-    bool mail_lost;              /* there was no memory for some of it */
+    struct bytes undelivered;           /* of listening connections, not yet delivered */
+    bool undelivered_lost;              /* there was no memory for some of it */
     struct accepted **accepted;  /* by pool row */
     struct profile **profiles;   /* by database row */
     struct catalog_reader **readers;   /* by database row; NULL: this worker has not read its catalogs */
@@ -278,7 +278,7 @@ struct relay {
     uint64_t weak_checked_at;
     char *questions[QUESTIONS], *catalogs[CATALOG_TEXTS];
     struct options options;
-    struct conn *ready_head, *ready_tail, *graveyard;
+    struct conn *ready_head, *ready_tail, *closed_list;
     uint64_t now, look_at;       /* look_at: for what no event brings */
     bool suspended;
     bool stop;
@@ -441,11 +441,11 @@ void columns_parameters(struct server *s, const unsigned char *body, uint32_t n)
 void columns_learned(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
 
 /* statements/replan.c: statements whose result type has changed */
-bool retry_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
+bool replan_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
                  uint32_t run_bytes, bool framed);
-void retry_held(struct relay *r, struct server *s);
-void retry_refuse(struct server *s);
-void retry_settle(struct relay *r, struct server *s);
+void replan_held(struct relay *r, struct server *s);
+void replan_refuse(struct server *s);
+void replan_settle(struct relay *r, struct server *s);
 
 /* server.c */
 bool server_fast_closed(struct relay *r, struct server *s);
@@ -455,7 +455,7 @@ void server_add(struct relay *r, struct command *command);
 void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd, bool raw);
 void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation);
 void server_forget(struct relay *r, int32_t slot, uint32_t generation);
-void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block);
+void server_own(struct relay *r, struct server *s, enum internal_request what, const char *text, bool block);
 void server_suit(struct relay *r, struct server *s);
 void server_give_back(struct relay *r, struct server *s);
 void server_left(struct relay *r, struct server *s, bool clean);

@@ -39,7 +39,7 @@ static void drop_descriptor(struct relay *r, struct server *s) {
     free(s->io.stash.data);
     s->io.out = s->io.stash = (struct bytes){0};
     requests_free(&s->requests);
-    kept_free(&s->kept);
+    replay_free(&s->replay);
     parsing_free(s);
 }
 
@@ -111,10 +111,10 @@ void server_add(struct relay *r, struct command *command) {
 
 /* Sends a Query of ours, whose replies nobody sees.  `block`: the client's statement waits for its end;
  * otherwise it follows in the same write. */
-void server_own(struct relay *r, struct server *s, enum own_request what, const char *text, bool block) {
-    char query[OWN_QUERY_BYTES];
+void server_own(struct relay *r, struct server *s, enum internal_request what, const char *text, bool block) {
+    char query[INTERNAL_QUERY_BYTES];
     uint32_t n, room = sizeof query - 6;
-    if (what == OWN_SETTINGS) {
+    if (what == INTERNAL_SETTINGS) {
         bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
         n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
         s->discards_plans = plans_foreign(r, s);
@@ -129,21 +129,21 @@ void server_own(struct relay *r, struct server *s, enum own_request what, const 
         memcpy(query + 5, text, n);
     }
     guard_take(r, s);
-    s->own = (uint8_t)what;
+    s->internal = (uint8_t)what;
     r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
-    s->own_since = r->now;
+    s->internal_since = r->now;
     if (!s->client) r->t->slots[s->slot].asked_at = r->now;
-    s->own_sqlstate[0] = s->own_text[0] = '\0';
-    s->own_failed = n >= room;   /* more settings than one statement holds: an empty query, and the client is refused */
-    s->own_blocks = block || s->own_failed;
-    s->settled = false;
-    if (s->own_failed) n = 0;
+    s->internal_sqlstate[0] = s->internal_text[0] = '\0';
+    s->internal_failed = n >= room;   /* more settings than one statement holds: an empty query, and the client is refused */
+    s->internal_blocks = block || s->internal_failed;
+    s->releasable = false;
+    if (s->internal_failed) n = 0;
     query[5 + n] = '\0';
     uint32_t length = n + 5;
     query[0] = 'Q';
     write_u32(query + 1, length);
-    server_expects(s, 'Q' | OWN);
-    if (s->own_blocks) conn_send(r, &s->io, query, length + 1);
+    server_expects(s, 'Q' | INTERNAL);
+    if (s->internal_blocks) conn_send(r, &s->io, query, length + 1);
     else conn_append(r, &s->io, query, length + 1);
 }
 
@@ -165,9 +165,9 @@ static bool is_passing(const char *sqlstate) {
 /* The server has not taken its client's settings.  What one server took, another may refuse for what others did there
  * (temp_buffers behind temporary tables, a library that was loaded): its client goes on with another, in the end with a
  * new one, which decides.  What is in force on this one is not known: no client gets it as it is. */
-static void own_settings_refused(struct relay *r, struct server *s) {
+static void internal_settings_refused(struct relay *r, struct server *s) {
     struct client *c = s->client;
-    bool passing = is_passing(s->own_sqlstate), known = s->own_sqlstate[0];
+    bool passing = is_passing(s->internal_sqlstate), known = s->internal_sqlstate[0];
     session_unknown(&r->t->slots[s->slot]);
     s->dirty = true;
     if (!c) {
@@ -181,21 +181,21 @@ static void own_settings_refused(struct relay *r, struct server *s) {
         client_requeue(r, c);
     } else if (s->fresh && known && !passing && !s->first && c->refusals++ < REFUSALS_MAX) {
         server_replace(r, s);
-    } else if (greeting_asked(c) && s->own_text[0]) {
-        char sqlstate[sizeof s->own_sqlstate], text[sizeof s->own_text];
-        memcpy(sqlstate, s->own_sqlstate, sizeof sqlstate);   /* the server goes on with another request of ours */
-        memcpy(text, s->own_text, sizeof text);
+    } else if (greeting_asked(c) && s->internal_text[0]) {
+        char sqlstate[sizeof s->internal_sqlstate], text[sizeof s->internal_text];
+        memcpy(sqlstate, s->internal_sqlstate, sizeof sqlstate);   /* the server goes on with another request of ours */
+        memcpy(text, s->internal_text, sizeof text);
         client_close(r, c, sqlstate, text, text);
     } else {
         client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
     }
 }
 
-static void own_settings_done(struct relay *r, struct server *s) {
+static void internal_settings_done(struct relay *r, struct server *s) {
     struct client *c = s->client;
     struct slot_row *row = &r->t->slots[s->slot];
-    if (s->own_failed) {
-        own_settings_refused(r, s);
+    if (s->internal_failed) {
+        internal_settings_refused(r, s);
         return;
     }
     if (c) c->refusals = 0;
@@ -224,13 +224,13 @@ void server_suit(struct relay *r, struct server *s) {
     bool plans = plans_foreign(r, s);
     if (asks || plans || !digest_same(row->settings, c->settings->digest)) {
         bool block = plans || !c->settings->verified || greeting_asked(c) || row->flags & SF_EXTRAS || settings_has_extras(c->settings);
-        server_own(r, s, OWN_SETTINGS, NULL, block);
+        server_own(r, s, INTERNAL_SETTINGS, NULL, block);
         return;
     }
     plans_begin(r, s, false);
     if (!c->greeting) return;
     client_greet(r, c);
-    s->settled = true;
+    s->releasable = true;
     conn_ready(r, &s->io);
 }
 
@@ -241,79 +241,79 @@ static bool reset_done(struct relay *r, struct server *s) {
         if (s->client) s->client->lost_servers = 0;   /* that one was another's; a new one has nothing to be reset */
         server_close(r, s, false, failed);
     }
-    if (s->closing || s->own) return false;
+    if (s->closing || s->internal) return false;
     if (!s->client) return true;
     handover_taken(r, s);
     server_suit(r, s);
-    return !s->own_blocks;
+    return !s->internal_blocks;
 }
 
 /* A question about the session, or about the catalogs, has been answered, or could not be. */
-static void asked(struct relay *r, struct server *s, enum own_request what) {
-    if (what == OWN_CATALOG) {
+static void asked(struct relay *r, struct server *s, enum internal_request what) {
+    if (what == INTERNAL_CATALOG) {
         catalog_answered(r, s);
         if (!s->client && s->dirty) swept(r, s);   /* the client that kept it has left meanwhile */
     } else if (!s->client) {   /* it has left meanwhile: whatever it left is swept away */
-        if (s->transaction != 'I') server_own(r, s, OWN_ROLLBACK, "ROLLBACK", true);
+        if (s->transaction != 'I') server_own(r, s, INTERNAL_ROLLBACK, "ROLLBACK", true);
         else swept(r, s);
-    } else if (what == OWN_DEFAULTS && s->transaction != 'I') {
+    } else if (what == INTERNAL_DEFAULTS && s->transaction != 'I') {
         server_close(r, s, false, "not in step");
-    } else if (what == OWN_DEFAULTS) {   /* a client is to be greeted: not by a server of before ALTER ROLE */
+    } else if (what == INTERNAL_DEFAULTS) {   /* a client is to be greeted: not by a server of before ALTER ROLE */
         if (r->t->slots[s->slot].flags & SF_CLOSE_NEEDED && server_replace(r, s)) return;
         server_suit(r, s);
-    } else if (what == OWN_RESTORE) {
+    } else if (what == INTERNAL_RESTORE) {
         session_restored(r, s);
-    } else if (what == OWN_ASK && s->own_failed) {
-        bool again = is_passing(s->own_sqlstate) && s->session.tries++ < ASK_TRIES;
-        if (again) session_ask(r, s, s->session.asked & ASK_ALL);
+    } else if (what == INTERNAL_PROBE && s->internal_failed) {
+        bool again = is_passing(s->internal_sqlstate) && s->session.tries++ < ASK_TRIES;
+        if (again) session_probe(r, s, s->session.asked & ASK_ALL);
         else session_unanswered(s);
-    } else if (what == OWN_ASK) {
+    } else if (what == INTERNAL_PROBE) {
         session_answered(r, s);
     }
-    if (s->client && s->session.listen) listen_done(r, s, what == OWN_UNLISTEN);
+    if (s->client && s->session.listen) listen_done(r, s, what == INTERNAL_UNLISTEN);
 }
 
 /* The answer to our own request is complete. */
-static void own_done(struct relay *r, struct server *s) {
-    enum own_request what = (enum own_request)s->own;
-    bool blocked = s->own_blocks && !s->asks_columns;
-    if (what == OWN_RESET && s->requests.count) return;   /* it has more parts */
-    s->own = OWN_NONE;
-    s->own_blocks = s->asks_columns;
+static void internal_done(struct relay *r, struct server *s) {
+    enum internal_request what = (enum internal_request)s->internal;
+    bool blocked = s->internal_blocks && !s->asks_columns;
+    if (what == INTERNAL_RESET && s->requests.count) return;   /* it has more parts */
+    s->internal = INTERNAL_NONE;
+    s->internal_blocks = s->asks_columns;
     switch (what) {
-    case OWN_SETTINGS:
-        own_settings_done(r, s);
+    case INTERNAL_SETTINGS:
+        internal_settings_done(r, s);
         if (s->client && s->client->greeting) {
             client_greet(r, s->client);
-            s->settled = true;
+            s->releasable = true;
         } else if (s->client && s->client->unconfirmed) {
             greeting_confirmed(r, s);
         }
         break;
-    case OWN_CHECK:
-        if (s->own_failed) {
+    case INTERNAL_CHECK:
+        if (s->internal_failed) {
             server_close(r, s, false, "test query failed");
             return;
         }
         if (s->client) server_suit(r, s);
-        if (s->own_blocks) return;   /* settings that go out with the client's statement do not hold it up */
+        if (s->internal_blocks) return;   /* settings that go out with the client's statement do not hold it up */
         break;
-    case OWN_RESET:
+    case INTERNAL_RESET:
         if (!reset_done(r, s)) return;
         break;
-    case OWN_ROLLBACK:
-        if (s->own_failed) server_close(r, s, false, "rollback failed");
+    case INTERNAL_ROLLBACK:
+        if (s->internal_failed) server_close(r, s, false, "rollback failed");
         else swept(r, s);
         return;
-    case OWN_RESTORE: case OWN_ASK: case OWN_CATALOG:
-    case OWN_LISTEN: case OWN_UNLISTEN: case OWN_NOTIFY: case OWN_DEFAULTS:
+    case INTERNAL_RESTORE: case INTERNAL_PROBE: case INTERNAL_CATALOG:
+    case INTERNAL_LISTEN: case INTERNAL_UNLISTEN: case INTERNAL_NOTIFY: case INTERNAL_DEFAULTS:
         asked(r, s, what);
-        if (s->own || s->closing) return;
+        if (s->internal || s->closing) return;
         break;
-    case OWN_STEP:
+    case INTERNAL_STEP:
         doubt_ended(s);
         break;
-    case OWN_NONE:
+    case INTERNAL_NONE:
         break;
     }
     if (blocked && s->client) conn_ready(r, &s->client->io);
@@ -325,13 +325,13 @@ static void own_done(struct relay *r, struct server *s) {
  * waits for its Sync (what we sent would commit it), no half message under way. */
 bool server_in_step(const struct server *s) {
     return s->transaction == 'I' && s->requests.count == 0 && !s->pipeline_open && s->copy == COPY_NONE && !s->in_doubt && !s->unrecorded
-        && !s->io.gap && !s->io.body_left && !s->own
+        && !s->io.gap && !s->io.body_left && !s->internal
         && !bytes_pending(&s->io.stash) && !bytes_pending(&s->io.out)
         && (!s->client || !s->client->io.body_left || s->client->drop_body);
 }
 
 /* The client has got the beginning of a message whose end has not come yet. */
-bool server_in_message(const struct server *s) { return s->io.body_left && !s->own_body; }
+bool server_in_message(const struct server *s) { return s->io.body_left && !s->internal_body; }
 
 /* The one way back into the pool. */
 void server_give_back(struct relay *r, struct server *s) {
@@ -395,7 +395,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
         return;
     }
-    if (s->own == OWN_RESET) {   /* of what another has left: it goes on */
+    if (s->internal == INTERNAL_RESET) {   /* of what another has left: it goes on */
         session_left(r, s);
         s->client = NULL;
         pool_detach(r->t, s->slot, r->now);
@@ -403,13 +403,13 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     }
     if (s->mode != MODE_SESSION) s->dirty |= session_dirty(s);
     if (r->t->pools[row->pool].limits.session_state == SESSION_STRICT) s->dirty |= !s->fresh;
-    if (server_in_step(s) && (s->settled || s->fresh || s->session.pinned)) {
+    if (server_in_step(s) && (s->releasable || s->fresh || s->session.pinned)) {
         c->server = s;
         server_give_back(r, s);
         c->server = NULL;
         return;
     }
-    if (s->own >= OWN_RESTORE && s->requests.count == 1 && !bytes_pending(&s->io.out) && !session_beyond_reset(r, s)) {
+    if (s->internal >= INTERNAL_RESTORE && s->requests.count == 1 && !bytes_pending(&s->io.out) && !session_beyond_reset(r, s)) {
         session_left(r, s);   /* when our question is answered the server is cleaned */
         s->client = NULL;
         s->dirty = true;
@@ -417,7 +417,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         return;
     }
     bool half = c->io.body_left && !c->drop_body;
-    bool idle_in_transaction = s->requests.count == 0 && s->copy == COPY_NONE && !half && !s->own && !s->skip
+    bool idle_in_transaction = s->requests.count == 0 && s->copy == COPY_NONE && !half && !s->internal && !s->skip
         && !s->in_doubt && !s->unrecorded && !s->io.gap
         && !s->io.body_left && !bytes_pending(&s->io.out) && (s->transaction == 'T' || s->transaction == 'E')
         && !session_beyond_reset(r, s);
@@ -426,7 +426,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     if (idle_in_transaction) {
         pool_detach(r->t, s->slot, r->now);
         s->fresh = false;
-        server_own(r, s, OWN_ROLLBACK, "ROLLBACK", true);
+        server_own(r, s, INTERNAL_ROLLBACK, "ROLLBACK", true);
         return;
     }
     s->shut = half;   /* no Terminate into the middle of a message */
@@ -439,16 +439,16 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     static const unsigned char TERMINATE[5] = {'X', 0, 0, 0, 4};
     if (s->closing) return;
     struct client *c = s->client;
-    s->altered |= (s->session.traits & TRAIT_SCHEMA) != 0;
+    s->altered |= (s->session.effect_flags & EFFECT_SCHEMA) != 0;
     session_left(r, s);
     s->client = NULL;
     if (r->t->slots[s->slot].state != SL_CLOSING) pool_begin_close(r->t, s->slot, r->worker, busy);
     s->closing = true;
     s->reason = reason;
-    s->own = OWN_NONE;
-    s->own_blocks = s->asks_columns = false;
+    s->internal = INTERNAL_NONE;
+    s->internal_blocks = s->asks_columns = false;
     if (busy) relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
-    bool opaque = r->t->slots[s->slot].tls[0] && (s->raw || !r->t->slots[s->slot].pump_life);
+    bool opaque = r->t->slots[s->slot].tls[0] && (s->raw || !r->t->slots[s->slot].bridge_life);
     if (!s->shut && !busy && !opaque) conn_send(r, &s->io, TERMINATE, sizeof TERMINATE);
     s->shut = false;
     conn_arm(r, &s->io);
@@ -476,25 +476,25 @@ bool server_replace(struct relay *r, struct server *s) {
     return true;
 }
 
-static const char *unanswered(enum own_request what) {
+static const char *unanswered(enum internal_request what) {
     switch (what) {
-    case OWN_SETTINGS: return "settings unanswered";
-    case OWN_CHECK: return "test query unanswered";
-    case OWN_RESET: return "reset query unanswered";
-    case OWN_ROLLBACK: return "rollback unanswered";
-    case OWN_STEP: return "number of answers unknown";
-    case OWN_RESTORE: case OWN_ASK: return "question about the session unanswered";
-    case OWN_CATALOG: return "question about the catalogs unanswered";
-    case OWN_LISTEN: case OWN_UNLISTEN: case OWN_NOTIFY: return "request about channels unanswered";
-    case OWN_DEFAULTS: return "question about defaults unanswered";
-    case OWN_NONE: break;
+    case INTERNAL_SETTINGS: return "settings unanswered";
+    case INTERNAL_CHECK: return "test query unanswered";
+    case INTERNAL_RESET: return "reset query unanswered";
+    case INTERNAL_ROLLBACK: return "rollback unanswered";
+    case INTERNAL_STEP: return "number of answers unknown";
+    case INTERNAL_RESTORE: case INTERNAL_PROBE: return "question about the session unanswered";
+    case INTERNAL_CATALOG: return "question about the catalogs unanswered";
+    case INTERNAL_LISTEN: case INTERNAL_UNLISTEN: case INTERNAL_NOTIFY: return "request about channels unanswered";
+    case INTERNAL_DEFAULTS: return "question about defaults unanswered";
+    case INTERNAL_NONE: break;
     }
     return "request unanswered";
 }
 
 /* What takes the longer the more there is gets more time than what is answered at once. */
-static uint64_t patience_for(const struct relay *r, enum own_request what) {
-    bool slow = what == OWN_RESET || what == OWN_CATALOG;
+static uint64_t patience_for(const struct relay *r, enum internal_request what) {
+    bool slow = what == INTERNAL_RESET || what == INTERNAL_CATALOG;
     return r->options.answer_timeout_us * (slow ? 6 : 1);
 }
 
@@ -503,30 +503,30 @@ static uint64_t patience_for(const struct relay *r, enum own_request what) {
  * (What a client sent behind ours without waiting has the client's limits.)  And a client that hung up behind a
  * server that reads nothing: as long as that one reads, it gets what was sent. */
 void server_overdue(struct relay *r, struct server *s) {
-    enum own_request what = (enum own_request)s->own;
+    enum internal_request what = (enum internal_request)s->internal;
     if (s->io.fd < 0 || s->closing) return;
     if (what && !s->client && r->t->slots[s->slot].flags & SF_CLOSE_NEEDED) {   /* KILL waits for its end */
         server_close(r, s, true, "database configuration changed");
         return;
     }
     if (!r->options.answer_timeout_us) return;
-    if (what && (s->own_blocks || !s->client) && r->now > s->own_since + patience_for(r, what))
+    if (what && (s->internal_blocks || !s->client) && r->now > s->internal_since + patience_for(r, what))
         server_close(r, s, true, unanswered(what));
     else if (!what && !s->client && (bytes_pending(&s->io.stash) || s->io.body_left)
-             && r->now > s->own_since + patience_for(r, OWN_NONE))
+             && r->now > s->internal_since + patience_for(r, INTERNAL_NONE))
         server_close(r, s, true, "server sent half a message");
-    else if (s->client && s->client->io.hangup && s->io.stuck && r->now > s->io.stuck_since + patience_for(r, OWN_NONE))
+    else if (s->client && s->client->io.hangup && s->io.stuck && r->now > s->io.stuck_since + patience_for(r, INTERNAL_NONE))
         client_close(r, s->client, NULL, NULL, "client unexpected eof");
 }
 
 /* Has all others close their duplicates.  A note that is lost costs a descriptor until the slot is used again. */
 void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation) {
-    int32_t note[3] = {INBOX_CLOSED, slot, (int32_t)generation};
+    int32_t datagram[3] = {INBOX_CLOSED, slot, (int32_t)generation};
     for (int i = 0; i < r->outbox_count; i++)
-        if (i != r->worker) (void)!send(r->outboxes[i], note, sizeof note, MSG_DONTWAIT | MSG_NOSIGNAL);
+        if (i != r->worker) (void)!send(r->outboxes[i], datagram, sizeof datagram, MSG_DONTWAIT | MSG_NOSIGNAL);
 }
 
-/* The pump of this server died: that is the end for its client, but PostgreSQL may not have noticed yet.  Who inherits
+/* The bridge of this server died: that is the end for its client, but PostgreSQL may not have noticed yet.  Who inherits
  * the encrypted connection finishes the slot. */
 static void server_lost(struct relay *r, struct server *s) {
     if (!s->closing) server_close(r, s, true, "server conn crashed?");
@@ -538,7 +538,7 @@ static void server_lost(struct relay *r, struct server *s) {
 /* End of stream: PostgreSQL has let go of this connection, so its row is free. */
 static void server_gone(struct relay *r, struct server *s) {
     struct slot_row *row = &r->t->slots[s->slot];
-    if (row->pump_life && !s->raw && atomic_load(&row->over) != s->generation) {
+    if (row->bridge_life && !s->raw && atomic_load(&row->over) != s->generation) {
         server_lost(r, s);
         return;
     }
@@ -597,11 +597,11 @@ static void parameter(struct relay *r, struct server *s, const unsigned char *bo
     const char *name = (const char *)body;
     struct slot_row *row = &r->t->slots[s->slot];
     if (!s->client || !n) {
-        row->settings = (struct digest){0};   /* a rollback of ours changed them; after a reset own_done() knows */
+        row->settings = (struct digest){0};   /* a rollback of ours changed them; after a reset internal_done() knows */
         return;
     }
     struct client *c = s->client;
-    if (own && s->own != OWN_SETTINGS && s->own != OWN_RESTORE) return;
+    if (own && s->internal != INTERNAL_SETTINGS && s->internal != INTERNAL_RESTORE) return;
     struct settings *changed = settings_change(&r->store, c->settings, name, name + strlen(name) + 1);
     if (!changed) {
         if (settings_starved(&r->store)) client_without_memory(r, c);
@@ -614,7 +614,7 @@ static void parameter(struct relay *r, struct server *s, const unsigned char *bo
     }
     client_settings(r, c, changed);
     if (digest_none(row->settings)) return;
-    if (!own || s->own == OWN_RESTORE) row->settings = changed->digest;
+    if (!own || s->internal == INTERNAL_RESTORE) row->settings = changed->digest;
 }
 
 /* After an error everything up to the next Sync stays unanswered.  False: what is known of the client's names does not fit
@@ -629,7 +629,7 @@ static bool skip_to_sync(struct relay *r, struct server *s) {
     }
     bool fits = !names_lost || !s->client || names_undo(&r->statements, s->client->names, names_lost);
     s->skip = s->requests.count == 0;
-    if (s->skip && s->execute_open && head & OWN) {   /* it failed for the Query behind it, whose ReadyForQuery is due */
+    if (s->skip && s->execute_open && head & INTERNAL) {   /* it failed for the Query behind it, whose ReadyForQuery is due */
         conn_send(r, &s->io, "S\0\0\0\4", 5);
         server_expects(s, 'S');
         s->skip = false;
@@ -639,42 +639,42 @@ static bool skip_to_sync(struct relay *r, struct server *s) {
 
 bool server_skip(struct relay *r, struct server *s) {
     if (!skip_to_sync(r, s)) return false;
-    if (s->kept.verdict) retry_settle(r, s);
+    if (s->replay.verdict) replan_settle(r, s);
     return true;
 }
 
 /* Requests of ours behind which no transaction may be open; what the operator has written may leave one. */
-static bool ends_transaction(enum own_request what) {
-    return what == OWN_CHECK || what == OWN_RESET || what == OWN_ROLLBACK;
+static bool ends_transaction(enum internal_request what) {
+    return what == INTERNAL_CHECK || what == INTERNAL_RESET || what == INTERNAL_ROLLBACK;
 }
 
 static bool ready(struct relay *r, struct server *s, uint8_t status) {
     uint8_t head = requests_head(&s->requests), letter = head & 0x7f;
     bool doubtful = doubt_answered(s);
-    if (!doubtful && s->own == OWN_STEP && head == ('Q' | OWN) && !s->step_seen) return false;   /* more than there were Syncs */
+    if (!doubtful && s->internal == INTERNAL_STEP && head == ('Q' | INTERNAL) && !s->step_seen) return false;   /* more than there were Syncs */
     if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F') return s->dedicated && !s->requests.count;
     if (!doubtful) requests_pop(&s->requests);
     if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = s->pipeline_ours = false;
     if (!s->requests.count && status == 'I') s->deeds = 0;
     s->transaction = status;
     s->skip = false;
-    if (head & OWN && status != 'I' && ends_transaction((enum own_request)s->own)) s->own_failed = true;
-    if (doubtful && s->own == OWN_STEP) return true;
+    if (head & INTERNAL && status != 'I' && ends_transaction((enum internal_request)s->internal)) s->internal_failed = true;
+    if (doubtful && s->internal == INTERNAL_STEP) return true;
     struct client *before = s->client;
-    bool first = s->own == OWN_SETTINGS || s->own == OWN_CHECK || s->own == OWN_RESET || s->own == OWN_LISTEN
-        || s->own == OWN_DEFAULTS;   /* before its statement */
-    if (head & OWN && s->own == OWN_STEP && letter == 'S') return true;   /* its Query comes behind */
-    if (head & OWN) own_done(r, s);
+    bool first = s->internal == INTERNAL_SETTINGS || s->internal == INTERNAL_CHECK || s->internal == INTERNAL_RESET || s->internal == INTERNAL_LISTEN
+        || s->internal == INTERNAL_DEFAULTS;   /* before its statement */
+    if (head & INTERNAL && s->internal == INTERNAL_STEP && letter == 'S') return true;   /* its Query comes behind */
+    if (head & INTERNAL) internal_done(r, s);
     else if (s->client) count_ready(r, s);
-    if (head & OWN) guard_look(r, s);
+    if (head & INTERNAL) guard_look(r, s);
     doubt_ask(r, s);
     if (s->client != before) return true;   /* its client is gone, and it may be somebody else's already */
-    bool its_turn = (head & OWN) && first && s->client && !s->settled;   /* not when it was only to be greeted */
-    if (!s->client && !s->closing && !s->own && !s->requests.count && s->transaction != 'I') {
+    bool its_turn = (head & INTERNAL) && first && s->client && !s->releasable;   /* not when it was only to be greeted */
+    if (!s->client && !s->closing && !s->internal && !s->requests.count && s->transaction != 'I') {
         server_close(r, s, false, "not in step");   /* nothing that is ours leaves a transaction open */
         return true;
     }
-    s->settled = !s->closing && !its_turn && s->transaction == 'I' && s->requests.count == 0 && s->own == OWN_NONE
+    s->releasable = !s->closing && !its_turn && s->transaction == 'I' && s->requests.count == 0 && s->internal == INTERNAL_NONE
         && !s->in_doubt;
     return true;
 }
@@ -685,22 +685,22 @@ static bool is_fatal(const unsigned char *body, uint32_t n) {
 }
 
 /* Our request met an error: its code and text, for whom it concerns. */
-static void own_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
-    s->own_failed = true;
-    s->own_text[0] = '\0';
-    memcpy(s->own_sqlstate, "XX000", sizeof s->own_sqlstate);   /* an error need not have a code */
-    server_message_field(body, n, 'C', s->own_sqlstate, sizeof s->own_sqlstate);
-    if (strlen(s->own_sqlstate) != 5) memcpy(s->own_sqlstate, "XX000", sizeof s->own_sqlstate);
-    server_message_field(body, n, 'M', s->own_text, sizeof s->own_text);
-    if (s->own == OWN_NONE) sequences_not_discarded(r, s);
+static void internal_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
+    s->internal_failed = true;
+    s->internal_text[0] = '\0';
+    memcpy(s->internal_sqlstate, "XX000", sizeof s->internal_sqlstate);   /* an error need not have a code */
+    server_message_field(body, n, 'C', s->internal_sqlstate, sizeof s->internal_sqlstate);
+    if (strlen(s->internal_sqlstate) != 5) memcpy(s->internal_sqlstate, "XX000", sizeof s->internal_sqlstate);
+    server_message_field(body, n, 'M', s->internal_text, sizeof s->internal_text);
+    if (s->internal == INTERNAL_NONE) sequences_not_discarded(r, s);
 }
 
 /* Whether a message answers a request of ours.  Parameters that change while one among the client's own is answered are
  * the client's: the end of its transaction, or a reload, has changed them. */
 static bool is_own(const struct server *s, enum backend_effect effect) {
-    if (s->own == OWN_STEP && !s->step_seen && effect != BE_EMPTY)   /* Syncs of the client are answered */
-        return effect == BE_READY && requests_head(&s->requests) == ('S' | OWN);
-    return requests_head(&s->requests) & OWN && !(effect == BE_PARAMETER && s->own == OWN_NONE);
+    if (s->internal == INTERNAL_STEP && !s->step_seen && effect != BE_EMPTY)   /* Syncs of the client are answered */
+        return effect == BE_READY && requests_head(&s->requests) == ('S' | INTERNAL);
+    return requests_head(&s->requests) & INTERNAL && !(effect == BE_PARAMETER && s->internal == INTERNAL_NONE);
 }
 
 /* A server may say it whenever it likes. */
@@ -729,14 +729,14 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         return true;
     }
     case BE_PARAMDESC:
-        if (requests_head(q) == ('D' | OWN)) columns_parameters(s, body, n);
+        if (requests_head(q) == ('D' | INTERNAL)) columns_parameters(s, body, n);
         return true;
     case BE_ROWDESC: case BE_NODATA:
-        if (requests_head(q) == ('D' | OWN)) columns_learned(r, s, effect == BE_ROWDESC ? body : NULL, n);
+        if (requests_head(q) == ('D' | INTERNAL)) columns_learned(r, s, effect == BE_ROWDESC ? body : NULL, n);
         if (head == 'D') requests_pop(q);
         return true;
     case BE_COMMAND: case BE_EMPTY: case BE_SUSPENDED:
-        if (effect == BE_EMPTY && s->own == OWN_STEP && requests_head(q) == ('Q' | OWN)) s->step_seen = true;
+        if (effect == BE_EMPTY && s->internal == INTERNAL_STEP && requests_head(q) == ('Q' | INTERNAL)) s->step_seen = true;
         if (s->copy != COPY_NONE && !copy_completed(s)) return false;
         if (effect == BE_COMMAND && n > 1 && (strchr("ACDR", body[0]) || body[1] == 'M')) statements_tag(r, s, body, n);
         if (effect == BE_COMMAND && n >= 8 && memcmp(body, "ROLLBACK", 8) == 0) session_failed(s);
@@ -744,8 +744,8 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         return true;
     case BE_ERROR:
         if (s->copy != COPY_NONE && !copy_failed(s)) return false;
-        if (s->own == OWN_STEP && requests_head(q) == ('Q' | OWN)) return is_fatal(body, n);   /* no Sync leads to an error */
-        if (requests_head(q) == ('Q' | OWN) && is_fatal(body, n)) {   /* no answer follows it */
+        if (s->internal == INTERNAL_STEP && requests_head(q) == ('Q' | INTERNAL)) return is_fatal(body, n);   /* no Sync leads to an error */
+        if (requests_head(q) == ('Q' | INTERNAL) && is_fatal(body, n)) {   /* no answer follows it */
             server_close(r, s, false, "server conn crashed?");
             return true;
         }
@@ -753,11 +753,11 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
             server_close(r, s, false, "server conn crashed?");
             return true;
         }
-        if (requests_head(q) == ('Q' | OWN)) own_error(r, s, body, n);
+        if (requests_head(q) == ('Q' | INTERNAL)) internal_error(r, s, body, n);
         else s->fatal_sent = s->client && is_fatal(body, n);
-        if (s->fatal_sent) s->settled = false;   /* behind its last answer: nobody gets it any more */
+        if (s->fatal_sent) s->releasable = false;   /* behind its last answer: nobody gets it any more */
         session_failed(s);
-        if (s->kept.verdict != VERDICT_WAIT && !server_skip(r, s)) return false;
+        if (s->replay.verdict != VERDICT_WAIT && !server_skip(r, s)) return false;
         if (head == 'E') doubt_ask(r, s);   /* a Query has its ReadyForQuery first */
         return true;
     case BE_READY:
@@ -780,15 +780,15 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
 
 static bool looked_into(const struct server *s, enum backend_effect effect) {
     return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND
-        || (effect == BE_NOTHING && (s->own >= OWN_RESTORE || s->own == OWN_RESET || (s->own == OWN_SETTINGS && s->client && greeting_asked(s->client))))
-        || ((effect == BE_ROWDESC || effect == BE_PARAMDESC) && requests_head(&s->requests) == ('D' | OWN));
+        || (effect == BE_NOTHING && (s->internal >= INTERNAL_RESTORE || s->internal == INTERNAL_RESET || (s->internal == INTERNAL_SETTINGS && s->client && greeting_asked(s->client))))
+        || ((effect == BE_ROWDESC || effect == BE_PARAMDESC) && requests_head(&s->requests) == ('D' | INTERNAL));
 }
 
 /* Messages that are looked into are read whole up to this size; rows of the catalogs have bodies of functions in them. */
-static uint32_t whole_bytes(const struct server *s) { return s->own == OWN_CATALOG ? BUFFER_BYTES - 1 : WHOLE_MESSAGE_BYTES; }
+static uint32_t whole_bytes(const struct server *s) { return s->internal == INTERNAL_CATALOG ? BUFFER_BYTES - 1 : WHOLE_MESSAGE_BYTES; }
 
-static void own_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
-    if (s->own == OWN_CATALOG) catalog_take_row(r, s, body, n, whole);
+static void internal_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
+    if (s->internal == INTERNAL_CATALOG) catalog_take_row(r, s, body, n, whole);
     else session_row(r, s, body, whole);
 }
 
@@ -831,7 +831,7 @@ static bool unasked(const struct server *s, enum backend_effect effect, const un
 static bool malformed(const struct server *s, const unsigned char *p, enum backend_effect effect, uint32_t here,
                       uint32_t length) {
     if (effect == BE_FORBIDDEN) return true;
-    return here == length + 1 && !server_message_well_formed(p[0], p + 5, here - 5, s->own_body);
+    return here == length + 1 && !server_message_well_formed(p[0], p + 5, here - 5, s->internal_body);
 }
 
 /* Closes a server for the message at p[at].  What stands before it is its client's: a message of which that has got the
@@ -847,7 +847,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
     if (s->io.body_left) {
         at = s->io.body_left < n ? s->io.body_left : n;
         s->io.body_left -= at;
-        if (s->own_body) run = at;
+        if (s->internal_body) run = at;
         if (statements_due(s)) {
             to_client(r, s, p + run, at - run);
             run = at;
@@ -869,7 +869,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         }
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
-        s->own_body = !notification && is_own(s, effect) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | OWN));
+        s->internal_body = !notification && is_own(s, effect) && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | INTERNAL));
         if (malformed(s, p + at, effect, here, length)) {
             out_of_step(r, s, p, run, at, true);
             return n;
@@ -881,8 +881,8 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
             return n;
         }
         if (effect == BE_READY) statements_ended(r, s, p[at + 5]);
-        bool hidden = s->own_body, held = false;
-        if (session_restoring(r, s, effect, p + at + 5, here - 5) && here == length + 1 && (!hidden || s->own == OWN_RESTORE)) {
+        bool hidden = s->internal_body, held = false;
+        if (session_restoring(r, s, effect, p + at + 5, here - 5) && here == length + 1 && (!hidden || s->internal == INTERNAL_RESTORE)) {
             if (effect == BE_PARAMETER) hidden = report_hidden(r, s, p + at + 5);
             if (effect == BE_READY && !hidden) {
                 to_client(r, s, p + run, at - run);
@@ -892,7 +892,7 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         }
         if (effect == BE_READY && !hidden && c && p[at + 5] == 'I') {
             hidden = listen_hold(r, s, p[at + 5]);
-            if (!hidden && bytes_pending(&c->news)) {   /* else the reply is one write */
+            if (!hidden && bytes_pending(&c->notifications)) {   /* else the reply is one write */
                 to_client(r, s, p + run, at - run);
                 run = at;
                 listen_flush(r, c);
@@ -902,16 +902,16 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         if (hidden) {
             to_client(r, s, p + run, at - run);
             run = at + here;
-            if (s->own_body && s->own == OWN_RESET) handover_heard(r, s, p[at], p + at + 5, here - 5, here == length + 1);
-            bool greeting = s->own == OWN_SETTINGS && c && greeting_asked(c);
-            if (s->own_body && effect == BE_NOTHING && (s->own >= OWN_ASK || greeting)) own_row(r, s, p + at + 5, here - 5, here == length + 1);
+            if (s->internal_body && s->internal == INTERNAL_RESET) handover_heard(r, s, p[at], p + at + 5, here - 5, here == length + 1);
+            bool greeting = s->internal == INTERNAL_SETTINGS && c && greeting_asked(c);
+            if (s->internal_body && effect == BE_NOTHING && (s->internal >= INTERNAL_PROBE || greeting)) internal_row(r, s, p + at + 5, here - 5, here == length + 1);
         } else if (effect == BE_READY) {   /* the client may be gone or served by another afterwards */
             if (!open_transaction_refused(r, s, p[at + 5])) to_client(r, s, p + run, at + here - run);
             if (s->closing) return n;
             run = at + here;
         }
-        if (effect == BE_ERROR && !s->own_body && here == length + 1
-            && retry_error(r, s, p + at, here, p + run, at - run, run >= framed)) run = at + here;
+        if (effect == BE_ERROR && !s->internal_body && here == length + 1
+            && replan_error(r, s, p + at, here, p + run, at - run, run >= framed)) run = at + here;
         bool cut = effect == BE_PARAMETER && here <= length;
         if (!effect_of(r, s, effect, p + at + 5, cut ? 0 : here - 5)) {
             out_of_step(r, s, p, run, at, true);
@@ -937,20 +937,20 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
 bool server_fast_closed(struct relay *r, struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     bool due = r->options.fast_close && s->client && row->flags & SF_CLOSE_NEEDED && !s->fresh && !s->closing
-        && s->mode == MODE_SESSION && s->settled && server_in_step(s)
+        && s->mode == MODE_SESSION && s->releasable && server_in_step(s)
         && !s->client->io.body_left && !bytes_pending(&s->client->io.stash);
     if (due) client_close(r, s->client, "08P01", "database configuration changed", "database configuration changed");
     return due;
 }
 
-static void settle(struct relay *r, struct server *s) {
-    if (!s->settled || s->dedicated || !server_in_step(s)) return;
+static void release_if_done(struct relay *r, struct server *s) {
+    if (!s->releasable || s->dedicated || !server_in_step(s)) return;
     if (server_fast_closed(r, s)) return;
     bool session = s->mode == MODE_SESSION;
     if (s->client && !s->fresh && listen_waits(r, s)) return;
     if (s->client && !s->fresh && session_settle(r, s)) {
-        if (s->client && !s->own) listen_after(r, s, true);
-        if (s->client && !s->own && !s->closing) catalog_between(r, s);
+        if (s->client && !s->internal) listen_after(r, s, true);
+        if (s->client && !s->internal && !s->closing) catalog_between(r, s);
         return;
     }
     if (s->client && !s->fresh && listen_after(r, s, false)) return;
@@ -958,18 +958,18 @@ static void settle(struct relay *r, struct server *s) {
         session_begin(&s->session);
         return;
     }
-    s->settled = false;
+    s->releasable = false;
     if (s->placing) place(r, s);
     else server_give_back(r, s);
 }
 
 /* Something arrived on a connection that may not be ours: only the owner of the slot reads. */
 static bool owned(struct relay *r, struct server *s) {
-    if (s->client || s->own || s->closing) return true;
+    if (s->client || s->internal || s->closing) return true;
     struct slot_row *row = &r->t->slots[s->slot];
     if ((row->state == SL_IDLE || row->state == SL_PARKED) && pool_claim_idle(r->t, s->slot, s->generation, r->worker)) {
-        s->settled = true;
-        s->own_since = r->now;
+        s->releasable = true;
+        s->internal_since = r->now;
         return true;
     }
     if (row->state == SL_ACTIVE && row->owner == r->worker && row->client == NOBODY && row->generation == s->generation)
@@ -1013,7 +1013,7 @@ void server_run(struct relay *r, struct server *s) {
         return;
     }
     for (int round = 0; round < ROUNDS; round++) {
-        if (s->client && (s->client->io.stuck || (suspended_at(r, &s->io) && !s->own))) return;
+        if (s->client && (s->client->io.stuck || (suspended_at(r, &s->io) && !s->internal))) return;
         bool received;
         uint32_t n = conn_fill(r, &s->io, suspended_limit(r, &s->io, BUFFER_BYTES), &received);
         uint32_t used = n ? feed(r, s, r->buffer, n) : 0;
@@ -1033,7 +1033,7 @@ void server_run(struct relay *r, struct server *s) {
             return;
         }
         if (!s->io.readable || !received) {
-            settle(r, s);
+            release_if_done(r, s);
             return;
         }
     }

@@ -12,10 +12,10 @@
 
 /* A statement that may reset something is about to be sent: where the client's values are not the server's own, they have to
  * come back. */
-void session_note_reset(struct relay *r, struct client *c, uint32_t traits) {
+void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     struct session *x = &s->session;
-    if (traits & TRAIT_RESET_ALL) x->resets_all = true;
+    if (effect_flags & EFFECT_RESET_ALL) x->resets_all = true;
     if (x->told || digest_same(c->startup->digest, r->t->slots[s->slot].login_settings)) return;
     x->told = settings_keep(c->settings);
     x->reset_from = s->requests.pushed;
@@ -32,7 +32,7 @@ bool session_restoring(struct relay *r, struct server *s, int effect, const unsi
         settings_drop(&r->store, x->told);
         x->told = settings_keep(s->client->settings);
     }
-    if (!before && effect == BE_COMMAND && !s->own_body) {
+    if (!before && effect == BE_COMMAND && !s->internal_body) {
         x->reset_kept |= x->reset_ran && tag_starts(body, n, "COMMIT");
         x->reset_ran = true;
     }
@@ -89,11 +89,11 @@ bool session_report_hidden(struct relay *r, const struct server *s, const char *
     if (n == sizeof key) return false;
     for (uint32_t i = 0; i <= n; i++) key[i] = (char)lower((unsigned char)name[i]);
     const char *startup = settings_find_extra(s->client->startup, key), *told = settings_find_extra(s->session.told, key);
-    if (s->own != OWN_RESTORE) return startup != NULL;
+    if (s->internal != INTERNAL_RESTORE) return startup != NULL;
     return !startup || (told && strcmp(told, value) == 0);
 }
 
-/* ReadyForQuery came behind a RESET.  True: the client gets it later, behind OWN_RESTORE. */
+/* ReadyForQuery came behind a RESET.  True: the client gets it later, behind INTERNAL_RESTORE. */
 bool session_hold(struct relay *r, struct server *s, uint8_t status) {
     if (status == 'E' || !s->session.reset_ran || s->requests.count > 1) {
         tell(r, s);
@@ -106,11 +106,11 @@ bool session_hold(struct relay *r, struct server *s, uint8_t status) {
 /* Sets what was reset to the values of the startup packet. */
 void session_restore(struct relay *r, struct server *s) {
     struct session *x = &s->session;
-    s->settled = false;
-    s->own_blocks = x->restore_due = !guard_take(r, s);
+    s->releasable = false;
+    s->internal_blocks = x->restore_due = !guard_take(r, s);
     if (x->restore_due) return;
     const struct settings *startup = s->client->startup;
-    char query[OWN_QUERY_BYTES];
+    char query[INTERNAL_QUERY_BYTES];
     uint32_t n = 0, room = sizeof query - 1;
     if (x->resets_all) {
         n = settings_assign_all(&r->store, startup, query, room);
@@ -121,7 +121,7 @@ void session_restore(struct relay *r, struct server *s) {
             if (kind == 'r') n = settings_assign(&r->store, startup, name, query, n, room);
     }
     query[n < room ? n : 0] = '\0';
-    server_own(r, s, OWN_RESTORE, query, true);
+    server_own(r, s, INTERNAL_RESTORE, query, true);
 }
 
 void session_restored(struct relay *r, struct server *s) {

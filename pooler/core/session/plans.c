@@ -6,7 +6,7 @@
  * truth, unless a function reads one that says of itself to be IMMUTABLE: then the plan has the value.  So a server that
  * goes to another client is sent DISCARD PLANS, with the SETs,
  *
- *   when something ran there that may have left such a value in a plan (TRAIT_FOLDS);
+ *   when something ran there that may have left such a value in a plan (EFFECT_FOLDS);
  *   when literals were read under other settings there than those of the client, and there are functions at all. */
 #include "sql/catalog_names.h"
 #include "relay/relay.h"
@@ -15,14 +15,14 @@ static const struct digest MIXED = {0, 1};   /* literals were read under more th
 
 static struct slot_row *row_of(const struct relay *r, const struct server *s) { return &r->t->slots[s->slot]; }
 
-/* What a client is about to run, with these traits, may leave something in plans. */
-void plans_note(struct relay *r, struct client *c, uint32_t traits) {
-    const uint32_t unseen = PIN_NAMELESS | TRAIT_UNSURE;
+/* What a client is about to run, with these effect flags, may leave something in plans. */
+void plans_note(struct relay *r, struct client *c, uint32_t effect_flags) {
+    const uint32_t unseen = PIN_NAMELESS | EFFECT_UNSURE;
     struct slot_row *row = row_of(r, c->server);
-    if (traits & (TRAIT_LITERAL | TRAIT_RESET_ALL)) row->planned_under = MIXED;
-    if (!(traits & (TRAIT_FOLDS | unseen))) return;
+    if (effect_flags & (EFFECT_LITERAL | EFFECT_RESET_ALL)) row->planned_under = MIXED;
+    if (!(effect_flags & (EFFECT_FOLDS | unseen))) return;
     const struct profile *p = session_profile(r, c);
-    if (traits & TRAIT_FOLDS || p->folds || !p->catalog.known) row->folded_by = r->t->clients[c->row].id;
+    if (effect_flags & EFFECT_FOLDS || p->folds || !p->catalog.known) row->folded_by = r->t->clients[c->row].id;
 }
 
 /* The settings of a client have changed while it has a server. */

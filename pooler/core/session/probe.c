@@ -1,4 +1,4 @@
-/* OWN_ASK: what is left of a session, in the server's own words.  One query, made of the questions that matter. */
+/* INTERNAL_PROBE: what is left of a session, in the server's own words.  One query, made of the questions that matter. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,9 +116,9 @@ static const char *login_user(const struct relay *r, const struct server *s) {
 }
 
 /* Asks for what the bits say; without ASK_SETTINGS for the settings that were mentioned by name. */
-void session_ask(struct relay *r, struct server *s, uint32_t ask) {
+void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     struct session *x = &s->session;
-    char query[OWN_QUERY_BYTES];
+    char query[INTERNAL_QUERY_BYTES];
     struct text t = {.out = query, .room = sizeof query - 1};
     bool first = true, room = true;
     add(&t, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;");   /* no wait for a safe snapshot */
@@ -152,9 +152,9 @@ void session_ask(struct relay *r, struct server *s, uint32_t ask) {
     if (x->listen) x->listen->count = 0;
     query[t.bytes] = '\0';
     x->answer->overflow = t.bytes >= t.room;
-    x->asked = ask | TRAIT_NAMED;
+    x->asked = ask | EFFECT_NAMED;
     counters_of(r, r->t->slots[s->slot].pool)->session_asks++;
-    server_own(r, s, OWN_ASK, query, true);
+    server_own(r, s, INTERNAL_PROBE, query, true);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
@@ -256,11 +256,11 @@ void session_row(struct relay *r, struct server *s, const unsigned char *body, b
     const unsigned char *fields[3] = {columns[0].text, columns[1].text, columns[2].text};
     uint32_t bytes[3] = {columns[0].bytes, columns[1].bytes, columns[2].bytes};
     if (!fields[0] || !bytes[0]) return;
-    if (s->own == OWN_SETTINGS) {
+    if (s->internal == INTERNAL_SETTINGS) {
         if (fields[1] && fields[2]) greeting_row(r, s->client, fields[1], bytes[1], fields[2], bytes[2]);
         return;
     }
-    if (s->own == OWN_DEFAULTS) {
+    if (s->internal == INTERNAL_DEFAULTS) {
         defaults_row(r, s, fields[0], fields[1], fields[2], bytes);
         return;
     }

@@ -17,7 +17,7 @@
 #define LOOKED_AT_MAX 64             /* requests on their way in a failed transaction: behind more of them it may have been ended */
 #define END_BYTES 256                /* of a statement that ends a transaction, without its comments */
 
-#define USES_SEQUENCES (PIN_SEQUENCE | TRAIT_INSERT | TRAIT_COPY)
+#define USES_SEQUENCES (PIN_SEQUENCE | EFFECT_INSERT | EFFECT_COPY)
 #define MAY_USE_SEQUENCES (USES_SEQUENCES | ASK_SETTINGS)
 
 static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
@@ -25,8 +25,8 @@ static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
 }
 
 /* currval, lastval, or a text that is made when it runs. */
-static bool may_read(uint32_t traits) {
-    return traits & (TRAIT_CURRVAL | TRAIT_UNKNOWN) || (traits & PIN_NAMELESS && (traits & ASK_ALL) == ASK_ALL);
+static bool may_read(uint32_t effect_flags) {
+    return effect_flags & (EFFECT_CURRVAL | EFFECT_UNKNOWN) || (effect_flags & PIN_NAMELESS && (effect_flags & ASK_ALL) == ASK_ALL);
 }
 
 /* Whether others have left something there: also the client itself, if it went on elsewhere meanwhile. */
@@ -37,32 +37,32 @@ static bool left_by_others(const struct relay *r, const struct client *c) {
     return row->sequence_of && (row->sequence_of != r->t->clients[c->row].id || c->sequence_at != here);
 }
 
-/* Whether it is to be discarded before a statement with these traits. */
-static bool in_the_way(const struct relay *r, const struct client *c, uint32_t traits) {
-    if (!(traits & MAY_USE_SEQUENCES) && !may_read(traits)) return false;
+/* Whether it is to be discarded before a statement with these effect flags. */
+static bool in_the_way(const struct relay *r, const struct client *c, uint32_t effect_flags) {
+    if (!(effect_flags & MAY_USE_SEQUENCES) && !may_read(effect_flags)) return false;
     const struct pool_row *pool = pool_of(r, c);
     if (!left_by_others(r, c)) return false;
-    if (c->server->session.touched_sequence) return may_read(traits) && r->t->slots[c->server->slot].sequence_of == SEQUENCE_MIXED;
-    return may_read(traits) || traits & PIN_SEQUENCE || pool->currval_seen || pool->sequence_lessons < SEQUENCE_LESSONS;
+    if (c->server->session.touched_sequence) return may_read(effect_flags) && r->t->slots[c->server->slot].sequence_of == SEQUENCE_MIXED;
+    return may_read(effect_flags) || effect_flags & PIN_SEQUENCE || pool->currval_seen || pool->sequence_lessons < SEQUENCE_LESSONS;
 }
 
-/* Writes down that a statement with these traits runs.  `clean`: what others left is gone. */
-static void used(struct relay *r, struct client *c, uint32_t traits, bool clean) {
+/* Writes down that a statement with these effect flags runs.  `clean`: what others left is gone. */
+static void used(struct relay *r, struct client *c, uint32_t effect_flags, bool clean) {
     struct server *s = c->server;
     struct session *x = &s->session;
     struct slot_row *row = &r->t->slots[s->slot];
     struct pool_row *pool = pool_of(r, c);
-    if (traits & TRAIT_CURRVAL) {
+    if (effect_flags & EFFECT_CURRVAL) {
         pool->currval_seen = 1;
         if (!x->touched_sequence || x->pinned & PIN_SEQUENCE) c->currval_later = true;
     } else if (clean && !pool->currval_seen && pool->sequence_lessons < SEQUENCE_LESSONS) {
         pool->sequence_lessons++;
     }
-    if (traits & MAY_USE_SEQUENCES) {
+    if (effect_flags & MAY_USE_SEQUENCES) {
         bool mixed = !clean && (row->sequence_of == SEQUENCE_MIXED || (!x->touched_sequence && left_by_others(r, c)));
         row->sequence_of = mixed ? SEQUENCE_MIXED : r->t->clients[c->row].id;
         c->sequence_at = (uint64_t)s->slot << 32 | s->generation;
-        if (!mixed || traits & USES_SEQUENCES) x->touched_sequence = true;
+        if (!mixed || effect_flags & USES_SEQUENCES) x->touched_sequence = true;
     } else if (clean) {
         row->sequence_of = 0;
     }
@@ -71,7 +71,7 @@ static void used(struct relay *r, struct client *c, uint32_t traits, bool clean)
 static void send_query(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     put_head(r, s, 'Q', bytes);
     put(r, s, text, bytes);
-    server_expects(s, 'Q' | OWN);
+    server_expects(s, 'Q' | INTERNAL);
     r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
 }
 
@@ -106,31 +106,31 @@ static bool still_failed(const struct server *s) {
 static bool runs_nothing(const struct server *s) { return s->skip || still_failed(s); }
 
 /* A message of the extended protocol is about to run a statement, or to prepare it. */
-void sequences_before(struct relay *r, struct client *c, uint32_t traits) {
+void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     if (runs_nothing(s)) return;
-    bool clean = in_the_way(r, c, traits);
+    bool clean = in_the_way(r, c, effect_flags);
     /* a Query commits what has run, and ends portals: where there is neither, what runs alone (VACUUM) is not behind anything */
     bool inside = s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours);
     if (clean && !inside && !s->requests.count) inside = !guard_take(r, s);   /* what a cancel request meets there has the client skipped */
     if (clean) discard(r, s, inside);
-    used(r, c, traits, clean);
+    used(r, c, effect_flags, clean);
 }
 
 /* A FunctionCall is about to run.  Like a Query it is told whether it runs in a transaction, which an Execute of ours makes
  * of a pipeline; unlike a Query it leaves the unnamed portal where it is, which a Query of ours does not.  So in a
  * transaction, where PostgreSQL keeps portals, ours is executed, and ended if nothing of the client's will be.  WAIT: when
  * it is known whether there is one. */
-enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t traits) {
+enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     if (runs_nothing(s)) return REWRITTEN_NOT;
-    bool clean = in_the_way(r, c, traits), runs = s->pipeline_open && s->pipeline_runs;
+    bool clean = in_the_way(r, c, effect_flags), runs = s->pipeline_open && s->pipeline_runs;
     if (clean && !runs && s->requests.count) return REWRITTEN_WAIT_ALL;
     bool inside = runs || s->transaction == 'T';
     if (clean && !inside && !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
     if (clean) discard(r, s, inside);
     if (clean && inside && !s->pipeline_open) send_sync(r, s);
-    used(r, c, traits, clean);
+    used(r, c, effect_flags, clean);
     return REWRITTEN_NOT;
 }
 
@@ -166,12 +166,12 @@ static void discard_behind(struct relay *r, struct server *s, const char *end, u
 }
 
 /* A Query, which may end its transaction and go on, is about to run.  WAIT: when it is known whether that has failed. */
-enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes) {
+enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t effect_flags, const char *text, uint32_t bytes) {
     char end[END_BYTES];
     struct server *s = c->server;
     if (s->skip) return REWRITTEN_NOT;
-    if (!in_the_way(r, c, traits)) {
-        used(r, c, traits, false);
+    if (!in_the_way(r, c, effect_flags)) {
+        used(r, c, effect_flags, false);
         return REWRITTEN_NOT;
     }
     uint32_t n = s->transaction == 'E' || s->requests.count ? first_end(text, bytes, end) : 0;
@@ -183,7 +183,7 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
         if (!s->requests.count && !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
         discard(r, s, s->pipeline_open && s->pipeline_runs);
     }
-    used(r, c, traits, true);
+    used(r, c, effect_flags, true);
     return REWRITTEN_NOT;
 }
 
@@ -196,7 +196,7 @@ static void kept_by_server(struct relay *r, struct server *s) {
 /* A request of ours among the client's met an error. */
 void sequences_not_discarded(struct relay *r, struct server *s) {
     static const char SEQUENCES_GONE[] = "22012";   /* division_by_zero */
-    if (strcmp(s->own_sqlstate, SEQUENCES_GONE) != 0) kept_by_server(r, s);
+    if (strcmp(s->internal_sqlstate, SEQUENCES_GONE) != 0) kept_by_server(r, s);
 }
 
 /* A request of ours was skipped behind an error of the client's pipeline. */
@@ -211,8 +211,8 @@ bool sequences_wait(struct server *s) {
 }
 
 /* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a pool. */
-bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits) {
-    if (!(traits & USES_SEQUENCES)) return false;
+bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t effect_flags) {
+    if (!(effect_flags & USES_SEQUENCES)) return false;
     if (c->currval_later) return true;
     if (pool->currval_seen && c->sequence_lessons < SEQUENCE_LESSONS_CLIENT) {
         c->sequence_lessons++;

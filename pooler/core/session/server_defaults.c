@@ -28,7 +28,7 @@ bool defaults_due(const struct relay *r, const struct server *s) {
 
 void defaults_ask(struct relay *r, struct server *s, bool block) {
     r->t->pools[r->t->slots[s->slot].pool].defaults_checked_at = r->now;
-    server_own(r, s, OWN_DEFAULTS, r->questions[QUESTION_DEFAULTS], block);
+    server_own(r, s, INTERNAL_DEFAULTS, r->questions[QUESTION_DEFAULTS], block);
 }
 
 /* A text of plain letters, so that no encoding turns it; else nothing is learnt from it. */

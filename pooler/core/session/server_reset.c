@@ -124,7 +124,7 @@ static bool add_query(struct relay *r, struct server *s, const char *text) {
     write_u32(head + 1, n + 4);
     conn_append(r, &s->io, head, sizeof head);
     conn_append(r, &s->io, text, n);
-    return requests_push(&s->requests, 'Q' | OWN);
+    return requests_push(&s->requests, 'Q' | INTERNAL);
 }
 
 /* Functions that are newer than the newest that was looked at, and not in SQL or plpgsql. */
@@ -145,13 +145,13 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
     s->found = FOUND_NOTHING;
     counters_of(r, row_of(r, s)->pool)->session_resets++;
     if (how == HANDOVER_QUERY) {
-        server_own(r, s, OWN_RESET, r->options.reset_query, true);
+        server_own(r, s, INTERNAL_RESET, r->options.reset_query, true);
         return;
     }
-    s->own = OWN_RESET;
-    s->own_since = r->now;
-    s->own_failed = s->settled = false;
-    s->own_blocks = true;
+    s->internal = INTERNAL_RESET;
+    s->internal_since = r->now;
+    s->internal_failed = s->releasable = false;
+    s->internal_blocks = true;
     row_of(r, s)->unnamed_of = 0;   /* a simple query ends the unnamed statement */
     snprintf(text, sizeof text, FIRST, seed());
     bool recorded = add_query(r, s, text);
@@ -200,11 +200,11 @@ static bool looked(struct relay *r, struct server *s, const unsigned char *body,
     pool->last_function = function > USER_OID ? function : USER_OID;
     pool->plpgsql = plpgsql;
     pool->looked_at = r->now;
-    pool->look_took = r->now - s->own_since;
+    pool->look_took = r->now - s->internal_since;
     pool->beyond = fields[0] != NULL;
     if (pool->beyond) pool->beyond_at = r->now;
     s->found = pool->beyond ? FOUND_BEYOND : FOUND_NOTHING;
-    if (pool->beyond) snprintf(s->own_text, sizeof s->own_text, "no reset undoes what may have run: %.*s", (int)(bytes[0] < 64 ? bytes[0] : 64),
+    if (pool->beyond) snprintf(s->internal_text, sizeof s->internal_text, "no reset undoes what may have run: %.*s", (int)(bytes[0] < 64 ? bytes[0] : 64),
                                (const char *)fields[0]);
     return true;
 }
@@ -216,11 +216,11 @@ static const char *due(const struct relay *r, const struct server *s) {
 
 /* A message that answers the reset.  What PostgreSQL never says here makes it a failure. */
 void handover_heard(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body, uint32_t n, bool whole) {
-    if (s->handover == HANDOVER_QUERY || letter == 'S' || letter == 'N' || s->own_failed) return;
+    if (s->handover == HANDOVER_QUERY || letter == 'S' || letter == 'N' || s->internal_failed) return;
     const char *wanted = due(r, s);
     if (letter == 'D' && wanted && strcmp(wanted, "CSELECT ") == 0) {
         if (!s->looks) s->found = FOUND_NEWS;
-        else if (!whole || !looked(r, s, body, n)) s->own_failed = true;
+        else if (!whole || !looked(r, s, body, n)) s->internal_failed = true;
         return;
     }
     uint32_t tag = wanted ? (uint32_t)strlen(wanted + 1) : 0;
@@ -229,17 +229,17 @@ void handover_heard(struct relay *r, struct server *s, unsigned char letter, con
     if (right && letter == 'Z') right = n == 1 && body[0] == 'I';
     s->reset_step++;
     if (right) return;
-    s->own_failed = true;
-    if (letter != 'E') snprintf(s->own_text, sizeof s->own_text, "unexpected answer");
+    s->internal_failed = true;
+    if (letter != 'E') snprintf(s->internal_text, sizeof s->internal_text, "unexpected answer");
 }
 
 /* All of the answer has come.  Returns why the server has to be closed; NULL: it is as new, or is about to be. */
 const char *handover_done(struct relay *r, struct server *s) {
     struct slot_row *row = row_of(r, s);
     enum handover how = (enum handover)s->handover;
-    if (s->own_failed || s->found == FOUND_NO_ANSWER) return "reset query failed";
+    if (s->internal_failed || s->found == FOUND_NO_ANSWER) return "reset query failed";
     if (s->transaction != 'I') return "reset query left a transaction open";
-    if (s->found == FOUND_BEYOND) return s->own_text;
+    if (s->found == FOUND_BEYOND) return s->internal_text;
     const struct pool_row *pool = pool_of(r, s);
     if (how == HANDOVER_STRICT && (pool->beyond || pool->beyond_at >= row->left_at)) return "no reset undoes what may have run there";
     bool all = how != HANDOVER_QUERY || strcasecmp(r->options.reset_query, "DISCARD ALL") == 0;
@@ -267,7 +267,7 @@ void handover_leftovers(struct relay *r, int32_t pool, uint64_t client) {
             pool_abandon(r->t, slot);
             continue;
         }
-        s->settled = s->dirty = s->own_blocks = s->asks_columns = false;
+        s->releasable = s->dirty = s->internal_blocks = s->asks_columns = false;
         handover_begin(r, s, HANDOVER_STRICT);
     }
 }

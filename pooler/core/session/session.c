@@ -52,9 +52,9 @@ static void keep_name(struct session *x, char kind, const char *name) {
     uint32_t n = (uint32_t)strlen(name) + 2;
     if (!x->notes) x->notes = calloc(1, sizeof *x->notes);
     if (!x->notes || x->notes->bytes + n > sizeof x->notes->names) {
-        x->traits |= ASK_SETTINGS;   /* instead of single names */
+        x->effect_flags |= ASK_SETTINGS;   /* instead of single names */
         if (kind != 'r') return;
-        x->traits |= TRAIT_RESET_ALL;
+        x->effect_flags |= EFFECT_RESET_ALL;
         x->resets_all = true;
         return;
     }
@@ -93,7 +93,7 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
     const char *name;
     for (uint32_t at = 0; next_name(scan->names, scan->names_bytes, &at, &kind, &name);) {
         if (kind == 'c') {
-            if (scan->traits & PIN_NAMELESS) note_candidate(r, c, name);
+            if (scan->effect_flags & PIN_NAMELESS) note_candidate(r, c, name);
             continue;
         }
         if (kind == 'k') continue;   /* session_scan() has dealt with it */
@@ -102,13 +102,13 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
             continue;
         }
         if (strchr("sr", kind) && !sql_plain(name)) {   /* the server may spell it otherwise */
-            x->traits |= ASK_SETTINGS | PIN_OPAQUE;
+            x->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;
             continue;
         }
         if (kind == 's' && settings_tracked(&r->store, name)) continue;   /* the server reports it */
         if (kind == 's' && strcmp(name, "temp_buffers") == 0) c->server->unfit = r->t->slots[c->server->slot].temporary;
         if (kind == 's' && strchr(name, '.') && !profile_custom(session_profile(r, c), name, false)) {
-            x->traits |= ASK_SETTINGS | PIN_OPAQUE;   /* no memory: nobody will ask for it */
+            x->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;   /* no memory: nobody will ask for it */
             continue;
         }
         keep_name(x, kind, name);
@@ -118,25 +118,25 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
 /* Adds what one statement says. */
 void session_note(struct relay *r, struct client *c, const struct scan *scan) {
     struct session *x = &c->server->session;
-    uint32_t traits = scan->traits;
-    if (traits & TRAIT_EXECUTE) {
-        traits |= x->prepared_traits;
-        if (x->prepared_traits && x->prepared_serial != session_profile(r, c)->serial) traits |= EVERYTHING;
+    uint32_t effect_flags = scan->effect_flags;
+    if (effect_flags & EFFECT_EXECUTE) {
+        effect_flags |= x->prepared_effect_flags;
+        if (x->prepared_effect_flags && x->prepared_serial != session_profile(r, c)->serial) effect_flags |= EVERYTHING;
     }
-    if (traits & ASK_PREPARED) {
-        if (!x->prepared_traits) x->prepared_serial = session_profile(r, c)->serial;
-        x->prepared_traits |= (traits & ~(uint32_t)ASK_PREPARED) | TRAIT_EXECUTE;
+    if (effect_flags & ASK_PREPARED) {
+        if (!x->prepared_effect_flags) x->prepared_serial = session_profile(r, c)->serial;
+        x->prepared_effect_flags |= (effect_flags & ~(uint32_t)ASK_PREPARED) | EFFECT_EXECUTE;
     }
     if (scan->names_bytes) note_names(r, c, scan);
-    if (traits & (TRAIT_RESET | TRAIT_RESET_ALL)) session_note_reset(r, c, traits);
+    if (effect_flags & (EFFECT_RESET | EFFECT_RESET_ALL)) session_note_reset(r, c, effect_flags);
     for (uint32_t i = 0; i < scan->unknown_count && x->unknown_count < SCAN_UNKNOWN_MAX; i++)
         x->unknown[x->unknown_count++] = scan->unknown[i];
-    if (traits & TRAIT_UNLISTEN && c->subscriptions) traits |= ASK_CHANNELS;
-    if (traits & ASK_TEMP) r->t->slots[c->server->slot].temporary = 1;
-    plans_note(r, c, traits);
-    if (traits & SETS_MEANING) x->sets_meaning = true;
-    if (traits & TRAIT_SCHEMA) session_made(r, c->server);   /* others may run it as soon as it is committed */
-    x->traits |= traits;
+    if (effect_flags & EFFECT_UNLISTEN && c->subscriptions) effect_flags |= ASK_CHANNELS;
+    if (effect_flags & ASK_TEMP) r->t->slots[c->server->slot].temporary = 1;
+    plans_note(r, c, effect_flags);
+    if (effect_flags & SETS_MEANING) x->sets_meaning = true;
+    if (effect_flags & EFFECT_SCHEMA) session_made(r, c->server);   /* others may run it as soon as it is committed */
+    x->effect_flags |= effect_flags;
     x->ends |= scan->ends;
 }
 
@@ -151,11 +151,11 @@ void session_note_resets(struct relay *r, struct client *c, const char *text, ui
     char kind;
     const char *name;
     session_scan(r, c, text, bytes, &scan);
-    if (!(scan.traits & (TRAIT_RESET | TRAIT_RESET_ALL))) return;
+    if (!(scan.effect_flags & (EFFECT_RESET | EFFECT_RESET_ALL))) return;
     for (uint32_t at = 0; next_name(scan.names, scan.names_bytes, &at, &kind, &name);)
         if (kind == 'r') keep_name(&c->server->session, kind, name);
-    c->server->session.traits |= scan.traits & (TRAIT_RESET | TRAIT_RESET_ALL);
-    session_note_reset(r, c, scan.traits);
+    c->server->session.effect_flags |= scan.effect_flags & (EFFECT_RESET | EFFECT_RESET_ALL);
+    session_note_reset(r, c, scan.effect_flags);
 }
 
 /* Nobody lists settings with a dot, but who reads one says its name: from then on it is asked for. */
@@ -175,14 +175,14 @@ static bool beyond_ascii(const char *text, uint32_t bytes) {
 /* Whether a byte of a character in the text may look like a letter of SQL: the encoding has such characters, or may have
  * them by the time that the server reads what is sent now. */
 bool session_misleading(const struct client *c, const char *text, uint32_t bytes) {
-    const uint32_t unsure = TRAIT_ENCODING | ASK_SETTINGS | PIN_NAMELESS | TRAIT_UNSURE | TRAIT_RESET | TRAIT_RESET_ALL;
-    bool may = c->settings->misleading || (c->server && c->server->session.traits & unsure);
+    const uint32_t unsure = EFFECT_ENCODING | ASK_SETTINGS | PIN_NAMELESS | EFFECT_UNSURE | EFFECT_RESET | EFFECT_RESET_ALL;
+    bool may = c->settings->misleading || (c->server && c->server->session.effect_flags & unsure);
     return may && beyond_ascii(text, bytes);
 }
 
 /* A statement is about to run whose text is not known: anything may be left. */
 void session_anything(const struct relay *r, struct client *c) {
-    if (session_on(r, c)) c->server->session.traits |= EVERYTHING;
+    if (session_on(r, c)) c->server->session.effect_flags |= EVERYTHING;
 }
 
 /* Names beyond ASCII are known in UTF-8: as they are in the text, and in the database, which cuts and folds them. */
@@ -205,15 +205,15 @@ void session_scan(struct relay *r, struct client *c, const char *text, uint32_t 
     scan_text(&r->builtin, &p->catalog, (const unsigned char *)text, bytes, c->settings->backslash, scan);
     learn_names(p, scan);
     if (catalog_known(&p->catalog)) {
-        scan->traits |= p->everything;
+        scan->effect_flags |= p->everything;
     } else {   /* what it calls may set settings whose names cannot be listed: the server stays, until others wait */
-        bool anything = scan->traits & TRAIT_UNKNOWN || (scan->traits & ASK_ALL) == ASK_ALL || (scan->calls && made_some(r, c));
-        scan->traits |= EVERYTHING | (anything ? PIN_UNJUDGED : 0);
+        bool anything = scan->effect_flags & EFFECT_UNKNOWN || (scan->effect_flags & ASK_ALL) == ASK_ALL || (scan->calls && made_some(r, c));
+        scan->effect_flags |= EVERYTHING | (anything ? PIN_UNJUDGED : 0);
     }
-    if (c->server && (c->server->session.pinned | c->server->session.traits) & ASK_TEMP)
-        scan->traits |= EVERYTHING;   /* a temporary object may stand for any name, and no look at the catalogs is due for it */
-    if (session_misleading(c, text, bytes)) scan->traits |= EVERYTHING | PIN_OPAQUE;
-    if (scan->foreign && !names_are_known(r, c)) scan->traits |= EVERYTHING;
+    if (c->server && (c->server->session.pinned | c->server->session.effect_flags) & ASK_TEMP)
+        scan->effect_flags |= EVERYTHING;   /* a temporary object may stand for any name, and no look at the catalogs is due for it */
+    if (session_misleading(c, text, bytes)) scan->effect_flags |= EVERYTHING | PIN_OPAQUE;
+    if (scan->foreign && !names_are_known(r, c)) scan->effect_flags |= EVERYTHING;
 }
 
 /* The same for the parameters of a Bind, in text format: behind the names of portal and statement. */
@@ -234,16 +234,16 @@ void session_parameters(struct relay *r, struct client *c, const unsigned char *
     }
 }
 
-/* A text that the client's server is about to run.  `whole`: all of it is here.  Returns its traits, with PIN_OPAQUE for what
+/* A text that the client's server is about to run.  `whole`: all of it is here.  Returns its effect flags, with PIN_OPAQUE for what
  * could not be looked at. */
 uint32_t session_text(struct relay *r, struct client *c, const char *text, uint32_t bytes, bool whole) {
     struct scan scan;
     session_scan(r, c, text, bytes, &scan);
-    if (!whole) scan.traits |= EVERYTHING | TRAIT_INSERT;
-    if (!(scan.traits | scan.ends)) return 0;
+    if (!whole) scan.effect_flags |= EVERYTHING | EFFECT_INSERT;
+    if (!(scan.effect_flags | scan.ends)) return 0;
     session_note(r, c, &scan);
     if (!whole) c->server->session.partly = true;
-    return scan.traits | (whole ? 0 : PIN_OPAQUE);
+    return scan.effect_flags | (whole ? 0 : PIN_OPAQUE);
 }
 
 /* What follows from the types of parameters, behind the text of a Parse: those of users may run anything. */
@@ -255,33 +255,33 @@ uint32_t session_types(struct relay *r, const struct client *c, const unsigned c
     return EVERYTHING | (session_profile(r, c)->nameless ? PIN_OPAQUE : 0);
 }
 
-/* A fast-path call names its function by number: those of large objects leave nothing behind.  Returns its traits. */
+/* A fast-path call names its function by number: those of large objects leave nothing behind.  Returns its effect flags. */
 uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here) {
     static const uint16_t large_objects[] = {715, 764, 765, 767, 952, 953, 954, 955, 956, 957, 958, 964, 1004,
                                              3170, 3171, 3172, 3457, 3458, 3459, 3460};
     uint32_t oid = here >= 9 ? read_u32(p + 5) : 0;
     for (size_t i = 0; i < sizeof large_objects / sizeof *large_objects; i++)
         if (large_objects[i] == oid) return 0;
-    c->server->session.traits |= ASK_ALL | PIN_OPAQUE;
+    c->server->session.effect_flags |= ASK_ALL | PIN_OPAQUE;
     return ASK_ALL | PIN_OPAQUE;
 }
 
 /* Whether something else than the client's settings may be in force on its server. */
 bool session_settings_uncertain(const struct server *s) {
     const struct session *x = &s->session;
-    return x->opaque || x->traits & MAY_SET_MEANING || x->pinned & (PIN_NAMELESS | PIN_LOADED);
+    return x->opaque || x->effect_flags & MAY_SET_MEANING || x->pinned & (PIN_NAMELESS | PIN_LOADED);
 }
 
 /* Whether that may be, or names may mean what they mean to this client alone: what is parsed or run there now is not for
  * others. */
 bool session_uncertain(const struct server *s) {
-    return session_settings_uncertain(s) || (s->session.traits | s->session.pinned) & ASK_TEMP;
+    return session_settings_uncertain(s) || (s->session.effect_flags | s->session.pinned) & ASK_TEMP;
 }
 
 /* An error, or a rollback: what the statements set may not be in force. */
 void session_failed(struct server *s) {
     s->session.reset_ran = s->session.reset_kept;
-    if (s->session.traits | s->session.ends) s->session.failed = true;
+    if (s->session.effect_flags | s->session.ends) s->session.failed = true;
 }
 
 /* Nobody knows what settings are in force on a server: whoever comes next has them reset. */
@@ -309,7 +309,7 @@ static int pinned_servers(const struct relay *r, int32_t pool) {
 
 /* Nothing has been said in this transaction yet. */
 void session_begin(struct session *x) {
-    x->traits = x->ends = x->unknown_count = 0;
+    x->effect_flags = x->ends = x->unknown_count = 0;
     x->failed = x->named = x->unseen = x->partly = x->resets_all = false;
     if (x->notes) x->notes->bytes = 0;
 }
@@ -346,7 +346,7 @@ static bool decide(struct relay *r, struct server *s) {
 
 /* Where every transaction calls a function of dynamic SQL, a pin each would leave others nothing. */
 static bool opaque_pins(struct client *c, const struct session *x) {
-    if (x->named || !(x->traits & PIN_OPAQUE) || c->opaque_lessons >= OPAQUE_LESSONS) return false;
+    if (x->named || !(x->effect_flags & PIN_OPAQUE) || c->opaque_lessons >= OPAQUE_LESSONS) return false;
     c->opaque_lessons++;
     return true;
 }
@@ -369,11 +369,11 @@ static void judge(struct relay *r, const struct client *c, struct session *x) {
 }
 
 /* It uses what the catalogs, as far as they are known, do not have. */
-static bool newer(const struct session *x) { return x->traits & TRAIT_UNKNOWN || x->unknown_count; }
+static bool newer(const struct session *x) { return x->effect_flags & EFFECT_UNKNOWN || x->unknown_count; }
 
 /* A text that is made when it runs may open connections (`connects`).  Nothing is asked for them: the question would be
  * a call of something outside pg_catalog, made with the rights of the client. */
-static bool connects_unseen(uint32_t traits) { return (traits & ASK_ALL) == ASK_ALL && traits & PIN_NAMELESS; }
+static bool connects_unseen(uint32_t effect_flags) { return (effect_flags & ASK_ALL) == ASK_ALL && effect_flags & PIN_NAMELESS; }
 
 static bool weak(const struct relay *r, const struct server *s) {
     return s && s->client && only_weakly(s->session.pinned) && r->t->clients[s->client->row].pinned;
@@ -426,7 +426,7 @@ static bool gives_up(const struct relay *r, const struct server *s) {
 }
 
 /* It is known whether the server stays.  True: it does, or the client had to be closed. */
-static bool settled(struct relay *r, struct server *s) {
+static bool releasable(struct relay *r, struct server *s) {
     struct session *x = &s->session;
     if (gives_up(r, s)) give_up(r, s);
     if (x->pinned != r->t->clients[s->client->row].pinned && decide(r, s)) return true;
@@ -449,18 +449,18 @@ void session_tag(struct relay *r, struct server *s, const unsigned char *tag, ui
     bool alters = tag_starts(tag, n, "ALTER "), creates = tag_starts(tag, n, "CREATE ");
     bool role = (alters || creates || tag_starts(tag, n, "DROP ")) && memmem(tag, n, " ROLE", 5);
     if (alters || (creates && !tag_starts(tag, n, "CREATE TABLE")) || tag_starts(tag, n, "IMPORT ") || tag_starts(tag, n, "COMMIT PREPARED"))
-        x->traits |= TRAIT_SCHEMA;
+        x->effect_flags |= EFFECT_SCHEMA;
     if (!role && !tag_starts(tag, n, "ALTER DATABASE")) return;
-    x->traits |= TRAIT_DATABASE;
+    x->effect_flags |= EFFECT_DATABASE;
     keep_name(x, 'R', "");   /* any: its name is in the text */
 }
 
 /* A transaction is over, before its client hears of it. */
 void session_ended(struct relay *r, struct server *s) {
-    if (s->session.traits & TRAIT_SCHEMA) session_made(r, s);
-    if (s->session.traits & TRAIT_DATABASE && s->client) tell_of_databases(r, s->client);
+    if (s->session.effect_flags & EFFECT_SCHEMA) session_made(r, s);
+    if (s->session.effect_flags & EFFECT_DATABASE && s->client) tell_of_databases(r, s->client);
     if (s->client && !session_on(r, s->client))   /* its tags have said so, and session_settle() is not called */
-        s->session.traits &= ~(uint32_t)(TRAIT_SCHEMA | TRAIT_DATABASE);
+        s->session.effect_flags &= ~(uint32_t)(EFFECT_SCHEMA | EFFECT_DATABASE);
 }
 
 /* A transaction that may have made or altered something is over, or its server is: what is known of names may be of before. */
@@ -478,58 +478,58 @@ bool session_settle(struct relay *r, struct server *s) {
     if (!session_on(r, c)) return false;
     bool looked = x->looked;
     x->looked = false;
-    if (looked && !(x->traits | x->ends)) {   /* nothing of the client has run that says anything */
+    if (looked && !(x->effect_flags | x->ends)) {   /* nothing of the client has run that says anything */
         judge(r, c, x);
-        return settled(r, s);
+        return releasable(r, s);
     }
-    if (x->judged_version != schema_of(r, s)) x->traits |= EVERYTHING;   /* it may have run what was made meanwhile */
-    if (x->traits & TRAIT_SCHEMA && x->unknown_count) x->traits |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
+    if (x->judged_version != schema_of(r, s)) x->effect_flags |= EVERYTHING;   /* it may have run what was made meanwhile */
+    if (x->effect_flags & EFFECT_SCHEMA && x->unknown_count) x->effect_flags |= ASK_ALL | PIN_OPAQUE;   /* it may be gone again */
     catalog_mark(r->t, pool->database);
     const struct profile *p = session_profile(r, c);
     x->unseen |= newer(x);
     if (x->unknown_count) profile_unknown(r, r->t->clients[c->row].pool, x);
-    x->traits &= ~(uint32_t)(TRAIT_SCHEMA | TRAIT_DATABASE);
-    bool connects = connects_unseen(x->traits);
+    x->effect_flags &= ~(uint32_t)(EFFECT_SCHEMA | EFFECT_DATABASE);
+    bool connects = connects_unseen(x->effect_flags);
     x->unseen |= connects && !p->catalog.known;
-    if (x->traits & (PIN_NAMELESS | TRAIT_UNSURE)) {   /* whatever it was, whoever comes next gets a server without it */
+    if (x->effect_flags & (PIN_NAMELESS | EFFECT_UNSURE)) {   /* whatever it was, whoever comes next gets a server without it */
         session_unknown(&r->t->slots[s->slot]);
         x->opaque = true;
     }
-    uint32_t ask = (x->traits & ASK_ALL) | (x->ends & x->pinned & ASK_ALL);
-    if (x->traits & TRAIT_NAMED && x->failed) ask |= ASK_SETTINGS;
+    uint32_t ask = (x->effect_flags & ASK_ALL) | (x->ends & x->pinned & ASK_ALL);
+    if (x->effect_flags & EFFECT_NAMED && x->failed) ask |= ASK_SETTINGS;
     if (!x->failed) x->pinned &= ~(x->ends & PIN_ALL);   /* else what ends it may not have run, or is undone */
-    x->pinned |= x->traits & (PIN_LOADED | (opaque_pins(c, x) ? PIN_OPAQUE : 0));
+    x->pinned |= x->effect_flags & (PIN_LOADED | (opaque_pins(c, x) ? PIN_OPAQUE : 0));
     if (connects && p->connects) {   /* kept as long as no other client waits, then closed */
         x->doomed = true;
         x->pinned |= PIN_OPAQUE;
     }
-    if (x->traits & PIN_UNJUDGED && !x->named) leave_unjudged(r, pool, x);
+    if (x->effect_flags & PIN_UNJUDGED && !x->named) leave_unjudged(r, pool, x);
     judge(r, c, x);
     bool kept_here = !x->given_up && (c->settings->particular || (c->names && c->names->floating));
     if (kept_here) x->pinned |= PIN_OPAQUE;   /* another server may refuse them, or read a statement otherwise */
-    if (sequences_pin(pool, c, x->traits)) x->pinned |= PIN_SEQUENCE;
-    if (ask || (x->traits & TRAIT_NAMED && x->notes && x->notes->bytes)) {
-        session_ask(r, s, ask);
+    if (sequences_pin(pool, c, x->effect_flags)) x->pinned |= PIN_SEQUENCE;
+    if (ask || (x->effect_flags & EFFECT_NAMED && x->notes && x->notes->bytes)) {
+        session_probe(r, s, ask);
         return true;
     }
     session_begin(x);
     session_turn(r, s);
-    return settled(r, s);
+    return releasable(r, s);
 }
 
 /* Whether the server must be cleaned before another client gets it. */
 bool session_dirty(const struct server *s) {
     const struct session *x = &s->session;
-    return x->pinned || x->asked || x->traits & (ASK_ALL | PIN_ALL | TRAIT_NAMED | TRAIT_RESET | TRAIT_RESET_ALL);
+    return x->pinned || x->asked || x->effect_flags & (ASK_ALL | PIN_ALL | EFFECT_NAMED | EFFECT_RESET | EFFECT_RESET_ALL);
 }
 
 /* No DISCARD ALL undoes what it carries, or may carry: it goes with its client. */
 bool session_beyond_reset(struct relay *r, const struct server *s) {
     const struct session *x = &s->session;
-    uint32_t said = x->pinned | x->traits;
+    uint32_t said = x->pinned | x->effect_flags;
     if (said & PIN_LOADED || x->doomed || !s->client) return said & PIN_LOADED || x->doomed;
     const struct profile *p = session_profile(r, s->client);
-    return x->unseen || newer(x) || (connects_unseen(x->traits) && (p->connects || !p->catalog.known));
+    return x->unseen || newer(x) || (connects_unseen(x->effect_flags) && (p->connects || !p->catalog.known));
 }
 
 /* Its client is gone or goes to another server: nothing of it counts any more. */
@@ -537,7 +537,7 @@ void session_left(struct relay *r, struct server *s) {
     struct session *x = &s->session;
     if (s->client) r->t->clients[s->client->row].pinned = 0;
     session_begin(x);
-    x->prepared_traits = x->prepared_serial = x->pinned = x->asked = 0;
+    x->prepared_effect_flags = x->prepared_serial = x->pinned = x->asked = 0;
     x->touched_sequence = x->opaque = x->given_up = x->sets_meaning = x->doomed = x->looked = false;
     x->held = 0;
     x->restore_due = false;
@@ -569,7 +569,7 @@ void session_tick(struct relay *r) {
         if (idle && row->pinned != s->session.pinned) {
             row->pinned = s->session.pinned;
             r->weak_pins += row->pinned != 0;
-            s->settled = !row->pinned;
+            s->releasable = !row->pinned;
             if (!row->pinned) conn_ready(r, &s->io);
             continue;
         }
@@ -580,7 +580,7 @@ void session_tick(struct relay *r) {
         }
         give_up(r, s);
         row->pinned = 0;
-        s->settled = true;
+        s->releasable = true;
         conn_ready(r, &s->io);
     }
 }

@@ -2,7 +2,7 @@
  *
  * Theory.  What a client leaves behind in its session belongs to it and to nobody else.  The texts of its statements
  * (sql/effects.h) say when something may have been left; then, after the end of the transaction and before the server may
- * change hands, the server itself is asked what is there (OWN_ASK, one query made of the questions that matter):
+ * change hands, the server itself is asked what is there (INTERNAL_PROBE, one query made of the questions that matter):
  *
  *   settings      become the client's set (settings.h).  They follow it: a server with another set is brought to
  *                 this one before the client's next statement, a server with the same set is used as it is.
@@ -14,7 +14,7 @@
  * (catalog/read.h); all workers have what it found.  As long as nothing is known everything is asked for.
  *
  * RESET and DISCARD ALL lead back to the values of the *client's* startup packet, which are not the server's: they are
- * put in force again before the client gets its ReadyForQuery (OWN_RESTORE), and it hears of the difference only.
+ * put in force again before the client gets its ReadyForQuery (INTERNAL_RESTORE), and it hears of the difference only.
  */
 #ifndef POOLER_SESSION_SESSION_H
 #define POOLER_SESSION_SESSION_H
@@ -59,7 +59,7 @@ struct profile {
     struct catalog catalog;
     uint32_t row_generation;     /* the row may have become another database's */
     uint32_t serial;             /* changes with what texts are judged by */
-    uint32_t everything;         /* traits of every statement: what no word tells of */
+    uint32_t everything;         /* effect flags of every statement: what no word tells of */
     bool connects;               /* dblink or postgres_fdw: their connections are the session's, and nothing asks for them */
     struct absent absent[ABSENT_MAX];
     uint32_t absent_count, absent_next, learnt;
@@ -85,11 +85,11 @@ struct answer {
 
 /* Of one server, since its client has it. */
 struct session {
-    uint32_t traits, ends;       /* of the statements since the server was last asked */
-    uint32_t prepared_traits;    /* of the texts of SQL PREPARE */
+    uint32_t effect_flags, ends;       /* of the statements since the server was last asked */
+    uint32_t prepared_effect_flags;    /* of the texts of SQL PREPARE */
     uint32_t prepared_serial;    /* of the profile by which they were looked at */
     uint32_t pinned;             /* why it stays with its client: ASK_ and PIN_ bits */
-    uint32_t asked;              /* what OWN_ASK asks for */
+    uint32_t asked;              /* what INTERNAL_PROBE asks for */
     uint8_t tries;               /* of the question, after errors of the moment */
     uint32_t unjudged_version;   /* of the schema, when PIN_UNJUDGED began */
     uint32_t judged_version;     /* of the schema, before the first of those statements was looked at */
@@ -110,8 +110,8 @@ struct session {
     bool parsed_sets_meaning;    /* the latest unnamed statement will, when it is run */
     bool opaque;                 /* something set a setting whose name is not known: the server is reset before its next client */
     bool named;                  /* a literal or a parameter gave the name of the setting that is an argument */
-    bool restore_due;            /* OWN_RESTORE waits for the end of a cancel request */
-    uint8_t held;                /* status of a ReadyForQuery that the client gets after OWN_RESTORE; 0: none */
+    bool restore_due;            /* INTERNAL_RESTORE waits for the end of a cancel request */
+    uint8_t held;                /* status of a ReadyForQuery that the client gets after INTERNAL_RESTORE; 0: none */
     uint64_t unknown[SCAN_UNKNOWN_MAX];
     struct notes *notes;
     struct settings *told;       /* what the client believes while a RESET is under way; NULL: none is */
@@ -121,8 +121,8 @@ struct session {
 
 /* Statements since the server was last asked that may have set, for their transaction or for good, what decides what texts
  * mean; and what only a function can have done. */
-#define SETS_MEANING (TRAIT_MEANING | TRAIT_RESET | TRAIT_RESET_ALL)
-#define MAY_SET_MEANING (SETS_MEANING | ASK_SETTINGS | PIN_NAMELESS | PIN_LOADED | TRAIT_UNKNOWN | TRAIT_UNSURE)
+#define SETS_MEANING (EFFECT_MEANING | EFFECT_RESET | EFFECT_RESET_ALL)
+#define MAY_SET_MEANING (SETS_MEANING | ASK_SETTINGS | PIN_NAMELESS | PIN_LOADED | EFFECT_UNKNOWN | EFFECT_UNSURE)
 
 /* session.c: what statements say; what is asked; what follows */
 bool session_uncertain(const struct server *s);
@@ -155,17 +155,17 @@ void session_tick(struct relay *r);
 const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
 
 /* sequences.c */
-void sequences_before(struct relay *r, struct client *c, uint32_t traits);
-enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t traits);
-enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t traits, const char *text, uint32_t bytes);
+void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags);
+enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t effect_flags);
+enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t effect_flags, const char *text, uint32_t bytes);
 void sequences_skipped(struct relay *r, struct server *s);
 bool sequences_wait(struct server *s);
 void sequences_not_discarded(struct relay *r, struct server *s);
-bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t traits);
+bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t effect_flags);
 void sequences_given_up(struct pool_row *pool, struct client *c);
 
 /* plans.c: plans that servers keep */
-void plans_note(struct relay *r, struct client *c, uint32_t traits);
+void plans_note(struct relay *r, struct client *c, uint32_t effect_flags);
 void plans_follow(struct relay *r, const struct client *c);
 bool plans_foreign(struct relay *r, const struct server *s);
 void plans_begin(const struct relay *r, const struct server *s, bool discarded);
@@ -175,7 +175,7 @@ void plans_forget(struct slot_row *row);
 void send_parameter(struct relay *r, struct client *c, const char *name, const char *value);
 void send_parameters(struct relay *r, struct client *c, const struct settings *told);
 bool session_report_hidden(struct relay *r, const struct server *s, const char *name, const char *value);
-void session_note_reset(struct relay *r, struct client *c, uint32_t traits);
+void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags);
 bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n);
 bool session_resetting(const struct server *s);
 bool session_hold(struct relay *r, struct server *s, uint8_t status);
@@ -183,7 +183,7 @@ void session_restore(struct relay *r, struct server *s);
 void session_restored(struct relay *r, struct server *s);
 
 /* probe.c: answers of the server */
-void session_ask(struct relay *r, struct server *s, uint32_t ask);
+void session_probe(struct relay *r, struct server *s, uint32_t ask);
 void session_row(struct relay *r, struct server *s, const unsigned char *body, bool whole);
 void session_answered(struct relay *r, struct server *s);
 void session_unanswered(struct server *s);

@@ -225,5 +225,5 @@ void greeting_confirmed(struct relay *r, struct server *s) {
     confirm(r, c);
     free(c->unconfirmed);
     c->unconfirmed = NULL;
-    s->settled = !bytes_pending(&c->io.stash);
+    s->releasable = !bytes_pending(&c->io.stash);
 }

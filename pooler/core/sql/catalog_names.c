@@ -11,8 +11,8 @@ uint32_t catalog_place(uint64_t word_hash, enum catalog_kind kind, uint32_t capa
     return (uint32_t)(x >> 32) & (capacity - 1);
 }
 
-static uint32_t effects(uint32_t traits) {
-    return traits & CATALOG_UNKNOWN ? traits | ASK_ALL | PIN_OPAQUE | TRAIT_UNSURE : traits;
+static uint32_t effects(uint32_t effect_flags) {
+    return effect_flags & CATALOG_UNKNOWN ? effect_flags | ASK_ALL | PIN_OPAQUE | EFFECT_UNSURE : effect_flags;
 }
 
 static const struct catalog_entry *find(const struct catalog *c, enum catalog_kind kind, uint64_t word_hash) {
@@ -25,7 +25,7 @@ static const struct catalog_entry *find(const struct catalog *c, enum catalog_ki
 
 uint32_t catalog_effects(const struct catalog *c, enum catalog_kind kind, uint64_t word_hash) {
     const struct catalog_entry *found = find(c, kind, word_hash);
-    return effects(found ? found->traits : CATALOG_UNKNOWN);
+    return effects(found ? found->effect_flags : CATALOG_UNKNOWN);
 }
 
 bool catalog_has(const struct catalog *c, enum catalog_kind kind, uint64_t word_hash) {

@@ -21,7 +21,7 @@ enum catalog_kind {
 /* In an answer: no such name is in the snapshot, or something runs of which nobody knows what it does. */
 #define CATALOG_UNKNOWN (1u << 30)
 
-struct catalog_entry { uint64_t hash; uint32_t traits, kind; };   /* hash 0: an empty place */
+struct catalog_entry { uint64_t hash; uint32_t effect_flags, kind; };   /* hash 0: an empty place */
 
 /* A worker's copy of the snapshot of one database (catalog/store.h). */
 struct catalog {
@@ -32,7 +32,7 @@ struct catalog {
     bool bodies;                 /* there are functions whose texts servers plan, and keep the plans of */
 };
 
-/* Bits of enum trait (effects.h) and CATALOG_UNKNOWN; 0: known, and harmless.  What sets an ASK_ bit may also end what that
+/* Bits of enum effect_flag (effects.h) and CATALOG_UNKNOWN; 0: known, and harmless.  What sets an ASK_ bit may also end what that
  * bit stands for.  `word_hash`: word_hash() of the name under the key of the shared tables. */
 uint32_t catalog_effects(const struct catalog *c, enum catalog_kind kind, uint64_t word_hash);
 

@@ -9,20 +9,20 @@
 #include "sql/scan.h"
 
 /* The one table of words that matter.  LEADING: first of a statement; CALLED: before a parenthesis. */
-static const struct { const char *text; uint8_t id, where; uint32_t traits, ends; } BUILTIN[] = {
+static const struct { const char *text; uint8_t id, where; uint32_t effect_flags, ends; } BUILTIN[] = {
     {"set", W_SET, LEADING, 0, 0},
     {"reset", W_RESET, LEADING, ASK_SETTINGS, 0},
     {"discard", W_DISCARD, LEADING, 0, 0},
     {"prepare", W_PREPARE, LEADING, 0, 0},
     {"deallocate", W_DEALLOCATE, LEADING, 0, ASK_PREPARED},
-    {"execute", W_EXECUTE, LEADING, TRAIT_EXECUTE, 0},
-    {"execute", W_EXECUTE, ANYWHERE, TRAIT_EXECUTE, 0},   /* CREATE TABLE AS EXECUTE */
+    {"execute", W_EXECUTE, LEADING, EFFECT_EXECUTE, 0},
+    {"execute", W_EXECUTE, ANYWHERE, EFFECT_EXECUTE, 0},   /* CREATE TABLE AS EXECUTE */
     {"explain", W_EXPLAIN, LEADING, 0, 0},
     {"select", W_ANALYZED, LEADING, 0, 0},
-    {"insert", W_ANALYZED, LEADING, TRAIT_INSERT, 0},
+    {"insert", W_ANALYZED, LEADING, EFFECT_INSERT, 0},
     {"update", W_ANALYZED, LEADING, 0, 0},
     {"delete", W_ANALYZED, LEADING, 0, 0},
-    {"merge", W_ANALYZED, LEADING, TRAIT_INSERT, 0},
+    {"merge", W_ANALYZED, LEADING, EFFECT_INSERT, 0},
     {"values", W_ANALYZED, LEADING, 0, 0},
     {"with", W_ANALYZED, LEADING, 0, 0},
     {"table", W_ANALYZED, LEADING, 0, 0},
@@ -43,15 +43,15 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"checkpoint", W_NONE, LEADING, 0, 0},
     {"close", W_NONE, LEADING, 0, ASK_CURSORS},
     {"do", W_DO, LEADING, ASK_ALL, ASK_ALL | PIN_SEQUENCE},
-    {"listen", W_LISTEN, LEADING, ASK_CHANNELS | TRAIT_LISTEN, 0},
-    {"unlisten", W_UNLISTEN, LEADING, TRAIT_UNLISTEN, ASK_CHANNELS},
-    {"notify", W_NONE, LEADING, TRAIT_NOTIFY, 0},
+    {"listen", W_LISTEN, LEADING, ASK_CHANNELS | EFFECT_LISTEN, 0},
+    {"unlisten", W_UNLISTEN, LEADING, EFFECT_UNLISTEN, ASK_CHANNELS},
+    {"notify", W_NONE, LEADING, EFFECT_NOTIFY, 0},
     {"load", W_NONE, LEADING, PIN_LOADED, 0},
     /* these run expressions, event triggers and functions of extensions that stand in no text */
     {"create", W_CREATE, LEADING, EVERYTHING, 0},
-    {"alter", W_DDL, LEADING, TRAIT_SCHEMA | EVERYTHING, 0},
+    {"alter", W_DDL, LEADING, EFFECT_SCHEMA | EVERYTHING, 0},
     {"drop", W_DDL, LEADING, EVERYTHING, ASK_TEMP},   /* what is known then is too much, not too little */
-    {"import", W_DDL, LEADING, TRAIT_SCHEMA | EVERYTHING, 0},
+    {"import", W_DDL, LEADING, EFFECT_SCHEMA | EVERYTHING, 0},
     {"comment", W_DDL, LEADING, EVERYTHING, 0},
     {"grant", W_DDL, LEADING, EVERYTHING, 0},
     {"revoke", W_DDL, LEADING, EVERYTHING, 0},
@@ -63,9 +63,9 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"analyse", W_MAINTAIN, LEADING, EVERYTHING, 0},
     {"cluster", W_MAINTAIN, LEADING, EVERYTHING, 0},
     {"reindex", W_MAINTAIN, LEADING, EVERYTHING, 0},
-    {"insert", W_NONE, ANYWHERE, TRAIT_INSERT, 0},
-    {"merge", W_NONE, ANYWHERE, TRAIT_INSERT, 0},
-    {"copy", W_QUIET, LEADING, TRAIT_COPY, 0},
+    {"insert", W_NONE, ANYWHERE, EFFECT_INSERT, 0},
+    {"merge", W_NONE, ANYWHERE, EFFECT_INSERT, 0},
+    {"copy", W_QUIET, LEADING, EFFECT_COPY, 0},
     {"create", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
     {"replace", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
     {"global", W_CREATE_OR_INTO, ANYWHERE, 0, 0},
@@ -86,13 +86,13 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"pg_advisory_unlock", W_NONE, ANYWHERE, 0, ASK_LOCKS},
     {"pg_advisory_unlock_shared", W_NONE, ANYWHERE, 0, ASK_LOCKS},
     {"pg_advisory_unlock_all", W_NONE, ANYWHERE, 0, ASK_LOCKS},
-    {"pg_notify", W_NONE, ANYWHERE, TRAIT_NOTIFY, 0},
+    {"pg_notify", W_NONE, ANYWHERE, EFFECT_NOTIFY, 0},
     {"pg_listening_channels", W_NONE, ANYWHERE, ASK_CHANNELS, 0},
     {"nextval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
     {"pg_settings", W_PG_SETTINGS, ANYWHERE, ASK_SETTINGS, 0},   /* UPDATE pg_settings is a SET */
     {"setval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
-    {"currval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},
-    {"lastval", W_NONE, ANYWHERE, TRAIT_CURRVAL, 0},
+    {"currval", W_NONE, ANYWHERE, EFFECT_CURRVAL, 0},
+    {"lastval", W_NONE, ANYWHERE, EFFECT_CURRVAL, 0},
     {"pg_backup_start", W_NONE, ANYWHERE, PIN_LOADED, 0},
     {"pg_start_backup", W_NONE, ANYWHERE, PIN_LOADED, 0},
     {"pg_replication_origin_session_setup", W_NONE, ANYWHERE, PIN_LOADED, 0},
@@ -149,7 +149,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t traits, ends
     {"session", W_SESSION, 0, 0, 0},
     {"all", W_ALL, 0, 0, 0},
     {"true", W_TRUE, 0, 0, 0},
-    {"default", W_DEFAULT, ANYWHERE, TRAIT_INSERT, 0},   /* UPDATE .. SET n = DEFAULT */
+    {"default", W_DEFAULT, ANYWHERE, EFFECT_INSERT, 0},   /* UPDATE .. SET n = DEFAULT */
     {"to", W_TO, 0, 0, 0},
     {"null", W_NULL, 0, 0, 0},
     {"transaction", W_TRANSACTION, 0, 0, 0},
@@ -199,14 +199,14 @@ bool words_add(struct words *w, const struct word *word) {
         free(w->words);
         *w = larger;
     }
-    if (word->traits || word->ends || word->id)
+    if (word->effect_flags || word->ends || word->id)
         w->filter[word->hash >> 59] |= 1ull << (word->hash >> 53 & 63);
     struct word *there = &w->words[place_of(w, word->hash)];
     if (!there->hash) {
         *there = *word;
         w->count++;
     } else {
-        there->traits |= word->traits;
+        there->effect_flags |= word->effect_flags;
         there->ends |= word->ends;
     }
     return true;
@@ -227,7 +227,7 @@ bool words_builtin(struct words *w, uint64_t key) {
         uint64_t hash = word_hash(w, BUILTIN[i].text, (uint32_t)strlen(BUILTIN[i].text));
         struct word word = {.hash = BUILTIN[i].where == LEADING ? word_leading(hash) : hash,
                             .id = BUILTIN[i].id, .where = BUILTIN[i].where,
-                            .traits = BUILTIN[i].traits, .ends = BUILTIN[i].ends};
+                            .effect_flags = BUILTIN[i].effect_flags, .ends = BUILTIN[i].ends};
         if (!words_add(w, &word)) return false;
     }
     return keywords_add(w);

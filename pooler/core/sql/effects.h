@@ -7,7 +7,7 @@
  *   built in   words of PostgreSQL itself (the table in effects.c): SET, LISTEN, PREPARE, pg_advisory_lock, ...; and its
  *              grammar (keywords.c): which statements are harmless, and where names of functions, relations, types stand.
  *   catalogs   what all objects of a name may do (catalog_names.h).  A name that the catalogs lack where one of an object
- *              stands is newer than what was read of them: TRAIT_UNKNOWN, and everything is asked for.
+ *              stands is newer than what was read of them: EFFECT_UNKNOWN, and everything is asked for.
  */
 #ifndef POOLER_SQL_EFFECTS_H
 #define POOLER_SQL_EFFECTS_H
@@ -15,7 +15,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-enum trait {
+enum effect_flag {
     /* what the server is to be asked for at the end of the transaction; also the reasons of a pin */
     ASK_SETTINGS = 1 << 0,
     ASK_LOCKS = 1 << 1,          /* session level advisory locks */
@@ -32,29 +32,29 @@ enum trait {
     PIN_NAMELESS = PIN_OPAQUE | PIN_UNJUDGED,
     PIN_ALL = PIN_NAMELESS | PIN_LOADED | PIN_SEQUENCE,
     PIN_WEAK = PIN_NAMELESS | PIN_SEQUENCE,   /* given up for others that wait: it is never another client's */
-    TRAIT_CURRVAL = 1 << 25,     /* reads what nextval left */
-    TRAIT_INSERT = 1 << 10,      /* may call nextval for a default */
-    TRAIT_NAMED = 1 << 11,       /* sets settings whose names are in `names` */
-    TRAIT_RESET = 1 << 12,       /* RESET, SET ... TO DEFAULT: names with 'r' */
-    TRAIT_RESET_ALL = 1 << 13,   /* RESET ALL, DISCARD ALL */
-    TRAIT_LISTEN = 1 << 14,      /* names with 'l' */
-    TRAIT_UNLISTEN = 1 << 15,    /* names with 'u'; `*` for all */
-    TRAIT_NOTIFY = 1 << 16,
-    TRAIT_SCHEMA = 1 << 17,      /* may change functions, triggers, views: the profile is to be looked at again */
-    TRAIT_UNKNOWN = 1 << 18,     /* calls something that is not known: hashes in `unknown` */
-    TRAIT_COPY = 1 << 20,        /* as TRAIT_INSERT, by COPY */
-    TRAIT_UNSURE = 1 << 21,      /* may set a setting whose name nobody knows: the server is reset before its next client */
-    TRAIT_EXECUTE = 1 << 19,     /* SQL EXECUTE: does what its PREPARE said */
-    TRAIT_MEANING = 1 << 24,     /* sets, or sets for its transaction, what may decide what texts mean */
-    TRAIT_DATABASE = 1 << 22,    /* what idle servers stand in the way of, or would not know of: names with 'd', 'D' */
-    TRAIT_ENCODING = 1 << 23,    /* may change the encoding of the texts behind it */
-    TRAIT_LITERAL = 1 << 27,     /* sets, or sets for its transaction, what literals are read under */
-    TRAIT_FOLDS = 1 << 28,       /* a plan of it may have the value of a setting of the client that ran it first */
-    TRAIT_READS = 1 << 29,       /* of objects in the catalogs: it reads a setting, or who the session is */
+    EFFECT_CURRVAL = 1 << 25,     /* reads what nextval left */
+    EFFECT_INSERT = 1 << 10,      /* may call nextval for a default */
+    EFFECT_NAMED = 1 << 11,       /* sets settings whose names are in `names` */
+    EFFECT_RESET = 1 << 12,       /* RESET, SET ... TO DEFAULT: names with 'r' */
+    EFFECT_RESET_ALL = 1 << 13,   /* RESET ALL, DISCARD ALL */
+    EFFECT_LISTEN = 1 << 14,      /* names with 'l' */
+    EFFECT_UNLISTEN = 1 << 15,    /* names with 'u'; `*` for all */
+    EFFECT_NOTIFY = 1 << 16,
+    EFFECT_SCHEMA = 1 << 17,      /* may change functions, triggers, views: the profile is to be looked at again */
+    EFFECT_UNKNOWN = 1 << 18,     /* calls something that is not known: hashes in `unknown` */
+    EFFECT_COPY = 1 << 20,        /* as EFFECT_INSERT, by COPY */
+    EFFECT_UNSURE = 1 << 21,      /* may set a setting whose name nobody knows: the server is reset before its next client */
+    EFFECT_EXECUTE = 1 << 19,     /* SQL EXECUTE: does what its PREPARE said */
+    EFFECT_MEANING = 1 << 24,     /* sets, or sets for its transaction, what may decide what texts mean */
+    EFFECT_DATABASE = 1 << 22,    /* what idle servers stand in the way of, or would not know of: names with 'd', 'D' */
+    EFFECT_ENCODING = 1 << 23,    /* may change the encoding of the texts behind it */
+    EFFECT_LITERAL = 1 << 27,     /* sets, or sets for its transaction, what literals are read under */
+    EFFECT_FOLDS = 1 << 28,       /* a plan of it may have the value of a setting of the client that ran it first */
+    EFFECT_READS = 1 << 29,       /* of objects in the catalogs: it reads a setting, or who the session is */
     /* what is not known to be harmless, or cannot be read */
-    EVERYTHING = ASK_ALL | TRAIT_UNSURE,
+    EVERYTHING = ASK_ALL | EFFECT_UNSURE,
     /* what goes by `names` */
-    SCAN_NAMED = TRAIT_NAMED | TRAIT_RESET | TRAIT_RESET_ALL | TRAIT_LISTEN | TRAIT_UNLISTEN | TRAIT_DATABASE,
+    SCAN_NAMED = EFFECT_NAMED | EFFECT_RESET | EFFECT_RESET_ALL | EFFECT_LISTEN | EFFECT_UNLISTEN | EFFECT_DATABASE,
 };
 
 struct catalog;
@@ -63,7 +63,7 @@ struct catalog;
 #define SCAN_UNKNOWN_MAX 8
 
 struct scan {
-    uint32_t traits;
+    uint32_t effect_flags;
     uint32_t ends;               /* ASK_ and PIN_ bits: what it may end */
     uint32_t names_bytes;
     uint32_t unknown_count;
@@ -78,10 +78,10 @@ struct scan {
                                        name each, folded to lower case as the server does */
 };
 
-/* A set of words by keyed hash. `traits` 0: known to be harmless.  The filter has a bit for each word that is not: nearly
+/* A set of words by keyed hash. `effect_flags` 0: known to be harmless.  The filter has a bit for each word that is not: nearly
  * all words of a text need no look-up. */
 #define FILTER_WORDS 32
-struct word { uint64_t hash; uint32_t traits, ends; uint8_t id, where, keyword, place, flags; };
+struct word { uint64_t hash; uint32_t effect_flags, ends; uint8_t id, where, keyword, place, flags; };
 struct words { uint64_t key; uint32_t count, capacity; struct word *words; uint64_t filter[FILTER_WORDS]; };
 
 uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes);

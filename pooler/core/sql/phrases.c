@@ -20,9 +20,9 @@ static uint8_t set_word(const struct scanner *s, const struct token *t) {
 
 /* A setting of this name is set, or reset.  That of the seed of random() is undone by nothing, LOCAL or not. */
 static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
-    if (bytes == 4 && strncasecmp(name, "seed", 4) == 0) s->out->traits |= PIN_LOADED;
-    if (!settings_harmless(name, bytes)) s->out->traits |= TRAIT_MEANING;
-    if (settings_literal(name, bytes)) s->out->traits |= TRAIT_LITERAL;
+    if (bytes == 4 && strncasecmp(name, "seed", 4) == 0) s->out->effect_flags |= PIN_LOADED;
+    if (!settings_harmless(name, bytes)) s->out->effect_flags |= EFFECT_MEANING;
+    if (settings_literal(name, bytes)) s->out->effect_flags |= EFFECT_LITERAL;
 }
 
 /* Without room the names are lost, and everything is asked for instead. */
@@ -31,7 +31,7 @@ void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, b
     if (kind == 's' || kind == 'r') note_meaning(s, name, bytes);
     if (out->names_bytes + bytes + 2 > sizeof out->names || bytes > 127) {
         if (strchr("ckdD", kind)) return;
-        out->traits |= ASK_ALL | (kind == 's' && memchr(name, '.', bytes) ? PIN_OPAQUE : 0);
+        out->effect_flags |= ASK_ALL | (kind == 's' && memchr(name, '.', bytes) ? PIN_OPAQUE : 0);
         return;
     }
     out->names[out->names_bytes++] = kind;
@@ -46,7 +46,7 @@ static uint32_t take_name(struct scanner *s, const struct token *first, char nam
     uint32_t n = 0;
     for (;;) {
         if (t.kind != T_WORD && t.kind != T_QUOTED) return n;
-        if (t.bytes > NAME_BYTES_MAX || n + t.bytes > 127) s->out->traits |= ASK_SETTINGS | PIN_OPAQUE;   /* it has another name there */
+        if (t.bytes > NAME_BYTES_MAX || n + t.bytes > 127) s->out->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;   /* it has another name there */
         for (uint32_t i = 0; i < t.bytes && n < 127; i++) {
             name[n++] = (char)(t.kind == T_WORD || fold_quoted ? lower(t.text[i]) : t.text[i]);
             if (t.kind == T_QUOTED && t.text[i] == '"') i++;   /* doubled */
@@ -63,7 +63,7 @@ static uint32_t take_name(struct scanner *s, const struct token *first, char nam
 /* Whether texts that are sent behind this one may be in another encoding. */
 static void note_encoding(struct scanner *s, const char *name, uint32_t bytes) {
     static const char ENCODING[] = "client_encoding";
-    if (bytes == sizeof ENCODING - 1 && strncasecmp(name, ENCODING, bytes) == 0) s->out->traits |= TRAIT_ENCODING;
+    if (bytes == sizeof ENCODING - 1 && strncasecmp(name, ENCODING, bytes) == 0) s->out->effect_flags |= EFFECT_ENCODING;
 }
 
 static void note_set(struct scanner *s, const struct token *first) {
@@ -71,7 +71,7 @@ static void note_set(struct scanner *s, const struct token *first) {
     uint32_t n = take_name(s, first, name, true);
     struct token to, value;
     if (!n) {
-        s->out->traits |= ASK_SETTINGS;
+        s->out->effect_flags |= ASK_SETTINGS;
         return;
     }
     struct lexer copy = s->lexer;
@@ -79,13 +79,13 @@ static void note_set(struct scanner *s, const struct token *first) {
     next_token(&copy, &value);
     bool operator = (is_char(&to, '=')) || id_of(s, &to) == W_TO;
     bool reset = operator && id_of(s, &value) == W_DEFAULT;
-    s->out->traits |= reset ? ASK_SETTINGS | TRAIT_RESET : TRAIT_NAMED;
+    s->out->effect_flags |= reset ? ASK_SETTINGS | EFFECT_RESET : EFFECT_NAMED;
     note_encoding(s, name, n);
     note_name(s, reset ? 'r' : 's', name, n, false);
 }
 
 static void note_literal_name(struct scanner *s, const char *name) {
-    s->out->traits |= TRAIT_NAMED;
+    s->out->effect_flags |= EFFECT_NAMED;
     note_encoding(s, name, (uint32_t)strlen(name));
     note_name(s, 's', name, (uint32_t)strlen(name), false);
 }
@@ -96,7 +96,7 @@ static void scan_set_local(struct scanner *s) {
     struct token t;
     next_token(&s->lexer, &t);
     if (set_word(s, &t) == W_NAMES) {
-        s->out->traits |= TRAIT_ENCODING | TRAIT_MEANING;
+        s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING;
         return;
     }
     uint32_t n = take_name(s, &t, name, true);
@@ -130,7 +130,7 @@ void scan_set(struct scanner *s) {
     case W_TIME: note_literal_name(s, "timezone"); return;
     case W_SCHEMA: note_literal_name(s, "search_path"); return;
     case W_XML: note_literal_name(s, "xmloption"); return;
-    case W_SEED: s->out->traits |= PIN_LOADED; return;
+    case W_SEED: s->out->effect_flags |= PIN_LOADED; return;
     default: note_set(s, &t);
     }
 }
@@ -140,13 +140,13 @@ void scan_reset(struct scanner *s) {
     struct token t;
     next_token(&s->lexer, &t);
     if (set_word(s, &t) == W_ALL) {
-        s->out->traits |= TRAIT_RESET_ALL;
+        s->out->effect_flags |= EFFECT_RESET_ALL;
         s->out->ends |= PIN_NAMELESS;
     } else if (set_word(s, &t) == W_TIME) {
-        s->out->traits |= TRAIT_RESET;
+        s->out->effect_flags |= EFFECT_RESET;
         note_name(s, 'r', "timezone", 8, false);
     } else {
-        s->out->traits |= TRAIT_RESET;
+        s->out->effect_flags |= EFFECT_RESET;
         note_name(s, 'r', name, take_name(s, &t, name, true), false);
     }
 }
@@ -155,7 +155,7 @@ void scan_discard(struct scanner *s) {
     struct token t;
     next_token(&s->lexer, &t);
     if (id_of(s, &t) == W_ALL) {
-        s->out->traits |= TRAIT_RESET_ALL | TRAIT_UNLISTEN | ASK_SETTINGS;
+        s->out->effect_flags |= EFFECT_RESET_ALL | EFFECT_UNLISTEN | ASK_SETTINGS;
         s->out->ends |= ASK_ALL | PIN_NAMELESS | PIN_SEQUENCE;
         note_name(s, 'u', "*", 1, false);
     } else {
@@ -221,7 +221,7 @@ void scan_set_config(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t, name, before = {.kind = T_END};
     if (s->looked && ahead.at < s->looked) {
-        s->out->traits |= TRAIT_ENCODING | TRAIT_MEANING | ASK_SETTINGS | PIN_OPAQUE;
+        s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING | ASK_SETTINGS | PIN_OPAQUE;
         return;
     }
     next_token(&ahead, &t);   /* the parenthesis */
@@ -248,15 +248,15 @@ void scan_set_config(struct scanner *s) {
         note_encoding(s, (const char *)name.text, name.bytes);
         note_meaning(s, (const char *)name.text, name.bytes);
     } else {
-        s->out->traits |= TRAIT_ENCODING | TRAIT_MEANING;
+        s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING;
     }
     if (whole && local && id_of(s, &before) == W_TRUE) return;
     null &= whole;
     if (literal && !first) {
-        s->out->traits |= null ? ASK_SETTINGS | TRAIT_RESET : TRAIT_NAMED;
+        s->out->effect_flags |= null ? ASK_SETTINGS | EFFECT_RESET : EFFECT_NAMED;
         note_name(s, null ? 'r' : 's', (const char *)name.text, name.bytes, true);
     } else {
-        s->out->traits |= ASK_SETTINGS | PIN_OPAQUE;
+        s->out->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;
     }
 }
 /* CREATE, ALTER, DROP ROLE (USER, GROUP): servers of that name belong to another role afterwards, or begin otherwise.
@@ -271,7 +271,7 @@ static void scan_role(struct scanner *s, struct scanner *ahead, const struct tok
         next_token(&ahead->lexer, &exists);
         next_token(&ahead->lexer, &t);
     }
-    s->out->traits |= TRAIT_DATABASE;
+    s->out->effect_flags |= EFFECT_DATABASE;
     while (t.kind == T_WORD || t.kind == T_QUOTED) {
         bool all = is_word(&t, "all") && is_word(verb, "alter");
         uint32_t n = take_name(ahead, &t, name, false);
@@ -301,7 +301,7 @@ void scan_database(struct scanner *s, const struct token *verb) {
         bool template = is_word(&t, "template");
         if (copied || words < (alter ? 1 : 3)) {
             uint32_t n = take_name(&ahead, &t, name, false);
-            s->out->traits |= TRAIT_DATABASE;
+            s->out->effect_flags |= EFFECT_DATABASE;
             note_name(s, 'd', name, n, false);
             if (alter || (create && !words)) note_name(s, 'D', name, n, false);
         }

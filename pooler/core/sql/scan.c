@@ -35,11 +35,11 @@ static void scan_body(struct scanner *s) {
         struct token behind;
         peek_token(&ahead, &behind);
         bool all = !t.escaped && behind.kind != T_OPERATOR;   /* not one part of the text only */
-        if (!all) s->out->traits |= PIN_OPAQUE;
+        if (!all) s->out->effect_flags |= PIN_OPAQUE;
         scan_inner(s, &t);
         return;
     }
-    s->out->traits |= PIN_OPAQUE;   /* a text that is made when it runs */
+    s->out->effect_flags |= PIN_OPAQUE;   /* a text that is made when it runs */
 }
 /* The name of a statement that somebody else may have had prepared.  U& may stand for any. */
 static bool is_ours(const struct token *t) {
@@ -53,7 +53,7 @@ static bool is_ours(const struct token *t) {
 static void scan_execute(struct scanner *s) {
     struct token t;
     peek_token(&s->lexer, &t);
-    if (is_ours(&t)) s->out->traits |= EVERYTHING;
+    if (is_ours(&t)) s->out->effect_flags |= EVERYTHING;
 }
 
 /* Where a statement of ours is gone, nobody else is to look for it: the server is closed behind its client. */
@@ -62,16 +62,16 @@ static void scan_deallocate(struct scanner *s) {
     struct token t;
     next_token(&ahead, &t);
     if (id_of(s, &t) == W_PREPARE) next_token(&ahead, &t);
-    if (is_ours(&t)) s->out->traits |= PIN_LOADED;
+    if (is_ours(&t)) s->out->effect_flags |= PIN_LOADED;
 }
 /* The first word of a statement.  True: it has been dealt with, the rest is scanned as any. */
 static bool scan_leading(struct scanner *s, const struct token *t, const struct word *w, bool *ddl) {
     *ddl = false;
     if (!w) {
-        if (!s->body) s->out->traits |= EVERYTHING;   /* what it does nobody knows */
+        if (!s->body) s->out->effect_flags |= EVERYTHING;   /* what it does nobody knows */
         return false;
     }
-    s->out->traits |= w->traits;
+    s->out->effect_flags |= w->effect_flags;
     s->out->ends |= w->ends;
     struct token next;
     switch (w->id) {
@@ -86,7 +86,7 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
     case W_SHOW: scan_show(s); break;
     case W_PREPARE:
         peek_token(&s->lexer, &next);
-        if (id_of(s, &next) != W_TRANSACTION) s->out->traits |= ASK_PREPARED;
+        if (id_of(s, &next) != W_TRANSACTION) s->out->effect_flags |= ASK_PREPARED;
         break;
     case W_EXECUTE:
         if (s->body) scan_body(s);
@@ -96,16 +96,16 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
     case W_DO: scan_body(s); break;
     case W_COMMIT:   /* of what was prepared, perhaps long ago and by another session */
         peek_token(&s->lexer, &next);
-        if (is_word(&next, "prepared")) s->out->traits |= TRAIT_SCHEMA;
+        if (is_word(&next, "prepared")) s->out->effect_flags |= EFFECT_SCHEMA;
         break;
     case W_QUIET: s->at.quiet = true; return false;
     case W_ANALYZED: return false;
     case W_CREATE:
-        if (!makes_temporary(&s->lexer)) s->out->traits |= TRAIT_SCHEMA;
+        if (!makes_temporary(&s->lexer)) s->out->effect_flags |= EFFECT_SCHEMA;
         /* fall through */
     case W_DDL:   /* CREATE stands before TEMP, too */
         s->at.ddl = true;
-        s->out->traits |= catalog_ddl(s->catalog);
+        s->out->effect_flags |= catalog_ddl(s->catalog);
         scan_database(s, t);
         *ddl = true;
         return false;
@@ -122,13 +122,13 @@ static uint64_t here(const struct scanner *s) { return 1ull << s->at.depth; }
 static bool add_effects(struct scanner *s, enum catalog_kind kind, uint64_t hash) {
     if (!catalog_has(s->catalog, kind, hash)) return false;
     uint32_t effects = catalog_effects(s->catalog, kind, hash);
-    s->out->traits |= effects & ~CATALOG_UNKNOWN;
+    s->out->effect_flags |= effects & ~CATALOG_UNKNOWN;
     s->out->ends |= effects & ASK_ALL;
     return true;
 }
 
 /* It is newer than the snapshot. */
-static void add_unknown(struct scanner *s) { s->out->traits |= EVERYTHING | TRAIT_UNKNOWN; }
+static void add_unknown(struct scanner *s) { s->out->effect_flags |= EVERYTHING | EFFECT_UNKNOWN; }
 
 /* What the table of words has is judged by that; what a user's object of the same name does counts everywhere. */
 static bool is_built_in(const struct scanner *s, uint64_t hash) {
@@ -256,7 +256,7 @@ static void scan_place(struct scanner *s, enum place place) {
     case PLACE_USING: at->relation = next_char(&s->lexer) == '(' ? RELATION_NONE : RELATION_READ; break;
     case PLACE_INTO:
         at->relation = RELATION_WITH_COLUMNS;
-        if (at->place != PLACE_INSERT) s->out->traits |= ASK_TEMP;   /* a new table, which may be temporary by search_path */
+        if (at->place != PLACE_INSERT) s->out->effect_flags |= ASK_TEMP;   /* a new table, which may be temporary by search_path */
         break;
     case PLACE_COPY: at->relation = RELATION_WITH_COLUMNS; break;
     case PLACE_FOR: case PLACE_END: end_relations(s); break;
@@ -308,12 +308,12 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
             || ((w->where & AFTER_WITH) && previous == W_WITH) || ((w->where & CALLED) && stands_before(&s->lexer, '('));
         if (w->id == W_DEFAULT) counts = !s->at.set && !s->at.ddl;
         if (counts) {
-            s->out->traits |= w->traits;
+            s->out->effect_flags |= w->effect_flags;
             s->out->ends |= w->ends;
             if (w->id == W_SET_CONFIG) scan_set_config(s);
             if (w->id == W_CURRENT_SETTING) scan_current_setting(s);
             if (w->id == W_EXECUTE) scan_execute(s);
-            if (w->id == W_PG_SETTINGS && s->update) s->out->traits |= PIN_LOADED;   /* it may be the seed that is set */
+            if (w->id == W_PG_SETTINGS && s->update) s->out->effect_flags |= PIN_LOADED;   /* it may be the seed that is set */
         }
     }
     if (plain && w && (w->keyword || w->place)) {
@@ -322,7 +322,7 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
         scan_name(s, t, w && w->where && !w->keyword ? w : NULL);
         s->at.place = PLACE_NONE;
     }
-    if (t->bytes > 8 && memcmp(t->text, "pg_temp_", 8) == 0) s->out->traits |= ASK_TEMP;
+    if (t->bytes > 8 && memcmp(t->text, "pg_temp_", 8) == 0) s->out->effect_flags |= ASK_TEMP;
     return w ? w->id : W_NONE;
 }
 
@@ -341,7 +341,7 @@ static void open_parenthesis(struct scanner *s) {
     struct position *at = &s->at;
     bool cast = at->place == PLACE_CAST, fromless = at->place == PLACE_FROMLESS;
     if (at->depth < DEPTH_MAX) at->depth++;
-    else s->out->traits |= EVERYTHING;   /* too deep to be told apart */
+    else s->out->effect_flags |= EVERYTHING;   /* too deep to be told apart */
     at->from &= ~here(s);
     at->with &= ~here(s);
     at->cast = cast ? at->cast | here(s) : at->cast & ~here(s);
@@ -439,13 +439,13 @@ static void scan_statements(struct scanner *s) {
         previous = scan_word(s, &t, previous);
         if (s->body && previous == W_BODY) first = true;
     }
-    if (s->lexer.escaped_name) s->out->traits |= EVERYTHING | PIN_OPAQUE;   /* any name */
-    if (s->lexer.incomplete) s->out->traits |= EVERYTHING;
+    if (s->lexer.escaped_name) s->out->effect_flags |= EVERYTHING | PIN_OPAQUE;   /* any name */
+    if (s->lexer.incomplete) s->out->effect_flags |= EVERYTHING;
 }
 
 static void scan_once(const struct words *builtin, const struct catalog *catalog, const unsigned char *text,
                       uint32_t bytes, struct lexer *l, struct scan *out) {
-    out->traits = out->ends = out->names_bytes = out->unknown_count = 0;
+    out->effect_flags = out->ends = out->names_bytes = out->unknown_count = 0;
     out->work = 0;
     out->foreign = out->calls = false;
     l->at = text;
@@ -478,10 +478,10 @@ void scan_text(const struct words *builtin, const struct catalog *catalog, const
     if (other_lexer.incomplete) return;
     out->foreign |= other.foreign;
     out->calls |= other.calls;
-    bool same = other.traits == out->traits && other.ends == out->ends && other.names_bytes == out->names_bytes
+    bool same = other.effect_flags == out->effect_flags && other.ends == out->ends && other.names_bytes == out->names_bytes
         && memcmp(other.names, out->names, out->names_bytes) == 0;
-    if (same || !(other.traits | other.ends)) return;
-    out->traits |= EVERYTHING | (other.traits & ~(uint32_t)SCAN_NAMED);
+    if (same || !(other.effect_flags | other.ends)) return;
+    out->effect_flags |= EVERYTHING | (other.effect_flags & ~(uint32_t)SCAN_NAMED);
     char kind;
     const char *name;
     for (uint32_t at = 0; next_name(other.names, other.names_bytes, &at, &kind, &name);)

@@ -40,7 +40,7 @@ void put(struct relay *r, struct server *s, const void *p, uint32_t n) {
     if (r->run_bytes) conn_append(r, &s->io, r->run, r->run_bytes);
     r->run_bytes = 0;
     conn_append(r, &s->io, p, n);
-    s->fresh = s->settled = false;
+    s->fresh = s->releasable = false;
 }
 
 void put_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {
@@ -87,7 +87,7 @@ static void send_close(struct relay *r, struct server *s, uint32_t number) {
     put_head(r, s, 'C', 1 + n);
     put(r, s, "S", 1);
     put(r, s, name, n);
-    server_expects(s, 'C' | OWN);
+    server_expects(s, 'C' | INTERNAL);
 }
 
 /* Sends the Parse of a text, which others find under `key`; an older one of the same or the least recently used may have to
@@ -103,7 +103,7 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
         || !digest_same(st->under->literals, s->client->settings->literals);
     uint32_t name_bytes = server_name(name, number);
     send_parse(r, s, name, name_bytes, st->body, st->bytes, request, key);
-    send_describe(r, s, name, name_bytes, 'D' | OWN);   /* its columns are compared when others use it */
+    send_describe(r, s, name, name_bytes, 'D' | INTERNAL);   /* its columns are compared when others use it */
     return number;
 }
 
@@ -115,7 +115,7 @@ static void send_in_the_way(struct relay *r, struct server *s, const unsigned ch
     char name[SERVER_NAME_BYTES];
     uint32_t n = server_name(name, TAKEN_NUMBER);
     send_close(r, s, TAKEN_NUMBER);
-    send_parse(r, s, name, n, EMPTY, sizeof EMPTY, 'P' | OWN, NULL);
+    send_parse(r, s, name, n, EMPTY, sizeof EMPTY, 'P' | INTERNAL, NULL);
     send_parse(r, s, name, n, body, bytes, 'U', NULL);
 }
 
@@ -127,29 +127,29 @@ void send_run(struct relay *r, struct server *s, const char *text, uint32_t byte
     put(r, s, name, n);
     put(r, s, text, bytes);
     put(r, s, "\0\0\0", 3);   /* its end, no types of parameters */
-    server_expects(s, 'P' | OWN);
+    server_expects(s, 'P' | INTERNAL);
     parsing_push(s, NULL);
     count(r, s)->server_parse_count++;
     put_head(r, s, 'B', 2 * n + 6);
     put(r, s, name, n);
     put(r, s, name, n);
     put(r, s, "\0\0\0\0\0", 6);
-    server_expects(s, 'B' | OWN);
+    server_expects(s, 'B' | INTERNAL);
     put_head(r, s, 'E', n + 4);
     put(r, s, name, n);
     put(r, s, "\0\0\0", 4);
-    server_expects(s, 'E' | OWN);
+    server_expects(s, 'E' | INTERNAL);
     s->pipeline_ours = true;
     put_head(r, s, 'C', n + 1);
     put(r, s, "S", 1);
     put(r, s, name, n);
-    server_expects(s, 'C' | OWN);
+    server_expects(s, 'C' | INTERNAL);
 }
 
 /* Ends what of ours stands alone: where it fails, what the client sends behind it is not skipped with it. */
 void send_sync(struct relay *r, struct server *s) {
     put(r, s, "S\0\0\0\4", 5);
-    server_expects(s, 'S' | OWN);
+    server_expects(s, 'S' | INTERNAL);
     s->pipeline_ours = false;
     parsing_end_pipeline(s);
 }
@@ -189,7 +189,7 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
         note_unnamed_here(r, c);
     } else if (row->unnamed_of || s->requests.count) {   /* what has ended it may be skipped */
         put(r, s, "C\0\0\0\6S\0", 7);
-        server_expects(s, 'C' | OWN);
+        server_expects(s, 'C' | INTERNAL);
         row->unnamed_of = 0;
     }
 }
@@ -199,22 +199,22 @@ uint32_t note_statement(struct relay *r, struct client *c, struct statement *st)
     if (!session_on(r, c)) return 0;
     const struct profile *p = session_profile(r, c);
     struct scan scan;
-    scan.traits = scan.ends = scan.names_bytes = scan.unknown_count = 0;
+    scan.effect_flags = scan.ends = scan.names_bytes = scan.unknown_count = 0;
     uint32_t bytes = (uint32_t)strnlen((const char *)st->body, st->bytes);
     if (st->serial != p->serial || !p->catalog.known) {
         session_scan(r, c, (const char *)st->body, bytes, &scan);
-        st->traits = scan.traits;
+        st->effect_flags = scan.effect_flags;
         st->ends = scan.ends;
         st->serial = p->serial;
-    } else if (st->traits | st->ends) {
+    } else if (st->effect_flags | st->ends) {
         session_scan(r, c, (const char *)st->body, bytes, &scan);   /* for the names */
     }
-    if (st->misleading) scan.traits |= EVERYTHING | PIN_OPAQUE;
-    if (bytes < st->bytes) scan.traits |= session_types(r, c, st->body + bytes + 1, st->bytes - bytes - 1);
-    if (!(scan.traits | scan.ends)) return 0;
+    if (st->misleading) scan.effect_flags |= EVERYTHING | PIN_OPAQUE;
+    if (bytes < st->bytes) scan.effect_flags |= session_types(r, c, st->body + bytes + 1, st->bytes - bytes - 1);
+    if (!(scan.effect_flags | scan.ends)) return 0;
     session_note(r, c, &scan);
-    sequences_before(r, c, scan.traits);
-    return scan.traits;
+    sequences_before(r, c, scan.effect_flags);
+    return scan.effect_flags;
 }
 
 static void note_unnamed(struct relay *r, struct client *c) {
@@ -227,7 +227,7 @@ static void note_unnamed(struct relay *r, struct client *c) {
     if (n->unnamed_misleading) session_anything(r, c);
     uint32_t bytes = (uint32_t)strnlen((const char *)n->unnamed, n->unnamed_bytes);
     if (bytes < n->unnamed_bytes)
-        c->server->session.traits |= session_types(r, c, n->unnamed + bytes + 1, n->unnamed_bytes - bytes - 1);
+        c->server->session.effect_flags |= session_types(r, c, n->unnamed + bytes + 1, n->unnamed_bytes - bytes - 1);
     sequences_before(r, c, session_text(r, c, (const char *)n->unnamed, bytes, true));
 }
 
@@ -287,7 +287,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     const char *name = (const char *)p + 5;
     const unsigned char *body = end + 1;
     uint32_t name_bytes = (uint32_t)(end - (p + 5)), bytes = total - 6 - name_bytes;
-    if (names_unsettled(c->names, name, name_bytes)) return REWRITTEN_WAIT;
+    if (names_unconfirmed(c->names, name, name_bytes)) return REWRITTEN_WAIT;
     struct names *n = names_of(r, c);
     if (!n) return REWRITTEN_NO_MEMORY;
     struct name *there = names_find(n, name, name_bytes);
@@ -329,7 +329,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     if (!end) return pass(c, 'B', head);   /* malformed */
     const char *name = (const char *)portal_end + 1;
     uint32_t name_bytes = (uint32_t)(end - (portal_end + 1)), portal_bytes = (uint32_t)(portal_end + 1 - (p + 5));
-    if (names_unsettled(c->names, name, name_bytes)) return REWRITTEN_WAIT;
+    if (names_unconfirmed(c->names, name, name_bytes)) return REWRITTEN_WAIT;
     struct name *there = name_bytes ? names_find(c->names, name, name_bytes) : NULL;
     const unsigned char *behind = end + 1;
     if (!name_bytes && unnamed_is_unsure(c)) return REWRITTEN_WAIT_ALL;
@@ -344,7 +344,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
         else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
         s->deeds |= c->unnamed_deeds;
-        if (s->session.traits & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
+        if (s->session.effect_flags & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
@@ -398,7 +398,7 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
         if (letter == 'C') r->t->slots[s->slot].unnamed_of = 0;
         return pass(c, letter, head);
     }
-    if (names_unsettled(c->names, (const char *)p + 6, name_bytes)) return REWRITTEN_WAIT;
+    if (names_unconfirmed(c->names, (const char *)p + 6, name_bytes)) return REWRITTEN_WAIT;
     struct name *there = names_find(c->names, (const char *)p + 6, name_bytes);
     if (!there && (letter != 'C' || !is_ours((const char *)p + 6, name_bytes))) return pass(c, letter, head);
     if (letter == 'C') {
@@ -477,17 +477,17 @@ void statements_parsed(struct relay *r, struct server *s, uint8_t request) {
 /* This request was skipped after an error: its text is not on the server, its name was not taken; and what would have ended
  * an unnamed statement, a Query or a Close, has left it there. */
 void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost) {
-    uint8_t letter = request & (uint8_t)~OWN;
+    uint8_t letter = request & (uint8_t)~INTERNAL;
     struct slot_row *row = &r->t->slots[s->slot];
     if ((letter == 'Q' || letter == 'C') && !row->unnamed_of) row->unnamed_of = NOBODY_KNOWS;
     if (letter == 'P' || letter == 'U') {
         struct digest d = parsing_pop(s);
         if (parsing_is_named(&d)) prepared_remove(set_of(r, s), &d);
-        else if (parsing_is_unnamed(&d)) unnamed_lost(r, s, d.high, request & OWN);
+        else if (parsing_is_unnamed(&d)) unnamed_lost(r, s, d.high, request & INTERNAL);
     }
     if (request == 'P' || request == 'p' || request == 'x') ++*names_lost;
-    if (request == ('D' | OWN)) columns_known(r, s);
-    if (request == ('Q' | OWN) || request == ('E' | OWN)) sequences_skipped(r, s);
+    if (request == ('D' | INTERNAL)) columns_known(r, s);
+    if (request == ('Q' | INTERNAL) || request == ('E' | INTERNAL)) sequences_skipped(r, s);
 }
 
 /* Statements of this database may mean something else now than when they were parsed. */
@@ -503,7 +503,7 @@ bool tag_starts(const unsigned char *tag, uint32_t n, const char *with) {
 static void forget_all(struct relay *r, struct server *s) {
     struct prepared_set *set = set_of(r, s);
     prepared_forget_before(set, set->next_number - s->parsing.named + 1);
-    if (!s->client || requests_head(&s->requests) & OWN || !s->client->names) return;
+    if (!s->client || requests_head(&s->requests) & INTERNAL || !s->client->names) return;
     names_clear(&r->statements, s->client->names);
     memory_count(r, s->client);
     r->t->clients[s->client->row].prepared_statements = (int32_t)s->client->names->count;

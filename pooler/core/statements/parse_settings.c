@@ -132,11 +132,11 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
     bool failed = s->transaction == 'E' && !s->requests.count;   /* nothing will be parsed */
     bool unsure = false, as_it_is = failed || only_ends(st->body, st->bytes);
     if (!as_it_is && (st->floating || !begin_under(r, s, st->under, &unsure))) {
-        retry_refuse(s);
+        replan_refuse(s);
         return NO_NUMBER;
     }
     struct digest key = key_here(r, s, st);
-    uint32_t number = send_statement(r, s, st, &key, now_us(), 'P' | OWN);
+    uint32_t number = send_statement(r, s, st, &key, now_us(), 'P' | INTERNAL);
     if (!as_it_is) end_under(r, s, st->under, unsure);
     return number;
 }
@@ -148,7 +148,7 @@ bool meaning_parse_unnamed(struct relay *r, struct client *c) {
     bool unsure = false, as_it_is = only_ends(n->unnamed, n->unnamed_bytes);
     if (!as_it_is && !begin_under(r, s, n->unnamed_under, &unsure)) return false;
     struct digest unnamed = parsing_of_unnamed(n->unnamed_number);
-    send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | OWN, &unnamed);
+    send_parse(r, s, "", 1, n->unnamed, n->unnamed_bytes, 'P' | INTERNAL, &unnamed);
     if (!as_it_is) end_under(r, s, n->unnamed_under, unsure);
     return true;
 }

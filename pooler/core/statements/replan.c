@@ -8,8 +8,8 @@
 
 /* ---- what is kept of a pipeline ----------------------------------------------------------------- */
 
-void kept_add(struct kept *k, const unsigned char *p, uint32_t n) {
-    if (k->bytes + n > KEPT_BYTES_MAX) {
+void replay_add(struct replay *k, const unsigned char *p, uint32_t n) {
+    if (k->bytes + n > REPLAY_BYTES_MAX) {
         k->whole = false;
         return;
     }
@@ -28,31 +28,31 @@ void kept_add(struct kept *k, const unsigned char *p, uint32_t n) {
     k->bytes += n;
 }
 
-void kept_shrink(struct kept *k) {
+void replay_shrink(struct replay *k) {
     free(k->data);
     k->data = NULL;
     k->room = 0;
 }
 
-void kept_release(struct kept *k) {
+void replay_release(struct replay *k) {
     free(k->held);
     k->held = NULL;
 }
 
-void kept_free(struct kept *k) {
-    kept_shrink(k);
-    kept_release(k);
-    *k = (struct kept){.ended = true};
+void replay_free(struct replay *k) {
+    replay_shrink(k);
+    replay_release(k);
+    *k = (struct replay){.ended = true};
 }
 
 /* One of the kept messages; all of them came whole. */
-struct kept_message { uint32_t at, next; uint8_t letter; const char *body; uint32_t bytes; };
+struct replay_message { uint32_t at, next; uint8_t letter; const char *body; uint32_t bytes; };
 
-static bool message_at(const struct kept *k, uint32_t at, struct kept_message *m) {
+static bool message_at(const struct replay *k, uint32_t at, struct replay_message *m) {
     if (at + 5 > k->bytes) return false;
     uint32_t length = read_u32(k->data + at + 1);
     if (length < 4 || length > k->bytes - at - 1) return false;
-    *m = (struct kept_message){.at = at, .next = at + 1 + length, .letter = k->data[at],
+    *m = (struct replay_message){.at = at, .next = at + 1 + length, .letter = k->data[at],
                                .body = (const char *)k->data + at + 5, .bytes = length - 4};
     return true;
 }
@@ -60,19 +60,19 @@ static bool message_at(const struct kept *k, uint32_t at, struct kept_message *m
 /* A name in a message; no `text`: there is none. */
 struct span { const char *text; uint32_t bytes; };
 
-static struct span span_at(const struct kept_message *m, uint32_t at) {
+static struct span span_at(const struct replay_message *m, uint32_t at) {
     const char *end = at < m->bytes ? memchr(m->body + at, 0, m->bytes - at) : NULL;
     return end ? (struct span){m->body + at, (uint32_t)(end - (m->body + at))} : (struct span){0};
 }
 
 /* The portal that a Bind makes, and a Describe asks of. */
-static struct span portal_of(const struct kept_message *m) {
+static struct span portal_of(const struct replay_message *m) {
     bool describes = m->letter == 'D' && m->bytes && m->body[0] == 'P';
     return m->letter == 'B' ? span_at(m, 0) : describes ? span_at(m, 1) : (struct span){0};
 }
 
 /* The statement that a Parse makes, and a Bind uses, and a Describe asks of. */
-static struct span statement_of(const struct kept_message *m) {
+static struct span statement_of(const struct replay_message *m) {
     bool describes = m->letter == 'D' && m->bytes && m->body[0] == 'S';
     if (m->letter != 'B') return m->letter == 'P' ? span_at(m, 0) : describes ? span_at(m, 1) : (struct span){0};
     struct span portal = span_at(m, 0);
@@ -85,15 +85,15 @@ static bool same(struct span a, struct span b) {
 
 /* ---- what the client knows ---------------------------------------------------------------------- */
 
-static bool parsed_before(const struct kept *k, const struct kept_message *use) {
-    struct kept_message m;
+static bool parsed_before(const struct replay *k, const struct replay_message *use) {
+    struct replay_message m;
     for (uint32_t at = 0; at < use->at && message_at(k, at, &m); at = m.next)
         if (m.letter == 'P' && same(statement_of(use), statement_of(&m))) return true;
     return false;
 }
 
-static bool portal_described(const struct kept *k, const struct kept_message *bind) {
-    struct kept_message m;
+static bool portal_described(const struct replay *k, const struct replay_message *bind) {
+    struct replay_message m;
     for (uint32_t at = bind->next; message_at(k, at, &m) && m.letter != 'E'; at = m.next)
         if (m.letter == 'D' && same(portal_of(bind), portal_of(&m))) return true;
     return false;
@@ -101,7 +101,7 @@ static bool portal_described(const struct kept *k, const struct kept_message *bi
 
 /* The name that this message uses, if the client will not take the statement's columns for others: it hears of them
  * in this pipeline, or never asked. */
-static struct name *renewable(const struct kept *k, const struct names *names, const struct kept_message *use) {
+static struct name *renewable(const struct replay *k, const struct names *names, const struct replay_message *use) {
     if (use->letter != 'B' && use->letter != 'D') return NULL;
     struct span text = statement_of(use);
     struct name *name = text.bytes ? names_find_old(names, text.text, text.bytes) : NULL;
@@ -124,7 +124,7 @@ static bool unanswered(const struct requests *q, uint32_t *count) {
     *count = 0;
     for (uint32_t i = 0; i < q->count; i++) {
         uint8_t request = requests_at(q, i);
-        if (request & OWN) continue;
+        if (request & INTERNAL) continue;
         ++*count;
         if (request == 'S') return i + 1 == q->count;
         if (request == 'Q' || request == 'F' || request == 'c') return false;
@@ -137,8 +137,8 @@ static bool is_request(uint8_t letter) { return letter && strchr("PBDECS", lette
 struct counts { uint32_t bound, described; bool repeatable; };
 
 /* Finds the message that failed, behind those that were answered.  False: it is not there. */
-static bool find_failed(struct kept *k, uint32_t pending, struct counts *answered) {
-    struct kept_message m;
+static bool find_failed(struct replay *k, uint32_t pending, struct counts *answered) {
+    struct replay_message m;
     uint32_t requests = 0, at;
     for (at = 0; message_at(k, at, &m); at = m.next) requests += is_request(m.letter);
     if (at != k->bytes || requests < pending) return false;
@@ -175,8 +175,8 @@ static bool all_unsent(const unsigned char *p, uint32_t n, const struct counts *
 }
 
 /* Whether the client has asked for answers, by Flush or Sync: until then more of the pipeline may come. */
-static bool asked(const struct kept *k, const struct kept_message *failed) {
-    struct kept_message m;
+static bool asked(const struct replay *k, const struct replay_message *failed) {
+    struct replay_message m;
     for (uint32_t at = failed->next; message_at(k, at, &m); at = m.next)
         if (strchr("HSQF", m.letter)) return true;
     return false;
@@ -184,24 +184,24 @@ static bool asked(const struct kept *k, const struct kept_message *failed) {
 
 /* The same for an EXECUTE alone in a Query: rows come with their columns, and nothing has been run. */
 static enum verdict judge_execute(const struct server *s) {
-    const struct kept *k = &s->kept;
+    const struct replay *k = &s->replay;
     if (!k->execute || !k->whole || k->data[0] != 'Q' || s->requests.count != 1 || !s->client->names->used) return VERDICT_NONE;
-    return !k->again && s->transaction == 'I' && !s->own && !s->client->io.body_left ? VERDICT_AGAIN : VERDICT_RENEW;
+    return !k->again && s->transaction == 'I' && !s->internal && !s->client->io.body_left ? VERDICT_AGAIN : VERDICT_RENEW;
 }
 
 /* What is to be done about a changed plan; run[0..run_bytes) are answers that the client has not got. */
 static enum verdict judge(const struct server *s, const unsigned char *run, uint32_t run_bytes, bool framed) {
-    struct kept *k = (struct kept *)&s->kept;
+    struct replay *k = (struct replay *)&s->replay;
     const struct client *c = s->client;
-    struct kept_message failed;
+    struct replay_message failed;
     struct counts answered = {0};
     uint32_t pending = 0;
     if (!k->whole || !unanswered(&s->requests, &pending)) return VERDICT_NONE;
     if (framed && c->io.body_left) return VERDICT_WAIT;
     if (!find_failed(k, pending, &answered) || !message_at(k, k->failed, &failed)) return VERDICT_NONE;
-    if (framed && !asked(k, &failed) && !c->settling) return VERDICT_WAIT;   /* else nothing comes before this is answered */
+    if (framed && !asked(k, &failed) && !c->read_blocked) return VERDICT_WAIT;   /* else nothing comes before this is answered */
     if (!renewable(k, c->names, &failed)) return VERDICT_NONE;
-    bool again = answered.repeatable && !k->again && s->transaction == 'I' && !s->own && !c->io.body_left;
+    bool again = answered.repeatable && !k->again && s->transaction == 'I' && !s->internal && !c->io.body_left;
     return again && framed && all_unsent(run, run_bytes, &answered) ? VERDICT_AGAIN : VERDICT_RENEW;
 }
 
@@ -215,9 +215,9 @@ static void send_rest(struct relay *r, struct server *s, const unsigned char *p,
 }
 
 /* False: no memory. */
-static bool hold(struct kept *k, const unsigned char *run, uint32_t run_bytes, const unsigned char *message,
+static bool hold(struct replay *k, const unsigned char *run, uint32_t run_bytes, const unsigned char *message,
                  uint32_t n) {
-    kept_release(k);
+    replay_release(k);
     k->held = malloc(run_bytes + n);
     if (!k->held) return false;
     if (run_bytes) memcpy(k->held, run, run_bytes);
@@ -231,7 +231,7 @@ static bool hold(struct kept *k, const unsigned char *run, uint32_t run_bytes, c
 static bool sync_is_own(const struct requests *q) {
     uint32_t i = 0;
     while (i < q->count && (requests_at(q, i) & 0x7f) != 'S') i++;
-    return i < q->count && requests_at(q, i) & OWN;
+    return i < q->count && requests_at(q, i) & INTERNAL;
 }
 
 static const char CHANGED[] = "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0"
@@ -246,7 +246,7 @@ static struct changed changed_message(void) {
 
 /* Has the client hear of a changed plan instead of the error that is to come: to the next request, or to one behind it if
  * others of ours go first. */
-void retry_refuse(struct server *s) {
+void replan_refuse(struct server *s) {
     const struct requests *q = &s->requests;
     if (!s->refused_count || (int32_t)(requests_number(q) - s->refused_at) >= (int32_t)s->refused_count) s->refused_at = q->pushed;
     s->refused_count = q->pushed - s->refused_at + REFUSED_SLACK;
@@ -273,27 +273,27 @@ static bool is_of_no_statement(const unsigned char *message, uint32_t n) {
 
 /* An error for a client: `message`, with the unsent answers before it, run[0..run_bytes), which begin with the
  * beginning of a message if `framed`.  True: nothing of either is left to be passed on. */
-bool retry_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
+bool replan_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
                  uint32_t run_bytes, bool framed) {
     uint8_t head = requests_head(&s->requests);
     bool uses = s->client && s->client->names && head && strchr("BDQ", head);
-    if (s->client && s->kept.held && head && strchr("BDQF", head)) {   /* what ours met, in front of a Sync of ours */
+    if (s->client && s->replay.held && head && strchr("BDQF", head)) {   /* what ours met, in front of a Sync of ours */
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        conn_send(r, &s->client->io, s->kept.held, s->kept.held_bytes);
-        kept_release(&s->kept);
+        conn_send(r, &s->client->io, s->replay.held, s->replay.held_bytes);
+        replay_release(&s->replay);
         return true;
     }
     bool changed = uses && plan_changed(message, n);
     if (changed) statements_altered(r, s);
     if (changed || (uses && statements_gone(r, s, message, n))) {
-        s->kept.verdict = (uint8_t)(head == 'Q' ? judge_execute(s) : judge(s, run, run_bytes, framed));
-        switch (s->kept.verdict) {
+        s->replay.verdict = (uint8_t)(head == 'Q' ? judge_execute(s) : judge(s, run, run_bytes, framed));
+        switch (s->replay.verdict) {
         case VERDICT_AGAIN:
             send_rest(r, s, run, run_bytes);
             return true;
         case VERDICT_WAIT:
-            if (hold(&s->kept, run, run_bytes, message, n)) return true;
-            s->kept.verdict = VERDICT_NONE;
+            if (hold(&s->replay, run, run_bytes, message, n)) return true;
+            s->replay.verdict = VERDICT_NONE;
             break;
         default: break;
         }
@@ -310,9 +310,9 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
         conn_send(r, &s->client->io, &instead, sizeof instead);
         return true;
     }
-    if (head & OWN && head != ('S' | OWN) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
+    if (head & INTERNAL && head != ('S' | INTERNAL) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
         if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        if (hold(&s->kept, NULL, 0, message, n)) return true;
+        if (hold(&s->replay, NULL, 0, message, n)) return true;
         s->unrecorded = true;   /* it has this error now, and another one to come */
         return statements_error(r, s, message, n, NULL, 0);
     }
@@ -320,46 +320,46 @@ bool retry_error(struct relay *r, struct server *s, const unsigned char *message
 }
 
 /* The client has sent more behind what failed: judges again. */
-void retry_held(struct relay *r, struct server *s) {
-    struct kept *k = &s->kept;
+void replan_held(struct relay *r, struct server *s) {
+    struct replay *k = &s->replay;
     k->verdict = (uint8_t)judge(s, k->held, k->held_answers, true);
     if (k->verdict == VERDICT_WAIT) return;
     if (k->verdict == VERDICT_AGAIN) send_rest(r, s, k->held, k->held_answers);
     else conn_send(r, &s->client->io, k->held, k->held_bytes);
-    kept_release(k);
+    replay_release(k);
     if (!server_skip(r, s)) server_close(r, s, true, "names of statements out of step");
 }
 
 /* The statements from the failed one on: as of now, so that they are prepared anew where they are used next. */
 static void renew(struct server *s) {
-    struct kept_message m;
+    struct replay_message m;
     struct name *name;
-    if (s->kept.execute) s->client->names->used->made = now_us();
-    for (uint32_t at = s->kept.failed; message_at(&s->kept, at, &m); at = m.next)
-        if ((name = renewable(&s->kept, s->client->names, &m))) {
+    if (s->replay.execute) s->client->names->used->made = now_us();
+    for (uint32_t at = s->replay.failed; message_at(&s->replay, at, &m); at = m.next)
+        if ((name = renewable(&s->replay, s->client->names, &m))) {
             name->made = now_us();
             name->columns = 0;
         }
 }
 
 /* The error has been taken off the queue: does what it leads to. */
-void retry_settle(struct relay *r, struct server *s) {
-    struct kept *k = &s->kept;
+void replan_settle(struct relay *r, struct server *s) {
+    struct replay *k = &s->replay;
     enum verdict verdict = (enum verdict)k->verdict;
     k->verdict = VERDICT_NONE;
     if (verdict == VERDICT_NONE || !s->client) return;
     renew(s);
     if (verdict != VERDICT_AGAIN) return;
     if (s->requests.count) {
-        requests_own_head(&s->requests);   /* what ends the error, the Sync or the Query itself: nobody hears of it */
+        requests_internal_head(&s->requests);   /* what ends the error, the Sync or the Query itself: nobody hears of it */
     } else {
         conn_append(r, &s->io, "S\0\0\0\4", 5);
-        server_expects(s, 'S' | OWN);
+        server_expects(s, 'S' | INTERNAL);
         s->skip = false;
     }
-    struct kept old = *k;
+    struct replay old = *k;
     struct client *c = s->client;
-    *k = (struct kept){.ended = true};
+    *k = (struct replay){.ended = true};
     uint32_t used = old.from + client_feed(r, c, old.data + old.from, old.bytes - old.from);
     bool unread = c->io.dead || conn_unread(&c->io, old.data + used, old.bytes - used);
     k->again = true;

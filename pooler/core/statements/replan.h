@@ -20,12 +20,12 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define KEPT_BYTES_MAX 65536    /* of one pipeline; a longer one is not sent again */
-#define KEPT_ROOM 4096          /* stays between pipelines */
+#define REPLAY_BYTES_MAX 65536    /* of one pipeline; a longer one is not sent again */
+#define REPLAY_ROOM 4096          /* stays between pipelines */
 
 enum verdict { VERDICT_NONE, VERDICT_RENEW, VERDICT_AGAIN, VERDICT_WAIT };
 
-struct kept {
+struct replay {
     unsigned char *data;
     uint32_t bytes, room;
     uint32_t failed, from;       /* where the message that failed begins, and what is to be sent again */
@@ -38,15 +38,15 @@ struct kept {
     uint32_t held_answers, held_bytes;
 };
 
-void kept_add(struct kept *k, const unsigned char *p, uint32_t n);
-void kept_shrink(struct kept *k);
-void kept_release(struct kept *k);
-void kept_free(struct kept *k);
+void replay_add(struct replay *k, const unsigned char *p, uint32_t n);
+void replay_shrink(struct replay *k);
+void replay_release(struct replay *k);
+void replay_free(struct replay *k);
 
 /* A message begins another pipeline; `answered`: no message in front of it waits for an answer, so no error has a place to take. */
-static inline void kept_begin(struct kept *k, bool answered) {
-    if (k->held && answered) kept_release(k);
-    if (k->room > KEPT_ROOM) kept_shrink(k);
+static inline void replay_begin(struct replay *k, bool answered) {
+    if (k->held && answered) replay_release(k);
+    if (k->room > REPLAY_ROOM) replay_shrink(k);
     k->bytes = 0;
     k->ended = k->again = k->execute = false;
     k->failed = k->from = 0;

@@ -43,7 +43,7 @@ static uint32_t hash_columns(uint32_t h, const unsigned char *body, uint32_t n) 
 /* A Describe of ours has been answered, or skipped: who waits for it can go on. */
 void columns_known(struct relay *r, struct server *s) {
     if (!s->asks_columns) return;
-    s->asks_columns = s->own_blocks = false;
+    s->asks_columns = s->internal_blocks = false;
     if (s->client) conn_ready(r, &s->client->io);
 }
 
@@ -99,12 +99,12 @@ enum columns columns_check(struct relay *r, struct client *c, struct name *name,
     if (check == COLUMNS_FINE) name->columns = 0;
     if (check != COLUMNS_CHANGED) return check;
     if (e) {
-        retry_refuse(s);
+        replan_refuse(s);
         return COLUMNS_CHANGED;
     }
     if (ensure_prepared(r, s, name) == NO_NUMBER) return COLUMNS_CHANGED;
     put(r, s, "H\0\0\0\4", 5);
-    s->asks_columns = s->own_blocks = true;
+    s->asks_columns = s->internal_blocks = true;
     conn_flush(r, &s->io);
     return COLUMNS_WAIT;
 }

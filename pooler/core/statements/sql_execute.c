@@ -38,7 +38,7 @@ static int find_renamings(struct client *c, const char *text, uint32_t n, struct
     int count = 0, used = sql_uses(text, n, uses, &statements, &said->clears);
     for (int i = 0; i < used; i++) {
         const struct sql_use *use = &uses[i];
-        said->unsettled |= names_unsettled(c->names, use->name, use->name_bytes);
+        said->unsettled |= names_unconfirmed(c->names, use->name, use->name_bytes);
         struct name *name = names_find(c->names, use->name, use->name_bytes);
         if (!name || (use->verb == SQL_PREPARE && use->statement)) continue;
         if (use->verb == SQL_DEALLOCATE && statements > 1) return 0;   /* whether it will be run is not known */
@@ -58,7 +58,7 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
     uint32_t evicted, number = e ? e->number : NO_NUMBER;
     if (!e) {
         number = prepared_add(set_of(r, s), &d, 0, PREPARED_MAX, &evicted);
-        send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | OWN, &d);
+        send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | INTERNAL, &d);
     }
     prepared_remove(set_of(r, s), &d);
     names_unset(c->names, name);
@@ -142,13 +142,13 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     bool ours_alone = s->pipeline_ours && !s->pipeline_runs;   /* as in end_own_run(): it would be told of a transaction */
     s->execute_open = prepared && s->pipeline_open && !ours_alone;
     if (s->execute_open) {
-        c->settling = SETTLING_ALL;
+        c->read_blocked = READ_BLOCKED_ALL;
     } else if (prepared) {
         send_sync(r, s);
     }
     send_renamed(r, s, p, total, 5, all, count);
     if (count == 1) note_renaming(s, &all[0]);
-    s->kept.execute = count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE;
+    s->replay.execute = count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE;
     server_expects(s, 'Q');
     return REWRITTEN_ALL;
 }

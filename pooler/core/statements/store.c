@@ -358,14 +358,14 @@ static bool is_called(const struct name *name, const char *text, uint32_t bytes)
 
 /* Whether an earlier pipeline, which may still fail, makes or closes this name, or one with a similar hash: what says it
  * now has to wait.  It does not matter how many changes there are. */
-bool names_unsettled(struct names *n, const char *text, uint32_t bytes) {
+bool names_unconfirmed(struct names *n, const char *text, uint32_t bytes) {
     if (!n || !n->first) return false;
     const struct pending *p = pending_of(n, hash_name(n, text, bytes));
     return p->all > p->of_pipeline;
 }
 
 /* All that earlier pipelines did to names has been answered. */
-bool names_settled(const struct names *n) { return !n || !n->first || n->first->pipeline == n->pipeline; }
+bool names_confirmed(const struct names *n) { return !n || !n->first || n->first->pipeline == n->pipeline; }
 
 /* The same as names_find(), before all changes in the journal. */
 struct name *names_find_old(const struct names *n, const char *text, uint32_t bytes) {

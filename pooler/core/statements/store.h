@@ -88,7 +88,7 @@ struct statement {
     bool apart;                  /* not shared */
     bool floating;               /* nobody knows what it was parsed under: it is good where that was only */
     uint32_t references, bytes;
-    uint32_t traits, ends, serial;   /* what the text says about the session, as of this serial of the profile */
+    uint32_t effect_flags, ends, serial;   /* what the text says about the session, as of this serial of the profile */
     uint8_t deeds;               /* enum sql_deeds */
     bool misleading;             /* it was parsed when a byte of a character might look like a letter of SQL */
     unsigned char body[];
@@ -153,8 +153,8 @@ struct names {
 };
 
 struct name *names_find(const struct names *n, const char *text, uint32_t bytes);
-bool names_unsettled(struct names *n, const char *text, uint32_t bytes);
-bool names_settled(const struct names *n);
+bool names_unconfirmed(struct names *n, const char *text, uint32_t bytes);
+bool names_confirmed(const struct names *n);
 struct name *names_find_old(const struct names *n, const char *text, uint32_t bytes);
 bool names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s, uint64_t made);
 void names_unset(struct names *n, struct name *name);

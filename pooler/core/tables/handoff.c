@@ -2,7 +2,7 @@
  * limits allow.
  *
  * A *room* is the right to have one server in a pool.  At every moment each room belongs to one of the two.  The old
- * instance keeps what it has (`room`, per pool) and opens nothing beyond that; everything else is the new one's, which
+ * instance keeps what it has (`quota`, per pool) and opens nothing beyond that; everything else is the new one's, which
  * counts the old one's rooms as servers of its own: rows in state ELSEWHERE, so that every limit holds without another
  * line of code.  Rooms then pass between the two, by messages between the masters (pooler/master/takeover.py):
  *
@@ -49,12 +49,12 @@ static void close_surplus(struct tables *t, int32_t pool, uint64_t now, struct o
 /* ---- the old instance ------------------------------------------------------------------------ */
 
 /* From now on every pool has room for what it has, and for no more. */
-void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring) {
+void handoff_retire(struct tables *t, uint64_t now, uint64_t *ring) {
     struct outcome out;
     outcome_clear(&out);
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
-        p->room = p->servers;
+        p->quota = p->servers;
         p->asked = p->hurried = 0;
     }
     COMMIT();
@@ -65,17 +65,17 @@ void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring) {
 }
 
 static int32_t released(struct tables *t, struct pool_row *p) {
-    int32_t keep = p->kind == POOL_LISTENER ? 0 : first_in_line(t, p) != NOBODY || p->owed ? p->room : floor_of(t, p);
+    int32_t keep = p->kind == POOL_LISTENER ? 0 : first_in_line(t, p) != NOBODY || p->owed ? p->quota : floor_of(t, p);
     if (keep < p->servers) keep = p->servers;
-    int32_t surrendered = p->room - keep;
+    int32_t surrendered = p->quota - keep;
     if (surrendered <= 0) return 0;
-    p->room = keep;
+    p->quota = keep;
     p->asked = 0;
     return surrendered;
 }
 
 static bool wants_room(struct tables *t, struct pool_row *p, uint64_t now) {
-    if (p->asked || p->servers < p->room || opening(p)) return false;
+    if (p->asked || p->servers < p->quota || opening(p)) return false;
     if (p->owed) return true;
     int32_t first = first_in_line(t, p);
     if (first == NOBODY || held(t, p)) return false;
@@ -89,7 +89,7 @@ static enum blocked_by in_the_way(struct tables *t, const struct pool_row *p) {
 }
 
 /* Gives rooms that are owed, as far as the limits allow; with `make_way` idle servers are closed for them. */
-void pay_debts(struct tables *t, bool make_way, uint64_t now, struct outcome *out) {
+void settle_quota(struct tables *t, bool make_way, uint64_t now, struct outcome *out) {
     for (int32_t i = 0; i < t->h->pools_high && t->h->owing > 0; i++) {
         struct pool_row *p = &t->pools[i];
         if (!p->used || !p->owed) continue;
@@ -116,7 +116,7 @@ void pay_debts(struct tables *t, bool make_way, uint64_t now, struct outcome *ou
 }
 
 /* The pool that is owed a room which a server of `pool` that comes back could become. */
-int32_t creditor(struct tables *t, int32_t pool) {
+int32_t owed_pool(struct tables *t, int32_t pool) {
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         const struct pool_row *p = &t->pools[i];
         if (!p->used || p->owed <= p->evicting) continue;
@@ -143,35 +143,35 @@ static bool in_a_hurry(struct tables *t, int32_t q, uint64_t now) {
 
 /* ---- what is to be told, and what was told ---------------------------------------------------- */
 
-static int add(struct room_news *out, int count, enum room_word word, int32_t pool, int32_t rooms) {
-    out[count] = (struct room_news){word, pool, rooms};
+static int add(struct handoff_message *out, int count, enum handoff_word word, int32_t pool, int32_t rooms) {
+    out[count] = (struct handoff_message){word, pool, rooms};
     return count + 1;
 }
 
 /* At most `max` pieces of news (at least four) for the other instance.  The caller holds the lock. */
-int rooms_news(struct tables *t, uint64_t now, struct room_news *out, int max) {
+int handoff_messages(struct tables *t, uint64_t now, struct handoff_message *out, int max) {
     int count = 0;
     for (int32_t i = 0; i < t->h->pools_high && count + 4 <= max; i++) {
         struct pool_row *p = &t->pools[i];
         if (!p->used) continue;
         int32_t rooms = t->h->retiring ? released(t, p) : 0;
-        if (rooms) count = add(out, count, ROOM_RELEASED, i, rooms);
+        if (rooms) count = add(out, count, HANDOFF_RELEASED, i, rooms);
         if (t->h->retiring && wants_room(t, p, now)) {
             p->asked = 1;
-            count = add(out, count, ROOM_WANTED, i, 1);
+            count = add(out, count, HANDOFF_WANTED, i, 1);
         }
-        if (p->granted) count = add(out, count, ROOM_GRANTED, i, p->granted);
+        if (p->granted) count = add(out, count, HANDOFF_GRANTED, i, p->granted);
         p->granted = 0;
         if (in_a_hurry(t, i, now)) {
             p->hurrying = 1;
-            count = add(out, count, ROOM_HURRY, i, 1);
+            count = add(out, count, HANDOFF_HURRY, i, 1);
         }
     }
     return count;
 }
 
 /* Every room that is held, for the new instance.  The caller holds the lock. */
-int32_t rooms_held(const struct tables *t, int32_t pool) { return t->pools[pool].used ? t->pools[pool].room : 0; }
+int32_t handoff_quota(const struct tables *t, int32_t pool) { return t->pools[pool].used ? t->pools[pool].quota : 0; }
 
 static int32_t elsewhere(struct tables *t, int32_t pool) {
     for (int32_t i = 0; i < t->h->slots_high; i++)
@@ -180,33 +180,33 @@ static int32_t elsewhere(struct tables *t, int32_t pool) {
 }
 
 /* Does what the other instance has said.  False: there are no rows left.  The caller holds the lock and rings. */
-bool rooms_told(struct tables *t, const struct room_news *news, uint64_t now, uint64_t *ring) {
+bool handoff_told(struct tables *t, const struct handoff_message *news, uint64_t now, uint64_t *ring) {
     struct outcome out;
     int32_t slot;
     struct pool_row *p = &t->pools[news->pool];
     outcome_clear(&out);
     for (int32_t n = 0; n < news->rooms; n++) {
         switch (news->word) {
-        case ROOM_TAKEN:
+        case HANDOFF_TAKEN:
             if (!t->h->free_slots.count && t->h->slots_high >= t->h->sizes.slots) return false;
             reserve_slot(t, news->pool, NOBODY, SL_ELSEWHERE, 0, now);
             break;
-        case ROOM_RELEASED:
+        case HANDOFF_RELEASED:
             slot = elsewhere(t, news->pool);
             if (slot != NOBODY) freed_locked(t, slot, NOBODY, now, &out);
             break;
-        case ROOM_WANTED:
+        case HANDOFF_WANTED:
             p->owed++;
             t->h->owing++;
-            pay_debts(t, true, now, &out);
+            settle_quota(t, true, now, &out);
             break;
-        case ROOM_GRANTED:
-            p->room++;
+        case HANDOFF_GRANTED:
+            p->quota++;
             p->asked = 0;
-            pay_debts(t, false, now, &out);
+            settle_quota(t, false, now, &out);
             demand(t, news->pool, NOBODY, now, &out);
             break;
-        case ROOM_HURRY:
+        case HANDOFF_HURRY:
             p->hurried = 1;
             close_surplus(t, news->pool, now, &out);
             break;
@@ -217,7 +217,7 @@ bool rooms_told(struct tables *t, const struct room_news *news, uint64_t now, ui
 }
 
 /* The old instance is gone: all its rooms are free.  The caller holds the lock and rings. */
-void rooms_left(struct tables *t, uint64_t now, uint64_t *ring) {
+void handoff_left(struct tables *t, uint64_t now, uint64_t *ring) {
     struct outcome out;
     outcome_clear(&out);
     for (int32_t i = 0; i < t->h->pools_high; i++) t->pools[i].owed = t->pools[i].granted = t->pools[i].hurrying = 0;

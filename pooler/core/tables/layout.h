@@ -46,7 +46,7 @@
 #define CATALOG_STORE_BYTES (64u << 20)   /* of address space: what is known of the catalogs of all databases */
 #define HOST_NAME_BYTES 256     /* a name of the DNS has at most 253 */
 #define HOST_ADDRESSES_BYTES 512     /* 12 IPv6 addresses; what is beyond is not used */
-#define PIN_REASONS 9           /* bits 1 to 9 of enum trait (sql/effects.h) */
+#define PIN_REASONS 9           /* bits 1 to 9 of enum effect_flag (sql/effects.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
 enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM,
@@ -68,7 +68,7 @@ enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
 enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16,
     CF_DEDICATED = 32,               /* it gets a server of its own (walsender.c) */
-    CF_OWN = 64 };                   /* pooler's own: runs auth_query, and counts in its pool only */
+    CF_INTERNAL = 64 };                   /* pooler's own: runs auth_query, and counts in its pool only */
 enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
     SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
 enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED,
@@ -110,7 +110,7 @@ struct client_row {
     int32_t prepared_statements;     /* names, for SHOW only */
     int32_t listens;                 /* on so many channels that the listening connection hears for it */
     uint64_t memory;                 /* bytes that its worker keeps for it, when they last grew; for SHOW only */
-    uint32_t pinned;                 /* why it keeps its server between transactions: bits of enum trait */
+    uint32_t pinned;                 /* why it keeps its server between transactions: bits of enum effect_flag */
     uint64_t pinned_at;
     struct digest settings;          /* a server that has the same is preferred */
     uint32_t cancel_pid, cancel_secret;
@@ -164,9 +164,9 @@ struct slot_row {
     struct link idle, attention;     /* derived; a free row uses idle.next */
     struct endpoint where;
     char tls[TLS_NAME_BYTES];        /* empty: none; a cancel request needs it too then */
-    int16_t pump;                    /* worker that has the TLS session, */
-    uint32_t pump_life;              /* in which of its lives (restarts + 1); 0: what is shared is the connection itself */
-    _Atomic uint32_t over;           /* generation whose end of stream the pump has read */
+    int16_t bridge;                    /* worker that has the TLS session, */
+    uint32_t bridge_life;              /* in which of its lives (restarts + 1); 0: what is shared is the connection itself */
+    _Atomic uint32_t over;           /* generation whose end of stream the bridge has read */
     unsigned char sockaddr[512];     /* where a cancel request goes, and the name of that host */
     unsigned char cancel_key[CANCEL_KEY_BYTES];
 };
@@ -200,7 +200,7 @@ struct pool_row {
     int32_t servers, by_state[SL_STATES], evicting, clients;   /* derived */
     int32_t next_in_database, next_in_user, next_in_instance;  /* derived */
     struct link starved_link;        /* derived */
-    int32_t room;                    /* while we are being replaced: servers this pool may have (handoff.c) */
+    int32_t quota;                    /* while we are being replaced: servers this pool may have (handoff.c) */
     int32_t owed, granted;           /* servers that the instance we replace is to be given; was given, and not told yet */
     uint8_t asked, hurried, hurrying;   /* more room was asked for; our clients are to go; theirs are */
     struct list idle, waiting;       /* derived; idle: most recently used first */
@@ -283,7 +283,7 @@ struct database_row {
     _Atomic uint32_t schema_version; /* changes with every DDL that passes through */
     struct catalog_row catalog;
     char name[DATABASE_NAME_BYTES];
-    int32_t max_servers, max_clients;
+    int32_t max_db_connections, max_clients;
     _Atomic uint64_t altered;        /* when statements may have changed their meaning: some DDL was seen */
     struct listener listener;
     _Atomic uint32_t host_turn;      /* whose turn it is among the hosts of a list */
@@ -295,7 +295,7 @@ struct user_row {
     uint32_t generation;
     uint64_t idle_since, forgotten_at;
     char name[USER_NAME_BYTES];
-    int32_t max_servers, max_clients;
+    int32_t max_user_connections, max_clients;
     int32_t servers, clients, first_pool;   /* derived */
 };
 
@@ -305,7 +305,7 @@ struct instance_row {
     uint64_t idle_since, forgotten_at;
     char name[280];                  /* host:port */
     uint64_t catalog_at;             /* before that no catalogs are read there (catalog/store.h) */
-    int32_t max_servers;
+    int32_t max_server_connections;
     int32_t servers, first_pool;     /* derived */
 };
 
@@ -340,8 +340,8 @@ struct sizes { int32_t workers, slots, clients, databases, users, pools, instanc
 struct header {
     uint64_t statement_key[2];       /* of the hash of statement texts and of sets of settings */
     uint64_t notify_key[2];          /* seals what listeners hear from ourselves (notify/origin.h), */
-    uint64_t note_channel;           /* on the channel of this name */
-    _Atomic uint64_t next_note;
+    uint64_t marker_channel;           /* on the channel of this name */
+    _Atomic uint64_t next_marker;
     pthread_mutex_t mutex;           /* process-shared and robust */
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;

@@ -28,15 +28,15 @@ unsigned full_limits(struct tables *t, const struct pool_row *p) {
     const struct user_row *u = &t->users[p->user];
     const struct instance_row *n = &t->instances[p->instance];
     unsigned full = 0;
-    if (d->max_servers && d->servers >= d->max_servers) full |= 1u << BLOCKED_DATABASE;
-    if (u->max_servers && u->servers >= u->max_servers) full |= 1u << BLOCKED_USER;
-    if (n->max_servers && n->servers >= n->max_servers) full |= 1u << BLOCKED_INSTANCE;
+    if (d->max_db_connections && d->servers >= d->max_db_connections) full |= 1u << BLOCKED_DATABASE;
+    if (u->max_user_connections && u->servers >= u->max_user_connections) full |= 1u << BLOCKED_USER;
+    if (n->max_server_connections && n->servers >= n->max_server_connections) full |= 1u << BLOCKED_INSTANCE;
     if (!t->h->free_slots.count && t->h->slots_high >= t->h->sizes.slots) full |= 1u << BLOCKED_ROWS;
     return full;
 }
 
 enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size) {
-    if (t->h->retiring) return p->servers >= p->room ? BLOCKED_ELSEWHERE : BLOCKED_NOT;
+    if (t->h->retiring) return p->servers >= p->quota ? BLOCKED_ELSEWHERE : BLOCKED_NOT;
     if (size && p->servers >= size) return BLOCKED_SIZE;
     unsigned full = full_limits(t, p);
     return full ? (enum blocked_by)__builtin_ctz(full) : BLOCKED_NOT;
@@ -47,8 +47,8 @@ bool over_limits(struct tables *t, const struct pool_row *p) {
     const struct user_row *u = &t->users[p->user];
     const struct instance_row *n = &t->instances[p->instance];
     const struct pool_limits *l = &p->limits;
-    return (l->size && p->servers > l->size + l->reserve_size) || (d->max_servers && d->servers > d->max_servers)
-        || (u->max_servers && u->servers > u->max_servers) || (n->max_servers && n->servers > n->max_servers);
+    return (l->size && p->servers > l->size + l->reserve_size) || (d->max_db_connections && d->servers > d->max_db_connections)
+        || (u->max_user_connections && u->servers > u->max_user_connections) || (n->max_server_connections && n->servers > n->max_server_connections);
 }
 
 void starve(struct tables *t, int32_t pool) {
@@ -58,7 +58,7 @@ void starve(struct tables *t, int32_t pool) {
     starved_append(t, &t->h->starved, pool);
 }
 
-void sate(struct tables *t, int32_t pool) {
+void unstarve(struct tables *t, int32_t pool) {
     struct pool_row *p = &t->pools[pool];
     if (!p->starved) return;
     p->starved = 0;
@@ -135,10 +135,10 @@ void evictions_overdue(struct tables *t, uint64_t now) {
 }
 
 /* The limits that one server of `p` less would relieve for `hungry`. */
-unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p) {
-    return (unsigned)(hungry->database == p->database) << BLOCKED_DATABASE
-         | (unsigned)(hungry->user == p->user) << BLOCKED_USER
-         | (unsigned)(hungry->instance == p->instance) << BLOCKED_INSTANCE | 1u << BLOCKED_ROWS;
+unsigned shared_limits(const struct pool_row *starving, const struct pool_row *p) {
+    return (unsigned)(starving->database == p->database) << BLOCKED_DATABASE
+         | (unsigned)(starving->user == p->user) << BLOCKED_USER
+         | (unsigned)(starving->instance == p->instance) << BLOCKED_INSTANCE | 1u << BLOCKED_ROWS;
 }
 
 /* Whether clients of another pool wait under a limit that a server of `p` would count against. */
@@ -146,9 +146,9 @@ bool contested(struct tables *t, const struct pool_row *p) {
     for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
         if (first_in_line(t, q) == NOBODY) continue;
-        if ((q->database == p->database && t->databases[p->database].max_servers)
-            || (q->user == p->user && t->users[p->user].max_servers)
-            || (q->instance == p->instance && t->instances[p->instance].max_servers)) return true;
+        if ((q->database == p->database && t->databases[p->database].max_db_connections)
+            || (q->user == p->user && t->users[p->user].max_user_connections)
+            || (q->instance == p->instance && t->instances[p->instance].max_server_connections)) return true;
     }
     return false;
 }

@@ -21,7 +21,7 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     evictions_overdue(t, now);
     if (t->h->owing) {
         outcome_clear(&out);
-        pay_debts(t, true, now, &out);
+        settle_quota(t, true, now, &out);
         *ring |= out.ring;
     }
     for (int32_t i = 0; i < t->h->pools_high; i++) {

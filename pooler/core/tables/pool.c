@@ -244,7 +244,7 @@ static bool has_server(const struct tables *t, int32_t pool) {
 static void refuse_waiting(struct tables *t, const struct pool_row *p, uint64_t *ring) {
     for (int32_t i = p->waiting.head; i != NOBODY; i = t->clients[i].queue.next) {
         const struct client_row *c = &t->clients[i];
-        if (!(c->flags & (CF_LOGIN_WAIT | CF_OWN))) client_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
+        if (!(c->flags & (CF_LOGIN_WAIT | CF_INTERNAL))) client_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
     }
 }
 

@@ -245,12 +245,12 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
         hand(t, slot, p->waiting.head, worker, now, out);
     }
     int32_t first = first_in_line(t, p);
-    if (first == NOBODY) { sate(t, pool); return; }
+    if (first == NOBODY) { unstarve(t, pool); return; }
     if (held(t, p) || opening(p) || now < p->retry_at) return;
     enum blocked_by why = blocked(t, p, allowed_size(t, p, now));
     if (why == BLOCKED_NOT) {
         if (soon_served(t, pool, first, now)) return;   /* pool_tick() looks again */
-        sate(t, pool);
+        unstarve(t, pool);
         if (t->clients[first].flags & CF_DEDICATED) dedicate(t, pool, first, worker, now, out);
         else dial_for(t, pool, t->clients[first].worker, worker, now, out);
     } else if (p->idle.head != NOBODY || t->clients[first].flags & CF_DEDICATED) {   /* idle servers that it cannot use */
@@ -287,12 +287,12 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         close_locked(t, slot, worker, now, out);
         return;
     }
-    int32_t hungry = t->h->owing ? creditor(t, s->pool) : NOBODY;
-    if (hungry == NOBODY && t->h->starved.head != NOBODY && !t->h->retiring) hungry = rival(t, s->pool, now);
-    if (hungry != NOBODY) {
-        s->evict_for = hungry;
+    int32_t starving = t->h->owing ? owed_pool(t, s->pool) : NOBODY;
+    if (starving == NOBODY && t->h->starved.head != NOBODY && !t->h->retiring) starving = rival(t, s->pool, now);
+    if (starving != NOBODY) {
+        s->evict_for = starving;
         s->close_reason = CLOSE_EVICTED;
-        t->pools[hungry].evicting++;
+        t->pools[starving].evicting++;
         close_locked(t, slot, worker, now, out);
     } else if (p->dedicated.head != NOBODY && dedicated_takes(t, slot, worker, now, out)) {
         return;
@@ -314,7 +314,7 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
 
 /* The pool that gets a free row: the one the row was vacated for, else the one whose oldest client waits
  * longest among those that were held back. */
-static int32_t heir(struct tables *t, int32_t pool, int32_t vacated_for, uint64_t now) {
+static int32_t next_pool(struct tables *t, int32_t pool, int32_t vacated_for, uint64_t now) {
     int32_t candidates[2] = {vacated_for, pool}, best = NOBODY, i = t->h->starved.head;
     for (int n = 0; n < 2 || i != NOBODY;) {
         int32_t at = n < 2 ? candidates[n] : i;
@@ -347,7 +347,7 @@ void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     s->owner = s->client = NOBODY;
     s->canceling = 0;
     slot_idle_append(t, &t->h->free_slots, slot);
-    if (t->h->owing) pay_debts(t, false, now, out);
-    int32_t next = heir(t, pool, vacated_for, now);
+    if (t->h->owing) settle_quota(t, false, now, out);
+    int32_t next = next_pool(t, pool, vacated_for, now);
     if (next != NOBODY) demand(t, next, worker, now, out);
 }

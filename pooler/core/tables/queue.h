@@ -32,8 +32,8 @@ int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state 
 /* handoff.c */
 int32_t usable(const struct pool_row *p);
 bool surplus(struct tables *t, const struct pool_row *p);
-int32_t creditor(struct tables *t, int32_t pool);
-void pay_debts(struct tables *t, bool make_way, uint64_t now, struct outcome *out);
+int32_t owed_pool(struct tables *t, int32_t pool);
+void settle_quota(struct tables *t, bool make_way, uint64_t now, struct outcome *out);
 
 /* walsender.c */
 int32_t first_in_line(struct tables *t, const struct pool_row *p);
@@ -46,13 +46,13 @@ int32_t allowed_size(struct tables *t, const struct pool_row *p, uint64_t now);
 enum blocked_by blocked(struct tables *t, const struct pool_row *p, int32_t size);
 bool over_limits(struct tables *t, const struct pool_row *p);
 void starve(struct tables *t, int32_t pool);
-void sate(struct tables *t, int32_t pool);
+void unstarve(struct tables *t, int32_t pool);
 bool opening(const struct pool_row *p);
 bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless, uint64_t now,
            struct outcome *out);
 bool protected(const struct pool_row *p);
 unsigned full_limits(struct tables *t, const struct pool_row *p);
-unsigned shared_limits(const struct pool_row *hungry, const struct pool_row *p);
+unsigned shared_limits(const struct pool_row *starving, const struct pool_row *p);
 void make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out);
 void evictions_overdue(struct tables *t, uint64_t now);
 bool contested(struct tables *t, const struct pool_row *p);

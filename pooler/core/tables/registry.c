@@ -132,7 +132,7 @@ static void forget_pool(struct tables *t, int32_t pool, uint64_t now) {
     p->forgotten_at = now;
     COMMIT();
     p->used = 0;   /* first: a rebuild links used ones only */
-    sate(t, pool);
+    unstarve(t, pool);
     UNLINK(t->databases[p->database].first_pool, next_in_database, pool)
     UNLINK(t->users[p->user].first_pool, next_in_user, pool)
     UNLINK(t->instances[p->instance].first_pool, next_in_instance, pool)

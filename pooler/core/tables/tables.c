@@ -88,7 +88,7 @@ struct tables *tables_create(const struct sizes *sizes) {
     init_mutex(&t->h->mutex);
     if (getrandom(t->h->statement_key, sizeof t->h->statement_key, 0) < 0) goto fail;
     if (getrandom(t->h->notify_key, sizeof t->h->notify_key, 0) < 0) goto fail;
-    if (getrandom(&t->h->note_channel, sizeof t->h->note_channel, 0) < 0) goto fail;
+    if (getrandom(&t->h->marker_channel, sizeof t->h->marker_channel, 0) < 0) goto fail;
     for (int w = 0; w < sizes->workers; w++) {
         t->doorbells[w] = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
         if (t->doorbells[w] < 0) goto fail;
@@ -188,14 +188,14 @@ int32_t client_new(struct tables *t, int worker, uint64_t now) {
 /* Counts a client in or out: the console's not against max_client_conn, our own in its pool alone. */
 static void count_client(struct tables *t, const struct client_row *c, int by) {
     if (c->pool != NOBODY) t->pools[c->pool].clients += by;
-    if (c->flags & CF_OWN) return;
+    if (c->flags & CF_INTERNAL) return;
     if (!(c->flags & CF_CONSOLE)) t->h->clients += by;
     t->databases[c->database].clients += by;
     t->users[c->user].clients += by;
 }
 
 /* Counts a client that has authenticated against every limit, or says which one forbids it.
- * `special`: CF_CONSOLE or CF_OWN, for whom max_client_conn is no limit.  `unlimited`: nor is any other. */
+ * `special`: CF_CONSOLE or CF_INTERNAL, for whom max_client_conn is no limit.  `unlimited`: nor is any other. */
 enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool,
                                 uint8_t special, bool unlimited) {
     enum login_verdict verdict = LOGIN_OK;
@@ -285,8 +285,8 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
                 place_locked(t, i, NOBODY, now, out);
         }
         if (s->state == SL_RECLAIM) ++*reclaim;   /* a rebuild found it */
-        bool pumped = s->pump_life && s->pump == worker && s->pump_life == t->workers[worker].restarts + 1;
-        if (pumped && s->state == SL_IDLE) {   /* who uses one of the others reads its end of stream */
+        bool bridged = s->bridge_life && s->bridge == worker && s->bridge_life == t->workers[worker].restarts + 1;
+        if (bridged && s->state == SL_IDLE) {   /* who uses one of the others reads its end of stream */
             slot_idle_remove(t, &t->pools[s->pool].idle, i);
             s->owner = NOBODY;
             slot_state(t, i, SL_RECLAIM);

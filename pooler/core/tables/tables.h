@@ -66,13 +66,13 @@ int listeners_kill(struct tables *t, int32_t database, int worker);
 void channels_worker_died(struct tables *t, int worker, uint64_t *ring);
 
 /* handoff.c: two instances, one limit */
-enum room_word { ROOM_TAKEN, ROOM_RELEASED, ROOM_WANTED, ROOM_GRANTED, ROOM_HURRY };
-struct room_news { enum room_word word; int32_t pool, rooms; };
-void rooms_retire(struct tables *t, uint64_t now, uint64_t *ring);
-int rooms_news(struct tables *t, uint64_t now, struct room_news *out, int max);
-int32_t rooms_held(const struct tables *t, int32_t pool);
-bool rooms_told(struct tables *t, const struct room_news *news, uint64_t now, uint64_t *ring);
-void rooms_left(struct tables *t, uint64_t now, uint64_t *ring);
+enum handoff_word { HANDOFF_TAKEN, HANDOFF_RELEASED, HANDOFF_WANTED, HANDOFF_GRANTED, HANDOFF_HURRY };
+struct handoff_message { enum handoff_word word; int32_t pool, rooms; };
+void handoff_retire(struct tables *t, uint64_t now, uint64_t *ring);
+int handoff_messages(struct tables *t, uint64_t now, struct handoff_message *out, int max);
+int32_t handoff_quota(const struct tables *t, int32_t pool);
+bool handoff_told(struct tables *t, const struct handoff_message *news, uint64_t now, uint64_t *ring);
+void handoff_left(struct tables *t, uint64_t now, uint64_t *ring);
 
 /* peers.c: cancel requests for clients of other instances */
 #define PEER_HOPS 3u   /* the two lowest bits of a key: how often it may still be forwarded */

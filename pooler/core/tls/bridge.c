@@ -38,10 +38,10 @@ struct copied {
     struct copied *next;
 };
 
-struct pump {
+struct bridge {
     struct tables *t;
     int epoll, bell;
-    struct copied *ready, *graveyard;
+    struct copied *ready, *closed_list;
     pthread_mutex_t lock;        /* guards `new` */
     struct copied *new;
     unsigned char buffer[COPY_BYTES];
@@ -49,20 +49,20 @@ struct pump {
 
 /* ---- events ----------------------------------------------------------------------------------- */
 
-static void watch(struct pump *p, struct end *e, int operation) {
+static void watch(struct bridge *p, struct end *e, int operation) {
     struct epoll_event event = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = e};
     if (e->wants_out) event.events |= EPOLLOUT;
     epoll_ctl(p->epoll, operation, e->fd, &event);
 }
 
 /* Room is asked for only while something waits for it. */
-static void want_out(struct pump *p, struct end *e, bool want) {
+static void want_out(struct bridge *p, struct end *e, bool want) {
     if (e->wants_out == want) return;
     e->wants_out = want;
     watch(p, e, EPOLL_CTL_MOD);
 }
 
-static void make_ready(struct pump *p, struct copied *c) {
+static void make_ready(struct bridge *p, struct copied *c) {
     if (c->queued || c->gone) return;
     c->queued = true;
     c->next = p->ready;
@@ -98,7 +98,7 @@ static void lose(struct copied *c) {
 /* ---- up: from PostgreSQL ---------------------------------------------------------------------- */
 
 /* How many bytes the pair took; all of them when nobody reads them any more. */
-static uint32_t give_up(struct pump *p, struct copied *c, const unsigned char *bytes, uint32_t n) {
+static uint32_t give_up(struct bridge *p, struct copied *c, const unsigned char *bytes, uint32_t n) {
     uint32_t done = 0;
     while (done < n && !c->up_dead) {
         ssize_t sent = send(c->inner.fd, bytes + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
@@ -111,7 +111,7 @@ static uint32_t give_up(struct pump *p, struct copied *c, const unsigned char *b
 }
 
 /* Behind TLS's goodbye, or when TLS is broken, only the end of the connection itself counts. */
-static uint32_t read_raw_to_its_end(struct pump *p, struct copied *c) {
+static uint32_t read_raw_to_its_end(struct bridge *p, struct copied *c) {
     ssize_t got = recv(c->raw.fd, p->buffer, sizeof p->buffer, MSG_DONTWAIT);
     if (got > 0 || (got < 0 && errno == EINTR)) return 0;
     c->raw.readable = false;
@@ -119,7 +119,7 @@ static uint32_t read_raw_to_its_end(struct pump *p, struct copied *c) {
     return 0;
 }
 
-static uint32_t read_from_server(struct pump *p, struct copied *c) {
+static uint32_t read_from_server(struct bridge *p, struct copied *c) {
     uint32_t got;
     if (c->raw.ended) return read_raw_to_its_end(p, c);
     switch (tls_read(c->session, p->buffer, sizeof p->buffer, &got)) {
@@ -137,7 +137,7 @@ static uint32_t read_from_server(struct pump *p, struct copied *c) {
 }
 
 /* False: nothing can be done at this moment. */
-static bool pump_up(struct pump *p, struct copied *c) {
+static bool bridge_up(struct bridge *p, struct copied *c) {
     if (holds(&c->up)) {
         c->up.start += give_up(p, c, c->up.data + c->up.start, c->up.end - c->up.start);
         if (holds(&c->up)) return false;
@@ -151,7 +151,7 @@ static bool pump_up(struct pump *p, struct copied *c) {
 
 /* ---- down: to PostgreSQL ---------------------------------------------------------------------- */
 
-static uint32_t give_down(struct pump *p, struct copied *c, const unsigned char *bytes, uint32_t n) {
+static uint32_t give_down(struct bridge *p, struct copied *c, const unsigned char *bytes, uint32_t n) {
     uint32_t done = 0;
     bool full = false;
     while (done < n && !c->down_dead && !full) {
@@ -168,7 +168,7 @@ static uint32_t give_down(struct pump *p, struct copied *c, const unsigned char 
     return c->down_dead ? n : done;
 }
 
-static bool pump_down(struct pump *p, struct copied *c) {
+static bool bridge_down(struct bridge *p, struct copied *c) {
     if (holds(&c->down)) {
         c->down.start += give_down(p, c, c->down.data + c->down.start, c->down.end - c->down.start);
         if (holds(&c->down)) return false;
@@ -198,7 +198,7 @@ static bool pump_down(struct pump *p, struct copied *c) {
 /* ---- life ------------------------------------------------------------------------------------- */
 
 /* PostgreSQL has closed: the note comes first, then the end of stream. */
-static void finish(struct pump *p, struct copied *c) {
+static void finish(struct bridge *p, struct copied *c) {
     struct slot_row *row = &p->t->slots[c->slot];
     if (row->generation == c->generation) atomic_store(&row->over, c->generation);
     epoll_ctl(p->epoll, EPOLL_CTL_DEL, c->raw.fd, NULL);   /* others have duplicates: it does not go by itself */
@@ -209,21 +209,21 @@ static void finish(struct pump *p, struct copied *c) {
     let_go(&c->down);
     tls_free(c->session);
     c->gone = true;
-    c->next = p->graveyard;
-    p->graveyard = c;
+    c->next = p->closed_list;
+    p->closed_list = c;
 }
 
-static void run(struct pump *p, struct copied *c) {
+static void run(struct bridge *p, struct copied *c) {
     bool more = true;
     for (int round = 0; more && round < ROUNDS; round++) {
-        more = pump_down(p, c);
-        more = pump_up(p, c) || more;
+        more = bridge_down(p, c);
+        more = bridge_up(p, c) || more;
     }
     if (c->raw.ended && c->session->ended && !holds(&c->up)) finish(p, c);
     else if (more) make_ready(p, c);
 }
 
-static void take_new(struct pump *p) {
+static void take_new(struct bridge *p) {
     uint64_t drained;
     (void)!read(p->bell, &drained, sizeof drained);
     pthread_mutex_lock(&p->lock);
@@ -239,7 +239,7 @@ static void take_new(struct pump *p) {
     }
 }
 
-static void note(struct pump *p, struct end *e, uint32_t events) {
+static void note(struct bridge *p, struct end *e, uint32_t events) {
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) e->readable = true;
     if (events & EPOLLOUT) {
         want_out(p, e, false);
@@ -249,7 +249,7 @@ static void note(struct pump *p, struct end *e, uint32_t events) {
 }
 
 static void *loop(void *argument) {
-    struct pump *p = argument;
+    struct bridge *p = argument;
     struct epoll_event events[EVENTS_PER_WAIT];
     pthread_setname_np(pthread_self(), "pump");
     for (;;) {
@@ -266,9 +266,9 @@ static void *loop(void *argument) {
             run(p, c);
             c = next;
         }
-        while (p->graveyard) {
-            c = p->graveyard;
-            p->graveyard = c->next;
+        while (p->closed_list) {
+            c = p->closed_list;
+            p->closed_list = c->next;
             free(c);
         }
     }
@@ -276,7 +276,7 @@ static void *loop(void *argument) {
 }
 
 /* False: no memory, everything is still the caller's. */
-bool pump_add(struct pump *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
+bool bridge_add(struct bridge *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
               const void *early, uint32_t n) {
     const uint64_t one = 1;
     struct copied *c = calloc(1, sizeof *c);
@@ -296,8 +296,8 @@ bool pump_add(struct pump *p, int32_t slot, uint32_t generation, int raw, int in
     return true;
 }
 
-struct pump *pump_open(struct tables *t) {
-    struct pump *p = calloc(1, sizeof *p);
+struct bridge *bridge_open(struct tables *t) {
+    struct bridge *p = calloc(1, sizeof *p);
     if (!p) return NULL;
     p->t = t;
     p->epoll = epoll_create1(EPOLL_CLOEXEC);

@@ -137,7 +137,7 @@ static void turn(void) {
     struct epoll_event ready[EVENTS_PER_WAIT];
     int n = epoll_wait(relay->epoll, ready, EVENTS_PER_WAIT, 0);
     relay->now = now_us();
-    for (int i = 0; i < n; i++) note(relay, ready[i].data.ptr, ready[i].events);
+    for (int i = 0; i < n; i++) note_events(relay, ready[i].data.ptr, ready[i].events);
     run_ready(relay);
     bury_the_dead(relay);
     events();

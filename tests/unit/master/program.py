@@ -40,7 +40,7 @@ from pooler.ipc.messages import (
     ShutdownRequest,
 )
 from pooler.master import start as start_module
-from pooler.master.interfaces import Host
+from pooler.master.interfaces import Interfaces
 
 WORKERS = 16
 
@@ -256,7 +256,7 @@ def run_worker(boot: WorkerBoot) -> int:
     return _Worker(boot).run()
 
 
-def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
+def make_interfaces(config: Config, sizes: Mapping[str, int], key: bytes) -> Interfaces:
     tables = Tables()
 
     def apply(given: Any, config: Config) -> None:
@@ -266,11 +266,11 @@ def make_host(config: Config, sizes: Mapping[str, int], key: bytes) -> Host:
     def close_changed(given: Any, changes: Any) -> None:
         assert given is tables
 
-    return Host(tables, apply, close_changed, Busy)
+    return Interfaces(tables, apply, close_changed, Busy)
 
 
 def main() -> int:
-    vars(start_module).update(refuse_root=lambda: None, make_host=make_host)
+    vars(start_module).update(refuse_root=lambda: None, make_interfaces=make_interfaces)
     options = start_module.Options(sys.argv[-1])
     options = replace(options, daemon="-d" in sys.argv, quiet="-q" in sys.argv)
     return start_module.start(options, run_worker)

@@ -14,7 +14,7 @@ import pytest
 from pooler.config import Settings
 from pooler.ipc import inbox
 from pooler.master import accept
-from pooler.master.accept import Spreader
+from pooler.master.accept import Acceptor
 from pooler.master.loop import Loop
 from pooler.master.sockets import Listener, open_listeners
 
@@ -50,7 +50,7 @@ class Loads:
 
 
 class Bed:
-    """A spreader with a unix listener and inboxes that nobody reads but the test."""
+    """A acceptor with a unix listener and inboxes that nobody reads but the test."""
 
     def __init__(self, folder: Path, loads: list[int]) -> None:
         self.loop = Loop()
@@ -59,7 +59,7 @@ class Bed:
         pairs = [inbox.open_pair() for _ in loads]
         self.inboxes, self.outboxes = [a for a, _ in pairs], [b for _, b in pairs]
         self.listeners = open_listeners(Settings(unix_socket_dir=str(folder), listen_port=1))
-        self.spreader = Spreader(self.loop, self.listeners, self.outboxes, self.tables, lambda: self.workers)
+        self.acceptor = Acceptor(self.loop, self.listeners, self.outboxes, self.tables, lambda: self.workers)
         self.path = str(folder / ".s.PGSQL.1")
         self.clients: list[socket.socket] = []
 
@@ -98,7 +98,7 @@ class Bed:
             pass
 
     def close(self) -> None:
-        self.spreader.close()
+        self.acceptor.close()
         for sock in (*self.inboxes, *self.outboxes, *self.clients):
             sock.close()
         self.loop.close()
@@ -125,13 +125,13 @@ def test_nothing_before_start(make_bed: MakeBed) -> None:
     bed.connect()
     bed.loop.run_once(0)
     assert bed.tables.sent == []
-    bed.spreader.start()
+    bed.acceptor.start()
     bed.run_until(lambda: bed.tables.sent == [0])
 
 
 def test_fewest_first_and_turns_among_equals(make_bed: MakeBed) -> None:
     bed = make_bed([5, 3, 4])
-    bed.spreader.start()
+    bed.acceptor.start()
     bed.connect(6)
     bed.run_until(lambda: len(bed.tables.sent) == 6)
     assert bed.tables.loads == [6, 6, 6]
@@ -148,7 +148,7 @@ def test_fewest_first_and_turns_among_equals(make_bed: MakeBed) -> None:
 def test_full_inbox_next_best(make_bed: MakeBed) -> None:
     bed = make_bed([0, 9])
     bed.fill(0)
-    bed.spreader.start()
+    bed.acceptor.start()
     bed.connect(3)
     bed.run_until(lambda: bed.tables.sent == [1, 1, 1])
     assert bed.received(1) == 3
@@ -158,7 +158,7 @@ def test_all_full_none_lost(make_bed: MakeBed) -> None:
     bed = make_bed([0, 0])
     bed.fill(0)
     bed.fill(1)
-    bed.spreader.start()
+    bed.acceptor.start()
     bed.connect(5)
     for _ in range(3):
         bed.loop.run_once(0.05)
@@ -172,12 +172,12 @@ def test_all_full_none_lost(make_bed: MakeBed) -> None:
 def test_no_worker_none_lost(make_bed: MakeBed) -> None:
     bed = make_bed([0, 0])
     bed.workers = []
-    bed.spreader.start()
+    bed.acceptor.start()
     bed.connect(3)
     for _ in range(3):
         bed.loop.run_once(0.05)
     bed.workers = [1]
-    bed.spreader.resume()
+    bed.acceptor.resume()
     bed.run_until(lambda: bed.tables.sent == [1, 1, 1])
     assert bed.received(1) == 3
 
@@ -185,7 +185,7 @@ def test_no_worker_none_lost(make_bed: MakeBed) -> None:
 def test_a_storm_in_batches(make_bed: MakeBed) -> None:
     bed = make_bed([0])
     bed.connect(100)
-    bed.spreader.start()
+    bed.acceptor.start()
     bed.loop.run_once()
     assert len(bed.tables.sent) == accept.BATCH
     bed.run_until(lambda: len(bed.tables.sent) == 100)
@@ -222,7 +222,7 @@ def test_out_of_descriptors(
     listener: Listener = bed.listeners[0]
     listener.sock = Exhausted(listener.sock, failures=2)  # type: ignore[assignment]  # all that is used of it
     bed.connect(3)
-    bed.spreader.start()
+    bed.acceptor.start()
     bed.run_until(lambda: len(bed.tables.sent) == 2)
     assert bed.clients[0].recv(1) == b""
     assert bed.received(0) == 2
@@ -231,10 +231,10 @@ def test_out_of_descriptors(
 
 def test_stop_tcp_only_keeps_unix(make_bed: MakeBed) -> None:
     bed = make_bed([0])
-    bed.spreader.start()
-    bed.spreader.stop(tcp_only=True)
+    bed.acceptor.start()
+    bed.acceptor.stop(tcp_only=True)
     bed.connect()
     bed.run_until(lambda: bed.tables.sent == [0])
-    bed.spreader.stop()
+    bed.acceptor.stop()
     with pytest.raises(OSError, match=r"No such file|refused"):
         bed.connect()

@@ -16,7 +16,7 @@ from pooler.errors import BootError
 from pooler.master import capacity
 from pooler.master.loop import READ, WRITE, Loop
 from pooler.master.notify import Notifier
-from pooler.master.server_fds import Duplicates
+from pooler.master.server_fds import ServerFds
 from pooler.master.worker import DEATHS, DEATHS_WINDOW_S, FIRST_PAUSE_S, LAST_PAUSE_S, Worker
 
 
@@ -102,7 +102,7 @@ def test_a_bug_does_not_end_the_loop(loop: Loop, capfd: pytest.CaptureFixture[st
 
 
 def test_newer_replaces_older() -> None:
-    held = Duplicates()
+    held = ServerFds()
     old, new = a_file(), a_file()
     held.add(5, 1, old)
     held.add(5, 2, new)
@@ -120,7 +120,7 @@ def test_newer_replaces_older() -> None:
 
 
 def test_generations_wrap() -> None:
-    held = Duplicates()
+    held = ServerFds()
     old, new = a_file(), a_file()
     held.add(0, 2**32 - 1, old)
     held.add(0, 0, new)

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from pooler.worker import database_ddl
-from pooler.worker.database_ddl import LONGEST_BEGINS_S, LONGEST_DONE_S, Change, DatabaseChanges
+from pooler.worker.database_ddl import LONGEST_BEGINS_S, LONGEST_DONE_S, Change, DatabaseDdl
 
 
 class Clock:
@@ -43,7 +43,7 @@ class Tables:
 
 
 class Worker:
-    """What DatabaseChanges needs of one."""
+    """What DatabaseDdl needs of one."""
 
     def __init__(self, clock: Clock) -> None:
         self.tables, self.spawn = Tables(), clock.spawn
@@ -59,11 +59,11 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 @pytest.fixture
 def heard(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
-    def close(self: DatabaseChanges, asking: str, what: set[database_ddl.What]) -> None:
+    def close(self: DatabaseDdl, asking: str, what: set[database_ddl.What]) -> None:
         clock.closed.append((clock.now, what))
 
-    monkeypatch.setattr(DatabaseChanges, "_close", close)
-    return DatabaseChanges(Worker(clock)).heard  # type: ignore[arg-type]
+    monkeypatch.setattr(DatabaseDdl, "_close", close)
+    return DatabaseDdl(Worker(clock)).heard  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("change", [Change.ROLE, Change.ROLE_GONE, Change.DATABASE, Change.BEGINS])

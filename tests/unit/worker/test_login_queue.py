@@ -1,4 +1,4 @@
-"""Who has a place at the door, whose turn it is, and who is sent away: clients of a few lines."""
+"""Who has a place at the login queue, whose turn it is, and who is sent away: clients of a few lines."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import gevent
 import pytest
 
 from pooler.config import Settings
-from pooler.worker.login_queue import SILENT_S, STALL_S, TOO_MANY, TOO_SILENT, Door
+from pooler.worker.login_queue import SILENT_S, STALL_S, TOO_MANY, TOO_SILENT, LoginQueue
 from pooler.worker.server import network_of
 
 
 @dataclass(eq=False)
 class FakeClient:
-    """As much of a client as the door looks at."""
+    """As much of a client as the login queue looks at."""
 
     bed: Bed
     origin: str
@@ -48,7 +48,7 @@ class FakeClient:
     def end(self, text: str, sqlstate: str = "") -> None:
         if self.fault is None:
             self.fault = text
-            self.bed.door.turn_away(self)  # type: ignore[arg-type]
+            self.bed.login_queue.reject(self)  # type: ignore[arg-type]
 
     def give_up_row(self) -> None:
         self.has_row = False
@@ -56,7 +56,7 @@ class FakeClient:
 
 @dataclass
 class Bed:
-    """A door with these settings, at a time that the test says."""
+    """A login queue with these settings, at a time that the test says."""
 
     settings: Settings
     now: float = field(default_factory=time.monotonic)
@@ -65,16 +65,16 @@ class Bed:
     def __post_init__(self) -> None:
         worker: Any = SimpleNamespace(config=SimpleNamespace(settings=self.settings))
         worker.spawn = lambda function, *arguments: function(*arguments)
-        self.door = Door(worker)
+        self.login_queue = LoginQueue(worker)
 
     def come(self, origin: str = "a", says: bool = True, ago: float = 0.0) -> FakeClient:
         client = FakeClient(self, origin, self.now - ago, says)
         self.clients.append(client)
-        self.door.knock(client)  # type: ignore[arg-type]
+        self.login_queue.enter(client)  # type: ignore[arg-type]
         return client
 
     def tick(self) -> None:
-        self.door.tick(self.now)
+        self.login_queue.tick(self.now)
 
 
 MakeBed = Callable[..., Bed]
@@ -91,7 +91,7 @@ def make_bed() -> Iterator[MakeBed]:
     yield make
     for bed in beds:
         for client in bed.clients:
-            bed.door._forget(client)  # type: ignore[arg-type]
+            bed.login_queue._forget(client)  # type: ignore[arg-type]
             client.sock.close()
             client.peer.close()
 
@@ -102,10 +102,10 @@ def test_turns_go_round_by_origin(make_bed: MakeBed) -> None:
     first = bed.come("flood")
     flood = [bed.come("flood") for _ in range(20)]
     honest = bed.come("honest")
-    bed.door.leave(first)  # type: ignore[arg-type]
-    bed.door.leave(flood[0])  # type: ignore[arg-type]
+    bed.login_queue.leave(first)  # type: ignore[arg-type]
+    bed.login_queue.leave(flood[0])  # type: ignore[arg-type]
     assert honest.started
-    bed.door.leave(honest)  # type: ignore[arg-type]
+    bed.login_queue.leave(honest)  # type: ignore[arg-type]
     assert [one.started for one in flood] == [True, True] + 18 * [False], "first come, first served"
 
 
@@ -170,16 +170,16 @@ def test_rows_are_given_up_for_who_speaks(make_bed: MakeBed) -> None:
     many = [bed.come("many", says=False, ago=age) for age in (9, 8)]
     newcomer = FakeClient(bed, "many", bed.now, True)
     bed.clients.append(newcomer)
-    assert bed.door.make_room(newcomer)  # type: ignore[arg-type]
+    assert bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
     assert [one.has_row for one in many] == [True, False]
     assert many[1].fault == TOO_MANY
     newcomer.says = False
-    assert not bed.door.make_room(newcomer), "it is the newest of them"  # type: ignore[arg-type]
+    assert not bed.login_queue.make_room(newcomer), "it is the newest of them"  # type: ignore[arg-type]
     newcomer.origin, newcomer.says = "else", True
-    assert bed.door.make_room(newcomer)  # type: ignore[arg-type]
+    assert bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
     assert few.has_row != many[0].has_row
-    bed.door.make_room(newcomer)  # type: ignore[arg-type]
-    assert not bed.door.make_room(newcomer), "there is none"  # type: ignore[arg-type]
+    bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
+    assert not bed.login_queue.make_room(newcomer), "there is none"  # type: ignore[arg-type]
 
 
 def test_rows_of_a_flood_that_speaks_are_given_up_for_others(make_bed: MakeBed) -> None:
@@ -187,9 +187,9 @@ def test_rows_of_a_flood_that_speaks_are_given_up_for_others(make_bed: MakeBed) 
     flood = [bed.come("flood", ago=age) for age in (9, 8, 7)]
     newcomer = FakeClient(bed, "flood", bed.now, True)
     bed.clients.append(newcomer)
-    assert not bed.door.make_room(newcomer), "it is the newest of them"  # type: ignore[arg-type]
+    assert not bed.login_queue.make_room(newcomer), "it is the newest of them"  # type: ignore[arg-type]
     newcomer.origin = "else"
-    assert bed.door.make_room(newcomer)  # type: ignore[arg-type]
+    assert bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
     assert [one.has_row for one in flood] == [True, True, False]
 
 

@@ -9,7 +9,7 @@ import pytest
 from pooler.core import Tables
 from pooler.errors import ServerFault
 from pooler.protocol.messages import parse_notification
-from pooler.worker.notifications import Note, parse_note
+from pooler.worker.notifications import OriginMarker, parse_marker
 
 
 def seal(note: bytes) -> bytes:
@@ -23,17 +23,17 @@ def sealed(note: bytes) -> bytes:
 @pytest.mark.parametrize(
     ("note", "found"),
     [
-        (b"c 77 5", Note(b"c", (77,), 5)),
-        (b"c 4294967295 18446744073709551615", Note(b"c", (2**32 - 1,), 2**64 - 1)),
-        (b"e 5", Note(b"e", (), 5)),
-        (b"b 1 0 12 99 5", Note(b"b", (1, 0, 12, 99), 5)),
+        (b"c 77 5", OriginMarker(b"c", (77,), 5)),
+        (b"c 4294967295 18446744073709551615", OriginMarker(b"c", (2**32 - 1,), 2**64 - 1)),
+        (b"e 5", OriginMarker(b"e", (), 5)),
+        (b"b 1 0 12 99 5", OriginMarker(b"b", (1, 0, 12, 99), 5)),
     ],
 )
-def test_ours(note: bytes, found: Note) -> None:
-    assert parse_note(sealed(note), seal) == found
-    assert parse_note(note, seal) is None
-    assert parse_note(sealed(note)[:-1], seal) is None
-    assert parse_note(note + b" " + seal(b"another"), seal) is None
+def test_ours(note: bytes, found: OriginMarker) -> None:
+    assert parse_marker(sealed(note), seal) == found
+    assert parse_marker(note, seal) is None
+    assert parse_marker(sealed(note)[:-1], seal) is None
+    assert parse_marker(note + b" " + seal(b"another"), seal) is None
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def test_ours(note: bytes, found: Note) -> None:
     ],
 )
 def test_odd_even_with_a_seal(note: bytes) -> None:
-    assert parse_note(sealed(note), seal) is None
+    assert parse_marker(sealed(note), seal) is None
 
 
 def test_seal_belongs_to_backend_and_server() -> None:
@@ -63,15 +63,15 @@ def test_seal_belongs_to_backend_and_server() -> None:
     other = Tables(workers=1, slots=4, clients=4)
     tables.slot_where(1, "10.0.0.1", 5432, "", 0, False)
     seals = {
-        tables.note_seal(0, 4711, b"c 77 5"),
-        tables.note_seal(0, 4712, b"c 77 5"),
-        tables.note_seal(0, 4711, b"c 77 6"),
-        tables.note_seal(1, 4711, b"c 77 5"),
-        other.note_seal(0, 4711, b"c 77 5"),
+        tables.marker_seal(0, 4711, b"c 77 5"),
+        tables.marker_seal(0, 4712, b"c 77 5"),
+        tables.marker_seal(0, 4711, b"c 77 6"),
+        tables.marker_seal(1, 4711, b"c 77 5"),
+        other.marker_seal(0, 4711, b"c 77 5"),
     }
     assert len(seals) == 5
-    assert tables.note_seal(0, 4711, b"c 77 5") in seals
-    assert tables.note_channel != other.note_channel
+    assert tables.marker_seal(0, 4711, b"c 77 5") in seals
+    assert tables.marker_channel != other.marker_channel
 
 
 @pytest.mark.parametrize(

@@ -194,7 +194,7 @@ def test_bad_message_of_the_master_does_not_deafen(scene: Scene) -> None:
     assert scene.worker.config.settings.max_client_conn == 77
 
 
-# The door.
+# The login queue.
 
 
 def started(client: Client) -> bool:
@@ -211,7 +211,7 @@ def test_no_more_logins_at_once_than_allowed(scene: Scene) -> None:
     one.close()
     scene.until(lambda: started(third), "its turn")
     assert not started(fourth)
-    scene.worker.door.leave(second)  # it has proven who it is
+    scene.worker.login_queue.leave(second)  # it has proven who it is
     assert started(fourth)
     for peer in (two, three, four):
         peer.close()
@@ -222,10 +222,10 @@ def test_limit_that_is_raised_lets_in_who_waits(scene: Scene) -> None:
     scene.limit(max_unauthenticated=1)
     (_, one), (second, two), (third, three) = (scene.accept(says=b"\0") for _ in range(3))
     scene.limit(max_unauthenticated=2)
-    scene.worker.door.tick(time.monotonic())
+    scene.worker.login_queue.tick(time.monotonic())
     assert (started(second), started(third)) == (True, False)
     scene.limit(max_unauthenticated=0)
-    scene.worker.door.tick(time.monotonic())
+    scene.worker.login_queue.tick(time.monotonic())
     assert started(third)
     for peer in (one, two, three):
         peer.close()
@@ -249,7 +249,7 @@ def test_row_of_a_silent_login_goes_to_who_speaks(scene: Scene) -> None:
     """Also of one that is inside."""
     inside = [scene.accept(says=b"\0") for _ in range(8)]
     scene.until(lambda: all(client.stream.waits_since for client, _ in inside), "silence")
-    scene.worker.door.tick(time.monotonic() + 10)
+    scene.worker.login_queue.tick(time.monotonic() + 10)
     for client, _ in inside:
         assert client.stream.waits_since is not None
         client.stream.waits_since -= 1
@@ -271,10 +271,10 @@ def test_who_waits_at_the_door_can_be_ended(scene: Scene) -> None:
     outside, four = scene.accept()
     scene.order(second.row, second.id, KILL)
     scene.until(lambda: b"admin forced disconnect" in said(two), "the order")
-    scene.worker.door.tick(time.monotonic() + 31)
+    scene.worker.login_queue.tick(time.monotonic() + 31)
     scene.until(lambda: b"client_login_timeout" in said(three), "the end of its time")
     scene.until(lambda: b"client_login_timeout" in said(four), "the end of its time")
-    assert outside not in scene.worker.door._outside
+    assert outside not in scene.worker.login_queue._outside
     for peer in (one, two, three, four):
         peer.close()
     scene.until(lambda: not scene.worker.logins, "the end of all")

@@ -317,8 +317,8 @@ def test_cut_texts(text: str) -> None:
     """Wherever a text ends, nothing beyond it counts."""
     for end in range(len(text)):
         traits, ends, _ = core.scan(text.encode()[:end])
-        assert traits <= set(core.TRAITS)
-        assert ends <= set(core.TRAITS)
+        assert traits <= set(core.EFFECT_FLAGS)
+        assert ends <= set(core.EFFECT_FLAGS)
 
 
 @pytest.mark.parametrize(("text", "traits", "names"), [case for case in SPEAKING if case[1]])
@@ -354,7 +354,7 @@ PIECES = st.sampled_from(
 def test_any_text(text: str, backslash: bool) -> None:
     """Never reads beyond the end; names are whole."""
     traits, ends, names = core.scan(text.encode(), backslash)
-    assert traits | ends <= set(core.TRAITS)
+    assert traits | ends <= set(core.EFFECT_FLAGS)
     assert all(kind in "srluck" for kind, _ in names)
 
 

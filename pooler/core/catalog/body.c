@@ -4,22 +4,39 @@
 #include <string.h>
 #include <strings.h>
 
-#include "sql/lexer.h"
 #include "sql/effects.h"
+#include "sql/lexer.h"
 
-#define LOOKAHEAD 64             /* tokens between set_config( and its closing parenthesis */
+#define LOOKAHEAD 64 /* tokens between set_config( and its closing parenthesis */
 #define ANYTHING (ASK_ALL | PIN_OPAQUE | EFFECT_UNSURE)
-#define NEXTVAL 1574             /* nextval(regclass) */
+#define NEXTVAL 1574 /* nextval(regclass) */
 
 /* Words that say more than a name does.  WORD_PLAIN: none of them. */
 enum body_word {
-    WORD_PLAIN, WORD_READS, WORD_INTO, WORD_SET, WORD_CREATE, WORD_STATEMENT, WORD_BEGINS, WORD_EXECUTE, WORD_WRITES, WORD_DEFAULT, WORD_TEMPORARY,
-    WORD_WITH, WORD_HOLD, WORD_SET_CONFIG,
+    WORD_PLAIN,
+    WORD_READS,
+    WORD_INTO,
+    WORD_SET,
+    WORD_CREATE,
+    WORD_STATEMENT,
+    WORD_BEGINS,
+    WORD_EXECUTE,
+    WORD_WRITES,
+    WORD_DEFAULT,
+    WORD_TEMPORARY,
+    WORD_WITH,
+    WORD_HOLD,
+    WORD_SET_CONFIG,
 };
 
 /* `leading`: what it leaves behind as the first word of a statement. */
 #define WORD(word) word, sizeof(word) - 1
-static const struct { const char text[16]; uint32_t bytes; enum body_word word; uint32_t leading; } WORDS[] = {
+static const struct {
+    const char text[16];
+    uint32_t bytes;
+    enum body_word word;
+    uint32_t leading;
+} WORDS[] = {
     {WORD("into"), WORD_INTO, 0},
     {WORD("current_setting"), WORD_READS, 0},
     {WORD("pg_settings"), WORD_READS, 0},
@@ -81,10 +98,10 @@ struct body {
     struct customs *customs;
     const unsigned char *looked; /* where the last look ahead ended: no other one begins before it */
     bool utf8;
-    bool sql;                    /* not PL/pgSQL, where INTO names a variable */
-    bool first;                  /* a statement may begin here */
-    enum body_word before;       /* the token before: a word, */
-    unsigned char before_char;   /* or a character; 0 for all others */
+    bool sql;                  /* not PL/pgSQL, where INTO names a variable */
+    bool first;                /* a statement may begin here */
+    enum body_word before;     /* the token before: a word, */
+    unsigned char before_char; /* or a character; 0 for all others */
 };
 
 /* ---- names --------------------------------------------------------------------------------------- */
@@ -117,7 +134,9 @@ static bool beyond_ascii(const unsigned char *p, uint32_t n) {
 
 /* A name: the hash of a token is that of what the catalogs have. */
 static void refer(struct body *b, const struct token *t) {
-    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U')) b->d->effect_flags |= CATALOG_UNKNOWN | EFFECT_READS;   /* escapes */
+    /* escapes */
+    if (t->kind == T_QUOTED && (*t->start == 'u' || *t->start == 'U'))
+        b->d->effect_flags |= CATALOG_UNKNOWN | EFFECT_READS;
     if (!b->utf8 && t->foreign) b->d->effect_flags |= CATALOG_UNKNOWN;
     draft_reference(b->g, b->d, symbol_of_any(t->hash));
 }
@@ -126,7 +145,8 @@ static void refer(struct body *b, const struct token *t) {
 static void refer_operator(struct body *b, const struct token *first) {
     const unsigned char *from = first->start, *at = b->lexer.at;
     while (at < b->lexer.end && in_operator(*at)) {
-        if (at + 1 < b->lexer.end && ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*'))) break;
+        if (at + 1 < b->lexer.end && ((at[0] == '-' && at[1] == '-') || (at[0] == '/' && at[1] == '*')))
+            break;
         at++;
     }
     b->lexer.at = at;
@@ -143,16 +163,20 @@ static void refer_operator(struct body *b, const struct token *first) {
 
 /* ---- plain words ----------------------------------------------------------------------------------
  *
- * Nearly all of a body is short words that were met before, operators of one character and punctuation.  Symbols of the
- * first two are kept, so that they are neither hashed again nor compared with the words that matter. */
+ * Nearly all of a body is short words that were met before, operators of one character and punctuation.
+ * Symbols of the first two are kept, so that they are neither hashed again nor compared with the words that
+ * matter. */
 
 #define PLAIN_BITS 10
 #define PLAIN_BYTES 16
 
-struct plain_word { uint64_t letters[PLAIN_BYTES / 8], symbol; };   /* folded, with zeros behind them */
+struct plain_word { uint64_t letters[PLAIN_BYTES / 8], symbol; }; /* folded, with zeros behind them */
 
 /* Of the one thread that reads catalogs. */
-static struct { uint64_t key, operators[256]; struct plain_word words[1 << PLAIN_BITS]; } plain;
+static struct {
+    uint64_t key, operators[256];
+    struct plain_word words[1 << PLAIN_BITS];
+} plain;
 
 static struct plain_word *place_of_plain(const uint64_t *letters) {
     uint64_t mixed = (letters[0] ^ letters[1] * 0x9e3779b97f4a7c15ull) * 0xbf58476d1ce4e5b9ull;
@@ -169,7 +193,7 @@ static void use_key(uint64_t key) {
 static uint32_t fold(const unsigned char *at, const unsigned char *end, uint64_t *letters) {
     uint32_t n = 0;
     for (uint32_t half = 0; half < 2; half++) {
-        uint64_t eight = 0;   /* in a register: bytes that are stored alone cannot be read together at once */
+        uint64_t eight = 0; /* in a register: bytes that are stored alone cannot be read together at once */
         for (uint32_t bits = 0; bits < 64 && at + n < end && in_word(at[n]); bits += 8)
             eight |= (uint64_t)word_letters[at[n++]] << bits;
         letters[half] = eight;
@@ -205,7 +229,8 @@ static bool pass_operator(struct body *b, unsigned char c, unsigned char next) {
 static bool pass_word(struct body *b, const unsigned char *at) {
     uint64_t letters[PLAIN_BYTES / 8];
     uint32_t n = fold(at, b->lexer.end, letters);
-    if (!n || (n == 1 && at + 1 < b->lexer.end && (at[1] == '\'' || at[1] == '&'))) return false;   /* E'', U&"" */
+    /* E'', U&"" */
+    if (!n || (n == 1 && at + 1 < b->lexer.end && (at[1] == '\'' || at[1] == '&'))) return false;
     const struct plain_word *word = place_of_plain(letters);
     if (!word->symbol || memcmp(word->letters, letters, sizeof letters) != 0) return false;
     draft_reference(b->g, b->d, word->symbol);
@@ -238,7 +263,7 @@ static void scan_set(struct body *b) {
     struct lexer ahead = b->lexer;
     struct token t;
     next_token(&ahead, &t);
-    bool name_begins = stands_before(&ahead, '.');   /* as in session.user_id */
+    bool name_begins = stands_before(&ahead, '.'); /* as in session.user_id */
     bool local = !name_begins && is_word(&t, "local");
     if (!name_begins && (is_word(&t, "transaction") || is_word(&t, "constraints"))) return;
     if (local || (!name_begins && is_word(&t, "session"))) next_token(&ahead, &t);
@@ -253,13 +278,14 @@ static void scan_set(struct body *b) {
     if (t.kind == T_WORD && name) customs_add(b->customs, name, (uint32_t)(t.text + t.bytes - name));
 }
 
-/* set_config of a name in the text: for the transaction only, or a setting that can be asked for.  True: that was it. */
+/* set_config of a name in the text: for the transaction only, or a setting that can be asked for.  True: that
+ * was it. */
 static bool scan_set_config(struct body *b) {
     struct lexer ahead = b->lexer;
     struct token t, name;
-    bool local = false;   /* the last argument is the word `true` and nothing else */
+    bool local = false; /* the last argument is the word `true` and nothing else */
     if (b->looked && ahead.at < b->looked) return false;
-    b->looked = ahead.end;   /* unless its parenthesis is found */
+    b->looked = ahead.end; /* unless its parenthesis is found */
     next_token(&ahead, &t);
     next_token(&ahead, &name);
     if (!is_char(&t, '(') || name.kind != T_STRING || name.escaped) return false;
@@ -294,19 +320,30 @@ static size_t find_word(const struct token *t) {
 static bool scan_special(struct body *b, enum body_word word) {
     unsigned char c = b->before_char;
     switch (word) {
-    case WORD_SET: if (b->first) scan_set(b); break;
-    case WORD_CREATE:   /* also behind EXPLAIN ANALYZE */
+    case WORD_SET:
+        if (b->first) scan_set(b);
+        break;
+    case WORD_CREATE: /* also behind EXPLAIN ANALYZE */
         b->d->effect_flags |= ASK_TEMP | (makes_temporary(&b->lexer) ? 0 : EFFECT_SCHEMA);
         break;
-    case WORD_INTO: if (b->sql && b->before != WORD_WRITES) b->d->effect_flags |= ASK_TEMP | EFFECT_SCHEMA; break;
+    case WORD_INTO:
+        if (b->sql && b->before != WORD_WRITES) b->d->effect_flags |= ASK_TEMP | EFFECT_SCHEMA;
+        break;
     case WORD_EXECUTE: b->d->effect_flags |= ANYTHING | EFFECT_READS; break;
     case WORD_READS: b->d->effect_flags |= EFFECT_READS; break;
     case WORD_WRITES: b->d->effect_flags |= EFFECT_INSERT; break;
-    case WORD_DEFAULT: if (c == '=' || c == ',' || c == '(') b->d->effect_flags |= EFFECT_INSERT; break;
+    case WORD_DEFAULT:
+        if (c == '=' || c == ',' || c == '(') b->d->effect_flags |= EFFECT_INSERT;
+        break;
     case WORD_TEMPORARY: b->d->effect_flags |= ASK_TEMP; break;
-    case WORD_HOLD: if (b->before == WORD_WITH) b->d->effect_flags |= ASK_CURSORS; break;
+    case WORD_HOLD:
+        if (b->before == WORD_WITH) b->d->effect_flags |= ASK_CURSORS;
+        break;
     case WORD_SET_CONFIG: return scan_set_config(b);
-    case WORD_PLAIN: case WORD_STATEMENT: case WORD_BEGINS: case WORD_WITH: break;
+    case WORD_PLAIN:
+    case WORD_STATEMENT:
+    case WORD_BEGINS:
+    case WORD_WITH: break;
     }
     return false;
 }
@@ -340,7 +377,8 @@ static void scan(struct body *b) {
         }
         if (t.kind == T_STRING) customs_add(b->customs, t.text, t.bytes);
         else if (t.kind == T_OPERATOR) refer_operator(b, &t);
-        b->first = t.c == ';' || (t.kind == T_OPERATOR && t.bytes == 2 && memcmp(t.text, ">>", 2) == 0);   /* a label */
+        /* a label */
+        b->first = t.c == ';' || (t.kind == T_OPERATOR && t.bytes == 2 && memcmp(t.text, ">>", 2) == 0);
         b->before = WORD_PLAIN;
         b->before_char = t.c;
     }
@@ -350,8 +388,14 @@ void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
                struct customs *customs) {
     if (!n) return;
     use_key(g->key);
-    struct body b = {.lexer = {.at = text, .end = text + n, .key = g->key}, .g = g, .d = d, .customs = customs, .utf8 = utf8, .sql = sql};
-    if (!utf8 && beyond_ascii(text, n)) d->effect_flags |= CATALOG_UNKNOWN;   /* its second bytes may be quotes */
+    struct body b = {.lexer = {.at = text, .end = text + n, .key = g->key},
+                     .g = g,
+                     .d = d,
+                     .customs = customs,
+                     .utf8 = utf8,
+                     .sql = sql};
+    /* its second bytes may be quotes */
+    if (!utf8 && beyond_ascii(text, n)) d->effect_flags |= CATALOG_UNKNOWN;
     scan(&b);
     if (!memchr(text, '\\', n)) return;
     b.lexer = (struct lexer){.at = text, .end = text + n, .key = g->key, .backslash = true};
@@ -362,7 +406,8 @@ void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
 
 static uint32_t number_at(const unsigned char **at, const unsigned char *end) {
     uint64_t n = 0;
-    while (*at < end && (unsigned)(**at - '0') < 10) n = n > UINT32_MAX ? n : n * 10 + (uint64_t)(*(*at)++ - '0');
+    while (*at < end && (unsigned)(**at - '0') < 10)
+        n = n > UINT32_MAX ? n : n * 10 + (uint64_t)(*(*at)++ - '0');
     return n > UINT32_MAX ? 0 : (uint32_t)n;
 }
 
@@ -388,10 +433,12 @@ static void scan_constant(const unsigned char *at, const unsigned char *end, str
     if (n > 4 && n < sizeof value) customs_add(customs, value + 4, n - 4);
 }
 
-/* Every field whose value is an oid of something that a user made; of PostgreSQL's own functions and relations matter. */
+/* Every field whose value is an oid of something that a user made; of PostgreSQL's own functions and
+ * relations matter. */
 void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool is_default,
                struct customs *customs) {
-    static const char COMMAND[] = "commandType", WRITES[] = "235";   /* nodes.h: UPDATE, which may say DEFAULT, INSERT, MERGE */
+    /* nodes.h: UPDATE, which may say DEFAULT, INSERT, MERGE */
+    static const char COMMAND[] = "commandType", WRITES[] = "235";
     if (!n) return;
     const unsigned char *end = text + n;
     for (const unsigned char *at = text; (at = memchr(at, ':', (size_t)(end - at)));) {
@@ -404,11 +451,13 @@ void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
         if (ends_with(field, bytes, "location") || ends_with(field, bytes, "len")) continue;
         const unsigned char *value = at;
         uint32_t oid = number_at(&value, end);
-        bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid") || ends_with(field, bytes, "relid");
-        if (is_default && oid == NEXTVAL) continue;   /* who writes says so itself (EFFECT_INSERT) */
-        if (bytes == sizeof COMMAND - 1 && memcmp(field, COMMAND, bytes) == 0 && strchr(WRITES, *at)) d->effect_flags |= EFFECT_INSERT;
+        bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid")
+            || ends_with(field, bytes, "relid");
+        if (is_default && oid == NEXTVAL) continue; /* who writes says so itself (EFFECT_INSERT) */
+        if (bytes == sizeof COMMAND - 1 && memcmp(field, COMMAND, bytes) == 0 && strchr(WRITES, *at))
+            d->effect_flags |= EFFECT_INSERT;
         if (oid >= USER_OID || (oid && calls)) draft_reference(g, d, symbol_of_oid(oid));
-        if (end - at > 3 && at[0] == '(' && at[1] == 'o') {   /* a list of oids */
+        if (end - at > 3 && at[0] == '(' && at[1] == 'o') { /* a list of oids */
             const unsigned char *close = memchr(at, ')', (size_t)(end - at));
             oids_scan(g, d, at, (uint32_t)((close ? close : end) - at));
         }

@@ -1,16 +1,16 @@
-/* What a worker knows of one database: names of settings that no catalog lists, and its copy of what the catalogs say
- * (sql/catalog_names.h), which is never waited for. */
+/* What a worker knows of one database: names of settings that no catalog lists, and its copy of what the
+ * catalogs say (sql/catalog_names.h), which is never waited for. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "catalog/store.h"
 #include "relay/relay.h"
 
-#define FDW "postgres_fdw_handler"   /* harmless where session_trusted_extensions has its extension */
+#define FDW "postgres_fdw_handler" /* harmless where session_trusted_extensions has its extension */
 
-/* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name.  When there
- * are too many, the oldest goes that only statements have said.  False: there was no memory for it, and nobody
- * will ask for it. */
+/* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name.  When
+ * there are too many, the oldest goes that only statements have said.  False: there was no memory for it, and
+ * nobody will ask for it. */
 bool profile_custom(struct profile *p, const char *name, bool lasting) {
     for (int i = 0; i < p->custom_count; i++)
         if (strcmp(p->customs[i].name, name) == 0) {
@@ -43,20 +43,23 @@ static void forget(struct relay *r, struct profile *p) {
 
 /* Whether it is called by what does not name it: IN, BETWEEN, LIKE, CASE, NULLIF, USING and others. */
 static bool called_unnamed(const struct relay *r, const struct catalog_entry *e) {
-    static const char *const names[] = {"=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
+    static const char *const names[] = {
+        "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
         if (e->hash == word_hash(&r->builtin, names[i], (uint32_t)strlen(names[i]))) return true;
     return false;
 }
 
-/* A name that the table of words has, too, is judged by that; what is more than that, of a user's object of the same
- * name, is asked for everywhere, as is that of an operator that texts need not name.  It pins nobody till the end of its
- * session: who may make a function could keep all others from their servers.  False: no memory. */
+/* A name that the table of words has, too, is judged by that; what is more than that, of a user's object of
+ * the same name, is asked for everywhere, as is that of an operator that texts need not name.  It pins nobody
+ * till the end of its session: who may make a function could keep all others from their servers.  False: no
+ * memory. */
 static bool add_entry(struct relay *r, struct profile *p, const struct catalog_entry *e) {
-    uint32_t effect_flags = catalog_effects(&p->catalog, (enum catalog_kind)e->kind, e->hash) & ~CATALOG_UNKNOWN;
+    uint32_t effect_flags = catalog_effects(&p->catalog, (enum catalog_kind)e->kind, e->hash)
+        & ~CATALOG_UNKNOWN;
     const struct word *built_in = words_find(&r->builtin, e->hash);
-    if (built_in && !built_in->where) built_in = NULL;   /* a keyword only */
-    if (e->kind == CATALOG_OPERATOR && !called_unnamed(r, e)) return true;   /* texts that call it name it */
+    if (built_in && !built_in->where) built_in = NULL;                     /* a keyword only */
+    if (e->kind == CATALOG_OPERATOR && !called_unnamed(r, e)) return true; /* texts that call it name it */
     if (built_in || e->kind == CATALOG_OPERATOR) {
         uint32_t own = built_in ? built_in->effect_flags | built_in->ends : 0, usual = own;
         if (built_in) usual |= ASK_SETTINGS | PIN_OPAQUE | EFFECT_UNSURE;
@@ -66,7 +69,9 @@ static bool add_entry(struct relay *r, struct profile *p, const struct catalog_e
     p->nameless |= (effect_flags & PIN_OPAQUE) != 0;
     p->folds |= (effect_flags & EFFECT_FOLDS) != 0;
     if (built_in || e->kind == CATALOG_OPERATOR) return true;
-    return words_add(&p->words, &(struct word){.hash = e->hash, .effect_flags = effect_flags, .ends = effect_flags & ASK_ALL});
+    return words_add(
+        &p->words,
+        &(struct word){.hash = e->hash, .effect_flags = effect_flags, .ends = effect_flags & ASK_ALL});
 }
 
 /* What follows from the snapshot for names; what was learnt of others is forgotten.  False: no memory. */
@@ -89,7 +94,8 @@ static bool renew(struct relay *r, struct profile *p, const char *customs, uint3
     for (uint32_t at = 0; at < customs_bytes; at += (uint32_t)strlen(customs + at) + 1)
         if (!profile_custom(p, customs + at, true)) return false;
     p->connects = catalog_has(&p->catalog, CATALOG_FUNCTION, word_hash(&r->builtin, "dblink_connect", 14))
-                  || catalog_effects(&p->catalog, CATALOG_FUNCTION, word_hash(&r->builtin, FDW, sizeof FDW - 1)) & PIN_LOADED;
+        || catalog_effects(&p->catalog, CATALOG_FUNCTION, word_hash(&r->builtin, FDW, sizeof FDW - 1))
+            & PIN_LOADED;
     return true;
 }
 
@@ -108,7 +114,7 @@ struct profile *profile_of(struct relay *r, int32_t pool) {
     char *customs = NULL;
     uint32_t bytes = 0;
     if (catalog_follow(r->t, row, &p->catalog, &customs, &bytes)) {
-        if (!renew(r, p, customs, bytes)) {   /* nothing of it counts, and the next text tries again */
+        if (!renew(r, p, customs, bytes)) { /* nothing of it counts, and the next text tries again */
             catalog_forget(&p->catalog);
             p->everything = 0;
             p->nameless = false;
@@ -117,7 +123,7 @@ struct profile *profile_of(struct relay *r, int32_t pool) {
     }
     free(customs);
     bool known = p->catalog.generation && catalog_is_current(r->t, row);
-    if (known != p->catalog.known) p->serial = ++r->profile_serial;   /* verdicts about texts were others */
+    if (known != p->catalog.known) p->serial = ++r->profile_serial; /* verdicts about texts were others */
     p->catalog.known = known;
     return p;
 }
@@ -129,8 +135,8 @@ static struct absent *find_absent(struct profile *p, uint64_t hash) {
     return NULL;
 }
 
-/* Names that stand before a parenthesis and were unknown: of those that a look has missed since no function is called
- * so.  Until then they are asked for. */
+/* Names that stand before a parenthesis and were unknown: of those that a look has missed since no function
+ * is called so.  Until then they are asked for. */
 void profile_unknown(struct relay *r, int32_t pool, struct session *x) {
     struct profile *p = profile_of(r, pool);
     uint64_t read_at = r->t->databases[r->t->pools[pool].database].catalog.read_at;
@@ -152,9 +158,11 @@ void profile_unknown(struct relay *r, int32_t pool, struct session *x) {
             p->learnt++;
         }
     }
-    if (p->learnt > LEARNT_MAX) p->catalog.generation = 0;   /* the next text begins with the snapshot alone */
-    if (x->unknown_count && !p->catalog.known) x->effect_flags |= PIN_UNJUDGED;   /* it may have set a setting without a name */
-    if (x->unknown_count == SCAN_UNKNOWN_MAX) x->effect_flags |= ASK_ALL | EFFECT_UNSURE;   /* there may be more */
+    if (p->learnt > LEARNT_MAX) p->catalog.generation = 0; /* the next text begins with the snapshot alone */
+    /* it may have set a setting without a name */
+    if (x->unknown_count && !p->catalog.known) x->effect_flags |= PIN_UNJUDGED;
+    /* there may be more */
+    if (x->unknown_count == SCAN_UNKNOWN_MAX) x->effect_flags |= ASK_ALL | EFFECT_UNSURE;
     x->unknown_count = 0;
     x->effect_flags &= ~(uint32_t)EFFECT_UNKNOWN;
 }

@@ -8,7 +8,8 @@
 
 /* ---- symbols ------------------------------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t x) {   /* splitmix64: different kinds of the same name or number are different keys */
+/* splitmix64: different kinds of the same name or number are different keys */
+static uint64_t mix(uint64_t x) {
     x = (x ^ x >> 30) * 0xbf58476d1ce4e5b9ull;
     x = (x ^ x >> 27) * 0x94d049bb133111ebull;
     return x ^ x >> 31;
@@ -50,7 +51,8 @@ static bool more_symbols(struct graph *g) {
     free(g->symbol_places);
     g->symbol_places = places;
     g->symbol_capacity = room * 2;
-    g->bytes += (room - g->symbol_room) * (sizeof *g->symbols + sizeof *g->effect_flags + 2 + 2 * sizeof *g->symbol_places);
+    g->bytes += (room - g->symbol_room)
+        * (sizeof *g->symbols + sizeof *g->effect_flags + 2 + 2 * sizeof *g->symbol_places);
     g->symbol_room = room;
     for (uint32_t i = 0; i < g->symbol_count; i++) *place_of_symbol(g, g->symbols[i]) = i + 1;
     return true;
@@ -83,7 +85,8 @@ static uint32_t *place_of_source(const struct graph *g, uint8_t class, uint32_t 
     uint32_t mask = g->source_capacity - 1, at = (uint32_t)mix((uint64_t)class << 32 | oid) & mask;
     for (;; at = (at + 1) & mask) {
         uint32_t place = g->source_places[at];
-        if (!place || (g->sources[place - 1].class == class && g->sources[place - 1].oid == oid)) return &g->source_places[at];
+        if (!place || (g->sources[place - 1].class == class && g->sources[place - 1].oid == oid))
+            return &g->source_places[at];
     }
 }
 
@@ -103,7 +106,8 @@ static bool larger_sources(struct graph *g) {
     }
     free(g->source_places);
     g->source_places = places;
-    g->bytes += (room - g->source_room) * sizeof *g->sources + (capacity - g->source_capacity) * sizeof *places;
+    g->bytes += (room - g->source_room) * sizeof *g->sources
+        + (capacity - g->source_capacity) * sizeof *places;
     g->source_capacity = capacity;
     g->source_room = room;
     return true;
@@ -168,7 +172,7 @@ void draft_begin(struct draft *d, uint8_t class, uint32_t oid, uint32_t xmin) {
 }
 
 void draft_owner(struct graph *g, struct draft *d, uint64_t symbol) {
-    if (d->owners == DRAFT_IDS_MAX / 2) return;   /* so many parents: the rest is not theirs to tell */
+    if (d->owners == DRAFT_IDS_MAX / 2) return; /* so many parents: the rest is not theirs to tell */
     uint32_t id = number_of(g, symbol);
     if (id == NO_NUMBER) return;
     d->ids[d->owners++] = id;
@@ -187,7 +191,8 @@ void draft_name(struct graph *g, struct draft *d, enum catalog_kind kind, uint64
 bool graph_entry(const struct graph *g, uint32_t number, struct catalog_entry *out) {
     if (!g->kinds[number] || !g->defined[number]) return false;
     enum catalog_kind kind = (enum catalog_kind)(g->kinds[number] - 1);
-    *out = (struct catalog_entry){.hash = g->symbols[number] ^ salt(1 + kind), .kind = kind,
+    *out = (struct catalog_entry){.hash = g->symbols[number] ^ salt(1 + kind),
+                                  .kind = kind,
                                   .effect_flags = g->effect_flags[number] & ~(uint32_t)EFFECT_READS};
     return true;
 }
@@ -225,7 +230,7 @@ static uint32_t take_number(const unsigned char *p, uint32_t *at) {
 
 /* Owners as they are, references sorted and as differences: nearly all of them take one byte. */
 void graph_put(struct graph *g, struct draft *d) {
-    static unsigned char packed[DRAFT_IDS_MAX * 5];   /* of the one thread that reads catalogs */
+    static unsigned char packed[DRAFT_IDS_MAX * 5]; /* of the one thread that reads catalogs */
     uint32_t n = 0, last = 0;
     d->open = false;
     for (uint32_t i = 0; i < d->owners; i++) n = put_number(packed, n, d->ids[i]);
@@ -251,8 +256,15 @@ void graph_put(struct graph *g, struct draft *d) {
         s = &g->sources[g->source_count];
         *place = ++g->source_count;
     }
-    *s = (struct source){.oid = d->oid, .xmin = d->xmin, .effect_flags = d->effect_flags, .bytes = n, .owners = (uint16_t)d->owners,
-                         .class = d->class, .body = d->body, .seen = true, .ids = ids};
+    *s = (struct source){.oid = d->oid,
+                         .xmin = d->xmin,
+                         .effect_flags = d->effect_flags,
+                         .bytes = n,
+                         .owners = (uint16_t)d->owners,
+                         .class = d->class,
+                         .body = d->body,
+                         .seen = true,
+                         .ids = ids};
     memcpy(s->ids, packed, n);
     g->bytes += n + 16;
 }

@@ -11,23 +11,26 @@
 #include "relay/relay.h"
 #include "sql/builder.h"
 
-#define LIMIT_MIN 32             /* a machine without time for us must not make it endless */
+#define LIMIT_MIN 32 /* a machine without time for us must not make it endless */
 #define LIMIT_MAX 4096
-#define LIMIT_LIST 512           /* of the first list of oids, whose rows are short; then as for all */
-#define CHANGED_MAX 512          /* oids in one question */
-#define FAILED_US 10000000u      /* after a failure, times the number of failures */
+#define LIMIT_LIST 512      /* of the first list of oids, whose rows are short; then as for all */
+#define CHANGED_MAX 512     /* oids in one question */
+#define FAILED_US 10000000u /* after a failure, times the number of failures */
 
-/* Our own settings, whatever a client has left: for this request alone.  The first answer says in which encoding.  Behind
- * a piece on a server that it keeps, a client would have to wait. */
-#define HEAD "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;" SQL_NO_TRANSACTION_TIMEOUT \
-    "SET LOCAL exit_on_error=off;SET LOCAL max_parallel_workers_per_gather=0;" \
-    "SET LOCAL search_path=pg_catalog,pg_temp;"   /* though all names have their schema */
+/* Our own settings, whatever a client has left: for this request alone.  The first answer says in which
+ * encoding.  Behind a piece on a server that it keeps, a client would have to wait. */
+#define HEAD                                                                                                                \
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;" SQL_NO_TRANSACTION_TIMEOUT \
+    "SET LOCAL exit_on_error=off;SET LOCAL max_parallel_workers_per_gather=0;"                                              \
+    "SET LOCAL search_path=pg_catalog,pg_temp;" /* though all names have their schema */
 #define PATIENT "SET LOCAL statement_timeout=2000;SET LOCAL lock_timeout=0;"
 #define HURRIED "SET LOCAL statement_timeout=500;SET LOCAL lock_timeout=50;"
 #define ENCODING "SELECT 'e',pg_catalog.pg_client_encoding();"
 
-/* How long PostgreSQL has had it, in microseconds: what the answer waits for on its way here is not its work. */
-#define TAIL ";SELECT 'd',(pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)" \
+/* How long PostgreSQL has had it, in microseconds: what the answer waits for on its way here is not its
+ * work. */
+#define TAIL                                                                                        \
+    ";SELECT 'd',(pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)" \
     " pg_catalog.statement_timestamp()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8"
 
 static int32_t database_of(const struct relay *r, const struct server *s) {
@@ -58,7 +61,8 @@ static void end_look(struct relay *r, int32_t database, struct catalog_reader *c
     catalog_paid(r->t, database, c->instance, r->worker, r->now, c->cost_us);
     c->phase = READING_NOT;
     c->slot = NOBODY;
-    c->next_at = r->now + PROFILE_CHECK_US + (c->failures ? FAILED_US * (c->failures < 6 ? c->failures : 6) : 0);
+    c->next_at = r->now + PROFILE_CHECK_US
+        + (c->failures ? FAILED_US * (c->failures < 6 ? c->failures : 6) : 0);
 }
 
 /* More than this worker may keep of catalogs, or can. */
@@ -69,8 +73,8 @@ static bool too_large(const struct relay *r, const struct catalog_reader *c) {
 /* A piece could not be read, or another worker reads: nothing of this look counts. */
 static void fail(struct relay *r, int32_t database, struct catalog_reader *c) {
     c->failures++;
-    c->complete = false;   /* some rows may be of now, and others of before */
-    if (too_large(r, c)) forget_all(c);   /* what is gone from the catalogs does not count for ever */
+    c->complete = false;                /* some rows may be of now, and others of before */
+    if (too_large(r, c)) forget_all(c); /* what is gone from the catalogs does not count for ever */
     struct catalog_row *row = &r->t->databases[database].catalog;
     if (!atomic_load(&row->generation)) row->state = CATALOG_FAILED;
     end_look(r, database, c);
@@ -80,13 +84,15 @@ static void fail(struct relay *r, int32_t database, struct catalog_reader *c) {
 
 static bool matters(const struct relay *r, int32_t pool) {
     const struct pool_row *p = &r->t->pools[pool];
-    return p->kind == POOL_CLIENTS && p->limits.mode != MODE_SESSION && p->limits.session_state != SESSION_OFF;
+    return p->kind == POOL_CLIENTS && p->limits.mode != MODE_SESSION
+        && p->limits.session_state != SESSION_OFF;
 }
 
 /* The server that had a piece was closed without an answer. */
 static bool lost(const struct relay *r, const struct catalog_reader *c) {
     const struct server *s = c->slot == NOBODY ? NULL : r->servers[c->slot];
-    return c->slot != NOBODY && (!s || s->generation != c->slot_generation || s->internal != INTERNAL_CATALOG);
+    return c->slot != NOBODY
+        && (!s || s->generation != c->slot_generation || s->internal != INTERNAL_CATALOG);
 }
 
 static bool is_known(const struct relay *r, int32_t database) {
@@ -118,13 +124,17 @@ bool catalog_due(struct relay *r, const struct server *s) {
     const struct pool_row *p = &r->t->pools[row->pool];
     const struct database_row *d = &r->t->databases[p->database];
     if (!matters(r, row->pool) || row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) return false;
-    if (r->t->h->paused || r->t->h->suspended || r->t->h->draining || r->t->h->retiring || d->paused || s->dedicated) return false;
+    if (r->t->h->paused || r->t->h->suspended || r->t->h->draining || r->t->h->retiring || d->paused
+        || s->dedicated)
+        return false;
     if (!has_work(r, p->database)) return false;
     const struct catalog_reader *c = r->readers[p->database];
     if (p->waiting.head != NOBODY
-        && r->now < c->moved_at + (is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US)) return false;
-    return c->phase != READING_NOT || (catalog_may_claim(r->t, p->database, p->instance, r->worker, r->now)
-                                       && catalog_claim(r->t, p->database, p->instance, r->worker, r->now));
+        && r->now < c->moved_at + (is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US))
+        return false;
+    return c->phase != READING_NOT
+        || (catalog_may_claim(r->t, p->database, p->instance, r->worker, r->now)
+            && catalog_claim(r->t, p->database, p->instance, r->worker, r->now));
 }
 
 /* ---- pieces -------------------------------------------------------------------------------------- */
@@ -136,16 +146,20 @@ static const char *text_of(const struct relay *r, uint8_t class, int which) {
 static uint32_t put_wanted(struct catalog_reader *c, char *out, uint32_t room, const char *key) {
     uint32_t n = (uint32_t)snprintf(out, room, "%s OPERATOR(pg_catalog.=) ANY ('{", key);
     uint32_t end = c->wanted_at + (c->limit < CHANGED_MAX ? c->limit : CHANGED_MAX);
-    for (bool first = true; c->wanted_at < c->wanted_count && c->wanted_at < end; c->wanted_at++, first = false)
+    for (bool first = true; c->wanted_at < c->wanted_count && c->wanted_at < end;
+         c->wanted_at++, first = false)
         n += (uint32_t)snprintf(out + n, room - n, first ? "%u" : ",%u", c->wanted[c->wanted_at]);
     return n + (uint32_t)snprintf(out + n, room - n, "}'::pg_catalog.oid[])");
 }
 
 /* `$W` and `$T` of a question replaced. */
-static void fill(char *out, uint32_t room, bool hurried, const char *text, const char *where, const char *tail) {
+static void fill(char *out, uint32_t room, bool hurried, const char *text, const char *where,
+                 const char *tail) {
     uint32_t n = (uint32_t)snprintf(out, room, "%s%s%s", HEAD, hurried ? HURRIED : PATIENT, ENCODING);
     for (; *text && n + 1 < room; text++) {
-        const char *put = text[0] == '$' && text[1] == 'W' ? where : text[0] == '$' && text[1] == 'T' ? tail : NULL;
+        const char *put = text[0] == '$' && text[1] == 'W' ? where
+            : text[0] == '$' && text[1] == 'T'             ? tail
+                                                           : NULL;
         if (put) {
             n += (uint32_t)snprintf(out + n, room - n, "%s", put);
             if (n >= room) n = room - 1;
@@ -158,7 +172,7 @@ static void fill(char *out, uint32_t room, bool hurried, const char *text, const
 }
 
 static void send_piece(struct relay *r, struct server *s, struct catalog_reader *c) {
-    static char query[32768];   /* of the one thread of the relay */
+    static char query[32768]; /* of the one thread of the relay */
     char where[8192], tail[96];
     const char *key = text_of(r, c->class, 0);
     tail[0] = '\0';
@@ -173,7 +187,9 @@ static void send_piece(struct relay *r, struct server *s, struct catalog_reader 
     }
     bool hurried = s->client;
     if (c->phase == READING_SUMS) fill(query, sizeof query, hurried, r->catalogs[c->class], "", "");
-    else fill(query, sizeof query, hurried, text_of(r, c->class, c->phase == READING_LIST ? 2 : 1), where, tail);
+    else
+        fill(query, sizeof query, hurried, text_of(r, c->class, c->phase == READING_LIST ? 2 : 1), where,
+             tail);
     c->slot = s->slot;
     c->slot_generation = s->generation;
     c->piece_at = r->now;
@@ -182,7 +198,8 @@ static void send_piece(struct relay *r, struct server *s, struct catalog_reader 
     server_own(r, s, INTERNAL_CATALOG, query, true);
 }
 
-/* The server has been taken from its client, or claimed: it answers a piece.  When nothing is to be asked it is given back. */
+/* The server has been taken from its client, or claimed: it answers a piece.  When nothing is to be asked it
+ * is given back. */
 void catalog_ask(struct relay *r, struct server *s) {
     int32_t database = database_of(r, s);
     struct catalog_reader *c = reader_of(r, database);
@@ -201,7 +218,9 @@ void catalog_ask(struct relay *r, struct server *s) {
 
 /* ---- what follows -------------------------------------------------------------------------------- */
 
-static bool read_by_list(const struct relay *r, const struct catalog_reader *c) { return text_of(r, c->class, 2)[0]; }
+static bool read_by_list(const struct relay *r, const struct catalog_reader *c) {
+    return text_of(r, c->class, 2)[0];
+}
 
 /* The next class that has changed; behind the last one effects are computed. */
 static void next_class(struct relay *r, struct catalog_reader *c) {
@@ -231,7 +250,8 @@ static void compare(struct relay *r, int32_t database, struct catalog_reader *c)
     if (strcmp(c->identity, c->next_identity) != 0) forget_all(c);
     memcpy(c->identity, c->next_identity, sizeof c->identity);
     c->class = 0;
-    if (c->complete && memcmp(c->sums, c->next_sums, sizeof c->sums) == 0 && catalog_is_published(r->t, database)) {
+    if (c->complete && memcmp(c->sums, c->next_sums, sizeof c->sums) == 0
+        && catalog_is_published(r->t, database)) {
         catalog_publish(r->t, database, r->worker, r->now, c->version);
         end_look(r, database, c);
         return;
@@ -250,7 +270,7 @@ static void adapt(struct catalog_reader *c, uint64_t took) {
 void catalog_answered(struct relay *r, struct server *s) {
     int32_t database = database_of(r, s);
     struct catalog_reader *c = reader_of(r, database);
-    if (c->slot != s->slot || c->slot_generation != s->generation) return;   /* of a look that was given up */
+    if (c->slot != s->slot || c->slot_generation != s->generation) return; /* of a look that was given up */
     s->session.looked = s->client;
     uint64_t took = c->took_us ? c->took_us : r->now - c->piece_at;
     uint32_t limit = c->limit;
@@ -264,26 +284,34 @@ void catalog_answered(struct relay *r, struct server *s) {
         return;
     }
     c->failures = 0;
-    adapt(c, r->now - c->piece_at);   /* with the time in which its rows are read here */
+    adapt(c, r->now - c->piece_at); /* with the time in which its rows are read here */
     bool last = c->rows < limit;
     switch (c->phase) {
-    case READING_SUMS: if (++c->class == CATALOG_SUMS) compare(r, database, c); break;
+    case READING_SUMS:
+        if (++c->class == CATALOG_SUMS) compare(r, database, c);
+        break;
     case READING_LIST:
         if (!last) break;
         c->phase = READING_CHANGED;
         c->limit = 64;
         if (!c->wanted_count) class_done(r, c);
         break;
-    case READING_CHANGED: if (c->wanted_at == c->wanted_count) class_done(r, c); break;
-    case READING_PAGES: if (last) class_done(r, c); break;
-    case READING_NOT: case READING_SOLVE: break;
+    case READING_CHANGED:
+        if (c->wanted_at == c->wanted_count) class_done(r, c);
+        break;
+    case READING_PAGES:
+        if (last) class_done(r, c);
+        break;
+    case READING_NOT:
+    case READING_SOLVE: break;
     }
     if (c->phase == READING_SOLVE) r->catalog_work = true;
 }
 
 void catalog_take_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
     struct catalog_reader *c = reader_of(r, database_of(r, s));
-    if (c->slot == s->slot && c->slot_generation == s->generation) catalog_rows_take(c, body, n, whole, r->options.trusted);
+    if (c->slot == s->slot && c->slot_generation == s->generation)
+        catalog_rows_take(c, body, n, whole, r->options.trusted);
 }
 
 /* ---- the snapshot -------------------------------------------------------------------------------- */
@@ -342,8 +370,9 @@ void catalog_work(struct relay *r) {
     }
 }
 
-/* A server that its client keeps may have a piece while that says nothing: where all are kept nothing would ever be known.
- * One that is kept because nothing is known may have one now and then even if its client has already said more. */
+/* A server that its client keeps may have a piece while that says nothing: where all are kept nothing would
+ * ever be known. One that is kept because nothing is known may have one now and then even if its client has
+ * already said more. */
 void catalog_between(struct relay *r, struct server *s) {
     const struct client *c = s->client;
     if (!c || !s->session.pinned || !server_in_step(s) || c->io.hangup || c->leaving) return;
@@ -365,13 +394,14 @@ static void use_kept(struct relay *r, int32_t database) {
 
 /* An idle server of a database with work, whichever worker had it last: for one piece after the other. */
 static void use_idle(struct relay *r, int32_t database) {
-    for (int32_t pool = r->t->databases[database].first_pool; pool != NOBODY; pool = r->t->pools[pool].next_in_database) {
+    for (int32_t pool = r->t->databases[database].first_pool; pool != NOBODY;
+         pool = r->t->pools[pool].next_in_database) {
         int32_t slot = r->t->pools[pool].idle.head;
         struct server *s = slot == NOBODY || !matters(r, pool) ? NULL : server_of(r, slot);
         if (!s || s->client || s->internal || !catalog_due(r, s)) continue;
         if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
         conn_arm(r, &s->io);
-        s->releasable = true;   /* from where it is given back the next piece is asked */
+        s->releasable = true; /* from where it is given back the next piece is asked */
         conn_ready(r, &s->io);
         return;
     }

@@ -1,14 +1,17 @@
 /* Reads the catalogs of databases, in small pieces, on servers that no client has just then.
  *
- * Theory.  No client waits for it, and no connection is opened for it.  A server that is given back while nothing waits
- * for one of its pool, or that is idle, answers one piece of at most PIECE_US; then the next one, unless a client has
- * come, which gets the server first.  A server that its client keeps is used while that says nothing.  Where clients always wait, a piece goes between two transactions when a look has
- * stood still for STARVED_US, or UNKNOWN_STARVED_US.  So what is read counts in no limit, evicts nothing, and is never in the way for longer than
- * a piece.  Until it is done, and whenever it fails, everything is asked for.
+ * Theory.  No client waits for it, and no connection is opened for it.  A server that is given back while
+ * nothing waits for one of its pool, or that is idle, answers one piece of at most PIECE_US; then the next
+ * one, unless a client has come, which gets the server first.  A server that its client keeps is used while
+ * that says nothing.  Where clients always wait, a piece goes between two transactions when a look has stood
+ * still for STARVED_US, or UNKNOWN_STARVED_US.  So what is read counts in no limit, evicts nothing, and is
+ * never in the way for longer than a piece.  Until it is done, and whenever it fails, everything is asked
+ * for.
  *
- * A look asks for count and sum of xmin of each catalog, in a few pieces, and reads only the classes of objects that have
- * changed: of functions and rules, whose rows are long, only the rows.  It begins when something has run in the database
- * since the last one, PROFILE_CHECK_US after it, and as the budget of the instance allows (store.h).
+ * A look asks for count and sum of xmin of each catalog, in a few pieces, and reads only the classes of
+ * objects that have changed: of functions and rules, whose rows are long, only the rows.  It begins when
+ * something has run in the database since the last one, PROFILE_CHECK_US after it, and as the budget of the
+ * instance allows (store.h).
  */
 #ifndef POOLER_CATALOG_READ_H
 #define POOLER_CATALOG_READ_H
@@ -18,23 +21,44 @@
 
 /* In the order of _CLASSES in worker/catalog_queries.py. */
 enum catalog_class {
-    CLASS_BUILTIN_FUNCTION, CLASS_BUILTIN_RELATION, CLASS_BUILTIN_TYPE, CLASS_BUILTIN_OPERATOR,
-    CLASS_FUNCTION, CLASS_RELATION, CLASS_TYPE, CLASS_OPERATOR, CLASS_CAST, CLASS_RULE, CLASS_DEFAULT, CLASS_POLICY,
-    CLASS_CONSTRAINT, CLASS_INDEX, CLASS_OPCLASS, CLASS_STATISTICS, CLASS_TRIGGER, CLASS_PARTITIONED, CLASS_EVENT_TRIGGER,
-    CLASS_INHERITS, CATALOG_CLASSES,
+    CLASS_BUILTIN_FUNCTION,
+    CLASS_BUILTIN_RELATION,
+    CLASS_BUILTIN_TYPE,
+    CLASS_BUILTIN_OPERATOR,
+    CLASS_FUNCTION,
+    CLASS_RELATION,
+    CLASS_TYPE,
+    CLASS_OPERATOR,
+    CLASS_CAST,
+    CLASS_RULE,
+    CLASS_DEFAULT,
+    CLASS_POLICY,
+    CLASS_CONSTRAINT,
+    CLASS_INDEX,
+    CLASS_OPCLASS,
+    CLASS_STATISTICS,
+    CLASS_TRIGGER,
+    CLASS_PARTITIONED,
+    CLASS_EVENT_TRIGGER,
+    CLASS_INHERITS,
+    CATALOG_CLASSES,
 };
-#define CATALOG_SUMS 6             /* pieces of the question that begins a look; the first one says who answers */
+#define CATALOG_SUMS 6 /* pieces of the question that begins a look; the first one says who answers */
 #define CATALOG_TEXTS (CATALOG_SUMS + 3 * CATALOG_CLASSES)
 
 #define CATALOG_FIELDS 9
 #define PIECE_US 2500u
-#define STARVED_US 200000u         /* clients wait all the time: a piece goes between two transactions, each so often, */
-#define UNKNOWN_STARVED_US 20000u  /* or so often as long as everything is asked for */
-#define SOLVE_SOURCES 1000         /* a step of the fixed point; about 0.1 ms */
+/* clients wait all the time: a piece goes between two transactions, each so often, */
+#define STARVED_US 200000u
+#define UNKNOWN_STARVED_US 20000u /* or so often as long as everything is asked for */
+#define SOLVE_SOURCES 1000        /* a step of the fixed point; about 0.1 ms */
 
 enum reading {
-    READING_NOT,                 /* no look is under way */
-    READING_SUMS, READING_LIST, READING_CHANGED, READING_PAGES,
+    READING_NOT, /* no look is under way */
+    READING_SUMS,
+    READING_LIST,
+    READING_CHANGED,
+    READING_PAGES,
     READING_SOLVE,
 };
 
@@ -43,15 +67,15 @@ struct catalog_reader {
     uint32_t row_generation, version, server_version;
     char identity[160], next_identity[160];
     char sums[CATALOG_CLASSES][96], next_sums[CATALOG_CLASSES][96];
-    bool complete;               /* the graph has all of what `sums` stand for */
-    bool changes;                /* this look has changed the graph */
-    bool utf8;                   /* the encoding of the server that answers */
-    uint8_t class;               /* of READING_SUMS: the piece */
-    uint32_t last, rows, limit;  /* of pages: the last key; rows of this piece, and how many it may have */
-    uint32_t *wanted, wanted_count, wanted_at, wanted_room;   /* oids of rows that have changed */
-    int32_t slot, instance;      /* the server that answers a piece, or NOBODY */
+    bool complete;              /* the graph has all of what `sums` stand for */
+    bool changes;               /* this look has changed the graph */
+    bool utf8;                  /* the encoding of the server that answers */
+    uint8_t class;              /* of READING_SUMS: the piece */
+    uint32_t last, rows, limit; /* of pages: the last key; rows of this piece, and how many it may have */
+    uint32_t *wanted, wanted_count, wanted_at, wanted_room; /* oids of rows that have changed */
+    int32_t slot, instance;                                 /* the server that answers a piece, or NOBODY */
     uint32_t slot_generation;
-    uint64_t took_us;            /* of the piece, as PostgreSQL says */
+    uint64_t took_us; /* of the piece, as PostgreSQL says */
     uint64_t piece_at, moved_at, cost_us, next_at, failures;
     struct graph graph;
     struct draft draft;

@@ -8,17 +8,21 @@
 #include <strings.h>
 
 #include "catalog/builtin.h"
-#include "sql/lexer.h"
 #include "sql/effects.h"
+#include "sql/lexer.h"
 
-#define PARTS_MAX 64             /* _PARTS in worker/catalog_queries.py: an expression that has so many may go on */
+#define PARTS_MAX 64 /* _PARTS in worker/catalog_queries.py: an expression that has so many may go on */
 
 enum field { F_OID, F_XMIN, F_OWNERS, F_KIND, F_NAME, F_EXTRA, F_REFS, F_TREE, F_BODY };
-struct field_text { const unsigned char *p; uint32_t n; };
+struct field_text {
+    const unsigned char *p;
+    uint32_t n;
+};
 
 static uint32_t number(struct field_text f) {
     uint64_t n = 0;
-    for (uint32_t i = 0; i < f.n && i < 10 && (unsigned)(f.p[i] - '0') < 10; i++) n = n * 10 + (uint64_t)(f.p[i] - '0');
+    for (uint32_t i = 0; i < f.n && i < 10 && (unsigned)(f.p[i] - '0') < 10; i++)
+        n = n * 10 + (uint64_t)(f.p[i] - '0');
     return (uint32_t)n;
 }
 
@@ -28,7 +32,9 @@ static void copy(struct field_text f, char *out, uint32_t room) {
     out[n] = '\0';
 }
 
-static bool is_text(struct field_text f, const char *text) { return f.n == strlen(text) && memcmp(f.p, text, f.n) == 0; }
+static bool is_text(struct field_text f, const char *text) {
+    return f.n == strlen(text) && memcmp(f.p, text, f.n) == 0;
+}
 
 /* ---- the question of a look ----------------------------------------------------------------------- */
 
@@ -42,7 +48,7 @@ static void take_sum(struct catalog_reader *c, const struct field_text *f) {
     if (!is_text(f[0], "c")) return;
     uint32_t class = number(f[1]);
     if (class >= CATALOG_CLASSES) return;
-    size_t n = strlen(c->next_sums[class]);   /* a class may be of two catalogs */
+    size_t n = strlen(c->next_sums[class]); /* a class may be of two catalogs */
     copy(f[2], c->next_sums[class] + n, (uint32_t)(sizeof c->next_sums[class] - n));
 }
 
@@ -70,33 +76,39 @@ static bool readable(const struct catalog_reader *c, struct field_text f) {
 }
 
 static void take_name(struct catalog_reader *c, const struct field_text *f, bool harmless) {
-    static const char letters[] = "frto";   /* in the order of enum catalog_kind */
-    bool function = f[F_KIND].n == 1 && strchr("isv", f[F_KIND].p[0]);   /* its volatility */
+    static const char letters[] = "frto";                              /* in the order of enum catalog_kind */
+    bool function = f[F_KIND].n == 1 && strchr("isv", f[F_KIND].p[0]); /* its volatility */
     const char *letter = function ? letters : f[F_KIND].n == 1 ? strchr(letters, f[F_KIND].p[0]) : NULL;
     if (!letter || !readable(c, f[F_NAME])) return;
     uint64_t hash = hash_of_word(c->graph.key, f[F_NAME].p, f[F_NAME].n);
     draft_name(&c->graph, &c->draft, (enum catalog_kind)(letter - letters), hash, !harmless);
 }
 
-static bool holds(struct field_text f, const char *text) { return f.n && memmem(f.p, f.n, text, strlen(text)); }
+static bool holds(struct field_text f, const char *text) {
+    return f.n && memmem(f.p, f.n, text, strlen(text));
+}
 
-/* An expression as PostgreSQL keeps it reads a setting, by the numbers of both current_setting(), or who the session is.
- * (The same of texts: WORD_READS in body.c.) */
+/* An expression as PostgreSQL keeps it reads a setting, by the numbers of both current_setting(), or who the
+ * session is. (The same of texts: WORD_READS in body.c.) */
 static bool tree_reads(struct field_text f) {
     return holds(f, ":funcid 2077 ") || holds(f, ":funcid 3294 ") || holds(f, "{SQLVALUEFUNCTION");
 }
 
-/* Languages whose functions keep what they have planned; of those in C it is believed what they say of themselves. */
+/* Languages whose functions keep what they have planned; of those in C it is believed what they say of
+ * themselves. */
 static void take_body(struct catalog_reader *c, const struct field_text *f) {
-    bool native = f[F_EXTRA].n > 2 && (memcmp(f[F_EXTRA].p, "c ", 2) == 0 || memcmp(f[F_EXTRA].p, "internal ", 9) == 0);
+    bool native = f[F_EXTRA].n > 2
+        && (memcmp(f[F_EXTRA].p, "c ", 2) == 0 || memcmp(f[F_EXTRA].p, "internal ", 9) == 0);
     if (native) return;
-    bool known = f[F_EXTRA].n > 4 && (memcmp(f[F_EXTRA].p, "sql ", 4) == 0 || memcmp(f[F_EXTRA].p, "plpgsql ", 8) == 0);
+    bool known = f[F_EXTRA].n > 4
+        && (memcmp(f[F_EXTRA].p, "sql ", 4) == 0 || memcmp(f[F_EXTRA].p, "plpgsql ", 8) == 0);
     c->draft.body = is_text(f[F_KIND], "i") ? BODY_IMMUTABLE : BODY_TEXT;
     if (!known || !f[F_BODY].p) c->draft.effect_flags |= EFFECT_READS;
 }
 
 /* What needs no reading of a body, or forbids it. */
-static uint32_t function_effect_flags(struct catalog_reader *c, const struct field_text *f, bool whole, const char *trusted) {
+static uint32_t function_effect_flags(struct catalog_reader *c, const struct field_text *f, bool whole,
+                                      const char *trusted) {
     char extra[256], name[NAME_BYTES_MAX + 1];
     copy(f[F_EXTRA], extra, sizeof extra);
     copy(f[F_NAME], name, sizeof name);
@@ -104,19 +116,23 @@ static uint32_t function_effect_flags(struct catalog_reader *c, const struct fie
     if (!rest || !whole) return CATALOG_UNKNOWN;
     *rest++ = '\0';
     if (strcmp(extra, "c") == 0) return catalog_extension_effect_flags(rest, name, trusted);
-    if (strcmp(extra, "internal") == 0) return catalog_extension_effect_flags(rest, name, "");   /* citext has some */
+    /* citext has some */
+    if (strcmp(extra, "internal") == 0) return catalog_extension_effect_flags(rest, name, "");
     if (strcmp(extra, "sql") != 0 && strcmp(extra, "plpgsql") != 0) return CATALOG_UNKNOWN;
-    if (!f[F_BODY].p) return CATALOG_UNKNOWN;   /* too long */
+    if (!f[F_BODY].p) return CATALOG_UNKNOWN; /* too long */
     body_scan(&c->graph, &c->draft, f[F_BODY].p, f[F_BODY].n, c->utf8, extra[0] == 's', &c->customs);
     return 0;
 }
 
-static uint32_t own_effect_flags(struct catalog_reader *c, const struct field_text *f, bool whole, const char *trusted) {
+static uint32_t own_effect_flags(struct catalog_reader *c, const struct field_text *f, bool whole,
+                                 const char *trusted) {
     char text[NAME_BYTES_MAX + 2];
     copy(f[F_NAME], text, sizeof text);
     switch (c->class) {
-    case CLASS_BUILTIN_FUNCTION: return catalog_builtin_effect_flags(text, is_text(f[F_EXTRA], "v"), c->server_version);
-    case CLASS_BUILTIN_RELATION: return strcmp(text, "pg_settings") == 0 ? ASK_SETTINGS : 0;   /* UPDATE is a SET */
+    case CLASS_BUILTIN_FUNCTION:
+        return catalog_builtin_effect_flags(text, is_text(f[F_EXTRA], "v"), c->server_version);
+    case CLASS_BUILTIN_RELATION:
+        return strcmp(text, "pg_settings") == 0 ? ASK_SETTINGS : 0; /* UPDATE is a SET */
     case CLASS_FUNCTION: return 0;
     case CLASS_RELATION:
         copy(f[F_EXTRA], text, sizeof text);
@@ -125,7 +141,8 @@ static uint32_t own_effect_flags(struct catalog_reader *c, const struct field_te
     }
 }
 
-static void take_object(struct catalog_reader *c, const struct field_text *f, bool whole, const char *trusted) {
+static void take_object(struct catalog_reader *c, const struct field_text *f, bool whole,
+                        const char *trusted) {
     struct draft *d = &c->draft;
     uint32_t oid = number(f[F_OID]);
     bool next_part = d->open && d->oid == oid && d->class == c->class;
@@ -139,7 +156,7 @@ static void take_object(struct catalog_reader *c, const struct field_text *f, bo
         take_name(c, f, c->class <= CLASS_BUILTIN_OPERATOR && !d->effect_flags);
         if (c->class == CLASS_FUNCTION) d->effect_flags |= function_effect_flags(c, f, whole, trusted);
         if (c->class == CLASS_FUNCTION) take_body(c, f);
-        if (c->class >= CLASS_BUILTIN_TYPE)   /* what others say of it counts for its name */
+        if (c->class >= CLASS_BUILTIN_TYPE) /* what others say of it counts for its name */
             draft_reference(&c->graph, d, symbol_of_oid(oid));
         oids_scan(&c->graph, d, f[F_REFS].p, f[F_REFS].n);
     }
@@ -174,14 +191,16 @@ void catalog_rows_end(struct catalog_reader *c) {
     if (c->draft.open) graph_put(&c->graph, &c->draft);
 }
 
-void catalog_rows_take(struct catalog_reader *c, const unsigned char *body, uint32_t n, bool whole, const char *trusted) {
+void catalog_rows_take(struct catalog_reader *c, const unsigned char *body, uint32_t n, bool whole,
+                       const char *trusted) {
     struct field_text f[CATALOG_FIELDS] = {0};
     int count = n >= 2 ? body[0] << 8 | body[1] : 0;
     uint32_t at = 2;
     for (int i = 0; i < count && i < CATALOG_FIELDS && at + 4 <= n; i++) {
-        uint32_t bytes = (uint32_t)body[at] << 24 | (uint32_t)body[at + 1] << 16 | (uint32_t)body[at + 2] << 8 | body[at + 3];
+        uint32_t bytes = (uint32_t)body[at] << 24 | (uint32_t)body[at + 1] << 16 | (uint32_t)body[at + 2] << 8
+            | body[at + 3];
         at += 4;
-        if (bytes == UINT32_MAX) continue;   /* NULL */
+        if (bytes == UINT32_MAX) continue; /* NULL */
         if (bytes > n - at) {
             whole = false;
             break;

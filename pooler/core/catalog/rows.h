@@ -5,7 +5,8 @@
 #include "catalog/read.h"
 
 /* One DataRow.  `whole`: all of it is here.  `trusted`: see catalog_extension_effect_flags(). */
-void catalog_rows_take(struct catalog_reader *c, const unsigned char *body, uint32_t n, bool whole, const char *trusted);
+void catalog_rows_take(struct catalog_reader *c, const unsigned char *body, uint32_t n, bool whole,
+                       const char *trusted);
 
 /* No more rows come for now. */
 void catalog_rows_end(struct catalog_reader *c);

@@ -4,8 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CLAIM_US 3000000u        /* a reader that does nothing for so long has lost its claim */
-#define CLAIM_SPARE_US 10000000u /* between its looks it keeps it for as long as its budget says, and so much more */
+#define CLAIM_US 3000000u /* a reader that does nothing for so long has lost its claim */
+/* between its looks it keeps it for as long as its budget says, and so much more */
+#define CLAIM_SPARE_US 10000000u
 
 /* ---- claims -------------------------------------------------------------------------------------- */
 
@@ -19,7 +20,9 @@ static struct catalog_row *row_of(struct tables *t, int32_t database) {
     return &d->catalog;
 }
 
-static uint32_t life_of(const struct tables *t, int worker) { return atomic_load(&t->workers[worker].restarts); }
+static uint32_t life_of(const struct tables *t, int worker) {
+    return atomic_load(&t->workers[worker].restarts);
+}
 
 static bool is_reader(const struct tables *t, const struct catalog_row *c, int worker) {
     return c->reader == worker + 1 && c->reader_life == life_of(t, worker);
@@ -33,7 +36,8 @@ static bool is_free(const struct tables *t, const struct catalog_row *c, uint64_
 bool catalog_may_claim(const struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now) {
     const struct catalog_row *c = &t->databases[database].catalog;
     if (now < t->instances[instance].catalog_at) return false;
-    return c->row_generation != t->databases[database].generation || is_reader(t, c, worker) || is_free(t, c, now);
+    return c->row_generation != t->databases[database].generation || is_reader(t, c, worker)
+        || is_free(t, c, now);
 }
 
 /* A look begins: nobody else reads this database, and the budget of the instance allows one. */
@@ -66,7 +70,8 @@ bool catalog_keep(struct tables *t, int32_t database, int32_t instance, int work
 }
 
 /* A look is over, whatever came of it. */
-void catalog_paid(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now, uint64_t cost_us) {
+void catalog_paid(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now,
+                  uint64_t cost_us) {
     tables_lock(t);
     struct catalog_row *c = row_of(t, database);
     t->instances[instance].catalog_at = now + CATALOG_BUDGET * cost_us;
@@ -97,7 +102,8 @@ static bool first_fit(struct tables *t, uint64_t bytes, uint64_t *out) {
         if (at + bytes > CATALOG_STORE_BYTES) return false;
         for (int32_t i = 0; i < t->h->databases_high; i++) {
             const struct catalog_row *c = &t->databases[i].catalog;
-            bool current = overlaps(at, bytes, c->offset, c->bytes), next = overlaps(at, bytes, c->next_offset, c->next_bytes);
+            bool current = overlaps(at, bytes, c->offset, c->bytes),
+                 next = overlaps(at, bytes, c->next_offset, c->next_bytes);
             if (!current && !next) continue;
             at = current ? c->offset + c->bytes : c->next_offset + c->next_bytes;
             moved = true;
@@ -108,8 +114,11 @@ static bool first_fit(struct tables *t, uint64_t bytes, uint64_t *out) {
 }
 
 /* NULL: the store is full, or another worker has taken over. */
-struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity, uint32_t customs_bytes) {
-    uint64_t bytes = sizeof(struct snapshot) + (uint64_t)capacity * sizeof(struct catalog_entry) + customs_bytes, at = 0;
+struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity,
+                                 uint32_t customs_bytes) {
+    uint64_t bytes = sizeof(struct snapshot) + (uint64_t)capacity * sizeof(struct catalog_entry)
+        + customs_bytes,
+             at = 0;
     bytes = (bytes + 63) & ~63ull;
     tables_lock(t);
     struct catalog_row *c = row_of(t, database);
@@ -135,7 +144,7 @@ static bool same(const struct tables *t, const struct catalog_row *c) {
 
 /* What is in force from now on: the extent that was written, or the same as before, seen again. */
 void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version) {
-    bool nothing_new = same(t, &t->databases[database].catalog);   /* both extents are ours to read */
+    bool nothing_new = same(t, &t->databases[database].catalog); /* both extents are ours to read */
     tables_lock(t);
     struct catalog_row *c = row_of(t, database);
     if (is_reader(t, c, worker)) {
@@ -159,13 +168,15 @@ void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t no
 
 bool catalog_is_published(const struct tables *t, int32_t database) {
     const struct database_row *d = &t->databases[database];
-    return d->catalog.row_generation == d->generation && atomic_load_explicit(&d->catalog.generation, memory_order_relaxed);
+    return d->catalog.row_generation == d->generation
+        && atomic_load_explicit(&d->catalog.generation, memory_order_relaxed);
 }
 
 /* Nothing has passed through that may have changed the catalogs since they were read. */
 bool catalog_is_current(const struct tables *t, int32_t database) {
     const struct database_row *d = &t->databases[database];
-    return d->catalog.row_generation == d->generation && atomic_load_explicit(&d->catalog.version, memory_order_relaxed)
+    return d->catalog.row_generation == d->generation
+        && atomic_load_explicit(&d->catalog.version, memory_order_relaxed)
         == atomic_load_explicit(&d->schema_version, memory_order_relaxed);
 }
 
@@ -174,7 +185,8 @@ void catalog_forget(struct catalog *c) {
     *c = (struct catalog){0};
 }
 
-static bool copy(struct tables *t, const struct catalog_row *row, struct catalog *c, char **customs, uint32_t *bytes) {
+static bool copy(struct tables *t, const struct catalog_row *row, struct catalog *c, char **customs,
+                 uint32_t *bytes) {
     uint64_t offset = row->offset, size = row->bytes;
     if (offset + size > CATALOG_STORE_BYTES || size < sizeof(struct snapshot)) return false;
     unsigned char *all = malloc(size);
@@ -183,7 +195,8 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
     struct snapshot s;
     memcpy(&s, all, sizeof s);
     uint64_t entries = (uint64_t)s.capacity * sizeof(struct catalog_entry);
-    bool whole = s.capacity && !(s.capacity & (s.capacity - 1)) && sizeof s + entries + s.customs_bytes <= size;
+    bool whole = s.capacity && !(s.capacity & (s.capacity - 1))
+        && sizeof s + entries + s.customs_bytes <= size;
     if (whole) {
         c->entries = malloc(entries);
         *customs = malloc(s.customs_bytes + 1u);
@@ -202,9 +215,12 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
     return whole;
 }
 
-bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs, uint32_t *customs_bytes) {
+bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
+                    uint32_t *customs_bytes) {
     const struct catalog_row *row = &t->databases[database].catalog;
-    uint32_t generation = row->row_generation == t->databases[database].generation ? atomic_load(&row->generation) : 0;
+    uint32_t generation = row->row_generation == t->databases[database].generation
+        ? atomic_load(&row->generation)
+        : 0;
     if (generation == c->generation) return false;
     catalog_forget(c);
     *customs = NULL;
@@ -216,7 +232,7 @@ bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char 
         c->generation = generation;
         return true;
     }
-    free(*customs);   /* another one came meanwhile, or there is no memory: the next text finds it */
+    free(*customs); /* another one came meanwhile, or there is no memory: the next text finds it */
     *customs = NULL;
     catalog_forget(c);
     return true;

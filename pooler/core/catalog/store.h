@@ -1,12 +1,13 @@
 /* What one worker has read of the catalogs, for all workers: in the shared tables.
  *
- * Theory.  One worker at a time reads the catalogs of a database (`reader`, until `reader_until`; the claim of a dead
- * worker ends with its life).  It writes a snapshot into a free extent of the store, which is its alone (`next`), and
- * publishes it under the lock by one change of the row; the extent of the one before is free from then on.  Extents in
- * use are those of the rows, so nothing has to be rebuilt.  Other workers copy a snapshot without the lock, and look
- * afterwards whether it is still the one that is published.
+ * Theory.  One worker at a time reads the catalogs of a database (`reader`, until `reader_until`; the claim
+ * of a dead worker ends with its life).  It writes a snapshot into a free extent of the store, which is its
+ * alone (`next`), and publishes it under the lock by one change of the row; the extent of the one before is
+ * free from then on.  Extents in use are those of the rows, so nothing has to be rebuilt.  Other workers copy
+ * a snapshot without the lock, and look afterwards whether it is still the one that is published.
  *
- * The budget is the instance's: after a look that took PostgreSQL a time t none begins there before 100 t are over.
+ * The budget is the instance's: after a look that took PostgreSQL a time t none begins there before 100 t are
+ * over.
  */
 #ifndef POOLER_CATALOG_STORE_H
 #define POOLER_CATALOG_STORE_H
@@ -14,15 +15,17 @@
 #include "sql/catalog_names.h"
 #include "tables/tables.h"
 
-#define CATALOG_BUDGET 100         /* a look takes at most one part in so many of PostgreSQL's time */
+#define CATALOG_BUDGET 100 /* a look takes at most one part in so many of PostgreSQL's time */
 
 /* The head of an extent; entries follow, then names of settings, each with a NUL behind it. */
 struct snapshot { uint32_t capacity, everything, ddl, customs_bytes, bodies, unused; };
 
 bool catalog_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
 bool catalog_keep(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
-void catalog_paid(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now, uint64_t cost_us);
-struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity, uint32_t customs_bytes);
+void catalog_paid(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now,
+                  uint64_t cost_us);
+struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity,
+                                 uint32_t customs_bytes);
 void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version);
 bool catalog_is_published(const struct tables *t, int32_t database);
 bool catalog_may_claim(const struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
@@ -30,7 +33,8 @@ bool catalog_is_current(const struct tables *t, int32_t database);
 void catalog_mark(struct tables *t, int32_t database);
 
 /* Brings a worker's copy up to date.  True: it has changed; `customs` are to be freed then. */
-bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs, uint32_t *customs_bytes);
+bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
+                    uint32_t *customs_bytes);
 void catalog_forget(struct catalog *c);
 
 #endif

@@ -25,7 +25,8 @@ static bool control(struct relay *r, struct conn *c, int operation) {
     return epoll_ctl(r->epoll, operation, c->fd, &e) == 0;
 }
 
-/* Registers with our epoll; adding reports at once what is there already.  False: the caller gives up on it. */
+/* Registers with our epoll; adding reports at once what is there already.  False: the caller gives up on
+ * it. */
 bool conn_arm(struct relay *r, struct conn *c) {
     if (!c->armed) c->armed = control(r, c, EPOLL_CTL_ADD);
     return c->armed;
@@ -37,7 +38,8 @@ void conn_disarm(struct relay *r, struct conn *c) {
     c->armed = c->wants_out = false;
 }
 
-/* Writability is asked for only while something is stuck: on unix sockets every read of the peer would wake us. */
+/* Writability is asked for only while something is stuck: on unix sockets every read of the peer would wake
+ * us. */
 static void want_out(struct relay *r, struct conn *c, bool want) {
     if (want && !c->stuck) c->stuck_since = r->now;
     c->stuck = want;
@@ -47,7 +49,8 @@ static void want_out(struct relay *r, struct conn *c, bool want) {
     control(r, c, EPOLL_CTL_MOD);
 }
 
-/* Room for n more bytes behind what is pending; false without memory, and for more than any message and buffer has. */
+/* Room for n more bytes behind what is pending; false without memory, and for more than any message and
+ * buffer has. */
 static bool bytes_room(struct bytes *b, uint32_t n) {
     if (b->start == b->end) b->start = b->end = 0;
     if ((size_t)b->end + n <= b->capacity) return true;
@@ -75,14 +78,17 @@ static void bytes_free(struct bytes *b) {
 }
 
 /* Keeps what was read and cannot be used yet.  False: no memory; the caller ends the connection. */
-bool conn_stash(struct conn *c, const unsigned char *p, uint32_t n) { return !n || bytes_add(&c->stash, p, n); }
+bool conn_stash(struct conn *c, const unsigned char *p, uint32_t n) {
+    return !n || bytes_add(&c->stash, p, n);
+}
 
 /* The same, but in front of what is kept already. */
 bool conn_unread(struct conn *c, const unsigned char *p, uint32_t n) {
     if (!n) return true;
     struct bytes behind = c->stash;
     c->stash = (struct bytes){0};
-    bool kept = bytes_add(&c->stash, p, n) && conn_stash(c, behind.data + behind.start, bytes_pending(&behind));
+    bool kept = bytes_add(&c->stash, p, n)
+        && conn_stash(c, behind.data + behind.start, bytes_pending(&behind));
     bytes_free(&behind);
     return kept;
 }
@@ -99,11 +105,10 @@ static uint32_t fill_from_tls(struct relay *r, struct conn *c, uint32_t n, uint3
         break;
     case TLS_WANT_WRITE:
         c->read_wants_out = c->wants_out = true;
-        control(r, c, EPOLL_CTL_MOD);   /* fall through */
-    case TLS_WANT_READ:
-        c->readable = false;
-        break;
-    case TLS_END: case TLS_BROKEN:   /* it comes again when what was received is used */
+        control(r, c, EPOLL_CTL_MOD); /* fall through */
+    case TLS_WANT_READ: c->readable = false; break;
+    case TLS_END:
+    case TLS_BROKEN: /* it comes again when what was received is used */
         if (got) break;
         c->readable = false;
         c->eof = c->hangup = true;
@@ -111,8 +116,8 @@ static uint32_t fill_from_tls(struct relay *r, struct conn *c, uint32_t n, uint3
     return n + got;
 }
 
-/* Puts the stash and what the socket has into the read buffer.  Returns the bytes there; `received` says whether
- * any are new.  A read shorter than asked for has emptied the socket (unless the peer hung up). */
+/* Puts the stash and what the socket has into the read buffer.  Returns the bytes there; `received` says
+ * whether any are new.  A read shorter than asked for has emptied the socket (unless the peer hung up). */
 uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received) {
     uint32_t n = bytes_pending(&c->stash);
     if (n) memcpy(r->buffer, c->stash.data + c->stash.start, n);
@@ -129,7 +134,7 @@ uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *receiv
     if (got < 0 && errno == EINTR) return n;
     c->readable = false;
     if (got == 0 || (errno != EAGAIN && errno != EWOULDBLOCK)) c->eof = c->hangup = true;
-    if (got < 0 && c->eof) c->broken = true;   /* a reset, not an end */
+    if (got < 0 && c->eof) c->broken = true; /* a reset, not an end */
     return n;
 }
 
@@ -150,7 +155,7 @@ static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n,
         uint32_t sent;
         enum tls_result how = tls_write(c->tls, p + done, n - done, &sent);
         done += sent;
-        if (how == TLS_WANT_WRITE) {   /* the record is made; its bytes are given again when there is room */
+        if (how == TLS_WANT_WRITE) { /* the record is made; its bytes are given again when there is room */
             *full = true;
             break;
         }
@@ -162,8 +167,8 @@ static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n,
     return done;
 }
 
-/* How many bytes the socket took; a broken connection takes them all and is noticed when it is read.  Nothing goes out
- * behind a gap. */
+/* How many bytes the socket took; a broken connection takes them all and is noticed when it is read.  Nothing
+ * goes out behind a gap. */
 static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool *full) {
     uint32_t done = 0;
     if (c->gap) return n;
@@ -171,8 +176,10 @@ static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool
     while (done < n) {
         ssize_t sent = send(c->fd, p + done, n - done, MSG_NOSIGNAL | MSG_DONTWAIT);
         if (sent >= 0) done += (uint32_t)sent;
-        else if (errno == EAGAIN || errno == EWOULDBLOCK) { *full = true; break; }
-        else if (errno != EINTR) {
+        else if (errno == EAGAIN || errno == EWOULDBLOCK) {
+            *full = true;
+            break;
+        } else if (errno != EINTR) {
             c->readable = c->hangup = c->broken = true;
             return n;
         }
@@ -180,7 +187,8 @@ static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool
     return done;
 }
 
-/* Without memory the stream has a gap: the connection is good for nothing, and is closed when it has its turn. */
+/* Without memory the stream has a gap: the connection is good for nothing, and is closed when it has its
+ * turn. */
 void conn_append(struct relay *r, struct conn *c, const void *p, uint32_t n) {
     if (c->gap || bytes_add(&c->out, p, n)) return;
     c->gap = true;
@@ -217,7 +225,7 @@ void conn_bury(struct relay *r, struct conn *c) {
     bytes_free(&c->stash);
     tls_free(c->tls);
     c->tls = NULL;
-    if (c->queued) return;   /* the ready list buries it when it comes to it */
+    if (c->queued) return; /* the ready list buries it when it comes to it */
     c->queued = true;
     c->next_ready = r->closed_list;
     r->closed_list = c;

@@ -1,13 +1,13 @@
 /* The requests that a server has been sent and not yet answered: a queue of one byte each.
  *
- * The letters are those of the messages (Q P B D E C S F), 'U' for a Parse that changes no name of the client, and
- * 'c' for a CopyDone or CopyFail that was sent before the server said CopyInResponse.  'p' and 'x' are a Parse and
- * a Close that no server was asked: ParseComplete and CloseComplete are due when they come to the head.  INTERNAL marks a
- * request that pooler itself made: its replies are not for the client.  Steady traffic fits the inline ring; only
- * deep pipelines allocate.
+ * The letters are those of the messages (Q P B D E C S F), 'U' for a Parse that changes no name of the
+ * client, and 'c' for a CopyDone or CopyFail that was sent before the server said CopyInResponse.  'p' and
+ * 'x' are a Parse and a Close that no server was asked: ParseComplete and CloseComplete are due when they
+ * come to the head.  INTERNAL marks a request that pooler itself made: its replies are not for the client.
+ * Steady traffic fits the inline ring; only deep pipelines allocate.
  *
- * A request that is not in the queue has an answer that is taken for another's.  So a push that fails ends the
- * connection: server_expects() in relay/relay.h is the way to push.
+ * A request that is not in the queue has an answer that is taken for another's.  So a push that fails ends
+ * the connection: server_expects() in relay/relay.h is the way to push.
  */
 #ifndef POOLER_IO_REQUEST_QUEUE_H
 #define POOLER_IO_REQUEST_QUEUE_H
@@ -19,12 +19,13 @@
 
 #define INTERNAL 0x80
 #define REQUESTS_INLINE 32
-#define REQUESTS_MAX (1u << 15)   /* requests in flight on one server: AHEAD_MAX, and what one more message leads to */
+/* requests in flight on one server: AHEAD_MAX, and what one more message leads to */
+#define REQUESTS_MAX (1u << 15)
 
 struct requests {
-    uint8_t *ring;                /* `small` or allocated; capacity is a power of two */
+    uint8_t *ring; /* `small` or allocated; capacity is a power of two */
     uint32_t capacity, head, count;
-    uint32_t pushed;              /* numbers them: the oldest is `pushed - count` */
+    uint32_t pushed; /* numbers them: the oldest is `pushed - count` */
     uint8_t small[REQUESTS_INLINE];
 };
 
@@ -68,8 +69,8 @@ __attribute__((warn_unused_result)) static inline bool requests_push(struct requ
     return true;
 }
 
-/* Takes the oldest off, with the 'c' behind it: CopyDone and CopyFail that were sent in case it begins a COPY.  Now it is
- * answered, PostgreSQL ignores them. */
+/* Takes the oldest off, with the 'c' behind it: CopyDone and CopyFail that were sent in case it begins a
+ * COPY.  Now it is answered, PostgreSQL ignores them. */
 static inline void requests_pop(struct requests *q) {
     do q->head = (q->head + 1) & (q->capacity - 1);
     while (--q->count && q->ring[q->head] == 'c');

@@ -8,21 +8,32 @@
 
 #define ANY {4, SERVER_MESSAGE_MAX - 4}
 #define EMPTY {4, 0}
-#define REST(LOW, HIGH, WHAT) [LOW ... HIGH] = WHAT
-#define LONGEST_READ (WHOLE_MESSAGE_BYTES - 1)   /* of the length word: with the letter it comes whole */
+#define REST(LOW, HIGH, WHAT) [LOW... HIGH] = WHAT
+#define LONGEST_READ (WHOLE_MESSAGE_BYTES - 1) /* of the length word: with the letter it comes whole */
 
 #pragma GCC diagnostic ignored "-Woverride-init"
 const struct length_bounds server_message_lengths[256] = {
     /* no type of a message; or one that belongs to a login, and message_table.c forbids it */
     REST(0, 255, ANY),
-    ['1'] = EMPTY, ['2'] = EMPTY, ['3'] = EMPTY, ['I'] = EMPTY, ['n'] = EMPTY, ['s'] = EMPTY, ['c'] = EMPTY,
+    ['1'] = EMPTY,
+    ['2'] = EMPTY,
+    ['3'] = EMPTY,
+    ['I'] = EMPTY,
+    ['n'] = EMPTY,
+    ['s'] = EMPTY,
+    ['c'] = EMPTY,
     ['Z'] = {5, 0},
-    ['A'] = {10, LONGEST_READ - 10},             /* a pid and two texts */
+    ['A'] = {10, LONGEST_READ - 10}, /* a pid and two texts */
     ['C'] = {5, LONGEST_READ - 5},
-    ['E'] = {5, SERVER_MESSAGE_MAX - 5}, ['N'] = {5, SERVER_MESSAGE_MAX - 5},
-    ['S'] = {7, SERVER_MESSAGE_MAX - 7},         /* a name is not empty */
-    ['G'] = {7, SERVER_MESSAGE_MAX - 7}, ['H'] = {7, SERVER_MESSAGE_MAX - 7}, ['W'] = {7, SERVER_MESSAGE_MAX - 7},
-    ['D'] = {6, SERVER_MESSAGE_MAX - 6}, ['T'] = {6, SERVER_MESSAGE_MAX - 6}, ['t'] = {6, SERVER_MESSAGE_MAX - 6},
+    ['E'] = {5, SERVER_MESSAGE_MAX - 5},
+    ['N'] = {5, SERVER_MESSAGE_MAX - 5},
+    ['S'] = {7, SERVER_MESSAGE_MAX - 7}, /* a name is not empty */
+    ['G'] = {7, SERVER_MESSAGE_MAX - 7},
+    ['H'] = {7, SERVER_MESSAGE_MAX - 7},
+    ['W'] = {7, SERVER_MESSAGE_MAX - 7},
+    ['D'] = {6, SERVER_MESSAGE_MAX - 6},
+    ['T'] = {6, SERVER_MESSAGE_MAX - 6},
+    ['t'] = {6, SERVER_MESSAGE_MAX - 6},
     ['V'] = {8, SERVER_MESSAGE_MAX - 8},
 };
 
@@ -55,7 +66,7 @@ static bool columns_fit(const unsigned char *body, uint32_t n) {
     uint32_t at = 2;
     for (uint32_t left = read_u16(body); left; left--) {
         if (!skip_text(body, n, &at) || n - at < 18) return false;
-        at += 18;   /* table, number, type, size, modifier, format */
+        at += 18; /* table, number, type, size, modifier, format */
     }
     return at == n;
 }
@@ -67,7 +78,7 @@ static bool row_fits(const unsigned char *body, uint32_t n) {
         if (n - at < 4) return false;
         uint32_t bytes = read_u32(body + at);
         at += 4;
-        if (bytes == UINT32_MAX) continue;   /* NULL */
+        if (bytes == UINT32_MAX) continue; /* NULL */
         if (bytes > n - at || memchr(body + at, 0, bytes)) return false;
         at += bytes;
     }

@@ -1,17 +1,19 @@
 /* Whether a message of a server is what PostgreSQL's protocol says that it is.
  *
- * Theory.  A server may be anybody's: a tenant's own PostgreSQL, an impostor, one that is broken.  Everything that the
- * relay reads out of its messages is checked here, once, before any other code sees the message: its length by its type
- * as soon as the five bytes of its head are there, its fields when it is there whole.  After that names and values are
- * NUL-terminated where the protocol says so and have no other NUL, counts are those of the fields that are there, and no
- * length leads out of the message.  A message that is not well formed closes its server.
+ * Theory.  A server may be anybody's: a tenant's own PostgreSQL, an impostor, one that is broken.  Everything
+ * that the relay reads out of its messages is checked here, once, before any other code sees the message: its
+ * length by its type as soon as the five bytes of its head are there, its fields when it is there whole.
+ * After that names and values are NUL-terminated where the protocol says so and have no other NUL, counts are
+ * those of the fields that are there, and no length leads out of the message.  A message that is not well
+ * formed closes its server.
  *
- * Not checked is what only passes through to the client that asked for it (rows, columns, COPY data): it is read by
- * nobody here.  `internal`: the message answers a request of pooler's own, so its rows and columns are read.
+ * Not checked is what only passes through to the client that asked for it (rows, columns, COPY data): it is
+ * read by nobody here.  `internal`: the message answers a request of pooler's own, so its rows and columns
+ * are read.
  *
- * A message longer than WHOLE_MESSAGE_BYTES need not be there whole when it is passed on.  Of the types that are read
- * only ErrorResponse and ParameterStatus may be that long, see length_fits(); what reads a beginning of them goes by the
- * bytes that are there.
+ * A message longer than WHOLE_MESSAGE_BYTES need not be there whole when it is passed on.  Of the types that
+ * are read only ErrorResponse and ParameterStatus may be that long, see length_fits(); what reads a beginning
+ * of them goes by the bytes that are there.
  */
 #ifndef POOLER_IO_SERVER_MESSAGES_H
 #define POOLER_IO_SERVER_MESSAGES_H
@@ -33,7 +35,10 @@ static inline bool server_message_length_fits(uint8_t type, uint32_t length) {
 bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool internal);
 
 /* One column of a DataRow that is well formed; NULL has no `text`. */
-struct column { const unsigned char *text; uint32_t bytes; };
+struct column {
+    const unsigned char *text;
+    uint32_t bytes;
+};
 
 int server_message_columns(const unsigned char *body, struct column *out, int max);
 

@@ -5,10 +5,10 @@
 #include <strings.h>
 #include <sys/socket.h>
 
-#include "notify/origin.h"
-#include "statements/store.h"
-#include "relay/relay.h"
 #include "io/server_messages.h"
+#include "notify/origin.h"
+#include "relay/relay.h"
+#include "statements/store.h"
 
 static struct listener *listener_of(struct relay *r, const struct client *c) {
     return &r->t->databases[r->t->pools[r->t->clients[c->row].pool].database].listener;
@@ -31,7 +31,8 @@ static struct subscription *find(const struct client *c, const char *name) {
 
 /* What a message is about to run, or to prepare in order to run it; NULL: nothing new. */
 static const char *text_of(const struct client *c, const unsigned char *p, uint32_t total, uint32_t *bytes) {
-    const unsigned char *at = p + 5, *end = p + total, *zero = at < end ? memchr(at, 0, (size_t)(end - at)) : NULL;
+    const unsigned char *at = p + 5, *end = p + total,
+                        *zero = at < end ? memchr(at, 0, (size_t)(end - at)) : NULL;
     if (!zero) return NULL;
     if (p[0] == 'P' || p[0] == 'B') {
         at = zero + 1;
@@ -41,7 +42,9 @@ static const char *text_of(const struct client *c, const unsigned char *p, uint3
     if (p[0] == 'B') {
         if (!c->names) return NULL;
         if (zero == at) {
-            *bytes = c->names->unnamed_kept ? (uint32_t)strnlen((const char *)c->names->unnamed, c->names->unnamed_bytes) : 0;
+            *bytes = c->names->unnamed_kept
+                ? (uint32_t)strnlen((const char *)c->names->unnamed, c->names->unnamed_bytes)
+                : 0;
             return (const char *)c->names->unnamed;
         }
         const struct name *name = names_find(c->names, (const char *)at, (uint32_t)(zero - at));
@@ -55,7 +58,8 @@ static const char *text_of(const struct client *c, const unsigned char *p, uint3
 
 /* A statement that may notify by what it does to tables: only for clients that would hear it themselves. */
 static bool changes(const char *text, uint32_t bytes) {
-    static const char *const words[] = {"insert", "update", "delete", "merge", "call", "do", "with", "copy", "execute", "commit", "end"};
+    static const char *const words[] = {"insert", "update", "delete",  "merge",  "call", "do",
+                                        "with",   "copy",   "execute", "commit", "end"};
     while (bytes && strchr(" \t\r\n(;", *text)) text++, bytes--;
     for (size_t i = 0; i < sizeof words / sizeof *words; i++)
         if (bytes >= strlen(words[i]) && strncasecmp(text, words[i], strlen(words[i])) == 0) return true;
@@ -75,7 +79,8 @@ static uint32_t add_name(char *out, uint32_t n, const char *verb, const char *na
 
 #define ADDED_MARKER_BYTES (MARKER_BYTES + MARKER_CHANNEL_BYTES + 16)
 
-static uint32_t add_marker(const struct relay *r, const struct server *s, char *out, uint32_t n, const char *text) {
+static uint32_t add_marker(const struct relay *r, const struct server *s, char *out, uint32_t n,
+                           const char *text) {
     char channel[MARKER_CHANNEL_BYTES], marker[MARKER_BYTES];
     marker_channel(r->t, channel);
     marker_sealed(r->t, &r->t->slots[s->slot], text, marker);
@@ -115,7 +120,8 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
     struct server *s = c->server;
     bool open = listener_of(r, c)->state == LISTENER_OPEN;
     if ((!open && !c->subscriptions) || !memchr("QPB", p[0], 3) || !session_on(r, c)) return false;
-    if (s->transaction == 'E' || s->copy == COPY_READING || s->skip || total > WHOLE_MESSAGE_BYTES) return false;
+    if (s->transaction == 'E' || s->copy == COPY_READING || s->skip || total > WHOLE_MESSAGE_BYTES)
+        return false;
     if (statements_due(s)) statements_answer(r, s);
     if (s->requests.count > (uint32_t)(s->internal != INTERNAL_NONE)) return false;
     if (here < total) {
@@ -128,13 +134,16 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
     if (!text || !bytes) return false;
     session_scan(r, c, text, bytes, &scan);
     const struct listening *l = s->session.listen;
-    bool channels = scan.effect_flags & EFFECT_UNLISTEN || (scan.effect_flags & ASK_CHANNELS && !(scan.effect_flags & EFFECT_LISTEN));
+    bool channels = scan.effect_flags & EFFECT_UNLISTEN
+        || (scan.effect_flags & ASK_CHANNELS && !(scan.effect_flags & EFFECT_LISTEN));
     bool may_notify = scan.effect_flags & EFFECT_NOTIFY
-        || (c->subscriptions && (scan.effect_flags & (ASK_CHANNELS | EFFECT_INSERT | EFFECT_UNKNOWN | EFFECT_EXECUTE) || changes(text, bytes)));
+        || (c->subscriptions
+            && (scan.effect_flags & (ASK_CHANNELS | EFFECT_INSERT | EFFECT_UNKNOWN | EFFECT_EXECUTE)
+                || changes(text, bytes)));
     bool again = channels && c->subscriptions && !(l && l->again);
     bool notifies = open && may_notify && !(l && l->notified);
     if (!again && !notifies) return false;
-    if (s->internal != INTERNAL_NONE) {   /* its settings go first */
+    if (s->internal != INTERNAL_NONE) { /* its settings go first */
         s->internal_blocks = true;
         conn_flush(r, &s->io);
         return true;
@@ -160,13 +169,15 @@ bool listen_message(struct relay *r, struct server *s, unsigned char *p) {
 /* ReadyForQuery is about to be passed on.  True: the client gets it later. */
 bool listen_hold(struct relay *r, struct server *s, uint8_t status) {
     struct client *c = s->client;
-    if (status != 'I' || !c || s->requests.count != 1 || c->io.body_left || s->session.held || !session_on(r, c)) return false;
+    if (status != 'I' || !c || s->requests.count != 1 || c->io.body_left || s->session.held
+        || !session_on(r, c))
+        return false;
     const struct listening *l = s->session.listen;
     bool listens = s->session.effect_flags & EFFECT_LISTEN && s->session.effect_flags & ASK_CHANNELS;
     bool tells = l && l->notified && c->subscriptions;
     if (!listens && !tells) return false;
     struct listening *needed = need(r, s);
-    if (!needed) return true;   /* better no answer than one before its channels are heard */
+    if (!needed) return true; /* better no answer than one before its channels are heard */
     needed->ready = status;
     s->internal_blocks = true;
     return true;
@@ -182,9 +193,11 @@ static bool quiet(const struct client *c) {
     if (c->waiting || c->greeting) return false;
     if (!s) return true;
     if (in_doubt(c)) return false;
-    if (s->transaction != 'I' || server_in_message(s) || s->session.held || (s->session.listen && s->session.listen->ready))
+    if (s->transaction != 'I' || server_in_message(s) || s->session.held
+        || (s->session.listen && s->session.listen->ready))
         return false;
-    return !s->requests.count || (s->requests.count == 1 && requests_head(&s->requests) & INTERNAL && !s->fresh);
+    return !s->requests.count
+        || (s->requests.count == 1 && requests_head(&s->requests) & INTERNAL && !s->fresh);
 }
 
 /* What has come meanwhile, between messages. */
@@ -211,12 +224,13 @@ static void release(struct relay *r, struct server *s) {
 
 static void subscribe(struct relay *r, struct client *c, const struct joined *channel, const char *name) {
     struct subscription *one = calloc(1, sizeof *one), **list = &r->heard_by[channel->row];
-    if (!one) {   /* better no connection than one that will miss something */
+    if (!one) { /* better no connection than one that will miss something */
         channel_leave(r->t, channel, r->worker);
         client_without_memory(r, c);
         return;
     }
-    *one = (struct subscription){.client = c, .channel = *channel, .next_of_client = c->subscriptions, .next = *list, .link = list};
+    *one = (struct subscription){
+        .client = c, .channel = *channel, .next_of_client = c->subscriptions, .next = *list, .link = list};
     snprintf(one->name, sizeof one->name, "%s", name);
     if (one->next) one->next->link = &one->next;
     *list = one;
@@ -311,7 +325,8 @@ static bool encoding_of(struct relay *r, const struct client *c, char out[CHANNE
     return n > 0;
 }
 
-/* Wants to hear of what the server listens on and the client is not subscribed to.  False: that is not possible. */
+/* Wants to hear of what the server listens on and the client is not subscribed to.  False: that is not
+ * possible. */
 static bool join(struct relay *r, struct client *c, struct listening *l) {
     char encoding[CHANNEL_NAME_BYTES], notes[MARKER_CHANNEL_BYTES];
     marker_channel(r->t, notes);
@@ -319,12 +334,14 @@ static bool join(struct relay *r, struct client *c, struct listening *l) {
     if (l->overflow || !encoding_of(r, c, encoding)) return false;
     for (int32_t i = 0; i < l->count; i++) {
         if (find(c, l->names[i])) continue;
-        if (strcmp(l->names[i], notes) == 0) {   /* the listener's own: the client keeps its server for that */
+        if (strcmp(l->names[i], notes) == 0) { /* the listener's own: the client keeps its server for that */
             leave_joined(r, l);
             return false;
         }
-        owner = have + l->joined_count >= CLIENT_CHANNELS_MAX ? NOBODY
-            : channel_join(r->t, c->row, l->names[i], encoding, r->worker, r->now, &l->joined[l->joined_count]);
+        owner = have + l->joined_count >= CLIENT_CHANNELS_MAX
+            ? NOBODY
+            : channel_join(r->t, c->row, l->names[i], encoding, r->worker, r->now,
+                           &l->joined[l->joined_count]);
         if (owner == NOBODY) {
             leave_joined(r, l);
             return false;
@@ -374,13 +391,15 @@ static void subscribe_all(struct relay *r, struct server *s) {
 }
 
 /* The answer to a note has to come round before its client goes on. */
-static void send_note(struct relay *r, struct server *s, enum internal_request what, const char *before, bool comes_back) {
+static void send_note(struct relay *r, struct server *s, enum internal_request what, const char *before,
+                      bool comes_back) {
     char query[64 + ADDED_MARKER_BYTES], marker[64];
     struct listening *l = s->session.listen;
     int32_t row = s->client->row;
     l->marker = ++r->markers_sent;
     if (comes_back)
-        snprintf(marker, sizeof marker, "b %d %d %d %u", r->t->pools[r->t->clients[row].pool].database, r->worker, row, l->marker);
+        snprintf(marker, sizeof marker, "b %d %d %d %u", r->t->pools[r->t->clients[row].pool].database,
+                 r->worker, row, l->marker);
     else snprintf(marker, sizeof marker, "e");
     l->notified = false;
     r->t->slots[s->slot].notifier = 0;
@@ -396,8 +415,8 @@ static void send_note(struct relay *r, struct server *s, enum internal_request w
 static bool heard(struct relay *r, struct server *s) {
     struct client *c = s->client;
     struct listening *l = s->session.listen;
-    enum hearing hearing =
-        channels_heard(r->t, c->row, l->joined, l->joined_count, count_subscriptions(c) + l->joined_count);
+    enum hearing hearing = channels_heard(r->t, c->row, l->joined, l->joined_count,
+                                          count_subscriptions(c) + l->joined_count);
     if (hearing == HEARING_SOON && r->now < l->since + HEAR_PATIENCE_US) return false;
     l->wait = WAIT_NOT;
     if (hearing != HEARING_YES) {
@@ -422,7 +441,9 @@ bool listen_waits(struct relay *r, struct server *s) {
     if (!l || l->wait == WAIT_NOT) return false;
     if (l->wait == WAIT_CHANNELS) return !heard(r, s) || s->internal != INTERNAL_NONE;
     if (s->internal != INTERNAL_NONE) return true;
-    if (!l->marker_seen && r->now < l->since + MARKER_PATIENCE_US && listener_of(r, s->client)->state == LISTENER_OPEN) return true;
+    if (!l->marker_seen && r->now < l->since + MARKER_PATIENCE_US
+        && listener_of(r, s->client)->state == LISTENER_OPEN)
+        return true;
     l->wait = WAIT_NOT;
     if (l->late) subscribe_all(r, s);
     return false;
@@ -462,12 +483,15 @@ void listen_forget(struct relay *r, struct server *s) {
 
 /* ---- news --------------------------------------------------------------------------------------- */
 
-struct datagram_head { int32_t kind, a, b; uint32_t bytes; };
+struct datagram_head {
+    int32_t kind, a, b;
+    uint32_t bytes;
+};
 
 /* A datagram from a listening connection: kept until nobody up the stack works on a client. */
 void listen_take(struct relay *r, const int32_t datagram[3], const unsigned char *data, uint32_t n) {
-    bool whole = n >= 10 && data[0] == 'A' && read_u32(data + 1) == n - 1 && server_message_length_fits('A', n - 1)
-        && server_message_well_formed('A', data + 5, n - 5, true);
+    bool whole = n >= 10 && data[0] == 'A' && read_u32(data + 1) == n - 1
+        && server_message_length_fits('A', n - 1) && server_message_well_formed('A', data + 5, n - 5, true);
     if (datagram[0] == INBOX_NOTIFICATION && !whole) return;
     struct datagram_head head = {datagram[0], datagram[1], datagram[2], n};
     if (bytes_add(&r->undelivered, &head, sizeof head)) {
@@ -491,7 +515,8 @@ static void marker_returned(struct relay *r, const struct datagram_head *head) {
     if (head->a < 0 || head->a >= r->t->h->sizes.clients) return;
     struct client *c = r->clients[head->a];
     struct listening *l = c && c->server ? c->server->session.listen : NULL;
-    if (!l || l->wait != WAIT_MARKER || l->marker != (uint32_t)head->b) return;   /* an older one, that nobody waits for any more */
+    /* an older one, that nobody waits for any more */
+    if (!l || l->wait != WAIT_MARKER || l->marker != (uint32_t)head->b) return;
     l->marker_seen = true;
     if (l->late) subscribe_all(r, c->server);
     conn_ready(r, &c->server->io);
@@ -502,8 +527,8 @@ static bool awaits_note(const struct server *s) {
     return l && l->wait == WAIT_MARKER && !l->marker_seen;
 }
 
-/* There was no memory for what somebody may have listened for, or waits for: better no connection than one that
- * has missed it. */
+/* There was no memory for what somebody may have listened for, or waits for: better no connection than one
+ * that has missed it. */
 static void close_listening(struct relay *r) {
     r->undelivered_lost = false;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
@@ -521,7 +546,9 @@ void listen_deliver(struct relay *r) {
         memcpy(&head, undelivered.data + at, sizeof head);
         at += sizeof head;
         if (head.kind == INBOX_MARKER) marker_returned(r, &head);
-        struct subscription *one = head.kind == INBOX_NOTIFICATION && head.a >= 0 && head.a < CHANNELS_MAX ? r->heard_by[head.a] : NULL;
+        struct subscription *one = head.kind == INBOX_NOTIFICATION && head.a >= 0 && head.a < CHANNELS_MAX
+            ? r->heard_by[head.a]
+            : NULL;
         for (struct subscription *next; one; one = next) {
             next = one->next;
             if (one->channel.id == (uint32_t)head.b) tell(r, one->client, undelivered.data + at, head.bytes);

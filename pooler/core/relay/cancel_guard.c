@@ -2,16 +2,17 @@
  *
  * Theory.  A cancel request ends what its server runs when it arrives: a SET of ours in front of the client's
  * statement, which then runs without it; the question what a client has left; the request that brings a reset
- * parameter back to the startup value.  The client wants its own statement ended.  So a server is guarded from the
- * moment its client gets it until our requests in front of the statement are answered, and while those behind are:
- * a cancel request that comes meanwhile waits (CANCEL_BUSY).  One that is on its way when something is due that
- * cannot be asked again is waited for; its end is told by ORDER_UNCANCELED.  (A question is asked again, and a
- * server that is not reset is closed.)  Both sides write first and look then, so one of them sees the other.  What
- * goes out behind a statement that may run for long is not guarded: that could not be canceled then. */
+ * parameter back to the startup value.  The client wants its own statement ended.  So a server is guarded
+ * from the moment its client gets it until our requests in front of the statement are answered, and while
+ * those behind are: a cancel request that comes meanwhile waits (CANCEL_BUSY).  One that is on its way when
+ * something is due that cannot be asked again is waited for; its end is told by ORDER_UNCANCELED.  (A
+ * question is asked again, and a server that is not reset is closed.)  Both sides write first and look then,
+ * so one of them sees the other.  What goes out behind a statement that may run for long is not guarded: that
+ * could not be canceled then. */
 #include "relay/relay.h"
 
-/* A request of ours is due.  False: a cancel request is on its way to this server; guard_over() comes when it has been
- * there. */
+/* A request of ours is due.  False: a cancel request is on its way to this server; guard_over() comes when it
+ * has been there. */
 bool guard_take(struct relay *r, struct server *s) {
     struct slot_row *row = &r->t->slots[s->slot];
     s->guarded = true;

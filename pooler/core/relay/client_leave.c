@@ -1,14 +1,15 @@
 /* How clients leave: what they have sent before still runs, and they get its answers.
  *
- * Theory.  Terminate and the end of a client's stream say that no more requests come; they take effect in their turn, as
- * at PostgreSQL.  A client is `leaving` from the moment when all that it sent before has been passed on; it is gone when
- * that has been answered, and the answers have been sent.  A client that is broken (a reset connection, a socket that
- * takes nothing more) is gone at once: nothing more is sent for it, and what runs for it is canceled, unless it had said
- * Terminate.
+ * Theory.  Terminate and the end of a client's stream say that no more requests come; they take effect in
+ * their turn, as at PostgreSQL.  A client is `leaving` from the moment when all that it sent before has been
+ * passed on; it is gone when that has been answered, and the answers have been sent.  A client that is broken
+ * (a reset connection, a socket that takes nothing more) is gone at once: nothing more is sent for it, and
+ * what runs for it is canceled, unless it had said Terminate.
  *
- * An end of stream may come from a client that still reads, or from one that has closed, or died.  The second kind would
- * keep its place in the queue, and a long query, for nothing.  So after a while such a client is sent a ParameterStatus
- * with a value that it knows, which may come at any time: whoever has closed answers with a reset.
+ * An end of stream may come from a client that still reads, or from one that has closed, or died.  The second
+ * kind would keep its place in the queue, and a long query, for nothing.  So after a while such a client is
+ * sent a ParameterStatus with a value that it knows, which may come at any time: whoever has closed answers
+ * with a reset.
  */
 #define _GNU_SOURCE
 #include <string.h>
@@ -16,28 +17,30 @@
 
 #include "relay/relay.h"
 
-#define PROBE_AFTER_US 1000000u   /* most statements are over by then */
+#define PROBE_AFTER_US 1000000u /* most statements are over by then */
 
 /* Whether all has come that will come for what the client sent. */
 static bool answered(const struct client *c) {
     const struct server *s = c->server;
     uint32_t unanswered = s->requests.count;
-    if (s->dedicated || s->copy == COPY_READING) return true;   /* nothing more is said in half a message of a COPY */
-    if (s->internal >= INTERNAL_RESTORE && unanswered) unanswered--;      /* ours; it goes on without its client */
-    if (c->io.body_left && !c->drop_body && unanswered) unanswered--;   /* a message without its end */
+    /* nothing more is said in half a message of a COPY */
+    if (s->dedicated || s->copy == COPY_READING) return true;
+    if (s->internal >= INTERNAL_RESTORE && unanswered) unanswered--; /* ours; it goes on without its client */
+    if (c->io.body_left && !c->drop_body && unanswered) unanswered--; /* a message without its end */
     return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)
-        && s->replay.verdict != VERDICT_WAIT && !server_in_message(s) && (s->internal == INTERNAL_NONE || s->internal >= INTERNAL_RESTORE);
+        && s->replay.verdict != VERDICT_WAIT && !server_in_message(s)
+        && (s->internal == INTERNAL_NONE || s->internal >= INTERNAL_RESTORE);
 }
 
 static void gone(struct relay *r, struct client *c, bool done) {
     bool terminated = c->leaving == LEAVING_TERMINATE;
     if (c->server) server_left(r, c->server, terminated || done);
-    if (done && bytes_pending(&c->io.out)) return;   /* it still reads */
+    if (done && bytes_pending(&c->io.out)) return; /* it still reads */
     client_close(r, c, NULL, NULL, terminated ? "client close request" : "client unexpected eof");
 }
 
-/* It leaves in a COPY, which may have failed already, or behind one whose Syncs are in doubt: what was answered is known
- * when the server is made to say so. */
+/* It leaves in a COPY, which may have failed already, or behind one whose Syncs are in doubt: what was
+ * answered is known when the server is made to say so. */
 static void end_copy(struct relay *r, struct client *c) {
     struct server *s = c->server;
     if (!s || s->dedicated || c->io.body_left) return;
@@ -65,7 +68,7 @@ static bool says_terminate(const struct client *c) {
     uint32_t kept = bytes_pending(stash) < sizeof tail ? bytes_pending(stash) : sizeof tail;
     if (kept) memcpy(tail + sizeof tail - kept, stash->data + stash->end - kept, kept);
     ssize_t n = c->io.tls ? -1 : recv(c->io.fd, waiting, sizeof waiting, MSG_PEEK | MSG_DONTWAIT);
-    if (n == (ssize_t)sizeof waiting) return true;   /* more than can be looked at: rather no probe */
+    if (n == (ssize_t)sizeof waiting) return true; /* more than can be looked at: rather no probe */
     for (ssize_t i = 0; i < n; i++) {
         memmove(tail, tail + 1, sizeof tail - 1);
         tail[sizeof tail - 1] = waiting[i];
@@ -74,7 +77,9 @@ static bool says_terminate(const struct client *c) {
 }
 
 static void probe(struct relay *r, struct client *c) {
-    if (c->leaving == LEAVING_TERMINATE || bytes_pending(&c->io.out) || (c->server && server_in_message(c->server))) return;
+    if (c->leaving == LEAVING_TERMINATE || bytes_pending(&c->io.out)
+        || (c->server && server_in_message(c->server)))
+        return;
     if (c->waiting && says_terminate(c)) return;
     const char *name = settings_value(&r->store, c->settings, "application_name");
     send_parameter(r, c, "application_name", name ? name : "");
@@ -83,7 +88,9 @@ static void probe(struct relay *r, struct client *c) {
 
 /* Time has passed. */
 void client_leave_look(struct relay *r, struct client *c) {
-    if (!c->io.hangup || c->io.dead || c->greeting || (!c->leaving && !c->waiting) || c->hangup_at == UINT64_MAX) return;
+    if (!c->io.hangup || c->io.dead || c->greeting || (!c->leaving && !c->waiting)
+        || c->hangup_at == UINT64_MAX)
+        return;
     r->hangups = true;
     if (!c->hangup_at) c->hangup_at = r->now;
     if (r->now < c->hangup_at + PROBE_AFTER_US) return;

@@ -1,11 +1,11 @@
 /* What one client makes its worker keep: counted, and bounded by client_memory_limit.
  *
- * Theory.  Most of what is kept for a client is bounded by not reading on: who does not read his answers is not served
- * on, and who is too far ahead is not read (relay.h).  What a client may have more of by asking for it is counted: texts
- * of its prepared statements, their names, and notifications that it does not take.  The sum is made from sizes that are
- * there anyway, where one of them has grown, and never for a message that makes nothing grow.  Beyond the limit the
- * client is closed with 53200, and nobody else hears of it.  A text that clients share counts for each of them: what one
- * has must not depend on what others have.
+ * Theory.  Most of what is kept for a client is bounded by not reading on: who does not read his answers is
+ * not served on, and who is too far ahead is not read (relay.h).  What a client may have more of by asking
+ * for it is counted: texts of its prepared statements, their names, and notifications that it does not take.
+ * The sum is made from sizes that are there anyway, where one of them has grown, and never for a message that
+ * makes nothing grow.  Beyond the limit the client is closed with 53200, and nobody else hears of it.  A text
+ * that clients share counts for each of them: what one has must not depend on what others have.
  */
 #include "relay/relay.h"
 
@@ -23,7 +23,9 @@ static uint64_t of_names(const struct names *n) {
     return bytes + n->unnamed_room + (n->unnamed_under ? n->unnamed_under->bytes : 0);
 }
 
-static uint64_t of_greeting(const struct greeting *g) { return g ? sizeof *g + g->head_bytes + g->tail_bytes : 0; }
+static uint64_t of_greeting(const struct greeting *g) {
+    return g ? sizeof *g + g->head_bytes + g->tail_bytes : 0;
+}
 
 /* The bytes that are kept for a client; SHOW has them from here. */
 uint64_t memory_count(struct relay *r, struct client *c) {

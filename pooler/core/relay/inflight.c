@@ -3,7 +3,7 @@
 
 #include "relay/relay.h"
 
-static const struct digest NO_TEXT;   /* no text has this digest, nor one of those of unnamed statements */
+static const struct digest NO_TEXT; /* no text has this digest, nor one of those of unnamed statements */
 #define UNNAMED_LOW 1
 
 bool parsing_is_unnamed(const struct digest *d) { return d->high && d->low == UNNAMED_LOW; }
@@ -11,9 +11,12 @@ bool parsing_is_unnamed(const struct digest *d) { return d->high && d->low == UN
 bool parsing_is_named(const struct digest *d) { return !digest_none(*d) && !parsing_is_unnamed(d); }
 
 /* What stands for an unnamed statement.  `number`: which of all that its client has had, from 1. */
-struct digest parsing_of_unnamed(uint64_t number) { return (struct digest){.high = number, .low = UNNAMED_LOW}; }
+struct digest parsing_of_unnamed(uint64_t number) {
+    return (struct digest){.high = number, .low = UNNAMED_LOW};
+}
 
-/* Without memory it is the same as with a request that is in no queue: its client is closed, and the server. */
+/* Without memory it is the same as with a request that is in no queue: its client is closed, and the
+ * server. */
 void parsing_push(struct server *s, const struct digest *d) {
     struct parsing *q = &s->parsing;
     if (q->count == q->room) {
@@ -25,7 +28,8 @@ void parsing_push(struct server *s, const struct digest *d) {
         }
         for (uint32_t i = 0; i < q->count; i++) larger[i] = q->ring[(q->head + i) & (q->room - 1)];
         free(q->ring);
-        *q = (struct parsing){.ring = larger, .room = room, .count = q->count, .named = q->named, .ended = q->ended};
+        *q = (struct parsing){
+            .ring = larger, .room = room, .count = q->count, .named = q->named, .ended = q->ended};
     }
     if (!d) d = &NO_TEXT;
     q->ring[(q->head + q->count++) & (q->room - 1)] = *d;
@@ -51,10 +55,10 @@ struct digest parsing_pop(struct server *s) {
 /* A Sync has been sent. */
 void parsing_end_pipeline(struct server *s) { s->parsing.ended = s->parsing.count; }
 
-#define UNSURE_MAX 64   /* looked at for each use of a statement; behind more of them it waits */
+#define UNSURE_MAX 64 /* looked at for each use of a statement; behind more of them it waits */
 
-/* Whether this text is being parsed in a pipeline that has ended: an error in front of it may have it skipped, and what is
- * sent now is not skipped with it. */
+/* Whether this text is being parsed in a pipeline that has ended: an error in front of it may have it
+ * skipped, and what is sent now is not skipped with it. */
 bool parsing_is_unsure(const struct server *s, const struct digest *d) {
     const struct parsing *q = &s->parsing;
     if (q->ended > UNSURE_MAX) return true;

@@ -14,26 +14,36 @@
 #include <unistd.h>
 
 #define EVENTS_PER_WAIT 256
-#define BEAT_MS 500             /* an idle relay still shows that it lives */
-#define SUSPENDED_LOOK_MS 10    /* how often it tells what is not flushed yet */
-#define LOOK_US 250000          /* how often it looks for what no event brings */
-#define EVENTS_FIRST 64         /* room for so many is there from the beginning */
-#define EVENTS_MAX 65536        /* unread events; beyond them log events are dropped, orders never are */
+#define BEAT_MS 500          /* an idle relay still shows that it lives */
+#define SUSPENDED_LOOK_MS 10 /* how often it tells what is not flushed yet */
+#define LOOK_US 250000       /* how often it looks for what no event brings */
+#define EVENTS_FIRST 64      /* room for so many is there from the beginning */
+#define EVENTS_MAX 65536     /* unread events; beyond them log events are dropped, orders never are */
 
 /* Why a client is closed by order of another process; the numbers are client_row.kill_text.  The last
  * one is a stand-in for what PostgreSQL said. */
 static const char *const kill_texts[] = {
-    "admin forced disconnect", "database removed", "server shutting down", "pooler is shutting down",
-    "database configuration changed", "client_login_timeout",
+    "admin forced disconnect",
+    "database removed",
+    "server shutting down",
+    "pooler is shutting down",
+    "database configuration changed",
+    "client_login_timeout",
     "the connection that listens for this client was lost: notifications may be missing",
     "server login failed",
 };
 
 /* Why a server is closed, by slot_row.close_reason. */
 static const char *const close_texts[] = {
-    "closed by order", "server idle timeout", "server lifetime over", "obsolete connection",
-    "too many servers in the pool", "evicted", "pause mode",
-    "its room goes to the instance that replaces this one", "database configuration changed",
+    "closed by order",
+    "server idle timeout",
+    "server lifetime over",
+    "obsolete connection",
+    "too many servers in the pool",
+    "evicted",
+    "pause mode",
+    "its room goes to the instance that replaces this one",
+    "database configuration changed",
     "no reset undoes what may have run there",
 };
 
@@ -78,7 +88,7 @@ void relay_emit(struct relay *r, const struct event *e) {
     while (r->event_count == r->event_capacity && !more_events(r, r->event_capacity * 2)) {
         pthread_mutex_unlock(&r->lock);
         if (may_drop(e)) return;
-        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);   /* until Python has taken some */
+        nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL); /* until Python has taken some */
         pthread_mutex_lock(&r->lock);
     }
     r->events[(r->event_head + r->event_count) % r->event_capacity] = *e;
@@ -128,7 +138,8 @@ static void obey_client(struct relay *r, const struct order *o) {
         relay_emit(r, &(struct event){.type = EVENT_LOGIN, .a = o->row, .b = o->orders, .id = o->id});
         return;
     }
-    if (o->orders & ORDER_HANDED && there->state == CL_ACTIVE && !c->server) client_attached(r, c, there->slot);
+    if (o->orders & ORDER_HANDED && there->state == CL_ACTIVE && !c->server)
+        client_attached(r, c, there->slot);
     if (o->orders & ORDER_CANCELED && !c->io.dead) client_canceled(r, c);
     if (o->orders & ORDER_UNCANCELED && !c->io.dead) guard_over(r, c);
     if (o->orders & ORDER_KILL && !c->io.dead) {
@@ -173,10 +184,12 @@ static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
         if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = datagram[1]});
         break;
     case INBOX_SERVER:
-        if (fd >= 0 && datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots) server_learn(r, datagram[1], (uint32_t)datagram[2], fd, false);
+        if (fd >= 0 && datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots)
+            server_learn(r, datagram[1], (uint32_t)datagram[2], fd, false);
         break;
     case INBOX_CLOSED:
-        if (datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots) server_forget(r, datagram[1], (uint32_t)datagram[2]);
+        if (datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots)
+            server_forget(r, datagram[1], (uint32_t)datagram[2]);
         break;
     case INBOX_LISTEN:
         relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = datagram[1], .b = NOBODY});
@@ -189,10 +202,15 @@ static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
 void relay_drain_inbox(struct relay *r) {
     for (;;) {
         int32_t datagram[3] = {0};
-        union { struct cmsghdr h; char room[CMSG_SPACE(sizeof(int))]; } control;
+        union {
+            struct cmsghdr h;
+            char room[CMSG_SPACE(sizeof(int))];
+        } control;
         unsigned char notifications[NOTIFICATION_MESSAGE_MAX];
         struct iovec iov[2] = {{datagram, sizeof datagram}, {notifications, sizeof notifications}};
-        struct msghdr m = {.msg_iov = iov, .msg_iovlen = 2, .msg_control = control.room,
+        struct msghdr m = {.msg_iov = iov,
+                           .msg_iovlen = 2,
+                           .msg_control = control.room,
                            .msg_controllen = sizeof control.room};
         ssize_t got = recvmsg(r->inbox.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (got <= 0 && errno != EINTR) return;
@@ -200,12 +218,14 @@ void relay_drain_inbox(struct relay *r) {
         struct cmsghdr *h = CMSG_FIRSTHDR(&m);
         if (h && h->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(h), sizeof fd);
         bool is_notification = datagram[0] == INBOX_NOTIFICATION || datagram[0] == INBOX_MARKER;
-        if (is_notification && got >= (ssize_t)sizeof datagram) listen_take(r, datagram, notifications, (uint32_t)got - (uint32_t)sizeof datagram);
+        if (is_notification && got >= (ssize_t)sizeof datagram)
+            listen_take(r, datagram, notifications, (uint32_t)got - (uint32_t)sizeof datagram);
         else if (got == (ssize_t)sizeof datagram) take_datagram(r, datagram, fd);
     }
 }
 
-/* Makes the read buffer large enough; only where nobody up the stack works on it.  False: no memory, it stays as it is. */
+/* Makes the read buffer large enough; only where nobody up the stack works on it.  False: no memory, it stays
+ * as it is. */
 bool relay_need_buffer(struct relay *r, uint32_t bytes) {
     if (bytes <= r->buffer_bytes) return true;
     unsigned char *larger = realloc(r->buffer, bytes);
@@ -246,14 +266,15 @@ static void kill_client(struct relay *r, const struct command *k) {
     bool quiet = !c->waiting && idle && k->token == row->idle_start;
     bool works = c->server && (k->token == row->request_start || k->token == row->xact_start);
     bool never_reads = c->io.stuck && k->token == row->stuck_start;
-    if (k->token && !waits_for_it && !quiet && !works && !never_reads) return;   /* what it was to be punished for is over */
+    /* what it was to be punished for is over */
+    if (k->token && !waits_for_it && !quiet && !works && !never_reads) return;
     client_close(r, c, (const char *)k->data, (const char *)k->data + 6, (const char *)k->data + 6);
 }
 
 static void send_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
     if (!c || r->t->clients[k->a].id != k->id || !c->waiting) return;
-    if (c->greeting) client_let_in(r, c);   /* nothing may stand before AuthenticationOk */
+    if (c->greeting) client_let_in(r, c); /* nothing may stand before AuthenticationOk */
     conn_send(r, &c->io, k->data, k->data_bytes);
 }
 
@@ -297,7 +318,7 @@ static void commands(struct relay *r) {
 
 static void run_ready(struct relay *r) {
     struct conn *c = r->ready_head;
-    r->ready_head = r->ready_tail = NULL;   /* what becomes ready meanwhile has its turn after epoll_wait */
+    r->ready_head = r->ready_tail = NULL; /* what becomes ready meanwhile has its turn after epoll_wait */
     while (c) {
         struct conn *next = c->next_ready;
         c->queued = false;
@@ -353,7 +374,8 @@ static void *loop(void *argument) {
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stop) {
         int pause = r->t->h->suspended ? SUSPENDED_LOOK_MS : r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
-        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT, r->ready_head || r->undelivered.end || r->catalog_work ? 0 : pause);
+        int n = epoll_wait(r->epoll, events, EVENTS_PER_WAIT,
+                           r->ready_head || r->undelivered.end || r->catalog_work ? 0 : pause);
         r->now = now_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note_events(r, events[i].data.ptr, events[i].events);
@@ -372,7 +394,8 @@ static void *loop(void *argument) {
 
 static bool watch(struct relay *r, struct conn *c, enum conn_kind kind, int fd) {
     *c = (struct conn){.kind = (uint8_t)kind, .fd = fd};
-    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};   /* level-triggered: read partly is seen again */
+    /* level-triggered: read partly is seen again */
+    struct epoll_event e = {.events = EPOLLIN, .data.ptr = c};
     return fd >= 0 && epoll_ctl(r->epoll, EPOLL_CTL_ADD, fd, &e) == 0;
 }
 
@@ -411,7 +434,8 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     r->event_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (r->epoll < 0 || r->event_bell < 0 || !watch(r, &r->doorbell, KIND_DOORBELL, t->doorbells[worker])
         || !watch(r, &r->inbox, KIND_INBOX, inbox)
-        || !watch(r, &r->command_bell, KIND_COMMAND, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))) return NULL;
+        || !watch(r, &r->command_bell, KIND_COMMAND, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)))
+        return NULL;
     return r;
 }
 

@@ -1,8 +1,9 @@
-/* SUSPEND: what is on its way is passed on to the end of its message, then nothing is read, from clients or from servers.
+/* SUSPEND: what is on its way is passed on to the end of its message, then nothing is read, from clients or
+ * from servers.
  *
- * The flag is in the header; each relay sees it in its loop, tells how many connections are still in the middle of
- * something, and closes those when that takes too long (suspend_timeout).  Afterwards everybody is looked at again: the
- * edges of epoll were remembered in `readable`.
+ * The flag is in the header; each relay sees it in its loop, tells how many connections are still in the
+ * middle of something, and closes those when that takes too long (suspend_timeout).  Afterwards everybody is
+ * looked at again: the edges of epoll were remembered in `readable`.
  */
 #include "relay/relay.h"
 

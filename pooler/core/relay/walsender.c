@@ -1,12 +1,13 @@
-/* A client and the server that is its own: a walsender, mostly.  Both are logged in and the client is greeted when they
- * come here.  Everything passes as it is, in both directions at once where the server says CopyBothResponse; a reader
- * that does not read stops its writer, as for all others.  When one of them leaves the other goes, too. */
+/* A client and the server that is its own: a walsender, mostly.  Both are logged in and the client is greeted
+ * when they come here.  Everything passes as it is, in both directions at once where the server says
+ * CopyBothResponse; a reader that does not read stops its writer, as for all others.  When one of them leaves
+ * the other goes, too. */
 #include <stdlib.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "session/accepted_settings.h"
 #include "relay/relay.h"
+#include "session/accepted_settings.h"
 
 /* NULL: no memory. */
 static struct client *client_struct(struct relay *r, const struct command *k, struct settings *settings) {
@@ -21,17 +22,19 @@ static struct client *client_struct(struct relay *r, const struct command *k, st
     c->settings = settings;
     c->startup = settings_keep(settings);
     r->clients[c->row] = c;
-    c->io.gap = !conn_stash(&c->io, k->data + k->data_bytes, k->extra_bytes);   /* then it is closed at once */
+    c->io.gap = !conn_stash(&c->io, k->data + k->data_bytes, k->extra_bytes); /* then it is closed at once */
     conn_arm(r, &c->io);
     return c;
 }
 
-/* Takes over both.  A pair that the tables know nothing of any more has been given up: the slot is closed as usual. */
+/* Takes over both.  A pair that the tables know nothing of any more has been given up: the slot is closed as
+ * usual. */
 void dedicated_add(struct relay *r, struct command *k) {
     int32_t slot = (int32_t)(k->token & 0xffffffffu);
     struct slot_row *row = &r->t->slots[slot];
     struct settings_scope scope = scope_of_pool(r->t, row->pool);
-    struct settings *settings = settings_intern(&r->store, &scope, (const char *)k->data, k->data_bytes, false);
+    struct settings *settings = settings_intern(&r->store, &scope, (const char *)k->data, k->data_bytes,
+                                                false);
     server_learn(r, slot, k->generation, (int)(k->token >> 32), false);
     struct server *s = r->servers[slot];
     struct client *c = s && settings ? client_struct(r, k, settings) : NULL;

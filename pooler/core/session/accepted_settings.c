@@ -6,13 +6,19 @@
 
 #include "relay/relay.h"
 
-struct accepted { struct settings_scope scope; int count, room; struct settings **sets; };
+struct accepted {
+    struct settings_scope scope;
+    int count, room;
+    struct settings **sets;
+};
 
 /* The pool as it is now: a row that is used again is another one. */
 struct settings_scope scope_of_pool(const struct tables *t, int32_t pool) {
     const struct pool_row *p = &t->pools[pool];
     return (struct settings_scope){
-        .database = p->database, .user = p->user, .instance = p->instance,
+        .database = p->database,
+        .user = p->user,
+        .instance = p->instance,
         .database_generation = t->databases[p->database].generation,
         .user_generation = t->users[p->user].generation,
         .instance_generation = t->instances[p->instance].generation,

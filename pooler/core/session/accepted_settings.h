@@ -1,10 +1,10 @@
 /* Sets of settings that a server has accepted, by pool.
  *
- * Theory.  Servers differ: what one makes of `DateStyle=SQL` depends on its own default, a time zone may be unknown to
- * it, and it may lie.  So a set of settings belongs to a pool (struct settings_scope), and what one of the pool's servers
- * said of it counts for that pool only.  Sets that were accepted are kept here while nobody has them, so that the next
- * client with the same startup values need not ask; those of a pool that is forgotten go with it, at the latest when its
- * row is used again.
+ * Theory.  Servers differ: what one makes of `DateStyle=SQL` depends on its own default, a time zone may be
+ * unknown to it, and it may lie.  So a set of settings belongs to a pool (struct settings_scope), and what
+ * one of the pool's servers said of it counts for that pool only.  Sets that were accepted are kept here
+ * while nobody has them, so that the next client with the same startup values need not ask; those of a pool
+ * that is forgotten go with it, at the latest when its row is used again.
  */
 #ifndef POOLER_SESSION_ACCEPTED_SETTINGS_H
 #define POOLER_SESSION_ACCEPTED_SETTINGS_H
@@ -12,7 +12,7 @@
 #include "session/settings.h"
 #include "tables/tables.h"
 
-#define ACCEPTED_MAX 256        /* sets of one pool that are kept */
+#define ACCEPTED_MAX 256 /* sets of one pool that are kept */
 
 struct accepted;
 struct relay;

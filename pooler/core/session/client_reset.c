@@ -1,17 +1,17 @@
-/* RESET and DISCARD ALL lead back to the values of the client's startup packet.  PostgreSQL knows those of our own login
- * only, so the client's are set again before it gets its ReadyForQuery; of the parameters that the server reports it
- * hears what has really changed. */
+/* RESET and DISCARD ALL lead back to the values of the client's startup packet.  PostgreSQL knows those of
+ * our own login only, so the client's are set again before it gets its ReadyForQuery; of the parameters that
+ * the server reports it hears what has really changed. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "sql/lexer.h"
 #include "io/message_table.h"
 #include "relay/relay.h"
+#include "sql/lexer.h"
 #include "statements/forward.h"
 
-/* A statement that may reset something is about to be sent: where the client's values are not the server's own, they have to
- * come back. */
+/* A statement that may reset something is about to be sent: where the client's values are not the server's
+ * own, they have to come back. */
 void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     struct session *x = &s->session;
@@ -22,13 +22,14 @@ void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags
     x->reset_ran = x->reset_kept = false;
 }
 
-/* A message of the server has come.  Whether it answers a statement that resets, or what came behind that: whether it has run
- * is known by what says so; an error undoes it, or has had it skipped (session_failed()). */
+/* A message of the server has come.  Whether it answers a statement that resets, or what came behind that:
+ * whether it has run is known by what says so; an error undoes it, or has had it skipped
+ * (session_failed()). */
 bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n) {
     struct session *x = &s->session;
     if (!x->told || !s->client) return false;
     bool before = (int32_t)(requests_number(&s->requests) - x->reset_from) < 0;
-    if (before && effect == BE_READY) {   /* what is answered before that the client believes, too */
+    if (before && effect == BE_READY) { /* what is answered before that the client believes, too */
         settings_drop(&r->store, x->told);
         x->told = settings_keep(s->client->settings);
     }
@@ -59,7 +60,7 @@ void send_parameters(struct relay *r, struct client *c, const struct settings *t
     const char *value = c->settings->values, *old = told ? told->values : NULL;
     for (int i = 0; i < r->store.tracked.count; i++) {
         const char *name = r->store.tracked.names[i];
-        bool reported = *value || strcmp(name, "application_name") == 0;   /* no other can be empty */
+        bool reported = *value || strcmp(name, "application_name") == 0; /* no other can be empty */
         if (told ? strcmp(old, value) != 0 : reported) send_parameter(r, c, name, value);
         value += strlen(value) + 1;
         if (told) old += strlen(old) + 1;
@@ -80,15 +81,16 @@ static void tell(struct relay *r, struct server *s) {
     forget_names(&s->session);
 }
 
-/* A parameter that is not tracked, and is the client's from its startup packet: it goes back to that value, not to the
- * server's.  True: the client does not hear of this report. */
+/* A parameter that is not tracked, and is the client's from its startup packet: it goes back to that value,
+ * not to the server's.  True: the client does not hear of this report. */
 bool session_report_hidden(struct relay *r, const struct server *s, const char *name, const char *value) {
     char key[128];
     if (settings_tracked(&r->store, name)) return true;
     uint32_t n = (uint32_t)strnlen(name, sizeof key);
     if (n == sizeof key) return false;
     for (uint32_t i = 0; i <= n; i++) key[i] = (char)lower((unsigned char)name[i]);
-    const char *startup = settings_find_extra(s->client->startup, key), *told = settings_find_extra(s->session.told, key);
+    const char *startup = settings_find_extra(s->client->startup, key),
+               *told = settings_find_extra(s->session.told, key);
     if (s->internal != INTERNAL_RESTORE) return startup != NULL;
     return !startup || (told && strcmp(told, value) == 0);
 }

@@ -1,29 +1,36 @@
-/* INTERNAL_PROBE: what is left of a session, in the server's own words.  One query, made of the questions that matter. */
+/* INTERNAL_PROBE: what is left of a session, in the server's own words.  One query, made of the questions
+ * that matter. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "session/server_defaults.h"
-#include "sql/lexer.h"
-#include "relay/relay.h"
 #include "io/server_messages.h"
+#include "relay/relay.h"
+#include "session/server_defaults.h"
 #include "sql/builder.h"
+#include "sql/lexer.h"
 
 /* Local to one transaction; told by the server as if the session had set them. */
-static const char *const PASSING[] = {"transaction_isolation", "transaction_read_only", "transaction_deferrable"};
+static const char *const PASSING[] = {"transaction_isolation", "transaction_read_only",
+                                      "transaction_deferrable"};
 
-/* Limits of the client's that are not meant for our question: the values that matter are told first, then they are not in
- * force for the rest of it.  The first one would end the session, and goes first. */
+/* Limits of the client's that are not meant for our question: the values that matter are told first, then
+ * they are not in force for the rest of it.  The first one would end the session, and goes first. */
 static const char *const LIMIT_NAMES[LIMITS] = {"transaction_timeout", "statement_timeout", "lock_timeout"};
 static const char LIFT_FIRST[] = "," SQL_LIFT_TRANSACTION_TIMEOUT ";";
 static const char LIFT_OTHERS[] = "SET LOCAL statement_timeout=0;SET LOCAL lock_timeout=0;";
 
-struct text { uint32_t bytes, room; char *out; };
+struct text {
+    uint32_t bytes, room;
+    char *out;
+};
 
 static void add(struct text *t, const char *p) { t->bytes = sql_put(t->out, t->bytes, t->room, p); }
 
-static void add_literal(struct text *t, const char *p) { t->bytes = sql_put_literal(t->out, t->bytes, t->room, p); }
+static void add_literal(struct text *t, const char *p) {
+    t->bytes = sql_put_literal(t->out, t->bytes, t->room, p);
+}
 
 static void begin_select(struct text *t, bool *first) {
     if (!*first) add(t, " UNION ALL ");
@@ -45,7 +52,9 @@ static int limit_of(const unsigned char *name, uint32_t bytes) {
     return i;
 }
 
-static bool is_limit(const char *name) { return limit_of((const unsigned char *)name, (uint32_t)strlen(name)) < LIMITS; }
+static bool is_limit(const char *name) {
+    return limit_of((const unsigned char *)name, (uint32_t)strlen(name)) < LIMITS;
+}
 
 static bool names_limit(const struct session *x, int limit) {
     char kind;
@@ -95,20 +104,25 @@ static void add_limits(struct text *t, const struct session *x, uint32_t ask) {
 static void add_customs(struct text *t, const struct profile *p, bool *first) {
     if (!p->custom_count) return;
     begin_select(t, first);
-    add(t, "SELECT 's',n,pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n,true),"
-           "pg_catalog.getdatabaseencoding()),'hex') FROM pg_catalog.unnest(ARRAY[");
+    add(t,
+        "SELECT 's',n,pg_catalog.encode(pg_catalog.convert_to(pg_catalog.current_setting(n,true),"
+        "pg_catalog.getdatabaseencoding()),'hex') FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < p->custom_count; i++) {
         if (i) add(t, ",");
         add_literal(t, p->customs[i].name);
     }
-    add(t, "]::pg_catalog.text[]) n WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings g WHERE g.name OPERATOR(pg_catalog.=) n)");
+    add(t,
+        "]::pg_catalog.text[]) n WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings g WHERE g.name"
+        " OPERATOR(pg_catalog.=) n)");
 }
 
-/* Nothing was known when something unknown was called: what keeps connections is closed with its server, if it is there. */
+/* Nothing was known when something unknown was called: what keeps connections is closed with its server, if
+ * it is there. */
 static void add_connecting(struct text *t, bool *first) {
     begin_select(t, first);
-    add(t, "SELECT 'p','7',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_extension"
-           " WHERE extname OPERATOR(pg_catalog.=) ANY ('{dblink,postgres_fdw}'::pg_catalog.name[]))");
+    add(t,
+        "SELECT 'p','7',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_extension"
+        " WHERE extname OPERATOR(pg_catalog.=) ANY ('{dblink,postgres_fdw}'::pg_catalog.name[]))");
 }
 
 static const char *login_user(const struct relay *r, const struct server *s) {
@@ -121,7 +135,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     char query[INTERNAL_QUERY_BYTES];
     struct text t = {.out = query, .room = sizeof query - 1};
     bool first = true, room = true;
-    add(&t, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;");   /* no wait for a safe snapshot */
+    add(&t, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"); /* no wait for a safe snapshot */
     if (may_be_limited(s, ask)) add_limits(&t, x, ask);
     for (int i = 0; i < QUESTION_DEFAULTS; i++)
         if (ask & 1u << i) {
@@ -172,8 +186,10 @@ static void take_limit(struct answer *a, const struct column *name, const struct
 
 /* `5s` as the number of milliseconds. */
 static uint64_t milliseconds(const char *text) {
-    static const struct { const char *unit; uint64_t ms; } units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000},
-                                                                      {"h", 3600000}, {"d", 86400000}};
+    static const struct {
+        const char *unit;
+        uint64_t ms;
+    } units[] = {{"ms", 1}, {"s", 1000}, {"min", 60000}, {"h", 3600000}, {"d", 86400000}};
     char *unit;
     uint64_t n = strtoull(text, &unit, 10);
     for (size_t i = 0; i < sizeof units / sizeof *units; i++)
@@ -224,11 +240,11 @@ static void take_setting(struct relay *r, struct server *s, const unsigned char 
     for (uint32_t i = 0; i < value_bytes; i++)
         text[i] = (char)(digit_of(value[2 * i]) << 4 | digit_of(value[2 * i + 1]));
     text[value_bytes] = '\0';
-    if (memchr(at, 0, name_bytes) || memchr(text, 0, value_bytes)) {   /* no setting has one */
+    if (memchr(at, 0, name_bytes) || memchr(text, 0, value_bytes)) { /* no setting has one */
         a->overflow = true;
         return;
     }
-    for (char *c = at; *c; c++) *c = (char)lower((unsigned char)*c);   /* one spelling for all */
+    for (char *c = at; *c; c++) *c = (char)lower((unsigned char)*c); /* one spelling for all */
     bool none = (strcmp(at, "role") == 0 && strcmp(text, "none") == 0)
         || (strcmp(at, "session_authorization") == 0 && strcmp(text, login_user(r, s)) == 0);
     /* a custom setting that somebody had: it is empty for ever after, and nobody's */
@@ -244,8 +260,8 @@ static uint32_t found_bit(const struct column *c) {
     return digit ? 1u << (c->text[0] - '0') : 0;
 }
 
-/* One DataRow of an answer of ours, well formed if it is whole: its first column says what it is.  No text in it has a
- * NUL inside. */
+/* One DataRow of an answer of ours, well formed if it is whole: its first column says what it is.  No text in
+ * it has a NUL inside. */
 void session_row(struct relay *r, struct server *s, const unsigned char *body, bool whole) {
     if (!whole) {
         if (s->session.answer) s->session.answer->overflow = true;
@@ -272,7 +288,8 @@ void session_row(struct relay *r, struct server *s, const unsigned char *body, b
         listen_row(r, s, fields[1], bytes[1]);
     } else if (fields[0][0] == 'v' && fields[1] && fields[2]) take_limit(a, &columns[1], &columns[2]);
     else if (fields[0][0] == 'd' && fields[1] && fields[2]) take_default(a, &columns[1], &columns[2]);
-    else if (fields[0][0] == 's' && fields[1] && fields[2]) take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
+    else if (fields[0][0] == 's' && fields[1] && fields[2])
+        take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
 }
 
 /* ---- what follows -------------------------------------------------------------------------------- */
@@ -306,7 +323,8 @@ static void forget_question(struct session *x) {
     x->answer = NULL;
 }
 
-/* No answer came, most likely because of the client's own statement_timeout: it keeps the server until one does. */
+/* No answer came, most likely because of the client's own statement_timeout: it keeps the server until one
+ * does. */
 void session_unanswered(struct server *s) {
     struct session *x = &s->session;
     x->pinned |= (x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS) | PIN_OPAQUE;
@@ -321,10 +339,9 @@ void session_answered(struct relay *r, struct server *s) {
     struct settings *now = NULL;
     if (x->asked & ASK_SETTINGS)
         now = settings_with_extras(&r->store, c->settings, x->answer->pairs, x->answer->bytes);
-    else
-        now = x->notes ? with_named(r, s) : settings_keep(c->settings);
-    if (!now && settings_starved(&r->store)) client_without_memory(r, c);   /* not without what it has set */
-    if (!now || x->answer->overflow) {   /* more than can follow it */
+    else now = x->notes ? with_named(r, s) : settings_keep(c->settings);
+    if (!now && settings_starved(&r->store)) client_without_memory(r, c); /* not without what it has set */
+    if (!now || x->answer->overflow) {                                    /* more than can follow it */
         settings_drop(&r->store, now);
         x->pinned |= PIN_OPAQUE;
         x->opaque = true;
@@ -336,7 +353,8 @@ void session_answered(struct relay *r, struct server *s) {
     }
     uint32_t states = x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS;
     x->pinned = (x->pinned & ~states) | (x->answer->got & states);
-    if (x->answer->got & PIN_LOADED) {   /* it may connect: kept as long as no other client waits, then closed */
+    /* it may connect: kept as long as no other client waits, then closed */
+    if (x->answer->got & PIN_LOADED) {
         x->doomed = true;
         x->pinned |= PIN_OPAQUE;
     }

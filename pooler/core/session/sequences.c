@@ -1,21 +1,23 @@
 /* currval and lastval tell what a session had from its sequences: never what another client had from them.
  *
- * Theory.  A server remembers in its row whose statements may have used sequences.  Before another client's statement
- * that may read what is left, or use sequences itself, it is sent DISCARD SEQUENCES in the middle of what the client
- * sends.  Where a pool's clients do not ask for what nextval left, as most do not, INSERTs are not made slower by that:
- * then the row says SEQUENCE_MIXED, and who is the first to ask behind an INSERT gets 55000 rather than what may be
- * somebody else's. */
+ * Theory.  A server remembers in its row whose statements may have used sequences.  Before another client's
+ * statement that may read what is left, or use sequences itself, it is sent DISCARD SEQUENCES in the middle
+ * of what the client sends.  Where a pool's clients do not ask for what nextval left, as most do not, INSERTs
+ * are not made slower by that: then the row says SEQUENCE_MIXED, and who is the first to ask behind an INSERT
+ * gets 55000 rather than what may be somebody else's. */
 #include <string.h>
 
-#include "sql/lexer.h"
 #include "relay/relay.h"
+#include "sql/lexer.h"
 #include "statements/forward.h"
 
-#define SEQUENCE_LESSONS 3000        /* pins and DISCARDs that nobody needed: then the pool's clients do not use currval, */
+/* pins and DISCARDs that nobody needed: then the pool's clients do not use currval, */
+#define SEQUENCE_LESSONS 3000
 #define SEQUENCE_LESSONS_CLIENT 16   /* or pins: then this one does not */
 #define SEQUENCE_LESSONS_GIVEN_UP 12 /* what a pin counts for that others had to wait for */
-#define LOOKED_AT_MAX 64             /* requests on their way in a failed transaction: behind more of them it may have been ended */
-#define END_BYTES 256                /* of a statement that ends a transaction, without its comments */
+/* requests on their way in a failed transaction: behind more of them it may have been ended */
+#define LOOKED_AT_MAX 64
+#define END_BYTES 256 /* of a statement that ends a transaction, without its comments */
 
 #define USES_SEQUENCES (PIN_SEQUENCE | EFFECT_INSERT | EFFECT_COPY)
 #define MAY_USE_SEQUENCES (USES_SEQUENCES | ASK_SETTINGS)
@@ -26,7 +28,8 @@ static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
 
 /* currval, lastval, or a text that is made when it runs. */
 static bool may_read(uint32_t effect_flags) {
-    return effect_flags & (EFFECT_CURRVAL | EFFECT_UNKNOWN) || (effect_flags & PIN_NAMELESS && (effect_flags & ASK_ALL) == ASK_ALL);
+    return effect_flags & (EFFECT_CURRVAL | EFFECT_UNKNOWN)
+        || (effect_flags & PIN_NAMELESS && (effect_flags & ASK_ALL) == ASK_ALL);
 }
 
 /* Whether others have left something there: also the client itself, if it went on elsewhere meanwhile. */
@@ -42,8 +45,10 @@ static bool in_the_way(const struct relay *r, const struct client *c, uint32_t e
     if (!(effect_flags & MAY_USE_SEQUENCES) && !may_read(effect_flags)) return false;
     const struct pool_row *pool = pool_of(r, c);
     if (!left_by_others(r, c)) return false;
-    if (c->server->session.touched_sequence) return may_read(effect_flags) && r->t->slots[c->server->slot].sequence_of == SEQUENCE_MIXED;
-    return may_read(effect_flags) || effect_flags & PIN_SEQUENCE || pool->currval_seen || pool->sequence_lessons < SEQUENCE_LESSONS;
+    if (c->server->session.touched_sequence)
+        return may_read(effect_flags) && r->t->slots[c->server->slot].sequence_of == SEQUENCE_MIXED;
+    return may_read(effect_flags) || effect_flags & PIN_SEQUENCE || pool->currval_seen
+        || pool->sequence_lessons < SEQUENCE_LESSONS;
 }
 
 /* Writes down that a statement with these effect flags runs.  `clean`: what others left is gone. */
@@ -59,7 +64,8 @@ static void used(struct relay *r, struct client *c, uint32_t effect_flags, bool 
         pool->sequence_lessons++;
     }
     if (effect_flags & MAY_USE_SEQUENCES) {
-        bool mixed = !clean && (row->sequence_of == SEQUENCE_MIXED || (!x->touched_sequence && left_by_others(r, c)));
+        bool mixed = !clean
+            && (row->sequence_of == SEQUENCE_MIXED || (!x->touched_sequence && left_by_others(r, c)));
         row->sequence_of = mixed ? SEQUENCE_MIXED : r->t->clients[c->row].id;
         c->sequence_at = (uint64_t)s->slot << 32 | s->generation;
         if (!mixed || effect_flags & USES_SEQUENCES) x->touched_sequence = true;
@@ -72,7 +78,7 @@ static void send_query(struct relay *r, struct server *s, const char *text, uint
     put_head(r, s, 'Q', bytes);
     put(r, s, text, bytes);
     server_expects(s, 'Q' | INTERNAL);
-    r->t->slots[s->slot].unnamed_of = 0;   /* a simple query ends the unnamed statement */
+    r->t->slots[s->slot].unnamed_of = 0; /* a simple query ends the unnamed statement */
 }
 
 /* Outside of a transaction the statement begins one of its own, which must not wait for a safe snapshot. */
@@ -81,15 +87,17 @@ static const char *discard_text(const struct server *s) {
     return s->transaction == 'I' && !s->requests.count && !s->pipeline_open ? calm : strchr(calm, ';') + 1;
 }
 
-/* A request of ours in the middle of what the client sends.  Between its messages it is a Query, whose errors nobody sees
- * (the transaction may fail before it comes to its turn: then nothing runs in it but its end, and the server still has
- * what others left); `inside` a pipeline, which a Query would commit, it shares the fate of what stands around it. */
+/* A request of ours in the middle of what the client sends.  Between its messages it is a Query, whose errors
+ * nobody sees (the transaction may fail before it comes to its turn: then nothing runs in it but its end, and
+ * the server still has what others left); `inside` a pipeline, which a Query would commit, it shares the fate
+ * of what stands around it. */
 static void discard(struct relay *r, struct server *s, bool inside) {
     const char *text = discard_text(s);
     if (inside) send_run(r, s, text, (uint32_t)strlen(text));
     else send_query(r, s, text, (uint32_t)strlen(text) + 1);
     s->session.may_skip_discard = s->pipeline_open;
-    s->session.discard_request = s->requests.pushed - (inside ? 2 : 1);   /* behind the Execute of a run there is a Close */
+    /* behind the Execute of a run there is a Close */
+    s->session.discard_request = s->requests.pushed - (inside ? 2 : 1);
 }
 
 /* A transaction that has failed, and nothing on its way that could have ended it. */
@@ -101,8 +109,8 @@ static bool still_failed(const struct server *s) {
     return true;
 }
 
-/* Nothing runs: behind an error PostgreSQL skips all up to Sync, a request of ours too, which nothing would answer; and in
- * a transaction that has failed there is only its end. */
+/* Nothing runs: behind an error PostgreSQL skips all up to Sync, a request of ours too, which nothing would
+ * answer; and in a transaction that has failed there is only its end. */
 static bool runs_nothing(const struct server *s) { return s->skip || still_failed(s); }
 
 /* A message of the extended protocol is about to run a statement, or to prepare it. */
@@ -110,17 +118,19 @@ void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags) 
     struct server *s = c->server;
     if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, effect_flags);
-    /* a Query commits what has run, and ends portals: where there is neither, what runs alone (VACUUM) is not behind anything */
+    /* a Query commits what has run, and ends portals: where there is neither, what runs alone (VACUUM) is not
+     * behind anything */
     bool inside = s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours);
-    if (clean && !inside && !s->requests.count) inside = !guard_take(r, s);   /* what a cancel request meets there has the client skipped */
+    /* what a cancel request meets there has the client skipped */
+    if (clean && !inside && !s->requests.count) inside = !guard_take(r, s);
     if (clean) discard(r, s, inside);
     used(r, c, effect_flags, clean);
 }
 
-/* A FunctionCall is about to run.  Like a Query it is told whether it runs in a transaction, which an Execute of ours makes
- * of a pipeline; unlike a Query it leaves the unnamed portal where it is, which a Query of ours does not.  So in a
- * transaction, where PostgreSQL keeps portals, ours is executed, and ended if nothing of the client's will be.  WAIT: when
- * it is known whether there is one. */
+/* A FunctionCall is about to run.  Like a Query it is told whether it runs in a transaction, which an Execute
+ * of ours makes of a pipeline; unlike a Query it leaves the unnamed portal where it is, which a Query of ours
+ * does not.  So in a transaction, where PostgreSQL keeps portals, ours is executed, and ended if nothing of
+ * the client's will be.  WAIT: when it is known whether there is one. */
 enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     if (runs_nothing(s)) return REWRITTEN_NOT;
@@ -134,20 +144,22 @@ enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t
     return REWRITTEN_NOT;
 }
 
-/* Takes the first statement of a text, without comments, if it runs in a transaction that has failed: it ends it, or goes
- * back to a savepoint (PostgreSQL's IsTransactionExitStmt()).  Returns its bytes; 0: it is another one. */
+/* Takes the first statement of a text, without comments, if it runs in a transaction that has failed: it ends
+ * it, or goes back to a savepoint (PostgreSQL's IsTransactionExitStmt()).  Returns its bytes; 0: it is
+ * another one. */
 static uint32_t first_end(const char *text, uint32_t bytes, char out[END_BYTES]) {
     static const char *const words[] = {"rollback", "abort", "commit", "end", "prepare"};
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + bytes};
     struct token t;
-    do next_token(&l, &t); while (is_char(&t, ';'));
+    do next_token(&l, &t);
+    while (is_char(&t, ';'));
     size_t i = 0;
     while (i < sizeof words / sizeof *words && !is_word(&t, words[i])) i++;
     if (i == sizeof words / sizeof *words) return 0;
     uint32_t n = 0;
     for (; t.kind != T_END && !is_char(&t, ';'); next_token(&l, &t)) {
         uint32_t size = (uint32_t)(l.at - t.start);
-        if (n + size + 1 > END_BYTES) break;   /* no name is as long: it is about to be refused */
+        if (n + size + 1 > END_BYTES) break; /* no name is as long: it is about to be refused */
         memcpy(out + n, t.start, size);
         out[n + size] = ' ';
         n += size + 1;
@@ -155,8 +167,9 @@ static uint32_t first_end(const char *text, uint32_t bytes, char out[END_BYTES])
     return n;
 }
 
-/* In a failed transaction, before a Query that ends it and goes on: it is ended for a moment, and in the same state again
- * afterwards.  The error at its end is the way there, SEQUENCES_GONE in sequences_not_discarded(). */
+/* In a failed transaction, before a Query that ends it and goes on: it is ended for a moment, and in the same
+ * state again afterwards.  The error at its end is the way there, SEQUENCES_GONE in
+ * sequences_not_discarded(). */
 static void discard_behind(struct relay *r, struct server *s, const char *end, uint32_t bytes) {
     static const char rest[] = "; DISCARD SEQUENCES; BEGIN; SELECT 1 OPERATOR(pg_catalog./) 0";
     char text[END_BYTES + sizeof rest];
@@ -165,8 +178,10 @@ static void discard_behind(struct relay *r, struct server *s, const char *end, u
     send_query(r, s, text, bytes + (uint32_t)sizeof rest);
 }
 
-/* A Query, which may end its transaction and go on, is about to run.  WAIT: when it is known whether that has failed. */
-enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t effect_flags, const char *text, uint32_t bytes) {
+/* A Query, which may end its transaction and go on, is about to run.  WAIT: when it is known whether that has
+ * failed. */
+enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t effect_flags,
+                                      const char *text, uint32_t bytes) {
     char end[END_BYTES];
     struct server *s = c->server;
     if (s->skip) return REWRITTEN_NOT;
@@ -177,9 +192,9 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
     uint32_t n = s->transaction == 'E' || s->requests.count ? first_end(text, bytes, end) : 0;
     if (n && s->requests.count) return REWRITTEN_WAIT;
     if (s->transaction == 'E' && !s->requests.count) {
-        if (!n) return REWRITTEN_NOT;   /* nothing runs */
+        if (!n) return REWRITTEN_NOT; /* nothing runs */
         discard_behind(r, s, end, n);
-    } else {   /* behind an Execute of ours alone a Query would be told that it is in a transaction */
+    } else { /* behind an Execute of ours alone a Query would be told that it is in a transaction */
         if (!s->requests.count && !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
         discard(r, s, s->pipeline_open && s->pipeline_runs);
     }
@@ -195,13 +210,14 @@ static void kept_by_server(struct relay *r, struct server *s) {
 
 /* A request of ours among the client's met an error. */
 void sequences_not_discarded(struct relay *r, struct server *s) {
-    static const char SEQUENCES_GONE[] = "22012";   /* division_by_zero */
+    static const char SEQUENCES_GONE[] = "22012"; /* division_by_zero */
     if (strcmp(s->internal_sqlstate, SEQUENCES_GONE) != 0) kept_by_server(r, s);
 }
 
 /* A request of ours was skipped behind an error of the client's pipeline. */
 void sequences_skipped(struct relay *r, struct server *s) {
-    if (s->session.may_skip_discard && requests_number(&s->requests) == s->session.discard_request) kept_by_server(r, s);
+    if (s->session.may_skip_discard && requests_number(&s->requests) == s->session.discard_request)
+        kept_by_server(r, s);
 }
 
 /* Whether another pipeline of the client has to wait: what others left may be there still. */
@@ -210,7 +226,8 @@ bool sequences_wait(struct server *s) {
     return s->session.may_skip_discard;
 }
 
-/* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a pool. */
+/* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a
+ * pool. */
 bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t effect_flags) {
     if (!(effect_flags & USES_SEQUENCES)) return false;
     if (c->currval_later) return true;
@@ -226,5 +243,6 @@ bool sequences_pin(struct pool_row *pool, struct client *c, uint32_t effect_flag
 /* Others waited, and the client did not ask for what nextval had left. */
 void sequences_given_up(struct pool_row *pool, struct client *c) {
     if (!c->currval_later) c->sequence_lessons = SEQUENCE_LESSONS_CLIENT;
-    if (!pool->currval_seen && pool->sequence_lessons < SEQUENCE_LESSONS) pool->sequence_lessons += SEQUENCE_LESSONS_GIVEN_UP;
+    if (!pool->currval_seen && pool->sequence_lessons < SEQUENCE_LESSONS)
+        pool->sequence_lessons += SEQUENCE_LESSONS_GIVEN_UP;
 }

@@ -5,8 +5,8 @@
 #include <string.h>
 #include <strings.h>
 
-#include "sql/lexer.h"
 #include "relay/relay.h"
+#include "sql/lexer.h"
 
 static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
     return &r->t->pools[r->t->clients[c->row].pool];
@@ -21,9 +21,10 @@ bool defaults_due(const struct relay *r, const struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     const struct pool_row *p = &r->t->pools[row->pool];
     const struct header *h = r->t->h;
-    if (h->paused || h->suspended || h->draining || h->retiring) return false;   /* they wait for servers to be idle */
-    return p->limits.mode != MODE_SESSION && p->kind == POOL_CLIENTS && !(row->flags & (SF_CLOSE_NEEDED | SF_ONCE))
-        && defaults_stale(r, row->pool);
+    /* they wait for servers to be idle */
+    if (h->paused || h->suspended || h->draining || h->retiring) return false;
+    return p->limits.mode != MODE_SESSION && p->kind == POOL_CLIENTS
+        && !(row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) && defaults_stale(r, row->pool);
 }
 
 void defaults_ask(struct relay *r, struct server *s, bool block) {
@@ -47,7 +48,8 @@ void defaults_row(struct relay *r, struct server *s, const unsigned char *kind, 
     const struct slot_row *row = &r->t->slots[s->slot];
     struct outcome out;
     char texts[2][DEFAULT_VALUE_BYTES];
-    if (bytes[0] != 1 || row->flags & SF_CLOSE_NEEDED || !plain(name, bytes[1], texts[0], sizeof texts[0])) return;
+    if (bytes[0] != 1 || row->flags & SF_CLOSE_NEEDED || !plain(name, bytes[1], texts[0], sizeof texts[0]))
+        return;
     if (kind[0] == 'r') {
         pool_roles_seen(r->t, row->pool, texts[0], &out);
         relay_apply(r, &out);
@@ -62,15 +64,16 @@ static int tracked_index(const struct relay *r, const char *name) {
     return -1;
 }
 
-/* The client's own server has reported a tracked parameter: it is the client's from now on, unless that is what the
- * server has by itself. */
+/* The client's own server has reported a tracked parameter: it is the client's from now on, unless that is
+ * what the server has by itself. */
 void defaults_reported(const struct relay *r, struct client *c, const char *name, const char *value) {
     int i = tracked_index(r, name);
     if (i < 0) return;
     const struct pool_row *p = pool_of(r, c);
     c->own_values |= 1u << i;
     for (int k = 0; k < p->default_count; k++)
-        if (strcasecmp(p->defaults[k].name, name) == 0 && strncmp(p->defaults[k].value, value, DEFAULT_VALUE_BYTES) == 0)
+        if (strcasecmp(p->defaults[k].name, name) == 0
+            && strncmp(p->defaults[k].value, value, DEFAULT_VALUE_BYTES) == 0)
             c->own_values &= ~(1u << i);
 }
 
@@ -84,11 +87,15 @@ static void follow(struct relay *r, struct client *c, const struct default_value
         return;
     }
     const char *now = settings_value(&r->store, c->settings, d->name);
-    if (now && strcmp(now, d->value) == 0) c->own_values &= ~(1u << i);   /* it had it from its server already */
-    struct settings *changed = c->own_values & 1u << i ? NULL : settings_change(&r->store, c->settings, d->name, d->value);
+    /* it had it from its server already */
+    if (now && strcmp(now, d->value) == 0) c->own_values &= ~(1u << i);
+    struct settings *changed = c->own_values & 1u << i
+        ? NULL
+        : settings_change(&r->store, c->settings, d->name, d->value);
     if (changed) client_settings(r, c, changed);
-    struct settings *startup =
-        c->startup_values & 1u << i ? NULL : settings_change(&r->store, c->startup, d->name, d->value);
+    struct settings *startup = c->startup_values & 1u << i
+        ? NULL
+        : settings_change(&r->store, c->startup, d->name, d->value);
     if (!startup) return;
     settings_drop(&r->store, c->startup);
     c->startup = startup;
@@ -106,7 +113,8 @@ void defaults_follow(struct relay *r, struct client *c) {
     tables_unlock(r->t);
     struct settings *told = settings_keep(c->settings);
     for (int i = 0; i < count; i++)
-        if (changes[i].version && (int32_t)(changes[i].version - c->defaults_seen) > 0) follow(r, c, &changes[i]);
+        if (changes[i].version && (int32_t)(changes[i].version - c->defaults_seen) > 0)
+            follow(r, c, &changes[i]);
     send_parameters(r, c, told);
     settings_drop(&r->store, told);
     c->defaults_seen = version;

@@ -7,59 +7,76 @@
 
 #include "catalog/body.h"
 #include "catalog/builtin.h"
-#include "session/server_reset.h"
 #include "relay/relay.h"
+#include "session/server_reset.h"
 
-#define SEVERAL UINT64_MAX   /* in `left_by`: more than one client */
+#define SEVERAL UINT64_MAX /* in `left_by`: more than one client */
 
 #define LISTED(name) "," name
 #define STATELESS "'{plpgsql" CATALOG_STATELESS(LISTED) "}'::pg_catalog.name[]"
 
 /* What isn keeps is a setting from 18 on, which RESET ALL undoes. */
-#define WEAK_MODE_STAYS "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.<) 180000"
+#define WEAK_MODE_STAYS \
+    "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.<) 180000"
 
-/* Why nothing less than the end of a server undoes what this database's functions, or this role, can do; the newest
- * function; plpgsql.  Roles count with all that they may become.  Who may CREATE in the database (or grant it, as its
- * owner) may have made, used and dropped a trusted extension or language since: those that are available count as if they
- * were there.  The list of these, which PostgreSQL makes of files, is not made for others. */
-#define LOOK \
-    "SELECT COALESCE(" \
-    "(SELECT pg_catalog.concat('language ', l.lanname) FROM pg_catalog.pg_language l" \
+/* Why nothing less than the end of a server undoes what this database's functions, or this role, can do; the
+ * newest function; plpgsql.  Roles count with all that they may become.  Who may CREATE in the database (or
+ * grant it, as its owner) may have made, used and dropped a trusted extension or language since: those that
+ * are available count as if they were there.  The list of these, which PostgreSQL makes of files, is not made
+ * for others. */
+#define LOOK                                                                                                 \
+    "SELECT COALESCE("                                                                                       \
+    "(SELECT pg_catalog.concat('language ', l.lanname) FROM pg_catalog.pg_language l"                        \
     " WHERE l.lanname OPERATOR(pg_catalog.<>) ALL ('{internal,c,sql,plpgsql}'::pg_catalog.name[]) LIMIT 1)," \
-    "(SELECT pg_catalog.concat('function ', p.proname) FROM pg_catalog.pg_proc p" \
-    " WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prolang OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT l.oid FROM pg_catalog.pg_language l" \
-    " WHERE l.lanname OPERATOR(pg_catalog.=) ANY ('{internal,sql,plpgsql}'::pg_catalog.name[])))" \
-    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid OPERATOR(pg_catalog.=) d.refobjid" \
-    " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AND d.objid OPERATOR(pg_catalog.=) p.oid" \
-    " AND d.refclassid OPERATOR(pg_catalog.=) 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid" \
-    " AND d.deptype::pg_catalog.text OPERATOR(pg_catalog.=) 'e' AND e.extname OPERATOR(pg_catalog.=) ANY (" STATELESS ")) LIMIT 1)," \
-    "(SELECT pg_catalog.concat('role ', a.rolname) FROM pg_catalog.pg_roles a WHERE pg_catalog.pg_has_role(a.oid, 'member')" \
-    " AND (a.rolsuper OR a.rolreplication OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proname OPERATOR(pg_catalog.=)" \
-    " ANY ('{pg_replication_origin_session_setup,pg_backup_start,pg_start_backup}'::pg_catalog.name[])" \
-    " AND p.oid OPERATOR(pg_catalog.<) 16384 AND pg_catalog.has_function_privilege(a.oid, p.oid, 'execute'))) LIMIT 1)," \
-    "(SELECT pg_catalog.concat('extension ', v.name) FROM pg_catalog.pg_available_extension_versions v" \
-    " WHERE EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=) pg_catalog.current_database()" \
-    " AND (pg_catalog.pg_has_role(d.datdba, 'member') OR EXISTS (SELECT FROM pg_catalog.pg_roles a" \
-    " WHERE pg_catalog.pg_has_role(a.oid, 'member') AND pg_catalog.has_database_privilege(a.oid, d.oid, 'create'))))" \
-    " AND v.trusted AND v.name OPERATOR(pg_catalog.<>) ALL (" STATELESS ")" \
-    " AND (v.name OPERATOR(pg_catalog.<>) 'isn' OR " WEAK_MODE_STAYS ") LIMIT 1))," \
-    "(SELECT oid::pg_catalog.text FROM pg_catalog.pg_proc ORDER BY oid DESC LIMIT 1)," \
+    "(SELECT pg_catalog.concat('function ', p.proname) FROM pg_catalog.pg_proc p"                            \
+    " WHERE p.oid OPERATOR(pg_catalog.>=) 16384 AND p.prolang OPERATOR(pg_catalog.<>) ALL (ARRAY(SELECT"     \
+    " l.oid FROM pg_catalog.pg_language l"                                                                   \
+    " WHERE l.lanname OPERATOR(pg_catalog.=) ANY ('{internal,sql,plpgsql}'::pg_catalog.name[])))"            \
+    " AND NOT EXISTS (SELECT FROM pg_catalog.pg_depend d JOIN pg_catalog.pg_extension e ON e.oid"            \
+    " OPERATOR(pg_catalog.=) d.refobjid"                                                                     \
+    " WHERE d.classid OPERATOR(pg_catalog.=) 'pg_catalog.pg_proc'::pg_catalog.regclass::pg_catalog.oid AND"  \
+    " d.objid OPERATOR(pg_catalog.=) p.oid"                                                                  \
+    " AND d.refclassid OPERATOR(pg_catalog.=)"                                                               \
+    " 'pg_catalog.pg_extension'::pg_catalog.regclass::pg_catalog.oid"                                        \
+    " AND d.deptype::pg_catalog.text OPERATOR(pg_catalog.=) 'e' AND e.extname"                               \
+    " OPERATOR(pg_catalog.=) ANY (" STATELESS ")) LIMIT 1),"                                                 \
+    "(SELECT pg_catalog.concat('role ', a.rolname) FROM pg_catalog.pg_roles a WHERE"                         \
+    " pg_catalog.pg_has_role(a.oid, 'member')"                                                               \
+    " AND (a.rolsuper OR a.rolreplication OR EXISTS (SELECT FROM pg_catalog.pg_proc p WHERE p.proname"       \
+    " OPERATOR(pg_catalog.=)"                                                                                \
+    " ANY ('{pg_replication_origin_session_setup,pg_backup_start,pg_start_backup}'::pg_catalog.name[])"      \
+    " AND p.oid OPERATOR(pg_catalog.<) 16384 AND pg_catalog.has_function_privilege(a.oid, p.oid,"            \
+    " 'execute'))) LIMIT 1),"                                                                                \
+    "(SELECT pg_catalog.concat('extension ', v.name) FROM pg_catalog.pg_available_extension_versions v"      \
+    " WHERE EXISTS (SELECT FROM pg_catalog.pg_database d WHERE d.datname OPERATOR(pg_catalog.=)"             \
+    " pg_catalog.current_database()"                                                                         \
+    " AND (pg_catalog.pg_has_role(d.datdba, 'member') OR EXISTS (SELECT FROM pg_catalog.pg_roles a"          \
+    " WHERE pg_catalog.pg_has_role(a.oid, 'member') AND pg_catalog.has_database_privilege(a.oid, d.oid,"     \
+    " 'create'))))"                                                                                          \
+    " AND v.trusted AND v.name OPERATOR(pg_catalog.<>) ALL (" STATELESS ")"                                  \
+    " AND (v.name OPERATOR(pg_catalog.<>) 'isn' OR " WEAK_MODE_STAYS ") LIMIT 1)),"                          \
+    "(SELECT oid::pg_catalog.text FROM pg_catalog.pg_proc ORDER BY oid DESC LIMIT 1),"                       \
     "(SELECT oid::pg_catalog.text FROM pg_catalog.pg_language WHERE lanname OPERATOR(pg_catalog.=) 'plpgsql')"
 
 static const char FIRST[] =
-    "SET SESSION AUTHORIZATION DEFAULT;RESET ALL;SET default_transaction_isolation='read committed';SET seed=%.17f";
+    "SET SESSION AUTHORIZATION DEFAULT;RESET ALL;SET default_transaction_isolation='read committed';SET"
+    " seed=%.17f";
 
-/* What the server has counted for the client is told to all before it goes to another: pg_stat_xact_* have nothing of it
- * then.  PostgreSQL has this function from 15 on. */
+/* What the server has counted for the client is told to all before it goes to another: pg_stat_xact_* have
+ * nothing of it then.  PostgreSQL has this function from 15 on. */
 static const char FLUSH[] = "SELECT pg_catalog.pg_stat_force_next_flush();";
 
 /* What PostgreSQL says to each part, ParameterStatus and notices left out. */
 static const char *const DISCARDED[] = {"CSET", "CRESET", "CSET", "CSET", "Z", "CDISCARD ALL", "Z", NULL};
-static const char *const STRICTLY[] = {"CSET", "CRESET", "CSET", "CSET", "Z", "T", "CSELECT ", "Z", "CDISCARD ALL", "Z", NULL};
-static const char *const STRICTLY_FLUSHED[] = {"CSET", "CRESET", "CSET", "CSET", "Z", "T", "D", "CSELECT 1",
-                                               "T", "CSELECT ", "Z", "CDISCARD ALL", "Z", NULL};
+static const char *const STRICTLY[] = {"CSET",     "CRESET", "CSET",         "CSET", "Z", "T",
+                                       "CSELECT ", "Z",      "CDISCARD ALL", "Z",    NULL};
+static const char *const STRICTLY_FLUSHED[] = {"CSET", "CRESET",    "CSET", "CSET",     "Z", "T",
+                                               "D",    "CSELECT 1", "T",    "CSELECT ", "Z", "CDISCARD ALL",
+                                               "Z",    NULL};
 
-static struct slot_row *row_of(const struct relay *r, const struct server *s) { return &r->t->slots[s->slot]; }
+static struct slot_row *row_of(const struct relay *r, const struct server *s) {
+    return &r->t->slots[s->slot];
+}
 
 static struct pool_row *pool_of(const struct relay *r, const struct server *s) {
     return &r->t->pools[row_of(r, s)->pool];
@@ -75,7 +92,9 @@ static bool strict(const struct relay *r, const struct server *s) {
 void handover_taken(struct relay *r, struct server *s) {
     struct slot_row *row = row_of(r, s);
     uint64_t id = r->t->clients[s->client->row].id;
-    enum leftover left = s->mode == MODE_SESSION ? LEFT_SESSION : s->session_state == SESSION_OFF ? LEFT_UNNOTED : LEFT_NOTED;
+    enum leftover left = s->mode == MODE_SESSION ? LEFT_SESSION
+        : s->session_state == SESSION_OFF        ? LEFT_UNNOTED
+                                                 : LEFT_NOTED;
     if (row->left == LEFT_NOTHING) row->left_at = r->now;
     row->left_by = row->left == LEFT_NOTHING || row->left_by == id ? id : SEVERAL;
     if (row->left < left) row->left = (uint8_t)left;
@@ -84,17 +103,21 @@ void handover_taken(struct relay *r, struct server *s) {
 /* What is to be done before anything of the client that has just got the server is sent. */
 enum handover handover_before(const struct relay *r, const struct server *s) {
     const struct slot_row *row = row_of(r, s);
-    if (row->left == LEFT_NOTHING || row->left_by == r->t->clients[s->client->row].id) return HANDOVER_AS_IT_IS;
+    if (row->left == LEFT_NOTHING || row->left_by == r->t->clients[s->client->row].id)
+        return HANDOVER_AS_IT_IS;
     if (strict(r, s)) return HANDOVER_STRICT;
     bool noted = s->session_state != SESSION_OFF;
-    if (s->mode == MODE_SESSION)   /* without a server_reset_query nothing is promised there */
+    if (s->mode == MODE_SESSION) /* without a server_reset_query nothing is promised there */
         return row->left >= LEFT_UNNOTED && r->options.reset_query[0] ? HANDOVER_QUERY : HANDOVER_AS_IT_IS;
-    return row->left == LEFT_SESSION || (row->left == LEFT_UNNOTED && noted) ? HANDOVER_DISCARD : HANDOVER_AS_IT_IS;
+    return row->left == LEFT_SESSION || (row->left == LEFT_UNNOTED && noted) ? HANDOVER_DISCARD
+                                                                             : HANDOVER_AS_IT_IS;
 }
 
 /* All functions, and what the role may do, are to be looked at again. */
 static bool look_due(const struct relay *r, const struct pool_row *pool) {
-    uint64_t pause = pool->look_took * HANDOVER_LOOK_SHARE > HANDOVER_LOOK_US ? pool->look_took * HANDOVER_LOOK_SHARE : HANDOVER_LOOK_US;
+    uint64_t pause = pool->look_took * HANDOVER_LOOK_SHARE > HANDOVER_LOOK_US
+        ? pool->look_took * HANDOVER_LOOK_SHARE
+        : HANDOVER_LOOK_US;
     return !pool->looked_at || r->now > pool->looked_at + pause;
 }
 
@@ -102,20 +125,22 @@ static bool look_due(const struct relay *r, const struct pool_row *pool) {
 enum handover handover_after(const struct relay *r, const struct server *s, bool used) {
     const struct slot_row *row = row_of(r, s);
     const struct pool_row *pool = pool_of(r, s);
-    bool look = pool->beyond && strict(r, s) && look_due(r, pool);   /* no reset brings a look: servers are closed */
+    /* no reset brings a look: servers are closed */
+    bool look = pool->beyond && strict(r, s) && look_due(r, pool);
     if (s->dirty || (used && (row->left == LEFT_SESSION || look) && strict(r, s)))
         return strict(r, s) ? HANDOVER_STRICT : HANDOVER_DISCARD;
     if (!used || (row->left != LEFT_SESSION && !r->options.reset_always)) return HANDOVER_AS_IT_IS;
     if (r->options.reset_query[0]) return HANDOVER_QUERY;
-    return row->left == LEFT_SESSION && pool->limits.mode != MODE_SESSION ? HANDOVER_DISCARD : HANDOVER_AS_IT_IS;
+    return row->left == LEFT_SESSION && pool->limits.mode != MODE_SESSION ? HANDOVER_DISCARD
+                                                                          : HANDOVER_AS_IT_IS;
 }
 
 /* ---- the reset ----------------------------------------------------------------------------------- */
 
 static double seed(void) {
     uint64_t bits;
-    if (getrandom(&bits, sizeof bits, 0) != sizeof bits) abort();   /* never for so few bytes */
-    return (double)(bits >> 11) / 9007199254740992.0;   /* 53 bits, below 1 */
+    if (getrandom(&bits, sizeof bits, 0) != sizeof bits) abort(); /* never for so few bytes */
+    return (double)(bits >> 11) / 9007199254740992.0;             /* 53 bits, below 1 */
 }
 
 static bool add_query(struct relay *r, struct server *s, const char *text) {
@@ -133,8 +158,11 @@ static void put_question(const struct relay *r, struct server *s, char *out, uin
     s->looks = look_due(r, pool) || !pool->last_function;
     s->found = s->looks ? FOUND_NO_ANSWER : FOUND_NOTHING;
     if (s->looks) snprintf(out, room, "%s", LOOK);
-    else snprintf(out, room, "SELECT 'n' FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>) %u AND prolang"
-                  " OPERATOR(pg_catalog.<>) ALL ('{12,14,%u}'::pg_catalog.oid[]) LIMIT 1", pool->last_function, pool->plpgsql);
+    else
+        snprintf(out, room,
+                 "SELECT 'n' FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>) %u AND prolang"
+                 " OPERATOR(pg_catalog.<>) ALL ('{12,14,%u}'::pg_catalog.oid[]) LIMIT 1",
+                 pool->last_function, pool->plpgsql);
 }
 
 /* Nothing may be outstanding; nothing else is sent before the whole is answered. */
@@ -152,11 +180,12 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
     s->internal_since = r->now;
     s->internal_failed = s->releasable = false;
     s->internal_blocks = true;
-    row_of(r, s)->unnamed_of = 0;   /* a simple query ends the unnamed statement */
+    row_of(r, s)->unnamed_of = 0; /* a simple query ends the unnamed statement */
     snprintf(text, sizeof text, FIRST, seed());
     bool recorded = add_query(r, s, text);
     if (how == HANDOVER_STRICT) {
-        size_t n = row_of(r, s)->flushes ? sizeof FLUSH - 1 : 0;   /* under the isolation of the first part: it takes a snapshot */
+        /* under the isolation of the first part: it takes a snapshot */
+        size_t n = row_of(r, s)->flushes ? sizeof FLUSH - 1 : 0;
         memcpy(text, FLUSH, n);
         put_question(r, s, text + n, (uint32_t)(sizeof text - n));
         recorded &= add_query(r, s, text);
@@ -189,13 +218,15 @@ static bool looked(struct relay *r, struct server *s, const unsigned char *body,
         if (n - at < 4) return false;
         uint32_t length = read_u32(body + at);
         at += 4;
-        if (length == UINT32_MAX) continue;   /* NULL */
+        if (length == UINT32_MAX) continue; /* NULL */
         if (length > n - at) return false;
         fields[i] = body + at;
         bytes[i] = length;
         at += length;
     }
-    if (!fields[1] || !number_of(fields[1], bytes[1], &function) || (fields[2] && !number_of(fields[2], bytes[2], &plpgsql))) return false;
+    if (!fields[1] || !number_of(fields[1], bytes[1], &function)
+        || (fields[2] && !number_of(fields[2], bytes[2], &plpgsql)))
+        return false;
     struct pool_row *pool = pool_of(r, s);
     pool->last_function = function > USER_OID ? function : USER_OID;
     pool->plpgsql = plpgsql;
@@ -204,8 +235,9 @@ static bool looked(struct relay *r, struct server *s, const unsigned char *body,
     pool->beyond = fields[0] != NULL;
     if (pool->beyond) pool->beyond_at = r->now;
     s->found = pool->beyond ? FOUND_BEYOND : FOUND_NOTHING;
-    if (pool->beyond) snprintf(s->internal_text, sizeof s->internal_text, "no reset undoes what may have run: %.*s", (int)(bytes[0] < 64 ? bytes[0] : 64),
-                               (const char *)fields[0]);
+    if (pool->beyond)
+        snprintf(s->internal_text, sizeof s->internal_text, "no reset undoes what may have run: %.*s",
+                 (int)(bytes[0] < 64 ? bytes[0] : 64), (const char *)fields[0]);
     return true;
 }
 
@@ -215,7 +247,8 @@ static const char *due(const struct relay *r, const struct server *s) {
 }
 
 /* A message that answers the reset.  What PostgreSQL never says here makes it a failure. */
-void handover_heard(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body, uint32_t n, bool whole) {
+void handover_heard(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                    uint32_t n, bool whole) {
     if (s->handover == HANDOVER_QUERY || letter == 'S' || letter == 'N' || s->internal_failed) return;
     const char *wanted = due(r, s);
     if (letter == 'D' && wanted && strcmp(wanted, "CSELECT ") == 0) {
@@ -225,7 +258,8 @@ void handover_heard(struct relay *r, struct server *s, unsigned char letter, con
     }
     uint32_t tag = wanted ? (uint32_t)strlen(wanted + 1) : 0;
     bool right = wanted && letter == (unsigned char)wanted[0] && (whole || letter == 'T');
-    if (right && letter == 'C') right = n > tag && memcmp(body, wanted + 1, tag) == 0 && (wanted[tag] == ' ' || body[tag] == '\0');
+    if (right && letter == 'C')
+        right = n > tag && memcmp(body, wanted + 1, tag) == 0 && (wanted[tag] == ' ' || body[tag] == '\0');
     if (right && letter == 'Z') right = n == 1 && body[0] == 'I';
     s->reset_step++;
     if (right) return;
@@ -233,7 +267,8 @@ void handover_heard(struct relay *r, struct server *s, unsigned char letter, con
     if (letter != 'E') snprintf(s->internal_text, sizeof s->internal_text, "unexpected answer");
 }
 
-/* All of the answer has come.  Returns why the server has to be closed; NULL: it is as new, or is about to be. */
+/* All of the answer has come.  Returns why the server has to be closed; NULL: it is as new, or is about to
+ * be. */
 const char *handover_done(struct relay *r, struct server *s) {
     struct slot_row *row = row_of(r, s);
     enum handover how = (enum handover)s->handover;
@@ -241,7 +276,8 @@ const char *handover_done(struct relay *r, struct server *s) {
     if (s->transaction != 'I') return "reset query left a transaction open";
     if (s->found == FOUND_BEYOND) return s->internal_text;
     const struct pool_row *pool = pool_of(r, s);
-    if (how == HANDOVER_STRICT && (pool->beyond || pool->beyond_at >= row->left_at)) return "no reset undoes what may have run there";
+    if (how == HANDOVER_STRICT && (pool->beyond || pool->beyond_at >= row->left_at))
+        return "no reset undoes what may have run there";
     bool all = how != HANDOVER_QUERY || strcasecmp(r->options.reset_query, "DISCARD ALL") == 0;
     row->settings = all ? row->login_settings : (struct digest){0};
     if (all) row->flags &= (uint8_t)~SF_EXTRAS;
@@ -251,7 +287,8 @@ const char *handover_done(struct relay *r, struct server *s) {
     row->left_by = all ? 0 : SEVERAL;
     s->dirty = false;
     if (s->found != FOUND_NEWS) return NULL;
-    row->left = LEFT_NOTED;   /* functions that are not known yet may have run: once more, with a look at them */
+    /* functions that are not known yet may have run: once more, with a look at them */
+    row->left = LEFT_NOTED;
     row->left_by = SEVERAL;
     pool_of(r, s)->looked_at = 0;
     handover_begin(r, s, HANDOVER_STRICT);

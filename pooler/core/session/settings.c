@@ -11,7 +11,8 @@
 void settings_open(struct settings_store *store, const uint64_t key[2], const char *const *names, int count) {
     memset(store, 0, sizeof *store);
     memcpy(store->key, key, sizeof store->key);
-    for (int i = 0; i < count && i < TRACKED_MAX; i++) store->tracked.names[store->tracked.count++] = strdup(names[i]);
+    for (int i = 0; i < count && i < TRACKED_MAX; i++)
+        store->tracked.names[store->tracked.count++] = strdup(names[i]);
 }
 
 static uint32_t tracked_bytes(const struct settings_store *store, const char *values, uint32_t bytes) {
@@ -20,11 +21,13 @@ static uint32_t tracked_bytes(const struct settings_store *store, const char *va
     return at;
 }
 
-/* Encodings in which each byte of a character beyond ASCII is beyond ASCII, too, as their names begin without blanks and
- * the like.  In all others (SJIS, BIG5, GBK, ...) one can be a backslash or a letter: the scanner may see what is not there. */
+/* Encodings in which each byte of a character beyond ASCII is beyond ASCII, too, as their names begin without
+ * blanks and the like.  In all others (SJIS, BIG5, GBK, ...) one can be a backslash or a letter: the scanner
+ * may see what is not there. */
 static bool misleading_encoding(const char *name) {
-    static const char *const plain[] = {"utf8", "unicode", "sqlascii", "latin", "iso8859", "win125", "windows125", "win866",
-                                        "win874", "windows866", "windows874", "koi8", "euc", "mule", "alt", "tcvn"};
+    static const char *const plain[] = {
+        "utf8",   "unicode",    "sqlascii",   "latin", "iso8859", "win125", "windows125", "win866",
+        "win874", "windows866", "windows874", "koi8",  "euc",     "mule",   "alt",        "tcvn"};
     char clean[16];
     size_t n = 0;
     if (!name || strcmp(name, "UTF8") == 0) return false;
@@ -52,10 +55,10 @@ static void store_grow(struct settings_store *store) {
     store->capacity = capacity;
 }
 
-/* A reference to the set of this pool with these values (one NUL-terminated text per tracked name, then the extras by
- * name); NULL without memory, and for more than a set can have. */
-struct settings *settings_intern(struct settings_store *store, const struct settings_scope *scope, const char *values,
-                                 uint32_t bytes, bool verified) {
+/* A reference to the set of this pool with these values (one NUL-terminated text per tracked name, then the
+ * extras by name); NULL without memory, and for more than a set can have. */
+struct settings *settings_intern(struct settings_store *store, const struct settings_scope *scope,
+                                 const char *values, uint32_t bytes, bool verified) {
     if (bytes > SETTINGS_BYTES) return NULL;
     struct digest of_scope, digest;
     digest_of(store->key, (const unsigned char *)scope, sizeof *scope, &of_scope);
@@ -77,8 +80,12 @@ struct settings *settings_intern(struct settings_store *store, const struct sett
         store->starved = true;
         return NULL;
     }
-    *s = (struct settings){.next = *bucket, .scope = *scope, .digest = digest, .references = 1,
-                           .verified = verified, .bytes = bytes,
+    *s = (struct settings){.next = *bucket,
+                           .scope = *scope,
+                           .digest = digest,
+                           .references = 1,
+                           .verified = verified,
+                           .bytes = bytes,
                            .tracked_bytes = tracked_bytes(store, values, bytes)};
     memcpy(s->values, values, bytes);
     settings_classify(store, s);
@@ -109,7 +116,8 @@ void settings_drop(struct settings_store *store, struct settings *s) {
     free(s);
 }
 
-/* A reference to `from` with one tracked value changed; NULL when the name is not tracked or the set grew too large. */
+/* A reference to `from` with one tracked value changed; NULL when the name is not tracked or the set grew too
+ * large. */
 struct settings *settings_change(struct settings_store *store, const struct settings *from, const char *name,
                                  const char *value) {
     char values[SETTINGS_BYTES];
@@ -131,11 +139,14 @@ struct settings *settings_change(struct settings_store *store, const struct sett
     return settings_intern(store, &from->scope, values, at + extras, from->verified);
 }
 
-static int by_name(const void *a, const void *b) { return strcmp(*(const char *const *)a, *(const char *const *)b); }
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
 
-/* A reference to `from` with these extras (names and values, in any order) instead of its own; NULL: too many. */
-struct settings *settings_with_extras(struct settings_store *store, const struct settings *from, const char *pairs,
-                                      uint32_t bytes) {
+/* A reference to `from` with these extras (names and values, in any order) instead of its own; NULL: too
+ * many. */
+struct settings *settings_with_extras(struct settings_store *store, const struct settings *from,
+                                      const char *pairs, uint32_t bytes) {
     char values[SETTINGS_BYTES];
     const char *names[EXTRAS_MAX];
     size_t count = 0;
@@ -145,7 +156,7 @@ struct settings *settings_with_extras(struct settings_store *store, const struct
     for (const char *p = pairs, *end = pairs + bytes; p < end;) {
         if (count == EXTRAS_MAX) return NULL;
         names[count++] = p;
-        for (int text = 0; text < 2; text++) {   /* a name and its value, both with their NUL */
+        for (int text = 0; text < 2; text++) { /* a name and its value, both with their NUL */
             const char *zero = p < end ? memchr(p, 0, (size_t)(end - p)) : NULL;
             if (!zero) return NULL;
             p = zero + 1;
@@ -222,13 +233,14 @@ bool settings_tracked(const struct settings_store *store, const char *name) {
 /* A custom setting that is empty again.  When a library has defined it meanwhile, empty is no value of it. */
 static uint32_t put_empty(char *out, uint32_t at, uint32_t room, const char *name) {
     at = sql_put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
-    at = sql_put(out, sql_put_literal(out, at, room, name), room, ",'',false) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings "
-             "WHERE name OPERATOR(pg_catalog.=) ");
+    at = sql_put(out, sql_put_literal(out, at, room, name), room,
+                 ",'',false) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings "
+                 "WHERE name OPERATOR(pg_catalog.=) ");
     return sql_put(out, sql_put_literal(out, at, room, name), room, ")");
 }
 
-/* search_path and other lists: quoting them as one value would make them one name.  set_config() takes the text as it
- * was given. */
+/* search_path and other lists: quoting them as one value would make them one name.  set_config() takes the
+ * text as it was given. */
 static uint32_t put_set_config(char *out, uint32_t at, uint32_t room, const char *name, const char *value,
                                const char *encoding) {
     if (!*value && strchr(name, '.')) return put_empty(out, at, room, name);
@@ -237,15 +249,16 @@ static uint32_t put_set_config(char *out, uint32_t at, uint32_t room, const char
     return sql_put(out, sql_put_encoded(out, at, room, value, encoding), room, ",false)");
 }
 
-/* The encoding in which the tracked values of a set were told: the client's, or, as they stood in a startup packet, none:
- * PostgreSQL takes those for text in the encoding of the database. */
+/* The encoding in which the tracked values of a set were told: the client's, or, as they stood in a startup
+ * packet, none: PostgreSQL takes those for text in the encoding of the database. */
 static const char *encoding_of(const struct settings_store *store, const struct settings *s) {
     return s->verified ? settings_value(store, s, "client_encoding") : NULL;
 }
 
 static uint32_t put_tracked(char *out, uint32_t at, uint32_t room, const char *name, const char *value,
                             const char *encoding) {
-    if (*value == '\0' && strcasecmp(name, "application_name") != 0) return at;   /* not reported by the server */
+    /* not reported by the server */
+    if (*value == '\0' && strcasecmp(name, "application_name") != 0) return at;
     if (strcasecmp(name, "search_path") == 0 || !sql_plain(value))
         return put_set_config(out, at, room, name, value, encoding);
     at = sql_put(out, at, room, at ? ";SET " : "SET ");
@@ -258,12 +271,14 @@ static int rank(const char *name) {
     return strcmp(name, "role") == 0 ? 2 : strcmp(name, "session_authorization") == 0 ? 1 : 0;
 }
 
-/* `SET a='x';SET b='y'`: brings a server from any state to this set; `reset`: from one that may have extras, too.
- * Returns the bytes, `room` or more when it does not fit. */
-uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset, char *out,
-                            uint32_t room) {
-    /* the settings of somebody else are in force: their limits are not for us, nor the waiting for a safe snapshot */
-    static const char begin[] = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;SET LOCAL statement_timeout=0;"
+/* `SET a='x';SET b='y'`: brings a server from any state to this set; `reset`: from one that may have extras,
+ * too. Returns the bytes, `room` or more when it does not fit. */
+uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset,
+                            char *out, uint32_t room) {
+    /* the settings of somebody else are in force: their limits are not for us, nor the waiting for a safe
+     * snapshot */
+    static const char begin[] =
+        "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;SET LOCAL statement_timeout=0;"
         "SET LOCAL lock_timeout=0;SET SESSION AUTHORIZATION DEFAULT;RESET ALL";
     uint32_t at = reset ? sql_put(out, 0, room, begin) : 0;
     const char *value = s->values, *encoding = encoding_of(store, s);
@@ -275,8 +290,10 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
     return at;
 }
 
-/* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the session is. */
-uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out, uint32_t room) {
+/* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the
+ * session is. */
+uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out,
+                             uint32_t room) {
     uint32_t at = 0;
     const char *value = s->values, *encoding = encoding_of(store, s);
     for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1)
@@ -287,8 +304,8 @@ uint32_t settings_assign_all(const struct settings_store *store, const struct se
 }
 
 /* Appends what gives one setting the value it has in this set; nothing when it has none there. */
-uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name, char *out,
-                         uint32_t at, uint32_t room) {
+uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name,
+                         char *out, uint32_t at, uint32_t room) {
     const char *value = settings_value(store, s, name);
     if (!value) return at;
     return settings_tracked(store, name) ? put_tracked(out, at, room, name, value, encoding_of(store, s))

@@ -4,9 +4,10 @@
  * xmloption, ...), and once more, under what is in force then, when the statement is used after something
  * has invalidated it: DDL, ANALYZE, DISCARD PLANS.  Names it looks up again whenever the statement runs
  * under another search_path or role.  Plans it makes under what is in force, and keeps.  So a statement is
- * shared by those only who parse it and run it under the same settings of all three kinds (statements/parse_settings.c); those
- * of the first are put in force for a Parse of ours.  What is not known to be without influence is taken for
- * one of the first kind: a statement that is prepared needlessly once more costs little. */
+ * shared by those only who parse it and run it under the same settings of all three kinds
+ * (statements/parse_settings.c); those of the first are put in force for a Parse of ours.  What is not known
+ * to be without influence is taken for one of the first kind: a statement that is prepared needlessly once
+ * more costs little. */
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
@@ -14,14 +15,19 @@
 #include "session/settings.h"
 #include "sql/builder.h"
 
-/* Limits, logs and the like: no literal and no name means anything else, and no plan is another.  (Not bytea_output and
- * extra_float_digits: casts of constants to text are made when a statement is planned.) */
+/* Limits, logs and the like: no literal and no name means anything else, and no plan is another.  (Not
+ * bytea_output and extra_float_digits: casts of constants to text are made when a statement is planned.) */
 static const char *const HARMLESS[] = {
-    "application_name", "backend_flush_after", "check_function_bodies", "client_connection_check_interval",
-    "client_min_messages", "commit_delay", "commit_siblings", "deadlock_timeout", "default_statistics_target",
-    "exit_on_error", "gin_pending_list_limit", "lc_messages", "logical_decoding_work_mem",
-    "maintenance_io_concurrency", "maintenance_work_mem", "stats_fetch_consistency", "synchronous_commit",
-    "temp_buffers", "temp_file_limit",
+    "application_name",          "backend_flush_after",
+    "check_function_bodies",     "client_connection_check_interval",
+    "client_min_messages",       "commit_delay",
+    "commit_siblings",           "deadlock_timeout",
+    "default_statistics_target", "exit_on_error",
+    "gin_pending_list_limit",    "lc_messages",
+    "logical_decoding_work_mem", "maintenance_io_concurrency",
+    "maintenance_work_mem",      "stats_fetch_consistency",
+    "synchronous_commit",        "temp_buffers",
+    "temp_file_limit",
 };
 static const char *const HARMLESS_PREFIXES[] = {
     "debug_", "default_transaction_", "log_", "tcp_", "track_", "transaction_", "vacuum_", "wal_",
@@ -30,9 +36,9 @@ static const char *const HARMLESS_SUFFIXES[] = {"_timeout"};
 
 /* What plans are made by. */
 static const char *const PLANNING[] = {
-    "constraint_exclusion", "cursor_tuple_fraction", "debug_parallel_query", "effective_cache_size",
-    "effective_io_concurrency", "force_parallel_mode", "from_collapse_limit", "hash_mem_multiplier",
-    "join_collapse_limit", "plan_cache_mode", "recursive_worktable_factor", "work_mem",
+    "constraint_exclusion",     "cursor_tuple_fraction", "debug_parallel_query",       "effective_cache_size",
+    "effective_io_concurrency", "force_parallel_mode",   "from_collapse_limit",        "hash_mem_multiplier",
+    "join_collapse_limit",      "plan_cache_mode",       "recursive_worktable_factor", "work_mem",
 };
 static const char *const PLANNING_PREFIXES[] = {
     "cpu_", "enable_", "geqo", "jit", "max_parallel_", "min_parallel_", "parallel_",
@@ -45,7 +51,8 @@ static const char *const LIBRARIES[] = {
     "plpgsql.", "postgis.", "pg_hint_plan.", "sepgsql.", "babelfishpg_tsql.", "orafce.", "age.",
 };
 
-/* What PostgreSQL compares, or plans again for, when a statement runs: a Parse need not be made under them. */
+/* What PostgreSQL compares, or plans again for, when a statement runs: a Parse need not be made under
+ * them. */
 static const char *const FOLLOWED[] = {"search_path", "role", "session_authorization", "row_security",
                                        "session_replication_role"};
 
@@ -92,7 +99,8 @@ static bool counts_when_run(const char *name) { return !settings_harmless(name, 
 
 /* Whether literals may be read under it. */
 bool settings_literal(const char *name, uint32_t bytes) {
-    return !settings_harmless(name, bytes) && !is_one_of(FOLLOWED, COUNT(FOLLOWED), name, bytes) && !is_planning(name, bytes);
+    return !settings_harmless(name, bytes) && !is_one_of(FOLLOWED, COUNT(FOLLOWED), name, bytes)
+        && !is_planning(name, bytes);
 }
 
 static bool is_literal(const char *name) { return settings_literal(name, (uint32_t)strlen(name)); }
@@ -137,7 +145,12 @@ static uint32_t put_current(char *out, uint32_t at, uint32_t room, const char *n
     return sql_put(out, sql_put_literal(out, at, room, name), room, ",true)");
 }
 
-struct change_text { char *out; uint32_t at, room; enum switching how; int count; };
+struct change_text {
+    char *out;
+    uint32_t at, room;
+    enum switching how;
+    int count;
+};
 
 static void put(struct change_text *t, const char *text) { t->at = sql_put(t->out, t->at, t->room, text); }
 
@@ -167,15 +180,17 @@ static void put_local(struct change_text *t, const char *name, const char *value
     put(t, ",true)");
 }
 
-/* Writes the query that puts in force, until the transaction ends, what literals are read under in `to`, where `from` is
- * in force (SWITCH_KNOWN), or may be, or something else (SWITCH_KEEPING); and the one that brings that back (SWITCH_BACK,
- * of the same two).  Returns its bytes; `room` or more when it does not fit. */
-uint32_t settings_switch(const struct settings_store *store, const struct settings *from, const struct settings *to,
-                         enum switching how, char *out, uint32_t room) {
+/* Writes the query that puts in force, until the transaction ends, what literals are read under in `to`,
+ * where `from` is in force (SWITCH_KNOWN), or may be, or something else (SWITCH_KEEPING); and the one that
+ * brings that back (SWITCH_BACK, of the same two).  Returns its bytes; `room` or more when it does not
+ * fit. */
+uint32_t settings_switch(const struct settings_store *store, const struct settings *from,
+                         const struct settings *to, enum switching how, char *out, uint32_t room) {
     struct change_text t = {.out = out, .room = room, .how = how};
     bool all = how != SWITCH_KNOWN;
     if (!all && digest_same(from->literals, to->literals)) return 0;
-    const char *old = from->values, *new = to->values, *encoding = settings_value(store, to, "client_encoding");
+    const char *old = from->values, *new = to->values,
+               *encoding = settings_value(store, to, "client_encoding");
     for (int i = 0; i < store->tracked.count; i++, old += strlen(old) + 1, new += strlen(new) + 1)
         if (*new && (all || strcmp(old, new) != 0) && is_literal(store->tracked.names[i]))
             put_local(&t, store->tracked.names[i], new, encoding);

@@ -1,13 +1,14 @@
-/* The welcome of a client: it waits for a server to accept the values of its startup packet, as it would at a PostgreSQL of
- * its own, until one has accepted the same values before.  While no server is free it is let in as it is: the first server
- * that it gets is asked before its first statement, and it is told what its values have come to. */
+/* The welcome of a client: it waits for a server to accept the values of its startup packet, as it would at a
+ * PostgreSQL of its own, until one has accepted the same values before.  While no server is free it is let in
+ * as it is: the first server that it gets is asked before its first statement, and it is told what its values
+ * have come to. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "session/accepted_settings.h"
 #include "relay/relay.h"
+#include "session/accepted_settings.h"
 #include "sql/builder.h"
 
 /* NULL: no memory. */
@@ -26,8 +27,10 @@ struct greeting *greeting_of(const struct command *command) {
     return g;
 }
 
-/* The ParameterStatus of the greeting at `*at`, or the first behind it, that is not tracked, and goes on behind that. */
-static bool next_report(const struct relay *r, const struct greeting *g, uint32_t *at, const char **name, const char **value) {
+/* The ParameterStatus of the greeting at `*at`, or the first behind it, that is not tracked, and goes on
+ * behind that. */
+static bool next_report(const struct relay *r, const struct greeting *g, uint32_t *at, const char **name,
+                        const char **value) {
     while (*at + 5 < g->head_bytes) {
         const unsigned char *p = g->bytes + *at;
         *at += read_u32(p + 1) + 1;
@@ -38,13 +41,15 @@ static bool next_report(const struct relay *r, const struct greeting *g, uint32_
     return false;
 }
 
-/* Asks what a server has made of the values: those that are tracked, and those that it reports.  It does not report what
- * it had already, for another client. */
-uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at, uint32_t room) {
+/* Asks what a server has made of the values: those that are tracked, and those that it reports.  It does not
+ * report what it had already, for another client. */
+uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at,
+                           uint32_t room) {
     const struct greeting *g = greeting_asked(c);
     const struct tracked *tracked = &r->store.tracked;
     const char *name, *value;
-    at = sql_put(out, at, room, ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
+    at = sql_put(out, at, room,
+                 ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < tracked->count; i++) {
         if (i) at = sql_put(out, at, room, ",");
         at = sql_put_literal(out, at, room, tracked->names[i]);
@@ -101,7 +106,8 @@ void greeting_row(struct relay *r, struct client *c, const unsigned char *name, 
         return;
     }
     const char *now = settings_value(&r->store, c->settings, texts[0]);
-    struct settings *changed = now && *now ? settings_change(&r->store, c->settings, texts[0], texts[1]) : NULL;
+    struct settings *changed = now && *now ? settings_change(&r->store, c->settings, texts[0], texts[1])
+                                           : NULL;
     if (changed) client_settings(r, c, changed);
     else if (settings_starved(&r->store)) client_without_memory(r, c);
 }
@@ -111,14 +117,17 @@ static uint32_t welcome_version(const struct relay *r, const struct client *c) {
     return r->t->pools[r->t->clients[c->row].pool].welcome_version;
 }
 
-/* What a server of the pool has made of these values before, all but application_name; NULL: none has seen them. */
+/* What a server of the pool has made of these values before, all but application_name; NULL: none has seen
+ * them. */
 struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given) {
     struct settings *key = settings_without_name(r, given), *found = NULL;
     if (!key) return NULL;
     const char *name = settings_value(&r->store, given, "application_name");
     bool current = key->remembered && key->welcome_version == welcome_version(r, c);
-    const struct settings *canonical = current && key->canonical ? key->canonical : current || key->verified ? key : NULL;
-    if (settings_has_extras(given) && !current) canonical = NULL;   /* nobody knows what is reported of them */
+    const struct settings *canonical = current && key->canonical ? key->canonical
+        : current || key->verified                               ? key
+                                                                 : NULL;
+    if (settings_has_extras(given) && !current) canonical = NULL; /* nobody knows what is reported of them */
     if (canonical && name) found = settings_change(&r->store, canonical, "application_name", name);
     if (found) found->verified = true;
     if (found && current && key->reports) report(r, c, key->reports, key->reports_bytes);
@@ -126,14 +135,15 @@ struct settings *greeting_accepted(struct relay *r, struct client *c, const stru
     return found;
 }
 
-/* A server has accepted the startup values of this client: others with the same need not ask one.  (is_superuser is
- * reported for a role, and depends on who takes it.) */
+/* A server has accepted the startup values of this client: others with the same need not ask one.
+ * (is_superuser is reported for a role, and depends on who takes it.) */
 static void remember(struct relay *r, struct client *c) {
     struct settings *key = settings_without_name(r, c->startup);
     if (!key) return;
     uint32_t version = welcome_version(r, c);
     bool known = key->remembered && key->welcome_version == version;
-    if (known || settings_find_extra(c->startup, "role") || settings_find_extra(c->startup, "session_authorization")
+    if (known || settings_find_extra(c->startup, "role")
+        || settings_find_extra(c->startup, "session_authorization")
         || !accepted_keep(r, r->t->clients[c->row].pool, key)) {
         settings_drop(&r->store, key);
         return;
@@ -159,7 +169,7 @@ static void remember(struct relay *r, struct client *c) {
     free(key->reports);
     key->reports = reports;
     key->reports_bytes = reports ? g->reports_bytes : 0;
-    settings_drop(&r->store, key);   /* one reference is kept with the pool */
+    settings_drop(&r->store, key); /* one reference is kept with the pool */
 }
 
 /* A server has said what it makes of the client's startup values. */
@@ -192,7 +202,8 @@ void client_let_in(struct relay *r, struct client *c) {
     c->greeting = NULL;
 }
 
-/* The values that servers have by themselves may be others than when the client logged in: it gets those of now. */
+/* The values that servers have by themselves may be others than when the client logged in: it gets those of
+ * now. */
 void greeting_renew(struct relay *r, struct client *c) {
     struct pool_row *p = &r->t->pools[r->t->clients[c->row].pool];
     char welcome[WELCOME_BYTES];
@@ -206,7 +217,9 @@ void greeting_renew(struct relay *r, struct client *c) {
         bool tracked = false;
         for (int i = 0; i < r->store.tracked.count; i++) {
             if (strcasecmp(r->store.tracked.names[i], name) != 0) continue;
-            struct settings *now = c->startup_values & 1u << i ? NULL : settings_change(&r->store, c->settings, name, value);
+            struct settings *now = c->startup_values & 1u << i
+                ? NULL
+                : settings_change(&r->store, c->settings, name, value);
             if (now) client_settings(r, c, now);
             tracked = true;
         }
@@ -215,8 +228,8 @@ void greeting_renew(struct relay *r, struct client *c) {
     }
 }
 
-/* The first server of a client that was let in has its settings: the client hears of what they are called there.  It goes
- * back at once if the client has not said anything yet. */
+/* The first server of a client that was let in has its settings: the client hears of what they are called
+ * there.  It goes back at once if the client has not said anything yet. */
 void greeting_confirmed(struct relay *r, struct server *s) {
     struct client *c = s->client;
     struct greeting *g = c->unconfirmed;

@@ -9,11 +9,13 @@ uint32_t sql_put(char *out, uint32_t at, uint32_t room, const char *text) {
 }
 
 /* Whether a value can stand between quotes as it is.  Our texts are lexed under the client_encoding, the
- * standard_conforming_strings and the backslash_quote of whatever client the server had before: only letters of ASCII mean
- * the same under all of them, and only without quotes and backslashes need nothing be escaped. */
+ * standard_conforming_strings and the backslash_quote of whatever client the server had before: only letters
+ * of ASCII mean the same under all of them, and only without quotes and backslashes need nothing be
+ * escaped. */
 bool sql_plain(const char *value) {
     for (; *value; value++)
-        if ((unsigned char)*value < ' ' || (unsigned char)*value > '~' || *value == '\'' || *value == '\\') return false;
+        if ((unsigned char)*value < ' ' || (unsigned char)*value > '~' || *value == '\'' || *value == '\\')
+            return false;
     return true;
 }
 

@@ -12,7 +12,8 @@ uint32_t catalog_place(uint64_t word_hash, enum catalog_kind kind, uint32_t capa
 }
 
 static uint32_t effects(uint32_t effect_flags) {
-    return effect_flags & CATALOG_UNKNOWN ? effect_flags | ASK_ALL | PIN_OPAQUE | EFFECT_UNSURE : effect_flags;
+    return effect_flags & CATALOG_UNKNOWN ? effect_flags | ASK_ALL | PIN_OPAQUE | EFFECT_UNSURE
+                                          : effect_flags;
 }
 
 static const struct catalog_entry *find(const struct catalog *c, enum catalog_kind kind, uint64_t word_hash) {

@@ -1,9 +1,9 @@
 /* What the catalogs of a database say about names, for all who look into texts.
  *
- * Theory.  search_path is not resolved: a name stands for *all* objects of its kind and name in the database, and its
- * effects are the sum of theirs.  A name that the snapshot lacks is unknown, and unknown is treated as harmful.  Names
- * are kept as they are in the catalogs: folded, cut at 63 bytes and in UTF-8; whoever cannot bring a name into that form
- * takes it for unknown without asking here.
+ * Theory.  search_path is not resolved: a name stands for *all* objects of its kind and name in the database,
+ * and its effects are the sum of theirs.  A name that the snapshot lacks is unknown, and unknown is treated
+ * as harmful.  Names are kept as they are in the catalogs: folded, cut at 63 bytes and in UTF-8; whoever
+ * cannot bring a name into that form takes it for unknown without asking here.
  */
 #ifndef POOLER_SQL_CATALOG_NAMES_H
 #define POOLER_SQL_CATALOG_NAMES_H
@@ -12,28 +12,32 @@
 #include <stdint.h>
 
 enum catalog_kind {
-    CATALOG_FUNCTION,            /* functions, procedures, aggregates */
-    CATALOG_RELATION,            /* tables, views, ...: what runs when they are read *or* written */
-    CATALOG_TYPE,                /* also domains; what runs when a value becomes one of it, casts to it included */
-    CATALOG_OPERATOR,            /* by its characters */
+    CATALOG_FUNCTION, /* functions, procedures, aggregates */
+    CATALOG_RELATION, /* tables, views, ...: what runs when they are read *or* written */
+    CATALOG_TYPE,     /* also domains; what runs when a value becomes one of it, casts to it included */
+    CATALOG_OPERATOR, /* by its characters */
 };
 
 /* In an answer: no such name is in the snapshot, or something runs of which nobody knows what it does. */
 #define CATALOG_UNKNOWN (1u << 30)
 
-struct catalog_entry { uint64_t hash; uint32_t effect_flags, kind; };   /* hash 0: an empty place */
+struct catalog_entry {
+    uint64_t hash;
+    uint32_t effect_flags, kind;
+}; /* hash 0: an empty place */
 
 /* A worker's copy of the snapshot of one database (catalog/store.h). */
 struct catalog {
-    struct catalog_entry *entries;   /* open addressing */
-    uint32_t capacity;           /* a power of two; 0: none */
+    struct catalog_entry *entries; /* open addressing */
+    uint32_t capacity;             /* a power of two; 0: none */
     uint32_t generation, everything, ddl;
     bool known;
-    bool bodies;                 /* there are functions whose texts servers plan, and keep the plans of */
+    bool bodies; /* there are functions whose texts servers plan, and keep the plans of */
 };
 
-/* Bits of enum effect_flag (effects.h) and CATALOG_UNKNOWN; 0: known, and harmless.  What sets an ASK_ bit may also end what that
- * bit stands for.  `word_hash`: word_hash() of the name under the key of the shared tables. */
+/* Bits of enum effect_flag (effects.h) and CATALOG_UNKNOWN; 0: known, and harmless.  What sets an ASK_ bit
+ * may also end what that bit stands for.  `word_hash`: word_hash() of the name under the key of the shared
+ * tables. */
 uint32_t catalog_effects(const struct catalog *c, enum catalog_kind kind, uint64_t word_hash);
 
 /* Whether there is such a name at all. */

@@ -9,14 +9,18 @@
 #include "sql/scan.h"
 
 /* The one table of words that matter.  LEADING: first of a statement; CALLED: before a parenthesis. */
-static const struct { const char *text; uint8_t id, where; uint32_t effect_flags, ends; } BUILTIN[] = {
+static const struct {
+    const char *text;
+    uint8_t id, where;
+    uint32_t effect_flags, ends;
+} BUILTIN[] = {
     {"set", W_SET, LEADING, 0, 0},
     {"reset", W_RESET, LEADING, ASK_SETTINGS, 0},
     {"discard", W_DISCARD, LEADING, 0, 0},
     {"prepare", W_PREPARE, LEADING, 0, 0},
     {"deallocate", W_DEALLOCATE, LEADING, 0, ASK_PREPARED},
     {"execute", W_EXECUTE, LEADING, EFFECT_EXECUTE, 0},
-    {"execute", W_EXECUTE, ANYWHERE, EFFECT_EXECUTE, 0},   /* CREATE TABLE AS EXECUTE */
+    {"execute", W_EXECUTE, ANYWHERE, EFFECT_EXECUTE, 0}, /* CREATE TABLE AS EXECUTE */
     {"explain", W_EXPLAIN, LEADING, 0, 0},
     {"select", W_ANALYZED, LEADING, 0, 0},
     {"insert", W_ANALYZED, LEADING, EFFECT_INSERT, 0},
@@ -30,7 +34,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t effect_flags
     {"call", W_ANALYZED, LEADING, 0, 0},
     {"truncate", W_ANALYZED, LEADING, 0, 0},
     {"lock", W_ANALYZED, LEADING, 0, 0},
-    {"fetch", W_QUIET, LEADING, 0, 0},   /* what the cursor runs was said by its DECLARE */
+    {"fetch", W_QUIET, LEADING, 0, 0}, /* what the cursor runs was said by its DECLARE */
     {"move", W_QUIET, LEADING, 0, 0},
     {"begin", W_BODY, LEADING, 0, 0},
     {"start", W_NONE, LEADING, 0, 0},
@@ -50,7 +54,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t effect_flags
     /* these run expressions, event triggers and functions of extensions that stand in no text */
     {"create", W_CREATE, LEADING, EVERYTHING, 0},
     {"alter", W_DDL, LEADING, EFFECT_SCHEMA | EVERYTHING, 0},
-    {"drop", W_DDL, LEADING, EVERYTHING, ASK_TEMP},   /* what is known then is too much, not too little */
+    {"drop", W_DDL, LEADING, EVERYTHING, ASK_TEMP}, /* what is known then is too much, not too little */
     {"import", W_DDL, LEADING, EFFECT_SCHEMA | EVERYTHING, 0},
     {"comment", W_DDL, LEADING, EVERYTHING, 0},
     {"grant", W_DDL, LEADING, EVERYTHING, 0},
@@ -89,7 +93,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t effect_flags
     {"pg_notify", W_NONE, ANYWHERE, EFFECT_NOTIFY, 0},
     {"pg_listening_channels", W_NONE, ANYWHERE, ASK_CHANNELS, 0},
     {"nextval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
-    {"pg_settings", W_PG_SETTINGS, ANYWHERE, ASK_SETTINGS, 0},   /* UPDATE pg_settings is a SET */
+    {"pg_settings", W_PG_SETTINGS, ANYWHERE, ASK_SETTINGS, 0}, /* UPDATE pg_settings is a SET */
     {"setval", W_NONE, ANYWHERE, PIN_SEQUENCE, 0},
     {"currval", W_NONE, ANYWHERE, EFFECT_CURRVAL, 0},
     {"lastval", W_NONE, ANYWHERE, EFFECT_CURRVAL, 0},
@@ -131,15 +135,16 @@ static const struct { const char *text; uint8_t id, where; uint32_t effect_flags
     {"gin_clean_pending_list", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
     {"brin_summarize_new_values", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
     {"brin_summarize_range", W_NONE, CALLED, ASK_ALL | PIN_OPAQUE, ASK_ALL},
-    {"pg_create_physical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},   /* a temporary one is its session's */
+    /* a temporary one is its session's */
+    {"pg_create_physical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},
     {"pg_create_logical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},
     {"pg_copy_physical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},
     {"pg_copy_logical_replication_slot", W_NONE, CALLED, PIN_LOADED, 0},
-    {"pg_logical_slot_get_changes", W_NONE, CALLED, PIN_LOADED, 0},           /* these load a library by its name */
+    {"pg_logical_slot_get_changes", W_NONE, CALLED, PIN_LOADED, 0}, /* these load a library by its name */
     {"pg_logical_slot_peek_changes", W_NONE, CALLED, PIN_LOADED, 0},
     {"pg_logical_slot_get_binary_changes", W_NONE, CALLED, PIN_LOADED, 0},
     {"pg_logical_slot_peek_binary_changes", W_NONE, CALLED, PIN_LOADED, 0},
-    {"set_limit", W_NONE, CALLED, PIN_LOADED, 0},                             /* of pg_trgm */
+    {"set_limit", W_NONE, CALLED, PIN_LOADED, 0}, /* of pg_trgm */
     /* words in a body of a DO block behind which a statement begins */
     {"begin", W_BODY, ANYWHERE, 0, 0},
     {"then", W_BODY, ANYWHERE, 0, 0},
@@ -149,7 +154,7 @@ static const struct { const char *text; uint8_t id, where; uint32_t effect_flags
     {"session", W_SESSION, 0, 0, 0},
     {"all", W_ALL, 0, 0, 0},
     {"true", W_TRUE, 0, 0, 0},
-    {"default", W_DEFAULT, ANYWHERE, EFFECT_INSERT, 0},   /* UPDATE .. SET n = DEFAULT */
+    {"default", W_DEFAULT, ANYWHERE, EFFECT_INSERT, 0}, /* UPDATE .. SET n = DEFAULT */
     {"to", W_TO, 0, 0, 0},
     {"null", W_NULL, 0, 0, 0},
     {"transaction", W_TRANSACTION, 0, 0, 0},
@@ -226,8 +231,10 @@ bool words_builtin(struct words *w, uint64_t key) {
     for (size_t i = 0; i < sizeof BUILTIN / sizeof *BUILTIN; i++) {
         uint64_t hash = word_hash(w, BUILTIN[i].text, (uint32_t)strlen(BUILTIN[i].text));
         struct word word = {.hash = BUILTIN[i].where == LEADING ? word_leading(hash) : hash,
-                            .id = BUILTIN[i].id, .where = BUILTIN[i].where,
-                            .effect_flags = BUILTIN[i].effect_flags, .ends = BUILTIN[i].ends};
+                            .id = BUILTIN[i].id,
+                            .where = BUILTIN[i].where,
+                            .effect_flags = BUILTIN[i].effect_flags,
+                            .ends = BUILTIN[i].ends};
         if (!words_add(w, &word)) return false;
     }
     return keywords_add(w);

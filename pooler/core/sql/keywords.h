@@ -13,12 +13,32 @@ enum keyword_flag { KEYWORD_IS_VALUE = 1, KEYWORD_NOT_CALLED = 2, WELL_KNOWN_FUN
 
 /* What a word says about the names behind it. */
 enum place {
-    PLACE_NONE, PLACE_FROM, PLACE_JOIN, PLACE_INTO, PLACE_UPDATE, PLACE_RELATION, PLACE_ONLY, PLACE_USING, PLACE_COPY,
-    PLACE_MODIFIER, PLACE_END, PLACE_FOR, PLACE_QUERY, PLACE_INSERT, PLACE_AS,
-    PLACE_CAST, PLACE_FROMLESS, PLACE_DISTINCT, PLACE_ON, PLACE_WITH, PLACE_RECURSIVE, PLACE_OPERATOR, PLACE_DO,
+    PLACE_NONE,
+    PLACE_FROM,
+    PLACE_JOIN,
+    PLACE_INTO,
+    PLACE_UPDATE,
+    PLACE_RELATION,
+    PLACE_ONLY,
+    PLACE_USING,
+    PLACE_COPY,
+    PLACE_MODIFIER,
+    PLACE_END,
+    PLACE_FOR,
+    PLACE_QUERY,
+    PLACE_INSERT,
+    PLACE_AS,
+    PLACE_CAST,
+    PLACE_FROMLESS,
+    PLACE_DISTINCT,
+    PLACE_ON,
+    PLACE_WITH,
+    PLACE_RECURSIVE,
+    PLACE_OPERATOR,
+    PLACE_DO,
     PLACE_STATEMENT,
 };
 
-bool keywords_add(struct words *w);   /* false: no memory */
+bool keywords_add(struct words *w); /* false: no memory */
 
 #endif

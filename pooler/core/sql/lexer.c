@@ -1,5 +1,5 @@
-/* Cuts an SQL text into words, for all who look into one: what it may leave behind (effects.c), and the names of prepared
- * statements in it (statement_names.c). */
+/* Cuts an SQL text into words, for all who look into one: what it may leave behind (effects.c), and the names
+ * of prepared statements in it (statement_names.c). */
 #include "sql/lexer.h"
 
 #include <string.h>
@@ -10,10 +10,13 @@
 #define OCTET(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
 
 const unsigned char word_letters[256] = {
-    ['$'] = '$', ['_'] = '_', ['0'] = OCTET('0'), '8', '9',
-    ['A'] = OCTET('a'), OCTET('i'), OCTET('q'), 'y', 'z', ['a'] = OCTET('a'), OCTET('i'), OCTET('q'), 'y', 'z',
-    [0x80] = OCTET(0x80), OCTET(0x88), OCTET(0x90), OCTET(0x98), OCTET(0xa0), OCTET(0xa8), OCTET(0xb0), OCTET(0xb8),
-    OCTET(0xc0), OCTET(0xc8), OCTET(0xd0), OCTET(0xd8), OCTET(0xe0), OCTET(0xe8), OCTET(0xf0), OCTET(0xf8),
+    ['$'] = '$',          ['_'] = '_', ['0'] = OCTET('0'), '8',         '9',
+    ['A'] = OCTET('a'),   OCTET('i'),  OCTET('q'),         'y',         'z',
+    ['a'] = OCTET('a'),   OCTET('i'),  OCTET('q'),         'y',         'z',
+    [0x80] = OCTET(0x80), OCTET(0x88), OCTET(0x90),        OCTET(0x98), OCTET(0xa0),
+    OCTET(0xa8),          OCTET(0xb0), OCTET(0xb8),        OCTET(0xc0), OCTET(0xc8),
+    OCTET(0xd0),          OCTET(0xd8), OCTET(0xe0),        OCTET(0xe8), OCTET(0xf0),
+    OCTET(0xf8),
 };
 
 /* SipHash-1-3: a client that knows no key cannot make its name pass for another's. */
@@ -23,12 +26,19 @@ uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes) {
     uint64_t v2 = key ^ 0x6c7967656e657261ull, v3 = second ^ 0x7465646279746573ull;
     for (; bytes >= 8; text += 8, bytes -= 8) {
         memcpy(&m, text, 8);
-        v3 ^= m; SIP_ROUND; v0 ^= m;
+        v3 ^= m;
+        SIP_ROUND;
+        v0 ^= m;
     }
     for (uint32_t i = 0; i < bytes; i++) tail |= (uint64_t)text[i] << (8 * i);
-    v3 ^= tail; SIP_ROUND; v0 ^= tail;
-    v2 ^= 0xff; SIP_ROUND; SIP_ROUND; SIP_ROUND;
-    return (v0 ^ v1 ^ v2 ^ v3) | 1;   /* 0: an empty place in a set of words */
+    v3 ^= tail;
+    SIP_ROUND;
+    v0 ^= tail;
+    v2 ^= 0xff;
+    SIP_ROUND;
+    SIP_ROUND;
+    SIP_ROUND;
+    return (v0 ^ v1 ^ v2 ^ v3) | 1; /* 0: an empty place in a set of words */
 }
 
 static bool is_space(unsigned char c) { return c == ' ' || (unsigned)(c - '\t') < 5; }
@@ -49,10 +59,15 @@ static const unsigned char *line_end(const unsigned char *at, const unsigned cha
 static void skip_block_comment(struct lexer *l) {
     uint32_t depth = 0;
     for (; l->at + 1 < l->end; l->at++) {
-        if (l->at[0] == '/' && l->at[1] == '*') { depth++; l->at++; }
-        else if (l->at[0] == '*' && l->at[1] == '/') {
+        if (l->at[0] == '/' && l->at[1] == '*') {
+            depth++;
             l->at++;
-            if (--depth == 0) { l->at++; return; }
+        } else if (l->at[0] == '*' && l->at[1] == '/') {
+            l->at++;
+            if (--depth == 0) {
+                l->at++;
+                return;
+            }
         }
     }
     l->at = l->end;
@@ -62,7 +77,10 @@ static void skip_block_comment(struct lexer *l) {
 /* True while there was something to skip. */
 static bool skip_space(struct lexer *l) {
     if (l->at >= l->end) return false;
-    if (is_space(*l->at)) { l->at++; return true; }
+    if (is_space(*l->at)) {
+        l->at++;
+        return true;
+    }
     if (starts_line_comment(l->at, l->end)) {
         l->at = line_end(l->at, l->end);
         return true;
@@ -74,9 +92,10 @@ static bool skip_space(struct lexer *l) {
     return false;
 }
 
-/* Where a string goes on that seemed to end before `at`: behind blanks with a newline in them (comments of one line count
- * as blanks) and another quote.  NULL: it has ended. */
-static const unsigned char *continued(const unsigned char *at, const unsigned char *end, unsigned char quote) {
+/* Where a string goes on that seemed to end before `at`: behind blanks with a newline in them (comments of
+ * one line count as blanks) and another quote.  NULL: it has ended. */
+static const unsigned char *continued(const unsigned char *at, const unsigned char *end,
+                                      unsigned char quote) {
     bool newline = false;
     for (; at < end; at++) {
         if (*at == quote) return newline ? at + 1 : NULL;
@@ -120,7 +139,7 @@ static bool take_string(struct lexer *l, struct token *t, bool backslash) {
     t->text = ++l->at;
     skip_quoted(l, t, '\'', backslash);
     for (const unsigned char *more; !t->open && (more = continued(l->at, l->end, '\''));) {
-        t->escaped = true;   /* it is not what stands between its first and its last quote */
+        t->escaped = true; /* it is not what stands between its first and its last quote */
         l->at = more;
         skip_quoted(l, t, '\'', backslash);
     }
@@ -137,7 +156,7 @@ static void take_plain_string(struct lexer *l, struct token *t) {
 
 static void name_is(const struct lexer *l, struct token *t, const unsigned char *name, uint32_t bytes) {
     if (bytes > NAME_BYTES_MAX) {
-        bytes = NAME_BYTES_MAX;   /* as the server does; it leaves no part of a character */
+        bytes = NAME_BYTES_MAX; /* as the server does; it leaves no part of a character */
         while (bytes && t->foreign && (name[bytes] & 0xc0) == 0x80) bytes--;
     }
     t->hash = hash_of_word(l->key, name, bytes);
@@ -187,7 +206,7 @@ static bool take_prefixed(struct lexer *l, struct token *t) {
     if (letter == 'u' && l->end - l->at >= 2 && l->at[0] == '&' && (l->at[1] == '\'' || l->at[1] == '"')) {
         if (*++l->at == '"') {
             take_name(l, t);
-            l->escaped_name = true;   /* UESCAPE may stand behind it: any character is one that escapes */
+            l->escaped_name = true; /* UESCAPE may stand behind it: any character is one that escapes */
         } else {
             take_string(l, t, false);
         }
@@ -219,7 +238,8 @@ static void take_word(struct lexer *l, struct token *t) {
     name_is(l, t, name, n);
 }
 
-/* Digits with a point and an exponent.  What stands behind them is a token of its own (before release 15 also a word). */
+/* Digits with a point and an exponent.  What stands behind them is a token of its own (before release 15 also
+ * a word). */
 static void take_number(struct lexer *l, struct token *t) {
     const unsigned char *at = l->at, *end = l->end;
     while (at < end && (unsigned)(*at - '0') < 10) at++;
@@ -237,22 +257,25 @@ static void take_number(struct lexer *l, struct token *t) {
 }
 
 const uint8_t operator_letters[256] = {
-    ['~'] = 2, ['!'] = 2, ['@'] = 2, ['#'] = 2, ['^'] = 2, ['&'] = 2, ['|'] = 2, ['`'] = 2, ['?'] = 2, ['%'] = 2,
-    ['+'] = 1, ['-'] = 1, ['*'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['='] = 1,
+    ['~'] = 2, ['!'] = 2, ['@'] = 2, ['#'] = 2, ['^'] = 2, ['&'] = 2, ['|'] = 2, ['`'] = 2, ['?'] = 2,
+    ['%'] = 2, ['+'] = 1, ['-'] = 1, ['*'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['='] = 1,
 };
 
-/* As many characters as belong to one operator: up to a comment, and no + or - at the end of what others could begin. */
+/* As many characters as belong to one operator: up to a comment, and no + or - at the end of what others
+ * could begin. */
 static void take_operator(struct lexer *l, struct token *t) {
     const unsigned char *at = l->at, *end = l->end;
     unsigned kinds = 0;
-    while (at < end && operator_letters[*at] && !starts_line_comment(at, end) && !starts_block_comment(at, end))
+    while (at < end && operator_letters[*at] && !starts_line_comment(at, end)
+           && !starts_block_comment(at, end))
         kinds |= operator_letters[*at++];
     while (at > l->at + 1 && !(kinds & 2) && (at[-1] == '+' || at[-1] == '-')) at--;
     t->kind = T_OPERATOR;
     t->text = l->at;
     t->bytes = (uint32_t)(at - l->at);
     t->c = t->bytes == 1 ? *l->at : 0;
-    if (t->bytes == 2 && memcmp(t->text, "!=", 2) == 0) t->hash = hash_of_word(l->key, (const unsigned char *)"<>", 2);
+    if (t->bytes == 2 && memcmp(t->text, "!=", 2) == 0)
+        t->hash = hash_of_word(l->key, (const unsigned char *)"<>", 2);
     else t->hash = hash_of_word(l->key, t->text, t->bytes);
     l->at = at;
 }
@@ -324,18 +347,20 @@ bool is_char(const struct token *t, char c) {
 }
 
 bool is_word(const struct token *t, const char *word) {
-    return t->kind == T_WORD && t->bytes == strlen(word) && strncasecmp((const char *)t->text, word, t->bytes) == 0;
+    return t->kind == T_WORD && t->bytes == strlen(word)
+        && strncasecmp((const char *)t->text, word, t->bytes) == 0;
 }
 
-/* Whether TEMP stands behind CREATE, perhaps with OR REPLACE, GLOBAL or LOCAL between.  Such an object is its session's
- * alone, of which everything is asked as long as it has one. */
+/* Whether TEMP stands behind CREATE, perhaps with OR REPLACE, GLOBAL or LOCAL between.  Such an object is its
+ * session's alone, of which everything is asked as long as it has one. */
 bool makes_temporary(const struct lexer *behind_create) {
     struct lexer ahead = *behind_create;
     struct token t;
     for (int words = 0; words < 4; words++) {
         next_token(&ahead, &t);
         if (is_word(&t, "temp") || is_word(&t, "temporary")) return true;
-        if (!is_word(&t, "or") && !is_word(&t, "replace") && !is_word(&t, "global") && !is_word(&t, "local")) break;
+        if (!is_word(&t, "or") && !is_word(&t, "replace") && !is_word(&t, "global") && !is_word(&t, "local"))
+            break;
     }
     return false;
 }

@@ -1,36 +1,38 @@
-/* The words of an SQL text, cut exactly as PostgreSQL's scan.l cuts them: comments are skipped; strings, quoted names,
- * operators and numbers are one token each.  Nothing else of SQL is understood, but what CREATE makes. */
+/* The words of an SQL text, cut exactly as PostgreSQL's scan.l cuts them: comments are skipped; strings,
+ * quoted names, operators and numbers are one token each.  Nothing else of SQL is understood, but what CREATE
+ * makes. */
 #ifndef POOLER_SQL_LEXER_H
 #define POOLER_SQL_LEXER_H
 
 #include <stdbool.h>
 #include <stdint.h>
 
-#define NAME_BYTES_MAX 63        /* the server cuts longer names (NAMEDATALEN) */
+#define NAME_BYTES_MAX 63 /* the server cuts longer names (NAMEDATALEN) */
 
 enum token_kind { T_END, T_WORD, T_QUOTED, T_STRING, T_OPERATOR, T_OTHER };
 
 struct token {
     enum token_kind kind;
-    unsigned char c;             /* of others, and of operators of one character: that; '0' for numbers */
-    bool escaped;                /* a string or name in which escapes count: it does not say what it means */
-    bool open;                   /* its closing quote is missing */
-    bool foreign;                /* a name with characters beyond ASCII */
-    const unsigned char *start;  /* where it begins, with its quotes; it ends where the lexer stands */
-    const unsigned char *text;   /* of words, strings, quoted names, operators: without quotes; a doubled quote is doubled there */
-    uint32_t bytes;              /* of `text` */
-    uint64_t hash;               /* of names as the server reads them (folded, cut, quotes undoubled) and of operators */
+    unsigned char c;            /* of others, and of operators of one character: that; '0' for numbers */
+    bool escaped;               /* a string or name in which escapes count: it does not say what it means */
+    bool open;                  /* its closing quote is missing */
+    bool foreign;               /* a name with characters beyond ASCII */
+    const unsigned char *start; /* where it begins, with its quotes; it ends where the lexer stands */
+    /* of words, strings, quoted names, operators: without quotes; a doubled quote is doubled there */
+    const unsigned char *text;
+    uint32_t bytes; /* of `text` */
+    uint64_t hash;  /* of names as the server reads them (folded, cut, quotes undoubled) and of operators */
 };
 
 struct lexer {
     const unsigned char *at, *end;
-    uint64_t key;                /* of the hash of words */
-    bool backslash;              /* standard_conforming_strings is off */
-    bool escaped_name;           /* U&".." was met: it may be any name */
-    bool incomplete;             /* the end of the text was met within a string, a name or a comment */
-    bool backslashes;            /* a plain string with one was met: with the other
+    uint64_t key;      /* of the hash of words */
+    bool backslash;    /* standard_conforming_strings is off */
+    bool escaped_name; /* U&".." was met: it may be any name */
+    bool incomplete;   /* the end of the text was met within a string, a name or a comment */
+    bool backslashes;  /* a plain string with one was met: with the other
                                     standard_conforming_strings it may end elsewhere */
-    uint64_t *work;              /* counts tokens and bytes that were read, again for each look ahead; may be NULL */
+    uint64_t *work;    /* counts tokens and bytes that were read, again for each look ahead; may be NULL */
 };
 
 void next_token(struct lexer *l, struct token *t);
@@ -39,12 +41,12 @@ unsigned char next_char(const struct lexer *l);
 bool stands_before(const struct lexer *l, char c);
 bool string_stands_before(const struct lexer *l);
 bool is_char(const struct token *t, char c);
-bool is_word(const struct token *t, const char *word);   /* not quoted; in lower case */
+bool is_word(const struct token *t, const char *word); /* not quoted; in lower case */
 bool makes_temporary(const struct lexer *behind_create);
 uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes);
 
-/* Letters as the server folds those of names that are not quoted (ASCII only); digits, _ $ and everything beyond ASCII as
- * they are; 0: not part of a word. */
+/* Letters as the server folds those of names that are not quoted (ASCII only); digits, _ $ and everything
+ * beyond ASCII as they are; 0: not part of a word. */
 extern const unsigned char word_letters[256];
 
 /* Characters of operators; 2: with one of these an operator may end in + or -. */

@@ -2,10 +2,10 @@
 #include <string.h>
 #include <strings.h>
 
-#include "sql/scan.h"
 #include "session/settings.h"
+#include "sql/scan.h"
 
-#define AHEAD_TOKENS_MAX 64   /* that are looked at behind set_config( */
+#define AHEAD_TOKENS_MAX 64 /* that are looked at behind set_config( */
 
 uint8_t id_of(const struct scanner *s, const struct token *t) {
     if (t->kind != T_WORD) return W_NONE;
@@ -13,12 +13,14 @@ uint8_t id_of(const struct scanner *s, const struct token *t) {
     return w ? w->id : W_NONE;
 }
 
-/* The word that a token is in the grammar of SET: none, if it is the beginning of a name like session.user_id. */
+/* The word that a token is in the grammar of SET: none, if it is the beginning of a name like
+ * session.user_id. */
 static uint8_t set_word(const struct scanner *s, const struct token *t) {
     return stands_before(&s->lexer, '.') ? W_NONE : id_of(s, t);
 }
 
-/* A setting of this name is set, or reset.  That of the seed of random() is undone by nothing, LOCAL or not. */
+/* A setting of this name is set, or reset.  That of the seed of random() is undone by nothing, LOCAL or
+ * not. */
 static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
     if (bytes == 4 && strncasecmp(name, "seed", 4) == 0) s->out->effect_flags |= PIN_LOADED;
     if (!settings_harmless(name, bytes)) s->out->effect_flags |= EFFECT_MEANING;
@@ -46,10 +48,11 @@ static uint32_t take_name(struct scanner *s, const struct token *first, char nam
     uint32_t n = 0;
     for (;;) {
         if (t.kind != T_WORD && t.kind != T_QUOTED) return n;
-        if (t.bytes > NAME_BYTES_MAX || n + t.bytes > 127) s->out->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;   /* it has another name there */
+        /* it has another name there */
+        if (t.bytes > NAME_BYTES_MAX || n + t.bytes > 127) s->out->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;
         for (uint32_t i = 0; i < t.bytes && n < 127; i++) {
             name[n++] = (char)(t.kind == T_WORD || fold_quoted ? lower(t.text[i]) : t.text[i]);
-            if (t.kind == T_QUOTED && t.text[i] == '"') i++;   /* doubled */
+            if (t.kind == T_QUOTED && t.text[i] == '"') i++; /* doubled */
         }
         struct token dot;
         peek_token(&s->lexer, &dot);
@@ -63,7 +66,8 @@ static uint32_t take_name(struct scanner *s, const struct token *first, char nam
 /* Whether texts that are sent behind this one may be in another encoding. */
 static void note_encoding(struct scanner *s, const char *name, uint32_t bytes) {
     static const char ENCODING[] = "client_encoding";
-    if (bytes == sizeof ENCODING - 1 && strncasecmp(name, ENCODING, bytes) == 0) s->out->effect_flags |= EFFECT_ENCODING;
+    if (bytes == sizeof ENCODING - 1 && strncasecmp(name, ENCODING, bytes) == 0)
+        s->out->effect_flags |= EFFECT_ENCODING;
 }
 
 static void note_set(struct scanner *s, const struct token *first) {
@@ -124,8 +128,9 @@ void scan_set(struct scanner *s) {
         }
     }
     switch (id) {
-    case W_CREATE_OR_INTO: scan_set_local(s); return;   /* LOCAL */
-    case W_TRANSACTION: case W_IGNORED_SET: return;
+    case W_CREATE_OR_INTO: scan_set_local(s); return; /* LOCAL */
+    case W_TRANSACTION:
+    case W_IGNORED_SET: return;
     case W_NAMES: note_literal_name(s, "client_encoding"); return;
     case W_TIME: note_literal_name(s, "timezone"); return;
     case W_SCHEMA: note_literal_name(s, "search_path"); return;
@@ -159,7 +164,7 @@ void scan_discard(struct scanner *s) {
         s->out->ends |= ASK_ALL | PIN_NAMELESS | PIN_SEQUENCE;
         note_name(s, 'u', "*", 1, false);
     } else {
-        s->out->ends |= ASK_TEMP | PIN_SEQUENCE;   /* TEMP, SEQUENCES, PLANS */
+        s->out->ends |= ASK_TEMP | PIN_SEQUENCE; /* TEMP, SEQUENCES, PLANS */
     }
 }
 
@@ -187,9 +192,10 @@ void scan_show(struct scanner *s) {
 void scan_current_setting(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t;
-    next_token(&ahead, &t);   /* the parenthesis */
+    next_token(&ahead, &t); /* the parenthesis */
     next_token(&ahead, &t);
-    if (t.kind == T_STRING && names_a_setting(t.text, t.bytes)) note_name(s, 'k', (const char *)t.text, t.bytes, true);
+    if (t.kind == T_STRING && names_a_setting(t.text, t.bytes))
+        note_name(s, 'k', (const char *)t.text, t.bytes, true);
 }
 
 /* The body of a function that is made here, and may be gone before the catalogs are read: the names in it. */
@@ -202,7 +208,8 @@ void scan_function_body(struct scanner *s, const struct token *body) {
     for (next_token(&inner.lexer, &t); t.kind != T_END; next_token(&inner.lexer, &t)) {
         if (t.kind == T_STRING && names_a_setting(t.text, t.bytes))
             note_name(s, 'k', (const char *)t.text, t.bytes, true);
-        else if (t.kind == T_WORD && (word = words_find(s->builtin, word_leading(t.hash))) && word->id == W_SET)
+        else if (t.kind == T_WORD && (word = words_find(s->builtin, word_leading(t.hash)))
+                 && word->id == W_SET)
             scan_show(&inner);
     }
 }
@@ -215,8 +222,8 @@ void scan_channel(struct scanner *s, char kind) {
     else note_name(s, kind, name, take_name(s, &t, name, false), false);
 }
 
-/* Behind set_config: local to the transaction, by a name in the text, or by one that is not there.  Of one among the
- * arguments of another nothing is read: work is linear in the bytes of a text. */
+/* Behind set_config: local to the transaction, by a name in the text, or by one that is not there.  Of one
+ * among the arguments of another nothing is read: work is linear in the bytes of a text. */
 void scan_set_config(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t, name, before = {.kind = T_END};
@@ -224,10 +231,11 @@ void scan_set_config(struct scanner *s) {
         s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING | ASK_SETTINGS | PIN_OPAQUE;
         return;
     }
-    next_token(&ahead, &t);   /* the parenthesis */
+    next_token(&ahead, &t); /* the parenthesis */
     next_token(&ahead, &name);
     t = name;
-    bool comma = false, local = false, null = false, first = true, literal = name.kind == T_STRING && !name.escaped;
+    bool comma = false, local = false, null = false, first = true,
+         literal = name.kind == T_STRING && !name.escaped;
     int depth = 1;
     for (int left = AHEAD_TOKENS_MAX; left && depth > 0 && t.kind != T_END; left--, next_token(&ahead, &t)) {
         if (is_char(&t, '(')) depth++;
@@ -235,15 +243,15 @@ void scan_set_config(struct scanner *s) {
         bool here_comma = is_char(&t, ',') && depth == 1;
         if (here_comma && first) {
             first = false;
-            literal = literal && before.start == name.start;   /* nothing but the literal before the comma */
+            literal = literal && before.start == name.start; /* nothing but the literal before the comma */
         }
         local = comma && id_of(s, &t) == W_TRUE;
-        null |= comma && id_of(s, &t) == W_NULL;   /* as RESET */
+        null |= comma && id_of(s, &t) == W_NULL; /* as RESET */
         comma = here_comma;
         before = t;
     }
     s->looked = ahead.at;
-    bool whole = depth == 0;   /* all arguments were seen */
+    bool whole = depth == 0; /* all arguments were seen */
     if (literal && !first) {
         note_encoding(s, (const char *)name.text, name.bytes);
         note_meaning(s, (const char *)name.text, name.bytes);
@@ -259,13 +267,13 @@ void scan_set_config(struct scanner *s) {
         s->out->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;
     }
 }
-/* CREATE, ALTER, DROP ROLE (USER, GROUP): servers of that name belong to another role afterwards, or begin otherwise.
- * `ahead` is behind ROLE; ALL names all of them. */
+/* CREATE, ALTER, DROP ROLE (USER, GROUP): servers of that name belong to another role afterwards, or begin
+ * otherwise. `ahead` is behind ROLE; ALL names all of them. */
 static void scan_role(struct scanner *s, struct scanner *ahead, const struct token *verb) {
     struct token t, exists;
     char name[128];
     next_token(&ahead->lexer, &t);
-    if (is_word(&t, "mapping")) return;   /* USER MAPPING is another object */
+    if (is_word(&t, "mapping")) return; /* USER MAPPING is another object */
     peek_token(&ahead->lexer, &exists);
     if (is_word(&t, "if") && is_word(&exists, "exists")) {
         next_token(&ahead->lexer, &exists);
@@ -283,10 +291,11 @@ static void scan_role(struct scanner *s, struct scanner *ahead, const struct tok
     }
 }
 
-/* What concerns servers that are there.  CREATE, ALTER, DROP DATABASE: PostgreSQL refuses what is done to a database, or
- * copies one, that others are connected to: its name, perhaps behind IF EXISTS, and that of the template ('d').  ALTER
- * DATABASE: what new sessions begin with ('D').  Roles: see scan_role ('R', 'X').  Memberships (GRANT role), tablespaces
- * and ALTER DEFAULT PRIVILEGES concern none: PostgreSQL looks them up whenever it needs them, in sessions that are there. */
+/* What concerns servers that are there.  CREATE, ALTER, DROP DATABASE: PostgreSQL refuses what is done to a
+ * database, or copies one, that others are connected to: its name, perhaps behind IF EXISTS, and that of the
+ * template ('d').  ALTER DATABASE: what new sessions begin with ('D').  Roles: see scan_role ('R', 'X').
+ * Memberships (GRANT role), tablespaces and ALTER DEFAULT PRIVILEGES concern none: PostgreSQL looks them up
+ * whenever it needs them, in sessions that are there. */
 void scan_database(struct scanner *s, const struct token *verb) {
     struct scanner ahead = *s;
     struct token t;

@@ -1,10 +1,11 @@
 /* The scanner of statement texts: where statements begin, and in which position names stand.
  *
- * Theory.  What a name may do is known from the catalogs (catalog_names.h) and from the table of built-in words.  It counts
- * wherever it stands: to look at a name too often costs a question at most.  Its position decides what the *lack* of it in
- * the catalogs means.  Before a parenthesis, as a relation, as a type, or as an operator it is something newer than the
- * snapshot: unknown, so everything is asked for.  Elsewhere, also behind a dot (t.f calls f), it is a column, an alias or
- * the like.  A statement of an unknown kind may leave anything.
+ * Theory.  What a name may do is known from the catalogs (catalog_names.h) and from the table of built-in
+ * words.  It counts wherever it stands: to look at a name too often costs a question at most.  Its position
+ * decides what the *lack* of it in the catalogs means.  Before a parenthesis, as a relation, as a type, or as
+ * an operator it is something newer than the snapshot: unknown, so everything is asked for.  Elsewhere, also
+ * behind a dot (t.f calls f), it is a column, an alias or the like.  A statement of an unknown kind may leave
+ * anything.
  */
 #include "sql/scan.h"
 
@@ -18,8 +19,12 @@ static void scan_statements(struct scanner *s);
 
 static void scan_inner(struct scanner *s, const struct token *text) {
     if (s->depth >= 3) return;
-    struct scanner inner = {.lexer = s->lexer, .builtin = s->builtin, .catalog = s->catalog, .body = true,
-                            .depth = s->depth + 1, .out = s->out};
+    struct scanner inner = {.lexer = s->lexer,
+                            .builtin = s->builtin,
+                            .catalog = s->catalog,
+                            .body = true,
+                            .depth = s->depth + 1,
+                            .out = s->out};
     inner.lexer.at = text->text;
     inner.lexer.end = text->text + text->bytes;
     scan_statements(&inner);
@@ -34,12 +39,12 @@ static void scan_body(struct scanner *s) {
         if (t.kind != T_STRING) continue;
         struct token behind;
         peek_token(&ahead, &behind);
-        bool all = !t.escaped && behind.kind != T_OPERATOR;   /* not one part of the text only */
+        bool all = !t.escaped && behind.kind != T_OPERATOR; /* not one part of the text only */
         if (!all) s->out->effect_flags |= PIN_OPAQUE;
         scan_inner(s, &t);
         return;
     }
-    s->out->effect_flags |= PIN_OPAQUE;   /* a text that is made when it runs */
+    s->out->effect_flags |= PIN_OPAQUE; /* a text that is made when it runs */
 }
 /* The name of a statement that somebody else may have had prepared.  U& may stand for any. */
 static bool is_ours(const struct token *t) {
@@ -56,7 +61,8 @@ static void scan_execute(struct scanner *s) {
     if (is_ours(&t)) s->out->effect_flags |= EVERYTHING;
 }
 
-/* Where a statement of ours is gone, nobody else is to look for it: the server is closed behind its client. */
+/* Where a statement of ours is gone, nobody else is to look for it: the server is closed behind its
+ * client. */
 static void scan_deallocate(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t;
@@ -68,7 +74,7 @@ static void scan_deallocate(struct scanner *s) {
 static bool scan_leading(struct scanner *s, const struct token *t, const struct word *w, bool *ddl) {
     *ddl = false;
     if (!w) {
-        if (!s->body) s->out->effect_flags |= EVERYTHING;   /* what it does nobody knows */
+        if (!s->body) s->out->effect_flags |= EVERYTHING; /* what it does nobody knows */
         return false;
     }
     s->out->effect_flags |= w->effect_flags;
@@ -94,7 +100,7 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
         break;
     case W_DEALLOCATE: scan_deallocate(s); break;
     case W_DO: scan_body(s); break;
-    case W_COMMIT:   /* of what was prepared, perhaps long ago and by another session */
+    case W_COMMIT: /* of what was prepared, perhaps long ago and by another session */
         peek_token(&s->lexer, &next);
         if (is_word(&next, "prepared")) s->out->effect_flags |= EFFECT_SCHEMA;
         break;
@@ -103,7 +109,7 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
     case W_CREATE:
         if (!makes_temporary(&s->lexer)) s->out->effect_flags |= EFFECT_SCHEMA;
         /* fall through */
-    case W_DDL:   /* CREATE stands before TEMP, too */
+    case W_DDL: /* CREATE stands before TEMP, too */
         s->at.ddl = true;
         s->out->effect_flags |= catalog_ddl(s->catalog);
         scan_database(s, t);
@@ -130,7 +136,8 @@ static bool add_effects(struct scanner *s, enum catalog_kind kind, uint64_t hash
 /* It is newer than the snapshot. */
 static void add_unknown(struct scanner *s) { s->out->effect_flags |= EVERYTHING | EFFECT_UNKNOWN; }
 
-/* What the table of words has is judged by that; what a user's object of the same name does counts everywhere. */
+/* What the table of words has is judged by that; what a user's object of the same name does counts
+ * everywhere. */
 static bool is_built_in(const struct scanner *s, uint64_t hash) {
     const struct word *w = words_find(s->builtin, hash);
     return w && w->where;
@@ -139,7 +146,8 @@ static bool is_built_in(const struct scanner *s, uint64_t hash) {
 /* What is not there is nothing: a column, an alias, ... */
 static void mention(struct scanner *s, const struct token *t) {
     if (is_built_in(s, t->hash)) return;
-    for (int kind = CATALOG_FUNCTION; kind <= CATALOG_TYPE; kind++) add_effects(s, (enum catalog_kind)kind, t->hash);
+    for (int kind = CATALOG_FUNCTION; kind <= CATALOG_TYPE; kind++)
+        add_effects(s, (enum catalog_kind)kind, t->hash);
 }
 
 /* A function, or a type in the form of one: f(x) casts x where f is a type. */
@@ -150,7 +158,8 @@ static void call(struct scanner *s, const struct token *t) {
     bool well_known = w && w->flags & WELL_KNOWN_FUNCTION;
     s->out->calls |= !well_known;
     bool type = add_effects(s, CATALOG_TYPE, t->hash), function = add_effects(s, CATALOG_FUNCTION, t->hash);
-    if (type || function || s->at.ddl) return;   /* in DDL it may be what is made, and everything is asked for anyway */
+    /* in DDL it may be what is made, and everything is asked for anyway */
+    if (type || function || s->at.ddl) return;
     if (!s->catalog->capacity && well_known) return;
     add_unknown(s);
     if (s->out->unknown_count < SCAN_UNKNOWN_MAX) s->out->unknown[s->out->unknown_count++] = t->hash;
@@ -180,14 +189,15 @@ static void read_relation(struct scanner *s, const struct token *t, bool qualifi
 
 static void define(struct scanner *s, const struct token *t) {
     struct position *at = &s->at;
-    if (at->with_count == NAMES_WITH_MAX) return;   /* it will be unknown */
+    if (at->with_count == NAMES_WITH_MAX) return; /* it will be unknown */
     at->names[at->with_count].hash = t->hash;
     at->names[at->with_count].depth = at->depth;
     at->names[at->with_count++].open = !at->recursive;
 }
 
 /* Before a parenthesis. */
-static void name_before_parenthesis(struct scanner *s, const struct token *t, const struct word *w, bool qualified) {
+static void name_before_parenthesis(struct scanner *s, const struct token *t, const struct word *w,
+                                    bool qualified) {
     struct position *at = &s->at;
     bool alias = !qualified
         && (at->before == BEFORE_NAME || at->before == BEFORE_VALUE || at->before == BEFORE_AS
@@ -256,11 +266,14 @@ static void scan_place(struct scanner *s, enum place place) {
     case PLACE_USING: at->relation = next_char(&s->lexer) == '(' ? RELATION_NONE : RELATION_READ; break;
     case PLACE_INTO:
         at->relation = RELATION_WITH_COLUMNS;
-        if (at->place != PLACE_INSERT) s->out->effect_flags |= ASK_TEMP;   /* a new table, which may be temporary by search_path */
+        /* a new table, which may be temporary by search_path */
+        if (at->place != PLACE_INSERT) s->out->effect_flags |= ASK_TEMP;
         break;
     case PLACE_COPY: at->relation = RELATION_WITH_COLUMNS; break;
-    case PLACE_FOR: case PLACE_END: end_relations(s); break;
-    case PLACE_QUERY: case PLACE_INSERT:
+    case PLACE_FOR:
+    case PLACE_END: end_relations(s); break;
+    case PLACE_QUERY:
+    case PLACE_INSERT:
         end_relations(s);
         at->with &= ~here(s);
         break;
@@ -274,8 +287,9 @@ static void scan_place(struct scanner *s, enum place place) {
     case PLACE_RECURSIVE: at->recursive = true; break;
     default: break;
     }
-    at->before = place == PLACE_AS ? BEFORE_AS
-        : place == PLACE_WITH || place == PLACE_RECURSIVE ? BEFORE_WITH : BEFORE_WORD;
+    at->before = place == PLACE_AS                        ? BEFORE_AS
+        : place == PLACE_WITH || place == PLACE_RECURSIVE ? BEFORE_WITH
+                                                          : BEFORE_WORD;
     at->place = (uint8_t)place;
 }
 
@@ -288,7 +302,8 @@ static void scan_keyword(struct scanner *s, const struct token *t, const struct 
         at->place = PLACE_NONE;
         return;
     }
-    if (w->keyword < KEYWORD_COLUMN || next_char(&s->lexer) == '(') mention(s, t);   /* older releases know fewer */
+    /* older releases know fewer */
+    if (w->keyword < KEYWORD_COLUMN || next_char(&s->lexer) == '(') mention(s, t);
     if (w->place) {
         scan_place(s, (enum place)w->place);
         return;
@@ -305,7 +320,8 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
     bool plain = t->kind == T_WORD && s->at.before != BEFORE_DOT;
     if (w && w->where) {
         bool counts = (w->where & ANYWHERE) || ((w->where & AFTER_CREATE) && previous == W_CREATE_OR_INTO)
-            || ((w->where & AFTER_WITH) && previous == W_WITH) || ((w->where & CALLED) && stands_before(&s->lexer, '('));
+            || ((w->where & AFTER_WITH) && previous == W_WITH)
+            || ((w->where & CALLED) && stands_before(&s->lexer, '('));
         if (w->id == W_DEFAULT) counts = !s->at.set && !s->at.ddl;
         if (counts) {
             s->out->effect_flags |= w->effect_flags;
@@ -313,7 +329,8 @@ static uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previ
             if (w->id == W_SET_CONFIG) scan_set_config(s);
             if (w->id == W_CURRENT_SETTING) scan_current_setting(s);
             if (w->id == W_EXECUTE) scan_execute(s);
-            if (w->id == W_PG_SETTINGS && s->update) s->out->effect_flags |= PIN_LOADED;   /* it may be the seed that is set */
+            /* it may be the seed that is set */
+            if (w->id == W_PG_SETTINGS && s->update) s->out->effect_flags |= PIN_LOADED;
         }
     }
     if (plain && w && (w->keyword || w->place)) {
@@ -341,7 +358,7 @@ static void open_parenthesis(struct scanner *s) {
     struct position *at = &s->at;
     bool cast = at->place == PLACE_CAST, fromless = at->place == PLACE_FROMLESS;
     if (at->depth < DEPTH_MAX) at->depth++;
-    else s->out->effect_flags |= EVERYTHING;   /* too deep to be told apart */
+    else s->out->effect_flags |= EVERYTHING; /* too deep to be told apart */
     at->from &= ~here(s);
     at->with &= ~here(s);
     at->cast = cast ? at->cast | here(s) : at->cast & ~here(s);
@@ -352,12 +369,14 @@ static void open_parenthesis(struct scanner *s) {
     at->before = BEFORE_OTHER;
 }
 
-/* Common table expressions of what ends here are not to be seen any more; those around it are, from their own end on. */
+/* Common table expressions of what ends here are not to be seen any more; those around it are, from their own
+ * end on. */
 static void close_parenthesis(struct scanner *s) {
     struct position *at = &s->at;
     if (at->depth) at->depth--;
     while (at->with_count && at->names[at->with_count - 1].depth > at->depth) at->with_count--;
-    if (at->with_count && at->names[at->with_count - 1].depth == at->depth) at->names[at->with_count - 1].open = false;
+    if (at->with_count && at->names[at->with_count - 1].depth == at->depth)
+        at->names[at->with_count - 1].open = false;
     at->relation = RELATION_NONE;
     at->type = false;
     at->place = PLACE_NONE;
@@ -383,7 +402,8 @@ static void scan_other(struct scanner *s, const struct token *t) {
             at->type = true;
         }
         break;
-    case ']': case '0': at->before = BEFORE_VALUE; break;
+    case ']':
+    case '0': at->before = BEFORE_VALUE; break;
     default: at->before = BEFORE_OTHER; break;
     }
     at->place = PLACE_NONE;
@@ -425,9 +445,10 @@ static void scan_statements(struct scanner *s) {
         }
         bool leads = first && t.kind == T_WORD;
         const struct word *lead = leads ? words_find(s->builtin, word_leading(t.hash)) : NULL;
-        bool option = explain && leads && (!lead || lead->id == W_MAINTAIN);   /* EXPLAIN ANALYZE, EXPLAIN (COSTS off) */
+        /* EXPLAIN ANALYZE, EXPLAIN (COSTS off) */
+        bool option = explain && leads && (!lead || lead->id == W_MAINTAIN);
         explain = leads && ((lead && lead->id == W_EXPLAIN) || option);
-        first = explain;   /* behind its options another statement begins */
+        first = explain; /* behind its options another statement begins */
         if (option) continue;
         if (leads && scan_leading(s, &t, lead, &ddl)) {
             s->at.before = BEFORE_WORD;
@@ -439,7 +460,7 @@ static void scan_statements(struct scanner *s) {
         previous = scan_word(s, &t, previous);
         if (s->body && previous == W_BODY) first = true;
     }
-    if (s->lexer.escaped_name) s->out->effect_flags |= EVERYTHING | PIN_OPAQUE;   /* any name */
+    if (s->lexer.escaped_name) s->out->effect_flags |= EVERYTHING | PIN_OPAQUE; /* any name */
     if (s->lexer.incomplete) s->out->effect_flags |= EVERYTHING;
 }
 
@@ -464,11 +485,12 @@ static void scan_once(const struct words *builtin, const struct catalog *catalog
     *l = s.lexer;
 }
 
-/* PostgreSQL may read the text with the other standard_conforming_strings than was reported last: a statement that stands
- * before it may change that, and what it reads at Parse is used at Bind.  So both readings count: this one in all that it
- * says, the other in what it may leave behind.  A reading that ends within a string is one that PostgreSQL refuses. */
-void scan_text(const struct words *builtin, const struct catalog *catalog, const unsigned char *text, uint32_t bytes,
-               bool backslash, struct scan *out) {
+/* PostgreSQL may read the text with the other standard_conforming_strings than was reported last: a statement
+ * that stands before it may change that, and what it reads at Parse is used at Bind.  So both readings count:
+ * this one in all that it says, the other in what it may leave behind.  A reading that ends within a string
+ * is one that PostgreSQL refuses. */
+void scan_text(const struct words *builtin, const struct catalog *catalog, const unsigned char *text,
+               uint32_t bytes, bool backslash, struct scan *out) {
     struct lexer l = {.backslash = backslash}, other_lexer = {.backslash = !backslash};
     scan_once(builtin, catalog, text, bytes, &l, out);
     if (!l.backslashes) return;
@@ -478,8 +500,8 @@ void scan_text(const struct words *builtin, const struct catalog *catalog, const
     if (other_lexer.incomplete) return;
     out->foreign |= other.foreign;
     out->calls |= other.calls;
-    bool same = other.effect_flags == out->effect_flags && other.ends == out->ends && other.names_bytes == out->names_bytes
-        && memcmp(other.names, out->names, out->names_bytes) == 0;
+    bool same = other.effect_flags == out->effect_flags && other.ends == out->ends
+        && other.names_bytes == out->names_bytes && memcmp(other.names, out->names, out->names_bytes) == 0;
     if (same || !(other.effect_flags | other.ends)) return;
     out->effect_flags |= EVERYTHING | (other.effect_flags & ~(uint32_t)SCAN_NAMED);
     char kind;

@@ -1,25 +1,70 @@
-/* What the files of the scanner share: effects.c has the table, phrases.c the grammar of what says names of settings,
- * channels and databases, scan.c statements and the names in them. */
+/* What the files of the scanner share: effects.c has the table, phrases.c the grammar of what says names of
+ * settings, channels and databases, scan.c statements and the names in them. */
 #ifndef POOLER_SQL_SCAN_H
 #define POOLER_SQL_SCAN_H
 
 #include "sql/catalog_names.h"
-#include "sql/lexer.h"
 #include "sql/effects.h"
+#include "sql/lexer.h"
 
-#define NAMES_WITH_MAX 16        /* common table expressions of one statement that count as its own */
-#define DEPTH_MAX 63             /* of parentheses that are told apart */
+#define NAMES_WITH_MAX 16 /* common table expressions of one statement that count as its own */
+#define DEPTH_MAX 63      /* of parentheses that are told apart */
 
 enum where { LEADING = 1, ANYWHERE = 2, CALLED = 4, AFTER_CREATE = 8, AFTER_WITH = 16 };
 enum id {
-    W_NONE, W_SET, W_RESET, W_DISCARD, W_PREPARE, W_DEALLOCATE, W_DO, W_LISTEN, W_UNLISTEN, W_SET_CONFIG, W_DDL, W_BODY, W_EXECUTE,
-    W_CREATE, W_CREATE_OR_INTO, W_WITH, W_SESSION, W_ALL, W_TRUE, W_DEFAULT, W_NULL, W_TO, W_TRANSACTION, W_IGNORED_SET,
-    W_CHARACTERISTICS, W_AUTHORIZATION, W_NAMES, W_TIME, W_SCHEMA, W_SEED, W_XML, W_SHOW, W_CURRENT_SETTING, W_EXPLAIN,
-    W_ANALYZED, W_QUIET, W_MAINTAIN, W_COMMIT, W_PG_SETTINGS,
+    W_NONE,
+    W_SET,
+    W_RESET,
+    W_DISCARD,
+    W_PREPARE,
+    W_DEALLOCATE,
+    W_DO,
+    W_LISTEN,
+    W_UNLISTEN,
+    W_SET_CONFIG,
+    W_DDL,
+    W_BODY,
+    W_EXECUTE,
+    W_CREATE,
+    W_CREATE_OR_INTO,
+    W_WITH,
+    W_SESSION,
+    W_ALL,
+    W_TRUE,
+    W_DEFAULT,
+    W_NULL,
+    W_TO,
+    W_TRANSACTION,
+    W_IGNORED_SET,
+    W_CHARACTERISTICS,
+    W_AUTHORIZATION,
+    W_NAMES,
+    W_TIME,
+    W_SCHEMA,
+    W_SEED,
+    W_XML,
+    W_SHOW,
+    W_CURRENT_SETTING,
+    W_EXPLAIN,
+    W_ANALYZED,
+    W_QUIET,
+    W_MAINTAIN,
+    W_COMMIT,
+    W_PG_SETTINGS,
 };
 
 /* What stands before a token. */
-enum before { BEFORE_START, BEFORE_NAME, BEFORE_CLOSE, BEFORE_VALUE, BEFORE_WORD, BEFORE_DOT, BEFORE_AS, BEFORE_WITH, BEFORE_OTHER };
+enum before {
+    BEFORE_START,
+    BEFORE_NAME,
+    BEFORE_CLOSE,
+    BEFORE_VALUE,
+    BEFORE_WORD,
+    BEFORE_DOT,
+    BEFORE_AS,
+    BEFORE_WITH,
+    BEFORE_OTHER
+};
 
 /* Which kind of relation a name would be. */
 enum relation { RELATION_NONE, RELATION_READ, RELATION_WITH_COLUMNS };
@@ -27,17 +72,21 @@ enum relation { RELATION_NONE, RELATION_READ, RELATION_WITH_COLUMNS };
 /* Where the scanner stands in a statement.  The masks have a bit for each depth of parentheses. */
 struct position {
     enum before before;
-    enum relation relation;      /* the next name is one of a relation */
-    uint8_t place;               /* of the keyword before (keywords.h) */
-    bool type;                   /* the next name is one of a type */
-    bool juxtaposed;             /* an expression may begin right behind a parenthesis: DISTINCT ON (..), OPERATOR(..) */
+    enum relation relation; /* the next name is one of a relation */
+    uint8_t place;          /* of the keyword before (keywords.h) */
+    bool type;              /* the next name is one of a type */
+    bool juxtaposed; /* an expression may begin right behind a parenthesis: DISTINCT ON (..), OPERATOR(..) */
     bool recursive;
-    bool quiet;                  /* FROM outside of parentheses names no relation: COPY, FETCH, MOVE */
-    bool ddl, set;               /* the statement is one: DEFAULT draws from no sequence */
+    bool quiet;    /* FROM outside of parentheses names no relation: COPY, FETCH, MOVE */
+    bool ddl, set; /* the statement is one: DEFAULT draws from no sequence */
     uint32_t depth;
     uint64_t from, cast, fromless, with;
     uint32_t with_count;
-    struct { uint64_t hash; uint32_t depth; bool open; } names[NAMES_WITH_MAX];   /* open: not yet to be seen */
+    struct {
+        uint64_t hash;
+        uint32_t depth;
+        bool open;
+    } names[NAMES_WITH_MAX]; /* open: not yet to be seen */
 };
 
 struct scanner {

@@ -11,9 +11,7 @@ static struct token next(struct lexer *l) {
     return t;
 }
 
-static bool is_name(const struct token *t) {
-    return (t->kind == T_WORD || t->kind == T_QUOTED) && !t->open;
-}
+static bool is_name(const struct token *t) { return (t->kind == T_WORD || t->kind == T_QUOTED) && !t->open; }
 
 /* DEALLOCATE [PREPARE] name */
 static bool take_deallocate(struct lexer *l, struct token *name) {
@@ -66,8 +64,8 @@ static int digit(unsigned char c) {
     return (unsigned)(c - '0') < 10 ? c - '0' : (unsigned)(letter - 'a') < 6 ? letter - 'a' + 10 : -1;
 }
 
-/* Behind a backslash of U&"..": \\, four digits, or six behind a plus.  Returns how many bytes; 0: another than one of
- * ASCII, whose bytes depend on client_encoding, or none at all. */
+/* Behind a backslash of U&"..": \\, four digits, or six behind a plus.  Returns how many bytes; 0: another
+ * than one of ASCII, whose bytes depend on client_encoding, or none at all. */
 static uint32_t take_escape(const unsigned char *p, uint32_t n, char *out) {
     uint32_t plus = n && p[0] == '+', end = plus ? 7 : 4, code = 0;
     if (n && p[0] == '\\') {
@@ -84,15 +82,17 @@ static uint32_t take_escape(const unsigned char *p, uint32_t n, char *out) {
 }
 
 /* False: it is no name, one that is not read here, or one that is too long to be compared. */
-static bool note_name(const char *text, const struct token *t, const struct token *behind, struct sql_use *use) {
+static bool note_name(const char *text, const struct token *t, const struct token *behind,
+                      struct sql_use *use) {
     bool quoted = t->kind == T_QUOTED;
-    if (!is_name(t) || !t->bytes || t->bytes >= NAME_MAX_BYTES || (t->escaped && is_word(behind, "uescape"))) return false;
+    if (!is_name(t) || !t->bytes || t->bytes >= NAME_MAX_BYTES || (t->escaped && is_word(behind, "uescape")))
+        return false;
     use->at = (uint32_t)((const char *)t->start - text);
     use->bytes = (uint32_t)(t->text - t->start) + t->bytes + quoted;
     for (uint32_t i = 0, taken; i < t->bytes; i++) {
         char *c = &use->name[use->name_bytes++];
         *c = (char)(quoted ? t->text[i] : lower(t->text[i]));
-        if (quoted && *c == '"') i++;   /* doubled */
+        if (quoted && *c == '"') i++; /* doubled */
         if (!t->escaped || *c != '\\') continue;
         if (!(taken = take_escape(t->text + i + 1, t->bytes - i - 1, c))) return false;
         i += taken;
@@ -100,11 +100,14 @@ static bool note_name(const char *text, const struct token *t, const struct toke
     return true;
 }
 
-static bool may_clear(const struct token *first) { return is_word(first, "discard") || is_word(first, "deallocate"); }
+static bool may_clear(const struct token *first) {
+    return is_word(first, "discard") || is_word(first, "deallocate");
+}
 
-/* The names that a text uses; how many, or -1 when they are too many.  `statements`: how many it has; `clears`: all names of
- * the client may be gone behind it. */
-int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements, bool *clears) {
+/* The names that a text uses; how many, or -1 when they are too many.  `statements`: how many it has;
+ * `clears`: all names of the client may be gone behind it. */
+int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements,
+             bool *clears) {
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
     bool first = true, creates = false, as = false;
     int count = 0;

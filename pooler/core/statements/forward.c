@@ -1,5 +1,5 @@
-/* Prepared statements where messages pass: what a Parse, Bind, Describe, Close becomes on its way to a server, and
- * what replies and errors mean for names and texts.  The theory stands in store.h. */
+/* Prepared statements where messages pass: what a Parse, Bind, Describe, Close becomes on its way to a
+ * server, and what replies and errors mean for names and texts.  The theory stands in store.h. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <stdio.h>
@@ -11,7 +11,8 @@
 
 bool statements_on(const struct relay *r, const struct client *c) {
     if (c->dedicated || !(r->options.max_prepared_statements || (c->names && c->names->count))) return false;
-    return c->server ? c->server->mode != MODE_SESSION : r->t->pools[r->t->clients[c->row].pool].limits.mode != MODE_SESSION;
+    return c->server ? c->server->mode != MODE_SESSION
+                     : r->t->pools[r->t->clients[c->row].pool].limits.mode != MODE_SESSION;
 }
 
 /* The client's names; NULL: no memory. */
@@ -20,7 +21,9 @@ static struct names *names_of(const struct relay *r, struct client *c) {
     return c->names;
 }
 
-struct prepared_set *set_of(const struct relay *r, const struct server *s) { return &r->t->prepared[s->slot]; }
+struct prepared_set *set_of(const struct relay *r, const struct server *s) {
+    return &r->t->prepared[s->slot];
+}
 
 static struct counters *count(struct relay *r, const struct server *s) {
     return counters_of(r, r->t->slots[s->slot].pool);
@@ -54,18 +57,19 @@ uint32_t server_name(char out[SERVER_NAME_BYTES], uint32_t number) {
     char digits[10];
     uint32_t count = 0, n = sizeof SERVER_NAME_PREFIX - 1;
     memcpy(out, SERVER_NAME_PREFIX, n);
-    do digits[count++] = (char)('0' + number % 10); while (number /= 10);
+    do digits[count++] = (char)('0' + number % 10);
+    while (number /= 10);
     while (count) out[n++] = digits[--count];
     out[n++] = '\0';
     return n;
 }
 
-#define ANSWERS_BYTES 4096        /* of ours that are sent in one write */
-#define NOBODY_KNOWS UINT64_MAX   /* instead of a client's id */
+#define ANSWERS_BYTES 4096      /* of ours that are sent in one write */
+#define NOBODY_KNOWS UINT64_MAX /* instead of a client's id */
 
 /* A Parse for the server: `request` says who is to hear of its end. */
-void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes, const unsigned char *body,
-                uint32_t bytes, uint8_t request, const struct digest *d) {
+void send_parse(struct relay *r, struct server *s, const char *name, uint32_t name_bytes,
+                const unsigned char *body, uint32_t bytes, uint8_t request, const struct digest *d) {
     put_head(r, s, 'P', name_bytes + bytes);
     put(r, s, name, name_bytes);
     put(r, s, body, bytes);
@@ -74,7 +78,8 @@ void send_parse(struct relay *r, struct server *s, const char *name, uint32_t na
     count(r, s)->server_parse_count++;
 }
 
-static void send_describe(struct relay *r, struct server *s, const char *name, uint32_t name_bytes, uint8_t request) {
+static void send_describe(struct relay *r, struct server *s, const char *name, uint32_t name_bytes,
+                          uint8_t request) {
     put_head(r, s, 'D', 1 + name_bytes);
     put(r, s, "S", 1);
     put(r, s, name, name_bytes);
@@ -90,28 +95,30 @@ static void send_close(struct relay *r, struct server *s, uint32_t number) {
     server_expects(s, 'C' | INTERNAL);
 }
 
-/* Sends the Parse of a text, which others find under `key`; an older one of the same or the least recently used may have to
- * go, and more of them when max_prepared_statements is less than it was. */
-uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st, const struct digest *key,
-                        uint64_t made, uint8_t request) {
+/* Sends the Parse of a text, which others find under `key`; an older one of the same or the least recently
+ * used may have to go, and more of them when max_prepared_statements is less than it was. */
+uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st,
+                        const struct digest *key, uint64_t made, uint8_t request) {
     char name[SERVER_NAME_BYTES];
     uint32_t limit = r->options.max_prepared_statements;
     uint32_t evicted, number = prepared_add(set_of(r, s), key, made, limit, &evicted);
     for (; evicted; evicted = prepared_shrink(set_of(r, s), limit)) send_close(r, s, evicted);
     struct prepared_entry *e = prepared_find(set_of(r, s), key);
-    if (e) e->foreign = st->apart || session_settings_uncertain(s)
-        || !digest_same(st->under->literals, s->client->settings->literals);
+    if (e)
+        e->foreign = st->apart || session_settings_uncertain(s)
+            || !digest_same(st->under->literals, s->client->settings->literals);
     uint32_t name_bytes = server_name(name, number);
     send_parse(r, s, name, name_bytes, st->body, st->bytes, request, key);
-    send_describe(r, s, name, name_bytes, 'D' | INTERNAL);   /* its columns are compared when others use it */
+    send_describe(r, s, name, name_bytes, 'D' | INTERNAL); /* its columns are compared when others use it */
     return number;
 }
 
-/* A Parse of a name that its client has: PostgreSQL is to say that it exists.  So it gets a name that has just been given to
- * the empty text, which is parsed in a transaction that has failed, too.  No statement that others use may stand for it:
- * deallocated where nobody sees it (DO, a function), it would be replaced by this one. */
+/* A Parse of a name that its client has: PostgreSQL is to say that it exists.  So it gets a name that has
+ * just been given to the empty text, which is parsed in a transaction that has failed, too.  No statement
+ * that others use may stand for it: deallocated where nobody sees it (DO, a function), it would be replaced
+ * by this one. */
 static void send_in_the_way(struct relay *r, struct server *s, const unsigned char *body, uint32_t bytes) {
-    static const unsigned char EMPTY[] = "\0\0";   /* text, NUL, number of parameter types */
+    static const unsigned char EMPTY[] = "\0\0"; /* text, NUL, number of parameter types */
     char name[SERVER_NAME_BYTES];
     uint32_t n = server_name(name, TAKEN_NUMBER);
     send_close(r, s, TAKEN_NUMBER);
@@ -122,11 +129,13 @@ static void send_in_the_way(struct relay *r, struct server *s, const unsigned ch
 /* Runs a statement of ours in the pipeline under way, whose fate it shares. */
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     char name[SERVER_NAME_BYTES];
-    uint32_t n = (uint32_t)snprintf(name, sizeof name, SERVER_NAME_PREFIX "s%u", ++s->session.sequence_requests) + 1;
+    uint32_t n = (uint32_t)snprintf(name, sizeof name, SERVER_NAME_PREFIX "s%u",
+                                    ++s->session.sequence_requests)
+        + 1;
     put_head(r, s, 'P', n + bytes + 3);
     put(r, s, name, n);
     put(r, s, text, bytes);
-    put(r, s, "\0\0\0", 3);   /* its end, no types of parameters */
+    put(r, s, "\0\0\0", 3); /* its end, no types of parameters */
     server_expects(s, 'P' | INTERNAL);
     parsing_push(s, NULL);
     count(r, s)->server_parse_count++;
@@ -154,8 +163,9 @@ void send_sync(struct relay *r, struct server *s) {
     parsing_end_pipeline(s);
 }
 
-/* Ends what of ours has run since then, in front of the first message of a client's pipeline: VACUUM, COMMIT PREPARED and their
- * like do not run behind anything.  Elsewhere a Sync of ours would end what the client has begun. */
+/* Ends what of ours has run since then, in front of the first message of a client's pipeline: VACUUM, COMMIT
+ * PREPARED and their like do not run behind anything.  Elsewhere a Sync of ours would end what the client has
+ * begun. */
 static void end_runs(struct relay *r, struct server *s, uint32_t runs) {
     if (s->session.sequence_requests != runs && !s->pipeline_open) send_sync(r, s);
 }
@@ -187,7 +197,7 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     if (n && n->unnamed_live && n->unnamed_kept && meaning_parse_unnamed(r, c)) {
         end_runs(r, s, runs);
         note_unnamed_here(r, c);
-    } else if (row->unnamed_of || s->requests.count) {   /* what has ended it may be skipped */
+    } else if (row->unnamed_of || s->requests.count) { /* what has ended it may be skipped */
         put(r, s, "C\0\0\0\6S\0", 7);
         server_expects(s, 'C' | INTERNAL);
         row->unnamed_of = 0;
@@ -207,10 +217,11 @@ uint32_t note_statement(struct relay *r, struct client *c, struct statement *st)
         st->ends = scan.ends;
         st->serial = p->serial;
     } else if (st->effect_flags | st->ends) {
-        session_scan(r, c, (const char *)st->body, bytes, &scan);   /* for the names */
+        session_scan(r, c, (const char *)st->body, bytes, &scan); /* for the names */
     }
     if (st->misleading) scan.effect_flags |= EVERYTHING | PIN_OPAQUE;
-    if (bytes < st->bytes) scan.effect_flags |= session_types(r, c, st->body + bytes + 1, st->bytes - bytes - 1);
+    if (bytes < st->bytes)
+        scan.effect_flags |= session_types(r, c, st->body + bytes + 1, st->bytes - bytes - 1);
     if (!(scan.effect_flags | scan.ends)) return 0;
     session_note(r, c, &scan);
     sequences_before(r, c, scan.effect_flags);
@@ -227,11 +238,13 @@ static void note_unnamed(struct relay *r, struct client *c) {
     if (n->unnamed_misleading) session_anything(r, c);
     uint32_t bytes = (uint32_t)strnlen((const char *)n->unnamed, n->unnamed_bytes);
     if (bytes < n->unnamed_bytes)
-        c->server->session.effect_flags |= session_types(r, c, n->unnamed + bytes + 1, n->unnamed_bytes - bytes - 1);
+        c->server->session.effect_flags |= session_types(r, c, n->unnamed + bytes + 1,
+                                                         n->unnamed_bytes - bytes - 1);
     sequences_before(r, c, session_text(r, c, (const char *)n->unnamed, bytes, true));
 }
 
-/* Whether what is on its way may deallocate all names: then it is not known whether one that is said now is another's. */
+/* Whether what is on its way may deallocate all names: then it is not known whether one that is said now is
+ * another's. */
 bool names_may_go(const struct server *s) { return s->deeds & MAY_CLEAR && s->requests.count; }
 
 /* ---- messages of a client --------------------------------------------------------------------- */
@@ -245,19 +258,20 @@ static enum rewritten pass(struct client *c, uint8_t request, uint32_t *head) {
     return REWRITTEN_HEAD;
 }
 
-static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
-                                            uint32_t total, uint32_t *head) {
+static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, const unsigned char *p,
+                                            uint32_t here, uint32_t total, uint32_t *head) {
     struct server *s = c->server;
     s->unnamed_noted = true;
     if (here < total && total <= UNNAMED_BYTES_MAX) return REWRITTEN_MORE;
     if (execute_waits(c, p + 6, here - 6)) return REWRITTEN_WAIT_ALL;
-    if (meaning_waits(c)) return REWRITTEN_WAIT_ALL;   /* it could not be parsed again in a later transaction */
+    if (meaning_waits(c)) return REWRITTEN_WAIT_ALL; /* it could not be parsed again in a later transaction */
     struct names *n = names_of(r, c);
     if (!n) return REWRITTEN_NO_MEMORY;
     bool renamed = here == total && execute_parse(r, c, p, total);
     bool keep = here == total && !renamed;
     uint32_t bytes = keep ? total - 6 : UNNAMED_BYTES_MAX + 1, room = n->unnamed_room;
-    if (!names_keep_unnamed(&r->statements, n, keep ? p + 6 : NULL, bytes, meaning_now(c))) return REWRITTEN_NO_MEMORY;
+    if (!names_keep_unnamed(&r->statements, n, keep ? p + 6 : NULL, bytes, meaning_now(c)))
+        return REWRITTEN_NO_MEMORY;
     if (n->unnamed_room > room && !memory_within(r, c, 0)) return REWRITTEN_NO_MEMORY;
     n->unnamed_misleading = session_misleading(c, (const char *)p + 6, here - 6);
     note_unnamed_here(r, c);
@@ -274,13 +288,13 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     struct server *s = c->server;
     if (here < 6 && here < total) return REWRITTEN_MORE;
     s->renamed_by = 0;
-    if (names_may_go(s)) return REWRITTEN_WAIT_ALL;   /* one may stand in its text */
+    if (names_may_go(s)) return REWRITTEN_WAIT_ALL; /* one may stand in its text */
     if (total > 5 && p[5] == 0) return forward_parse_unnamed(r, c, p, here, total, head);
     if (total > STATEMENT_BYTES_MAX) return REWRITTEN_TOO_LARGE;
     if (here < total) return REWRITTEN_MORE;
     const unsigned char *end = memchr(p + 5, 0, total - 5);
     if (end && end - (p + 5) > STATEMENT_NAME_MAX) return REWRITTEN_TOO_LARGE;
-    if (!end) {   /* malformed: PostgreSQL says so */
+    if (!end) { /* malformed: PostgreSQL says so */
         parsing_push(s, NULL);
         return pass(c, 'U', head);
     }
@@ -292,7 +306,7 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     if (!n) return REWRITTEN_NO_MEMORY;
     struct name *there = names_find(n, name, name_bytes);
     count(r, s)->client_parse_count++;
-    if (there && s->requests.count) return REWRITTEN_WAIT_ALL;   /* what is on its way may deallocate it */
+    if (there && s->requests.count) return REWRITTEN_WAIT_ALL; /* what is on its way may deallocate it */
     if (there) {
         n->used = n->taken = there;
         n->used_number = n->taken_number = TAKEN_NUMBER;
@@ -315,7 +329,9 @@ static enum rewritten forward_parse(struct relay *r, struct client *c, const uns
     n->floating |= st->floating;
     r->t->clients[c->row].prepared_statements = (int32_t)n->count;
     if (target) owe(c, 'p');
-    else send_statement(r, s, st, &st->digest, made, 'P');   /* names and literals are to mean what they mean now */
+    else
+        send_statement(r, s, st, &st->digest, made,
+                       'P'); /* names and literals are to mean what they mean now */
     return REWRITTEN_ALL;
 }
 
@@ -323,19 +339,21 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
                                    uint32_t total, uint32_t *head) {
     struct server *s = c->server;
     const unsigned char *portal_end = memchr(p + 5, 0, here - 5);
-    const unsigned char *end = portal_end ? memchr(portal_end + 1, 0, (size_t)(p + here - portal_end - 1)) : NULL;
+    const unsigned char *end = portal_end ? memchr(portal_end + 1, 0, (size_t)(p + here - portal_end - 1))
+                                          : NULL;
     if (!end && here < total && here < HEAD_BYTES_MAX) return REWRITTEN_MORE;
     if (end ? end - portal_end - 1 > STATEMENT_NAME_MAX : here < total) return REWRITTEN_TOO_LARGE;
-    if (!end) return pass(c, 'B', head);   /* malformed */
+    if (!end) return pass(c, 'B', head); /* malformed */
     const char *name = (const char *)portal_end + 1;
-    uint32_t name_bytes = (uint32_t)(end - (portal_end + 1)), portal_bytes = (uint32_t)(portal_end + 1 - (p + 5));
+    uint32_t name_bytes = (uint32_t)(end - (portal_end + 1)),
+             portal_bytes = (uint32_t)(portal_end + 1 - (p + 5));
     if (names_unconfirmed(c->names, name, name_bytes)) return REWRITTEN_WAIT;
     struct name *there = name_bytes ? names_find(c->names, name, name_bytes) : NULL;
     const unsigned char *behind = end + 1;
     if (!name_bytes && unnamed_is_unsure(c)) return REWRITTEN_WAIT_ALL;
     if (!there) {
         count(r, s)->bind_count++;
-        if (name_bytes) {   /* of SQL PREPARE, or of what somebody else prepared */
+        if (name_bytes) { /* of SQL PREPARE, or of what somebody else prepared */
             s->deeds |= MAY_COPY;
             session_anything(r, c);
             return pass(c, 'B', head);
@@ -344,7 +362,8 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
         else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
         s->deeds |= c->unnamed_deeds;
-        if (s->session.effect_flags & PIN_NAMELESS && here == total) session_parameters(r, c, behind, (uint32_t)(p + total - behind));
+        if (s->session.effect_flags & PIN_NAMELESS && here == total)
+            session_parameters(r, c, behind, (uint32_t)(p + total - behind));
         s->unnamed_noted = false;
         return pass(c, 'B', head);
     }
@@ -369,7 +388,7 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     s->deeds |= there->statement->deeds;
     c->names->bound = c->names->used = there;
     c->names->used_number = number;
-    if (portal_bytes > 1) there->told = true;   /* its Describe may come behind another Bind */
+    if (portal_bytes > 1) there->told = true; /* its Describe may come behind another Bind */
     *head = (uint32_t)(end + 1 - p);
     return REWRITTEN_HEAD;
 }
@@ -377,7 +396,8 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
 /* Describe and Close; those of statements are read whole. */
 /* A name that servers may know a statement of anybody's by: nobody closes it by that. */
 static bool is_ours(const char *name, uint32_t bytes) {
-    return bytes >= sizeof SERVER_NAME_PREFIX - 1 && memcmp(name, SERVER_NAME_PREFIX, sizeof SERVER_NAME_PREFIX - 1) == 0;
+    return bytes >= sizeof SERVER_NAME_PREFIX - 1
+        && memcmp(name, SERVER_NAME_PREFIX, sizeof SERVER_NAME_PREFIX - 1) == 0;
 }
 
 static enum rewritten forward_named(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
@@ -385,7 +405,8 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     struct server *s = c->server;
     uint8_t letter = p[0];
     if (here < total && here < 6) return REWRITTEN_MORE;
-    if (letter == 'D' && total > 6 && p[5] == 'P' && c->names && c->names->bound) c->names->bound->told = true;
+    if (letter == 'D' && total > 6 && p[5] == 'P' && c->names && c->names->bound)
+        c->names->bound->told = true;
     if (total < 7 || p[5] != 'S') return pass(c, letter, head);
     if (total - 7 > STATEMENT_NAME_MAX) return REWRITTEN_TOO_LARGE;
     if (here < total) return REWRITTEN_MORE;
@@ -413,23 +434,25 @@ static enum rewritten forward_named(struct relay *r, struct client *c, const uns
     uint32_t number = ensure_prepared(r, s, there), live_bytes = server_name(live, number);
     end_runs(r, s, runs);
     there->told = true;
-    there->columns = 0;   /* those that it will hear of now */
+    there->columns = 0; /* those that it will hear of now */
     c->names->used = there;
     c->names->used_number = number;
     send_describe(r, s, live, live_bytes, letter);
     return REWRITTEN_ALL;
 }
 
-/* Sends a message of a client on, with names replaced, and notes what it will be answered with.  NOT: it passes as
- * it is and is not noted.  HEAD: noted; its first *head bytes have been replaced, the rest passes.  ALL: nothing of
- * it is left to be sent.  MORE: it must come whole.  WAIT: not before earlier pipelines have been answered. */
+/* Sends a message of a client on, with names replaced, and notes what it will be answered with.  NOT: it
+ * passes as it is and is not noted.  HEAD: noted; its first *head bytes have been replaced, the rest passes.
+ * ALL: nothing of it is left to be sent.  MORE: it must come whole.  WAIT: not before earlier pipelines have
+ * been answered. */
 enum rewritten statements_forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                   uint32_t total, uint32_t *head) {
     if (c->server->skip || c->server->copy == COPY_READING) return REWRITTEN_NOT;
     switch (p[0]) {
     case 'P': return forward_parse(r, c, p, here, total, head);
     case 'B': return forward_bind(r, c, p, here, total, head);
-    case 'D': case 'C': return forward_named(r, c, p, here, total, head);
+    case 'D':
+    case 'C': return forward_named(r, c, p, here, total, head);
     case 'Q': return execute_query(r, c, p, here, total);
     default: return REWRITTEN_NOT;
     }
@@ -456,11 +479,12 @@ void statements_answer(struct relay *r, struct server *s) {
         n = 0;
     }
     if (n) conn_send(r, &s->client->io, answers, n);
-    memory_count(r, s->client);   /* texts may be gone */
+    memory_count(r, s->client); /* texts may be gone */
 }
 
-/* This one was not parsed, or not without an error: which unnamed statement the server has now nobody knows, unless the
- * client has sent another behind a Sync.  A Parse of ours that was skipped is sent once more where it is used. */
+/* This one was not parsed, or not without an error: which unnamed statement the server has now nobody knows,
+ * unless the client has sent another behind a Sync.  A Parse of ours that was skipped is sent once more where
+ * it is used. */
 static void unnamed_lost(struct relay *r, struct server *s, uint64_t number, bool own) {
     struct names *n = s->client ? s->client->names : NULL;
     if (n && n->unnamed_number != number) return;
@@ -474,8 +498,8 @@ void statements_parsed(struct relay *r, struct server *s, uint8_t request) {
     if (request == 'P' && s->client) names_confirm(&r->statements, s->client->names);
 }
 
-/* This request was skipped after an error: its text is not on the server, its name was not taken; and what would have ended
- * an unnamed statement, a Query or a Close, has left it there. */
+/* This request was skipped after an error: its text is not on the server, its name was not taken; and what
+ * would have ended an unnamed statement, a Query or a Close, has left it there. */
 void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost) {
     uint8_t letter = request & (uint8_t)~INTERNAL;
     struct slot_row *row = &r->t->slots[s->slot];
@@ -498,8 +522,8 @@ bool tag_starts(const unsigned char *tag, uint32_t n, const char *with) {
     return n >= bytes && memcmp(tag, with, bytes) == 0;
 }
 
-/* After DISCARD ALL and DEALLOCATE ALL the server has no statements but those that were sent behind it, and neither has the
- * client that said so.  Others keep their names: what they need is prepared again. */
+/* After DISCARD ALL and DEALLOCATE ALL the server has no statements but those that were sent behind it, and
+ * neither has the client that said so.  Others keep their names: what they need is prepared again. */
 static void forget_all(struct relay *r, struct server *s) {
     struct prepared_set *set = set_of(r, s);
     prepared_forget_before(set, set->next_number - s->parsing.named + 1);
@@ -509,8 +533,8 @@ static void forget_all(struct relay *r, struct server *s) {
     r->t->clients[s->client->row].prepared_statements = (int32_t)s->client->names->count;
 }
 
-/* What a CommandComplete means for statements.  DDL counts when it has run, for its own transaction, when that ends,
- * for the others, and when it is undone. */
+/* What a CommandComplete means for statements.  DDL counts when it has run, for its own transaction, when
+ * that ends, for the others, and when it is undone. */
 void statements_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
     session_tag(r, s, tag, n);
     bool discard = n == sizeof "DISCARD ALL" && memcmp(tag, "DISCARD ALL", n) == 0;
@@ -535,7 +559,10 @@ void statements_ended(struct relay *r, struct server *s, uint8_t status) {
 /* ---- errors ----------------------------------------------------------------------------------- */
 
 /* What is to stand in a message instead of message[at..at+old). */
-struct edit { uint32_t at, old, bytes; const char *text; };
+struct edit {
+    uint32_t at, old, bytes;
+    const char *text;
+};
 
 /* A statement's name, if the message has the server's for it. */
 static const struct name *name_in(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
@@ -548,17 +575,20 @@ static const struct name *name_in(struct relay *r, struct server *s, const unsig
     if (found > UINT32_MAX || found == NO_NUMBER) return NULL;
     *number = (uint32_t)found;
     const struct name *name = names_of_number(s->client->names, set_of(r, s), *number);
-    if (name) *e = (struct edit){(uint32_t)(at - message), (uint32_t)((unsigned char *)end - at), name->bytes, name->text};
+    if (name)
+        *e = (struct edit){(uint32_t)(at - message), (uint32_t)((unsigned char *)end - at), name->bytes,
+                           name->text};
     return name;
 }
 
-/* The server does not have a statement any more that was prepared there: somebody has deallocated it by our name, or makes
- * us believe so.  Nobody is to look for it there again. */
+/* The server does not have a statement any more that was prepared there: somebody has deallocated it by our
+ * name, or makes us believe so.  Nobody is to look for it there again. */
 bool statements_gone(struct relay *r, struct server *s, const unsigned char *message, uint32_t n) {
     uint32_t number;
     struct edit e;
     struct digest d;
-    static const char BY[] = "\0RFetchPreparedStatement";   /* with the NUL behind it; what RAISE says is by another */
+    /* with the NUL behind it; what RAISE says is by another */
+    static const char BY[] = "\0RFetchPreparedStatement";
     if (!memmem(message, n, "\0C26000", 8) || !memmem(message, n, BY, sizeof BY)) return false;
     if (!name_in(r, s, message, n, &number, &e)) return false;
     if (prepared_digest(set_of(r, s), number, &d)) prepared_remove(set_of(r, s), &d);
@@ -571,12 +601,12 @@ static bool last_text(const struct server *s) {
     return (int32_t)(requests_number(&s->requests) - s->renamed_request) >= 0;
 }
 
-#define PLACE_DIGITS 10          /* of a place in a text, which has at most 2^30 characters */
+#define PLACE_DIGITS 10 /* of a place in a text, which has at most 2^30 characters */
 #define PLACE_BYTES (PLACE_DIGITS + 2)
 
 /* A place in the client's text, if it is behind a name that was replaced by one of another length. */
-static bool edit_position(const struct server *s, const unsigned char *message, uint32_t n, char text[PLACE_BYTES],
-                          struct edit *e) {
+static bool edit_position(const struct server *s, const unsigned char *message, uint32_t n,
+                          char text[PLACE_BYTES], struct edit *e) {
     if (!s->renamed_by || !last_text(s)) return false;
     const unsigned char *field = memmem(message + 5, n - 5, "\0P", 2);
     if (!field) return false;
@@ -590,7 +620,8 @@ static bool edit_position(const struct server *s, const unsigned char *message, 
     return true;
 }
 
-/* An ErrorResponse that speaks of what was replaced goes out in the client's own words.  False: it does not. */
+/* An ErrorResponse that speaks of what was replaced goes out in the client's own words.  False: it does
+ * not. */
 bool statements_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
                       const unsigned char *run, uint32_t run_bytes) {
     struct edit edits[2];
@@ -605,7 +636,7 @@ bool statements_error(struct relay *r, struct server *s, const unsigned char *me
         edits[1] = edits[0];
         edits[0] = first;
     }
-    if (count == 2 && edits[0].at + edits[0].old > edits[1].at) return false;   /* PostgreSQL's never overlap */
+    if (count == 2 && edits[0].at + edits[0].old > edits[1].at) return false; /* PostgreSQL's never overlap */
     for (uint32_t i = 0; i < count; i++) length += edits[i].bytes - edits[i].old;
     unsigned char head[5] = {'E'};
     write_u32(head + 1, length);

@@ -5,17 +5,18 @@
  * a Parse that pooler sends of its own accord, where a client comes to a server that has nothing as new as
  * its own Parse.
  *
- * PostgreSQL keeps the text, and reads and plans it anew, under what is in force just then, whenever something
- * has invalidated what it made of it.  So whoever runs a statement may decide what it means for all who have
- * it: it is shared by those only who parsed it under the same settings *and run it under the same*.  Who has
- * set something since has an entry of its own kind, and what it sees is what a session of its own could see:
- * its first meaning, or, once that was invalidated, that of now.
+ * PostgreSQL keeps the text, and reads and plans it anew, under what is in force just then, whenever
+ * something has invalidated what it made of it.  So whoever runs a statement may decide what it means for all
+ * who have it: it is shared by those only who parsed it under the same settings *and run it under the same*.
+ * Who has set something since has an entry of its own kind, and what it sees is what a session of its own
+ * could see: its first meaning, or, once that was invalidated, that of now.
  *
  *   the settings differ from those of the Parse, in what literals are read under: those are put in force for
  *            the transaction, and back again behind the Parse, in the pipeline under way.
  *   they may be others than the client's, for something was set whose answer is not known yet, or the
- *            client has objects that only it sees: what is used then is its own, and shared with nobody.  Around
- *            the Parse, what is in force is kept in settings of ours, for the transaction, and comes back from there.
+ *            client has objects that only it sees: what is used then is its own, and shared with nobody.
+ *            Around the Parse, what is in force is kept in settings of ours, for the transaction, and comes
+ *            back from there.
  *   nobody can know them, for a statement of the same pipeline may have set them: the statement is good
  *            on its server only, which stays with the client; elsewhere it is refused as one whose result
  *            has changed, which drivers answer by another Parse. */
@@ -29,11 +30,12 @@
 
 /* Whether statements that are not answered yet may set what texts mean. */
 static bool unanswered(const struct server *s) {
-    return (s->requests.count || s->pipeline_open) && s->session.sets_meaning;   /* PostgreSQL tells of it at the Sync */
+    /* PostgreSQL tells of it at the Sync */
+    return (s->requests.count || s->pipeline_open) && s->session.sets_meaning;
 }
 
-/* Whether a statement has set, in the transaction under way, what literals are read under and no server reports: its value
- * is asked for behind the transaction. */
+/* Whether a statement has set, in the transaction under way, what literals are read under and no server
+ * reports: its value is asked for behind the transaction. */
 static bool unreported(const struct server *s) {
     const struct notes *notes = s->session.notes;
     char kind;
@@ -48,7 +50,8 @@ static bool unreported(const struct server *s) {
 bool meaning_waits(const struct client *c) {
     const struct requests *q = &c->server->requests;
     if (!unanswered(c->server) || !q->count) return false;
-    uint8_t last = requests_at(q, q->count - 1) & 0x7f;   /* a CopyDone that ends nothing may stand behind the Sync */
+    /* a CopyDone that ends nothing may stand behind the Sync */
+    uint8_t last = requests_at(q, q->count - 1) & 0x7f;
     return !c->server->pipeline_open || last == 'S' || last == 'Q' || last == 'F';
 }
 
@@ -58,7 +61,8 @@ struct settings *meaning_now(struct client *c) {
 }
 
 /* The statement that a Parse of the client is about to make; NULL: no memory. */
-struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body, uint32_t bytes) {
+struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body,
+                                 uint32_t bytes) {
     bool apart = session_uncertain(c->server);
     uint64_t number = apart ? (uint64_t)(r->worker + 1) << 48 | ++r->apart : 0;
     struct statement *st = statement_intern(&r->statements, body, bytes, c->settings, number);
@@ -81,15 +85,16 @@ const struct prepared_entry *meaning_find(struct relay *r, struct server *s, con
     return prepared_use(set_of(r, s), &key, name->made);
 }
 
-/* Whether what the server has of the statement is still being parsed, and may be skipped without what uses it now. */
+/* Whether what the server has of the statement is still being parsed, and may be skipped without what uses it
+ * now. */
 bool meaning_is_unsure(struct relay *r, struct server *s, const struct name *name) {
     const struct prepared_entry *e = s->parsing.ended ? meaning_find(r, s, name) : NULL;
     return e && parsing_is_unsure(s, &e->digest);
 }
 
 /* Puts in force what literals are read under in `to`, where `from` is in force, or may be. */
-static bool switch_to(struct relay *r, struct server *s, const struct settings *from, const struct settings *to,
-                      enum switching how) {
+static bool switch_to(struct relay *r, struct server *s, const struct settings *from,
+                      const struct settings *to, enum switching how) {
     char text[SWITCH_BYTES];
     uint32_t n = settings_switch(&r->store, from, to, how, text, sizeof text);
     if (n >= sizeof text) return false;
@@ -108,8 +113,8 @@ static void end_under(struct relay *r, struct server *s, const struct settings *
     else switch_to(r, s, under, s->client->settings, SWITCH_KNOWN);
 }
 
-/* Ends a transaction, by words alone: under no settings it means anything else.  What is sent for a Parse of it must not need
- * a transaction that has not failed. */
+/* Ends a transaction, by words alone: under no settings it means anything else.  What is sent for a Parse of
+ * it must not need a transaction that has not failed. */
 static bool only_ends(const unsigned char *text, uint32_t bytes) {
     static const char *const words[] = {"rollback", "abort", "commit", "end"};
     struct lexer l = {.at = text, .end = text + strnlen((const char *)text, bytes)};
@@ -129,7 +134,7 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
     const struct statement *st = name->statement;
     const struct prepared_entry *e = meaning_find(r, s, name);
     if (e) return e->number;
-    bool failed = s->transaction == 'E' && !s->requests.count;   /* nothing will be parsed */
+    bool failed = s->transaction == 'E' && !s->requests.count; /* nothing will be parsed */
     bool unsure = false, as_it_is = failed || only_ends(st->body, st->bytes);
     if (!as_it_is && (st->floating || !begin_under(r, s, st->under, &unsure))) {
         replan_refuse(s);

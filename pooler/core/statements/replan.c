@@ -1,4 +1,5 @@
-/* Statements whose result type was changed by others: which may be sent again, and how.  The theory stands in replan.h. */
+/* Statements whose result type was changed by others: which may be sent again, and how.  The theory stands in
+ * replan.h. */
 #define _GNU_SOURCE
 #include <ctype.h>
 #include <stdlib.h>
@@ -17,7 +18,7 @@ void replay_add(struct replay *k, const unsigned char *p, uint32_t n) {
         uint32_t room = k->room ? k->room : 512;
         while (room < k->bytes + n) room *= 2;
         unsigned char *larger = realloc(k->data, room);
-        if (!larger) {   /* it is not sent again */
+        if (!larger) { /* it is not sent again */
             k->whole = false;
             return;
         }
@@ -46,19 +47,30 @@ void replay_free(struct replay *k) {
 }
 
 /* One of the kept messages; all of them came whole. */
-struct replay_message { uint32_t at, next; uint8_t letter; const char *body; uint32_t bytes; };
+struct replay_message {
+    uint32_t at, next;
+    uint8_t letter;
+    const char *body;
+    uint32_t bytes;
+};
 
 static bool message_at(const struct replay *k, uint32_t at, struct replay_message *m) {
     if (at + 5 > k->bytes) return false;
     uint32_t length = read_u32(k->data + at + 1);
     if (length < 4 || length > k->bytes - at - 1) return false;
-    *m = (struct replay_message){.at = at, .next = at + 1 + length, .letter = k->data[at],
-                               .body = (const char *)k->data + at + 5, .bytes = length - 4};
+    *m = (struct replay_message){.at = at,
+                                 .next = at + 1 + length,
+                                 .letter = k->data[at],
+                                 .body = (const char *)k->data + at + 5,
+                                 .bytes = length - 4};
     return true;
 }
 
 /* A name in a message; no `text`: there is none. */
-struct span { const char *text; uint32_t bytes; };
+struct span {
+    const char *text;
+    uint32_t bytes;
+};
 
 static struct span span_at(const struct replay_message *m, uint32_t at) {
     const char *end = at < m->bytes ? memchr(m->body + at, 0, m->bytes - at) : NULL;
@@ -74,7 +86,8 @@ static struct span portal_of(const struct replay_message *m) {
 /* The statement that a Parse makes, and a Bind uses, and a Describe asks of. */
 static struct span statement_of(const struct replay_message *m) {
     bool describes = m->letter == 'D' && m->bytes && m->body[0] == 'S';
-    if (m->letter != 'B') return m->letter == 'P' ? span_at(m, 0) : describes ? span_at(m, 1) : (struct span){0};
+    if (m->letter != 'B')
+        return m->letter == 'P' ? span_at(m, 0) : describes ? span_at(m, 1) : (struct span){0};
     struct span portal = span_at(m, 0);
     return portal.text ? span_at(m, portal.bytes + 1) : portal;
 }
@@ -99,14 +112,16 @@ static bool portal_described(const struct replay *k, const struct replay_message
     return false;
 }
 
-/* The name that this message uses, if the client will not take the statement's columns for others: it hears of them
- * in this pipeline, or never asked. */
-static struct name *renewable(const struct replay *k, const struct names *names, const struct replay_message *use) {
+/* The name that this message uses, if the client will not take the statement's columns for others: it hears
+ * of them in this pipeline, or never asked. */
+static struct name *renewable(const struct replay *k, const struct names *names,
+                              const struct replay_message *use) {
     if (use->letter != 'B' && use->letter != 'D') return NULL;
     struct span text = statement_of(use);
     struct name *name = text.bytes ? names_find_old(names, text.text, text.bytes) : NULL;
     if (!name || use->letter == 'D' || !name->told || parsed_before(k, use)) return name;
-    return portal_described(k, use) && !columns_formatted(k->data + use->at, use->next - use->at) ? name : NULL;
+    return portal_described(k, use) && !columns_formatted(k->data + use->at, use->next - use->at) ? name
+                                                                                                  : NULL;
 }
 
 /* ---- the error ---------------------------------------------------------------------------------- */
@@ -117,7 +132,7 @@ static bool plan_changed(const unsigned char *body, uint32_t n) {
     return memmem(body, n, CODE, sizeof CODE) && memmem(body, n, ROUTINE, sizeof ROUTINE);
 }
 
-#define REFUSED_SLACK 32          /* requests of ours that may stand between the refusal and what it is about */
+#define REFUSED_SLACK 32 /* requests of ours that may stand between the refusal and what it is about */
 
 /* How many messages of the client are unanswered; false: not all are of one pipeline. */
 static bool unanswered(const struct requests *q, uint32_t *count) {
@@ -134,7 +149,10 @@ static bool unanswered(const struct requests *q, uint32_t *count) {
 
 static bool is_request(uint8_t letter) { return letter && strchr("PBDECS", letter); }
 
-struct counts { uint32_t bound, described; bool repeatable; };
+struct counts {
+    uint32_t bound, described;
+    bool repeatable;
+};
 
 /* Finds the message that failed, behind those that were answered.  False: it is not there. */
 static bool find_failed(struct replay *k, uint32_t pending, struct counts *answered) {
@@ -154,17 +172,19 @@ static bool find_failed(struct replay *k, uint32_t pending, struct counts *answe
         switch (m.letter) {
         case 'B': answered->bound++; break;
         case 'D': answered->described++; break;
-        case 'P': case 'C':   /* holds, and is not sent again: only in front of all that is */
+        case 'P':
+        case 'C': /* holds, and is not sent again: only in front of all that is */
             if (repeated) answered->repeatable = false;
             k->from = m.next;
             break;
-        default: answered->repeatable = false;   /* executed */
+        default: answered->repeatable = false; /* executed */
         }
     }
     return false;
 }
 
-/* Whether the answers in p[0..n), which the client has not got, are all that came for what will be repeated. */
+/* Whether the answers in p[0..n), which the client has not got, are all that came for what will be
+ * repeated. */
 static bool all_unsent(const unsigned char *p, uint32_t n, const struct counts *answered) {
     struct counts here = {0};
     for (uint32_t at = 0; at < n; at += read_u32(p + at + 1) + 1) {
@@ -185,8 +205,10 @@ static bool asked(const struct replay *k, const struct replay_message *failed) {
 /* The same for an EXECUTE alone in a Query: rows come with their columns, and nothing has been run. */
 static enum verdict judge_execute(const struct server *s) {
     const struct replay *k = &s->replay;
-    if (!k->execute || !k->whole || k->data[0] != 'Q' || s->requests.count != 1 || !s->client->names->used) return VERDICT_NONE;
-    return !k->again && s->transaction == 'I' && !s->internal && !s->client->io.body_left ? VERDICT_AGAIN : VERDICT_RENEW;
+    if (!k->execute || !k->whole || k->data[0] != 'Q' || s->requests.count != 1 || !s->client->names->used)
+        return VERDICT_NONE;
+    return !k->again && s->transaction == 'I' && !s->internal && !s->client->io.body_left ? VERDICT_AGAIN
+                                                                                          : VERDICT_RENEW;
 }
 
 /* What is to be done about a changed plan; run[0..run_bytes) are answers that the client has not got. */
@@ -199,9 +221,11 @@ static enum verdict judge(const struct server *s, const unsigned char *run, uint
     if (!k->whole || !unanswered(&s->requests, &pending)) return VERDICT_NONE;
     if (framed && c->io.body_left) return VERDICT_WAIT;
     if (!find_failed(k, pending, &answered) || !message_at(k, k->failed, &failed)) return VERDICT_NONE;
-    if (framed && !asked(k, &failed) && !c->read_blocked) return VERDICT_WAIT;   /* else nothing comes before this is answered */
+    /* else nothing comes before this is answered */
+    if (framed && !asked(k, &failed) && !c->read_blocked) return VERDICT_WAIT;
     if (!renewable(k, c->names, &failed)) return VERDICT_NONE;
-    bool again = answered.repeatable && !k->again && s->transaction == 'I' && !s->internal && !c->io.body_left;
+    bool again = answered.repeatable && !k->again && s->transaction == 'I' && !s->internal
+        && !c->io.body_left;
     return again && framed && all_unsent(run, run_bytes, &answered) ? VERDICT_AGAIN : VERDICT_RENEW;
 }
 
@@ -234,9 +258,13 @@ static bool sync_is_own(const struct requests *q) {
     return i < q->count && requests_at(q, i) & INTERNAL;
 }
 
-static const char CHANGED[] = "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0"
+static const char CHANGED[] =
+    "SERROR\0VERROR\0C0A000\0Mcached plan must not change result type\0Fplancache.c\0"
     "RRevalidateCachedQuery\0";
-struct changed { unsigned char head[5]; char fields[sizeof CHANGED]; };
+struct changed {
+    unsigned char head[5];
+    char fields[sizeof CHANGED];
+};
 
 static struct changed changed_message(void) {
     struct changed message = {.head = {'E', 0, 0, 0, 4 + sizeof CHANGED}};
@@ -244,11 +272,12 @@ static struct changed changed_message(void) {
     return message;
 }
 
-/* Has the client hear of a changed plan instead of the error that is to come: to the next request, or to one behind it if
- * others of ours go first. */
+/* Has the client hear of a changed plan instead of the error that is to come: to the next request, or to one
+ * behind it if others of ours go first. */
 void replan_refuse(struct server *s) {
     const struct requests *q = &s->requests;
-    if (!s->refused_count || (int32_t)(requests_number(q) - s->refused_at) >= (int32_t)s->refused_count) s->refused_at = q->pushed;
+    if (!s->refused_count || (int32_t)(requests_number(q) - s->refused_at) >= (int32_t)s->refused_count)
+        s->refused_at = q->pushed;
     s->refused_count = q->pushed - s->refused_at + REFUSED_SLACK;
 }
 
@@ -256,12 +285,14 @@ static bool is_refused(const struct server *s) {
     return requests_number(&s->requests) - s->refused_at < s->refused_count;
 }
 
-/* A Bind that asks for a format per column, by the columns that its client was told of before some DDL: there are others
- * now.  PostgreSQL itself would have looked at the plan first. */
-static bool is_of_other_columns(struct relay *r, const struct server *s, const unsigned char *message, uint32_t n) {
+/* A Bind that asks for a format per column, by the columns that its client was told of before some DDL: there
+ * are others now.  PostgreSQL itself would have looked at the plan first. */
+static bool is_of_other_columns(struct relay *r, const struct server *s, const unsigned char *message,
+                                uint32_t n) {
     const struct name *name = s->client && s->client->names ? s->client->names->bound : NULL;
-    return name && name->told && name->made < statements_altered_at(r, s) && requests_head(&s->requests) == 'B'
-        && memmem(message, n, "\0C08P01", 7) && memmem(message, n, "\0RPortalSetResultFormat", 23);
+    return name && name->told && name->made < statements_altered_at(r, s)
+        && requests_head(&s->requests) == 'B' && memmem(message, n, "\0C08P01", 7)
+        && memmem(message, n, "\0RPortalSetResultFormat", 23);
 }
 
 /* It names the statement that never is. */
@@ -271,13 +302,14 @@ static bool is_of_no_statement(const unsigned char *message, uint32_t n) {
     return at && !isdigit(at[sizeof NAME - 1]);
 }
 
-/* An error for a client: `message`, with the unsent answers before it, run[0..run_bytes), which begin with the
- * beginning of a message if `framed`.  True: nothing of either is left to be passed on. */
-bool replan_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n, const unsigned char *run,
-                 uint32_t run_bytes, bool framed) {
+/* An error for a client: `message`, with the unsent answers before it, run[0..run_bytes), which begin with
+ * the beginning of a message if `framed`.  True: nothing of either is left to be passed on. */
+bool replan_error(struct relay *r, struct server *s, const unsigned char *message, uint32_t n,
+                  const unsigned char *run, uint32_t run_bytes, bool framed) {
     uint8_t head = requests_head(&s->requests);
     bool uses = s->client && s->client->names && head && strchr("BDQ", head);
-    if (s->client && s->replay.held && head && strchr("BDQF", head)) {   /* what ours met, in front of a Sync of ours */
+    /* what ours met, in front of a Sync of ours */
+    if (s->client && s->replay.held && head && strchr("BDQF", head)) {
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         conn_send(r, &s->client->io, s->replay.held, s->replay.held_bytes);
         replay_release(&s->replay);
@@ -288,9 +320,7 @@ bool replan_error(struct relay *r, struct server *s, const unsigned char *messag
     if (changed || (uses && statements_gone(r, s, message, n))) {
         s->replay.verdict = (uint8_t)(head == 'Q' ? judge_execute(s) : judge(s, run, run_bytes, framed));
         switch (s->replay.verdict) {
-        case VERDICT_AGAIN:
-            send_rest(r, s, run, run_bytes);
-            return true;
+        case VERDICT_AGAIN: send_rest(r, s, run, run_bytes); return true;
         case VERDICT_WAIT:
             if (hold(&s->replay, run, run_bytes, message, n)) return true;
             s->replay.verdict = VERDICT_NONE;
@@ -298,7 +328,7 @@ bool replan_error(struct relay *r, struct server *s, const unsigned char *messag
         default: break;
         }
     }
-    if (uses && is_refused(s) && is_of_no_statement(message, n)) {   /* this is why it does not exist */
+    if (uses && is_refused(s) && is_of_no_statement(message, n)) { /* this is why it does not exist */
         struct changed instead = changed_message();
         if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         conn_send(r, &s->client->io, &instead, sizeof instead);
@@ -310,10 +340,11 @@ bool replan_error(struct relay *r, struct server *s, const unsigned char *messag
         conn_send(r, &s->client->io, &instead, sizeof instead);
         return true;
     }
-    if (head & INTERNAL && head != ('S' | INTERNAL) && sync_is_own(&s->requests) && memmem(message, n, "\0VERROR", 8)) {
+    if (head & INTERNAL && head != ('S' | INTERNAL) && sync_is_own(&s->requests)
+        && memmem(message, n, "\0VERROR", 8)) {
         if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
         if (hold(&s->replay, NULL, 0, message, n)) return true;
-        s->unrecorded = true;   /* it has this error now, and another one to come */
+        s->unrecorded = true; /* it has this error now, and another one to come */
         return statements_error(r, s, message, n, NULL, 0);
     }
     return statements_error(r, s, message, n, run, run_bytes);
@@ -330,7 +361,8 @@ void replan_held(struct relay *r, struct server *s) {
     if (!server_skip(r, s)) server_close(r, s, true, "names of statements out of step");
 }
 
-/* The statements from the failed one on: as of now, so that they are prepared anew where they are used next. */
+/* The statements from the failed one on: as of now, so that they are prepared anew where they are used
+ * next. */
 static void renew(struct server *s) {
     struct replay_message m;
     struct name *name;
@@ -351,7 +383,8 @@ void replan_settle(struct relay *r, struct server *s) {
     renew(s);
     if (verdict != VERDICT_AGAIN) return;
     if (s->requests.count) {
-        requests_internal_head(&s->requests);   /* what ends the error, the Sync or the Query itself: nobody hears of it */
+        /* what ends the error, the Sync or the Query itself: nobody hears of it */
+        requests_internal_head(&s->requests);
     } else {
         conn_append(r, &s->io, "S\0\0\0\4", 5);
         server_expects(s, 'S' | INTERNAL);

@@ -1,16 +1,18 @@
 /* "cached plan must not change result type": prepared again, and asked again when nobody can notice.
  *
- * Theory.  PostgreSQL refuses to run a statement whose result has other columns than when it was parsed, for the
- * client's sake: it may know the old ones.  Through a pooler the statement may be another client's, older than this
- * client's Parse, so the error can come where PostgreSQL itself has none.  What may be done without harm depends on
- * what the client knows:
+ * Theory.  PostgreSQL refuses to run a statement whose result has other columns than when it was parsed, for
+ * the client's sake: it may know the old ones.  Through a pooler the statement may be another client's, older
+ * than this client's Parse, so the error can come where PostgreSQL itself has none.  What may be done without
+ * harm depends on what the client knows:
  *
- *   it has parsed the statement, or describes it or the portal, in the very pipeline that failed, or never asked for
- *            columns: it has no old ones.  Its name is renewed (`made`: now), so that every server prepares it again;
- *            and if nothing of the pipeline has been executed, no answer to what must be repeated has been sent and
- *            no transaction is open, what it sent since is sent again: it never sees the error.
- *   otherwise (also when its Bind asks for a format column by column) it goes by columns that it was told before, and would read rows wrongly.  The error is what PostgreSQL
- *            would say, and drivers of that kind parse the statement again then.
+ *   it has parsed the statement, or describes it or the portal, in the very pipeline that failed, or never
+ *            asked for columns: it has no old ones.  Its name is renewed (`made`: now), so that every server
+ *            prepares it again; and if nothing of the pipeline has been executed, no answer to what must be
+ *            repeated has been sent and no transaction is open, what it sent since is sent again: it never
+ *            sees the error.
+ *   otherwise (also when its Bind asks for a format column by column) it goes by columns that it was told
+ *            before, and would read rows wrongly.  The error is what PostgreSQL would say, and drivers of
+ *            that kind parse the statement again then.
  *
  * For that the messages of the pipeline under way are kept as the client sent them, as long as they are few.
  */
@@ -20,21 +22,23 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#define REPLAY_BYTES_MAX 65536    /* of one pipeline; a longer one is not sent again */
-#define REPLAY_ROOM 4096          /* stays between pipelines */
+#define REPLAY_BYTES_MAX 65536 /* of one pipeline; a longer one is not sent again */
+#define REPLAY_ROOM 4096       /* stays between pipelines */
 
 enum verdict { VERDICT_NONE, VERDICT_RENEW, VERDICT_AGAIN, VERDICT_WAIT };
 
 struct replay {
     unsigned char *data;
     uint32_t bytes, room;
-    uint32_t failed, from;       /* where the message that failed begins, and what is to be sent again */
-    bool ended;                  /* its Sync has been sent: the next message begins another pipeline */
-    bool whole;                  /* `data` has everything of the pipeline */
-    bool execute;                /* it is a Query with one EXECUTE */
-    bool again;                  /* it was sent again: once is enough */
-    uint8_t verdict;             /* what the error that is being dealt with leads to; WAIT: more of the pipeline decides */
-    unsigned char *held;         /* an error that waits, behind answers; without a verdict: it will take the place of another */
+    uint32_t failed, from; /* where the message that failed begins, and what is to be sent again */
+    bool ended;            /* its Sync has been sent: the next message begins another pipeline */
+    bool whole;            /* `data` has everything of the pipeline */
+    bool execute;          /* it is a Query with one EXECUTE */
+    bool again;            /* it was sent again: once is enough */
+    /* what the error that is being dealt with leads to; WAIT: more of the pipeline decides */
+    uint8_t verdict;
+    /* an error that waits, behind answers; without a verdict: it will take the place of another */
+    unsigned char *held;
     uint32_t held_answers, held_bytes;
 };
 
@@ -43,7 +47,8 @@ void replay_shrink(struct replay *k);
 void replay_release(struct replay *k);
 void replay_free(struct replay *k);
 
-/* A message begins another pipeline; `answered`: no message in front of it waits for an answer, so no error has a place to take. */
+/* A message begins another pipeline; `answered`: no message in front of it waits for an answer, so no error
+ * has a place to take. */
 static inline void replay_begin(struct replay *k, bool answered) {
     if (k->held && answered) replay_release(k);
     if (k->room > REPLAY_ROOM) replay_shrink(k);

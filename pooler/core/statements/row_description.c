@@ -1,11 +1,12 @@
 /* What a client knows of the rows to come: columns and parameters of a statement's result.
  *
- * Theory.  A client that asked for the columns once may go by them ever after, and PostgreSQL keeps the promise: it
- * refuses a statement whose result has changed since it was parsed.  Here the statement may have been prepared anew
- * since, on another server or for another client, and would be run.  So every Parse of ours has a Describe of ours
- * behind it: `columns` of an entry is the hash of the answer, `columns` of a name that of the entry where it was used
- * first.  When they differ, and the client does not ask again, it gets PostgreSQL's error; the Bind goes out for a
- * statement that does not exist, so that the server is in the same state as if the error were its own.
+ * Theory.  A client that asked for the columns once may go by them ever after, and PostgreSQL keeps the
+ * promise: it refuses a statement whose result has changed since it was parsed.  Here the statement may have
+ * been prepared anew since, on another server or for another client, and would be run.  So every Parse of
+ * ours has a Describe of ours behind it: `columns` of an entry is the hash of the answer, `columns` of a name
+ * that of the entry where it was used first.  When they differ, and the client does not ask again, it gets
+ * PostgreSQL's error; the Bind goes out for a statement that does not exist, so that the server is in the
+ * same state as if the error were its own.
  *
  * A server that does not have the statement is asked before the client's Bind is sent.
  */
@@ -17,7 +18,7 @@ static uint32_t hash(uint32_t h, const unsigned char *p, uint32_t n) {
     struct digest d;
     const uint64_t key[2] = {h, 0};
     digest_of(key, p, n, &d);
-    return (uint32_t)d.low | 1;   /* 0: unknown */
+    return (uint32_t)d.low | 1; /* 0: unknown */
 }
 
 /* A ParameterDescription for us. */
@@ -34,7 +35,7 @@ static uint32_t hash_columns(uint32_t h, const unsigned char *body, uint32_t n) 
         const unsigned char *end = memchr(body + at, 0, n - at);
         if (!end || n - (uint32_t)(end - body) < 19) return 0;
         h = hash(h, body + at, (uint32_t)(end - (body + at)));
-        h = hash(h, end + 7, 10);   /* behind table and column number: type, its size and modifier */
+        h = hash(h, end + 7, 10); /* behind table and column number: type, its size and modifier */
         at = (uint32_t)(end - body) + 19;
     }
     return h;
@@ -67,7 +68,7 @@ bool columns_formatted(const unsigned char *bind, uint32_t total) {
     uint32_t values = short_at(bind, at, total);
     for (at += 2; values && at + 4 <= total; values--) {
         uint32_t bytes = read_u32(bind + at);
-        if (bytes == 0xffffffffu) bytes = 0;   /* NULL */
+        if (bytes == 0xffffffffu) bytes = 0; /* NULL */
         if (bytes > total - at - 4) return false;
         at += 4 + bytes;
     }
@@ -75,8 +76,9 @@ bool columns_formatted(const unsigned char *bind, uint32_t total) {
 }
 
 /* Whether the message behind the Bind at p describes its portal. */
-static enum columns look_ahead(const struct relay *r, const unsigned char *p, uint32_t portal_bytes, uint32_t total) {
-    uint32_t room = total + 5 + 1 + portal_bytes;   /* of both messages; portal_bytes is with its NUL */
+static enum columns look_ahead(const struct relay *r, const unsigned char *p, uint32_t portal_bytes,
+                               uint32_t total) {
+    uint32_t room = total + 5 + 1 + portal_bytes; /* of both messages; portal_bytes is with its NUL */
     if (total > STATEMENT_BYTES_MAX) return COLUMNS_CHANGED;
     if (r->ahead > total && p[total] != 'D') return COLUMNS_CHANGED;
     if (r->ahead < room) return COLUMNS_WAIT;
@@ -84,10 +86,11 @@ static enum columns look_ahead(const struct relay *r, const unsigned char *p, ui
     return asks && !columns_formatted(p, total) ? COLUMNS_FINE : COLUMNS_CHANGED;
 }
 
-/* Whether a Bind of this name can be sent as things are: the server has `e` for it (NULL: nothing), which may have other
- * columns than those that the client knows. */
-enum columns columns_check(struct relay *r, struct client *c, struct name *name, const struct prepared_entry *e,
-                           const unsigned char *p, uint32_t portal_bytes, uint32_t total) {
+/* Whether a Bind of this name can be sent as things are: the server has `e` for it (NULL: nothing), which may
+ * have other columns than those that the client knows. */
+enum columns columns_check(struct relay *r, struct client *c, struct name *name,
+                           const struct prepared_entry *e, const unsigned char *p, uint32_t portal_bytes,
+                           uint32_t total) {
     struct server *s = c->server;
     bool goes_by = name->told && name->columns;
     if (e && (!goes_by || !e->columns)) {

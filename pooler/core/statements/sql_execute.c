@@ -1,20 +1,21 @@
-/* EXECUTE, DEALLOCATE and PREPARE with a name that the client prepared by Parse: in PostgreSQL both have one namespace,
- * but a server knows such a statement by another name, so the name in the text is replaced.
+/* EXECUTE, DEALLOCATE and PREPARE with a name that the client prepared by Parse: in PostgreSQL both have one
+ * namespace, but a server knows such a statement by another name, so the name in the text is replaced.
  *
  *   EXECUTE     the statement is prepared first where the server does not have it.
- *               A Parse under a name is kept longer than a server's names are: it is taken for the statement itself, if
- *               there are no arguments.
+ *               A Parse under a name is kept longer than a server's names are: it is taken for the statement
+ *               itself, if there are no arguments.
  *   DEALLOCATE  of that statement alone: the client's name is gone, and so is the server's statement.
  *   PREPARE     of a live name gets the name of a live statement: PostgreSQL itself says that it exists.
  *
- * What a name means is not known while a Parse or Close of it may still be skipped, nor behind DEALLOCATE ALL or DISCARD
- * ALL: texts that say one wait, and so do Bind and Describe behind those two.
+ * What a name means is not known while a Parse or Close of it may still be skipped, nor behind DEALLOCATE ALL
+ * or DISCARD ALL: texts that say one wait, and so do Bind and Describe behind those two.
  *
- * In a simple query a Parse of ours ends with a Sync of ours: an error would skip the Query otherwise.  The error is
- * kept then, and takes the place of what the Query fails with (replan.c).  Behind messages of the extended protocol that no
- * Sync has ended yet there can be none of ours: it would commit what they did, and end the skipping behind an error of
- * theirs.  There the Query waits for their answers, and its client for those to the Query (execute_open); the error that
- * our Parse meets is the answer, and the ReadyForQuery to a Sync of ours is that of the Query.
+ * In a simple query a Parse of ours ends with a Sync of ours: an error would skip the Query otherwise.  The
+ * error is kept then, and takes the place of what the Query fails with (replan.c).  Behind messages of the
+ * extended protocol that no Sync has ended yet there can be none of ours: it would commit what they did, and
+ * end the skipping behind an error of theirs.  There the Query waits for their answers, and its client for
+ * those to the Query (execute_open); the error that our Parse meets is the answer, and the ReadyForQuery to a
+ * Sync of ours is that of the Query.
  */
 #define _GNU_SOURCE
 #include <stdio.h>
@@ -23,10 +24,14 @@
 #include "sql/statement_names.h"
 #include "statements/forward.h"
 
-struct renaming { struct sql_use use; struct name *name; uint32_t number; };
+struct renaming {
+    struct sql_use use;
+    struct name *name;
+    uint32_t number;
+};
 
-/* What a text says about names: one of its statements stands `alone`; a name, found or not, is `unsettled`, only just being
- * made or closed; it `clears` all names, perhaps. */
+/* What a text says about names: one of its statements stands `alone`; a name, found or not, is `unsettled`,
+ * only just being made or closed; it `clears` all names, perhaps. */
 struct said { bool alone, unsettled, clears; };
 
 /* The names in a text that the client prepared by Parse; how many. */
@@ -41,7 +46,7 @@ static int find_renamings(struct client *c, const char *text, uint32_t n, struct
         said->unsettled |= names_unconfirmed(c->names, use->name, use->name_bytes);
         struct name *name = names_find(c->names, use->name, use->name_bytes);
         if (!name || (use->verb == SQL_PREPARE && use->statement)) continue;
-        if (use->verb == SQL_DEALLOCATE && statements > 1) return 0;   /* whether it will be run is not known */
+        if (use->verb == SQL_DEALLOCATE && statements > 1) return 0; /* whether it will be run is not known */
         found[count++] = (struct renaming){.use = *use, .name = name};
     }
     said->alone = statements == 1;
@@ -50,7 +55,7 @@ static int find_renamings(struct client *c, const char *text, uint32_t n, struct
 
 /* Something of that name must be there to be deallocated, and will be gone. */
 static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct name *name) {
-    static const unsigned char TRIVIAL[] = "SELECT 1\0\0";   /* text, NUL, number of parameter types */
+    static const unsigned char TRIVIAL[] = "SELECT 1\0\0"; /* text, NUL, number of parameter types */
     struct server *s = c->server;
     struct digest d = name->statement->digest;
     char live[SERVER_NAME_BYTES];
@@ -67,7 +72,8 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
 }
 
 static void number_all(struct relay *r, struct client *c, struct renaming *all, int count) {
-    for (int i = 0; i < count; i++)   /* its text is not the client's message: what it says counts all the same */
+    /* its text is not the client's message: what it says counts all the same */
+    for (int i = 0; i < count; i++)
         if (all[i].use.verb == SQL_EXECUTE) note_statement(r, c, all[i].name->statement);
     for (int i = 0; i < count; i++) {
         c->names->used = all[i].name;
@@ -78,8 +84,8 @@ static void number_all(struct relay *r, struct client *c, struct renaming *all, 
 }
 
 /* Sends the message with names replaced; they stand in what begins at `text`. */
-static void send_renamed(struct relay *r, struct server *s, const unsigned char *p, uint32_t total, uint32_t text,
-                         const struct renaming *all, int count) {
+static void send_renamed(struct relay *r, struct server *s, const unsigned char *p, uint32_t total,
+                         uint32_t text, const struct renaming *all, int count) {
     char name[SERVER_NAME_BYTES];
     uint32_t at = 5, bytes = total - 5;
     for (int i = 0; i < count; i++) bytes += server_name(name, all[i].number) - 1 - all[i].use.bytes;
@@ -111,13 +117,14 @@ static bool any_unsure(struct relay *r, struct client *c, const struct renaming 
 /* Whether a client may have names: those too that are closed, which may be skipped. */
 static bool has_names(const struct client *c) { return c->names && (c->names->count || c->names->first); }
 
-static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
+static enum rewritten forward_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                    uint32_t total) {
     struct server *s = c->server;
     struct renaming all[SQL_USES_MAX];
     s->renamed_by = 0;
-    bool fails = s->transaction == 'E';   /* until what is on its way ends the transaction */
+    bool fails = s->transaction == 'E'; /* until what is on its way ends the transaction */
     if (!has_names(c) || total < 6) return REWRITTEN_NOT;
-    if (total > WHOLE_MESSAGE_BYTES || (fails && !s->requests.count)) {   /* it is not looked into */
+    if (total > WHOLE_MESSAGE_BYTES || (fails && !s->requests.count)) { /* it is not looked into */
         s->deeds |= MAY_CLEAR;
         return REWRITTEN_NOT;
     }
@@ -129,9 +136,11 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     if (!count && clears) s->deeds |= MAY_CLEAR;
     if (!count) return REWRITTEN_NOT;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE, open = fails || s->pipeline_open;
-    if (s->requests.count && (open || deallocates || names_may_go(s) || any_unsure(r, c, all, count))) return REWRITTEN_WAIT_ALL;
+    if (s->requests.count && (open || deallocates || names_may_go(s) || any_unsure(r, c, all, count)))
+        return REWRITTEN_WAIT_ALL;
     uint32_t before = s->requests.count;
-    for (int i = 0; i < count; i++) clears |= all[i].use.verb == SQL_EXECUTE && all[i].name->statement->deeds & MAY_CLEAR;
+    for (int i = 0; i < count; i++)
+        clears |= all[i].use.verb == SQL_EXECUTE && all[i].name->statement->deeds & MAY_CLEAR;
     if (clears) s->deeds |= MAY_CLEAR;
     number_all(r, c, all, count);
     if (deallocates) {
@@ -139,7 +148,8 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
         memory_count(r, c);
     }
     bool prepared = s->requests.count > before;
-    bool ours_alone = s->pipeline_ours && !s->pipeline_runs;   /* as in end_own_run(): it would be told of a transaction */
+    /* as in end_own_run(): it would be told of a transaction */
+    bool ours_alone = s->pipeline_ours && !s->pipeline_runs;
     s->execute_open = prepared && s->pipeline_open && !ours_alone;
     if (s->execute_open) {
         c->read_blocked = READ_BLOCKED_ALL;
@@ -153,8 +163,10 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     return REWRITTEN_ALL;
 }
 
-/* A Query; it ends the unnamed statement when it is sent: while it waits its server may go to another client. */
-enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total) {
+/* A Query; it ends the unnamed statement when it is sent: while it waits its server may go to another
+ * client. */
+enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                             uint32_t total) {
     enum rewritten how = forward_query(r, c, p, here, total);
     if (how != REWRITTEN_NOT && how != REWRITTEN_ALL) return how;
     if (c->names) c->names->unnamed_live = false;
@@ -172,7 +184,8 @@ bool execute_waits(struct client *c, const unsigned char *text, uint32_t bytes) 
     struct renaming all[SQL_USES_MAX];
     struct said said;
     uint32_t n = (uint32_t)strnlen((const char *)text, bytes);
-    if (!c->server->requests.count || n == bytes || bytes > EXECUTE_TEXT_MAX || !has_names(c) || !may_use((const char *)text))
+    if (!c->server->requests.count || n == bytes || bytes > EXECUTE_TEXT_MAX || !has_names(c)
+        || !may_use((const char *)text))
         return false;
     find_renamings(c, (const char *)text, n, all, &said);
     return said.unsettled;
@@ -184,7 +197,8 @@ struct name *execute_target(struct client *c, const unsigned char *body, uint32_
     struct said said;
     uint32_t n = (uint32_t)strnlen((const char *)body, bytes);
     if (!c->names->count || bytes > EXECUTE_TEXT_MAX || bytes != n + 3 || body[n + 1] || body[n + 2]
-        || !may_use((const char *)body)) return NULL;
+        || !may_use((const char *)body))
+        return NULL;
     int count = find_renamings(c, (const char *)body, n, all, &said);
     return count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
 }
@@ -193,7 +207,8 @@ struct name *execute_target(struct client *c, const unsigned char *body, uint32_
 bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total) {
     struct renaming all[SQL_USES_MAX];
     const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
-    if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6)) return false;
+    if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6))
+        return false;
     struct said said;
     int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &said);
     if (!count) return false;
@@ -201,7 +216,7 @@ bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, ui
     number_all(r, c, all, count);
     send_renamed(r, c->server, p, total, 6, all, count);
     if (count == 1) note_renaming(c->server, &all[0]);
-    struct digest unnamed = parsing_of_unnamed(c->names->unnamed_number + 1);   /* that it is about to get */
+    struct digest unnamed = parsing_of_unnamed(c->names->unnamed_number + 1); /* that it is about to get */
     parsing_push(c->server, &unnamed);
     server_expects(c->server, deallocates ? 'P' : 'U');
     return true;

@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "sql/lexer.h"
 #include "session/settings.h"
+#include "sql/lexer.h"
 #include "sql/siphash.h"
 #include "sql/statement_names.h"
 
@@ -17,10 +17,16 @@ void digest_of(const uint64_t key[2], const unsigned char *p, uint32_t n, struct
     uint64_t tail = (uint64_t)n << 56;
     for (; n >= 8; p += 8, n -= 8) {
         memcpy(&m, p, 8);
-        v3 ^= m; SIP_ROUND; SIP_ROUND; v0 ^= m;
+        v3 ^= m;
+        SIP_ROUND;
+        SIP_ROUND;
+        v0 ^= m;
     }
     for (uint32_t i = 0; i < n; i++) tail |= (uint64_t)p[i] << (8 * i);
-    v3 ^= tail; SIP_ROUND; SIP_ROUND; v0 ^= tail;
+    v3 ^= tail;
+    SIP_ROUND;
+    SIP_ROUND;
+    v0 ^= tail;
     v2 ^= 0xee;
     for (int i = 0; i < 4; i++) SIP_ROUND;
     out->high = v0 ^ v1 ^ v2 ^ v3;
@@ -32,7 +38,6 @@ void digest_of(const uint64_t key[2], const unsigned char *p, uint32_t n, struct
 static bool same(const struct digest *a, const struct digest *b) { return digest_same(*a, *b); }
 
 /* ---- what a server has ------------------------------------------------------------------------ */
-
 
 /* A new connection. */
 void prepared_reset(struct prepared_set *set) {
@@ -49,15 +54,18 @@ static uint16_t find(struct prepared_set *set, const struct digest *d) {
 
 static void order_remove(struct prepared_set *set, uint16_t i) {
     struct prepared_entry *e = &set->entries[i];
-    if (e->newer == PREPARED_NONE) set->newest = e->older; else set->entries[e->newer].older = e->older;
-    if (e->older == PREPARED_NONE) set->oldest = e->newer; else set->entries[e->older].newer = e->newer;
+    if (e->newer == PREPARED_NONE) set->newest = e->older;
+    else set->entries[e->newer].older = e->older;
+    if (e->older == PREPARED_NONE) set->oldest = e->newer;
+    else set->entries[e->older].newer = e->newer;
 }
 
 static void order_newest(struct prepared_set *set, uint16_t i) {
     struct prepared_entry *e = &set->entries[i];
     e->newer = PREPARED_NONE;
     e->older = set->newest;
-    if (set->newest == PREPARED_NONE) set->oldest = i; else set->entries[set->newest].newer = i;
+    if (set->newest == PREPARED_NONE) set->oldest = i;
+    else set->entries[set->newest].newer = i;
     set->newest = i;
 }
 
@@ -66,7 +74,8 @@ struct prepared_entry *prepared_find(struct prepared_set *set, const struct dige
     return i == PREPARED_NONE ? NULL : &set->entries[i];
 }
 
-/* What the server has of this text (now the most recently used), prepared at `made` or later; NULL: nothing. */
+/* What the server has of this text (now the most recently used), prepared at `made` or later; NULL:
+ * nothing. */
 struct prepared_entry *prepared_use(struct prepared_set *set, const struct digest *d, uint64_t made) {
     uint16_t i = find(set, d);
     if (i == PREPARED_NONE || set->entries[i].made < made) return NULL;
@@ -115,9 +124,9 @@ void prepared_forget_before(struct prepared_set *set, uint32_t floor) {
     }
 }
 
-/* Notes that the server is about to have this text.  A number never comes twice on one connection, so what was
- * forgotten here can at worst linger there.  `evicted`: number of what has to go, an older one of the same text or
- * that of the least recently used, or 0. */
+/* Notes that the server is about to have this text.  A number never comes twice on one connection, so what
+ * was forgotten here can at worst linger there.  `evicted`: number of what has to go, an older one of the
+ * same text or that of the least recently used, or 0. */
 uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint64_t made, uint32_t limit,
                       uint32_t *evicted) {
     if (limit > PREPARED_MAX) limit = PREPARED_MAX;
@@ -128,15 +137,16 @@ uint32_t prepared_add(struct prepared_set *set, const struct digest *d, uint64_t
     if (i != PREPARED_NONE) set->unused = set->entries[i].chain;
     else i = set->used++;
     uint16_t *bucket = &set->buckets[d->low & (PREPARED_BUCKETS - 1)];
-    set->entries[i] = (struct prepared_entry){.digest = *d, .number = ++set->next_number, .made = made, .chain = *bucket};
+    set->entries[i] = (struct prepared_entry){
+        .digest = *d, .number = ++set->next_number, .made = made, .chain = *bucket};
     *bucket = i;
     order_newest(set, i);
     set->count++;
     return set->next_number;
 }
 
-/* All will be read again where they are used next, under what is in force then: what was parsed under something else is as
- * if it were too old. */
+/* All will be read again where they are used next, under what is in force then: what was parsed under
+ * something else is as if it were too old. */
 void prepared_plans_discarded(struct prepared_set *set) {
     for (uint16_t i = set->newest; i != PREPARED_NONE; i = set->entries[i].older)
         if (set->entries[i].foreign) set->entries[i].made = 0;
@@ -165,9 +175,9 @@ static void store_grow(struct statement_store *store) {
     store->capacity = capacity;
 }
 
-/* A reference to the statement with this text, parsed under these settings.  `apart`: a number of its own for one that
- * is not shared, for the settings may be others, or names mean what they mean to its client alone; 0: shared.  NULL: no
- * memory. */
+/* A reference to the statement with this text, parsed under these settings.  `apart`: a number of its own for
+ * one that is not shared, for the settings may be others, or names mean what they mean to its client alone;
+ * 0: shared.  NULL: no memory. */
 struct statement *statement_intern(struct statement_store *store, const unsigned char *body, uint32_t bytes,
                                    struct settings *under, uint64_t apart) {
     struct digest d, literals, parts[2] = {[1] = under->literals};
@@ -184,16 +194,23 @@ struct statement *statement_intern(struct statement_store *store, const unsigned
         }
     struct statement *s = malloc(sizeof *s + bytes);
     if (!s) return NULL;
-    *s = (struct statement){.next = *bucket, .digest = d, .literals = literals, .under = settings_keep(under),
-                            .apart = apart != 0, .references = 1, .bytes = bytes};
+    *s = (struct statement){.next = *bucket,
+                            .digest = d,
+                            .literals = literals,
+                            .under = settings_keep(under),
+                            .apart = apart != 0,
+                            .references = 1,
+                            .bytes = bytes};
     memcpy(s->body, body, bytes);
     s->deeds = sql_deeds((const char *)body, (uint32_t)strnlen((const char *)body, bytes), true);
     store->count++;
     return *bucket = s;
 }
 
-/* The digest of a text with its literals for those who run it under such settings, or of one that is not shared. */
-struct digest statement_key(const struct statement_store *store, const struct digest *literals, struct digest run) {
+/* The digest of a text with its literals for those who run it under such settings, or of one that is not
+ * shared. */
+struct digest statement_key(const struct statement_store *store, const struct digest *literals,
+                            struct digest run) {
     struct digest d, parts[2] = {*literals, run};
     digest_of(store->key, (unsigned char *)parts, sizeof parts, &d);
     return d;
@@ -240,7 +257,8 @@ static void unlink_same(struct name *name) {
 static void names_grow(struct names *n) {
     struct name **old = n->buckets;
     uint32_t before = n->capacity, capacity = before ? before * 2 : 8;
-    struct name **buckets = calloc(capacity, sizeof *buckets), **by_digest = calloc(capacity, sizeof *by_digest);
+    struct name **buckets = calloc(capacity, sizeof *buckets),
+                **by_digest = calloc(capacity, sizeof *by_digest);
     if (!buckets || !by_digest) {
         free(buckets);
         free(by_digest);
@@ -282,7 +300,7 @@ static bool unlink_name(struct names *n, struct name *name) {
 
 static struct pending *pending_of(struct names *n, uint32_t hash) {
     struct pending *p = &n->pending[hash % PENDING_BUCKETS];
-    if (p->pipeline != n->pipeline) {   /* what was of the pipeline under way is of an earlier one now */
+    if (p->pipeline != n->pipeline) { /* what was of the pipeline under way is of an earlier one now */
         p->pipeline = n->pipeline;
         p->of_pipeline = 0;
     }
@@ -292,14 +310,17 @@ static struct pending *pending_of(struct names *n, uint32_t hash) {
 static void note_change(struct names *n, struct change *c, struct name *name, bool added) {
     *c = (struct change){.added = added, .pipeline = n->pipeline, .hash = name->hash, .name = name};
     if (!added) name->removal = c;
-    if (n->last) n->last->next = c; else n->first = c;
+    if (n->last) n->last->next = c;
+    else n->first = c;
     n->last = c;
     struct pending *p = pending_of(n, name->hash);
     p->all++;
     p->of_pipeline++;
 }
 
-static uint64_t name_cost(const struct name *name) { return sizeof *name + name->bytes + 2 * sizeof(struct change); }
+static uint64_t name_cost(const struct name *name) {
+    return sizeof *name + name->bytes + 2 * sizeof(struct change);
+}
 
 /* Settings that many share count for each: they are small, unless somebody makes many of them. */
 static uint64_t text_cost(const struct statement *s) { return sizeof *s + s->bytes + s->under->bytes; }
@@ -322,7 +343,8 @@ static void uncount_name(struct names *n, struct name *name) {
     n->kept_bytes -= name_cost(name) + (last ? text_cost(name->statement) : 0);
 }
 
-/* Notes a name, which takes over the reference to `s`; to be confirmed or undone.  False: no memory, nothing is noted. */
+/* Notes a name, which takes over the reference to `s`; to be confirmed or undone.  False: no memory, nothing
+ * is noted. */
 bool names_set(struct names *n, const char *text, uint32_t bytes, struct statement *s, uint64_t made) {
     struct name *name = calloc(1, sizeof *name + bytes);
     struct change *added = malloc(sizeof *added), *spare = malloc(sizeof *spare);
@@ -356,8 +378,8 @@ static bool is_called(const struct name *name, const char *text, uint32_t bytes)
     return name && name->bytes == bytes && memcmp(name->text, text, bytes) == 0;
 }
 
-/* Whether an earlier pipeline, which may still fail, makes or closes this name, or one with a similar hash: what says it
- * now has to wait.  It does not matter how many changes there are. */
+/* Whether an earlier pipeline, which may still fail, makes or closes this name, or one with a similar hash:
+ * what says it now has to wait.  It does not matter how many changes there are. */
 bool names_unconfirmed(struct names *n, const char *text, uint32_t bytes) {
     if (!n || !n->first) return false;
     const struct pending *p = pending_of(n, hash_name(n, text, bytes));
@@ -412,7 +434,8 @@ void names_confirm(struct statement_store *store, struct names *n) {
     free(c);
 }
 
-/* The oldest `changes` changes were skipped: undone, the latest first.  False: they do not fit to the names. */
+/* The oldest `changes` changes were skipped: undone, the latest first.  False: they do not fit to the
+ * names. */
 bool names_undo(struct statement_store *store, struct names *n, uint32_t changes) {
     struct change *reversed = NULL;
     bool fits = true;
@@ -425,7 +448,7 @@ bool names_undo(struct statement_store *store, struct names *n, uint32_t changes
         struct change *c = reversed;
         reversed = c->next;
         if (c->name && c->added && !unlink_name(n, c->name)) {
-            fits = false;   /* whatever it is, it may be in use: rather lost than freed twice */
+            fits = false; /* whatever it is, it may be in use: rather lost than freed twice */
         } else if (c->name && c->added) {
             name_free(store, n, c->name);
         } else if (c->name) {
@@ -439,9 +462,9 @@ bool names_undo(struct statement_store *store, struct names *n, uint32_t changes
     return fits;
 }
 
-/* DEALLOCATE ALL, DISCARD ALL: the names are gone that were there when it was sent.  What the journal has was sent behind
- * it: names that are made there stay; those that are closed there are gone already, and the change stays, void, for its
- * answer. */
+/* DEALLOCATE ALL, DISCARD ALL: the names are gone that were there when it was sent.  What the journal has was
+ * sent behind it: names that are made there stay; those that are closed there are gone already, and the
+ * change stays, void, for its answer. */
 void names_clear(struct statement_store *store, struct names *n) {
     for (struct name *at = n ? n->confirmed : NULL, *next; at; at = next) {
         next = at->next_confirmed;
@@ -463,9 +486,10 @@ void names_free(struct statement_store *store, struct names *n) {
     free(n);
 }
 
-/* The client has parsed an unnamed statement under these settings (NULL: nobody knows them).  False: no memory. */
-bool names_keep_unnamed(struct statement_store *store, struct names *n, const unsigned char *body, uint32_t bytes,
-                        struct settings *under) {
+/* The client has parsed an unnamed statement under these settings (NULL: nobody knows them).  False: no
+ * memory. */
+bool names_keep_unnamed(struct statement_store *store, struct names *n, const unsigned char *body,
+                        uint32_t bytes, struct settings *under) {
     n->unnamed_number++;
     n->unnamed_live = true;
     n->unnamed_kept = bytes <= UNNAMED_BYTES_MAX && under;
@@ -484,7 +508,8 @@ bool names_keep_unnamed(struct statement_store *store, struct names *n, const un
     return true;
 }
 
-/* The name under which a client knows what a server has under this number, to tell it of an error in its own words. */
+/* The name under which a client knows what a server has under this number, to tell it of an error in its own
+ * words. */
 const struct name *names_of_number(const struct names *n, const struct prepared_set *set, uint32_t number) {
     struct digest found, *d = &found;
     if (n && n->used && n->used_number == number) return n->used;

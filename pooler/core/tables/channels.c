@@ -1,11 +1,13 @@
 /* What clients listen on, for all workers: names, who wants them, and the connection that hears them.
  *
- * Theory.  A name is WANTED from the first client that listens on it, and HEARD when the listening connection of its
- * database has said LISTEN; a client relies on it only if it saw HEARD (channels_heard, which notes in the client's row
- * that it relies on it, under the same lock).  When the connection is lost nobody knows what was missed: every client
- * that relied on it is closed, as it would be by PostgreSQL, and names are WANTED again.
+ * Theory.  A name is WANTED from the first client that listens on it, and HEARD when the listening connection
+ * of its database has said LISTEN; a client relies on it only if it saw HEARD (channels_heard, which notes in
+ * the client's row that it relies on it, under the same lock).  When the connection is lost nobody knows what
+ * was missed: every client that relied on it is closed, as it would be by PostgreSQL, and names are WANTED
+ * again.
  *
- * A listener belongs to one worker: the first that needs it.  Counts are by worker, so that a dead worker's go with it.
+ * A listener belongs to one worker: the first that needs it.  Counts are by worker, so that a dead worker's
+ * go with it.
  */
 #include <string.h>
 
@@ -35,10 +37,10 @@ static int32_t new_channel(struct tables *t, int32_t database, const char *name)
     return i;
 }
 
-/* A client wants to hear of a name.  Returns the worker that has the listener, or is to open it; NOBODY: it cannot be
- * heard that way. */
-int32_t channel_join(struct tables *t, int32_t client, const char *name, const char *encoding, int worker, uint64_t now,
-                     struct joined *out) {
+/* A client wants to hear of a name.  Returns the worker that has the listener, or is to open it; NOBODY: it
+ * cannot be heard that way. */
+int32_t channel_join(struct tables *t, int32_t client, const char *name, const char *encoding, int worker,
+                     uint64_t now, struct joined *out) {
     int32_t owner = NOBODY;
     tables_lock(t);
     int32_t database = t->pools[t->clients[client].pool].database;
@@ -68,15 +70,20 @@ static bool lives(const struct tables *t, const struct joined *j) {
 
 void channel_leave(struct tables *t, const struct joined *channel, int worker) {
     tables_lock(t);
-    if (lives(t, channel) && t->channels[channel->row].clients[worker] > 0) t->channels[channel->row].clients[worker]--;
+    if (lives(t, channel) && t->channels[channel->row].clients[worker] > 0)
+        t->channels[channel->row].clients[worker]--;
     tables_unlock(t);
 }
 
-/* Whether all of these are heard.  If so the client relies on it from now on, on `listens` channels in all. */
-enum hearing channels_heard(struct tables *t, int32_t client, const struct joined *channels, int count, int32_t listens) {
+/* Whether all of these are heard.  If so the client relies on it from now on, on `listens` channels in
+ * all. */
+enum hearing channels_heard(struct tables *t, int32_t client, const struct joined *channels, int count,
+                            int32_t listens) {
     tables_lock(t);
     const struct listener *l = &t->databases[t->pools[t->clients[client].pool].database].listener;
-    enum hearing hearing = l->state == LISTENER_OPEN ? HEARING_YES : l->state == LISTENER_WANTED ? HEARING_SOON : HEARING_NO;
+    enum hearing hearing = l->state == LISTENER_OPEN ? HEARING_YES
+        : l->state == LISTENER_WANTED                ? HEARING_SOON
+                                                     : HEARING_NO;
     for (int i = 0; i < count && hearing != HEARING_NO; i++) {
         if (!lives(t, &channels[i])) hearing = HEARING_NO;
         else if (t->channels[channels[i].row].state != CH_HEARD) hearing = HEARING_SOON;
@@ -123,14 +130,15 @@ static bool passing(const struct tables *t, const struct pool_row *own) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         const struct slot_row *s = &t->slots[i];
         const struct pool_row *p = &t->pools[s->pool];
-        if (s->state == SL_FREE || p->kind != POOL_CLIENTS || (s->state == SL_ACTIVE && s->client != NOBODY)) continue;
+        if (s->state == SL_FREE || p->kind != POOL_CLIENTS || (s->state == SL_ACTIVE && s->client != NOBODY))
+            continue;
         if (p->database == own->database || p->user == own->user || p->instance == own->instance) return true;
     }
     return false;
 }
 
-/* A slot for the listener of a database, logged in as the user of `pool`; NOBODY when a limit forbids it.  `ever`: it may
- * be granted soon, an idle server has been told to go. */
+/* A slot for the listener of a database, logged in as the user of `pool`; NOBODY when a limit forbids it.
+ * `ever`: it may be granted soon, an idle server has been told to go. */
 int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t now, int32_t *ever) {
     struct outcome out;
     outcome_clear(&out);
@@ -141,7 +149,9 @@ int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t no
     if (own != NOBODY) {
         enum blocked_by why = blocked(t, &t->pools[own], 0);
         if (why == BLOCKED_NOT) dial_for(t, own, worker, worker, now, &out);
-        else *ever = opening(&t->pools[own]) || evict(t, own, why, NOBODY, true, now, &out) || passing(t, &t->pools[own]);
+        else
+            *ever = opening(&t->pools[own]) || evict(t, own, why, NOBODY, true, now, &out)
+                || passing(t, &t->pools[own]);
     }
     tables_unlock(t);
     tables_ring(t, out.ring);
@@ -176,7 +186,8 @@ static int kill_listening(struct tables *t, int32_t database, int worker, uint64
     for (int32_t i = 0; i < t->h->clients_high; i++) {
         const struct client_row *c = &t->clients[i];
         if (c->state == CL_FREE || !c->listens || t->pools[c->pool].database != database) continue;
-        if (worker == NOBODY || c->worker == worker) killed += client_tell_locked(t, i, c->id, ORDER_KILL, KILL_UNHEARD, ring);
+        if (worker == NOBODY || c->worker == worker)
+            killed += client_tell_locked(t, i, c->id, ORDER_KILL, KILL_UNHEARD, ring);
     }
     return killed;
 }
@@ -222,6 +233,7 @@ void channels_worker_died(struct tables *t, int worker, uint64_t *ring) {
     for (int32_t i = 0; i < t->h->channels_high; i++) t->channels[i].clients[worker] = 0;
     for (int32_t i = 0; i < t->h->databases_high; i++) {
         const struct listener *l = &t->databases[i].listener;
-        if ((l->state == LISTENER_WANTED || l->state == LISTENER_OPEN) && l->owner == worker) lost_locked(t, i, 0, ring);
+        if ((l->state == LISTENER_WANTED || l->state == LISTENER_OPEN) && l->owner == worker)
+            lost_locked(t, i, 0, ring);
     }
 }

@@ -1,23 +1,26 @@
-/* Two instances, one limit: while one pooler replaces another (-R), both have servers, and together never more than the
- * limits allow.
+/* Two instances, one limit: while one pooler replaces another (-R), both have servers, and together never
+ * more than the limits allow.
  *
- * A *room* is the right to have one server in a pool.  At every moment each room belongs to one of the two.  The old
- * instance keeps what it has (`quota`, per pool) and opens nothing beyond that; everything else is the new one's, which
- * counts the old one's rooms as servers of its own: rows in state ELSEWHERE, so that every limit holds without another
- * line of code.  Rooms then pass between the two, by messages between the masters (pooler/master/takeover.py):
+ * A *room* is the right to have one server in a pool.  At every moment each room belongs to one of the two.
+ * The old instance keeps what it has (`quota`, per pool) and opens nothing beyond that; everything else is
+ * the new one's, which counts the old one's rooms as servers of its own: rows in state ELSEWHERE, so that
+ * every limit holds without another line of code.  Rooms then pass between the two, by messages between the
+ * masters (pooler/master/takeover.py):
  *
  *      released   old -> new   a pool of mine has room it does not need: the new one frees a row
  *      wanted     old -> new   a client of mine has a transaction and no server: the new one owes a room,
  *      granted    new -> old   and gives it as soon as it has one: a row becomes ELSEWHERE
  *      hurry      new -> old   my clients wait for rooms of yours: let yours go when their transactions end
  *
- * Who gives a room away counts it as the other's before it says so, so a message on its way is room that nobody uses.
- * A third instance makes a chain: rooms that the second one counts as ELSEWHERE are part of what it hands on.
+ * Who gives a room away counts it as the other's before it says so, so a message on its way is room that
+ * nobody uses. A third instance makes a chain: rooms that the second one counts as ELSEWHERE are part of what
+ * it hands on.
  */
 #include "tables/list.h"
 #include "tables/queue.h"
 
-#define HURRY_US 100000u   /* who waits for so long because of the old instance's servers has it let clients go */
+/* who waits for so long because of the old instance's servers has it let clients go */
+#define HURRY_US 100000u
 #define WANT_MORE_US 100000u
 
 /* Servers that serve somebody, or may. */
@@ -25,15 +28,16 @@ int32_t usable(const struct pool_row *p) {
     return p->servers - p->by_state[SL_CLOSING] - p->by_state[SL_RECLAIM] - p->by_state[SL_ELSEWHERE];
 }
 
-/* What a pool of an instance that is being replaced keeps without work: one server while it has clients, unless the
- * new instance waits for it. */
+/* What a pool of an instance that is being replaced keeps without work: one server while it has clients,
+ * unless the new instance waits for it. */
 static int32_t floor_of(struct tables *t, const struct pool_row *p) {
     return p->clients && !p->hurried && t->h->retiring == RETIRING;
 }
 
 /* Whether an instance that is being replaced can do without one server of this pool that nobody uses. */
 bool surplus(struct tables *t, const struct pool_row *p) {
-    return t->h->retiring && p->kind != POOL_LISTENER && first_in_line(t, p) == NOBODY && usable(p) > floor_of(t, p);
+    return t->h->retiring && p->kind != POOL_LISTENER && first_in_line(t, p) == NOBODY
+        && usable(p) > floor_of(t, p);
 }
 
 static void close_surplus(struct tables *t, int32_t pool, uint64_t now, struct outcome *out) {
@@ -65,7 +69,9 @@ void handoff_retire(struct tables *t, uint64_t now, uint64_t *ring) {
 }
 
 static int32_t released(struct tables *t, struct pool_row *p) {
-    int32_t keep = p->kind == POOL_LISTENER ? 0 : first_in_line(t, p) != NOBODY || p->owed ? p->quota : floor_of(t, p);
+    int32_t keep = p->kind == POOL_LISTENER        ? 0
+        : first_in_line(t, p) != NOBODY || p->owed ? p->quota
+                                                   : floor_of(t, p);
     if (keep < p->servers) keep = p->servers;
     int32_t surrendered = p->quota - keep;
     if (surrendered <= 0) return 0;
@@ -171,7 +177,9 @@ int handoff_messages(struct tables *t, uint64_t now, struct handoff_message *out
 }
 
 /* Every room that is held, for the new instance.  The caller holds the lock. */
-int32_t handoff_quota(const struct tables *t, int32_t pool) { return t->pools[pool].used ? t->pools[pool].quota : 0; }
+int32_t handoff_quota(const struct tables *t, int32_t pool) {
+    return t->pools[pool].used ? t->pools[pool].quota : 0;
+}
 
 static int32_t elsewhere(struct tables *t, int32_t pool) {
     for (int32_t i = 0; i < t->h->slots_high; i++)
@@ -179,7 +187,8 @@ static int32_t elsewhere(struct tables *t, int32_t pool) {
     return NOBODY;
 }
 
-/* Does what the other instance has said.  False: there are no rows left.  The caller holds the lock and rings. */
+/* Does what the other instance has said.  False: there are no rows left.  The caller holds the lock and
+ * rings. */
 bool handoff_told(struct tables *t, const struct handoff_message *news, uint64_t now, uint64_t *ring) {
     struct outcome out;
     int32_t slot;
@@ -220,7 +229,8 @@ bool handoff_told(struct tables *t, const struct handoff_message *news, uint64_t
 void handoff_left(struct tables *t, uint64_t now, uint64_t *ring) {
     struct outcome out;
     outcome_clear(&out);
-    for (int32_t i = 0; i < t->h->pools_high; i++) t->pools[i].owed = t->pools[i].granted = t->pools[i].hurrying = 0;
+    for (int32_t i = 0; i < t->h->pools_high; i++)
+        t->pools[i].owed = t->pools[i].granted = t->pools[i].hurrying = 0;
     t->h->owing = 0;
     for (int32_t i = 0; i < t->h->slots_high; i++)
         if (t->slots[i].state == SL_ELSEWHERE) freed_locked(t, i, NOBODY, now, &out);

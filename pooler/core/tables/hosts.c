@@ -1,12 +1,12 @@
-/* Names of hosts and what the DNS said of them, for all workers: one looks a name up, all use the answer, take turns
- * among its addresses, and leave those that are gone.  A failed look-up forgets nothing. */
+/* Names of hosts and what the DNS said of them, for all workers: one looks a name up, all use the answer,
+ * take turns among its addresses, and leave those that are gone.  A failed look-up forgets nothing. */
 #include <stdio.h>
 #include <string.h>
 
 #include "tables/queue.h"
 
-/* Row of a name; it is made when there is none.  When all are taken, the one that was useful longest ago goes.
- * NOBODY: no name of a host. */
+/* Row of a name; it is made when there is none.  When all are taken, the one that was useful longest ago
+ * goes. NOBODY: no name of a host. */
 int32_t tables_host(struct tables *t, const char *name, enum host_kind kind, uint64_t now) {
     int32_t at = NOBODY;
     if (!name[0] || strlen(name) >= HOST_NAME_BYTES) return NOBODY;
@@ -23,7 +23,7 @@ int32_t tables_host(struct tables *t, const char *name, enum host_kind kind, uin
     if (t->h->hosts_high < HOSTS_MAX) at = t->h->hosts_high++;
     if (at != NOBODY) {
         struct host_row *h = &t->hosts[at];
-        h->kind = HOST_FREE;   /* last: whoever reads it meanwhile, after a death, finds nothing */
+        h->kind = HOST_FREE; /* last: whoever reads it meanwhile, after a death, finds nothing */
         COMMIT();
         memset(h, 0, sizeof *h);
         snprintf(h->name, sizeof h->name, "%s", name);
@@ -51,7 +51,7 @@ void host_asked(struct tables *t, int32_t row, uint64_t until) {
 void host_answered(struct tables *t, int32_t row, const char *addresses, uint64_t expires_at) {
     tables_lock(t);
     struct host_row *h = &t->hosts[row];
-    h->known = 0;   /* until all of it is there */
+    h->known = 0; /* until all of it is there */
     COMMIT();
     snprintf(h->addresses, sizeof h->addresses, "%s", addresses);
     char *cut = strlen(addresses) >= sizeof h->addresses ? strrchr(h->addresses, ' ') : NULL;

@@ -25,64 +25,108 @@
 
 #include "statements/store.h"
 
-#define MAX_WORKERS 64          /* doorbells and per-worker queues are arrays; a ring mask is one 64-bit word */
-#define DATABASE_NAME_BYTES 64  /* NAMEDATALEN of PostgreSQL */
-#define USER_NAME_BYTES 128     /* PgBouncer's limit */
-#define TLS_NAME_BYTES 96       /* version and cipher */
-#define ADDRESS_BYTES 48        /* INET6_ADDRSTRLEN is 46 */
+#define MAX_WORKERS 64 /* doorbells and per-worker queues are arrays; a ring mask is one 64-bit word */
+#define DATABASE_NAME_BYTES 64 /* NAMEDATALEN of PostgreSQL */
+#define USER_NAME_BYTES 128    /* PgBouncer's limit */
+#define TLS_NAME_BYTES 96      /* version and cipher */
+#define ADDRESS_BYTES 48       /* INET6_ADDRSTRLEN is 46 */
 #define APPLICATION_NAME_BYTES 64
-#define CANCEL_KEY_BYTES 256    /* protocol 3.2 allows up to 256 */
-#define CANCEL_MORE_BYTES 28    /* as PostgreSQL 18: 32 bytes in all */
-#define WELCOME_BYTES 4096      /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
+#define CANCEL_KEY_BYTES 256 /* protocol 3.2 allows up to 256 */
+#define CANCEL_MORE_BYTES 28 /* as PostgreSQL 18: 32 bytes in all */
+#define WELCOME_BYTES 4096   /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
 #define ERROR_TEXT_BYTES 256
-#define SECRET_BYTES 2048       /* passwords that are tokens of a cloud have some 1500 */
-#define HISTOGRAM_BUCKETS 64    /* two per power of two: 1 us .. 1 h */
+#define SECRET_BYTES 2048    /* passwords that are tokens of a cloud have some 1500 */
+#define HISTOGRAM_BUCKETS 64 /* two per power of two: 1 us .. 1 h */
 #define NOBODY (-1)
 #define SEQUENCE_MIXED UINT64_MAX
-#define CHANNELS_MAX 4096        /* names that clients listen on, over all databases; one more: its client keeps a server */
-#define CHANNEL_NAME_BYTES 64   /* NAMEDATALEN */
-#define MAX_PEERS 256           /* of which cancel requests to may be under way at once */
-#define HOSTS_MAX 256            /* names of hosts that were looked up, and of their zones */
-#define CATALOG_STORE_BYTES (64u << 20)   /* of address space: what is known of the catalogs of all databases */
-#define HOST_NAME_BYTES 256     /* a name of the DNS has at most 253 */
-#define HOST_ADDRESSES_BYTES 512     /* 12 IPv6 addresses; what is beyond is not used */
-#define PIN_REASONS 9           /* bits 1 to 9 of enum effect_flag (sql/effects.h) */
+/* names that clients listen on, over all databases; one more: its client keeps a server */
+#define CHANNELS_MAX 4096
+#define CHANNEL_NAME_BYTES 64           /* NAMEDATALEN */
+#define MAX_PEERS 256                   /* of which cancel requests to may be under way at once */
+#define HOSTS_MAX 256                   /* names of hosts that were looked up, and of their zones */
+#define CATALOG_STORE_BYTES (64u << 20) /* of address space: what is known of the catalogs of all databases */
+#define HOST_NAME_BYTES 256             /* a name of the DNS has at most 253 */
+#define HOST_ADDRESSES_BYTES 512        /* 12 IPv6 addresses; what is beyond is not used */
+#define PIN_REASONS 9                   /* bits 1 to 9 of enum effect_flag (sql/effects.h) */
 
 enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
-enum slot_state { SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM,
-    SL_ELSEWHERE,                 /* not ours: of the instance that this one replaces (handoff.c) */
-    SL_STATES };
+enum slot_state {
+    SL_FREE,
+    SL_LOGIN,
+    SL_IDLE,
+    SL_ACTIVE,
+    SL_PARKED,
+    SL_CLOSING,
+    SL_RECLAIM,
+    SL_ELSEWHERE, /* not ours: of the instance that this one replaces (handoff.c) */
+    SL_STATES
+};
 enum pool_mode { MODE_SESSION, MODE_TRANSACTION, MODE_STATEMENT };
 
-/* Orders: what another process wants the owner of a row to do.  Truth (flags in the row); the lists are derived. */
+/* Orders: what another process wants the owner of a row to do.  Truth (flags in the row); the lists are
+ * derived. */
 enum client_order {
-    ORDER_HANDED = 1,     /* a slot was handed to this waiting client */
-    ORDER_CANCELED = 2,   /* its queued query was canceled: answer 57014 */
-    ORDER_KILL = 4,       /* close it, with the text of kill_text */
-    ORDER_WELCOME = 8,    /* logging in: the pool's welcome parameters are known now */
-    ORDER_FAIL = 16,      /* logging in: PostgreSQL refused; text in the pool's row */
-    ORDER_UNCANCELED = 32,   /* a cancel request for it has been where it was going */
+    ORDER_HANDED = 1,      /* a slot was handed to this waiting client */
+    ORDER_CANCELED = 2,    /* its queued query was canceled: answer 57014 */
+    ORDER_KILL = 4,        /* close it, with the text of kill_text */
+    ORDER_WELCOME = 8,     /* logging in: the pool's welcome parameters are known now */
+    ORDER_FAIL = 16,       /* logging in: PostgreSQL refused; text in the pool's row */
+    ORDER_UNCANCELED = 32, /* a cancel request for it has been where it was going */
 };
-enum { KILL_UNHEARD = 6, KILL_REFUSED = 7 };   /* of kill_texts in relay/loop.c */
+enum { KILL_UNHEARD = 6, KILL_REFUSED = 7 }; /* of kill_texts in relay/loop.c */
 enum slot_order { ORDER_DIAL = 1, ORDER_PLACE = 2, ORDER_CLOSE = 4 };
 
-enum client_flag { CF_LOGIN_WAIT = 1, CF_UNIX = 2, CF_CONSOLE = 4, CF_NOTIFIED = 8, CF_COUNTED = 16,
-    CF_DEDICATED = 32,               /* it gets a server of its own (walsender.c) */
-    CF_INTERNAL = 64 };                   /* pooler's own: runs auth_query, and counts in its pool only */
-enum slot_flag { SF_DIALED = 1, SF_CLOSE_NEEDED = 2, SF_USED = 4, SF_UNIX = 8, SF_WAS_BUSY = 16, SF_ONCE = 32, SF_RESERVE = 64,
-    SF_EXTRAS = 128 };               /* settings are in force there that no tracked parameter tells of */
-enum close_reason { CLOSE_ORDER, CLOSE_IDLE, CLOSE_LIFETIME, CLOSE_OBSOLETE, CLOSE_LIMIT, CLOSE_EVICTED, CLOSE_PAUSED,
-    CLOSE_REPLACED, CLOSE_CHANGED, CLOSE_BEYOND };
+enum client_flag {
+    CF_LOGIN_WAIT = 1,
+    CF_UNIX = 2,
+    CF_CONSOLE = 4,
+    CF_NOTIFIED = 8,
+    CF_COUNTED = 16,
+    CF_DEDICATED = 32, /* it gets a server of its own (walsender.c) */
+    CF_INTERNAL = 64
+}; /* pooler's own: runs auth_query, and counts in its pool only */
+enum slot_flag {
+    SF_DIALED = 1,
+    SF_CLOSE_NEEDED = 2,
+    SF_USED = 4,
+    SF_UNIX = 8,
+    SF_WAS_BUSY = 16,
+    SF_ONCE = 32,
+    SF_RESERVE = 64,
+    SF_EXTRAS = 128
+}; /* settings are in force there that no tracked parameter tells of */
+enum close_reason {
+    CLOSE_ORDER,
+    CLOSE_IDLE,
+    CLOSE_LIFETIME,
+    CLOSE_OBSOLETE,
+    CLOSE_LIMIT,
+    CLOSE_EVICTED,
+    CLOSE_PAUSED,
+    CLOSE_REPLACED,
+    CLOSE_CHANGED,
+    CLOSE_BEYOND
+};
 /* What a client may have left on a server since that was last reset; the higher the less is known of it. */
-enum leftover { LEFT_NOTHING,
-    LEFT_NOTED,                      /* what auto saw was taken away, or is its client's */
-    LEFT_UNNOTED,                    /* session_state was off */
-    LEFT_SESSION };                  /* in session pooling */
-enum blocked_by { BLOCKED_NOT, BLOCKED_SIZE, BLOCKED_DATABASE, BLOCKED_USER, BLOCKED_INSTANCE, BLOCKED_ROWS,
-    BLOCKED_ELSEWHERE };
+enum leftover {
+    LEFT_NOTHING,
+    LEFT_NOTED,   /* what auto saw was taken away, or is its client's */
+    LEFT_UNNOTED, /* session_state was off */
+    LEFT_SESSION
+}; /* in session pooling */
+enum blocked_by {
+    BLOCKED_NOT,
+    BLOCKED_SIZE,
+    BLOCKED_DATABASE,
+    BLOCKED_USER,
+    BLOCKED_INSTANCE,
+    BLOCKED_ROWS,
+    BLOCKED_ELSEWHERE
+};
 
-enum suspended { SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED };   /* FORCED: what is not flushed is closed */
-enum retiring { RETIRING_NOT, RETIRING, RETIRING_ALL };   /* ALL: clients are closed between their transactions */
+enum suspended { SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED }; /* FORCED: what is not flushed is closed */
+/* ALL: clients are closed between their transactions */
+enum retiring { RETIRING_NOT, RETIRING, RETIRING_ALL };
 enum replication { REPLICATION_NONE, REPLICATION_LOGICAL, REPLICATION_PHYSICAL };
 /* LISTENER: of the one connection that listens for a database; AUTH: of those that run auth_query there */
 enum pool_kind { POOL_CLIENTS, POOL_LISTENER, POOL_AUTH };
@@ -100,74 +144,78 @@ struct endpoint {
 
 struct client_row {
     uint8_t state;
-    _Atomic uint8_t flags;           /* changed by the owner's two threads and, under the lock, by others */
+    _Atomic uint8_t flags; /* changed by the owner's two threads and, under the lock, by others */
     _Atomic uint8_t orders;
-    uint8_t kill_text;               /* index into kill_texts[] */
-    uint8_t replication;             /* enum replication */
+    uint8_t kill_text;   /* index into kill_texts[] */
+    uint8_t replication; /* enum replication */
     int16_t worker;
-    int16_t cancel_requests;         /* cancel requests in flight for this client */
+    int16_t cancel_requests; /* cancel requests in flight for this client */
     int32_t pool, database, user, slot;
-    int32_t prepared_statements;     /* names, for SHOW only */
-    int32_t listens;                 /* on so many channels that the listening connection hears for it */
-    uint64_t memory;                 /* bytes that its worker keeps for it, when they last grew; for SHOW only */
-    uint32_t pinned;                 /* why it keeps its server between transactions: bits of enum effect_flag */
+    int32_t prepared_statements; /* names, for SHOW only */
+    int32_t listens;             /* on so many channels that the listening connection hears for it */
+    uint64_t memory;             /* bytes that its worker keeps for it, when they last grew; for SHOW only */
+    uint32_t pinned;             /* why it keeps its server between transactions: bits of enum effect_flag */
     uint64_t pinned_at;
-    struct digest settings;          /* a server that has the same is preferred */
+    struct digest settings; /* a server that has the same is preferred */
     uint32_t cancel_pid, cancel_secret;
-    uint8_t long_key;                /* protocol 3.2: the secret goes on with cancel_more */
+    uint8_t long_key; /* protocol 3.2: the secret goes on with cancel_more */
     unsigned char cancel_more[CANCEL_MORE_BYTES];
     uint64_t id;
-    uint64_t ticket;                 /* order in the queue, from one counter */
+    uint64_t ticket; /* order in the queue, from one counter */
     uint64_t connected_at, wait_start, request_start, xact_start, idle_start, stuck_start;
-    double connect_time;             /* wall clock, for SHOW only */
-    struct link queue, local_queue, attention;   /* derived */
+    double connect_time;                       /* wall clock, for SHOW only */
+    struct link queue, local_queue, attention; /* derived */
     struct endpoint where;
     char application_name[APPLICATION_NAME_BYTES];
-    char tls[TLS_NAME_BYTES];        /* for SHOW; empty: none */
+    char tls[TLS_NAME_BYTES]; /* for SHOW; empty: none */
 };
 
 struct slot_row {
     uint8_t state;
     _Atomic uint8_t flags;
     _Atomic uint8_t orders;
-    uint8_t close_reason;            /* enum close_reason, for the log */
-    uint8_t replication;             /* enum replication: it is one client's from its login to its end */
-    int16_t owner;                   /* worker that may use the connection, or NOBODY */
-    int16_t last_worker;             /* the last owner: watches an idle connection for end of stream */
+    uint8_t close_reason; /* enum close_reason, for the log */
+    uint8_t replication;  /* enum replication: it is one client's from its login to its end */
+    int16_t owner;        /* worker that may use the connection, or NOBODY */
+    int16_t last_worker;  /* the last owner: watches an idle connection for end of stream */
     int32_t pool, client;
-    int32_t dedicated_row;           /* in its login: the client it is opened for alone, */
-    uint64_t dedicated_to;           /* and the id of that; 0: for whoever is next */
-    int32_t host;                    /* row of the name that led to its address, or NOBODY */
-    uint64_t unnamed_of;             /* id of the client whose unnamed statement is there; 0: nobody's, */
-    uint64_t unnamed_number;         /* and which of all that it has had */
-    uint8_t served;                  /* a client has had it */
-    uint64_t asked_at;               /* when it got its last request of ours behind which no client waits */
-    uint8_t temporary;               /* its temporary schema may have been used */
-    _Atomic uint64_t canceling;      /* workers with a cancel request in flight; not reusable while any */
-    _Atomic uint8_t guarded;         /* a request of ours is or may be under way: no cancel request is sent (relay/cancel_guard.c) */
-    int32_t evict_for;               /* pool for which this slot is being closed, or NOBODY */
-    uint32_t generation;             /* a reused row is another connection */
+    int32_t dedicated_row;      /* in its login: the client it is opened for alone, */
+    uint64_t dedicated_to;      /* and the id of that; 0: for whoever is next */
+    int32_t host;               /* row of the name that led to its address, or NOBODY */
+    uint64_t unnamed_of;        /* id of the client whose unnamed statement is there; 0: nobody's, */
+    uint64_t unnamed_number;    /* and which of all that it has had */
+    uint8_t served;             /* a client has had it */
+    uint64_t asked_at;          /* when it got its last request of ours behind which no client waits */
+    uint8_t temporary;          /* its temporary schema may have been used */
+    _Atomic uint64_t canceling; /* workers with a cancel request in flight; not reusable while any */
+    /* a request of ours is or may be under way: no cancel request is sent (relay/cancel_guard.c) */
+    _Atomic uint8_t guarded;
+    int32_t evict_for;   /* pool for which this slot is being closed, or NOBODY */
+    uint32_t generation; /* a reused row is another connection */
     int32_t backend_pid;
     uint16_t cancel_key_bytes, sockaddr_bytes;
     uint64_t id;
-    uint8_t flushes;                 /* its PostgreSQL has pg_stat_force_next_flush() */
-    uint8_t left;                    /* enum leftover, */
-    uint64_t left_by, left_at;       /* id of the client that may have left it, or more than one; since when */
-    uint64_t folded_by;              /* id of the client whose settings, of any name, may be in plans there; 0: nobody's */
-    struct digest planned_under;     /* what literals of functions were read under there; of nothing: none were (session/plans.c) */
-    uint64_t sequence_of;            /* id of the client that used sequences there; 0: nobody, SEQUENCE_MIXED: several */
-    uint32_t notifier, notifier_of;  /* cancel_pid of the client whose notifications come from there, as the listener of
-                                        that generation was told; 0: nobody's in particular */
-    struct digest settings, login_settings;   /* what is in force now, and was at login; of nothing: unknown */
+    uint8_t flushes;           /* its PostgreSQL has pg_stat_force_next_flush() */
+    uint8_t left;              /* enum leftover, */
+    uint64_t left_by, left_at; /* id of the client that may have left it, or more than one; since when */
+    uint64_t folded_by; /* id of the client whose settings, of any name, may be in plans there; 0: nobody's */
+    /* what literals of functions were read under there; of nothing: none were (session/plans.c) */
+    struct digest planned_under;
+    uint64_t sequence_of; /* id of the client that used sequences there; 0: nobody, SEQUENCE_MIXED: several */
+    /* cancel_pid of the client whose notifications come from there, as the listener of that generation was
+     * told; 0: nobody's in particular */
+    uint32_t notifier, notifier_of;
+    struct digest settings, login_settings; /* what is in force now, and was at login; of nothing: unknown */
     uint64_t connected_at, used_at, expires_at, closing_at;
     double connect_time;
-    struct link idle, attention;     /* derived; a free row uses idle.next */
+    struct link idle, attention; /* derived; a free row uses idle.next */
     struct endpoint where;
-    char tls[TLS_NAME_BYTES];        /* empty: none; a cancel request needs it too then */
-    int16_t bridge;                    /* worker that has the TLS session, */
-    uint32_t bridge_life;              /* in which of its lives (restarts + 1); 0: what is shared is the connection itself */
-    _Atomic uint32_t over;           /* generation whose end of stream the bridge has read */
-    unsigned char sockaddr[512];     /* where a cancel request goes, and the name of that host */
+    char tls[TLS_NAME_BYTES]; /* empty: none; a cancel request needs it too then */
+    int16_t bridge;           /* worker that has the TLS session, */
+    /* in which of its lives (restarts + 1); 0: what is shared is the connection itself */
+    uint32_t bridge_life;
+    _Atomic uint32_t over;       /* generation whose end of stream the bridge has read */
+    unsigned char sockaddr[512]; /* where a cancel request goes, and the name of that host */
     unsigned char cancel_key[CANCEL_KEY_BYTES];
 };
 
@@ -180,114 +228,122 @@ struct pool_limits {
 #define DEFAULTS_MAX 16
 #define DEFAULT_VALUE_BYTES 128
 
-/* What servers have by themselves: `version` when it last changed, 0: not since it is known (session/server_defaults.h). */
-struct default_value { uint32_t version; char name[32], value[DEFAULT_VALUE_BYTES]; };
+/* What servers have by themselves: `version` when it last changed, 0: not since it is known
+ * (session/server_defaults.h). */
+struct default_value {
+    uint32_t version;
+    char name[32], value[DEFAULT_VALUE_BYTES];
+};
 
 struct pool_row {
     uint8_t used;
-    uint8_t kind;                    /* enum pool_kind */
-    uint64_t idle_since, forgotten_at;   /* registry.c */
-    uint8_t starved;                 /* derived: on the list of pools that a shared limit holds back */
-    uint8_t currval_seen;            /* a client has used currval or lastval */
-    uint16_t sequence_lessons;       /* pins for nextval so far, while nobody did */
-    uint8_t beyond;                  /* something may run there that no reset undoes (session/server_reset.h), */
-    uint64_t beyond_at;              /* when that was last seen, */
+    uint8_t kind;                      /* enum pool_kind */
+    uint64_t idle_since, forgotten_at; /* registry.c */
+    uint8_t starved;                   /* derived: on the list of pools that a shared limit holds back */
+    uint8_t currval_seen;              /* a client has used currval or lastval */
+    uint16_t sequence_lessons;         /* pins for nextval so far, while nobody did */
+    uint8_t beyond;     /* something may run there that no reset undoes (session/server_reset.h), */
+    uint64_t beyond_at; /* when that was last seen, */
     uint64_t looked_at, look_took;   /* when it was last looked for, and for how long; */
     uint32_t last_function, plpgsql; /* the newest function then; oid of the language */
     uint8_t forced_user;             /* min_size holds without clients */
     int32_t database, user, instance;
     struct pool_limits limits;
-    int32_t servers, by_state[SL_STATES], evicting, clients;   /* derived */
-    int32_t next_in_database, next_in_user, next_in_instance;  /* derived */
-    struct link starved_link;        /* derived */
-    int32_t quota;                    /* while we are being replaced: servers this pool may have (handoff.c) */
-    int32_t owed, granted;           /* servers that the instance we replace is to be given; was given, and not told yet */
-    uint8_t asked, hurried, hurrying;   /* more room was asked for; our clients are to go; theirs are */
-    struct list idle, waiting;       /* derived; idle: most recently used first */
-    struct list waiting_of[MAX_WORKERS];   /* derived */
-    struct list dedicated;           /* derived; clients that wait for a server of their own */
+    int32_t servers, by_state[SL_STATES], evicting, clients;  /* derived */
+    int32_t next_in_database, next_in_user, next_in_instance; /* derived */
+    struct link starved_link;                                 /* derived */
+    int32_t quota; /* while we are being replaced: servers this pool may have (handoff.c) */
+    /* servers that the instance we replace is to be given; was given, and not told yet */
+    int32_t owed, granted;
+    uint8_t asked, hurried, hurrying;    /* more room was asked for; our clients are to go; theirs are */
+    struct list idle, waiting;           /* derived; idle: most recently used first */
+    struct list waiting_of[MAX_WORKERS]; /* derived */
+    struct list dedicated;               /* derived; clients that wait for a server of their own */
     uint64_t mean_wait_us, retry_at;
-    uint32_t failures;               /* failed server logins in a row */
+    uint32_t failures; /* failed server logins in a row */
     uint16_t welcome_bytes, error_bytes;
-    uint16_t scram_keys_bytes;       /* of a client that proved who it is: good for SCRAM at the server too; 0: none */
-    unsigned char scram_keys[64];    /* ClientKey, ServerKey */
-    uint16_t secret_bytes;           /* of what a client of this pool has shown, or auth_query brought */
+    /* of a client that proved who it is: good for SCRAM at the server too; 0: none */
+    uint16_t scram_keys_bytes;
+    unsigned char scram_keys[64]; /* ClientKey, ServerKey */
+    uint16_t secret_bytes;        /* of what a client of this pool has shown, or auth_query brought */
     unsigned char secret[SECRET_BYTES];
     char error_sqlstate[6];
     char error_text[ERROR_TEXT_BYTES];
-    uint32_t welcome_version;        /* changes with the bytes of `welcome` */
+    uint32_t welcome_version; /* changes with the bytes of `welcome` */
     _Atomic uint64_t defaults_checked_at;
-    uint32_t defaults_version;       /* of the latest change of `defaults` */
+    uint32_t defaults_version; /* of the latest change of `defaults` */
     uint8_t default_count;
-    char roles_mark[48];             /* of the settings of its database and user; empty: not known */
+    char roles_mark[48]; /* of the settings of its database and user; empty: not known */
     struct default_value defaults[DEFAULTS_MAX];
     unsigned char welcome[WELCOME_BYTES];
 };
 
 enum host_kind { HOST_FREE, HOST_NAME, HOST_ZONE };
 
-/* What a name leads to, as the DNS said last: for all workers (hosts.c).  Of a zone only the serial is known. */
+/* What a name leads to, as the DNS said last: for all workers (hosts.c).  Of a zone only the serial is
+ * known. */
 struct host_row {
-    uint8_t kind;                    /* enum host_kind */
-    uint8_t known;                   /* `addresses`, or `serial`, is what was once answered */
+    uint8_t kind;  /* enum host_kind */
+    uint8_t known; /* `addresses`, or `serial`, is what was once answered */
     uint32_t serial;
-    uint32_t turn;                   /* whose turn it is among the addresses */
-    uint64_t expires_at, asked_until;   /* asked_until: a worker waits for an answer */
+    uint32_t turn;                    /* whose turn it is among the addresses */
+    uint64_t expires_at, asked_until; /* asked_until: a worker waits for an answer */
     char name[HOST_NAME_BYTES];
-    char addresses[HOST_ADDRESSES_BYTES];   /* one after the other, with spaces between them */
+    char addresses[HOST_ADDRESSES_BYTES]; /* one after the other, with spaces between them */
 };
 
 /* The connection that listens for the clients of one database. */
 struct listener {
-    uint8_t state;                   /* enum listener_state */
-    int16_t owner;                   /* worker that has it, or opens it */
-    uint32_t generation;             /* changes when notifications may have been missed */
+    uint8_t state;       /* enum listener_state */
+    int16_t owner;       /* worker that has it, or opens it */
+    uint32_t generation; /* changes when notifications may have been missed */
     uint64_t refused_until;
-    char encoding[CHANNEL_NAME_BYTES];   /* client_encoding: texts are the same for clients with the same */
+    char encoding[CHANNEL_NAME_BYTES]; /* client_encoding: texts are the same for clients with the same */
 };
 
 /* One name that clients listen on.  */
 struct channel_row {
     uint8_t state;
     int32_t database;
-    uint32_t id;                     /* a reused row is another channel */
+    uint32_t id; /* a reused row is another channel */
     char name[CHANNEL_NAME_BYTES];
-    int32_t clients[MAX_WORKERS];    /* that listen, or are about to, by worker */
+    int32_t clients[MAX_WORKERS]; /* that listen, or are about to, by worker */
 };
 
 enum catalog_state { CATALOG_NONE, CATALOG_READING, CATALOG_KNOWN, CATALOG_FAILED };
 
 /* What is known of the catalogs of a database (catalog/store.h). */
 struct catalog_row {
-    uint8_t state;                   /* enum catalog_state */
-    _Atomic uint8_t used;            /* something ran there since the last look began */
-    int16_t reader;                  /* worker + 1 that reads them; 0: none */
-    uint32_t reader_life;            /* its restarts then */
+    uint8_t state;        /* enum catalog_state */
+    _Atomic uint8_t used; /* something ran there since the last look began */
+    int16_t reader;       /* worker + 1 that reads them; 0: none */
+    uint32_t reader_life; /* its restarts then */
     uint64_t reader_until;
-    uint32_t row_generation;         /* of the database's row: it may have become another database's */
-    _Atomic uint32_t generation;     /* of the snapshot that is published; 0: none */
-    _Atomic uint32_t version;        /* schema_version when it was read */
-    uint64_t offset, bytes;          /* its extent */
-    uint64_t next_offset, next_bytes;   /* the one that the reader writes; 0 bytes: none */
-    uint64_t looked_at, read_at, known_since, cost_us;   /* read_at: when the look began that was published last */
-    uint32_t functions, relations;   /* for SHOW */
-    _Atomic uint32_t everything;     /* for SHOW: what every statement is asked for, for what it need not name */
-    uint64_t reader_bytes;           /* of memory, in its reader */
+    uint32_t row_generation;          /* of the database's row: it may have become another database's */
+    _Atomic uint32_t generation;      /* of the snapshot that is published; 0: none */
+    _Atomic uint32_t version;         /* schema_version when it was read */
+    uint64_t offset, bytes;           /* its extent */
+    uint64_t next_offset, next_bytes; /* the one that the reader writes; 0 bytes: none */
+    /* read_at: when the look began that was published last */
+    uint64_t looked_at, read_at, known_since, cost_us;
+    uint32_t functions, relations; /* for SHOW */
+    _Atomic uint32_t everything; /* for SHOW: what every statement is asked for, for what it need not name */
+    uint64_t reader_bytes;       /* of memory, in its reader */
 };
 
 struct database_row {
     uint8_t used, paused, disabled;
-    uint8_t kept;                    /* the configuration names it: it is never forgotten */
-    uint32_t generation;             /* a reused row is another database */
+    uint8_t kept;        /* the configuration names it: it is never forgotten */
+    uint32_t generation; /* a reused row is another database */
     uint64_t idle_since, forgotten_at;
     _Atomic uint32_t schema_version; /* changes with every DDL that passes through */
     struct catalog_row catalog;
     char name[DATABASE_NAME_BYTES];
     int32_t max_db_connections, max_clients;
-    _Atomic uint64_t altered;        /* when statements may have changed their meaning: some DDL was seen */
+    _Atomic uint64_t altered; /* when statements may have changed their meaning: some DDL was seen */
     struct listener listener;
-    _Atomic uint32_t host_turn;      /* whose turn it is among the hosts of a list */
-    int32_t servers, clients, first_pool;   /* derived */
+    _Atomic uint32_t host_turn;           /* whose turn it is among the hosts of a list */
+    int32_t servers, clients, first_pool; /* derived */
 };
 
 struct user_row {
@@ -296,22 +352,22 @@ struct user_row {
     uint64_t idle_since, forgotten_at;
     char name[USER_NAME_BYTES];
     int32_t max_user_connections, max_clients;
-    int32_t servers, clients, first_pool;   /* derived */
+    int32_t servers, clients, first_pool; /* derived */
 };
 
 struct instance_row {
-    uint8_t used, kept;              /* kept: never set; instances live as long as their pools */
+    uint8_t used, kept; /* kept: never set; instances live as long as their pools */
     uint32_t generation;
     uint64_t idle_since, forgotten_at;
-    char name[280];                  /* host:port */
-    uint64_t catalog_at;             /* before that no catalogs are read there (catalog/store.h) */
+    char name[280];      /* host:port */
+    uint64_t catalog_at; /* before that no catalogs are read there (catalog/store.h) */
     int32_t max_server_connections;
-    int32_t servers, first_pool;     /* derived */
+    int32_t servers, first_pool; /* derived */
 };
 
 /* Cancel requests for clients of a peer, by worker: what a dead one counted is forgotten. */
 struct peer_row {
-    int32_t id;                      /* of [peers]; 0: free */
+    int32_t id; /* of [peers]; 0: free */
     int32_t waiting[MAX_WORKERS], connecting[MAX_WORKERS], active[MAX_WORKERS];
 };
 
@@ -319,18 +375,19 @@ struct worker_row {
     _Atomic int32_t pid;
     _Atomic uint32_t restarts;
     _Atomic uint64_t relay_beat, hub_beat, started_at;
-    _Atomic uint64_t sent, taken;    /* sockets the master sent / the worker took, ever */
+    _Atomic uint64_t sent, taken; /* sockets the master sent / the worker took, ever */
     _Atomic int32_t clients;
-    _Atomic uint64_t hub_lag_us;     /* how late the hub's timer last was */
-    _Atomic int32_t unflushed;       /* connections in the middle of a message while we are suspended; -1: not looked yet */
+    _Atomic uint64_t hub_lag_us; /* how late the hub's timer last was */
+    /* connections in the middle of a message while we are suspended; -1: not looked yet */
+    _Atomic int32_t unflushed;
     _Atomic uint64_t console_logins, console_queries;
     double start_time;
-    struct list client_attention, slot_attention;   /* derived */
+    struct list client_attention, slot_attention; /* derived */
 } __attribute__((aligned(64)));
 
 struct counters {
-    uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time, query_time,
-        wait_time, client_parse_count, server_parse_count, bind_count, client_login_count;
+    uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time,
+        query_time, wait_time, client_parse_count, server_parse_count, bind_count, client_login_count;
     uint64_t pins[PIN_REASONS], session_asks, settings_applied, session_resets;
     uint64_t query_histogram[HISTOGRAM_BUCKETS], wait_histogram[HISTOGRAM_BUCKETS];
 } __attribute__((aligned(64)));
@@ -338,27 +395,27 @@ struct counters {
 struct sizes { int32_t workers, slots, clients, databases, users, pools, instances; };
 
 struct header {
-    uint64_t statement_key[2];       /* of the hash of statement texts and of sets of settings */
-    uint64_t notify_key[2];          /* seals what listeners hear from ourselves (notify/origin.h), */
-    uint64_t marker_channel;           /* on the channel of this name */
+    uint64_t statement_key[2]; /* of the hash of statement texts and of sets of settings */
+    uint64_t notify_key[2];    /* seals what listeners hear from ourselves (notify/origin.h), */
+    uint64_t marker_channel;   /* on the channel of this name */
     _Atomic uint64_t next_marker;
-    pthread_mutex_t mutex;           /* process-shared and robust */
+    pthread_mutex_t mutex; /* process-shared and robust */
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
     uint64_t rebuilds;
     _Atomic uint8_t paused, suspended, draining, shutting_down;
-    _Atomic uint8_t retiring;        /* enum retiring */
-    _Atomic uint64_t suspended_by;   /* id of the console session */
+    _Atomic uint8_t retiring;      /* enum retiring */
+    _Atomic uint64_t suspended_by; /* id of the console session */
     uint8_t round_robin;
-    uint16_t peer_id;                /* in the cancel keys of new clients; 0: no peers */
-    int32_t owing;                   /* sum of `owed` */
-    uint64_t check_delay_us;         /* idle for longer: shown as `used`; 0: never */
+    uint16_t peer_id;        /* in the cancel keys of new clients; 0: no peers */
+    int32_t owing;           /* sum of `owed` */
+    uint64_t check_delay_us; /* idle for longer: shown as `used`; 0: never */
     int32_t max_clients;
-    int32_t clients;                 /* derived: CF_COUNTED rows that are not CF_CONSOLE */
+    int32_t clients; /* derived: CF_COUNTED rows that are not CF_CONSOLE */
     /* rows ever used: beyond them memory was never touched */
     int32_t clients_high, slots_high, pools_high, databases_high, users_high, instances_high, channels_high,
         hosts_high;
-    struct list free_clients, free_slots, starved;   /* derived */
+    struct list free_clients, free_slots, starved; /* derived */
 };
 
 /* Process-local handle: pointers into the map (same address in every process: mapped before fork). */
@@ -371,12 +428,12 @@ struct tables {
     struct pool_row *pools;
     struct slot_row *slots;
     struct client_row *clients;
-    struct counters *counters;       /* [worker][pool] */
-    struct prepared_set *prepared;   /* [slot] */
+    struct counters *counters;     /* [worker][pool] */
+    struct prepared_set *prepared; /* [slot] */
     struct channel_row *channels;
     struct peer_row *peers;
     struct host_row *hosts;
-    unsigned char *catalogs;         /* extents (catalog/store.h) */
+    unsigned char *catalogs; /* extents (catalog/store.h) */
     int doorbells[MAX_WORKERS];
     uint64_t map_bytes;
     int fd;

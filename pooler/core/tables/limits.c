@@ -1,10 +1,12 @@
-/* What one more server may count against, and whose server goes when only a limit shared with other pools stands in
- * the way: an idle one of theirs at once (evict), one that comes back when its pool had its turn (rival). */
+/* What one more server may count against, and whose server goes when only a limit shared with other pools
+ * stands in the way: an idle one of theirs at once (evict), one that comes back when its pool had its turn
+ * (rival). */
 #include "tables/list.h"
 #include "tables/queue.h"
 
 /* A rival pool's client must have waited this much longer before a server is closed for it while its own
- * pool still has waiters: reconnecting costs PostgreSQL 5 to 20 ms, so turns are not taken per transaction. */
+ * pool still has waiters: reconnecting costs PostgreSQL 5 to 20 ms, so turns are not taken per
+ * transaction. */
 #define RIVAL_QUANTUM_US 100000u
 /* A server that min_pool_size protects is taken all the same for a client that has waited this long. */
 #define MIN_SIZE_MERCY_US 1000000u
@@ -47,8 +49,10 @@ bool over_limits(struct tables *t, const struct pool_row *p) {
     const struct user_row *u = &t->users[p->user];
     const struct instance_row *n = &t->instances[p->instance];
     const struct pool_limits *l = &p->limits;
-    return (l->size && p->servers > l->size + l->reserve_size) || (d->max_db_connections && d->servers > d->max_db_connections)
-        || (u->max_user_connections && u->servers > u->max_user_connections) || (n->max_server_connections && n->servers > n->max_server_connections);
+    return (l->size && p->servers > l->size + l->reserve_size)
+        || (d->max_db_connections && d->servers > d->max_db_connections)
+        || (u->max_user_connections && u->servers > u->max_user_connections)
+        || (n->max_server_connections && n->servers > n->max_server_connections);
 }
 
 void starve(struct tables *t, int32_t pool) {
@@ -71,16 +75,14 @@ bool opening(const struct pool_row *p) { return p->by_state[SL_LOGIN] + p->evict
 
 /* ---- evictions ----------------------------------------------------------------------------- */
 
-bool protected(const struct pool_row *p) {
-    return usable(p) <= p->limits.min_size;
-}
+bool protected(const struct pool_row *p) { return usable(p) <= p->limits.min_size; }
 
 static int32_t first_rival(struct tables *t, const struct pool_row *p, enum blocked_by why) {
     switch (why) {
     case BLOCKED_DATABASE: return t->databases[p->database].first_pool;
     case BLOCKED_USER: return t->users[p->user].first_pool;
     case BLOCKED_INSTANCE: return t->instances[p->instance].first_pool;
-    default: return t->h->pools_high - 1;   /* all pools compete for rows */
+    default: return t->h->pools_high - 1; /* all pools compete for rows */
     }
 }
 
@@ -89,7 +91,7 @@ static int32_t next_rival(struct tables *t, int32_t i, enum blocked_by why) {
     case BLOCKED_DATABASE: return t->pools[i].next_in_database;
     case BLOCKED_USER: return t->pools[i].next_in_user;
     case BLOCKED_INSTANCE: return t->pools[i].next_in_instance;
-    default: return i - 1;   /* NOBODY behind the first */
+    default: return i - 1; /* NOBODY behind the first */
     }
 }
 
@@ -98,7 +100,7 @@ bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool
            struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = NOBODY;
-    if (t->h->retiring) return false;   /* room of one pool is not another's */
+    if (t->h->retiring) return false; /* room of one pool is not another's */
     for (int32_t i = first_rival(t, p, why); i != NOBODY; i = next_rival(t, i, why)) {
         int32_t candidate = t->h->round_robin ? t->pools[i].idle.head : t->pools[i].idle.tail;
         if (i == pool || candidate == NOBODY || (protected(&t->pools[i]) && !merciless)) continue;
@@ -114,21 +116,25 @@ bool evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool
     return true;
 }
 
-/* Only limits shared with others stand in the way of this pool's oldest waiter: an idle server of theirs goes. */
+/* Only limits shared with others stand in the way of this pool's oldest waiter: an idle server of theirs
+ * goes. */
 void make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     const struct pool_row *p = &t->pools[pool];
     bool merciless = elapsed(now, t->clients[first_in_line(t, p)].wait_start) > MIN_SIZE_MERCY_US;
     unsigned full = full_limits(t, p);
     starve(t, pool);
-    while (full && !evict(t, pool, (enum blocked_by)__builtin_ctz(full), worker, merciless, now, out)) full &= full - 1;
+    while (full && !evict(t, pool, (enum blocked_by)__builtin_ctz(full), worker, merciless, now, out))
+        full &= full - 1;
 }
 
-/* Pools stop waiting for rows whose hosts do not let go: they may evict another server, or dial when something
- * else becomes free. */
+/* Pools stop waiting for rows whose hosts do not let go: they may evict another server, or dial when
+ * something else becomes free. */
 void evictions_overdue(struct tables *t, uint64_t now) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
-        if (s->state == SL_FREE || s->evict_for == NOBODY || elapsed(now, s->closing_at) < EVICTION_PATIENCE_US) continue;
+        if (s->state == SL_FREE || s->evict_for == NOBODY
+            || elapsed(now, s->closing_at) < EVICTION_PATIENCE_US)
+            continue;
         t->pools[s->evict_for].evicting--;
         s->evict_for = NOBODY;
     }
@@ -137,8 +143,8 @@ void evictions_overdue(struct tables *t, uint64_t now) {
 /* The limits that one server of `p` less would relieve for `hungry`. */
 unsigned shared_limits(const struct pool_row *starving, const struct pool_row *p) {
     return (unsigned)(starving->database == p->database) << BLOCKED_DATABASE
-         | (unsigned)(starving->user == p->user) << BLOCKED_USER
-         | (unsigned)(starving->instance == p->instance) << BLOCKED_INSTANCE | 1u << BLOCKED_ROWS;
+        | (unsigned)(starving->user == p->user) << BLOCKED_USER
+        | (unsigned)(starving->instance == p->instance) << BLOCKED_INSTANCE | 1u << BLOCKED_ROWS;
 }
 
 /* Whether clients of another pool wait under a limit that a server of `p` would count against. */
@@ -148,7 +154,8 @@ bool contested(struct tables *t, const struct pool_row *p) {
         if (first_in_line(t, q) == NOBODY) continue;
         if ((q->database == p->database && t->databases[p->database].max_db_connections)
             || (q->user == p->user && t->users[p->user].max_user_connections)
-            || (q->instance == p->instance && t->instances[p->instance].max_server_connections)) return true;
+            || (q->instance == p->instance && t->instances[p->instance].max_server_connections))
+            return true;
     }
     return false;
 }
@@ -160,10 +167,11 @@ int32_t rival(struct tables *t, int32_t pool, uint64_t now) {
         const struct pool_row *q = &t->pools[i];
         int32_t first = first_in_line(t, q);
         if (i == pool || first == NOBODY || opening(q) || held(t, q)) continue;
-        if (full_limits(t, q) & ~shared_limits(q, p)) continue;   /* this row alone would not help it */
+        if (full_limits(t, q) & ~shared_limits(q, p)) continue; /* this row alone would not help it */
         uint64_t since = t->clients[first].wait_start;
         if (protected(p) && elapsed(now, since) < MIN_SIZE_MERCY_US) continue;
-        if (p->waiting.head == NOBODY || since + RIVAL_QUANTUM_US < t->clients[p->waiting.head].wait_start) return i;
+        if (p->waiting.head == NOBODY || since + RIVAL_QUANTUM_US < t->clients[p->waiting.head].wait_start)
+            return i;
     }
     return NOBODY;
 }

@@ -1,8 +1,9 @@
-/* Peers: instances behind one address, among which a balancer spreads connections, those of cancel requests too.
+/* Peers: instances behind one address, among which a balancer spreads connections, those of cancel requests
+ * too.
  *
- * As in PgBouncer a key says whose client it is: bytes 1 and 2 are the peer's number, the two lowest bits of the last
- * byte how often the request may still be handed on.  45 bits of such a key are random, and none of them tells the row:
- * it is looked for, without the lock.
+ * As in PgBouncer a key says whose client it is: bytes 1 and 2 are the peer's number, the two lowest bits of
+ * the last byte how often the request may still be handed on.  45 bits of such a key are random, and none of
+ * them tells the row: it is looked for, without the lock.
  */
 #include "tables/list.h"
 #include "tables/queue.h"
@@ -11,10 +12,11 @@
 int32_t client_of_key(const struct tables *t, uint32_t pid, uint32_t secret) {
     int32_t found = NOBODY, row = (int32_t)(pid & 0xfffff) - 1;
     if (row >= 0 && row < t->h->clients_high && t->clients[row].state != CL_FREE
-        && ((t->clients[row].cancel_pid ^ pid) | (t->clients[row].cancel_secret ^ secret)) == 0) return row;
+        && ((t->clients[row].cancel_pid ^ pid) | (t->clients[row].cancel_secret ^ secret)) == 0)
+        return row;
     uint32_t peer = (pid >> 16 & 0xff) | (pid & 0xff00);
     if (!t->h->peer_id || peer != t->h->peer_id) return NOBODY;
-    for (int32_t i = 0; i < t->h->clients_high; i++) {   /* all of them: where it ends tells nothing */
+    for (int32_t i = 0; i < t->h->clients_high; i++) { /* all of them: where it ends tells nothing */
         const struct client_row *c = &t->clients[i];
         bool match = ((c->cancel_pid ^ pid) | ((c->cancel_secret ^ secret) & ~PEER_HOPS)) == 0;
         if (match && c->state != CL_FREE) found = i;
@@ -22,7 +24,8 @@ int32_t client_of_key(const struct tables *t, uint32_t pid, uint32_t secret) {
     return found;
 }
 
-/* One more request waits for its turn to be sent; the row of its peer, NOBODY when there are too many peers. */
+/* One more request waits for its turn to be sent; the row of its peer, NOBODY when there are too many
+ * peers. */
 int32_t peer_wait(struct tables *t, int32_t id, int worker) {
     int32_t at = NOBODY;
     tables_lock(t);

@@ -1,20 +1,21 @@
 /* The operations of a pool, each one step under the lock: what relays and Python call. */
 #include <stdio.h>
 
+#include "session/session.h"
 #include "tables/list.h"
 #include "tables/queue.h"
-#include "session/session.h"
 
-/* How many idle servers are looked at for the one that fits best: where servers are reset between two clients, the one that
- * the client had last, or one that needs no reset; what the client left in its sequences is there; it has the client's
- * settings (saves a round trip); this worker used it last (saves an epoll_ctl). */
+/* How many idle servers are looked at for the one that fits best: where servers are reset between two
+ * clients, the one that the client had last, or one that needs no reset; what the client left in its
+ * sequences is there; it has the client's settings (saves a round trip); this worker used it last (saves an
+ * epoll_ctl). */
 #define AFFINITY_DEPTH 4
 #define AFFINITY_DEPTH_STRICT 32
 
 static int fit_of(const struct slot_row *s, const struct client_row *c, bool strict) {
     bool own = s->left_by == c->id;
-    return (s->last_worker == c->worker) + 2 * digest_same(s->settings, c->settings) + 4 * (s->sequence_of == c->id)
-        + (strict ? 16 * own + 8 * (own || s->left == LEFT_NOTHING) : 0);
+    return (s->last_worker == c->worker) + 2 * digest_same(s->settings, c->settings)
+        + 4 * (s->sequence_of == c->id) + (strict ? 16 * own + 8 * (own || s->left == LEFT_NOTHING) : 0);
 }
 
 /* NOBODY: none that this client can have. */
@@ -22,7 +23,8 @@ static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const stru
     bool strict = p->limits.session_state == SESSION_STRICT;
     int32_t best = usable_idle(t, p, c), i = best;
     int most = -1, deepest = strict ? AFFINITY_DEPTH_STRICT : AFFINITY_DEPTH;
-    for (int depth = 0; i != NOBODY && depth < deepest && !t->h->round_robin; depth++, i = t->slots[i].idle.next) {
+    for (int depth = 0; i != NOBODY && depth < deepest && !t->h->round_robin;
+         depth++, i = t->slots[i].idle.next) {
         int fit = usable_by(p, &t->slots[i], c) ? fit_of(&t->slots[i], c, strict) : -1;
         if (fit > most) {
             most = fit;
@@ -40,21 +42,23 @@ bool pool_has_free(const struct tables *t, int32_t pool) {
     return p->waiting.head == NOBODY && answers_us(t, pool, 0);
 }
 
-/* A client could have a server at once, or after the login that runs or that it would start.  (Read without the lock:
- * whoever asks only decides what to wait for.) */
+/* A client could have a server at once, or after the login that runs or that it would start.  (Read without
+ * the lock: whoever asks only decides what to wait for.) */
 bool pool_serves_soon(struct tables *t, int32_t pool) {
     const struct pool_row *p = &t->pools[pool];
     if (opening(p) || pool_has_free(t, pool)) return true;
     return p->servers == 0 && !held(t, p) && blocked(t, p, p->limits.size) == BLOCKED_NOT;
 }
 
-/* A server for this client: out->slot, or the client waits (and out may ask for a connection to be opened). */
+/* A server for this client: out->slot, or the client waits (and out may ask for a connection to be
+ * opened). */
 void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);
     struct client_row *c = &t->clients[client];
     struct pool_row *p = &t->pools[c->pool];
-    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !held(t, p)) out->slot = take_idle_locked(t, p, c);
+    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !held(t, p))
+        out->slot = take_idle_locked(t, p, c);
     if (out->slot != NOBODY) {
         attach(t, out->slot, client, c->worker);
     } else {
@@ -75,7 +79,8 @@ void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome
     c->state = CL_WAITING;
     queue_insert(t, client);
     struct pool_row *p = &t->pools[c->pool];
-    int32_t first = p->waiting.head, slot = p->idle.head == NOBODY || held(t, p) ? NOBODY : take_idle_locked(t, p, &t->clients[first]);
+    int32_t first = p->waiting.head,
+            slot = p->idle.head == NOBODY || held(t, p) ? NOBODY : take_idle_locked(t, p, &t->clients[first]);
     if (slot != NOBODY) hand(t, slot, first, c->worker, now, out);
     else demand(t, c->pool, c->worker, now, out);
     tables_unlock(t);
@@ -172,8 +177,8 @@ void pool_abandon(struct tables *t, int32_t slot) {
     tables_unlock(t);
 }
 
-/* Takes one particular server that is nobody's, idle or parked (something arrived on it); false when it is not any
- * more. */
+/* Takes one particular server that is nobody's, idle or parked (something arrived on it); false when it is
+ * not any more. */
 bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int worker) {
     tables_lock(t);
     struct slot_row *s = &t->slots[slot];
@@ -188,11 +193,13 @@ bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int wo
     return mine;
 }
 
-/* Takes an idle server of the pool that nobody but this client has had since it was reset; NOBODY: there is none. */
+/* Takes an idle server of the pool that nobody but this client has had since it was reset; NOBODY: there is
+ * none. */
 int32_t pool_claim_left(struct tables *t, int32_t pool, uint64_t client, int worker) {
     tables_lock(t);
     int32_t i = t->pools[pool].idle.head;
-    while (i != NOBODY && !(t->slots[i].left != LEFT_NOTHING && t->slots[i].left_by == client)) i = t->slots[i].idle.next;
+    while (i != NOBODY && !(t->slots[i].left != LEFT_NOTHING && t->slots[i].left_by == client))
+        i = t->slots[i].idle.next;
     if (i != NOBODY) {
         slot_idle_remove(t, &t->pools[pool].idle, i);
         t->slots[i].owner = t->slots[i].last_worker = (int16_t)worker;
@@ -213,12 +220,13 @@ void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct
 }
 
 /* Every client of the pool that waits in its login is told how that goes on. */
-static void order_logins(struct tables *t, const struct pool_row *p, enum client_order order, uint64_t *ring) {
+static void order_logins(struct tables *t, const struct pool_row *p, enum client_order order,
+                         uint64_t *ring) {
     int32_t next;
     for (int32_t i = p->waiting.head; i != NOBODY; i = next) {
         next = t->clients[i].queue.next;
         if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
-        order_client(t, i, (uint8_t)order, ring);   /* first: a rebuild does the rest */
+        order_client(t, i, (uint8_t)order, ring); /* first: a rebuild does the rest */
         queue_leave(t, i);
         t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
         t->clients[i].state = CL_LOGIN;
@@ -234,7 +242,8 @@ void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring) {
 static bool has_server(const struct tables *t, int32_t pool) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         const struct slot_row *s = &t->slots[i];
-        bool open = s->state == SL_IDLE || s->state == SL_ACTIVE || s->state == SL_PARKED || s->state == SL_RECLAIM;
+        bool open = s->state == SL_IDLE || s->state == SL_ACTIVE || s->state == SL_PARKED
+            || s->state == SL_RECLAIM;
         if (open && s->pool == pool && !(s->flags & SF_CLOSE_NEEDED)) return true;
     }
     return false;
@@ -244,7 +253,8 @@ static bool has_server(const struct tables *t, int32_t pool) {
 static void refuse_waiting(struct tables *t, const struct pool_row *p, uint64_t *ring) {
     for (int32_t i = p->waiting.head; i != NOBODY; i = t->clients[i].queue.next) {
         const struct client_row *c = &t->clients[i];
-        if (!(c->flags & (CF_LOGIN_WAIT | CF_INTERNAL))) client_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
+        if (!(c->flags & (CF_LOGIN_WAIT | CF_INTERNAL)))
+            client_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
     }
 }
 
@@ -255,8 +265,8 @@ void pool_login_forgiven(struct tables *t, int32_t pool) {
     tables_unlock(t);
 }
 
-/* A server login failed.  `fatal`: PostgreSQL refused in words that clients in their login are to hear, and those that
- * wait with a query, too, when there is no other server that could serve them. */
+/* A server login failed.  `fatal`: PostgreSQL refused in words that clients in their login are to hear, and
+ * those that wait with a query, too, when there is no other server that could serve them. */
 void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *sqlstate, const char *text,
                        uint64_t retry_at, uint64_t *ring) {
     tables_lock(t);

@@ -10,8 +10,8 @@
  */
 #include "tables/queue.h"
 
-#include "tables/list.h"
 #include "session/session.h"
+#include "tables/list.h"
 
 void outcome_clear(struct outcome *out) {
     out->slot = out->dial = out->close = out->client = NOBODY;
@@ -29,7 +29,8 @@ bool held(struct tables *t, const struct pool_row *p) {
 
 /* Where no reset undoes what clients may have left, a server is its client's until it is closed. */
 bool usable_by(const struct pool_row *p, const struct slot_row *s, const struct client_row *c) {
-    return !p->beyond || p->limits.session_state != SESSION_STRICT || s->left == LEFT_NOTHING || s->left_by == c->id;
+    return !p->beyond || p->limits.session_state != SESSION_STRICT || s->left == LEFT_NOTHING
+        || s->left_by == c->id;
 }
 
 /* The idle server used last, or, with server_round_robin, first, of those that this client can have. */
@@ -77,7 +78,7 @@ void order_slot(struct tables *t, int32_t slot, uint8_t order, uint64_t *ring) {
 void cancel_over_locked(struct tables *t, int32_t slot, int worker, uint64_t *ring) {
     struct slot_row *s = &t->slots[slot];
     bool used = s->state == SL_ACTIVE && s->client != NOBODY;
-    if (used) order_client(t, s->client, ORDER_UNCANCELED, ring);   /* first: whoever dies, it is told */
+    if (used) order_client(t, s->client, ORDER_UNCANCELED, ring); /* first: whoever dies, it is told */
     s->canceling &= ~bit(worker);
 }
 
@@ -101,7 +102,8 @@ void queue_insert(struct tables *t, int32_t client) {
     client_queue_insert_before(t, line, after, client);
     if (c->flags & CF_DEDICATED) return;
     for (after = NOBODY, at = local->tail; at != NOBODY && t->clients[at].ticket > c->ticket;
-         at = t->clients[at].local_queue.prev) after = at;
+         at = t->clients[at].local_queue.prev)
+        after = at;
     client_local_insert_before(t, local, after, client);
 }
 
@@ -141,7 +143,7 @@ static int32_t choose_waiter(struct tables *t, const struct pool_row *p, int wor
 void attach(struct tables *t, int32_t slot, int32_t client, int owner) {
     struct slot_row *s = &t->slots[slot];
     struct client_row *c = &t->clients[client];
-    s->client = client;   /* first: a slot whose client does not know of it is seen by a rebuild */
+    s->client = client; /* first: a slot whose client does not know of it is seen by a rebuild */
     COMMIT();
     s->owner = (int16_t)owner;
     if (!(s->flags & SF_USED)) s->flags |= SF_USED;
@@ -166,14 +168,24 @@ void hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t n
 /* ---- opening and closing ------------------------------------------------------------------- */
 
 /* `order` is for the owner, if that is not the caller: whoever dies, the row says what is left to do. */
-int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order, uint64_t now) {
+int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order,
+                     uint64_t now) {
     int32_t i = t->h->free_slots.head;
     if (i != NOBODY) slot_idle_remove(t, &t->h->free_slots, i);
     else i = t->h->slots_high++;
     struct slot_row *s = &t->slots[i];
-    *s = (struct slot_row){   /* the old generation is never lost: others may have descriptors of it */
-        .generation = s->generation + 1, .pool = pool, .owner = (int16_t)owner, .last_worker = (int16_t)owner,
-        .client = NOBODY, .dedicated_row = NOBODY, .host = NOBODY, .evict_for = NOBODY, .orders = order, .id = new_id(t), .connected_at = now};
+    *s = (struct slot_row){/* the old generation is never lost: others may have descriptors of it */
+                           .generation = s->generation + 1,
+                           .pool = pool,
+                           .owner = (int16_t)owner,
+                           .last_worker = (int16_t)owner,
+                           .client = NOBODY,
+                           .dedicated_row = NOBODY,
+                           .host = NOBODY,
+                           .evict_for = NOBODY,
+                           .orders = order,
+                           .id = new_id(t),
+                           .connected_at = now};
     struct pool_row *p = &t->pools[pool];
     if (p->limits.size && p->servers >= p->limits.size) s->flags |= SF_RESERVE;
     COMMIT();
@@ -197,8 +209,9 @@ int32_t dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_
     return slot;
 }
 
-/* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay.  The order
- * comes first: a slot without a client whose owner lives and has no order would be closed by nobody. */
+/* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay.
+ * The order comes first: a slot without a client whose owner lives and has no order would be closed by
+ * nobody. */
 void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
     int16_t owner = worker == NOBODY ? s->last_worker : (int16_t)worker;
@@ -208,7 +221,7 @@ void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         s->owner = owner;
         out->close = slot;
     } else {
-        slot_drop_orders(t, slot);   /* of the owner before */
+        slot_drop_orders(t, slot); /* of the owner before */
         s->orders = ORDER_CLOSE;
         COMMIT();
         s->owner = owner;
@@ -218,13 +231,14 @@ void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     slot_state(t, slot, SL_CLOSING);
 }
 
-#define ANSWERED_US 20000u   /* such a request takes milliseconds, less than a login */
+#define ANSWERED_US 20000u /* such a request takes milliseconds, less than a login */
 
 /* A server of the pool answers a request of ours that was sent at this time or later. */
 bool answers_us(const struct tables *t, int32_t pool, uint64_t since) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         const struct slot_row *s = &t->slots[i];
-        if (s->state == SL_ACTIVE && s->client == NOBODY && s->pool == pool && s->asked_at >= since) return true;
+        if (s->state == SL_ACTIVE && s->client == NOBODY && s->pool == pool && s->asked_at >= since)
+            return true;
     }
     return false;
 }
@@ -238,22 +252,27 @@ static bool soon_served(const struct tables *t, int32_t pool, int32_t first, uin
 /* Opens a connection for the waiters of `pool`, if there are any and every limit allows it. */
 void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
-    while (p->idle.head != NOBODY && p->waiting.head != NOBODY && !held(t, p)) {   /* after a pause, or a rebuild */
+    /* after a pause, or a rebuild */
+    while (p->idle.head != NOBODY && p->waiting.head != NOBODY && !held(t, p)) {
         int32_t slot = usable_idle(t, p, &t->clients[p->waiting.head]);
         if (slot == NOBODY) break;
         slot_idle_remove(t, &p->idle, slot);
         hand(t, slot, p->waiting.head, worker, now, out);
     }
     int32_t first = first_in_line(t, p);
-    if (first == NOBODY) { unstarve(t, pool); return; }
+    if (first == NOBODY) {
+        unstarve(t, pool);
+        return;
+    }
     if (held(t, p) || opening(p) || now < p->retry_at) return;
     enum blocked_by why = blocked(t, p, allowed_size(t, p, now));
     if (why == BLOCKED_NOT) {
-        if (soon_served(t, pool, first, now)) return;   /* pool_tick() looks again */
+        if (soon_served(t, pool, first, now)) return; /* pool_tick() looks again */
         unstarve(t, pool);
         if (t->clients[first].flags & CF_DEDICATED) dedicate(t, pool, first, worker, now, out);
         else dial_for(t, pool, t->clients[first].worker, worker, now, out);
-    } else if (p->idle.head != NOBODY || t->clients[first].flags & CF_DEDICATED) {   /* idle servers that it cannot use */
+    } else if (p->idle.head != NOBODY || t->clients[first].flags & CF_DEDICATED) {
+        /* idle servers that it cannot use */
         if (!dedicated_evicts(t, pool, worker, now, out) && why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE)
             make_room(t, pool, worker, now, out);
     } else if (why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE) {
@@ -262,12 +281,14 @@ void demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct out
 }
 
 /* Why a server that just became free is not used again; CLOSE_ORDER: there is no reason. */
-static int reason_to_close(struct tables *t, const struct pool_row *p, const struct slot_row *s, uint64_t now) {
+static int reason_to_close(struct tables *t, const struct pool_row *p, const struct slot_row *s,
+                           uint64_t now) {
     if (s->flags & SF_CLOSE_NEEDED) return CLOSE_OBSOLETE;
     if (held(t, p)) return CLOSE_PAUSED;
     if (over_limits(t, p)) return CLOSE_LIMIT;
     if (surplus(t, p)) return CLOSE_REPLACED;
-    if ((s->expires_at && now >= s->expires_at) || ((s->flags & SF_ONCE) && (s->flags & SF_USED))) return CLOSE_LIFETIME;
+    if ((s->expires_at && now >= s->expires_at) || ((s->flags & SF_ONCE) && (s->flags & SF_USED)))
+        return CLOSE_LIFETIME;
     return CLOSE_ORDER;
 }
 
@@ -288,7 +309,8 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
         return;
     }
     int32_t starving = t->h->owing ? owed_pool(t, s->pool) : NOBODY;
-    if (starving == NOBODY && t->h->starved.head != NOBODY && !t->h->retiring) starving = rival(t, s->pool, now);
+    if (starving == NOBODY && t->h->starved.head != NOBODY && !t->h->retiring)
+        starving = rival(t, s->pool, now);
     if (starving != NOBODY) {
         s->evict_for = starving;
         s->close_reason = CLOSE_EVICTED;
@@ -302,7 +324,7 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     } else if (p->waiting.head != NOBODY) {
         hand(t, slot, choose_waiter(t, p, worker, now), worker, now, out);
     } else {
-        slot_state(t, slot, SL_IDLE);   /* first: an owner is missing in no other state than IDLE and RECLAIM */
+        slot_state(t, slot, SL_IDLE); /* first: an owner is missing in no other state than IDLE and RECLAIM */
         COMMIT();
         s->owner = NOBODY;
         if (t->h->round_robin) slot_idle_append(t, &p->idle, slot);
@@ -342,7 +364,7 @@ void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     p->by_state[s->state]--;
     p->servers--;
     count_server(t, p, -1);
-    s->state = SL_FREE;   /* first: an owner is missing in no other state than IDLE and RECLAIM */
+    s->state = SL_FREE; /* first: an owner is missing in no other state than IDLE and RECLAIM */
     COMMIT();
     s->owner = s->client = NOBODY;
     s->canceling = 0;

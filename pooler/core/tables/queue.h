@@ -27,7 +27,8 @@ void place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, stru
 void close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 void freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out);
 
-int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order, uint64_t now);
+int32_t reserve_slot(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order,
+                     uint64_t now);
 
 /* handoff.c */
 int32_t usable(const struct pool_row *p);

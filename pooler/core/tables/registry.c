@@ -1,10 +1,12 @@
-/* Rows of databases, users, instances and pools: found by name, made when they are needed, and forgotten when the
- * configuration does not name them (a database of `*`, a user of auth_type=any) and nobody has used them for long.
+/* Rows of databases, users, instances and pools: found by name, made when they are needed, and forgotten when
+ * the configuration does not name them (a database of `*`, a user of auth_type=any) and nobody has used them
+ * for long.
  *
- * Everything that lives in such a row's name counts itself there: clients, servers, servers evicted for a pool, pools
- * of a database.  A number that was looked up and is not counted yet is the one danger.  So a look-up is a use; who
- * counts himself looks whether the row is still there (client_login); and a row that was forgotten rests before it is
- * made something else: a process that was stopped in between has gone on by then, or was killed for its silence.
+ * Everything that lives in such a row's name counts itself there: clients, servers, servers evicted for a
+ * pool, pools of a database.  A number that was looked up and is not counted yet is the one danger.  So a
+ * look-up is a use; who counts himself looks whether the row is still there (client_login); and a row that
+ * was forgotten rests before it is made something else: a process that was stopped in between has gone on by
+ * then, or was killed for its silence.
  */
 #include "tables/registry.h"
 
@@ -15,31 +17,33 @@
 
 #define REST_US 120000000u
 
-static bool rested(uint64_t forgotten_at, uint64_t now) { return !forgotten_at || elapsed(now, forgotten_at) >= REST_US; }
+static bool rested(uint64_t forgotten_at, uint64_t now) {
+    return !forgotten_at || elapsed(now, forgotten_at) >= REST_US;
+}
 
-#define DEFINE_NAMED(FUNCTION, ROWS, HIGH, SIZE)                                                   \
-    int32_t FUNCTION(struct tables *t, const char *name, bool create) {                            \
-        uint64_t now = now_us();                                                                   \
-        int32_t at = NOBODY;                                                                       \
-        for (int32_t i = 0; i < t->h->HIGH; i++) {                                                 \
-            if (!t->ROWS[i].used) {                                                                \
-                if (at == NOBODY && rested(t->ROWS[i].forgotten_at, now)) at = i;                  \
-            } else if (strcmp(t->ROWS[i].name, name) == 0) {                                       \
-                t->ROWS[i].idle_since = 0;                                                         \
-                return i;                                                                          \
-            }                                                                                      \
-        }                                                                                          \
-        if (at == NOBODY && t->h->HIGH < t->h->sizes.SIZE) at = t->h->HIGH;                        \
-        if (!create || at == NOBODY || strlen(name) >= sizeof t->ROWS[0].name) return NOBODY;      \
-        uint32_t generation = t->ROWS[at].generation;                                              \
-        memset(&t->ROWS[at], 0, sizeof t->ROWS[at]);                                               \
-        strcpy(t->ROWS[at].name, name);                                                            \
-        t->ROWS[at].first_pool = NOBODY;                                                           \
-        t->ROWS[at].generation = generation + 1;                                                   \
-        COMMIT();                                                                                  \
-        t->ROWS[at].used = 1;                                                                      \
-        if (at == t->h->HIGH) t->h->HIGH = at + 1;                                                 \
-        return at;                                                                                 \
+#define DEFINE_NAMED(FUNCTION, ROWS, HIGH, SIZE)                                              \
+    int32_t FUNCTION(struct tables *t, const char *name, bool create) {                       \
+        uint64_t now = now_us();                                                              \
+        int32_t at = NOBODY;                                                                  \
+        for (int32_t i = 0; i < t->h->HIGH; i++) {                                            \
+            if (!t->ROWS[i].used) {                                                           \
+                if (at == NOBODY && rested(t->ROWS[i].forgotten_at, now)) at = i;             \
+            } else if (strcmp(t->ROWS[i].name, name) == 0) {                                  \
+                t->ROWS[i].idle_since = 0;                                                    \
+                return i;                                                                     \
+            }                                                                                 \
+        }                                                                                     \
+        if (at == NOBODY && t->h->HIGH < t->h->sizes.SIZE) at = t->h->HIGH;                   \
+        if (!create || at == NOBODY || strlen(name) >= sizeof t->ROWS[0].name) return NOBODY; \
+        uint32_t generation = t->ROWS[at].generation;                                         \
+        memset(&t->ROWS[at], 0, sizeof t->ROWS[at]);                                          \
+        strcpy(t->ROWS[at].name, name);                                                       \
+        t->ROWS[at].first_pool = NOBODY;                                                      \
+        t->ROWS[at].generation = generation + 1;                                              \
+        COMMIT();                                                                             \
+        t->ROWS[at].used = 1;                                                                 \
+        if (at == t->h->HIGH) t->h->HIGH = at + 1;                                            \
+        return at;                                                                            \
     }
 DEFINE_NAMED(tables_database, databases, databases_high, databases)
 DEFINE_NAMED(tables_user, users, users_high, users)
@@ -74,8 +78,8 @@ static int32_t free_pool(struct tables *t) {
 
 /* The pool of (database, user) on that instance; a pool whose database moved to another instance is
  * another pool row (its servers are, too).  Caller holds the lock. */
-int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance, enum pool_kind kind,
-                            bool create) {
+int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance,
+                            enum pool_kind kind, bool create) {
     for (int32_t i = t->databases[database].first_pool; i != NOBODY; i = t->pools[i].next_in_database)
         if (t->pools[i].user == user && t->pools[i].instance == instance && t->pools[i].kind == kind) {
             t->pools[i].idle_since = 0;
@@ -109,8 +113,8 @@ static bool idle_for(uint64_t *idle_since, bool in_use, uint64_t now, uint64_t l
 }
 
 /* `idle`: it is due for pool_idle_timeout, and not only with its database or user. */
-static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us,
-                     bool *idle) {
+static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_t idle_us,
+                     uint64_t pool_idle_us, bool *idle) {
     bool in_use = p->clients || p->servers || p->evicting || p->waiting.head != NOBODY
         || p->dedicated.head != NOBODY;
     bool kept = t->databases[p->database].kept && t->users[p->user].kept;
@@ -120,18 +124,18 @@ static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_
     return automatic || *idle;
 }
 
-#define UNLINK(FIRST, NEXT, POOL)                                                                  \
-    for (int32_t *at = &(FIRST); *at != NOBODY; at = &t->pools[*at].NEXT)                          \
-        if (*at == (POOL)) {                                                                       \
-            *at = t->pools[POOL].NEXT;                                                             \
-            break;                                                                                 \
+#define UNLINK(FIRST, NEXT, POOL)                                         \
+    for (int32_t *at = &(FIRST); *at != NOBODY; at = &t->pools[*at].NEXT) \
+        if (*at == (POOL)) {                                              \
+            *at = t->pools[POOL].NEXT;                                    \
+            break;                                                        \
         }
 
 static void forget_pool(struct tables *t, int32_t pool, uint64_t now) {
     struct pool_row *p = &t->pools[pool];
     p->forgotten_at = now;
     COMMIT();
-    p->used = 0;   /* first: a rebuild links used ones only */
+    p->used = 0; /* first: a rebuild links used ones only */
     unstarve(t, pool);
     UNLINK(t->databases[p->database].first_pool, next_in_database, pool)
     UNLINK(t->users[p->user].first_pool, next_in_user, pool)
@@ -149,9 +153,9 @@ static void forget_pool(struct tables *t, int32_t pool, uint64_t now) {
         THEN;                                                                                      \
     }
 
-/* Forgets what the configuration does not name and nobody has used for `idle_us`, and pools that nobody has used for
- * `pool_idle_us` (0: never).  Returns how many databases, the first `max` of them in `databases`; and in `pools` those
- * that were forgotten for being idle themselves, at most `max`. */
+/* Forgets what the configuration does not name and nobody has used for `idle_us`, and pools that nobody has
+ * used for `pool_idle_us` (0: never).  Returns how many databases, the first `max` of them in `databases`;
+ * and in `pools` those that were forgotten for being idle themselves, at most `max`. */
 int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t pool_idle_us, int32_t *databases,
                   int32_t *pools, int *pool_count, int max) {
     int count = 0;
@@ -164,7 +168,8 @@ int tables_forget(struct tables *t, uint64_t now, uint64_t idle_us, uint64_t poo
             if (idle && *pool_count < max) pools[(*pool_count)++] = i;
         }
     FORGET_NAMED(databases, databases_high,
-                 t->databases[i].clients || t->databases[i].servers || t->databases[i].paused || t->databases[i].disabled,
+                 t->databases[i].clients || t->databases[i].servers || t->databases[i].paused
+                     || t->databases[i].disabled,
                  if (count++ < max) databases[count - 1] = i)
     FORGET_NAMED(users, users_high, t->users[i].clients || t->users[i].servers, )
     FORGET_NAMED(instances, instances_high, t->instances[i].servers, )

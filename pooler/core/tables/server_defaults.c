@@ -1,4 +1,5 @@
-/* The values that servers of a pool have by themselves, in its row.  The theory stands in session/server_defaults.h. */
+/* The values that servers of a pool have by themselves, in its row.  The theory stands in
+ * session/server_defaults.h. */
 #include <string.h>
 
 #include "session/server_defaults.h"
@@ -39,7 +40,7 @@ void pool_default_seen(struct tables *t, int32_t pool, const char *name, const c
     if (strlen(name) >= sizeof p->defaults->name || strlen(value) >= sizeof p->defaults->value) return;
     tables_lock(t);
     struct default_value *d = find(p, name);
-    if (!d && p->default_count < DEFAULTS_MAX) {   /* the first that is seen of it */
+    if (!d && p->default_count < DEFAULTS_MAX) { /* the first that is seen of it */
         d = &p->defaults[p->default_count];
         *d = (struct default_value){0};
         strcpy(d->name, name);
@@ -55,8 +56,8 @@ void pool_default_seen(struct tables *t, int32_t pool, const char *name, const c
     tables_unlock(t);
 }
 
-/* A server has said what stands in pg_db_role_setting for its database and user.  When that has changed all servers are
- * obsolete, and so is the welcome, unless new clients would have to wait for others to leave. */
+/* A server has said what stands in pg_db_role_setting for its database and user.  When that has changed all
+ * servers are obsolete, and so is the welcome, unless new clients would have to wait for others to leave. */
 void pool_roles_seen(struct tables *t, int32_t pool, const char *mark, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     outcome_clear(out);

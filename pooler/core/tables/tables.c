@@ -12,9 +12,9 @@
 #include <unistd.h>
 
 #include "tables/list.h"
-#include "tls/bridge.h"
 #include "tables/queue.h"
 #include "tables/registry.h"
+#include "tls/bridge.h"
 
 uint64_t now_us(void) {
     struct timespec ts;
@@ -31,7 +31,9 @@ static double wall_clock(void) {
 uint64_t new_id(struct tables *t) { return atomic_fetch_add(&t->h->next_id, 1) + 1; }
 
 /* Sets one flag and keeps what others set at the same moment. */
-void client_flag(struct tables *t, int32_t row, uint8_t flag) { atomic_fetch_or(&t->clients[row].flags, flag); }
+void client_flag(struct tables *t, int32_t row, uint8_t flag) {
+    atomic_fetch_or(&t->clients[row].flags, flag);
+}
 
 void slot_flag(struct tables *t, int32_t slot, uint8_t flag) { atomic_fetch_or(&t->slots[slot].flags, flag); }
 
@@ -39,11 +41,11 @@ void slot_flag(struct tables *t, int32_t slot, uint8_t flag) { atomic_fetch_or(&
 
 static uint64_t lay_out(struct tables *t, unsigned char *base, const struct sizes *z) {
     uint64_t at = 0;
-#define PLACE(FIELD, TYPE, COUNT)                                                                  \
-    do {                                                                                           \
-        at = (at + 4095) & ~4095ull;                                                               \
-        if (base) t->FIELD = (TYPE *)(base + at);                                                  \
-        at += sizeof(TYPE) * (uint64_t)(COUNT);                                                    \
+#define PLACE(FIELD, TYPE, COUNT)                 \
+    do {                                          \
+        at = (at + 4095) & ~4095ull;              \
+        if (base) t->FIELD = (TYPE *)(base + at); \
+        at += sizeof(TYPE) * (uint64_t)(COUNT);   \
     } while (0)
     PLACE(h, struct header, 1);
     PLACE(workers, struct worker_row, z->workers);
@@ -82,7 +84,7 @@ struct tables *tables_create(const struct sizes *sizes) {
     if (t->fd < 0 || ftruncate(t->fd, (off_t)t->map_bytes) < 0) goto fail;
     void *base = mmap(NULL, t->map_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, t->fd, 0);
     if (base == MAP_FAILED) goto fail;
-    madvise(base, t->map_bytes, MADV_DONTDUMP);   /* secrets; a kernel without it dumps the map, as before */
+    madvise(base, t->map_bytes, MADV_DONTDUMP); /* secrets; a kernel without it dumps the map, as before */
     lay_out(t, base, sizes);
     t->h->sizes = *sizes;
     init_mutex(&t->h->mutex);
@@ -121,7 +123,7 @@ static void inherit(struct tables *t, int rc) {
     if (rc != EOWNERDEAD) return;
     tables_rebuild(t);
     pthread_mutex_consistent(&t->h->mutex);
-    tables_ring(t, ~0ull);   /* orders may have been on a list that was being changed */
+    tables_ring(t, ~0ull); /* orders may have been on a list that was being changed */
 }
 
 void tables_lock(struct tables *t) { inherit(t, pthread_mutex_lock(&t->h->mutex)); }
@@ -152,13 +154,17 @@ void tables_ring(struct tables *t, uint64_t mask) {
 
 /* A key by which peers know whose client this is (peers.c): there is no room in it for the row. */
 static void peer_key(struct client_row *c, uint16_t peer_id, const uint32_t random[2]) {
-    c->cancel_pid = (random[1] & 0x7f0000ffu) | (uint32_t)(peer_id & 0xff) << 16 | (uint32_t)(peer_id >> 8) << 8;
+    c->cancel_pid = (random[1] & 0x7f0000ffu) | (uint32_t)(peer_id & 0xff) << 16
+        | (uint32_t)(peer_id >> 8) << 8;
     c->cancel_secret = random[0] | PEER_HOPS;
 }
 
 /* A row for a client that begins to log in; NOBODY when the table is full. */
 int32_t client_new(struct tables *t, int worker, uint64_t now) {
-    struct { uint32_t words[2]; unsigned char more[CANCEL_MORE_BYTES]; } random;
+    struct {
+        uint32_t words[2];
+        unsigned char more[CANCEL_MORE_BYTES];
+    } random;
     if (getrandom(&random, sizeof random, 0) != sizeof random) return NOBODY;
     tables_lock(t);
     int32_t i = t->h->free_clients.head;
@@ -195,7 +201,8 @@ static void count_client(struct tables *t, const struct client_row *c, int by) {
 }
 
 /* Counts a client that has authenticated against every limit, or says which one forbids it.
- * `special`: CF_CONSOLE or CF_INTERNAL, for whom max_client_conn is no limit.  `unlimited`: nor is any other. */
+ * `special`: CF_CONSOLE or CF_INTERNAL, for whom max_client_conn is no limit.  `unlimited`: nor is any
+ * other. */
 enum login_verdict client_login(struct tables *t, int32_t row, int32_t database, int32_t user, int32_t pool,
                                 uint8_t special, bool unlimited) {
     enum login_verdict verdict = LOGIN_OK;
@@ -203,9 +210,11 @@ enum login_verdict client_login(struct tables *t, int32_t row, int32_t database,
     struct client_row *c = &t->clients[row];
     struct database_row *d = &t->databases[database];
     struct user_row *u = &t->users[user];
-    bool there = d->used && u->used && (pool == NOBODY || (t->pools[pool].used && t->pools[pool].database == database));
+    bool there = d->used && u->used
+        && (pool == NOBODY || (t->pools[pool].used && t->pools[pool].database == database));
     if (!there) verdict = LOGIN_FORGOTTEN;
-    else if (!special && t->h->max_clients && t->h->clients >= t->h->max_clients) verdict = LOGIN_MAX_CLIENT_CONN;
+    else if (!special && t->h->max_clients && t->h->clients >= t->h->max_clients)
+        verdict = LOGIN_MAX_CLIENT_CONN;
     else if (d->disabled) verdict = LOGIN_DISABLED;
     else if (!unlimited && d->max_clients && d->clients >= d->max_clients) verdict = LOGIN_MAX_DB;
     else if (!unlimited && u->max_clients && u->clients >= u->max_clients) verdict = LOGIN_MAX_USER;
@@ -237,7 +246,7 @@ void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now,
     c->slot = NOBODY;
     c->state = CL_FREE;
     COMMIT();
-    c->flags = 0;   /* its key and its rights end with it */
+    c->flags = 0; /* its key and its rights end with it */
     c->cancel_pid = c->cancel_secret = 0;
     memset(c->cancel_more, 0, sizeof c->cancel_more);
     client_queue_append(t, &t->h->free_clients, row);
@@ -265,7 +274,8 @@ void worker_starting(struct tables *t, int worker, int32_t pid) {
 /* What a dead worker leaves: its clients are gone; a slot it had not dialed yet is free; every other slot
  * it owned may still be a connection of PostgreSQL and waits for a reclaimer.  Idle ones stay in use.
  * The caller holds the lock. */
-void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t *reclaim, struct outcome *out) {
+void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t *reclaim,
+                        struct outcome *out) {
     uint64_t now = now_us();
     *clients = *reclaim = 0;
     /* clients first: no server is to be opened for or handed to a dead one */
@@ -280,19 +290,22 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
         struct slot_row *s = &t->slots[i];
         if (s->canceling & (1ull << worker)) {
             cancel_over_locked(t, i, worker, &out->ring);
-            s->flags |= SF_CLOSE_NEEDED;   /* its cancel request may still be on the way: nobody else may meet it */
+            /* its cancel request may still be on the way: nobody else may meet it */
+            s->flags |= SF_CLOSE_NEEDED;
             if (s->state == SL_PARKED && !s->canceling && s->owner != worker)
                 place_locked(t, i, NOBODY, now, out);
         }
-        if (s->state == SL_RECLAIM) ++*reclaim;   /* a rebuild found it */
-        bool bridged = s->bridge_life && s->bridge == worker && s->bridge_life == t->workers[worker].restarts + 1;
-        if (bridged && s->state == SL_IDLE) {   /* who uses one of the others reads its end of stream */
+        if (s->state == SL_RECLAIM) ++*reclaim; /* a rebuild found it */
+        bool bridged = s->bridge_life && s->bridge == worker
+            && s->bridge_life == t->workers[worker].restarts + 1;
+        if (bridged && s->state == SL_IDLE) { /* who uses one of the others reads its end of stream */
             slot_idle_remove(t, &t->pools[s->pool].idle, i);
             s->owner = NOBODY;
             slot_state(t, i, SL_RECLAIM);
             ++*reclaim;
         }
-        if (s->owner != worker || s->state == SL_FREE || s->state == SL_IDLE || s->state == SL_RECLAIM) continue;
+        if (s->owner != worker || s->state == SL_FREE || s->state == SL_IDLE || s->state == SL_RECLAIM)
+            continue;
         slot_drop_orders(t, i);
         if (s->state == SL_LOGIN && !(s->flags & SF_DIALED)) {
             freed_locked(t, i, NOBODY, now, out);
@@ -324,9 +337,11 @@ static void clear_derived(struct tables *t) {
         t->workers[w].clients = 0;
     }
     /* a named row may have been written just before its high-water mark was */
-    while (h->databases_high < h->sizes.databases && t->databases[h->databases_high].used) h->databases_high++;
+    while (h->databases_high < h->sizes.databases && t->databases[h->databases_high].used)
+        h->databases_high++;
     while (h->users_high < h->sizes.users && t->users[h->users_high].used) h->users_high++;
-    while (h->instances_high < h->sizes.instances && t->instances[h->instances_high].used) h->instances_high++;
+    while (h->instances_high < h->sizes.instances && t->instances[h->instances_high].used)
+        h->instances_high++;
     while (h->pools_high < h->sizes.pools && t->pools[h->pools_high].used) h->pools_high++;
     for (int i = 0; i < h->databases_high; i++) {
         t->databases[i].servers = t->databases[i].clients = 0;
@@ -356,13 +371,13 @@ static void rebuild_slot(struct tables *t, int32_t i) {
         return;
     }
     bool open = s->state == SL_LOGIN || s->state == SL_ACTIVE || s->state == SL_CLOSING;
-    bool lost = s->state == SL_PARKED && !s->canceling;   /* its canceler died on the way to giving it back */
+    bool lost = s->state == SL_PARKED && !s->canceling; /* its canceler died on the way to giving it back */
     if (lost || (open && s->owner == NOBODY)) {
         s->client = s->owner = NOBODY;
         s->state = SL_RECLAIM;
     }
     if (s->state == SL_ACTIVE && s->client == NOBODY && s->orders & ORDER_CLOSE) s->state = SL_CLOSING;
-    if (s->state == SL_IDLE) {   /* it was about to be closed or given away */
+    if (s->state == SL_IDLE) { /* it was about to be closed or given away */
         s->owner = s->client = s->evict_for = NOBODY;
         s->orders = 0;
     }
@@ -384,8 +399,9 @@ static void rebuild_slot(struct tables *t, int32_t i) {
     if (s->orders && s->owner == NOBODY) s->orders = 0;
     if (s->orders) slot_attention_append(t, &t->workers[s->owner].slot_attention, i);
     if (s->state == SL_IDLE) {
-        int32_t at = p->idle.head;   /* the one used last comes first, or with server_round_robin last */
-        while (at != NOBODY && (t->slots[at].used_at > s->used_at) != t->h->round_robin) at = t->slots[at].idle.next;
+        int32_t at = p->idle.head; /* the one used last comes first, or with server_round_robin last */
+        while (at != NOBODY && (t->slots[at].used_at > s->used_at) != t->h->round_robin)
+            at = t->slots[at].idle.next;
         slot_idle_insert_before(t, &p->idle, at, i);
     }
 }

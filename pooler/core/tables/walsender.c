@@ -1,9 +1,9 @@
 /* Clients that get a server of their own, from its login to its end: those that replicate.
  *
- * Such a server is opened with what its client's startup packet says, so nobody else could use it, and its client can
- * use no other.  These clients therefore stand in a line of their own, and what they wait for is a row: every limit
- * counts them.  Their turn comes by the same tickets as everybody's.  When it has come and no row is free, a server of
- * their own pool that is idle, or comes back, is closed for it.
+ * Such a server is opened with what its client's startup packet says, so nobody else could use it, and its
+ * client can use no other.  These clients therefore stand in a line of their own, and what they wait for is a
+ * row: every limit counts them.  Their turn comes by the same tickets as everybody's.  When it has come and
+ * no row is free, a server of their own pool that is idle, or comes back, is closed for it.
  */
 #include "tables/list.h"
 #include "tables/queue.h"
@@ -36,7 +36,8 @@ static void close_for(struct tables *t, int32_t slot, int worker, uint64_t now, 
     close_locked(t, slot, worker, now, out);
 }
 
-/* Closes an idle server of the pool for the first of those in line, who cannot use it.  False: there is none. */
+/* Closes an idle server of the pool for the first of those in line, who cannot use it.  False: there is
+ * none. */
 bool dedicated_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = t->h->round_robin ? p->idle.head : p->idle.tail;
@@ -46,7 +47,8 @@ bool dedicated_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, 
     return true;
 }
 
-/* A server comes back and it is the turn of one that cannot use it, and gets no row otherwise: it is closed. */
+/* A server comes back and it is the turn of one that cannot use it, and gets no row otherwise: it is
+ * closed. */
 bool dedicated_takes(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[t->slots[slot].pool];
     if (first_in_line(t, p) != p->dedicated.head || opening(p) || now < p->retry_at) return false;
@@ -55,9 +57,10 @@ bool dedicated_takes(struct tables *t, int32_t slot, int worker, uint64_t now, s
     return true;
 }
 
-/* A client in its login waits for a server of its own; its worker is told to dial it (its owner is not a relay).  One
- * that comes again, because its server could not be reached, keeps its place. */
-void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind, uint64_t now, struct outcome *out) {
+/* A client in its login waits for a server of its own; its worker is told to dial it (its owner is not a
+ * relay).  One that comes again, because its server could not be reached, keeps its place. */
+void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind, uint64_t now,
+                         struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);
     struct client_row *c = &t->clients[client];
@@ -75,14 +78,14 @@ void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind
 }
 
 /* The server that was opened for this client is logged in.  False: the client has left, or lost it. */
-bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id, int worker,
-                    uint64_t now, struct outcome *out) {
+bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id,
+                    int worker, uint64_t now, struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);
     struct slot_row *s = &t->slots[slot];
     struct client_row *c = &t->clients[client];
-    bool fits = s->state == SL_LOGIN && s->generation == generation && s->owner == worker && s->dedicated_to == id
-        && c->state == CL_LOGIN && c->id == id;
+    bool fits = s->state == SL_LOGIN && s->generation == generation && s->owner == worker
+        && s->dedicated_to == id && c->state == CL_LOGIN && c->id == id;
     if (fits) {
         t->pools[s->pool].failures = 0;
         t->pools[s->pool].retry_at = 0;

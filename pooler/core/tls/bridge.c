@@ -1,4 +1,5 @@
-/* The thread that copies between the encrypted connections of a worker and their socket pairs: see bridge.h. */
+/* The thread that copies between the encrypted connections of a worker and their socket pairs: see
+ * bridge.h. */
 #define _GNU_SOURCE
 #include "tls/bridge.h"
 
@@ -12,8 +13,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#define COPY_BYTES 65536         /* one read; also what may be held for a side that does not take it */
-#define ROUNDS 8                 /* reads of one connection before the others get their turn */
+#define COPY_BYTES 65536 /* one read; also what may be held for a side that does not take it */
+#define ROUNDS 8         /* reads of one connection before the others get their turn */
 #define EVENTS_PER_WAIT 64
 
 struct copied;
@@ -21,19 +22,22 @@ struct copied;
 struct end {
     struct copied *of;
     int fd;
-    bool readable, wants_out, ended;   /* ended: it sends no more (raw: TLS is over) */
+    bool readable, wants_out, ended; /* ended: it sends no more (raw: TLS is over) */
 };
 
-struct held { unsigned char *data; uint32_t start, end; };
+struct held {
+    unsigned char *data;
+    uint32_t start, end;
+};
 
 struct copied {
     struct end raw, inner;
     struct tls *session;
-    struct held up, down;        /* what the pair, or PostgreSQL, has not taken yet */
+    struct held up, down; /* what the pair, or PostgreSQL, has not taken yet */
     int32_t slot;
     uint32_t generation;
-    bool said;                   /* our end of stream went to PostgreSQL */
-    bool up_dead, down_dead;     /* nobody takes it any more */
+    bool said;               /* our end of stream went to PostgreSQL */
+    bool up_dead, down_dead; /* nobody takes it any more */
     bool queued, gone;
     struct copied *next;
 };
@@ -42,7 +46,7 @@ struct bridge {
     struct tables *t;
     int epoll, bell;
     struct copied *ready, *closed_list;
-    pthread_mutex_t lock;        /* guards `new` */
+    pthread_mutex_t lock; /* guards `new` */
     struct copied *new;
     unsigned char buffer[COPY_BYTES];
 };
@@ -124,13 +128,14 @@ static uint32_t read_from_server(struct bridge *p, struct copied *c) {
     if (c->raw.ended) return read_raw_to_its_end(p, c);
     switch (tls_read(c->session, p->buffer, sizeof p->buffer, &got)) {
     case TLS_DONE: break;
-    case TLS_WANT_WRITE: want_out(p, &c->raw, true);   /* fall through */
-    case TLS_DRAINED: case TLS_WANT_READ: c->raw.readable = false; break;
+    case TLS_WANT_WRITE: want_out(p, &c->raw, true); /* fall through */
+    case TLS_DRAINED:
+    case TLS_WANT_READ: c->raw.readable = false; break;
     case TLS_BROKEN:
-        c->session->ended = false;   /* the socket's end is still to come */
+        c->session->ended = false; /* the socket's end is still to come */
         c->down_dead = true;
         if (!c->said) shutdown(c->raw.fd, SHUT_WR);
-        c->said = true;              /* fall through */
+        c->said = true; /* fall through */
     case TLS_END: c->raw.ended = true; break;
     }
     return got;
@@ -160,10 +165,10 @@ static uint32_t give_down(struct bridge *p, struct copied *c, const unsigned cha
         done += sent;
         if (how == TLS_WANT_WRITE || how == TLS_WANT_READ) full = true;
         else if (how != TLS_DONE) {
-            c->down_dead = c->raw.readable = true;   /* reading tells what has become of it */
+            c->down_dead = c->raw.readable = true; /* reading tells what has become of it */
         }
     }
-    if (!full && c->raw.wants_out) c->raw.readable = true;   /* reading may have waited for room, too */
+    if (!full && c->raw.wants_out) c->raw.readable = true; /* reading may have waited for room, too */
     want_out(p, &c->raw, full);
     return c->down_dead ? n : done;
 }
@@ -201,7 +206,8 @@ static bool bridge_down(struct bridge *p, struct copied *c) {
 static void finish(struct bridge *p, struct copied *c) {
     struct slot_row *row = &p->t->slots[c->slot];
     if (row->generation == c->generation) atomic_store(&row->over, c->generation);
-    epoll_ctl(p->epoll, EPOLL_CTL_DEL, c->raw.fd, NULL);   /* others have duplicates: it does not go by itself */
+    /* others have duplicates: it does not go by itself */
+    epoll_ctl(p->epoll, EPOLL_CTL_DEL, c->raw.fd, NULL);
     epoll_ctl(p->epoll, EPOLL_CTL_DEL, c->inner.fd, NULL);
     close(c->raw.fd);
     close(c->inner.fd);
@@ -243,7 +249,7 @@ static void note(struct bridge *p, struct end *e, uint32_t events) {
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) e->readable = true;
     if (events & EPOLLOUT) {
         want_out(p, e, false);
-        if (e == &e->of->raw) e->readable = true;   /* reading may have waited for room, too */
+        if (e == &e->of->raw) e->readable = true; /* reading may have waited for room, too */
     }
     make_ready(p, e->of);
 }
@@ -259,7 +265,7 @@ static void *loop(void *argument) {
             else take_new(p);
         }
         struct copied *c = p->ready;
-        p->ready = NULL;   /* what becomes ready meanwhile has its turn after epoll_wait */
+        p->ready = NULL; /* what becomes ready meanwhile has its turn after epoll_wait */
         while (c) {
             struct copied *next = c->next;
             c->queued = false;
@@ -277,7 +283,7 @@ static void *loop(void *argument) {
 
 /* False: no memory, everything is still the caller's. */
 bool bridge_add(struct bridge *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
-              const void *early, uint32_t n) {
+                const void *early, uint32_t n) {
     const uint64_t one = 1;
     struct copied *c = calloc(1, sizeof *c);
     if (!c) return false;
@@ -308,7 +314,7 @@ struct bridge *bridge_open(struct tables *t) {
     pthread_t thread;
     sigset_t all, old;
     sigfillset(&all);
-    pthread_sigmask(SIG_BLOCK, &all, &old);   /* signals stay with the main thread */
+    pthread_sigmask(SIG_BLOCK, &all, &old); /* signals stay with the main thread */
     int rc = pthread_create(&thread, NULL, loop, p);
     pthread_sigmask(SIG_SETMASK, &old, NULL);
     if (rc == 0) pthread_detach(thread);

@@ -27,7 +27,8 @@ static BIO *pem(const char *bytes, int n) { return BIO_new_mem_buf(bytes, n); }
 /* End of a PEM text; anything else that stopped the reading is a mistake in it. */
 static bool at_end(void) {
     unsigned long code = ERR_peek_last_error();
-    if (code && !(ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE)) return false;
+    if (code && !(ERR_GET_LIB(code) == ERR_LIB_PEM && ERR_GET_REASON(code) == PEM_R_NO_START_LINE))
+        return false;
     ERR_clear_error();
     return true;
 }
@@ -70,9 +71,14 @@ static bool load_authorities(SSL_CTX *c, const struct tls_setup *s, char *error)
 }
 
 static bool set_protocols(SSL_CTX *c, uint32_t wanted) {
-    static const struct { uint32_t bit; int version; uint64_t without; } all[] = {
-        {TLS_1_0, TLS1_VERSION, SSL_OP_NO_TLSv1}, {TLS_1_1, TLS1_1_VERSION, SSL_OP_NO_TLSv1_1},
-        {TLS_1_2, TLS1_2_VERSION, SSL_OP_NO_TLSv1_2}, {TLS_1_3, TLS1_3_VERSION, SSL_OP_NO_TLSv1_3}};
+    static const struct {
+        uint32_t bit;
+        int version;
+        uint64_t without;
+    } all[] = {{TLS_1_0, TLS1_VERSION, SSL_OP_NO_TLSv1},
+               {TLS_1_1, TLS1_1_VERSION, SSL_OP_NO_TLSv1_1},
+               {TLS_1_2, TLS1_2_VERSION, SSL_OP_NO_TLSv1_2},
+               {TLS_1_3, TLS1_3_VERSION, SSL_OP_NO_TLSv1_3}};
     int low = 0, high = 0;
     for (int i = 0; i < 4; i++) {
         if (!(wanted & all[i].bit)) {
@@ -86,7 +92,8 @@ static bool set_protocols(SSL_CTX *c, uint32_t wanted) {
 }
 
 static bool set_ciphers(SSL_CTX *c, const struct tls_setup *s, char *error) {
-    if (s->ciphers && SSL_CTX_set_cipher_list(c, s->ciphers) != 1) return failed(error, "no ciphers for that list");
+    if (s->ciphers && SSL_CTX_set_cipher_list(c, s->ciphers) != 1)
+        return failed(error, "no ciphers for that list");
     if (s->ciphers13 && SSL_CTX_set_ciphersuites(c, s->ciphers13) != 1)
         return failed(error, "failed to set the TLSv1.3 cipher suites");
     if (s->curve && SSL_CTX_set1_groups_list(c, s->curve) != 1) return failed(error, "unknown curve");
@@ -95,24 +102,27 @@ static bool set_ciphers(SSL_CTX *c, const struct tls_setup *s, char *error) {
 }
 
 /* A client that offers other protocols only has come to the wrong place. */
-static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_bytes, const unsigned char *offered,
-                       unsigned int n, void *user) {
+static int choose_alpn(SSL *ssl, const unsigned char **out, unsigned char *out_bytes,
+                       const unsigned char *offered, unsigned int n, void *user) {
     (void)ssl, (void)user;
     unsigned char *chosen;
-    if (SSL_select_next_proto(&chosen, out_bytes, ALPN_WIRE, sizeof ALPN_WIRE - 1, offered, n) != OPENSSL_NPN_NEGOTIATED)
+    if (SSL_select_next_proto(&chosen, out_bytes, ALPN_WIRE, sizeof ALPN_WIRE - 1, offered, n)
+        != OPENSSL_NPN_NEGOTIATED)
         return SSL_TLSEXT_ERR_ALERT_FATAL;
     *out = chosen;
     return SSL_TLSEXT_ERR_OK;
 }
 
 static bool prepare(SSL_CTX *c, const struct tls_setup *s, char *error) {
-    SSL_CTX_set_options(c, SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET
-                        | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
+    SSL_CTX_set_options(c,
+                        SSL_OP_NO_RENEGOTIATION | SSL_OP_NO_COMPRESSION | SSL_OP_NO_TICKET
+                            | SSL_OP_CIPHER_SERVER_PREFERENCE | SSL_OP_IGNORE_UNEXPECTED_EOF);
     SSL_CTX_set_session_cache_mode(c, SSL_SESS_CACHE_OFF);
     SSL_CTX_set_num_tickets(c, 0);
-    SSL_CTX_set_mode(c, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY
-                     | SSL_MODE_RELEASE_BUFFERS);
-    SSL_CTX_set_read_ahead(c, 1);   /* one read of the socket gets a record, or several */
+    SSL_CTX_set_mode(c,
+                     SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER | SSL_MODE_AUTO_RETRY
+                         | SSL_MODE_RELEASE_BUFFERS);
+    SSL_CTX_set_read_ahead(c, 1); /* one read of the socket gets a record, or several */
     SSL_CTX_set_default_passwd_cb(c, no_passphrase);
     if (!set_protocols(c, s->protocols)) return failed(error, "no TLS version is left");
     if (!set_ciphers(c, s, error)) return false;

@@ -87,7 +87,7 @@ static pthread_once_t method_once = PTHREAD_ONCE_INIT;
 
 static void make_method(void) {
     method = BIO_meth_new(BIO_get_new_index() | BIO_TYPE_SOURCE_SINK, "pooler");
-    if (!method) return;   /* out of memory: there is no TLS in this process */
+    if (!method) return; /* out of memory: there is no TLS in this process */
     BIO_meth_set_read(method, bio_read);
     BIO_meth_set_write(method, bio_write);
     BIO_meth_set_ctrl(method, bio_control);
@@ -165,8 +165,8 @@ enum tls_result tls_handshake(struct tls *t) {
     return rc == 1 ? TLS_DONE : result_of(t, rc);
 }
 
-/* Fills the room as far as there are bytes.  DONE: there may be more; any other result: that is why it stopped,
- * beside the `done` bytes that are good.  END and BROKEN come again when asked again. */
+/* Fills the room as far as there are bytes.  DONE: there may be more; any other result: that is why it
+ * stopped, beside the `done` bytes that are good.  END and BROKEN come again when asked again. */
 enum tls_result tls_read(struct tls *t, void *out, uint32_t room, uint32_t *done) {
     *done = 0;
     while (*done < room) {
@@ -209,7 +209,8 @@ void tls_error(const struct tls *t, char text[TLS_TEXT_BYTES]) {
         snprintf(text, TLS_TEXT_BYTES, "%s", reason ? reason : t->ended ? "unexpected eof" : "unknown error");
 }
 
-/* As PgBouncer writes it: version, cipher and, where the key exchange is not part of the cipher's version, its group. */
+/* As PgBouncer writes it: version, cipher and, where the key exchange is not part of the cipher's version,
+ * its group. */
 void tls_describe(const struct tls *t, char text[TLS_TEXT_BYTES]) {
     snprintf(text, TLS_TEXT_BYTES, "%s/%s", SSL_get_version(t->ssl), SSL_get_cipher_name(t->ssl));
 }
@@ -221,8 +222,8 @@ bool tls_speaks_postgresql(const struct tls *t) {
     return n == sizeof TLS_ALPN - 1 && memcmp(name, TLS_ALPN, n) == 0;
 }
 
-/* The subject of the certificate the other side has shown; false: none.  A common name with a NUL inside counts as
- * none: it is made to look like another (CVE-2009-4034). */
+/* The subject of the certificate the other side has shown; false: none.  A common name with a NUL inside
+ * counts as none: it is made to look like another (CVE-2009-4034). */
 bool tls_peer(const struct tls *t, char *common_name, char *name, int room) {
     X509 *peer = SSL_get1_peer_certificate(t->ssl);
     common_name[0] = name[0] = 0;
@@ -242,7 +243,8 @@ bool tls_peer(const struct tls *t, char *common_name, char *name, int room) {
     return true;
 }
 
-/* tls-server-end-point (RFC 5929) of the server's certificate: of the peer's, or of our own.  0: there is none. */
+/* tls-server-end-point (RFC 5929) of the server's certificate: of the peer's, or of our own.  0: there is
+ * none. */
 int tls_certificate_hash(const struct tls *t, bool peer, unsigned char hash[TLS_HASH_BYTES]) {
     X509 *certificate = peer ? SSL_get1_peer_certificate(t->ssl) : SSL_get_certificate(t->ssl);
     int digest_id = 0;

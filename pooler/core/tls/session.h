@@ -1,12 +1,13 @@
 /* TLS of one connection, by OpenSSL: the handshake away from the socket, then reading and writing at it.
  *
- * Theory.  A handshake is dear (milliseconds for a signature), so it runs in a thread where it delays nobody, and
- * that thread must not touch a descriptor that may be closed and used again meanwhile: until tls_attach the session
- * reads what tls_feed gave it and writes into `output`, and whoever drives the handshake carries the bytes.  From
- * tls_attach on it uses the descriptor, without ever waiting.  One thread at a time uses a session.
+ * Theory.  A handshake is dear (milliseconds for a signature), so it runs in a thread where it delays nobody,
+ * and that thread must not touch a descriptor that may be closed and used again meanwhile: until tls_attach
+ * the session reads what tls_feed gave it and writes into `output`, and whoever drives the handshake carries
+ * the bytes.  From tls_attach on it uses the descriptor, without ever waiting.  One thread at a time uses a
+ * session.
  *
- * There is no renegotiation, no compression, no ticket and no cache of sessions, as in PostgreSQL: each handshake
- * checks certificates anew.
+ * There is no renegotiation, no compression, no ticket and no cache of sessions, as in PostgreSQL: each
+ * handshake checks certificates anew.
  */
 #ifndef POOLER_TLS_SESSION_H
 #define POOLER_TLS_SESSION_H
@@ -24,13 +25,13 @@ enum tls_protocol { TLS_1_0 = 1, TLS_1_1 = 2, TLS_1_2 = 4, TLS_1_3 = 8, TLS_ALL 
 
 /* What a context is made of.  Files come as their contents: who reads them is another matter. */
 struct tls_setup {
-    bool server;                 /* we are the side that is connected to */
-    const char *key, *certificate, *authorities;   /* PEM; empty: none */
+    bool server;                                 /* we are the side that is connected to */
+    const char *key, *certificate, *authorities; /* PEM; empty: none */
     int key_bytes, certificate_bytes, authorities_bytes;
-    int verify;                  /* enum tls_verify */
-    uint32_t protocols;          /* enum tls_protocol, or-ed */
-    const char *ciphers, *ciphers13, *curve;   /* NULL: OpenSSL's */
-    int dh;                      /* parameters of DHE: 0 none, 1 as strong as the key, 2 of 1024 bits */
+    int verify;                              /* enum tls_verify */
+    uint32_t protocols;                      /* enum tls_protocol, or-ed */
+    const char *ciphers, *ciphers13, *curve; /* NULL: OpenSSL's */
+    int dh; /* parameters of DHE: 0 none, 1 as strong as the key, 2 of 1024 bits */
 };
 
 /* NULL with a text on failure. */
@@ -38,20 +39,24 @@ SSL_CTX *tls_context(const struct tls_setup *setup, char error[TLS_TEXT_BYTES]);
 
 enum tls_result {
     TLS_DONE,
-    TLS_DRAINED,     /* reading: nothing more is there at this moment */
-    TLS_WANT_READ, TLS_WANT_WRITE,
-    TLS_END,         /* the other side is done, politely or not */
+    TLS_DRAINED, /* reading: nothing more is there at this moment */
+    TLS_WANT_READ,
+    TLS_WANT_WRITE,
+    TLS_END, /* the other side is done, politely or not */
     TLS_BROKEN,
 };
 
-struct tls_bytes { unsigned char *data; uint32_t start, end, room; };
+struct tls_bytes {
+    unsigned char *data;
+    uint32_t start, end, room;
+};
 
 struct tls {
     SSL *ssl;
-    int fd;                      /* -1 until tls_attach */
-    bool drained;                /* the last read of the socket got less than it asked for */
-    bool ended;                  /* the socket's end of stream was read, or it failed */
-    struct tls_bytes input, output;   /* of the handshake */
+    int fd;                         /* -1 until tls_attach */
+    bool drained;                   /* the last read of the socket got less than it asked for */
+    bool ended;                     /* the socket's end of stream was read, or it failed */
+    struct tls_bytes input, output; /* of the handshake */
 };
 
 /* `host`: the name to tell the other side and, with `match`, to find in its certificate; NULL: none. */

@@ -14,7 +14,7 @@ int main(int count, char **names) {
         }
         size_t size = fread(data, 1, sizeof data, file);
         fclose(file);
-        fprintf(stderr, "\r%s", names[i]);   /* the last one, should it end the program */
+        fprintf(stderr, "\r%s", names[i]); /* the last one, should it end the program */
         LLVMFuzzerTestOneInput(data, size);
     }
     fprintf(stderr, "\r%d inputs\n", count - 1);

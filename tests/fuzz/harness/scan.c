@@ -1,14 +1,14 @@
-/* The SQL scanner and the finder of statement names, on any text: nothing is read or written outside, both end, and what
- * they say they found lies within the text. */
+/* The SQL scanner and the finder of statement names, on any text: nothing is read or written outside, both
+ * end, and what they say they found lies within the text. */
 #include <stdlib.h>
 #include <string.h>
 
 #include "sql/catalog_names.h"
-#include "sql/statement_names.h"
 #include "sql/effects.h"
+#include "sql/statement_names.h"
 
 static struct words builtin;
-static struct catalog catalog;   /* of a database of which nothing is known */
+static struct catalog catalog; /* of a database of which nothing is known */
 
 static void check(bool right) {
     if (!right) abort();
@@ -42,8 +42,9 @@ static void find_names(const unsigned char *text, uint32_t bytes) {
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
     if (!builtin.count) words_builtin(&builtin, 42);
-    size = strnlen((const char *)data, size);     /* PostgreSQL's texts end at a NUL, and callers end them there */
-    unsigned char *text = malloc(size + !size);   /* so that its end is known */
+    /* PostgreSQL's texts end at a NUL, and callers end them there */
+    size = strnlen((const char *)data, size);
+    unsigned char *text = malloc(size + !size); /* so that its end is known */
     memcpy(text, data, size);
     scan(text, (uint32_t)size, false);
     scan(text, (uint32_t)size, true);

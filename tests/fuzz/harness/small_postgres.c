@@ -18,7 +18,9 @@ static void say(struct small_postgres *p, char kind, const void *body, uint32_t 
 
 static void say_ready(struct small_postgres *p) { say(p, 'Z', &p->transaction, 1); }
 
-static void say_tag(struct small_postgres *p, const char *tag) { say(p, 'C', tag, (uint32_t)strlen(tag) + 1); }
+static void say_tag(struct small_postgres *p, const char *tag) {
+    say(p, 'C', tag, (uint32_t)strlen(tag) + 1);
+}
 
 static void say_row(struct small_postgres *p, const char *text) {
     unsigned char body[128] = {0, 1, 0, 0, 0};
@@ -29,7 +31,8 @@ static void say_row(struct small_postgres *p, const char *text) {
 }
 
 static void say_columns(struct small_postgres *p) {
-    static const unsigned char one[] = {0, 1, 'c', 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 25, 255, 255, 255, 255, 255, 255, 0, 0};
+    static const unsigned char one[] = {0, 1, 'c', 0,   0,   0,   0,   0,   0,   0, 0,
+                                        0, 0, 25,  255, 255, 255, 255, 255, 255, 0, 0};
     say(p, 'T', one, sizeof one);
 }
 
@@ -80,12 +83,24 @@ static int find(const struct small_postgres *p, const char *name) {
 
 static bool parse(struct small_postgres *p, const char *name, const char *text) {
     int at = find(p, name);
-    if (at >= 0 && name[0]) { fail(p, "42P05"); return false; }
-    if (strstr(text, "unparsable")) { fail(p, "42601"); return false; }
-    if (p->transaction == 'E') { fail(p, "25P02"); return false; }
+    if (at >= 0 && name[0]) {
+        fail(p, "42P05");
+        return false;
+    }
+    if (strstr(text, "unparsable")) {
+        fail(p, "42601");
+        return false;
+    }
+    if (p->transaction == 'E') {
+        fail(p, "25P02");
+        return false;
+    }
     for (int i = 0; at < 0 && i < STATEMENTS_MAX; i++)
         if (!p->statements[i].used) at = i;
-    if (at < 0 || strlen(name) >= sizeof p->statements->name) { fail(p, "53200"); return false; }
+    if (at < 0 || strlen(name) >= sizeof p->statements->name) {
+        fail(p, "53200");
+        return false;
+    }
     p->statements[at].used = true;
     strcpy(p->statements[at].name, name);
     snprintf(p->statements[at].text, sizeof p->statements[at].text, "%s", text);
@@ -95,7 +110,10 @@ static bool parse(struct small_postgres *p, const char *name, const char *text) 
 
 static bool bind_statement(struct small_postgres *p, const char *name) {
     int at = find(p, name);
-    if (at < 0) { fail(p, "26000"); return false; }
+    if (at < 0) {
+        fail(p, "26000");
+        return false;
+    }
     memcpy(p->portal, p->statements[at].text, sizeof p->portal);
     p->has_portal = true;
     say(p, '2', NULL, 0);
@@ -103,7 +121,10 @@ static bool bind_statement(struct small_postgres *p, const char *name) {
 }
 
 static bool describe(struct small_postgres *p, char kind, const char *name) {
-    if (kind == 'S' ? find(p, name) < 0 : !p->has_portal) { fail(p, kind == 'S' ? "26000" : "34000"); return false; }
+    if (kind == 'S' ? find(p, name) < 0 : !p->has_portal) {
+        fail(p, kind == 'S' ? "26000" : "34000");
+        return false;
+    }
     if (kind == 'S') say(p, 't', "\0\0", 2);
     say_columns(p);
     return true;
@@ -118,20 +139,26 @@ static void close_statement(struct small_postgres *p, char kind, const char *nam
 /* A message of the extended protocol; false: it failed. */
 static bool extended(struct small_postgres *p, char kind, const char *body, uint32_t n) {
     const char *second = body + strnlen(body, n) + 1;
-    if (second > body + n) { fail(p, "08P01"); return false; }
+    if (second > body + n) {
+        fail(p, "08P01");
+        return false;
+    }
     switch (kind) {
     case 'P': return parse(p, body, second);
     case 'B': return bind_statement(p, second);
     case 'D': return describe(p, body[0], body + 1);
     case 'C': close_statement(p, body[0], body + 1); return true;
     default:
-        if (!p->has_portal) { fail(p, "34000"); return false; }
+        if (!p->has_portal) {
+            fail(p, "34000");
+            return false;
+        }
         return run(p, p->portal, 'E');
     }
 }
 
-/* While COPY reads: Flush and Sync are not looked at; what does not belong there ends the session, since PostgreSQL
- * fails before it has read that message whole. */
+/* While COPY reads: Flush and Sync are not looked at; what does not belong there ends the session, since
+ * PostgreSQL fails before it has read that message whole. */
 static void copying(struct small_postgres *p, char kind) {
     char from = p->copy;
     if (kind == 'd' || kind == 'H' || kind == 'S') return;
@@ -157,7 +184,7 @@ static void take(struct small_postgres *p, char kind, char *body, uint32_t n) {
     else if (kind == 'Q') {
         int at = find(p, "");
         if (at >= 0) p->statements[at].used = false;
-        p->has_portal = false;   /* its own takes the place of the unnamed one */
+        p->has_portal = false; /* its own takes the place of the unnamed one */
         run(p, body, 'Q');
         if (!p->copy) say_ready(p);
     } else if (kind == 'F') {

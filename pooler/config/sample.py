@@ -15,7 +15,11 @@ from pooler.config.settings import SETTINGS, Setting
 _WIDTH = 103
 
 _HEAD = """\
-Sample configuration of pooler: every setting with its default.
+Sample configuration of pooler: every setting with its default. A line without ; in front of it sets
+something else than the default, and the comment above says so.
+
+The paths are those of etc/pooler.service: the file goes to /etc/pooler/pooler.ini, the users to
+/etc/pooler/userlist.txt, and the service has /run/pooler for its socket.
 
 The format is PgBouncer's. A ; or # at the start of a line makes it a comment; there is no comment
 behind a value. Times are in seconds, switches are 0 or 1. `%include FILE` reads another file in place.
@@ -30,6 +34,8 @@ do odd values. What isn't given is inherited: dbname from the name, host from un
 from the settings below. * stands for all names that have no line. The name pgbouncer is the console.
 """
 
+_ANY_DATABASE = "Set here; there is no default. Every name is a database of the PostgreSQL on this machine."
+
 _USERS = "Limits of single users; they count more than those of a database."
 
 _PEERS = "Other instances behind the same address, by their peer_id; cancel requests reach them."
@@ -43,15 +49,20 @@ _EXAMPLES = {
     "peers": ("1 = host=10.0.0.1 port=6432",),
 }
 
-#: What the sample sets, so that `pooler etc/pooler.ini` starts from the project's folder and lets nobody in.
-_GIVEN = {"listen_addr": "127.0.0.1", "auth_type": "scram-sha-256", "auth_file": "etc/userlist.txt"}
+#: What the sample sets, so that the service starts with it, and no client is let in before one is named.
+GIVEN = {
+    "listen_addr": "127.0.0.1",
+    "unix_socket_dir": "/run/pooler",
+    "auth_type": "scram-sha-256",
+    "auth_file": "/etc/pooler/userlist.txt",
+}
 
 
 def sample_ini() -> str:
     """The text of etc/pooler.ini."""
     lines = [*_comment(_HEAD), ""]
     lines += _section("databases", _DATABASES, Database)
-    lines += ["* = host=127.0.0.1 port=5432", ""]
+    lines += [*_comment(_ANY_DATABASE), "* = host=127.0.0.1 port=5432", ""]
     lines += [*_section("users", _USERS, UserOptions), ""]
     lines += [*_section("peers", _PEERS, Peer), "", "[pgbouncer]"]
     group = ""
@@ -59,7 +70,10 @@ def sample_ini() -> str:
         if setting.group != group:
             group = setting.group
             lines += ["", f";;; {group}"]
-        lines += ["", *_comment(describe(setting)), _line(setting)]
+        lines += ["", *_comment(describe(setting))]
+        if setting.name in GIVEN:
+            lines += _comment(f"Set here; the default is {setting.shown_default or 'empty'}.")
+        lines.append(_line(setting))
     return "\n".join(lines) + "\n"
 
 
@@ -78,7 +92,7 @@ def describe(setting: Setting) -> str:
 
 
 def _line(setting: Setting) -> str:
-    given = _GIVEN.get(setting.name)
+    given = GIVEN.get(setting.name)
     text = setting.shown_default if given is None else given
     return f"{'' if given else ';'}{setting.name} = {text or ''}".rstrip()
 

@@ -190,7 +190,7 @@ def test_unit_files(tmp_path: Path) -> None:
     need("systemd", "systemd-analyze")
     unit = (ETC / "pooler.service").read_text()
     assert re.search(r"^Type=notify$", unit, re.MULTILINE)
-    unit = unit.replace("/usr/bin/pooler", shutil.which("true") or "/bin/true")
+    unit = unit.replace("/opt/pooler/bin/pooler", shutil.which("true") or "/bin/true")
     unit = unit.replace("User=pooler", "User=daemon").replace("Group=pooler", "Group=daemon")
     (tmp_path / "pooler.service").write_text(unit)
     shutil.copy(ETC / "pooler.socket", tmp_path / "pooler.socket")

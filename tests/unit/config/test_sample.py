@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from pooler.config import SETTINGS, Settings, load, sample_ini
+from pooler.config.sample import GIVEN
 from pooler.config.userlist import parse_userlist
 
 ETC = Path(__file__).parents[3] / "etc"
@@ -18,9 +17,10 @@ def test_sample_is_up_to_date() -> None:
     )
 
 
-def test_sample_loads_from_the_project_folder(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(ETC.parent)
-    config = load("etc/pooler.ini")
+def test_sample_loads_with_its_userlist(tmp_path: Path) -> None:
+    file = tmp_path / "pooler.ini"
+    file.write_text((ETC / "pooler.ini").read_text().replace("/etc/pooler", str(ETC)))
+    config = load(str(file))
     assert config.problems == ()
     assert config.auto_database is not None
     assert config.userlist == {}  # nobody gets in before somebody is let in
@@ -34,12 +34,11 @@ def test_sample_names_every_setting_once() -> None:
 
 
 def test_sample_with_everything_uncommented_means_the_defaults(tmp_path: Path) -> None:
-    given = ("listen_addr", "auth_type", "auth_file")
     settings = []
     for line in sample_ini().partition("[pgbouncer]")[2].splitlines():
         if line and not line.startswith(";;"):
             name = line.lstrip(";").split(" =")[0]
-            if name not in given:
+            if name not in GIVEN:
                 settings.append(line.lstrip(";"))
     # Settings whose default is NULL have no text for it that is valid, except nothing.
     text = "\n".join(line for line in settings if line != "verbose =")
@@ -67,3 +66,18 @@ def test_sample_userlist_has_no_users() -> None:
 
 def test_lines_are_short() -> None:
     assert all(len(line) <= 110 for line in sample_ini().splitlines() if "auth_query" not in line)
+
+
+def test_each_line_that_is_no_default_says_so() -> None:
+    lines = sample_ini().splitlines()
+    for place, line in enumerate(lines):
+        if line and line[0] not in ";[":
+            assert lines[place - 1].startswith(";; Set here;"), line
+
+
+def test_paths_are_those_of_the_unit_and_the_socket() -> None:
+    unit = (ETC / "pooler.service").read_text()
+    assert "ExecStart=/opt/pooler/bin/pooler /etc/pooler/pooler.ini\n" in unit
+    assert f"RuntimeDirectory={GIVEN['unix_socket_dir'].removeprefix('/run/')}\n" in unit
+    assert f"ListenStream={GIVEN['unix_socket_dir']}/.s.PGSQL.6432\n" in (ETC / "pooler.socket").read_text()
+    assert GIVEN["auth_file"] == "/etc/pooler/userlist.txt"

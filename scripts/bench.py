@@ -272,7 +272,7 @@ def base_of(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
 
 
 def markdown(cells: Sequence[Cell]) -> str:
-    """The table of the README: medians, and in brackets the ratio to PgBouncer."""
+    """The table of docs/performance.md: medians, and in brackets the ratio to PgBouncer."""
     headings = ["workload", "program", *(heading for _, heading, _ in FIGURES)]
     rows = [headings, ["---"] * 2 + ["---:"] * len(FIGURES)]
     previous = None

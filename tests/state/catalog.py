@@ -26,7 +26,7 @@ NAMELESS = (
     "before, others who wait take the server, reset, and its maker loses it"
 )
 
-#: What cannot be hidden, with the reason: README, "What an application can still tell".
+#: What cannot be hidden, with the reason: docs/guide/what-applications-see.md.
 KNOWN = {
     "LOAD in a function": "by dynamic SQL: a library that was loaded stays, as one that a function loads",
     "function changed by another": "past the pooler, seconds ago: its maker may lose what it sets",

@@ -20,7 +20,7 @@ gevent greenlets, every query by compiled code.
 To read it: `core/tables/layout.h` (what is shared), `core/relay/relay.h` (the life of a query),
 `protocol/transaction`
 (what a message means), `worker/`, then `master/start` and `master/master` (how the process lives), and
-`config/settings`. ARCHITECTURE.md tells why.
+`config/settings`. docs/internals/architecture.md tells why.
 """
 
 #: The release of PgBouncer that this one stands in for: tools look for its number.

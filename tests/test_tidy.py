@@ -17,7 +17,8 @@ PACKAGE = ROOT / "pooler"
 FOUNDATION = {"errors"}
 
 #: Which part may import which at run time (for annotations alone anything goes). Parts are the packages and
-#: modules right below pooler/. What stands here is the architecture; ARCHITECTURE.md explains it.
+#: modules right below pooler/. What stands here is the architecture; docs/internals/architecture.md
+#: explains it.
 LAYERS: dict[str, set[str]] = {
     "__init__": set(),
     "errors": set(),

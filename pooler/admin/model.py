@@ -160,6 +160,7 @@ class Declaration:
     arguments: Arguments = "none"
     columns: tuple[Column, ...] | None = None
     hidden: bool = False  # not in SHOW HELP
+    text: str = ""  # what it shows or does, for docs/reference/console.md
 
 
 @dataclass(frozen=True)

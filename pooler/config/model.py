@@ -51,30 +51,39 @@ class Database:
     """An entry of [databases]; None: inherited, or not given."""
 
     name: str
-    dbname: str = option("text", "")
-    host: str | None = option("text")
-    port: int = option("port", 5432)
-    user: str | None = option("user")
-    password: str | None = option("text", secret=True)
+    dbname: str = option(
+        "text", "", text="Name of the database at PostgreSQL; as the entry is named, if not given."
+    )
+    host: str | None = option(
+        "text", text="Where PostgreSQL is: a name, an address, a folder of sockets, @name, or a comma list."
+    )
+    port: int = option("port", 5432, text="Port of PostgreSQL.")
+    user: str | None = option("user", text="Log in to PostgreSQL as this user, for every client.")
+    password: str | None = option("text", secret=True, text="Password of that user.")
     auth_user: str | None = option("user")
     auth_query: str | None = option("text")
     auth_dbname: str | None = option("text")
     pool_size: int | None = option("size")
     min_pool_size: int | None = option("size")
     reserve_pool_size: int | None = option("size", aliases=("reserve_pool",))
-    connect_query: str | None = option("text")
+    connect_query: str | None = option("text", text="SQL that each new server runs before its first client.")
     pool_mode: str | None = option("word", words=POOL_MODES)
     query_wait_timeout: float | None = option("seconds")
-    load_balance_hosts: str = option("word", "round-robin", words=("round-robin", "disable"))
+    load_balance_hosts: str = option(
+        "word",
+        "round-robin",
+        words=("round-robin", "disable"),
+        text="With a list of hosts: begin with each in turn, or keep to one until it fails.",
+    )
     max_db_connections: int | None = option("limit")
     max_db_client_connections: int | None = option("limit")
     server_lifetime: float | None = option("seconds")
     session_state: str | None = option("word", words=SESSION_STATES)
     pin_limit: int | None = option("limit")
-    client_encoding: str | None = option("text")
-    datestyle: str | None = option("text")
-    timezone: str | None = option("text")
-    application_name: str | None = option("text")
+    client_encoding: str | None = option("text", text="Value of this parameter at the login to PostgreSQL.")
+    datestyle: str | None = option("text", text="Value of this parameter at the login to PostgreSQL.")
+    timezone: str | None = option("text", text="Value of this parameter at the login to PostgreSQL.")
+    application_name: str | None = option("text", text="Value of this parameter at the login to PostgreSQL.")
 
     @property
     def hosts(self) -> tuple[str, ...]:
@@ -112,9 +121,9 @@ class Peer:
     """An entry of [peers]: another instance behind the same address."""
 
     id: int
-    host: str = option("text", "")
-    port: int = option("port", 6432)
-    pool_size: int | None = option("size")
+    host: str = option("text", "", text="Where the peer is: an address, or the folder of its unix socket.")
+    port: int = option("port", 6432, text="Its port, also of the unix socket's name.")
+    pool_size: int | None = option("size", text="Cancel requests that may be under way to it at once.")
 
 
 @dataclass(frozen=True)

@@ -31,6 +31,7 @@ class Option:
     kind: OptionKind
     aliases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
+    text: str = ""  # what it is for; of keys that are settings, too, the setting says that
 
     def parse(self, text: str) -> tuple[OptionValue, str | None]:
         """The value and, where the text is odd but accepted, how it was understood; raises ValueError."""

@@ -1,0 +1,59 @@
+"""docs/reference tells what the code has: pages that are made from it, and names on those that are not."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from pooler.admin.averages import COUNTERS
+from pooler.admin.command import COMMANDS
+from pooler.config.model import Database, Peer, UserOptions
+from pooler.config.settings import SETTINGS
+from scripts.reference import REFERENCE, pages
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.mark.parametrize(("name", "text"), pages().items(), ids=pages())
+def test_generated_pages_are_up_to_date(name: str, text: str) -> None:
+    assert (REFERENCE / name).read_text() == text, "run scripts/reference"
+
+
+def test_every_setting_and_key_is_told() -> None:
+    text = pages()["settings.md"]
+    assert all(f"### {name}\n" in text for name in SETTINGS)
+    keys = {name for entry in (Database, UserOptions, Peer) for name in entry.__dataclass_fields__}
+    told = re.findall(r"^\* `(\w+)`: (\S+)", text, re.MULTILINE)
+    assert {name for name, _ in told} == keys - {"name", "id"}
+    assert "Value:" not in [first for _, first in told], "a key without a sentence"
+
+
+def test_every_command_has_a_sentence() -> None:
+    assert all(entry.text.endswith(".") for entry in COMMANDS.values() if not entry.hidden)
+
+
+def test_every_figure_is_told() -> None:
+    text = (REFERENCE / "metrics.md").read_text()
+    columns = COMMANDS["show", "pools", "extended"].columns
+    assert columns is not None
+    wanted = {*COUNTERS, *(column.name for column in columns)} - {"database", "user"}
+    assert wanted <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_log_messages_are_those_of_the_code() -> None:
+    """Each text in front of a colon, cut at what varies, stands in the code."""
+    page = (REFERENCE / "log-messages.md").read_text()
+    quoted = re.findall(r"`([^`]+)`", " ".join(re.findall(r"^\* ((?:`[^`]+`,? ?)+):", page, re.MULTILINE)))
+    assert len(quoted) > 25
+    code = "\n".join(path.read_text() for suffix in ("py", "c") for path in _sources(suffix))
+    joined = re.sub(r'"\s*\n\s*f?"', "", code)  # literals in several lines
+    for text in quoted:
+        parts = [part.strip(" ,:()=.") for part in re.split(r"\.\.\.|\bN\b", text)]
+        longest = max(parts, key=len)
+        assert longest in joined or longest in re.sub(r"%\w|\{[^}]*\}", "", joined), text
+
+
+def _sources(suffix: str) -> list[Path]:
+    return [path for path in (ROOT / "pooler").rglob(f"*.{suffix}") if path.name != "_core.c"]

@@ -1,4 +1,4 @@
-# docker build -t pooler . && docker run -p 6432:6432 -v ./pooler.ini:/etc/pooler/pooler.ini:ro pooler
+# docker build -t pooler . && docker run -p 6432:6432 -v ./pooler:/etc/pooler:ro pooler   (docs/guide/containers.md)
 FROM python:3.13-slim AS build
 RUN apt-get update && apt-get install -y --no-install-recommends gcc libc6-dev libssl-dev && rm -rf /var/lib/apt/lists/*
 COPY . /src

@@ -247,6 +247,7 @@ def test_quickstart(machine: Machine) -> None:
                 elif shlex.split(command)[0] not in ROOTS:
                     outputs[command] = machine.run(command)
         answers = {command.rpartition(" -c ")[2].strip("'"): text for command, text in outputs.items()}
+        assert "Unsafe" not in outputs["/opt/pooler/bin/pooler check /etc/pooler/pooler.ini"]
         assert "(1 row)" in answers["SELECT 1"]
         assert re.search(r"^ *shop +\| shop ", answers["SHOW POOLS"], re.MULTILINE)
         assert "pool_mode" in answers["SHOW CONFIG"]

@@ -27,7 +27,10 @@ libc.memcmp.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_size_t]
 Act = Callable[[World], object]
 State = dict[int, bytes]  # pages by their place in the part behind the mutex
 
-pytestmark = pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
+    pytest.mark.timeout(600),  # steps are switches between two processes: many times slower on a busy machine
+]
 
 
 def changed_pages(start: bytes, address: int, size: int) -> State:

@@ -46,6 +46,7 @@ LAYERS: dict[str, set[str]] = {
 ONLY_IN = {"gevent": {"worker"}, "greenlet": {"worker"}, "psycopg2": {"dev"}, "click": {"cli"}}
 
 FILE_LINES = 400
+LINE_COLUMNS = 110  # ruff holds Python to it
 FILE_LINES_BY_NAME = {"pooler/config/settings.py": 600}  # one table
 FUNCTION_LINES = 70
 C_FILE_LINES = 900  # a warning only
@@ -54,7 +55,7 @@ C_FILE_LINES = 900  # a warning only
 PRINTING = {"cli", "dev", "__main__"}
 
 PYTHON_FILES = sorted(PACKAGE.rglob("*.py"))
-CYTHON_FILES = sorted(PACKAGE.rglob("*.pyx"))
+CYTHON_FILES = sorted(path for path in PACKAGE.rglob("*.p*") if path.suffix in {".pyx", ".pxd", ".pxi"})
 SIZED_FILES = [
     *PYTHON_FILES,
     *sorted((ROOT / "tests/support").glob("*.py")),
@@ -64,7 +65,7 @@ TEXT_FILES = [
     path
     for folder in ("pooler", "tests", "scripts", "etc")
     for path in sorted((ROOT / folder).rglob("*"))
-    if path.suffix in {".py", ".pyx", ".pxd", ".pyi", ".c", ".h", ".ini", ""} and path.is_file()
+    if path.suffix in {".py", ".pyx", ".pxd", ".pxi", ".pyi", ".c", ".h", ".ini", ""} and path.is_file()
     if "corpus" not in path.parts  # inputs of fuzzers
 ]
 
@@ -95,8 +96,8 @@ def run_time_nodes(node: ast.AST) -> Iterator[ast.AST]:
 
 def imports_of(path: Path) -> set[str]:
     """Full names of what a file imports at run time, at its top or within functions."""
-    if path.suffix == ".pyx":
-        found = re.findall(r"^\s*(?:from|import)\s+([\w.]+)", path.read_text(), re.MULTILINE)
+    if path.suffix != ".py":
+        found = re.findall(r"^\s*(?:from|c?import)\s+([\w.]+)", path.read_text(), re.MULTILINE)
         return set(found)
     names: set[str] = set()
     for node in run_time_nodes(tree_of(path)):
@@ -160,6 +161,14 @@ def test_sizes_of_c_files() -> None:
 def test_module_docstring(path: Path) -> None:
     docstring = ast.get_docstring(tree_of(path))
     assert docstring, "the first sentence says what the file is for"
+
+
+@pytest.mark.parametrize("path", CYTHON_FILES, ids=name_of)
+def test_cython_sizes(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= FILE_LINES, f"{len(lines)} lines; what is it hiding?"
+    for number, line in enumerate(lines, 1):
+        assert len(line) <= LINE_COLUMNS, f"line {number} has {len(line)} columns"
 
 
 @pytest.mark.parametrize("path", CYTHON_FILES, ids=name_of)

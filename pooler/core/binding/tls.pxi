@@ -1,45 +1,6 @@
 """TLS for Python's side of a connection: contexts, and sessions until they go to the relay or the bridge."""
 
 
-cdef extern from "tls/session.h" nogil:
-    ctypedef struct SSL_CTX:
-        pass
-    void SSL_CTX_free(SSL_CTX *)
-    enum: TLS_TEXT_BYTES, TLS_HASH_BYTES, TLS_VERIFY_NOT, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED
-    enum: TLS_DONE, TLS_DRAINED, TLS_WANT_READ, TLS_WANT_WRITE, TLS_END, TLS_BROKEN
-    struct tls_setup:
-        bint server
-        const char *key
-        const char *certificate
-        const char *authorities
-        int key_bytes, certificate_bytes, authorities_bytes
-        int verify
-        uint32_t protocols
-        const char *ciphers
-        const char *ciphers13
-        const char *curve
-        int dh
-    ctypedef struct tls_bytes "struct tls_bytes":
-        unsigned char *data
-        uint32_t start, end
-    struct tls:
-        tls_bytes output
-    SSL_CTX *tls_context(const tls_setup *, char *)
-    tls *tls_new(SSL_CTX *, bint, const char *, bint)
-    void tls_free(tls *)
-    void tls_feed(tls *, const void *, uint32_t)
-    int tls_handshake(tls *)
-    void tls_attach(tls *, int)
-    int tls_read(tls *, void *, uint32_t, uint32_t *)
-    int tls_write(tls *, const void *, uint32_t, uint32_t *)
-    void tls_close(tls *)
-    void tls_error(const tls *, char *)
-    void tls_describe(const tls *, char *)
-    bint tls_peer(const tls *, char *, char *, int)
-    int tls_certificate_hash(const tls *, bint, unsigned char *)
-    bint tls_speaks_postgresql(const tls *)
-
-
 class TlsError(Exception):
     """A context could not be made, a handshake failed, or a session is broken. The text is OpenSSL's."""
 
@@ -49,12 +10,14 @@ TLS_VERIFY = {"no": TLS_VERIFY_NOT, "optional": TLS_VERIFY_OPTIONAL, "required":
 
 cdef class TlsContext:
     """Certificates and rules for the sessions of one side. Files come as their contents; `verify` is a key of
-    TLS_VERIFY, `protocols` are bits (1.0: 1 … 1.3: 8), `dh` 0, 1 or 2 (none, auto, legacy). Raises TlsError."""
+    TLS_VERIFY, `protocols` are bits (1.0: 1 … 1.3: 8), `dh` 0, 1 or 2 (none, auto, legacy). Raises
+    TlsError."""
 
     cdef SSL_CTX *c
     cdef bint server
 
-    def __cinit__(self, *, bint server, bytes key=b"", bytes certificate=b"", bytes authorities=b"", str verify="no",
+    def __cinit__(self, *, bint server, bytes key=b"", bytes certificate=b"", bytes authorities=b"",
+                  str verify="no",
                   uint32_t protocols=15, ciphers=None, ciphers13=None, curve=None, int dh=1):
         cdef tls_setup s
         cdef char text[TLS_TEXT_BYTES]
@@ -83,7 +46,8 @@ cdef class TlsContext:
             SSL_CTX_free(self.c)
 
     def session(self, host=None, bint match=False):
-        """A session that begins. `host`: the name to tell the server and, with `match`, to find in its certificate."""
+        """A session that begins. `host`: the name to tell the server and, with `match`, to find in its
+        certificate."""
         cdef TlsSession made = TlsSession.__new__(TlsSession)
         cdef bytes name
         cdef const char *given = NULL
@@ -108,7 +72,8 @@ cdef class TlsSession:
             tls_free(self.t)
 
     def handshake(self, bytes received):
-        """One step: (whether it is done, bytes to send, why it failed or None). Without the GIL where it is dear."""
+        """One step: (whether it is done, bytes to send, why it failed or None). Without the GIL where it is
+        dear."""
         cdef int how
         cdef char text[TLS_TEXT_BYTES]
         cdef const char *data = received
@@ -141,8 +106,8 @@ cdef class TlsSession:
         return b"" if how == TLS_END else None
 
     def write(self, bytes data, uint32_t start):
-        """How many bytes behind `start` were taken; 0: wait until the socket has room, and come again with the same
-        bytes. Raises TlsError."""
+        """How many bytes behind `start` were taken; 0: wait until the socket has room, and come again with
+        the same bytes. Raises TlsError."""
         cdef uint32_t done = 0
         cdef const char *p = data
         cdef int how = tls_write(self.t, p + start, <uint32_t>len(data) - start, &done)
@@ -167,7 +132,8 @@ cdef class TlsSession:
         return tls_speaks_postgresql(self.t)
 
     def peer(self):
-        """(common name, distinguished name) of the other side's certificate, None for what it does not have."""
+        """(common name, distinguished name) of the other side's certificate, None for what it does not
+        have."""
         cdef char common_name[1024]
         cdef char name[1024]
         if not tls_peer(self.t, common_name, name, 1024):
@@ -175,7 +141,8 @@ cdef class TlsSession:
         return decoded(common_name) or None, decoded(name) or None
 
     def certificate_hash(self):
-        """tls-server-end-point (RFC 5929) of the server's certificate, whichever side we are; None: it has none."""
+        """tls-server-end-point (RFC 5929) of the server's certificate, whichever side we are; None: it has
+        none."""
         cdef unsigned char found[TLS_HASH_BYTES]
         cdef int n = tls_certificate_hash(self.t, not self.server, found)
         return found[:n] if n else None

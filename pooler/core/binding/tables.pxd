@@ -1,0 +1,107 @@
+"""What can be done with the shared tables: tables/tables.h and its neighbours."""
+
+from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t, int64_t
+
+from pooler.core.binding.layout cimport *
+
+cdef extern from "notify/origin.h" nogil:
+    void marker_channel(const tables *, char *)
+    void marker_seal(const tables *, const endpoint *, uint32_t, const char *, char *)
+
+
+cdef extern from "tables/tables.h" nogil:
+    void keep_bytes(unsigned char *, uint16_t *, const void *, uint16_t)
+    enum handoff_word: HANDOFF_TAKEN, HANDOFF_RELEASED, HANDOFF_WANTED, HANDOFF_GRANTED, HANDOFF_HURRY
+    struct handoff_message:
+        handoff_word word
+        int32_t pool, rooms
+    void handoff_retire(tables *, uint64_t, uint64_t *)
+    int handoff_messages(tables *, uint64_t, handoff_message *, int)
+    int32_t handoff_quota(const tables *, int32_t)
+    bint handoff_told(tables *, const handoff_message *, uint64_t, uint64_t *)
+    void handoff_left(tables *, uint64_t, uint64_t *)
+    int32_t peer_wait(tables *, int32_t, int)
+    bint peer_connect(tables *, int32_t, int, int32_t)
+    void peer_sent(tables *, int32_t, int)
+    void peer_done(tables *, int32_t, int, int)
+    struct outcome:
+        int32_t slot, dial, close, client
+        uint64_t ring
+    struct order:
+        int32_t row
+        uint8_t orders
+        uint64_t id
+    tables *tables_create(const sizes *)
+    void tables_destroy(tables *)
+    void tables_lock(tables *)
+    bint tables_trylock(tables *, uint64_t)
+    void tables_unlock(tables *)
+    void tables_ring(tables *, uint64_t)
+    void tables_rebuild(tables *)
+    uint64_t now_us()
+    void client_flag(tables *, int32_t, uint8_t)
+    void slot_flag(tables *, int32_t, uint8_t)
+    int32_t tables_database(tables *, const char *, bint)
+    int32_t tables_user(tables *, const char *, bint)
+    int32_t tables_instance(tables *, const char *, bint)
+    int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, pool_kind, bint)
+    int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int32_t *, int *, int)
+    int32_t client_new(tables *, int, uint64_t)
+    int client_login(tables *, int32_t, int32_t, int32_t, int32_t, uint8_t, bint)
+    void client_free(tables *, int32_t, int, uint64_t, outcome *)
+    void worker_starting(tables *, int, int32_t)
+    void worker_died_locked(tables *, int, int32_t *, int32_t *, outcome *)
+    void channel_heard(tables *, int32_t, uint32_t)
+    bint channel_drop(tables *, int32_t, uint32_t)
+    int32_t listener_reserve(tables *, int32_t, int, uint64_t, int32_t *)
+    void listener_opened(tables *, int32_t, int32_t)
+    bint listener_rest(tables *, int32_t)
+    int listener_lost(tables *, int32_t, uint64_t)
+    int listeners_kill(tables *, int32_t, int)
+    void outcome_clear(outcome *)
+    void pool_acquire(tables *, int32_t, uint64_t, outcome *)
+    void pool_requeue(tables *, int32_t, uint64_t, outcome *)
+    void pool_wait_welcome(tables *, int32_t, uint64_t, outcome *)
+    void pool_wait_dedicated(tables *, int32_t, int, uint64_t, outcome *)
+    bint pool_dedicated(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t, outcome *)
+    int32_t tables_host(tables *, const char *, int, uint64_t)
+    bint host_read(tables *, int32_t, host_row *)
+    void host_asked(tables *, int32_t, uint64_t)
+    void host_answered(tables *, int32_t, const char *, uint64_t)
+    void host_failed(tables *, int32_t, uint64_t)
+    bint zone_answered(tables *, int32_t, uint32_t, uint32_t *)
+    int host_obsolete(tables *, int32_t, const char *)
+    void pool_release(tables *, int32_t, int, uint64_t, outcome *)
+    void pool_detach(tables *, int32_t, uint64_t)
+    void pool_place(tables *, int32_t, int, uint64_t, outcome *)
+    void pool_begin_close(tables *, int32_t, int, bint)
+    bint pool_claim_idle(tables *, int32_t, uint32_t, int)
+    void pool_abandon(tables *, int32_t)
+    void pool_freed(tables *, int32_t, int, uint64_t, outcome *)
+    void pool_welcome_known(tables *, int32_t, uint64_t *)
+    void pool_login_failed(tables *, int32_t, bint, const char *, const char *, uint64_t, uint64_t *)
+    int pool_tick(tables *, int, uint64_t, int32_t *, int, uint64_t *)
+    int pool_expired_idle(tables *, int, uint64_t, uint64_t, int32_t *, int)
+    void pool_mark_obsolete(tables *, int32_t, uint64_t *)
+    int pool_take_idle(tables *, int32_t, int32_t, int, bint, int32_t *, int)
+    void pool_login_forgiven(tables *, int32_t)
+    bint pool_take_reclaim(tables *, int32_t, int)
+    bint pool_attention(tables *, int, order *, int *, order *, int *, int)
+    bint cancel_key_fits(tables *, uint32_t, const unsigned char *, uint32_t)
+    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *, int32_t *)
+    void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
+    bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
+
+cdef extern from *:
+    """
+    #include <stdatomic.h>
+    static uint32_t host_turn_next(_Atomic uint32_t *turn) { return atomic_fetch_add(turn, 1); }
+    static void host_turn_pass(_Atomic uint32_t *turn, uint32_t seen) {
+        atomic_compare_exchange_strong(turn, &seen, seen + 1);
+    }
+    """
+    uint32_t host_turn_next(uint32_t *)
+    void host_turn_pass(uint32_t *, uint32_t)
+
+cdef extern from "catalog/store.h" nogil:
+    bint catalog_is_current(const tables *, int32_t)

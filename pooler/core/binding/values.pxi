@@ -1,0 +1,75 @@
+"""Constants, and what turns texts and stamps of C into values of Python and back."""
+
+import os
+
+
+class TablesBusy(Exception):
+    """The lock of the tables could not be had in time: its holder is stopped."""
+
+
+HANDOFF_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum handoff_word
+SESSION_STATES = ("off", "auto", "error", "strict")
+POOL_MODES = ("session", "transaction", "statement")
+REPLICATION = ("none", "logical", "physical")
+KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
+              "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
+WELCOME_ROOM = WELCOME_BYTES
+WELCOME, FAIL, KILL, CANCELED = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL, ORDER_CANCELED
+DIALING, CLOSING = SL_LOGIN, SL_CLOSING  # states of a slot whose connection is being opened, or ended
+ACCEPT, DIAL, CANCEL, LOGIN = EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
+CLIENT_CLOSED, SERVER_CLOSED, WARNING = EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
+LISTEN, DATABASE = EVENT_LISTEN, EVENT_DATABASE
+LISTENER_STATES = ("none", "opening", "open", "refused")
+COUNTER_NAMES = ("server_assignment_count", "xact_count", "query_count", "bytes_received", "bytes_sent",
+                 "xact_time",
+                 "query_time", "wait_time", "client_parse_count", "server_parse_count", "bind_count",
+                 "client_login_count")
+
+
+def monotonic_us():
+    """The clock of all stamps in the tables: CLOCK_MONOTONIC in microseconds."""
+    return now_us()
+
+
+cdef bytes encoded(text):
+    return text.encode("utf-8", "surrogateescape")
+
+
+cdef str decoded(const char *text):
+    return text[:strlen(text)].decode("utf-8", "surrogateescape")
+
+
+cdef void put_text(char *target, size_t room, bytes text):
+    cdef size_t n = min(<size_t>len(text), room - 1)
+    memcpy(target, <const char *>text, n)
+    target[n] = 0
+
+
+cdef void put_endpoint(endpoint *where, addr, int port, local_addr, int local_port):
+    put_text(where.addr, 48, encoded(addr))
+    put_text(where.local_addr, 48, encoded(local_addr))
+    where.port, where.local_port = port, local_port
+
+
+cdef bint _over(uint64_t now, uint64_t since, uint64_t limit):
+    return limit > 0 and since > 0 and now > since and now - since > limit
+
+
+cdef double _wall():
+    import time
+    return time.time()
+
+
+cdef double _wall_of(uint64_t stamp, uint64_t now):
+    if not stamp:
+        return 0.0
+    return _wall() - (now - stamp) / 1e6 if now > stamp else _wall()
+
+
+def reasons_of(uint32_t pinned):
+    """Why a server stays with its client, in words."""
+    cdef char text[128]
+    return decoded(pin_reasons(pinned, text, 128))
+
+
+PIN_NAMES = tuple(reasons_of(1 << (reason + 1)) for reason in range(PIN_REASONS))

@@ -6,14 +6,19 @@ import time
 
 from pooler.admin.model import Row, Sources, columns, name_order
 from pooler.admin.show_sockets import time_text
+from pooler.core import CatalogState
 
 CATALOG_COLUMNS = columns("""
     database text, state text, functions int4, relations int4, asked text, known_since text, last_look text,
     cost_us int8, bytes int8, worker int4
 """)
 
-#: In the order of `enum catalog_state` in core/tables/layout.h.
-STATES = ("unknown", "reading", "known", "failed")
+STATES = {
+    CatalogState.NONE: "unknown",
+    CatalogState.READING: "reading",
+    CatalogState.KNOWN: "known",
+    CatalogState.FAILED: "failed",
+}
 
 #: Why everything is asked for: before the first look and behind DDL; where what statements need not name may
 #: leave something behind.

@@ -18,7 +18,7 @@ from gevent.lock import Semaphore
 
 from pooler import provisioning
 from pooler.config.settings import AUTH_QUERY
-from pooler.core import FAIL, KILL
+from pooler.core import FAIL, KILL, LoginVerdict
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault, ServerFault
 from pooler.protocol import auth_query, messages
 from pooler.protocol.auth_query import StoredUser
@@ -185,9 +185,9 @@ class _OwnClient:
         if min(database_row, user_row, pool) < 0:
             raise config_error("a shared table is full: restart with room for more databases, users or pools")
         verdict = self.tables.client_login(self.row, database_row, user_row, pool, own=True)
-        if verdict == 5:  # forgotten since we looked them up
+        if verdict is LoginVerdict.FORGOTTEN:
             return self._count(database, user)
-        if verdict:
+        if verdict is not LoginVerdict.OK:
             raise ClientFault(f'authentication database "{database.name}" is disabled')
         return pool
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import gevent
 from gevent import socket
 
 from pooler import log
-from pooler.core import CLOSING
+from pooler.core import CLOSING, CancelVerdict
+from pooler.core.events import CancelAnswer
 from pooler.errors import ServerFault
 from pooler.ipc.messages import CancelElsewhere
 from pooler.protocol import frontend, peer_key
@@ -26,10 +27,10 @@ if TYPE_CHECKING:
 FORWARD_S = 10.0
 #: What became of a request that was not sent to PostgreSQL, in PgBouncer's words.
 OUTCOMES = {
-    "nothing": "failed cancel request",
-    "idle": "cancel request for idle client",
-    "queued": "canceled a query that waited",
-    "busy": "cancel_wait_timeout",
+    CancelVerdict.NOTHING: "failed cancel request",
+    CancelVerdict.IDLE: "cancel request for idle client",
+    CancelVerdict.QUEUED: "canceled a query that waited",
+    CancelVerdict.BUSY: "cancel_wait_timeout",
 }
 #: A second request for the same query waits for the first; it looks again after this.
 BUSY_S = 0.02
@@ -68,7 +69,7 @@ def serve(worker: Worker, request: CancelRequest) -> str:
     """
     allowance = worker.cancels
     if len(request.key) > KEY_BYTES_MAX:
-        return OUTCOMES["nothing"]
+        return OUTCOMES[CancelVerdict.NOTHING]
     if allowance.served >= SERVED_MAX:
         return "too many cancel requests"
     allowance.served += 1
@@ -86,13 +87,12 @@ def _serve(worker: Worker, request: CancelRequest) -> str:
         if peer != own:
             return peers.forward(worker, request, peer)
         key = peer_key.arrived(key)
-    verdict = _begin(worker, request.pid, key)
-    log.debug("cancel request for key %d: %s", request.pid, verdict[0])
-    if verdict[0] == "nothing" and worker.cancels.may_tell(time.monotonic()):
+    verdict, slot, generation, row, client_id = _begin(worker, request.pid, key)
+    log.debug("cancel request for key %d: %s", request.pid, verdict.name.lower())
+    if verdict is CancelVerdict.NOTHING and worker.cancels.may_tell(time.monotonic()):
         worker.tell_master(CancelElsewhere(request.pid, request.key))
-    if verdict[0] != "forward":
-        return OUTCOMES[verdict[0]]
-    _, slot, generation, row, client_id = verdict
+    if verdict is not CancelVerdict.FORWARD:
+        return OUTCOMES[verdict]
     try:
         forward(worker, slot, generation)
     finally:
@@ -100,16 +100,16 @@ def _serve(worker: Worker, request: CancelRequest) -> str:
     return "successfully sent cancel request"
 
 
-def _begin(worker: Worker, pid: int, key: bytes) -> tuple[Any, ...]:
+def _begin(worker: Worker, pid: int, key: bytes) -> CancelAnswer:
     """What the tables say about the key, once no other request for the same query is under way."""
     if not worker.tables.cancel_key_fits(pid, key):
-        return ("nothing",)
+        return CancelAnswer(CancelVerdict.NOTHING)
     secret = int.from_bytes(key[:4], "big")  # by which the tables find it; the rest was compared
-    verdict: tuple[Any, ...] = ("busy",)
+    found = CancelAnswer(CancelVerdict.BUSY)
     with gevent.Timeout(worker.config.settings.cancel_wait_timeout or None, False):
-        while (verdict := worker.tables.cancel_begin(pid, secret, worker.number))[0] == "busy":
+        while (found := worker.tables.cancel_begin(pid, secret, worker.number)).verdict is CancelVerdict.BUSY:
             gevent.sleep(BUSY_S)
-    return verdict
+    return found
 
 
 def insist(worker: Worker, slot: int, generation: int) -> None:

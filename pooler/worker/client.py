@@ -22,7 +22,7 @@ from pooler.admin.console import WELCOME as CONSOLE_WELCOME
 from pooler.admin.console import access_of
 from pooler.admin.model import CommandError
 from pooler.admin.session import ConsoleSession
-from pooler.core import CANCELED, FAIL, KILL
+from pooler.core import CANCELED, FAIL, KILL, LoginVerdict
 from pooler.errors import NO_DATABASE, NOT_PERMITTED, ClientFault
 from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
 
 #: What client_login() of the tables refuses, in PgBouncer's words.
 REFUSALS = {
-    1: "no more connections allowed (max_client_conn)",
-    2: "client connections exceeded (max_db_client_connections)",
-    3: "client connections exceeded (max_user_client_connections)",
+    LoginVerdict.MAX_CLIENT_CONN: "no more connections allowed (max_client_conn)",
+    LoginVerdict.MAX_DB: "client connections exceeded (max_db_client_connections)",
+    LoginVerdict.MAX_USER: "client connections exceeded (max_user_client_connections)",
 }
 #: How often a login that came during SUSPEND looks whether that is over.
 SUSPENDED_LOOK_S = 0.02
@@ -269,11 +269,11 @@ class Client:
             log.error("a shared table is full: restart with more workers' room for databases, users or pools")
             raise ClientFault("bouncer config error")
         verdict = tables.client_login(self.row, database_row, user_row, pool)
-        if verdict == 5:  # forgotten since we looked them up
+        if verdict is LoginVerdict.FORGOTTEN:
             return self._count(session, database)
-        if verdict == 4:
+        if verdict is LoginVerdict.DISABLED:
             raise ClientFault(f'database "{session.database}" is disabled')
-        if verdict:
+        if verdict is not LoginVerdict.OK:
             raise ClientFault(REFUSALS[verdict])
         return pool
 
@@ -364,7 +364,7 @@ class Client:
         database_row = worker.tables.database(provisioning.CONSOLE)
         user_row = provisioning.open_user(worker.tables, worker.config, session.user)
         verdict = worker.tables.client_login(self.row, database_row, user_row, -1, console=access)
-        if verdict:
+        if verdict is not LoginVerdict.OK:
             raise ClientFault(REFUSALS[verdict])
         worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
         self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, *self.cancel_key(session)))

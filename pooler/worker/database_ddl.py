@@ -5,25 +5,16 @@ statement passes, or when its transaction is over (`EFFECT_DATABASE` of `core/sq
 
 from __future__ import annotations
 
-import enum
 import time
 from typing import TYPE_CHECKING
 
 import gevent
 
 from pooler.config.model import Database
+from pooler.core import SharedDdl
 
 if TYPE_CHECKING:
     from pooler.worker.worker import Worker
-
-
-class Change(enum.IntEnum):
-    """`enum shared_ddl` of core/relay/relay.h."""
-
-    BEGINS = 0  # something is about to be done to a database, or to what it is copied from
-    DATABASE = 1  # one was made or altered
-    ROLE = 2  # one was made or altered
-    ROLE_GONE = 3  # one was dropped
 
 
 #: Servers are closed so often at most for what the clients of one database begin, and for the same thing
@@ -39,7 +30,7 @@ NAMES_MAX = 1000
 #: Words that stand for the role that says them.
 ONESELF = frozenset({"current_user", "current_role", "session_user"})
 
-What = tuple[Change, str]
+What = tuple[SharedDdl, str]
 Turn = tuple[str, What | None]
 
 
@@ -58,9 +49,9 @@ class DatabaseDdl:
         done so to that database or role. An empty name means all roles.
         """
         asking, user, _ = self.worker.tables.pool_key(pool)
-        what = Change(change), user if change >= Change.ROLE and name in ONESELF else name
+        what = SharedDdl(change), user if change >= SharedDdl.ROLE and name in ONESELF else name
         now = time.monotonic()
-        turn = (asking, None if what[0] == Change.BEGINS else what)
+        turn = (asking, None if what[0] == SharedDdl.BEGINS else what)
         waiting = self._waiting.get(turn)
         wait_s = self._next.get(turn, (0.0, 0.0))[0] - now
         if wait_s <= 0:
@@ -94,8 +85,8 @@ class DatabaseDdl:
         here = config.find_database(asking)
         if here is None:
             return
-        databases = {name for change, name in changes if change in (Change.BEGINS, Change.DATABASE)}
-        roles = {name for change, name in changes if change in (Change.ROLE, Change.ROLE_GONE)}
+        databases = {name for change, name in changes if change in (SharedDdl.BEGINS, SharedDdl.DATABASE)}
+        roles = {name for change, name in changes if change in (SharedDdl.ROLE, SharedDdl.ROLE_GONE)}
         there: set[str] = set()  # databases of the same PostgreSQL
         for row in self.worker.tables.databases():
             other = config.find_database(row["name"])

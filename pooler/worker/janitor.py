@@ -94,13 +94,13 @@ class Janitor:
         found = worker.tables.overdue(
             worker.number, settings.query_wait_notify, settings.client_write_timeout
         )
-        for what, row, client_id, token in found:
+        for what, row, client_id, since in found:
             if what == "query_wait_notify":
                 worker.relay.send(row, client_id, messages.notice(QUEUED))
             elif row in worker.logins:  # it waits for its pool's first server
                 worker.logins[row].end(TEXTS[what])
             else:
-                worker.relay.kill(row, client_id, token, "08P01", TEXTS[what])
+                worker.relay.kill(row, client_id, since, "08P01", TEXTS[what])
 
     def _forget(self, now: float) -> None:
         """Rows of databases made from `*`, and of users that nobody named, when they are idle for long."""

@@ -9,6 +9,7 @@ from gevent import socket
 
 from pooler import log
 from pooler.config.advice import is_own_address
+from pooler.core import PeerState
 from pooler.protocol import frontend, peer_key
 from pooler.worker.address import candidates_at
 
@@ -21,8 +22,6 @@ if TYPE_CHECKING:
 FORWARD_S = 10.0
 #: How often a request that waits for its turn looks.
 LOOK_S = 0.02
-
-WAITING, CONNECTING, ACTIVE = range(3)
 
 
 def forward(worker: Worker, request: CancelRequest, number: int) -> str:
@@ -37,27 +36,27 @@ def forward(worker: Worker, request: CancelRequest, number: int) -> str:
     row = worker.tables.peer_wait(number, worker.number)
     if row < 0:
         return "out of memory"
-    state = [WAITING]
+    state = [PeerState.WAITING]
     try:
         return _send(worker, request, peer, row, state)
     finally:
         worker.tables.peer_done(row, worker.number, state[0])
 
 
-def _send(worker: Worker, request: CancelRequest, peer: Peer, row: int, state: list[int]) -> str:
+def _send(worker: Worker, request: CancelRequest, peer: Peer, row: int, state: list[PeerState]) -> str:
     settings = worker.config.settings
     most = settings.default_pool_size if peer.pool_size is None else peer.pool_size
     with gevent.Timeout(settings.cancel_wait_timeout or None, False):
         while not worker.tables.peer_connect(row, worker.number, most):
             gevent.sleep(LOOK_S)
-        state[0] = CONNECTING
-    if state[0] == WAITING:
+        state[0] = PeerState.CONNECTING
+    if state[0] is PeerState.WAITING:
         return "cancel_wait_timeout"
     patience = gevent.Timeout(FORWARD_S)
     try:
         with patience, _connected(worker, peer) as sock:
             worker.tables.peer_sent(row, worker.number)
-            state[0] = ACTIVE
+            state[0] = PeerState.ACTIVE
             sock.sendall(frontend.cancel_request(request.pid, peer_key.handed_on(request.key)))
             while sock.recv(64):
                 pass

@@ -20,21 +20,7 @@ from gevent.lock import Semaphore
 from pooler import log
 from pooler.admin.console import Console
 from pooler.config import CONSOLE_DATABASES, Config
-from pooler.core import (
-    ACCEPT,
-    CANCEL,
-    CLIENT_CLOSED,
-    DATABASE,
-    DIAL,
-    KILL,
-    LISTEN,
-    LOGIN,
-    SERVER_CLOSED,
-    WELCOME_ROOM,
-    Bridge,
-    Relay,
-    monotonic_us,
-)
+from pooler.core import KILL, WELCOME_ROOM, Bridge, Relay, events, monotonic_us
 from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
@@ -63,10 +49,6 @@ DRAIN_GRACE_S = 1.0
 DRAIN_GRACE_LOOK_S = 0.01
 #: Frames from the master are read in pieces of this size.
 CHANNEL_READ_BYTES = 65536
-
-
-#: (type, a, b, id, age_us, text, database row, user row, address, port, told): see `Relay.events`.
-RelayEvent = tuple[int, int, int, int, int, str, int, int, str, int, bool]
 
 
 class Login(Protocol):
@@ -177,46 +159,53 @@ class Worker:
     # -- the relay's events
 
     def _drain_events(self) -> None:
-        while events := self.relay.events():
-            for event in events:
+        while found := self.relay.events():
+            for event in found:
                 self._event(event)
 
-    def _event(self, event: RelayEvent) -> None:
-        kind, a, b, number = event[:4]
-        log.noise("event %d of the relay: %d %d, id %d", kind, a, b, number)
-        if kind == ACCEPT:
-            client = Client(self, a, bool(b))
-            client.arrive()
-            self.login_queue.enter(client)
-        elif kind == DIAL:
-            self.spawn(dial, self, a)
-        elif kind == CANCEL:
-            self.spawn(self.cancel_slot, a, number)
-        elif kind == LOGIN:
-            known = self.logins.get(a)
-            if known is not None and known.id == number:
-                known.obey(b)
-            elif b & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
-                self.relay.kill(a, number, 0, "08P01", self.tables.kill_text(a))
-        elif kind == DATABASE:
-            self.changes.heard(a, event[5], b)
-        elif kind == LISTEN:
-            self.listening.wake(a, b)
-        elif kind in (CLIENT_CLOSED, SERVER_CLOSED):
-            if kind == SERVER_CLOSED or not self.lookups.forget(number):
-                self._log_closing(event)
-        else:
-            log.warning("%s", event[5])
+    def _event(self, event: events.RelayEvent) -> None:
+        log.noise("event of the relay: %s", event)
+        match event:
+            case events.Accepted(fd, is_unix):
+                client = Client(self, fd, is_unix)
+                client.arrive()
+                self.login_queue.enter(client)
+            case events.DialNeeded(slot):
+                self.spawn(dial, self, slot)
+            case events.CancelNeeded(slot, generation):
+                self.spawn(self.cancel_slot, slot, generation)
+            case events.LoginOrdered():
+                self._order(event)
+            case events.SharedDdlSeen(pool, name, change):
+                self.changes.heard(pool, name, change)
+            case events.ListenNeeded(database, pool):
+                self.listening.wake(database, pool)
+            case events.ClientClosed():
+                if not self.lookups.forget(event.client_id):
+                    self._log_closing(event, f"C-{event.client_id}", event.told)
+            case events.ServerClosed():
+                self._log_closing(event, f"S-{event.server_id}")
+            case events.Warned(text):
+                log.warning("%s", text)
 
-    def _log_closing(self, event: RelayEvent) -> None:
-        kind, _, pool, number, age_us, reason, _, _, addr, port, told = event
-        database, user, _ = self.tables.pool_key(pool)
-        letter = "C" if kind == CLIENT_CLOSED else "S"
-        who = f"{letter}-{number}: {database}/{user}@{place(addr, port, addr.startswith('unix'))}"
+    def _order(self, event: events.LoginOrdered) -> None:
+        row, client_id, orders = event
+        known = self.logins.get(row)
+        if known is not None and known.id == client_id:
+            known.obey(orders)
+        elif orders & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
+            self.relay.kill(row, client_id, 0, "08P01", self.tables.kill_text(row))
+
+    def _log_closing(
+        self, event: events.ClientClosed | events.ServerClosed, name: str, told: bool = False
+    ) -> None:
+        database, user, _ = self.tables.pool_key(event.pool)
+        where = place(event.address, event.port, event.address.startswith("unix"))
+        who = f"{name}: {database}/{user}@{where}"
         if self.config.settings.log_disconnections:
-            log.info("%s closing because: %s (age=%ds)", who, reason, age_us // 1000000)
+            log.info("%s closing because: %s (age=%ds)", who, event.reason, event.age_us // 1000000)
         if told and self.config.settings.log_pooler_errors:
-            log.warning("%s pooler error: %s", who, reason)
+            log.warning("%s pooler error: %s", who, event.reason)
 
     # -- the master
 

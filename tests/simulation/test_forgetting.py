@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from pooler.core import Tables, monotonic_us
+from pooler.core import LoginVerdict, Tables, monotonic_us
 from tests.simulation.drain import drain
 from tests.simulation.invariants import Watch
 from tests.simulation.test_kill_anywhere import killed_anywhere
@@ -125,7 +125,7 @@ def test_client_that_looked_up_what_was_forgotten_then() -> None:
     sweep(world)
     world.advance(IDLE_S)
     assert sweep(world) == ["d0"]
-    assert world.tables.client_login(row, *rows) == 5
+    assert world.tables.client_login(row, *rows) is LoginVerdict.FORGOTTEN
     world.tables.client_free(row)
     assert world.tables.counts()["used_clients"] == 0
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from pooler.core import Tables
+from pooler.core import LoginVerdict, Tables
 
 SIZE, DATABASE_LIMIT = 3, 4
 POOLS = (("d", "u"), ("d", "v"))
@@ -120,7 +120,7 @@ class World:
             return
         pool, d, u = self.chance.choice(one.pools)
         row = one.tables.client_new(0)
-        assert one.tables.client_login(row, d, u, pool) == 0
+        assert one.tables.client_login(row, d, u, pool) is LoginVerdict.OK
         one.tables._play("idle", row, 0, self.now)
         one.clients[row] = "idle"
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pooler.core import Tables
+from pooler.core import LoginVerdict, Tables
 
 
 def tables() -> Tables:
@@ -48,11 +48,11 @@ def test_no_limit_counts_them() -> None:
     t.set_database(database, 0, 1)
     t.set_user(user, 0, 1)
     client = t.client_new(0)
-    assert t.client_login(client, database, user, mine) == 0
+    assert t.client_login(client, database, user, mine) is LoginVerdict.OK
     before = counts(t)
     own = [t.client_new(worker) for worker in (0, 1)]
     for row in own:
-        assert t.client_login(row, database, user, auth, own=True) == 0
+        assert t.client_login(row, database, user, auth, own=True) is LoginVerdict.OK
     assert counts(t) == before
     assert [row["own"] for row in t.clients()] == [False, True, True]
     (shown,) = t.pools()
@@ -60,7 +60,9 @@ def test_no_limit_counts_them() -> None:
     t._rebuild()
     assert counts(t) == before
     another = t.client_new(0)
-    assert t.client_login(another, database, user, mine) != 0, "the limits hold for others as before"
+    assert t.client_login(another, database, user, mine) is not LoginVerdict.OK, (
+        "the limits hold for others as before"
+    )
     for row in own:
         t.client_free(row)
     assert counts(t) == before
@@ -72,7 +74,7 @@ def test_disabled_database() -> None:
     t = tables()
     database, user, _, auth = pools(t)
     t.set_disabled(database, True)
-    assert t.client_login(t.client_new(0), database, user, auth, own=True) == 4
+    assert t.client_login(t.client_new(0), database, user, auth, own=True) is LoginVerdict.DISABLED
 
 
 def test_pool_is_not_forgotten_under_them() -> None:
@@ -81,7 +83,7 @@ def test_pool_is_not_forgotten_under_them() -> None:
     for row, set_row in ((database, t.set_database), (user, t.set_user)):
         set_row(row, 0, 0, kept=False)
     own = t.client_new(0)
-    assert t.client_login(own, database, user, auth, own=True) == 0
+    assert t.client_login(own, database, user, auth, own=True) is LoginVerdict.OK
     for at_us in (10**13, 2 * 10**13):
         t.forget(1.0, 1.0, at_us)
     assert t.pool_rows() == [auth]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pooler.core import KILL
+from pooler.core import KILL, CancelVerdict, LoginVerdict
 from tests.simulation.drain import drain
 from tests.simulation.invariants import Watch, check_empty
 from tests.simulation.world import (
@@ -289,9 +289,9 @@ def test_cancel_parks_the_server_until_it_is_over() -> None:
     first, second = client(world), client(world)
     serve(world, [first])
     slot = world.attached[first]
-    assert world.cancel(first, worker=1) == "forward"
-    assert world.cancel(first, worker=1) == "busy"
-    assert world.cancel(first, worker=0) == "busy", "one at a time, over all workers"
+    assert world.cancel(first, worker=1) is CancelVerdict.FORWARD
+    assert world.cancel(first, worker=1) is CancelVerdict.BUSY
+    assert world.cancel(first, worker=0) is CancelVerdict.BUSY, "one at a time, over all workers"
     world.acquire(second)
     world.release(first)
     assert state(world, slot) == SL_PARKED
@@ -306,7 +306,7 @@ def test_cancel_of_a_queued_query() -> None:
     first, second = client(world), client(world)
     serve(world, [first])
     world.acquire(second)
-    assert world.cancel(second, worker=1) == "queued"
+    assert world.cancel(second, worker=1) is CancelVerdict.QUEUED
     world.attend_all()
     world.release(first)
     assert not world.attached
@@ -316,13 +316,13 @@ def test_cancel_of_a_queued_query() -> None:
 def test_cancel_of_an_idle_or_unknown_client_does_nothing() -> None:
     world = World([Pool(size=1)])
     row = client(world)
-    assert world.cancel(row, worker=0) == "idle"
+    assert world.cancel(row, worker=0) is CancelVerdict.IDLE
     pid, secret = world.tables.client_key(row)
     world.acquire(row)
     open_all(world)
-    assert world.tables.cancel_begin(pid, secret ^ 1, 0) == ("nothing",)
-    assert world.tables.cancel_begin(pid ^ (1 << 24), secret, 0) == ("nothing",)
-    assert world.tables.cancel_begin(0, 0, 0) == ("nothing",)
+    assert world.tables.cancel_begin(pid, secret ^ 1, 0).verdict is CancelVerdict.NOTHING
+    assert world.tables.cancel_begin(pid ^ (1 << 24), secret, 0).verdict is CancelVerdict.NOTHING
+    assert world.tables.cancel_begin(0, 0, 0).verdict is CancelVerdict.NOTHING
 
 
 def test_key_of_a_client_that_has_left() -> None:
@@ -331,11 +331,11 @@ def test_key_of_a_client_that_has_left() -> None:
     tables = world.tables
     database, user = tables.database("console"), tables.user("admin")
     row = tables.client_new(0)
-    assert tables.client_login(row, database, user, -1, console="admin") == 0
+    assert tables.client_login(row, database, user, -1, console="admin") is LoginVerdict.OK
     key = tables.client_key(row)
-    assert tables.cancel_begin(*key, 1) == ("queued",)
+    assert tables.cancel_begin(*key, 1).verdict is CancelVerdict.QUEUED
     tables.client_free(row)
-    assert tables.cancel_begin(*key, 1) == ("nothing",)
+    assert tables.cancel_begin(*key, 1).verdict is CancelVerdict.NOTHING
     assert tables._derived()["workers"][0][1] == []
     assert not tables.cancel_key_fits(key[0], key[1].to_bytes(4, "big"))
     rows = [tables.client_new(0) for _ in range(len(tables._derived()["free_clients"]) + 3)]

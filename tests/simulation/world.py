@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from pooler.core import FAIL, KILL, WELCOME, Tables
+from pooler.core import FAIL, KILL, WELCOME, CancelVerdict, LoginVerdict, Tables
 
 CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE = 1, 2, 3, 4
 SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM = 1, 2, 3, 4, 5, 6
@@ -148,7 +148,8 @@ class World:
         if row < 0:
             return None
         plan = self.pools[pool]
-        if self.tables.client_login(row, self.database(plan), self.user(plan), pool):
+        verdict = self.tables.client_login(row, self.database(plan), self.user(plan), pool)
+        if verdict is not LoginVerdict.OK:
             self.tables.client_free(row)
             return None
         self.members[row] = (worker, pool)
@@ -294,13 +295,13 @@ class World:
 
     # ---- cancel requests
 
-    def cancel(self, row: int, worker: int) -> str:
+    def cancel(self, row: int, worker: int) -> CancelVerdict:
         """A cancel request for this client reaches `worker`."""
         self.tables._play_unguard(row)
-        verdict = self.tables.cancel_begin(*self.tables.client_key(row), worker)
-        if verdict[0] == "forward":
-            self.cancels.append(Cancel(worker, *verdict[1:]))
-        return str(verdict[0])
+        found = self.tables.cancel_begin(*self.tables.client_key(row), worker)
+        if found.verdict is CancelVerdict.FORWARD:
+            self.cancels.append(Cancel(worker, *found[1:]))
+        return found.verdict
 
     def cancel_over(self, index: int = 0) -> None:
         at = self.cancels.pop(index)

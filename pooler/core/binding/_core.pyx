@@ -15,6 +15,7 @@ from pooler.core.binding.relay cimport *
 from pooler.core.binding.tls cimport *
 
 include "values.pxi"
+include "verdicts.pxi"
 include "tls.pxi"
 include "tables.pxi"
 include "relay.pxi"

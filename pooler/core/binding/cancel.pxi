@@ -9,14 +9,13 @@ cdef class CancelKeys(SharedMap):
         return cancel_key_fits(self.t, pid, <const unsigned char *><const char *>key, <uint32_t>len(key))
 
     def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
-        """Looks up a cancel key: ('nothing',), ('idle',), ('queued',), ('busy',) or ('forward', slot,
-        generation, row, id).  After 'forward' the server is held until cancel_end."""
+        """Looks up a cancel key: a CancelAnswer.  After FORWARD the server is held until cancel_end."""
         cdef int32_t slot = NOBODY, row = NOBODY
         cdef uint32_t generation = 0
-        cdef int verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation, &row)
-        if verdict == 2:
-            return "forward", slot, generation, row, self.t.clients[row].id
-        return (("nothing",), ("queued",), (), ("busy",), ("idle",))[verdict]
+        cdef cancel_verdict verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation, &row)
+        if verdict == CANCEL_FORWARD:
+            return CancelAnswer(CancelVerdict(verdict), slot, generation, row, self.t.clients[row].id)
+        return CancelAnswer(CancelVerdict(verdict))
 
     def set_peer_id(self, int peer_id):
         """What new clients' cancel keys say; 0: nothing."""
@@ -34,8 +33,8 @@ cdef class CancelKeys(SharedMap):
         peer_sent(self.t, row, worker)
 
     def peer_done(self, int row, int worker, int state):
-        """It is over; `state`: 0 it still waited, 1 it connected, 2 it was sent."""
-        peer_done(self.t, row, worker, state)
+        """It is over, and had come as far as `state`, a PeerState."""
+        peer_done(self.t, row, worker, <peer_state>state)
 
     def peers(self):
         """One dict per peer that was ever forwarded to."""

@@ -21,21 +21,20 @@ cdef class ClientRows(SharedMap):
         put_text(self.t.clients[row].tls, 96, encoded(text))
 
     def client_login(self, int row, int database, int user, int pool, console=None, bint own=False):
-        """Counts an authenticated client: 0 when every limit allows it, else 1 max_client_conn, 2 the
-        database's, 3 the user's limit, 4 the database is disabled, 5 the rows were forgotten meanwhile: look
-        them up again. `console`: what a client of the console may do; it fits in where max_client_conn are
-        there, and an "admin" whatever the limits say.  `own`: one of pooler's own, which counts in its pool
-        only."""
+        """Counts an authenticated client, if every limit allows it.  `console`: what a client of the console
+        may do; it fits in where max_client_conn are there, and an "admin" whatever the limits say.  `own`:
+        one of pooler's own, which counts in its pool only."""
         cdef uint8_t special = CF_CONSOLE if console else CF_INTERNAL if own else 0
-        cdef int verdict = client_login(self.t, row, database, user, pool, special, own or console == "admin")
-        if verdict == 0:
+        cdef login_verdict verdict = client_login(self.t, row, database, user, pool, special, own
+                                                  or console == "admin")
+        if verdict == LOGIN_OK:
             if console:
                 self.t.clients[row].state = CL_IDLE
                 self.t.workers[self.t.clients[row].worker].console_logins += 1
             if pool >= 0 and not own:
                 worker = self.t.clients[row].worker
                 self.t.counters[worker * self.t.h.sizes.pools + pool].client_login_count += 1
-        return verdict
+        return LoginVerdict(verdict)
 
     def client_free(self, int row):
         cdef outcome out

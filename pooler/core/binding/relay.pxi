@@ -21,6 +21,34 @@ cdef class Bridge:
         session.t = NULL
 
 
+cdef object _event(const event *e):
+    if e.type == EVENT_ACCEPT:
+        return Accepted(e.a, e.b != 0)
+    if e.type == EVENT_DIAL:
+        return DialNeeded(e.a)
+    if e.type == EVENT_CANCEL:
+        return CancelNeeded(e.a, e.id)
+    if e.type == EVENT_LOGIN:
+        return LoginOrdered(e.a, e.id, e.b)
+    if e.type == EVENT_CLIENT_CLOSED:
+        return ClientClosed(e.id, e.b, decoded(e.addr), e.port, e.age_us, decoded(e.text), e.told)
+    if e.type == EVENT_SERVER_CLOSED:
+        return ServerClosed(e.id, e.b, decoded(e.addr), e.port, e.age_us, decoded(e.text))
+    if e.type == EVENT_LISTEN:
+        return ListenNeeded(e.a, e.b)
+    if e.type == EVENT_DATABASE:
+        return SharedDdlSeen(e.a, decoded(e.text), e.b)
+    return Warned(decoded(e.text))
+
+
+cdef tls *_taken(TlsSession session):
+    """The session itself, which is the relay's from now on; NULL for None."""
+    cdef tls *t = NULL
+    if session is not None:
+        t, session.t = session.t, NULL
+    return t
+
+
 cdef class Relay:
     """One worker's relay.  `outboxes` are the send ends of all workers' inboxes and, last, of the master's.
 
@@ -68,26 +96,22 @@ cdef class Relay:
         server_learn(self.r, slot, generation, fd, raw)
 
     def events(self):
-        """What happened: tuples (type, a, b, id, age_us, text, database row, user row, address, port,
-        told)."""
+        """What happened since, at most 64 of them: pooler/core/events.py has their types."""
         cdef event found[64]
         cdef int n = relay_events(self.r, found, 64)
         cdef int i
-        return [(found[i].type, found[i].a, found[i].b, found[i].id, found[i].age_us, decoded(found[i].text),
-                 found[i].database, found[i].user, decoded(found[i].addr), found[i].port,
-                 bool(found[i].told)) for i in range(n)]
+        return [_event(&found[i]) for i in range(n)]
 
-    cdef void _command(self, int kind, int a, int b, uint32_t generation, uint64_t client_id, uint64_t token,
-                       bytes data, bytes extra, tls *session=NULL):
-        cdef command *c = <command *>malloc(sizeof(command) + len(data) + len(extra))
+    cdef command *_new(self, int kind, bytes data=b"", bytes extra=b"") except NULL:
+        """A command to be filled in and passed to relay_command, which frees it."""
+        cdef command *c = <command *>calloc(1, sizeof(command) + len(data) + len(extra))
         if c is NULL:
             raise MemoryError
-        c.type, c.a, c.b, c.generation, c.id, c.token = <uint8_t>kind, a, b, generation, client_id, token
-        c.tls = session
+        c.type = <uint8_t>kind
         c.data_bytes, c.extra_bytes = <uint32_t>len(data), <uint32_t>len(extra)
         memcpy(c.data, <const char *>data, len(data))
         memcpy(&c.data[len(data)], <const char *>extra, len(extra))
-        relay_command(self.r, c)
+        return c
 
     def add_client(self, int row, int fd, bytes values, bytes head, bytes tail, bytes rest, bint usual,
                    TlsSession session=None, uint32_t given=0, uint32_t defaults=0):
@@ -97,48 +121,56 @@ cdef class Relay:
         servers have; `rest`: what was read behind the login (at most 64 kB). `session`: its TLS, which is
         used up.  `given`: bits of the tracked parameters that its startup packet has; `defaults`: what
         pool_defaults_version() said before the pool's welcome was read."""
-        cdef tls *t = NULL
-        cdef uint64_t facts = (<uint64_t>defaults << 32) | (<uint64_t>(given & 0x7fffffff) << 1) | usual
-        if session is not None:
-            t, session.t = session.t, NULL
-        self._command(COMMAND_CLIENT, row, fd, len(head), facts, len(tail), values, head + tail + rest, t)
+        cdef command *c = self._new(COMMAND_CLIENT, values, head + tail + rest)
+        c.a, c.b, c.generation, c.token = row, fd, <uint32_t>len(head), len(tail)
+        c.id = (<uint64_t>defaults << 32) | (<uint64_t>(given & 0x7fffffff) << 1) | usual
+        c.tls = _taken(session)
+        relay_command(self.r, c)
 
     def add_server(self, int slot, uint32_t generation, int fd, bytes values):
         """Gives a logged-in server to the relay.  Its duplicates must be on their way to all processes."""
-        self._command(COMMAND_SERVER, slot, fd, generation, 0, 0, values, b"")
+        cdef command *c = self._new(COMMAND_SERVER, values)
+        c.a, c.b, c.generation = slot, fd, generation
+        relay_command(self.r, c)
 
     def add_dedicated(self, int row, uint64_t client_id, int fd, int slot, uint32_t generation, int server_fd,
                       bytes values, bytes rest, TlsSession session=None):
         """Gives a client and the server that is its own to the relay, which owns both descriptors from now
         on.  The client has been greeted; `values` are the server's, `rest` was read behind the login.
         `session`: the client's TLS, which is used up."""
-        cdef tls *t = NULL
-        if session is not None:
-            t, session.t = session.t, NULL
-        self._command(COMMAND_DEDICATED, row, fd, generation, client_id,
-                      <uint64_t>server_fd << 32 | <uint32_t>slot,
-                      values, rest, t)
+        cdef command *c = self._new(COMMAND_DEDICATED, values, rest)
+        c.a, c.b, c.id, c.generation = row, fd, client_id, generation
+        c.token = <uint64_t>server_fd << 32 | <uint32_t>slot
+        c.tls = _taken(session)
+        relay_command(self.r, c)
 
     def close_slot(self, int slot):
         """Ends the connection of a slot that is CLOSING and this worker's."""
-        self._command(COMMAND_CLOSE_SLOT, slot, 0, 0, 0, 0, b"", b"")
+        cdef command *c = self._new(COMMAND_CLOSE_SLOT)
+        c.a = slot
+        relay_command(self.r, c)
 
     def freed_slot(self, int slot, uint32_t generation):
         """A slot in its login has no connection any more: end of stream was read, or it was never dialed."""
-        self._command(COMMAND_FREED_SLOT, slot, 0, generation, 0, 0, b"", b"")
+        cdef command *c = self._new(COMMAND_FREED_SLOT)
+        c.a, c.generation = slot, generation
+        relay_command(self.r, c)
 
-    def kill(self, int row, uint64_t client_id, uint64_t token, str sqlstate, str text):
-        """Closes a client with a FATAL error, if it is still in the state that `token` stamps (0: always)."""
-        self._command(COMMAND_KILL, row, 0, 0, client_id, token,
-                      encoded(sqlstate) + b"\0" + encoded(text) + b"\0", b"")
+    def kill(self, int row, uint64_t client_id, uint64_t since, str sqlstate, str text):
+        """Closes a client with a FATAL error, if it is still in the state that `since` stamps (0: always)."""
+        cdef command *c = self._new(COMMAND_KILL, encoded(sqlstate) + b"\0" + encoded(text) + b"\0")
+        c.a, c.id, c.token = row, client_id, since
+        relay_command(self.r, c)
 
     def send(self, int row, uint64_t client_id, bytes data):
         """Sends whole messages to a client that is waiting for a server."""
-        self._command(COMMAND_SEND, row, 0, 0, client_id, 0, data, b"")
+        cdef command *c = self._new(COMMAND_SEND, data)
+        c.a, c.id = row, client_id
+        relay_command(self.r, c)
 
     def reclaim(self):
         """Finishes the slots that dead workers left."""
-        self._command(COMMAND_RECLAIM, 0, 0, 0, 0, 0, b"", b"")
+        relay_command(self.r, self._new(COMMAND_RECLAIM))
 
     def options(self, *, double check_delay_s, check_query, reset_query, bint reset_always,
                 bint disable_pqexec,
@@ -162,10 +194,10 @@ cdef class Relay:
         if len(names) >= 2048:
             raise ValueError("session_trusted_extensions is too long")
         memcpy(o.trusted, <char *>names, len(names))
-        self._command(COMMAND_OPTIONS, 0, 0, 0, 0, 0, (<char *>&o)[:sizeof(options)], b"")
+        relay_command(self.r, self._new(COMMAND_OPTIONS, (<char *>&o)[:sizeof(options)]))
 
     def stop(self):
         """Ends the thread; connections stay as they are."""
-        self._command(COMMAND_STOP, 0, 0, 0, 0, 0, b"", b"")
+        relay_command(self.r, self._new(COMMAND_STOP))
         with nogil:
             relay_join(self.r)

@@ -230,7 +230,8 @@ cdef class Snapshots(SharedMap):
                 continue
             known = c.state == CATALOG_KNOWN
             current = known and catalog_is_current(self.t, i)
-            rows.append({"database": decoded(d.name), "state": c.state, "current": bool(current),
+            rows.append({"database": decoded(d.name), "state": CatalogState(c.state),
+                         "current": bool(current),
                          "reader": c.reader - 1,
                          "functions": c.functions, "relations": c.relations, "everything": c.everything != 0,
                          "known_s": (now - c.known_since) / 1e6 if known else None,

@@ -23,7 +23,11 @@ cdef extern from "tables/tables.h" nogil:
     int32_t peer_wait(tables *, int32_t, int)
     bint peer_connect(tables *, int32_t, int, int32_t)
     void peer_sent(tables *, int32_t, int)
-    void peer_done(tables *, int32_t, int, int)
+    void peer_done(tables *, int32_t, int, peer_state)
+    enum login_verdict:
+        LOGIN_OK, LOGIN_MAX_CLIENT_CONN, LOGIN_MAX_DB, LOGIN_MAX_USER, LOGIN_DISABLED, LOGIN_FORGOTTEN
+    enum cancel_verdict: CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY, CANCEL_IDLE
+    enum peer_state: PEER_WAITING, PEER_CONNECTING, PEER_ACTIVE
     struct outcome:
         int32_t slot, dial, close, client
         uint64_t ring
@@ -47,7 +51,7 @@ cdef extern from "tables/tables.h" nogil:
     int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, pool_kind, bint)
     int tables_forget(tables *, uint64_t, uint64_t, uint64_t, int32_t *, int32_t *, int *, int)
     int32_t client_new(tables *, int, uint64_t)
-    int client_login(tables *, int32_t, int32_t, int32_t, int32_t, uint8_t, bint)
+    login_verdict client_login(tables *, int32_t, int32_t, int32_t, int32_t, uint8_t, bint)
     void client_free(tables *, int32_t, int, uint64_t, outcome *)
     void worker_starting(tables *, int, int32_t)
     void worker_died_locked(tables *, int, int32_t *, int32_t *, outcome *)
@@ -88,7 +92,7 @@ cdef extern from "tables/tables.h" nogil:
     bint pool_take_reclaim(tables *, int32_t, int)
     bint pool_attention(tables *, int, order *, int *, order *, int *, int)
     bint cancel_key_fits(tables *, uint32_t, const unsigned char *, uint32_t)
-    int cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *, int32_t *)
+    cancel_verdict cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *, int32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
     bint client_tell_locked(tables *, int32_t, uint64_t, uint8_t, uint8_t, uint64_t *)
 

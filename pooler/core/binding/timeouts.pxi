@@ -13,10 +13,9 @@ cdef class Timeouts(SharedMap):
         return [dials[i] for i in range(n)]
 
     def overdue(self, int worker, double query_wait_notify_s, double client_write_timeout_s):
-        """Clients of this worker that outstayed a limit: (what, row, id, token), what being
-        query_wait_timeout, query_wait_notify, query_timeout, idle_transaction_timeout, transaction_timeout,
-        client_idle_timeout or client_write_timeout. The token lets the relay see whether the client is still
-        in the same state."""
+        """Clients of this worker that outstayed a limit: query_wait_timeout, query_wait_notify,
+        query_timeout, idle_transaction_timeout, transaction_timeout, client_idle_timeout or
+        client_write_timeout.  `since` lets the relay see whether the client is still in the same state."""
         cdef int32_t i
         cdef client_row *c
         cdef pool_limits *l
@@ -30,29 +29,29 @@ cdef class Timeouts(SharedMap):
             l = &self.t.pools[c.pool].limits
             if c.state == CL_ACTIVE and c.replication:   # what it runs has no end, nor is it a transaction
                 if _over(now, c.stuck_start, write):
-                    found.append(("client_write_timeout", i, c.id, c.stuck_start))
+                    found.append(Overdue("client_write_timeout", i, c.id, c.stuck_start))
             elif c.state == CL_WAITING:
                 if _over(now, c.wait_start, l.query_wait_timeout_us):
-                    found.append(("query_wait_timeout", i, c.id, c.wait_start))
+                    found.append(Overdue("query_wait_timeout", i, c.id, c.wait_start))
                 elif _over(now, c.wait_start, l.query_timeout_us):
-                    found.append(("query_timeout waiting", i, c.id, c.wait_start))
+                    found.append(Overdue("query_timeout waiting", i, c.id, c.wait_start))
                 elif not c.flags & (CF_NOTIFIED | CF_LOGIN_WAIT) and _over(now, c.wait_start, notify):
                     client_flag(self.t, i, CF_NOTIFIED)
-                    found.append(("query_wait_notify", i, c.id, c.wait_start))
+                    found.append(Overdue("query_wait_notify", i, c.id, c.wait_start))
             elif c.state == CL_ACTIVE:
                 if _over(now, c.stuck_start, write):
-                    found.append(("client_write_timeout", i, c.id, c.stuck_start))
+                    found.append(Overdue("client_write_timeout", i, c.id, c.stuck_start))
                 elif c.request_start and _over(now, c.request_start, l.query_timeout_us):
-                    found.append(("query_timeout", i, c.id, c.request_start))
+                    found.append(Overdue("query_timeout", i, c.id, c.request_start))
                 elif c.xact_start and _over(now, c.xact_start, l.transaction_timeout_us):
-                    found.append(("transaction_timeout", i, c.id, c.xact_start))
+                    found.append(Overdue("transaction_timeout", i, c.id, c.xact_start))
                 elif not c.request_start and c.xact_start and _over(now, c.idle_start,
                                                                     l.idle_transaction_timeout_us):
-                    found.append(("idle_transaction_timeout", i, c.id, c.idle_start))
+                    found.append(Overdue("idle_transaction_timeout", i, c.id, c.idle_start))
                 # a session in its hands, and idle
                 elif (c.pinned and not c.request_start and not c.xact_start
                       and _over(now, c.idle_start, l.client_idle_timeout_us)):
-                    found.append(("client_idle_timeout", i, c.id, c.idle_start))
+                    found.append(Overdue("client_idle_timeout", i, c.id, c.idle_start))
             elif c.state == CL_IDLE and _over(now, c.idle_start, l.client_idle_timeout_us):
-                found.append(("client_idle_timeout", i, c.id, c.idle_start))
+                found.append(Overdue("client_idle_timeout", i, c.id, c.idle_start))
         return found

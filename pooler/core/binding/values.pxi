@@ -2,6 +2,9 @@
 
 import os
 
+from pooler.core.events import (Accepted, CancelAnswer, CancelNeeded, ClientClosed, DialNeeded, ListenNeeded,
+                                LoginOrdered, Overdue, ServerClosed, SharedDdlSeen, Warned)
+
 
 class TablesBusy(Exception):
     """The lock of the tables could not be had in time: its holder is stopped."""
@@ -16,9 +19,6 @@ KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutt
 WELCOME_ROOM = WELCOME_BYTES
 WELCOME, FAIL, KILL, CANCELED = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL, ORDER_CANCELED
 DIALING, CLOSING = SL_LOGIN, SL_CLOSING  # states of a slot whose connection is being opened, or ended
-ACCEPT, DIAL, CANCEL, LOGIN = EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
-CLIENT_CLOSED, SERVER_CLOSED, WARNING = EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED, EVENT_WARNING
-LISTEN, DATABASE = EVENT_LISTEN, EVENT_DATABASE
 LISTENER_STATES = ("none", "opening", "open", "refused")
 COUNTER_NAMES = ("server_assignment_count", "xact_count", "query_count", "bytes_received", "bytes_sent",
                  "xact_time",

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from pooler.core import SharedDdl
 from pooler.worker import database_ddl
-from pooler.worker.database_ddl import LONGEST_BEGINS_S, LONGEST_DONE_S, Change, DatabaseDdl
+from pooler.worker.database_ddl import LONGEST_BEGINS_S, LONGEST_DONE_S, DatabaseDdl
 
 
 class Clock:
@@ -66,15 +67,17 @@ def heard(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
     return DatabaseDdl(Worker(clock)).heard  # type: ignore[arg-type]
 
 
-@pytest.mark.parametrize("change", [Change.ROLE, Change.ROLE_GONE, Change.DATABASE, Change.BEGINS])
+@pytest.mark.parametrize(
+    "change", [SharedDdl.ROLE, SharedDdl.ROLE_GONE, SharedDdl.DATABASE, SharedDdl.BEGINS]
+)
 def test_what_comes_again_and_again_closes_less_and_less_often(
-    clock: Clock, heard: Any, change: Change
+    clock: Clock, heard: Any, change: SharedDdl
 ) -> None:
     for _ in range(6000):
         heard(0, "victim", change)
         clock.go_on(0.1)
     pauses = [after - before for (before, _), (after, _) in zip(clock.closed, clock.closed[1:], strict=False)]
-    longest = LONGEST_BEGINS_S if change == Change.BEGINS else LONGEST_DONE_S
+    longest = LONGEST_BEGINS_S if change == SharedDdl.BEGINS else LONGEST_DONE_S
     assert pauses[0] == pytest.approx(0.5, abs=0.11)
     assert pauses[-1] == pytest.approx(longest, abs=0.11)
     assert len(clock.closed) <= 600 / longest + 8
@@ -82,39 +85,39 @@ def test_what_comes_again_and_again_closes_less_and_less_often(
 
 def test_what_was_waited_for_is_done_in_the_end(clock: Clock, heard: Any) -> None:
     for name in ("one", "two", "three"):
-        heard(0, name, Change.BEGINS)
+        heard(0, name, SharedDdl.BEGINS)
     clock.go_on(1)
     assert [what for _, what in clock.closed] == [
-        {(Change.BEGINS, "one")},
-        {(Change.BEGINS, "two"), (Change.BEGINS, "three")},
+        {(SharedDdl.BEGINS, "one")},
+        {(SharedDdl.BEGINS, "two"), (SharedDdl.BEGINS, "three")},
     ]
 
 
 def test_nobody_waits_for_what_is_done_to_others(clock: Clock, heard: Any) -> None:
     for _ in range(1000):
-        heard(0, "victim", Change.ROLE_GONE)
+        heard(0, "victim", SharedDdl.ROLE_GONE)
         clock.go_on(0.1)
     before = len(clock.closed)
-    heard(0, "other", Change.ROLE_GONE)
-    heard(1, "victim", Change.ROLE_GONE)
+    heard(0, "other", SharedDdl.ROLE_GONE)
+    heard(1, "victim", SharedDdl.ROLE_GONE)
     assert len(clock.closed) == before + 2
 
 
 def test_after_a_pause_it_is_done_at_once(clock: Clock, heard: Any) -> None:
     for _ in range(1000):
-        heard(0, "victim", Change.ROLE)
+        heard(0, "victim", SharedDdl.ROLE)
         clock.go_on(0.1)
     clock.go_on(3 * LONGEST_DONE_S)
     before = len(clock.closed)
-    heard(0, "victim", Change.ROLE)
+    heard(0, "victim", SharedDdl.ROLE)
     assert len(clock.closed) == before + 1
 
 
 def test_the_names_that_wait_are_bounded(clock: Clock, heard: Any) -> None:
     for number in range(3 * database_ddl.NAMES_MAX):
-        heard(0, f"r{number}", Change.BEGINS)
+        heard(0, f"r{number}", SharedDdl.BEGINS)
         for _ in range(2):
-            heard(0, f"r{number}", Change.ROLE)
+            heard(0, f"r{number}", SharedDdl.ROLE)
     assert len(clock.sleepers) <= database_ddl.NAMES_MAX
     clock.go_on(1)
     assert max(len(what) for _, what in clock.closed) <= database_ddl.NAMES_MAX

@@ -18,7 +18,8 @@ from gevent.event import AsyncResult
 
 from pooler import log
 from pooler.config import Config, Settings
-from pooler.core import ACCEPT, KILL, LOGIN, Tables
+from pooler.core import KILL, Tables
+from pooler.core.events import Accepted, LoginOrdered, RelayEvent
 from pooler.errors import ClientFault
 from pooler.ipc import inbox
 from pooler.ipc.boot import WorkerBoot
@@ -59,7 +60,7 @@ class Scene:
         if says:
             theirs.send(says)
         before = set(self.worker.logins) - {row}
-        self.worker._event((ACCEPT, ours.detach(), 1, 0, 0, "", 0, 0, "", 0, False))
+        self.worker._event(Accepted(ours.detach(), True))
         self.until(lambda: set(self.worker.logins) - before, "the login")
         (row,) = set(self.worker.logins) - before
         client = self.worker.logins[row]
@@ -68,7 +69,7 @@ class Scene:
 
     def order(self, row: int, client_id: int, orders: int) -> None:
         """As the relay brings it."""
-        self.worker._event((LOGIN, row, orders, client_id, 0, "", 0, 0, "", 0, False))
+        self.worker._event(LoginOrdered(row, client_id, orders))
 
     def tell(self, *messages: Message) -> None:
         self.control.sendall(b"".join(map(encode, messages)))
@@ -145,14 +146,14 @@ def test_orders_say_whose_they_are(scene: Scene) -> None:
     row = tables.client_new(0)
     number = tables.client_id(row)
     assert tables.kill_client(row, number, "admin forced disconnect")
-    events: list[tuple[object, ...]] = []
+    events: list[RelayEvent] = []
 
     def arrived() -> bool:
         events.extend(scene.worker.relay.events())
         return bool(events)
 
     scene.until(arrived, "the event")
-    assert [event[:4] for event in events] == [(LOGIN, row, KILL, number)]
+    assert events == [LoginOrdered(row, number, KILL)]
     tables.client_free(row)
 
 

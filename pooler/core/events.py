@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from pooler.core import CancelVerdict
+    from pooler.core._core import CancelVerdict
 
 
 class Accepted(NamedTuple):

@@ -87,7 +87,7 @@ class Client:
             pass
         self.row = row
         if row < 0:
-            self.fault = ClientFault(REFUSALS[1])
+            self.fault = ClientFault(REFUSALS[LoginVerdict.MAX_CLIENT_CONN])
             return
         self.id = tables.client_id(row)
         self.worker.logins[row] = self

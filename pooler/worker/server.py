@@ -245,6 +245,7 @@ def bridge(
 ) -> None:
     """Have our bridge copy between an encrypted connection and its end of the pair."""
     session, stream.session = stream.session, None
+    assert session is not None
     worker.bridge.add(slot, generation, sock.fileno(), inner.fileno(), session, bytes(stream.buffer))
     sock.detach()
     inner.detach()

@@ -20,7 +20,7 @@ from gevent.lock import Semaphore
 from pooler import log
 from pooler.admin.console import Console
 from pooler.config import CONSOLE_DATABASES, Config
-from pooler.core import KILL, WELCOME_ROOM, Bridge, Relay, events, monotonic_us
+from pooler.core import KILL, WELCOME_ROOM, Bridge, Relay, Tables, events, monotonic_us
 from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
@@ -72,7 +72,7 @@ class Worker:
     def __init__(self, boot: WorkerBoot) -> None:
         self.number = boot.number
         boot.tables.set_patience(0)
-        self.tables = boot.tables
+        self.tables: Tables = boot.tables
         self.config: Config = boot.config
         self.outboxes = boot.outboxes
         self.master_outbox = boot.master_outbox

@@ -13,8 +13,8 @@ ROUNDS = 300
 def drain(world: World, check: Callable[[], None]) -> None:
     """All limits stay as they are; an AssertionError if a waiter is never served."""
     world.resume(-1, 0)
-    for row in world.tables.databases():
-        world.resume(row["index"], 0)
+    for database in world.tables.databases():
+        world.resume(database["index"], 0)
     for _ in range(ROUNDS):
         if not waiting(world) and not world.attached and not world.cancels:
             break

@@ -134,7 +134,7 @@ def tables_of(databases: int) -> Tables:
     return Tables(workers=2, slots=4, clients=4, databases=databases, users=8, pools=4, instances=4)
 
 
-def open_named(tables: Any, number: int) -> tuple[int, int, int, int]:
+def open_named(tables: Tables, number: int) -> tuple[int, int, int, int]:
     """Rows of database, user, instance and pool with that number in their names."""
     rows = (tables.database(f"d{number}"), tables.user(f"u{number}"), tables.instance(f"host{number}:1"))
     return (*rows, tables.open_pool(*rows) if min(rows) >= 0 else -1)

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any
 
 from pooler.core import FAIL, KILL, WELCOME, CancelVerdict, LoginVerdict, Tables
 
@@ -62,7 +61,7 @@ class World:
     clients: int = 64
     round_robin: bool = False
     now: int = EPOCH_US
-    tables: Any = None
+    tables: Tables = field(init=False)
     dials: dict[int, int] = field(default_factory=dict)
     closing: dict[int, int] = field(default_factory=dict)
     tested: dict[int, int] = field(default_factory=dict)

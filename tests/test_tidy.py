@@ -130,6 +130,44 @@ def test_layers(path: Path) -> None:
         assert home is None or part in home, f"only {home} may import {imported}"
 
 
+def module_of(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def circles(imported: dict[str, set[str]]) -> list[list[str]]:
+    """For each module that leads back to itself: its name, then all that it leads to on circles."""
+    left = dict(imported)
+    while ends := [name for name in left if not left[name] & left.keys()]:
+        for name in ends:
+            del left[name]
+    found: list[list[str]] = []
+    for name in sorted(left):
+        reached, at_hand = set[str](), [name]
+        while at_hand:
+            for other in left[at_hand.pop()] & left.keys() - reached:
+                reached.add(other)
+                at_hand.append(other)
+        if name in reached:
+            found.append([name, *sorted(reached - {name})])
+    return found
+
+
+def test_circles_are_found() -> None:
+    assert circles({"a": {"b"}, "b": {"c"}, "c": set()}) == []
+    assert circles({"a": {"b"}, "b": {"c"}, "c": {"b"}}) == [["b", "c"], ["c", "b"]]
+
+
+def test_no_module_imports_itself_by_others() -> None:
+    """Imports within functions count: they only put a circle off until it is used."""
+    paths = {module_of(path): path for path in PYTHON_FILES}
+    imported: dict[str, set[str]] = {}
+    for name, path in paths.items():
+        found = {full if full in paths else full.rpartition(".")[0] for full in imports_of(path)}
+        imported[name] = found & paths.keys() - {name}
+    assert sum(map(len, imported.values())) > len(paths)
+    assert circles(imported) == []
+
+
 @pytest.mark.parametrize("path", SIZED_FILES, ids=name_of)
 def test_sizes(path: Path) -> None:
     lines = path.read_text().count("\n")

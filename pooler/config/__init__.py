@@ -10,7 +10,6 @@ from pooler.config.advice import check
 from pooler.config.diff import ConfigDiff, diff
 from pooler.config.load import load, reload
 from pooler.config.model import (
-    CONSOLE_DATABASES,
     Config,
     Database,
     Peer,
@@ -18,7 +17,7 @@ from pooler.config.model import (
     UserOptions,
     config_rows,
 )
-from pooler.config.settings import SETTINGS, Setting, Settings
+from pooler.config.settings import CONSOLE_DATABASES, SETTINGS, Setting, Settings
 
 
 def sample_ini() -> str:

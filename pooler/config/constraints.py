@@ -10,8 +10,7 @@ from collections.abc import Iterator, Mapping
 from pooler.config.hba import HbaRule, read_hba
 from pooler.config.ini import Place
 from pooler.config.ldap import parse_ldap_options
-from pooler.config.model import CONSOLE_DATABASES
-from pooler.config.settings import SERVER_METHODS, Settings
+from pooler.config.settings import CONSOLE_DATABASES, SERVER_METHODS, Settings
 from pooler.errors import Problem
 
 

@@ -21,7 +21,6 @@ from pooler.config.constraints import judge_settings, read_rules
 from pooler.config.diff import ConfigDiff, diff
 from pooler.config.ini import PROBLEMS_MAX, Assignment, Header, Place, read_ini
 from pooler.config.model import (
-    CONSOLE_DATABASES,
     DATABASE_NAME_BYTES_MAX,
     Config,
     Database,
@@ -29,7 +28,7 @@ from pooler.config.model import (
     UserOptions,
 )
 from pooler.config.options import parse_entry
-from pooler.config.settings import SETTINGS, Settings, parse_setting
+from pooler.config.settings import CONSOLE_DATABASES, SETTINGS, Settings, parse_setting
 from pooler.config.userlist import USERNAME_BYTES_MAX, byte_length, read_userlist
 from pooler.config.values import shown_name, suggestion
 from pooler.errors import ConfigError, Problem

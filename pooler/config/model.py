@@ -11,10 +11,12 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any, TypeVar
 
+from pooler.config.constraints import judge_settings, read_rules
 from pooler.config.hba import HbaRule, rules_from_wire, rules_to_wire
 from pooler.config.ini import Place
 from pooler.config.options import option
 from pooler.config.settings import (
+    CONSOLE_DATABASES,
     POOL_MODES,
     SESSION_STATES,
     SETTINGS,
@@ -26,9 +28,6 @@ from pooler.config.settings import (
 from pooler.config.tls import TlsSetup
 from pooler.config.userlist import byte_length
 from pooler.errors import ConfigError, Problem
-
-#: The virtual databases of the console. They can't be configured, and `*` doesn't stand for them.
-CONSOLE_DATABASES = ("pgbouncer", "pooler")
 
 #: PostgreSQL's NAMEDATALEN less the NUL.
 DATABASE_NAME_BYTES_MAX = 63
@@ -195,8 +194,6 @@ class Config:
 
         As in PgBouncer, a setting that needs a restart is left as it is; here with a warning.
         """
-        from pooler.config.constraints import judge_settings, read_rules  # rules read the model
-
         changed: dict[str, Any] = {}
         problems: list[Problem] = []
         for name, text in texts.items():

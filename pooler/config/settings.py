@@ -28,6 +28,8 @@ Kind = Literal["integer", "switch", "seconds", "text", "list", "word", "workers"
 
 LIVE, NEW, RESTART = "live", "new", "restart"
 
+#: The virtual databases of the console. They can't be configured, and `*` doesn't stand for them.
+CONSOLE_DATABASES = ("pgbouncer", "pooler")
 POOL_MODES = ("session", "transaction", "statement")
 AUTH_TYPES = ("any", "trust", "plain", "md5", "cert", "hba", "ldap", "pam", "scram-sha-256")
 #: What a PostgreSQL may ask of us at a login, by the words of libpq's require_auth.

@@ -47,10 +47,12 @@ cdef extern from "tables/layout.h" nogil:
         uint64_t dedicated_to
         int16_t owner, last_worker
         uint64_t canceling
+        uint8_t guarded
         int32_t pool, client, evict_for
         uint32_t generation
         int32_t backend_pid
         uint16_t cancel_key_bytes, sockaddr_bytes
+        uint8_t flushes
         uint64_t id, connected_at, used_at, expires_at, closing_at
         double connect_time
         link idle, attention

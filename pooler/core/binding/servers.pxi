@@ -79,6 +79,7 @@ cdef class ServerRows(SharedMap):
             raise ValueError("welcome parameters are too long")
         s.connect_time = _wall()
         s.connected_at = s.used_at = now_us()
+        s.flushes = _major(welcome) >= 15
         if lifetime_s > 0:
             s.expires_at = s.connected_at + <uint64_t>(lifetime_s * 1e6)
         else:

@@ -100,6 +100,11 @@ cdef class PoolOperations(SharedMap):
         cdef int n = pool_expired_idle(self.t, worker, now, idle_timeout_us, found, 256)
         return [found[i] for i in range(n)]
 
+    def _play_unguard(self, int row):
+        """What is under way on the server of this client, if it has one, is its own."""
+        if self.t.clients[row].slot >= 0:
+            self.t.slots[self.t.clients[row].slot].guarded = 0
+
     def _play_cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker,
                          uint64_t now):
         cancel_end(self.t, slot, generation, row, client_id, worker, now)

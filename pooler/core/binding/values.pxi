@@ -73,3 +73,13 @@ def reasons_of(uint32_t pinned):
 
 
 PIN_NAMES = tuple(reasons_of(1 << (reason + 1)) for reason in range(PIN_REASONS))
+
+
+cdef int _major(bytes welcome):
+    """The major version in the parameters that a server reported: 18 of "18.1", 19 of "19devel"; 0: none."""
+    fields = welcome.split(b"\0")
+    for name, value in zip(fields[::2], fields[1::2]):
+        if name == b"server_version":
+            digits = value[: len(value) - len(value.lstrip(b"0123456789"))]
+            return int(digits) if digits else 0
+    return 0

@@ -25,7 +25,7 @@ ETC = ROOT / "etc"
 #: Folders of the sdist, with the endings of the files that may be in them.
 SDIST = {
     "pooler": {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".c", ".h", ".typed"},
-    "docs": {".md"},
+    "docs": {".md", ".svg", ".png"},
     "etc": {".ini", ".service", ".socket", ".txt", ".sysusers", ".logrotate", ".yaml", ".py"},
     "pooler.egg-info": {"", ".txt"},
 }

@@ -130,6 +130,18 @@ def test_layers(path: Path) -> None:
         assert home is None or part in home, f"only {home} may import {imported}"
 
 
+@pytest.mark.parametrize("path", sorted((PACKAGE / "worker").glob("*.py")), ids=name_of)
+def test_helpers_of_a_worker_do_not_know_it(path: Path) -> None:
+    """They take the `WorkerContext`, where all stands that they may touch; no annotation names `Worker`."""
+    if path.name in {"worker.py", "__init__.py"}:
+        return
+    for node in ast.walk(tree_of(path)):
+        named = isinstance(node, ast.ImportFrom) and node.module == "pooler.worker.worker"
+        assert not named, f"line {getattr(node, 'lineno', 0)} imports the worker"
+        reached = isinstance(node, ast.Attribute) and node.attr in {"worker", "_worker"}
+        assert not reached or ast.unparse(node) == "pooler.worker", f"line {getattr(node, 'lineno', 0)}"
+
+
 def module_of(path: Path) -> str:
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 

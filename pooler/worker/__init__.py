@@ -1,10 +1,10 @@
 """A worker process: the greenlets around one relay. The only package that imports gevent.
 
-Reading order: `worker` (the life of the process), `login_queue`, `turns` and `client` (a client logs in),
-`server`
-(a server is opened), `address` and `resolver` (where), `replication`, `cancel`, `janitor` (what time brings),
-`console_operations` (orders of the console), `database_ddl` (what clients do to databases), `stream` (how a
-conversation of `pooler.protocol` meets a socket).
+Reading order: `worker` (the life of the process), `context` (what its helpers share), `login_queue`, `turns`
+and `client` (a client logs in), `server` (a server is opened), `address` and `resolver` (where),
+`replication`, `cancel`, `janitor` (what time brings), `console_operations` (orders of the console),
+`database_ddl` (what clients do to databases), `stream` (how a conversation of `pooler.protocol` meets a
+socket).
 """
 
 from pooler.worker.worker import run

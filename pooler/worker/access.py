@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from pooler import log
 from pooler.auth.method import Method
 from pooler.auth.passwords import Secret, parse_secret
-from pooler.config import Config
+from pooler.config import CONSOLE_DATABASES, Config
 from pooler.config.hba import Client as HbaClient
 from pooler.config.hba import address_of, find_rule
 from pooler.config.ldap import LdapOptions, parse_ldap_options
@@ -49,7 +49,7 @@ class Access:
 
     @property
     def _config(self) -> Config:
-        return self._client.worker.config
+        return self._client.context.config
 
     # -- how
 
@@ -95,7 +95,7 @@ class Access:
 
     def answer(self, request: AskSecret | CheckPassword | NeedTurn) -> object:
         """What the login asks for, possibly after a while."""
-        login_queue = self._client.worker.login_queue
+        login_queue = self._client.services.login_queue
         if isinstance(request, NeedTurn):
             login_queue.turns.take(self._client)
             return None
@@ -111,15 +111,15 @@ class Access:
         if text is not None:
             return parse_secret(text)
         database = self._config.find_database(database_name)
-        console = database_name in self._client.worker.console_names
+        console = database_name in CONSOLE_DATABASES
         auth_user = (database.auth_user if database else None) or self._config.settings.auth_user
         if auth_user is None or (database is None and not console):
             log.info("C-%d: no such user: %s", self._client.id, user)
             return None
         self._client.waits_for_server = True
-        self._client.worker.login_queue.suspend(self._client)
-        found = self._client.worker.lookups.find(database, user, self._client.has_left)
-        self._client.worker.login_queue.resume(self._client)
+        self._client.services.login_queue.suspend(self._client)
+        found = self._client.services.lookups.find(database, user, self._client.has_left)
+        self._client.services.login_queue.resume(self._client)
         self._client.waits_for_server = False
         if found is None:
             if self._method is not None and self._method.name == "trust":  # nothing is proven there
@@ -129,7 +129,7 @@ class Access:
         if found.name != user:
             self._rename(user, found.name)
         self._secret = _NEVER if found.secret is None else parse_secret(found.secret)
-        self._client.worker.unknown_users.learn(self._secret)
+        self._client.services.unknown_users.learn(self._secret)
         return self._secret
 
     def _rename(self, user: str, name: str) -> None:
@@ -160,7 +160,7 @@ class Access:
         if len(secret) > SECRET_BYTES_MAX:
             log.warning("C-%d: its password is too long to log in to PostgreSQL with", self._client.id)
         elif secret or self._config.userlist.get(session.user):
-            self._client.worker.tables.set_pool_secret(pool, secret)
+            self._client.context.tables.set_pool_secret(pool, secret)
 
 
 @lru_cache(maxsize=256)

@@ -11,7 +11,7 @@ from gevent import socket
 from pooler.config import Config, Database
 
 if TYPE_CHECKING:
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Candidate:
 
 
 def candidates(
-    worker: Worker, database: Database, not_found: Callable[[str], None] = lambda host: None
+    context: WorkerContext, database: Database, not_found: Callable[[str], None] = lambda host: None
 ) -> Iterator[Candidate]:
     """Where to try to connect, one after the other; a name is looked up when it is its turn.
 
@@ -66,35 +66,35 @@ def candidates(
     Of a list of hosts each one is the first in turn, over all workers. With load_balance_hosts=disable it is
     the same one until it fails: who asks for the next one says so.
     """
-    tables, hosts = worker.tables, hosts_of(worker.config, database)
+    tables, hosts = context.tables, hosts_of(context.config, database)
     row = tables.database(database.name)
     turns = database.load_balance_hosts == "round-robin"
     first = 0 if len(hosts) == 1 or row < 0 else tables.host_turn(row) if turns else tables.host_now(row)
     for number in range(first, first + len(hosts)):
         host = hosts[number % len(hosts)]
-        found = list(candidates_at(worker, host, database.port))
+        found = list(candidates_at(context, host, database.port))
         if not found and number < first + len(hosts) - 1:
             not_found(host)
         yield from found
-        host_failed(worker, database, number)
+        host_failed(context, database, number)
 
 
-def candidates_at(worker: Worker, host: str, port: int) -> Iterator[Candidate]:
+def candidates_at(context: WorkerContext, host: str, port: int) -> Iterator[Candidate]:
     """Where one host is; none if its name is not found."""
     if host.startswith(("/", "@")):
         yield Candidate(Address(socket.AF_UNIX, f"{host}/.s.PGSQL.{port}"))
         return
-    found, name_row = worker.resolver.find(host)
+    found, name_row = context.resolver.find(host)
     for address in found:
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         yield Candidate(Address(family, (address, port), host), name_row)
 
 
-def host_failed(worker: Worker, database: Database, number: int | None = None) -> None:
+def host_failed(context: WorkerContext, database: Database, number: int | None = None) -> None:
     """With load_balance_hosts=disable another host is next; `number` is the turn that failed, if known."""
-    row = worker.tables.database(database.name)
+    row = context.tables.database(database.name)
     if row >= 0 and len(database.hosts) > 1 and database.load_balance_hosts == "disable":
-        worker.tables.host_passes(row, worker.tables.host_now(row) if number is None else number % 2**32)
+        context.tables.host_passes(row, context.tables.host_now(row) if number is None else number % 2**32)
 
 
 def hosts_of(config: Config, database: Database) -> tuple[str, ...]:

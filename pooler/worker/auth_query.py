@@ -17,17 +17,19 @@ from gevent.event import AsyncResult
 from gevent.lock import Semaphore
 
 from pooler import provisioning
+from pooler.config import CONSOLE_DATABASES
 from pooler.config.settings import AUTH_QUERY
 from pooler.core import FAIL, KILL, LoginVerdict
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault, ServerFault
 from pooler.protocol import auth_query, messages
 from pooler.protocol.auth_query import StoredUser
+from pooler.worker.parameters import unpack_welcome
 from pooler.worker.server import TEMPORARY
 from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.config import Database
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: Look-ups of one worker at once, in one pool and in all: each has a row and two descriptors. One database
 #: that does not answer leaves room for the others.
@@ -56,8 +58,8 @@ SAFE_AUTH_QUERY = (
 class Lookups:
     """All look-ups of one worker."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._all = Semaphore(MAX)
         self._pools: dict[tuple[str, str], Semaphore] = {}
         self._ids: set[int] = set()  # of our own clients, whose ends the relay reports like others'
@@ -68,7 +70,7 @@ class Lookups:
         Raises ClientFault, with a note that says why, Hangup when `has_left` says that nobody waits for it
         any more, and whatever interrupts the wait.
         """
-        settings = self._worker.config.settings
+        settings = self._context.config.settings
         auth_user = (database.auth_user if database else None) or settings.auth_user
         query = (database.auth_query if database else None) or settings.auth_query
         query = SAFE_AUTH_QUERY if query == AUTH_QUERY else query
@@ -91,9 +93,9 @@ class Lookups:
 
     def _target(self, database: Database | None) -> Database:
         """Where the query is to run."""
-        config = self._worker.config
+        config = self._context.config
         name = (database.auth_dbname if database else None) or config.settings.auth_dbname
-        if name in self._worker.console_names or (name is None and database is None):
+        if name in CONSOLE_DATABASES or (name is None and database is None):
             shown = name or provisioning.CONSOLE
             raise config_error(f'cannot use the reserved "{shown}" database as an auth_dbname')
         target = database if name is None else config.find_database(name)
@@ -104,7 +106,7 @@ class Lookups:
     def _run(
         self, target: Database, auth_user: str, query: str, name: str, has_left: Callable[[], bool]
     ) -> StoredUser | None:
-        client = _OwnClient(self._worker, target, auth_user, has_left)
+        client = _OwnClient(self._context, target, auth_user, has_left)
         self._ids.add(client.id)
         try:
             return client.run(query, name)
@@ -157,18 +159,18 @@ class _OwnClient:
     greenlet = None  # the one who waits is the client's that is looked up
 
     def __init__(
-        self, worker: Worker, database: Database, user: str, waiter_has_left: Callable[[], bool]
+        self, context: WorkerContext, database: Database, user: str, waiter_has_left: Callable[[], bool]
     ) -> None:
-        self.worker = worker
+        self.context = context
         self._waiter_has_left = waiter_has_left
-        self.tables = worker.tables
-        self.row = worker.tables.client_new(worker.number)
+        self.tables = context.tables
+        self.row = context.tables.client_new(context.number)
         if self.row < 0:
             raise ClientFault("no more connections allowed (max_client_conn)")
-        self.id = worker.tables.client_id(self.row)
+        self.id = context.tables.client_id(self.row)
         self.turn: AsyncResult = AsyncResult()
         self._sock: socket.socket | None = None  # our end, once the relay has the other
-        worker.logins[self.row] = self
+        context.logins[self.row] = self
         try:
             self.tables.client_where(self.row, "unix", 0, "unix", 0, True)
             self.tables.client_application(self.row, "auth_query")
@@ -179,9 +181,9 @@ class _OwnClient:
 
     def _count(self, database: Database, user: str) -> int:
         database_row, pool = provisioning.open_pool(
-            self.tables, self.worker.config, database, user, auth=True
+            self.tables, self.context.config, database, user, auth=True
         )
-        user_row = provisioning.open_user(self.tables, self.worker.config, user)
+        user_row = provisioning.open_user(self.tables, self.context.config, user)
         if min(database_row, user_row, pool) < 0:
             raise config_error("a shared table is full: restart with room for more databases, users or pools")
         verdict = self.tables.client_login(self.row, database_row, user_row, pool, own=True)
@@ -203,7 +205,7 @@ class _OwnClient:
         if self._sock is not None:
             self._sock.close()
             return False
-        if self.worker.logins.pop(self.row, None) is self:
+        if self.context.logins.pop(self.row, None) is self:
             self.tables.client_free(self.row)
         return True
 
@@ -222,7 +224,7 @@ class _OwnClient:
                 raise ClientFault(came)
             if came == FAIL:
                 raise config_error(self.tables.pool_error(self.pool)[2])
-        return self.worker.unpack_welcome(packed)
+        return unpack_welcome(packed)
 
     def obey(self, orders: int) -> None:
         """An order from the tables, while nobody else owns this client."""
@@ -242,9 +244,9 @@ class _OwnClient:
 
     def _hand_over(self, welcome: dict[str, str]) -> socket.socket:
         ours, theirs = socket.socketpair()
-        del self.worker.logins[self.row]
-        values = self.worker.values_of(welcome)
-        self.worker.relay.add_client(self.row, theirs.detach(), values, b"", messages.ready(), b"", True)
+        del self.context.logins[self.row]
+        values = self.context.tracked.values_of(welcome)
+        self.context.relay.add_client(self.row, theirs.detach(), values, b"", messages.ready(), b"", True)
         self._sock = ours
         return ours
 

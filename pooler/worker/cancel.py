@@ -21,7 +21,7 @@ from pooler.worker.address import Address
 from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: How long PostgreSQL may take over one cancel request before it is given up.
 FORWARD_S = 10.0
@@ -63,77 +63,78 @@ class Allowance:
         return True
 
 
-def serve(worker: Worker, request: CancelRequest) -> str:
+def serve(context: WorkerContext, request: CancelRequest) -> str:
     """Cancel what the client with this key is doing (nothing, waiting, running). Returns when that is done,
     with what the log is to tell of it.
     """
-    allowance = worker.cancels
+    allowance = context.cancels
     if len(request.key) > KEY_BYTES_MAX:
         return OUTCOMES[CancelVerdict.NOTHING]
     if allowance.served >= SERVED_MAX:
         return "too many cancel requests"
     allowance.served += 1
     try:
-        return _serve(worker, request)
+        return _serve(context, request)
     finally:
         allowance.served -= 1
 
 
-def _serve(worker: Worker, request: CancelRequest) -> str:
-    own = worker.config.settings.peer_id
+def _serve(context: WorkerContext, request: CancelRequest) -> str:
+    own = context.config.settings.peer_id
     key = request.key
     if own:
         peer = peer_key.peer_of(request.pid)
         if peer != own:
-            return peers.forward(worker, request, peer)
+            return peers.forward(context, request, peer)
         key = peer_key.arrived(key)
-    verdict, slot, generation, row, client_id = _begin(worker, request.pid, key)
+    verdict, slot, generation, row, client_id = _begin(context, request.pid, key)
     log.debug("cancel request for key %d: %s", request.pid, verdict.name.lower())
-    if verdict is CancelVerdict.NOTHING and worker.cancels.may_tell(time.monotonic()):
-        worker.tell_master(CancelElsewhere(request.pid, request.key))
+    if verdict is CancelVerdict.NOTHING and context.cancels.may_tell(time.monotonic()):
+        context.tell_master(CancelElsewhere(request.pid, request.key))
     if verdict is not CancelVerdict.FORWARD:
         return OUTCOMES[verdict]
     try:
-        forward(worker, slot, generation)
+        forward(context, slot, generation)
     finally:
-        worker.tables.cancel_end(slot, generation, row, client_id, worker.number)
+        context.tables.cancel_end(slot, generation, row, client_id, context.number)
     return "successfully sent cancel request"
 
 
-def _begin(worker: Worker, pid: int, key: bytes) -> CancelAnswer:
+def _begin(context: WorkerContext, pid: int, key: bytes) -> CancelAnswer:
     """What the tables say about the key, once no other request for the same query is under way."""
-    if not worker.tables.cancel_key_fits(pid, key):
+    if not context.tables.cancel_key_fits(pid, key):
         return CancelAnswer(CancelVerdict.NOTHING)
     secret = int.from_bytes(key[:4], "big")  # by which the tables find it; the rest was compared
-    found = CancelAnswer(CancelVerdict.BUSY)
-    with gevent.Timeout(worker.config.settings.cancel_wait_timeout or None, False):
-        while (found := worker.tables.cancel_begin(pid, secret, worker.number)).verdict is CancelVerdict.BUSY:
+    found = context.tables.cancel_begin(pid, secret, context.number)
+    with gevent.Timeout(context.config.settings.cancel_wait_timeout or None, False):
+        while found.verdict is CancelVerdict.BUSY:
             gevent.sleep(BUSY_S)
+            found = context.tables.cancel_begin(pid, secret, context.number)
     return found
 
 
-def insist(worker: Worker, slot: int, generation: int) -> None:
+def insist(context: WorkerContext, slot: int, generation: int) -> None:
     """Cancel what the server of a slot runs that is being closed, again and again until it has let go.
 
     One request ends one statement, and a client that sent many in a pipeline leaves as many behind. After
     INSIST_TRIES the janitor goes on, at its slower pace.
     """
     for _ in range(INSIST_TRIES):
-        _, now, _, _, state = worker.tables.slot(slot)
+        _, now, _, _, state = context.tables.slot(slot)
         if now != generation or state != CLOSING:  # it has ended; what is there now is somebody else's
             return
-        forward(worker, slot, generation)
+        forward(context, slot, generation)
         gevent.sleep(INSIST_S)
 
 
-def forward(worker: Worker, slot: int, generation: int) -> None:
+def forward(context: WorkerContext, slot: int, generation: int) -> None:
     """Have PostgreSQL cancel what the server of `slot` runs.
 
     PostgreSQL closes the connection of a cancel request after it has sent the signal, and a signal that is
     sent is delivered before the backend can read another command: at end of stream the request is over.
     Where that end does not come, the request may arrive at any time, and the server is not used again.
     """
-    now, target, backend_pid, key = worker.tables.cancel_target(slot)
+    now, target, backend_pid, key = context.tables.cancel_target(slot)
     if now != generation or not key:
         return
     address = Address.parse(target)
@@ -142,8 +143,8 @@ def forward(worker: Worker, slot: int, generation: int) -> None:
     try:
         with patience, socket.socket(address.family, socket.SOCK_STREAM) as sock:
             sock.connect(address.connect_target())
-            stream = Stream(sock, ServerFault, worker.tls.for_server(address.name))
-            secured = stream.secure is not None and worker.tables.slot_secured(slot)[0]
+            stream = Stream(sock, ServerFault, context.tls.for_server(address.name))
+            secured = stream.secure is not None and context.tables.slot_secured(slot)[0]
             converse(start_tls("require" if secured else "disable"), stream)
             on_its_way = True
             stream.send(frontend.cancel_request(backend_pid, key))
@@ -159,4 +160,4 @@ def forward(worker: Worker, slot: int, generation: int) -> None:
         log.warning("cancel request to %s: no answer within %d s", target, FORWARD_S)
     finally:
         if on_its_way:
-            worker.tables.cancel_doubtful(slot, generation)
+            context.tables.cancel_doubtful(slot, generation)

@@ -22,6 +22,7 @@ from pooler.admin.console import WELCOME as CONSOLE_WELCOME
 from pooler.admin.console import access_of
 from pooler.admin.model import CommandError
 from pooler.admin.session import ConsoleSession
+from pooler.config import CONSOLE_DATABASES
 from pooler.core import CANCELED, FAIL, KILL, LoginVerdict
 from pooler.errors import NO_DATABASE, NOT_PERMITTED, ClientFault
 from pooler.protocol import codes, messages
@@ -30,13 +31,14 @@ from pooler.protocol.startup import CancelRequest, StartupPacket
 from pooler.protocol.startup_values import spelled_as
 from pooler.worker import cancel, refusal, replication
 from pooler.worker.access import Access
+from pooler.worker.parameters import extras_of, unpack_welcome
 from pooler.worker.server import names_of, network_of, place
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
 if TYPE_CHECKING:
     from pooler.config import Database
+    from pooler.worker.context import LoginServices, WorkerContext
     from pooler.worker.replication import Grant
-    from pooler.worker.worker import Worker
 
 #: What client_login() of the tables refuses, in PgBouncer's words.
 REFUSALS = {
@@ -53,15 +55,13 @@ CONSOLE_MESSAGE_BYTES = 64 * 1024
 class Client:
     """One socket on its way in. The greenlet that runs `serve` owns it until the relay does."""
 
-    def __init__(self, worker: Worker, fd: int, is_unix: bool) -> None:
-        self.worker = worker
+    def __init__(self, context: WorkerContext, services: LoginServices, fd: int, is_unix: bool) -> None:
+        self.context, self.services = context, services
         self.is_unix = is_unix
         self.sock = socket.socket(fileno=fd)
-        self.stream = Stream(self.sock, ClientFault, None if is_unix else worker.tls.for_client())
-        self.row = -1
-        self.id = 0
-        self.name = "(nodb)/(nouser)"
-        self.where = ""
+        self.stream = Stream(self.sock, ClientFault, None if is_unix else context.tls.for_client())
+        self.row, self.id = -1, 0
+        self.name, self.where = "(nodb)/(nouser)", ""
         self.origin = ""  # what its connections are counted by
         self.is_local = False  # whether it computes on this machine
         self.started_s = time.monotonic()
@@ -79,18 +79,18 @@ class Client:
 
     def arrive(self) -> None:
         """Take a row, which makes it count and be seen."""
-        addr, port, local_addr, local_port = names_of(self.sock, self.worker.config.settings.listen_port)
+        addr, port, local_addr, local_port = names_of(self.sock, self.context.config.settings.listen_port)
         self.is_local = addr == local_addr
         self.origin = f"user id {self._peer()[1]}" if self.is_unix else network_of(addr)
-        tables, number = self.worker.tables, self.worker.number
-        while (row := tables.client_new(number)) < 0 and self.worker.login_queue.make_room(self):
+        tables, number = self.context.tables, self.context.number
+        while (row := tables.client_new(number)) < 0 and self.services.login_queue.make_room(self):
             pass
         self.row = row
         if row < 0:
             self.fault = ClientFault(REFUSALS[LoginVerdict.MAX_CLIENT_CONN])
             return
         self.id = tables.client_id(row)
-        self.worker.logins[row] = self
+        self.context.logins[row] = self
         if self.is_unix:
             addr = f"unix({self._peer()[0]})"
         self.where = place(addr, port, self.is_unix)
@@ -100,8 +100,8 @@ class Client:
         """Its end; or it is about to be sent away while it says nothing, and another needs its row now."""
         self.stream.abandoned = True
         if self.row >= 0:
-            self.worker.logins.pop(self.row, None)
-            self.worker.tables.client_free(self.row)
+            self.context.logins.pop(self.row, None)
+            self.context.tables.client_free(self.row)
             self.row = -1
 
     # -- the life of a login
@@ -114,7 +114,7 @@ class Client:
             handed = self._login()
         except ClientFault as fault:
             self.greenlet = None  # it ends already: no second reason may interrupt this one
-            self.worker.login_queue.leave(self)
+            self.services.login_queue.leave(self)
             with contextlib.suppress(ClientFault):  # one that was on its way
                 refusal.tell(self, fault)
         except HandshakeFailed as failure:
@@ -124,7 +124,7 @@ class Client:
             self.log_closing("client unexpected eof")
         finally:
             self.greenlet = None  # which holds us: a cycle per login would wait for the collector
-            self.worker.login_queue.leave(self)
+            self.services.login_queue.leave(self)
             if not handed:
                 self.stream.close()
                 self.give_up_row()
@@ -132,10 +132,10 @@ class Client:
     def _login(self) -> bool:
         if self.fault is not None:
             raise self.fault
-        while self.worker.tables.is_suspended():  # it was accepted before the master heard of that
+        while self.context.tables.is_suspended():  # it was accepted before the master heard of that
             gevent.sleep(SUSPENDED_LOOK_S)
             self.started_s = time.monotonic()
-        limit_s = self.worker.config.settings.client_login_timeout
+        limit_s = self.context.config.settings.client_login_timeout
         left_s = max(0.001, limit_s - (time.monotonic() - self.started_s))
         try:
             with gevent.Timeout(left_s if limit_s else None):
@@ -143,14 +143,14 @@ class Client:
                     self._begin_with_tls()
                 session = converse(client_login(self._policy()), self.stream, self.access.answer)
                 self.proven = True
-                self.worker.login_queue.leave(self)
+                self.services.login_queue.leave(self)
                 if isinstance(session, CancelRequest):
-                    self.log_closing(cancel.serve(self.worker, session))
+                    self.log_closing(cancel.serve(self.context, session))
                     return False
                 self.attempt(session)
                 session = self.access.confirmed(session)
                 self.name = f"{session.database}/{session.user}"
-                if session.database in self.worker.console_names:
+                if session.database in CONSOLE_DATABASES:
                     parameters: dict[str, str] | None = None
                 elif session.is_replication:
                     return replication.enter(self, session, self._admit(session)[0])
@@ -166,7 +166,7 @@ class Client:
 
     def _begin_with_tls(self) -> None:
         """Without an SSLRequest: who speaks TLS at once must say for which protocol."""
-        self.worker.login_queue.turns.take(self)
+        self.services.login_queue.turns.take(self)
         self.stream.start_tls()
         assert self.stream.session is not None
         if not self.stream.session.speaks_postgresql:
@@ -181,29 +181,29 @@ class Client:
         return pid, uid
 
     def _policy(self) -> ClientPolicy:
-        settings = self.worker.config.settings
+        settings = self.context.config.settings
         peer_uid = self._peer()[1] if self.is_unix else None
         return ClientPolicy(
             auth_type=settings.auth_type,
             choose=self.access.choose,
-            mock_secret=self.worker.unknown_users.key,
+            mock_secret=self.services.unknown_users.key,
             ignore_startup_parameters=settings.ignore_startup_parameters,
             track_extra_parameters=settings.track_extra_parameters,
             scram_iterations=settings.scram_iterations,
-            mock_scram=self.worker.unknown_users.have_scram,
-            mock_iterations=self.worker.unknown_users.iterations,
+            mock_scram=self.services.unknown_users.have_scram,
+            mock_iterations=self.services.unknown_users.iterations,
             follows=self._follows,
             is_unix=self.is_unix,
             peer_uid=peer_uid,
             own_uid=os.getuid() if self.is_unix else None,
             tls_offered=self.stream.secure is not None,
-            tls_required=self.worker.tls.setup.client.required,
+            tls_required=self.context.tls.setup.client.required,
             tls=self.stream.tls,
         )
 
     def _follows(self, database_name: str, user: str) -> bool:
         """Whether any setting may be in a startup packet: the session's state follows its client."""
-        config = self.worker.config
+        config = self.context.config
         database = config.find_database(database_name)
         return database is not None and (
             config.pool_limits(database, database.user or user).session_state != "off"
@@ -217,8 +217,8 @@ class Client:
         self.name = f"{packet.database}/{packet.user}"
         tls = self.stream.session.description if self.stream.session is not None else ""
         if tls:
-            self.worker.tables.client_tls(self.row, tls)
-        if self.worker.config.settings.log_connections:
+            self.context.tables.client_tls(self.row, tls)
+        if self.context.config.settings.log_connections:
             replication = {"none": "no", "logical": "database", "physical": "yes"}[packet.replication]
             self.log(
                 f"login attempt: db={packet.database} user={packet.user} tls={tls or 'no'}"
@@ -229,38 +229,38 @@ class Client:
 
     def _admit(self, session: ClientSession) -> tuple[Database, int]:
         """Check database and limits; from now on the client counts. Returns the database and the pool."""
-        worker, config = self.worker, self.worker.config
+        context, config = self.context, self.context.config
         database = config.find_database(session.database)
         if database is None:
             raise ClientFault(f"no such database: {session.database}", NO_DATABASE)
         if config.settings.auth_type == "any" and database.user is None:
             raise ClientFault("bouncer config error")
-        if worker.draining:
+        if context.draining:
             raise ClientFault("pooler is shutting down")
         pool = self._count(session, database)
         if session.scram_keys is not None and database.user is None:
             keys = session.scram_keys
-            worker.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
+            context.tables.set_pool_scram_keys(pool, keys.client_key, keys.server_key)
         if database.user is None:
             self.access.remember(session, pool)
         return database, pool
 
     def _enter_pool(self, session: ClientSession) -> dict[str, str]:
         """Wait for the pool's welcome; returns the client's parameters."""
-        worker, config = self.worker, self.worker.config
+        context, config = self.context, self.context.config
         _, pool = self._admit(session)
-        self.defaults = worker.tables.pool_defaults_version(pool)
+        self.defaults = context.tables.pool_defaults_version(pool)
         welcome = self._welcome(pool)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}
         if config.settings.application_name_add_host:
             name = parameters.get("application_name") or "app"
             parameters["application_name"] = f"{name} - {self.where}"
-        worker.tables.client_application(self.row, parameters.get("application_name", ""))
+        context.tables.client_application(self.row, parameters.get("application_name", ""))
         return parameters
 
     def _count(self, session: ClientSession, database: Database) -> int:
-        tables, config = self.worker.tables, self.worker.config
+        tables, config = self.context.tables, self.context.config
         if database.name not in config.databases and tables.meet_database(database.name):
             self.log(f"registered new auto-database: {database.name}")
         database_row, pool = provisioning.open_pool(tables, config, database, database.user or session.user)
@@ -279,7 +279,7 @@ class Client:
 
     def _welcome(self, pool: int) -> dict[str, str]:
         """The parameters PostgreSQL reported to this pool; waits until it has logged in once."""
-        tables = self.worker.tables
+        tables = self.context.tables
         while (packed := tables.pool_welcome(pool)) is None:
             self.turn = AsyncResult()
             tables.wait_welcome(self.row)
@@ -287,19 +287,19 @@ class Client:
             if self.turn.get() == FAIL:
                 _, sqlstate, text = tables.pool_error(pool)
                 raise ClientFault(text, sqlstate)
-        return self.worker.unpack_welcome(packed)
+        return unpack_welcome(packed)
 
     def obey(self, orders: int) -> None:
         """An order from the tables, while we own this client."""
         if orders & KILL:
-            self.end(self.worker.tables.kill_text(self.row))
+            self.end(self.context.tables.kill_text(self.row))
         elif orders & CANCELED:
             if self.in_command and self.greenlet is not None:
                 self.greenlet.kill(
                     CommandError("canceling statement due to user request", "57014"), block=False
                 )
             else:
-                self.worker.operations.canceled()
+                self.services.operations.canceled()
         else:
             self.turn.set(orders & FAIL)
 
@@ -325,54 +325,54 @@ class Client:
             self.greenlet.kill(fault, block=False)
         elif self.fault is None:
             self.fault = fault
-            self.worker.login_queue.reject(self)
+            self.services.login_queue.reject(self)
 
     def _hand_over(self, session: ClientSession, parameters: dict[str, str]) -> bool:
         """Give the client to the relay, which greets it: only a server knows what its parameters come to."""
-        worker, head = self.worker, session.auth_ok
-        if worker.config.settings.login_notify_message:
-            head += messages.notice(worker.config.settings.login_notify_message)
-        untracked = {name: value for name, value in parameters.items() if not worker.tracks(name)}
+        context, head = self.context, session.auth_ok
+        if context.config.settings.login_notify_message:
+            head += messages.notice(context.config.settings.login_notify_message)
+        untracked = {name: value for name, value in parameters.items() if not context.tracked.has(name)}
         head += b"".join(messages.parameter_status(*pair) for pair in untracked.items())
         tail = messages.backend_key_data(*self.cancel_key(session)) + messages.ready()
-        values = worker.values_of(parameters) + worker.extras_of(session.others)
-        del worker.logins[self.row]
+        values = context.tracked.values_of(parameters) + extras_of(session.others)
+        del context.logins[self.row]
         log.debug("C-%d: %s@%s logged in, waits for its greeting", self.id, self.name, self.where)
         usual = not session.others and all(
             value == self.usual.get(name) for name, value in parameters.items() if name != "application_name"
         )
         session_tls, self.stream.session = self.stream.session, None
-        given = worker.tracked_bits(session.parameters)
+        given = context.tracked.bits_of(session.parameters)
         facts = (bytes(self.stream.buffer), usual, session_tls, given, self.defaults)
-        worker.relay.add_client(self.row, self.sock.detach(), values, head, tail, *facts)
+        context.relay.add_client(self.row, self.sock.detach(), values, head, tail, *facts)
         return True
 
     def cancel_key(self, session: ClientSession) -> tuple[int, bytes]:
         """Pid and secret for BackendKeyData, the secret as long as its protocol knows them."""
-        pid, secret = self.worker.tables.client_key(self.row)
+        pid, secret = self.context.tables.client_key(self.row)
         if session.minor_version >= codes.LONG_KEYS_MINOR:
-            return pid, self.worker.tables.client_long_key(self.row)
+            return pid, self.context.tables.client_long_key(self.row)
         return pid, secret.to_bytes(4, "big")
 
     # -- the console
 
     def _serve_console(self, session: ClientSession) -> None:
-        worker = self.worker
-        access = access_of(worker.config.settings, session.user, session.own_user)
+        context = self.context
+        access = access_of(context.config.settings, session.user, session.own_user)
         if access is None:
             raise ClientFault("not allowed", NOT_PERMITTED)
-        database_row = worker.tables.database(provisioning.CONSOLE)
-        user_row = provisioning.open_user(worker.tables, worker.config, session.user)
-        verdict = worker.tables.client_login(self.row, database_row, user_row, -1, console=access)
+        database_row = context.tables.database(provisioning.CONSOLE)
+        user_row = provisioning.open_user(context.tables, context.config, session.user)
+        verdict = context.tables.client_login(self.row, database_row, user_row, -1, console=access)
         if verdict is not LoginVerdict.OK:
             raise ClientFault(REFUSALS[verdict])
-        worker.tables.client_application(self.row, session.parameters.get("application_name", ""))
+        context.tables.client_application(self.row, session.parameters.get("application_name", ""))
         self.stream.send(session.auth_ok + messages.welcome(CONSOLE_WELCOME, *self.cancel_key(session)))
-        console = ConsoleSession(worker.console, access)
+        console = ConsoleSession(self.services.console, access)
         try:
             self._run_console(console)
         finally:
-            worker.operations.console_left(self)
+            self.services.operations.console_left(self)
         self.log_closing("client close request")
 
     def _run_console(self, console: ConsoleSession) -> None:
@@ -382,7 +382,7 @@ class Client:
             except CommandError:  # a cancel request that came as its command ended
                 continue
             if kind in (b"Q", b"E"):
-                self.worker.tables.count_console_query(self.worker.number)
+                self.context.tables.count_console_query(self.context.number)
             self.in_command = True
             answer = console.feed(kind, body)
             self.in_command = False
@@ -395,6 +395,6 @@ class Client:
         log.info("C-%d: %s@%s %s", self.id, self.name, self.where, text)
 
     def log_closing(self, reason: str) -> None:
-        if self.worker.config.settings.log_disconnections:
+        if self.context.config.settings.log_disconnections:
             age_s = int(time.monotonic() - self.started_s)
             self.log(f"closing because: {reason} (age={age_s}s)")

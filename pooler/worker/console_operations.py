@@ -22,7 +22,7 @@ from pooler.worker.stream import Hangup
 
 if TYPE_CHECKING:
     from pooler.ipc.messages import ShutdownMode
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: How often a waiting command looks whether its condition holds.
 LOOK_S = 0.01
@@ -31,8 +31,8 @@ LOOK_S = 0.01
 class ConsoleOperations:
     """`pooler.admin.Operations` for one worker."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
         self._token = 0
         self._answers: dict[int, AsyncResult] = {}
 
@@ -46,8 +46,8 @@ class ConsoleOperations:
 
     def shutdown(self, mode: ShutdownMode) -> None:
         if mode != "immediate":
-            self.worker.tables.set_shutting_down()
-        self.worker.tell_master(ShutdownRequest(mode))
+            self.context.tables.set_shutting_down()
+        self.context.tell_master(ShutdownRequest(mode))
 
     def answered(self, token: int, error: str | None, notice: str | None) -> None:
         """The master has done (or refused) what we asked for."""
@@ -58,7 +58,7 @@ class ConsoleOperations:
     def _ask(self, request: Callable[[int], ReloadRequest | SetRequest]) -> str | None:
         self._token += 1
         answer = self._answers[self._token] = AsyncResult()
-        self.worker.tell_master(request(self._token))
+        self.context.tell_master(request(self._token))
         error, notice = answer.get()
         if error is not None:
             raise CommandError(error)
@@ -78,27 +78,27 @@ class ConsoleOperations:
 
     def hold(self, row: int) -> None:
         """Pause a database (-1: all); idle servers end."""
-        self.worker.tables.set_paused(row, True)
+        self.context.tables.set_paused(row, True)
         self.close_idle(row, mark=False)
 
     def wait_until_held(self, row: int) -> None:
         """Until no server of a paused database is busy, or it is paused no more."""
-        self._wait(lambda: not self._held(row) or not self.worker.tables.busy_servers(row))
+        self._wait(lambda: not self._held(row) or not self.context.tables.busy_servers(row))
 
     def resume(self, database: str | None) -> None:
-        if database is None and self.worker.tables.is_suspended():
-            self.worker.tables.end_suspend()
-            self.worker.tell_master(Suspended(False))
-        self.worker.tables.set_paused(self._row(database), False)
-        for slot in self.worker.tables.tick(self.worker.number):  # those who waited get their servers now
-            self.worker.spawn(self.worker.dial, slot)
+        if database is None and self.context.tables.is_suspended():
+            self.context.tables.end_suspend()
+            self.context.tell_master(Suspended(False))
+        self.context.tables.set_paused(self._row(database), False)
+        for slot in self.context.tables.tick(self.context.number):  # those who waited get their servers now
+            self.context.spawn(self.context.dial, slot)
 
     def suspend(self) -> None:
         """Its console session is who ends it, by RESUME or by leaving."""
-        tables, timeout_s = self.worker.tables, self.worker.config.settings.suspend_timeout
+        tables, timeout_s = self.context.tables, self.context.config.settings.suspend_timeout
         client = self._console()
         tables.suspend(0 if client is None else client.id)
-        self.worker.tell_master(Suspended(True))
+        self.context.tell_master(Suspended(True))
         end = time.monotonic() + timeout_s if timeout_s else float("inf")
         try:
             self._wait(lambda: not tables.suspend_left() or time.monotonic() > end)
@@ -111,25 +111,25 @@ class ConsoleOperations:
 
     def console_left(self, client: Client) -> None:
         """A console session is over."""
-        if self.worker.tables.suspended_by() == client.id:
+        if self.context.tables.suspended_by() == client.id:
             log.info("admin disappeared when suspended, doing RESUME")
             self.resume(None)
 
     def canceled(self) -> None:
         """A cancel request for a console session that waits for nothing: resumes, as in PgBouncer."""
-        if self.worker.tables.is_paused() or self.worker.tables.is_suspended():
+        if self.context.tables.is_paused() or self.context.tables.is_suspended():
             self.resume(None)
 
     def kill(self, database: str | None) -> None:
         row = self._row(database)
-        self.worker.tables.set_paused(row, True)
-        self.worker.tables.kill_clients(row, "database removed")
+        self.context.tables.set_paused(row, True)
+        self.context.tables.kill_clients(row, "database removed")
         self.close_idle(row, mark=True)
         self.wait_until_held(row)
 
     def kill_client(self, client_id: int) -> None:
-        row = self.worker.tables.find_client(client_id)
-        if row < 0 or not self.worker.tables.kill_client(row, client_id, "admin forced disconnect"):
+        row = self.context.tables.find_client(client_id)
+        if row < 0 or not self.context.tables.kill_client(row, client_id, "admin forced disconnect"):
             raise CommandError("client not found")
 
     def reconnect(self, database: str | None) -> None:
@@ -137,22 +137,22 @@ class ConsoleOperations:
 
     def wait_close(self, database: str | None) -> None:
         row = self._row(database)
-        self._wait(lambda: not self.worker.tables.busy_servers(row, marked_only=True))
+        self._wait(lambda: not self.context.tables.busy_servers(row, marked_only=True))
 
     def disable(self, database: str) -> None:
-        self.worker.tables.set_disabled(self._row(database), True)
+        self.context.tables.set_disabled(self._row(database), True)
 
     def enable(self, database: str) -> None:
-        self.worker.tables.set_disabled(self._row(database), False)
+        self.context.tables.set_disabled(self._row(database), False)
 
     def state(self) -> Mapping[str, bool]:
-        paused = self.worker.tables.is_paused()
-        suspended = self.worker.tables.is_suspended()
+        paused = self.context.tables.is_paused()
+        suspended = self.context.tables.is_suspended()
         return {
             "active": not paused and not suspended,
             "paused": paused and not suspended,
             "suspended": suspended,
-            "shutting_down": self.worker.draining or self.worker.tables.is_shutting_down(),
+            "shutting_down": self.context.draining or self.context.tables.is_shutting_down(),
         }
 
     # -- steps
@@ -160,25 +160,25 @@ class ConsoleOperations:
     def _row(self, database: str | None) -> int:
         if database is None:
             return -1
-        entry = self.worker.config.find_database(database)
+        entry = self.context.config.find_database(database)
         known = entry is not None or database == provisioning.CONSOLE
-        row = int(self.worker.tables.database(database)) if known else -1
+        row = int(self.context.tables.database(database)) if known else -1
         if row < 0:
             raise CommandError(f"no such database: {database}")
         return row
 
     def _held(self, row: int) -> bool:
-        return bool(self.worker.tables.is_paused(row))
+        return bool(self.context.tables.is_paused(row))
 
     def close_idle(self, row: int, mark: bool, pool: int = -1) -> None:
         """Ends the idle servers of a database, or of a pool; `mark`: the others when they are free."""
-        for slot in self.worker.tables.take_idle(row, self.worker.number, mark, pool):
-            self.worker.relay.close_slot(slot)
+        for slot in self.context.tables.take_idle(row, self.context.number, mark, pool):
+            self.context.relay.close_slot(slot)
 
     def _console(self) -> Client | None:
         """The session whose command runs; None: it is a signal's."""
         me = gevent.getcurrent()
-        clients = (one for one in self.worker.logins.values() if isinstance(one, Client))
+        clients = (one for one in self.context.logins.values() if isinstance(one, Client))
         return next((one for one in clients if one.greenlet is me), None)
 
     def _wait(self, condition: Callable[[], bool]) -> None:

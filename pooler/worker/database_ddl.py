@@ -14,7 +14,8 @@ from pooler.config.model import Database
 from pooler.core import SharedDdl
 
 if TYPE_CHECKING:
-    from pooler.worker.worker import Worker
+    from pooler.worker.console_operations import ConsoleOperations
+    from pooler.worker.context import WorkerContext
 
 
 #: Servers are closed so often at most for what the clients of one database begin, and for the same thing
@@ -37,8 +38,9 @@ Turn = tuple[str, What | None]
 class DatabaseDdl:
     """What one worker's clients do to databases and roles."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, context: WorkerContext, operations: ConsoleOperations) -> None:
+        self.context = context
+        self._operations = operations
         #: When a database's clients have their turn again, and after which interval: for what begins, and for
         #: each thing done.
         self._next: dict[Turn, tuple[float, float]] = {}
@@ -48,7 +50,7 @@ class DatabaseDdl:
         """A client of `pool` is about to do something to the database of that name at its PostgreSQL, or has
         done so to that database or role. An empty name means all roles.
         """
-        asking, user, _ = self.worker.tables.pool_key(pool)
+        asking, user, _ = self.context.tables.pool_key(pool)
         what = SharedDdl(change), user if change >= SharedDdl.ROLE and name in ONESELF else name
         now = time.monotonic()
         turn = (asking, None if what[0] == SharedDdl.BEGINS else what)
@@ -61,7 +63,7 @@ class DatabaseDdl:
             waiting.add(what)
         elif waiting is None and len(self._waiting) < NAMES_MAX:
             self._waiting[turn] = {what}
-            self.worker.spawn(self._close_later, turn, wait_s)
+            self.context.spawn(self._close_later, turn, wait_s)
 
     def _take_turn(self, turn: Turn, now: float) -> None:
         due, interval = self._next.get(turn, (0.0, 0.0))
@@ -81,30 +83,30 @@ class DatabaseDdl:
         self._close(turn[0], self._waiting.pop(turn))
 
     def _close(self, asking: str, changes: set[What]) -> None:
-        config = self.worker.config
+        config = self.context.config
         here = config.find_database(asking)
         if here is None:
             return
         databases = {name for change, name in changes if change in (SharedDdl.BEGINS, SharedDdl.DATABASE)}
         roles = {name for change, name in changes if change in (SharedDdl.ROLE, SharedDdl.ROLE_GONE)}
         there: set[str] = set()  # databases of the same PostgreSQL
-        for row in self.worker.tables.databases():
+        for row in self.context.tables.databases():
             other = config.find_database(row["name"])
             if other is None or not same_place(here, other):
                 continue
             there.add(row["name"])
             if other.dbname in databases:
-                self.worker.operations.close_idle(row["index"], mark=True)
-        for pool in self.worker.tables.pool_rows():
-            database, user, _ = self.worker.tables.pool_key(pool)
+                self._operations.close_idle(row["index"], mark=True)
+        for pool in self.context.tables.pool_rows():
+            database, user, _ = self.context.tables.pool_key(pool)
             if database not in there:
                 continue
             named = config.find_database(database)
             if user in roles or "" in roles:
-                self.worker.operations.close_idle(-1, mark=True, pool=pool)
+                self._operations.close_idle(-1, mark=True, pool=pool)
             elif named is None or named.dbname not in databases:
                 continue
-            self.worker.tables.login_forgiven(pool)
+            self.context.tables.login_forgiven(pool)
 
 
 def same_place(one: Database, other: Database) -> bool:

@@ -13,9 +13,12 @@ from setproctitle import setproctitle
 
 from pooler import log
 from pooler.protocol import messages
+from pooler.worker import cancel
 
 if TYPE_CHECKING:
-    from pooler.worker.worker import Worker
+    from pooler.admin.console import Console
+    from pooler.worker.context import WorkerContext
+    from pooler.worker.login_queue import LoginQueue
 
 TICK_S = 1 / 3
 #: A server that was told to end and still runs something is sent a cancel request again after this.
@@ -40,8 +43,10 @@ QUEUED = "No server connection available in postgres backend, client being queue
 class Janitor:
     """The timer of one worker."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, context: WorkerContext, login_queue: LoginQueue, console: Console) -> None:
+        self.context = context
+        self._login_queue = login_queue
+        self._console = console
         self._title_due = 0.0
         self._forget_due = 0.0
         self._zones_due = 0.0
@@ -53,74 +58,74 @@ class Janitor:
             due = time.monotonic() + TICK_S
             gevent.sleep(TICK_S)
             now = time.monotonic()
-            self.worker.tables.beat(self.worker.number, now - due)
+            self.context.tables.beat(self.context.number, now - due)
             self.tick(now)
 
     def tick(self, now: float) -> None:
         """Everything that is due at `now` (monotonic seconds)."""
-        worker = self.worker
-        if worker.tables.is_suspended():  # nobody can do anything about a limit
+        context = self.context
+        if context.tables.is_suspended():  # nobody can do anything about a limit
             return
-        for slot in worker.tables.tick(worker.number):
-            worker.spawn(worker.dial, slot)
-        for slot in worker.tables.expired_idle(worker.number, worker.config.settings.server_idle_timeout):
-            worker.relay.close_slot(slot)
+        for slot in context.tables.tick(context.number):
+            context.spawn(context.dial, slot)
+        for slot in context.tables.expired_idle(context.number, context.config.settings.server_idle_timeout):
+            context.relay.close_slot(slot)
         self._overdue()
-        worker.login_queue.tick(now)
-        for slot, generation in worker.tables.closing_slots(worker.number, INSIST_S):
-            worker.spawn(worker.cancel_slot, slot, generation)
+        self._login_queue.tick(now)
+        for slot, generation in context.tables.closing_slots(context.number, INSIST_S):
+            context.spawn(cancel.insist, context, slot, generation)
         if now >= self._title_due:
             self._title_due = now + TITLE_S
             self._title()
-            worker.relay.reclaim()  # of servers that others could not go on with
+            context.relay.reclaim()  # of servers that others could not go on with
         if now >= self._forget_due:
             self._forget(now)
-        period_s = worker.config.settings.dns_zone_check_period
-        if period_s and worker.number == 0 and now >= self._zones_due:  # one for all
+        period_s = context.config.settings.dns_zone_check_period
+        if period_s and context.number == 0 and now >= self._zones_due:  # one for all
             self._zones_due = now + period_s
-            worker.spawn(worker.resolver.check_zones)
+            context.spawn(context.resolver.check_zones)
         if now >= self._stats_due:
             self._stats_due = self._next_stats(now)
             self._stats(now)
 
     def _next_stats(self, now: float) -> float:
         """At the same times for all workers, so that one that replaces another goes on in its turn."""
-        period_s = self.worker.config.settings.stats_period
+        period_s = self.context.config.settings.stats_period
         return (now // period_s + 1) * period_s
 
     def _overdue(self) -> None:
-        worker = self.worker
-        settings = worker.config.settings
-        found = worker.tables.overdue(
-            worker.number, settings.query_wait_notify, settings.client_write_timeout
+        context = self.context
+        settings = context.config.settings
+        found = context.tables.overdue(
+            context.number, settings.query_wait_notify, settings.client_write_timeout
         )
         for what, row, client_id, since in found:
             if what == "query_wait_notify":
-                worker.relay.send(row, client_id, messages.notice(QUEUED))
-            elif row in worker.logins:  # it waits for its pool's first server
-                worker.logins[row].end(TEXTS[what])
+                context.relay.send(row, client_id, messages.notice(QUEUED))
+            elif row in context.logins:  # it waits for its pool's first server
+                context.logins[row].end(TEXTS[what])
             else:
-                worker.relay.kill(row, client_id, since, "08P01", TEXTS[what])
+                context.relay.kill(row, client_id, since, "08P01", TEXTS[what])
 
     def _forget(self, now: float) -> None:
         """Rows of databases made from `*`, and of users that nobody named, when they are idle for long."""
-        settings = self.worker.config.settings
+        settings = self.context.config.settings
         idle_s, pool_idle_s = settings.autodb_idle_timeout, settings.pool_idle_timeout
         self._forget_due = now + min([FORGET_S, *(one / 4 for one in (idle_s, pool_idle_s) if one)])
-        databases, pools = self.worker.tables.forget(idle_s, pool_idle_s)
+        databases, pools = self.context.tables.forget(idle_s, pool_idle_s)
         for database, user, _ in pools:
             log.info("cleaning up idle pool: db=%s user=%s", database, user)
         for name in databases:
             log.info("dropping database '%s' as it does not exist anymore or inactive auto-database", name)
 
     def _title(self) -> None:
-        row = self.worker.tables.workers()[self.worker.number]
+        row = self.context.tables.workers()[self.context.number]
         setproctitle(
-            f"pooler: worker {self.worker.number} [{row['clients']} clients, {row['active']} active]"
+            f"pooler: worker {self.context.number} [{row['clients']} clients, {row['active']} active]"
         )
 
     def _stats(self, now: float) -> None:
         """Every worker samples (any of them may be asked); one of them logs."""
-        line = self.worker.console.sampler.tick(now, self.worker.tables.stats())
-        if self.worker.number == 0 and self.worker.config.settings.log_stats:
+        line = self._console.sampler.tick(now, self.context.tables.stats())
+        if self.context.number == 0 and self.context.config.settings.log_stats:
             log.info("%s", line)

@@ -27,7 +27,7 @@ from pooler.worker.turns import Turns
 
 if TYPE_CHECKING:
     from pooler.worker.client import Client
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: Longer than the round trips of a login and what a client computes, in most cases: what takes longer costs
 #: this worker nothing meanwhile.
@@ -46,8 +46,8 @@ TOO_SILENT = "too many silent connections from one address (max_silent_per_addre
 class LoginQueue:
     """Of one worker. Nobody is in it who has proven who he is."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
         self._outside: dict[Client, Any] = {}  # silent from the start, with what waits for their first byte
         self._inside: set[Client] = set()
         self._stalled: set[Client] = set()  # of those inside
@@ -55,12 +55,12 @@ class LoginQueue:
         self._count = 0  # of those that wait
         self._said_s = -SAY_AGAIN_S
         self._silent_said_s = -SAY_AGAIN_S
-        self.turns = Turns(worker.config.settings.worker_count, worker.spawn)
+        self.turns = Turns(context.config.settings.worker_count, context.spawn)
 
     def enter(self, client: Client) -> None:
         """A client comes; its greenlet starts at once, or when it has said something and its turn comes."""
         if client.fault is not None:  # it only has to be told
-            self._worker.spawn(client.serve)
+            self._context.spawn(client.serve)
         elif client.stream.pending():
             self._join(client)
         else:
@@ -109,7 +109,7 @@ class LoginQueue:
         """One that is not inside yet is to hear why it can't come in; False if it is."""
         if not self._forget(client) and not self._leave_line(client):
             return False
-        self._worker.spawn(client.serve)
+        self._context.spawn(client.serve)
         return True
 
     def _leave_line(self, client: Client) -> bool:
@@ -145,7 +145,7 @@ class LoginQueue:
             self._send_away(client, TOO_MANY)
 
     def _end_late(self, now: float) -> None:
-        limit_s = self._worker.config.settings.client_login_timeout
+        limit_s = self._context.config.settings.client_login_timeout
         if not limit_s:
             return
         first_of_each = [line[0] for line in self._waiting.values()]
@@ -159,7 +159,7 @@ class LoginQueue:
             client.end("client_login_timeout")
 
     def _let_in(self) -> None:
-        limit = self._worker.config.settings.max_unauthenticated
+        limit = self._context.config.settings.max_unauthenticated
         while self._count and (not limit or len(self._inside) - len(self._stalled) < limit):
             origin, line = self._waiting.popitem(last=False)
             client = line.popleft()
@@ -167,7 +167,7 @@ class LoginQueue:
             if line:
                 self._waiting[origin] = line  # behind the others
             self._inside.add(client)
-            self._worker.spawn(client.serve)
+            self._context.spawn(client.serve)
 
     # -- silent connections
 
@@ -179,7 +179,7 @@ class LoginQueue:
 
     def _keep_silent_few(self, silent: list[Client], now: float) -> None:
         """The newest silent connections of an origin go when it has too many."""
-        limit = self._worker.config.settings.max_silent_per_address
+        limit = self._context.config.settings.max_silent_per_address
         if not limit or len(silent) <= limit:
             return
         seen: Counter[str] = Counter()

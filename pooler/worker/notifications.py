@@ -36,7 +36,7 @@ from pooler.worker.server import connect_slot, credential_for, let_go, names_of,
 from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: A channel, and the connection, are kept for so long after the last client has left. One after the other,
 #: they must not outlast the five seconds that PostgreSQL waits before it refuses a DROP DATABASE.
@@ -60,8 +60,8 @@ _PID = struct.Struct("!I")
 class ListeningConnections:
     """The listening connections of one worker, by database row."""
 
-    def __init__(self, worker: Worker) -> None:
-        self.worker = worker
+    def __init__(self, context: WorkerContext) -> None:
+        self.context = context
         self._open: dict[int, ListeningConnection] = {}
 
     def wake(self, database: int, pool: int) -> None:
@@ -71,9 +71,9 @@ class ListeningConnections:
         if known is not None:
             known.work.set()
         elif pool >= 0:
-            one = ListeningConnection(self.worker, database, pool, lambda: self._forget(database, one))
+            one = ListeningConnection(self.context, database, pool, lambda: self._forget(database, one))
             self._open[database] = one
-            self.worker.spawn(self._run, one)
+            self.context.spawn(self._run, one)
 
     def _forget(self, database: int, one: ListeningConnection) -> None:
         if self._open.get(database) is one:
@@ -89,16 +89,16 @@ class ListeningConnections:
 class ListeningConnection:
     """One listening connection."""
 
-    def __init__(self, worker: Worker, database: int, pool: int, ended: Callable[[], None]) -> None:
-        self.worker = worker
+    def __init__(self, context: WorkerContext, database: int, pool: int, ended: Callable[[], None]) -> None:
+        self.context = context
         self._ended: Callable[[], None] | None = ended  # called once, when the tables say that it is over
         self._opened = False
-        self.tables = worker.tables
+        self.tables = context.tables
         self.database = database
         self.pool = pool
         self.work = Event()
         self.name = self.tables.pool_key(pool)[0]
-        self._outbox = Outbox(worker, database)
+        self._outbox = Outbox(context, database)
         self._asked: deque[tuple[int, int] | None] = deque()  # (channel row, its id) by Query in flight
         self._channels: dict[bytes, tuple[int, int]] = {}
         self._unused: dict[int, float] = {}  # when a channel by its id was first seen without clients
@@ -119,7 +119,7 @@ class ListeningConnection:
         generation = self.tables.slot(slot)[1]
         sock: socket.socket | None = None
         try:
-            with gevent.Timeout(self.worker.config.settings.server_connect_timeout or None):
+            with gevent.Timeout(self.context.config.settings.server_connect_timeout or None):
                 sock, generation = self._login(slot, generation)
             self.tables.listener_opened(self.database, slot)
             self._opened = True
@@ -135,8 +135,8 @@ class ListeningConnection:
         finally:
             self._outbox.close()
             if sock is not None:
-                let_go(self.worker, slot, sock, logged_in=False)
-            self.worker.relay.freed_slot(slot, self.tables.slot(slot)[1])
+                let_go(self.context, slot, sock, logged_in=False)
+            self.context.relay.freed_slot(slot, self.tables.slot(slot)[1])
 
     def end(self, reason: str | None) -> None:
         """It is over (None: because nobody listens any more, and the tables know)."""
@@ -156,20 +156,20 @@ class ListeningConnection:
     def _reserve(self) -> int:
         due = time.monotonic() + ROOM_PATIENCE_S
         while True:
-            slot, soon = self.tables.listener_reserve(self.pool, self.worker.number)
+            slot, soon = self.tables.listener_reserve(self.pool, self.context.number)
             if slot >= 0 or not soon or time.monotonic() >= due:
                 return int(slot)
             gevent.sleep(ROOM_LOOK_S)
 
     def _login(self, slot: int, generation: int) -> tuple[socket.socket, int]:
         database_name, user, _ = self.tables.pool_key(self.pool)
-        database = self.worker.config.find_database(database_name)
+        database = self.context.config.find_database(database_name)
         if database is None:
             raise ServerFault("database removed")
-        sock, address, generation = connect_slot(self.worker, slot, generation, database)
+        sock, address, generation = connect_slot(self.context, slot, generation, database)
         try:
             self.tables.slot_where(slot, *names_of(sock), address.is_unix)
-            stream = Stream(sock, ServerFault, self.worker.tls.for_server(address.name))
+            stream = Stream(sock, ServerFault, self.context.tls.for_server(address.name))
             parameters = database.startup_parameters | {
                 "client_encoding": self.tables.listener(self.database)[2],
                 "application_name": "pooler listener",
@@ -177,10 +177,10 @@ class ListeningConnection:
             target = ServerTarget(
                 user,
                 database.dbname,
-                credential_for(self.worker, database, user, self.pool),
+                credential_for(self.context, database, user, self.pool),
                 parameters,
-                *tls_of(self.worker, stream),
-                require_auth=self.worker.config.settings.server_require_auth,
+                *tls_of(self.context, stream),
+                require_auth=self.context.config.settings.server_require_auth,
             )
             session = converse(server_login(target), stream)
             if stream.session is not None:
@@ -188,7 +188,7 @@ class ListeningConnection:
             self.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
             converse(simple_query(f"LISTEN {self.tables.marker_channel}"), stream)
         except BaseException:
-            let_go(self.worker, slot, sock, logged_in=False)
+            let_go(self.context, slot, sock, logged_in=False)
             raise
         self._stream = stream
         return sock, generation
@@ -327,8 +327,8 @@ def parse_marker(text: bytes, seal: Callable[[bytes], bytes]) -> OriginMarker | 
 class Outbox:
     """What goes to the inboxes of workers, in order; kept while an inbox is full."""
 
-    def __init__(self, worker: Worker, database: int) -> None:
-        self.worker = worker
+    def __init__(self, context: WorkerContext, database: int) -> None:
+        self.context = context
         self.database = database
         self._kept: dict[int, deque[tuple[int, int, bytes | None]]] = {}
         self._bytes: dict[int, int] = {}
@@ -340,7 +340,7 @@ class Outbox:
 
     def marker(self, number: int, row: int, marker: int) -> None:
         """A note that came back to the client that sent it."""
-        if number < len(self.worker.outboxes):
+        if number < len(self.context.outboxes):
             self._send(number, (row, marker, None))
 
     def close(self) -> None:
@@ -349,7 +349,7 @@ class Outbox:
 
     def _put(self, number: int, datagram: tuple[int, int, bytes | None]) -> bool:
         row, identity, message = datagram
-        outbox = self.worker.outboxes[number]
+        outbox = self.context.outboxes[number]
         if message is None:
             return inbox.send_marker(outbox, row, identity)
         return inbox.send_notification(outbox, row, identity, message)
@@ -361,13 +361,13 @@ class Outbox:
                 return
             kept = self._kept[number] = deque()
             self._bytes[number] = 0
-            self.worker.spawn(self._retry, number)
+            self.context.spawn(self._retry, number)
         kept.append(datagram)
         self._bytes[number] += len(datagram[2] or b"")
         if self._bytes[number] > BACKLOG_BYTES:
             kept.clear()
             self._bytes[number] = 0
-            closed = self.worker.tables.listeners_kill(self.database, number)
+            closed = self.context.tables.listeners_kill(self.database, number)
             log.warning("worker %d does not take notifications: %d clients are closed", number, closed)
 
     def _retry(self, number: int) -> None:

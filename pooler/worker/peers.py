@@ -16,7 +16,7 @@ from pooler.worker.address import candidates_at
 if TYPE_CHECKING:
     from pooler.config.model import Peer
     from pooler.protocol.startup import CancelRequest
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: How long a peer may take over one request before it is given up.
 FORWARD_S = 10.0
@@ -24,38 +24,40 @@ FORWARD_S = 10.0
 LOOK_S = 0.02
 
 
-def forward(worker: Worker, request: CancelRequest, number: int) -> str:
+def forward(context: WorkerContext, request: CancelRequest, number: int) -> str:
     """Hand the request on to peer `number`; returns what became of it, for the log."""
     if not peer_key.hops_left(request.key):
         return "failed to forward cancel request because its TTL was exhausted"
-    peer = worker.config.peers.get(number)
+    peer = context.config.peers.get(number)
     if peer is None:
         return "could not find peer to forward request to"
-    if is_own_address(worker.config.settings, peer.host, peer.port):
+    if is_own_address(context.config.settings, peer.host, peer.port):
         return "could not forward request to a peer that is this instance itself"
-    row = worker.tables.peer_wait(number, worker.number)
+    row = context.tables.peer_wait(number, context.number)
     if row < 0:
         return "out of memory"
     state = [PeerState.WAITING]
     try:
-        return _send(worker, request, peer, row, state)
+        return _send(context, request, peer, row, state)
     finally:
-        worker.tables.peer_done(row, worker.number, state[0])
+        context.tables.peer_done(row, context.number, state[0])
 
 
-def _send(worker: Worker, request: CancelRequest, peer: Peer, row: int, state: list[PeerState]) -> str:
-    settings = worker.config.settings
+def _send(
+    context: WorkerContext, request: CancelRequest, peer: Peer, row: int, state: list[PeerState]
+) -> str:
+    settings = context.config.settings
     most = settings.default_pool_size if peer.pool_size is None else peer.pool_size
     with gevent.Timeout(settings.cancel_wait_timeout or None, False):
-        while not worker.tables.peer_connect(row, worker.number, most):
+        while not context.tables.peer_connect(row, context.number, most):
             gevent.sleep(LOOK_S)
         state[0] = PeerState.CONNECTING
     if state[0] is PeerState.WAITING:
         return "cancel_wait_timeout"
     patience = gevent.Timeout(FORWARD_S)
     try:
-        with patience, _connected(worker, peer) as sock:
-            worker.tables.peer_sent(row, worker.number)
+        with patience, _connected(context, peer) as sock:
+            context.tables.peer_sent(row, context.number)
             state[0] = PeerState.ACTIVE
             sock.sendall(frontend.cancel_request(request.pid, peer_key.handed_on(request.key)))
             while sock.recv(64):
@@ -71,10 +73,10 @@ def _send(worker: Worker, request: CancelRequest, peer: Peer, row: int, state: l
     return "successfully sent cancel request"
 
 
-def _connected(worker: Worker, peer: Peer) -> socket.socket:
+def _connected(context: WorkerContext, peer: Peer) -> socket.socket:
     """A connection to the peer; raises OSError with the last reason."""
     reason = OSError("its name was not found")
-    for candidate in candidates_at(worker, peer.host, peer.port):
+    for candidate in candidates_at(context, peer.host, peer.port):
         address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         try:

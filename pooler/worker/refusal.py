@@ -28,7 +28,7 @@ def tell(client: Client, fault: ClientFault) -> None:
     client.log_closing(fault.message)
     for note in getattr(fault, "__notes__", ()):
         client.log(note)
-    if client.worker.config.settings.log_pooler_errors:
+    if client.context.config.settings.log_pooler_errors:
         log.warning("C-%d: %s@%s pooler error: %s", client.id, client.name, client.where, fault.message)
     try:
         with gevent.Timeout(TELL_S, False):

@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pooler.config import Database
     from pooler.protocol.client_login import ClientSession
     from pooler.worker.client import Client
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: SQLSTATEs of a PostgreSQL that starts or stops. 53300 is final here: it may be about max_wal_senders.
 STARTS_OR_STOPS = frozenset({"57P03", "57P01", "57P02"})
@@ -70,16 +70,16 @@ def take(client: Client, slot: int, generation: int) -> bool:
 
 def enter(client: Client, session: ClientSession, database: Database) -> bool:
     """Wait for a row, log in, greet the client, and give both to the relay; True when that is done."""
-    worker = client.worker
+    context = client.context
     while True:
         client.turn = AsyncResult()
         client.waits_for_server = True
         try:
-            worker.tables.wait_dedicated(client.row, session.replication)
+            context.tables.wait_dedicated(client.row, session.replication)
             client.turn.get()
             grant = client.grant
             assert grant is not None
-            log_reserve(worker, grant.slot)
+            log_reserve(context, grant.slot)
             server = _open(client, grant, session, database)
             _hand_over(client, grant, session, server)
             return True
@@ -87,87 +87,87 @@ def enter(client: Client, session: ClientSession, database: Database) -> bool:
             continue
         finally:
             if client.grant is not None:
-                _give_up(worker, client.grant)
+                _give_up(context, client.grant)
                 client.grant = None
 
 
 def _open(client: Client, grant: Grant, session: ClientSession, database: Database) -> ServerSession:
-    worker = client.worker
-    pool = worker.tables.slot(grant.slot)[0]
-    user = worker.tables.pool_key(pool)[1]
-    patience = gevent.Timeout(worker.config.settings.server_connect_timeout or None)
+    context = client.context
+    pool = context.tables.slot(grant.slot)[0]
+    user = context.tables.pool_key(pool)[1]
+    patience = gevent.Timeout(context.config.settings.server_connect_timeout or None)
     try:
         with patience:
             grant.sock, address, grant.generation = connect_slot(
-                worker, grant.slot, grant.generation, database
+                context, grant.slot, grant.generation, database
             )
-            worker.tables.slot_where(grant.slot, *names_of(grant.sock), address.is_unix)
+            context.tables.slot_where(grant.slot, *names_of(grant.sock), address.is_unix)
             parameters = database.startup_parameters | dict(session.startup)
-            stream = grant.stream = Stream(grant.sock, ServerFault, worker.tls.for_server(address.name))
+            stream = grant.stream = Stream(grant.sock, ServerFault, context.tls.for_server(address.name))
             target = ServerTarget(
                 user,
                 database.dbname,
-                credential_for(worker, database, user, pool),
+                credential_for(context, database, user, pool),
                 parameters,
-                *tls_of(worker, stream),
-                require_auth=worker.config.settings.server_require_auth,
+                *tls_of(context, stream),
+                require_auth=context.config.settings.server_require_auth,
             )
             server = converse(server_login(target), stream)
             grant.is_logged_in = True
-            worker.tables.slot_key(grant.slot, server.backend_pid, server.cancel_key, address.text)
+            context.tables.slot_key(grant.slot, server.backend_pid, server.cancel_key, address.text)
     except ServerFault as fault:
         if grant.sock is not None and fault.sqlstate not in STARTS_OR_STOPS:
-            log_refused(worker, grant.slot, fault)
+            log_refused(context, grant.slot, fault)
             raise ClientFault("login failed", detail=fault.message) from None
-        _later(worker, grant, database, fault)
+        _later(context, grant, database, fault)
     except HandshakeFailed as failure:
-        _later(worker, grant, database, ServerFault(f"TLS handshake error: {failure}"))
+        _later(context, grant, database, ServerFault(f"TLS handshake error: {failure}"))
     except Hangup as hangup:
-        _later(worker, grant, database, ServerFault(f"server conn crashed? ({hangup})"))
+        _later(context, grant, database, ServerFault(f"server conn crashed? ({hangup})"))
     except OSError as error:
-        _later(worker, grant, database, ServerFault(f"connect failed: {error.strerror or error}"))
+        _later(context, grant, database, ServerFault(f"connect failed: {error.strerror or error}"))
     except gevent.Timeout as timeout:
         if timeout is not patience:  # of the client's login
             raise
-        _later(worker, grant, database, ServerFault("connect timeout"))
-    worker.tables.slot_ready(grant.slot)
-    log_connected(worker, grant.slot, grant.sock)
+        _later(context, grant, database, ServerFault("connect timeout"))
+    context.tables.slot_ready(grant.slot)
+    log_connected(context, grant.slot, grant.sock)
     return server
 
 
-def _later(worker: Worker, grant: Grant, database: Database, fault: ServerFault) -> NoReturn:
-    login_failed(worker, grant.slot, fault)
-    host_failed(worker, database)
+def _later(context: WorkerContext, grant: Grant, database: Database, fault: ServerFault) -> NoReturn:
+    login_failed(context, grant.slot, fault)
+    host_failed(context, database)
     raise _TryLater
 
 
 def _hand_over(client: Client, grant: Grant, session: ClientSession, server: ServerSession) -> None:
     """The client hears what its server said; from then on both are the relay's."""
-    worker, sock, stream = client.worker, grant.sock, grant.stream
+    context, sock, stream = client.context, grant.sock, grant.stream
     assert sock is not None
     assert stream is not None
     slot, generation = grant.slot, grant.generation
-    shared, inner = plain_ends(worker, slot, generation, stream) if stream.session else (sock, None)
-    worker.tables.client_application(client.row, dict(session.startup).get("application_name", ""))
+    shared, inner = plain_ends(context, slot, generation, stream) if stream.session else (sock, None)
+    context.tables.client_application(client.row, dict(session.startup).get("application_name", ""))
     client.stream.send(session.auth_ok + messages.welcome(server.parameters, *client.cancel_key(session)))
     rest = bytes(client.stream.buffer)
-    values = worker.values_of(server.parameters)
-    del worker.logins[client.row]
+    values = context.tracked.values_of(server.parameters)
+    del context.logins[client.row]
     client.grant = None
     if inner is not None:
-        bridge(worker, slot, generation, sock, inner, stream)
+        bridge(context, (slot, generation), sock, inner, stream)
     tls, client.stream.session = client.stream.session, None
-    worker.relay.add_dedicated(
+    context.relay.add_dedicated(
         client.row, client.id, client.sock.detach(), slot, generation, shared.detach(), values, rest, tls
     )
 
 
-def _give_up(worker: Worker, grant: Grant) -> None:
+def _give_up(context: WorkerContext, grant: Grant) -> None:
     """The slot is free when PostgreSQL has closed its connection, if there ever was one."""
 
     def finish(sock: socket.socket | None) -> None:
         if sock is not None:
-            let_go(worker, grant.slot, sock, logged_in=grant.is_logged_in)
-        worker.relay.freed_slot(grant.slot, worker.tables.slot(grant.slot)[1])
+            let_go(context, grant.slot, sock, logged_in=grant.is_logged_in)
+        context.relay.freed_slot(grant.slot, context.tables.slot(grant.slot)[1])
 
-    worker.spawn(finish, grant.sock)
+    context.spawn(finish, grant.sock)

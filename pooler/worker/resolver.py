@@ -25,7 +25,7 @@ from pooler import log
 from pooler.worker import dns
 
 if TYPE_CHECKING:
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: How long one look-up may take.
 LOOKUP_S = 5.0
@@ -40,9 +40,9 @@ T = TypeVar("T")
 class Resolver:
     """Of one worker."""
 
-    def __init__(self, worker: Worker) -> None:
-        self._worker = worker
-        self._tables = worker.tables
+    def __init__(self, context: WorkerContext) -> None:
+        self._context = context
+        self._tables = context.tables
         self._asking: dict[str, Event] = {}
         self._threads: ThreadPool | None = None
 
@@ -69,11 +69,11 @@ class Resolver:
         answered = self._asking.get(host)
         if answered is None:
             answered = self._asking[host] = Event()
-            self._worker.spawn(self._look_up, host, row, answered)
+            self._context.spawn(self._look_up, host, row, answered)
         return answered
 
     def _look_up(self, host: str, row: int, answered: Event) -> None:
-        settings = self._worker.config.settings
+        settings = self._context.config.settings
         self._tables.host_asked(row, LOOKUP_S)
         try:
             found = self._in_thread(partial(dns.addresses, host, settings.resolv_conf))
@@ -102,7 +102,7 @@ class Resolver:
             if row < 0:
                 continue
             self._tables.host_asked(row, LOOKUP_S)
-            conf = self._worker.config.settings.resolv_conf
+            conf = self._context.config.settings.resolv_conf
             try:
                 serial = self._in_thread(partial(dns.serial, zone, conf))
             except dns.LookupFailure as failure:

@@ -12,6 +12,7 @@ import contextlib
 import ipaddress
 import random
 import time
+from collections.abc import Callable
 from typing import TYPE_CHECKING, cast
 
 import gevent
@@ -34,12 +35,14 @@ from pooler.protocol.server_login import (
     TlsMode,
     server_login,
 )
+from pooler.worker import cancel
 from pooler.worker.address import Address, candidates, host_failed
 from pooler.worker.keepalive import tune
+from pooler.worker.parameters import pack_welcome
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 
 if TYPE_CHECKING:
-    from pooler.worker.worker import Worker
+    from pooler.worker.context import WorkerContext
 
 #: First pause after a failed login; doubles up to server_login_retry, where PostgreSQL itself has refused it.
 FIRST_RETRY_S = 0.05
@@ -60,98 +63,99 @@ INBOX_RETRY_S = 0.005
 INBOX_PATIENCE_S = 1.0
 
 
-def dial(worker: Worker, slot: int) -> None:
-    """Open the connection of `slot`, which is ours and LOGIN. Never raises for what the network does."""
-    pool, generation, _, owner, state = worker.tables.slot(slot)
-    if owner != worker.number or state != DIALING:
+def dial(context: WorkerContext, slot: int, grant: Callable[[int, int, int, int], None]) -> None:
+    """Open the connection of `slot`, which is ours and LOGIN. Never raises for what the network does. `grant`
+    gets a slot that is for one client alone: slot, generation, the client's row and id."""
+    pool, generation, _, owner, state = context.tables.slot(slot)
+    if owner != context.number or state != DIALING:
         return
-    dedicated = worker.tables.slot_dedicated(slot)
+    dedicated = context.tables.slot_dedicated(slot)
     if dedicated is not None:  # its client opens it itself
-        worker.grant(slot, generation, *dedicated)
+        grant(slot, generation, *dedicated)
         return
-    database_name, user, _ = worker.tables.pool_key(pool)
-    database = worker.config.find_database(database_name)
+    database_name, user, _ = context.tables.pool_key(pool)
+    database = context.config.find_database(database_name)
     if database is None:
-        login_failed(worker, slot, ServerFault("database removed"), permanent=True)
-        worker.relay.freed_slot(slot, generation)
+        login_failed(context, slot, ServerFault("database removed"), permanent=True)
+        context.relay.freed_slot(slot, generation)
         return
-    log_reserve(worker, slot)
+    log_reserve(context, slot)
     sock: socket.socket | None = None
     session: ServerSession | None = None
     try:
-        with gevent.Timeout(worker.config.settings.server_connect_timeout or None):
-            sock, address, generation = connect_slot(worker, slot, generation, database)
-            worker.tables.slot_where(slot, *names_of(sock), address.is_unix)
-            stream = Stream(sock, ServerFault, worker.tls.for_server(address.name))
+        with gevent.Timeout(context.config.settings.server_connect_timeout or None):
+            sock, address, generation = connect_slot(context, slot, generation, database)
+            context.tables.slot_where(slot, *names_of(sock), address.is_unix)
+            stream = Stream(sock, ServerFault, context.tls.for_server(address.name))
             target = ServerTarget(
                 user,
                 database.dbname,
-                credential_for(worker, database, user, pool),
+                credential_for(context, database, user, pool),
                 database.startup_parameters,
-                *tls_of(worker, stream),
-                require_auth=worker.config.settings.server_require_auth,
+                *tls_of(context, stream),
+                require_auth=context.config.settings.server_require_auth,
             )
             session = converse(server_login(target), stream)
-            worker.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
+            context.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
             if database.connect_query:
                 converse(simple_query(database.connect_query), stream)
-        _publish(worker, slot, generation, pool, sock, address, session, stream)
+        _publish(context, slot, generation, pool, sock, address, session, stream)
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
-        login_failed(worker, slot, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+        login_failed(context, slot, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
     except HandshakeFailed as failure:
-        login_failed(worker, slot, ServerFault(f"TLS handshake error: {failure}"))
+        login_failed(context, slot, ServerFault(f"TLS handshake error: {failure}"))
     except Hangup as hangup:
-        login_failed(worker, slot, ServerFault(f"server conn crashed? ({hangup})"))
+        login_failed(context, slot, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
         hangs = "connect timeout" if sock is not None else "connect failed: no answer in time"
-        login_failed(worker, slot, ServerFault(hangs))
+        login_failed(context, slot, ServerFault(hangs))
     except OSError as error:
-        login_failed(worker, slot, ServerFault(f"connect failed: {error.strerror or error}"))
+        login_failed(context, slot, ServerFault(f"connect failed: {error.strerror or error}"))
     except Exception as error:  # the slot must not be lost with it, nor the pool wait for it for ever
         log.exception("bug while a server was opened", error)
-        login_failed(worker, slot, ServerFault("internal error"))
-    host_failed(worker, database)
+        login_failed(context, slot, ServerFault("internal error"))
+    host_failed(context, database)
     if sock is not None:
-        let_go(worker, slot, sock, logged_in=session is not None)
-    worker.relay.freed_slot(slot, worker.tables.slot(slot)[1])
+        let_go(context, slot, sock, logged_in=session is not None)
+    context.relay.freed_slot(slot, context.tables.slot(slot)[1])
 
 
-def tls_of(worker: Worker, stream: Stream) -> tuple[TlsMode, ChannelBinding]:
+def tls_of(context: WorkerContext, stream: Stream) -> tuple[TlsMode, ChannelBinding]:
     """What a login wants of TLS: the two last fields of its target."""
-    binding = cast(ChannelBinding, worker.config.settings.server_channel_binding)
+    binding = cast(ChannelBinding, context.config.settings.server_channel_binding)
     if stream.secure is None:
         return "disable", binding
-    return "require" if worker.tls.setup.server.required else "prefer", binding
+    return "require" if context.tls.setup.server.required else "prefer", binding
 
 
 def connect_slot(
-    worker: Worker, slot: int, generation: int, database: Database
+    context: WorkerContext, slot: int, generation: int, database: Database
 ) -> tuple[socket.socket, Address, int]:
     """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
 
     def not_found(host: str) -> None:
-        log_closing(worker, slot, "server DNS lookup failed", place(host, database.port, is_unix=False))
+        log_closing(context, slot, "server DNS lookup failed", place(host, database.port, is_unix=False))
 
     error: OSError | None = None
     tried = ""  # where that was
-    for candidate in candidates(worker, database, not_found):
+    for candidate in candidates(context, database, not_found):
         address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
-            generation = worker.tables.slot_bump(slot)
+            generation = context.tables.slot_bump(slot)
             log.warning(
-                "S-%d: connect failed: %s; trying %s", worker.tables.slot(slot)[2], error, address.text
+                "S-%d: connect failed: %s; trying %s", context.tables.slot(slot)[2], error, address.text
             )
-            log_closing(worker, slot, "connect failed", tried)
-        while not inbox.send_server(worker.master_outbox, slot, generation, sock.fileno()):
+            log_closing(context, slot, "connect failed", tried)
+        while not inbox.send_server(context.master_outbox, slot, generation, sock.fileno()):
             gevent.sleep(INBOX_RETRY_S)
-        worker.tables.slot_dialed(slot)
-        worker.tables.slot_host(slot, candidate.host)
+        context.tables.slot_dialed(slot)
+        context.tables.slot_host(slot, candidate.host)
         try:
             if not address.is_unix:
-                tune(sock, worker.config.settings)
+                tune(sock, context.config.settings)
             sock.connect(address.connect_target())
         except OSError as e:
             error, tried = e, place(address.name or "unix", database.port, address.is_unix)
@@ -164,40 +168,40 @@ def connect_slot(
     raise error or ServerFault("server DNS lookup failed")
 
 
-def _give(worker: Worker, number: int, slot: int, generation: int, fd: int) -> None:
+def _give(context: WorkerContext, number: int, slot: int, generation: int, fd: int) -> None:
     """Put a duplicate into another worker's inbox, waiting while it is full.
 
     A worker that does not read is killed by the master. One that has no process needs nothing: its
     replacement inherits the master's duplicate, which was sent before.
     """
     due = time.monotonic() + INBOX_PATIENCE_S
-    while not inbox.send_server(worker.outboxes[number], slot, generation, fd):
-        if not worker.tables.is_alive(number):
+    while not inbox.send_server(context.outboxes[number], slot, generation, fd):
+        if not context.tables.is_alive(number):
             return
         if time.monotonic() >= due:
             due += INBOX_PATIENCE_S
-            worker.tell_master(InboxFull(number))
+            context.tell_master(InboxFull(number))
         gevent.sleep(INBOX_RETRY_S)
 
 
-def credential_for(worker: Worker, database: Database, user: str, pool: int) -> Credential:
+def credential_for(context: WorkerContext, database: Database, user: str, pool: int) -> Credential:
     """What we can log in with: the database's password, what a client has shown or auth_query brought, the
     userlist's, or keys that a client has shown.
     """
-    if worker.tables.is_auth_pool(pool):  # auth_user's password is in auth_file, whoever clients are made
-        text = worker.config.userlist.get(user)
+    if context.tables.is_auth_pool(pool):  # auth_user's password is in auth_file, whoever clients are made
+        text = context.config.userlist.get(user)
         return credential(parse_secret(text) if text is not None else None)
-    keys = worker.tables.pool_scram_keys(pool)
-    shown = worker.tables.pool_secret(pool) if database.user is None else None
+    keys = context.tables.pool_scram_keys(pool)
+    shown = context.tables.pool_secret(pool) if database.user is None else None
     text = database.password
     if text is None:
-        text = decode(shown) if shown is not None else worker.config.userlist.get(user)
+        text = decode(shown) if shown is not None else context.config.userlist.get(user)
     passed = ScramKeys(*keys) if keys is not None and database.user is None else None
     return credential(parse_secret(text) if text is not None else None, passed)
 
 
 def _publish(
-    worker: Worker,
+    context: WorkerContext,
     slot: int,
     generation: int,
     pool: int,
@@ -206,57 +210,58 @@ def _publish(
     session: ServerSession,
     stream: Stream,
 ) -> None:
-    database, user, _ = worker.tables.pool_key(pool)
-    lifetime_s = worker.config.pool_limits(
-        worker.config.find_database(database) or Database(""), user
+    database, user, _ = context.tables.pool_key(pool)
+    lifetime_s = context.config.pool_limits(
+        context.config.find_database(database) or Database(""), user
     ).server_lifetime
-    worker.tables.slot_login(
+    context.tables.slot_login(
         slot,
-        worker.pack_welcome(session.parameters),
+        pack_welcome(session.parameters),
         # a few percent apart, so that servers opened together are not closed together
         lifetime_s * random.uniform(0.95, 1.0) if lifetime_s else 0.0,
     )
-    shared, inner = plain_ends(worker, slot, generation, stream) if stream.session else (sock, None)
-    for number in range(len(worker.outboxes)):
-        if number != worker.number:
-            _give(worker, number, slot, generation, shared.fileno())
-    log.debug("S-%d: logged in, backend %d", worker.tables.slot(slot)[2], session.backend_pid)
-    log_connected(worker, slot, sock)
+    shared, inner = plain_ends(context, slot, generation, stream) if stream.session else (sock, None)
+    for number in range(len(context.outboxes)):
+        if number != context.number:
+            _give(context, number, slot, generation, shared.fileno())
+    log.debug("S-%d: logged in, backend %d", context.tables.slot(slot)[2], session.backend_pid)
+    log_connected(context, slot, sock)
     if inner is not None:
-        bridge(worker, slot, generation, sock, inner, stream)
-    worker.relay.add_server(slot, generation, shared.detach(), worker.values_of(session.parameters))
+        bridge(context, (slot, generation), sock, inner, stream)
+    context.relay.add_server(slot, generation, shared.detach(), context.tracked.values_of(session.parameters))
 
 
 def plain_ends(
-    worker: Worker, slot: int, generation: int, stream: Stream
+    context: WorkerContext, slot: int, generation: int, stream: Stream
 ) -> tuple[socket.socket, socket.socket]:
     """The pair that stands for an encrypted connection: what all share, and our bridge's end. The master has
     what is shared before anybody else."""
     assert stream.session is not None
     shared, inner = socket.socketpair()
-    worker.tables.slot_tls(slot, stream.session.description, worker.number)
-    while not inbox.send_plain(worker.master_outbox, slot, generation, shared.fileno()):
+    context.tables.slot_tls(slot, stream.session.description, context.number)
+    while not inbox.send_plain(context.master_outbox, slot, generation, shared.fileno()):
         gevent.sleep(INBOX_RETRY_S)
     return shared, inner
 
 
 def bridge(
-    worker: Worker, slot: int, generation: int, sock: socket.socket, inner: socket.socket, stream: Stream
+    context: WorkerContext, slot: tuple[int, int], sock: socket.socket, inner: socket.socket, stream: Stream
 ) -> None:
-    """Have our bridge copy between an encrypted connection and its end of the pair."""
+    """Have our bridge copy between an encrypted connection and its end of the pair; `slot`: its row, its
+    generation."""
     session, stream.session = stream.session, None
     assert session is not None
-    worker.bridge.add(slot, generation, sock.fileno(), inner.fileno(), session, bytes(stream.buffer))
+    context.bridge.add(*slot, sock.fileno(), inner.fileno(), session, bytes(stream.buffer))
     sock.detach()
     inner.detach()
 
 
-def log_connected(worker: Worker, slot: int, sock: socket.socket) -> None:
+def log_connected(context: WorkerContext, slot: int, sock: socket.socket) -> None:
     """A server is logged in: one line, with both ends of its connection."""
-    if not worker.config.settings.log_connections:
+    if not context.config.settings.log_connections:
         return
-    pool, _, slot_id, _, _ = worker.tables.slot(slot)
-    database, user, _ = worker.tables.pool_key(pool)
+    pool, _, slot_id, _, _ = context.tables.slot(slot)
+    database, user, _ = context.tables.pool_key(pool)
     addr, port, local_addr, local_port = names_of(sock)
     is_unix = sock.family == socket.AF_UNIX
     log.info(
@@ -269,30 +274,30 @@ def log_connected(worker: Worker, slot: int, sock: socket.socket) -> None:
     )
 
 
-def log_reserve(worker: Worker, slot: int) -> None:
+def log_reserve(context: WorkerContext, slot: int) -> None:
     """A server beyond pool_size is worth a line."""
-    if worker.tables.slot_from_reserve(slot):
-        pool, _, slot_id, _, _ = worker.tables.slot(slot)
-        database, user, _ = worker.tables.pool_key(pool)
+    if context.tables.slot_from_reserve(slot):
+        pool, _, slot_id, _, _ = context.tables.slot(slot)
+        database, user, _ = context.tables.pool_key(pool)
         log.warning("S-%d: %s/%s taking connection from reserve_pool", slot_id, database, user)
 
 
-def log_refused(worker: Worker, slot: int, fault: ServerFault, reason: str = "login failed") -> None:
+def log_refused(context: WorkerContext, slot: int, fault: ServerFault, reason: str = "login failed") -> None:
     """Why a server could not be logged in, and that it is closed for it."""
-    log.warning("%s %s", _who(worker, slot), _refusal(fault))
-    log_closing(worker, slot, reason)
+    log.warning("%s %s", _who(context, slot), _refusal(fault))
+    log_closing(context, slot, reason)
 
 
-def log_closing(worker: Worker, slot: int, reason: str, where: str | None = None) -> None:
+def log_closing(context: WorkerContext, slot: int, reason: str, where: str | None = None) -> None:
     """The line for a server that is not logged in; `where` is the one of several hosts that was tried."""
-    if worker.config.settings.log_disconnections:
-        age_s = worker.tables.slot_age_s(slot)
-        log.info("%s closing because: %s (age=%ds)", _who(worker, slot, where), reason, age_s)
+    if context.config.settings.log_disconnections:
+        age_s = context.tables.slot_age_s(slot)
+        log.info("%s closing because: %s (age=%ds)", _who(context, slot, where), reason, age_s)
 
 
-def _who(worker: Worker, slot: int, where: str | None = None) -> str:
-    pool, _, slot_id, _, _ = worker.tables.slot(slot)
-    database, user, instance = worker.tables.pool_key(pool)
+def _who(context: WorkerContext, slot: int, where: str | None = None) -> str:
+    pool, _, slot_id, _, _ = context.tables.slot(slot)
+    database, user, instance = context.tables.pool_key(pool)
     return f"S-{slot_id}: {database}/{user}@{instance if where is None else where}"
 
 
@@ -300,28 +305,28 @@ def _refusal(fault: ServerFault) -> str:
     return f"server login failed: FATAL {fault.message}" if fault.from_server else fault.message
 
 
-def login_failed(worker: Worker, slot: int, fault: ServerFault, permanent: bool = False) -> None:
+def login_failed(context: WorkerContext, slot: int, fault: ServerFault, permanent: bool = False) -> None:
     """Tell the pool; its waiters go on waiting unless PostgreSQL said no for good.
 
     Tries come often while PostgreSQL is away: the same again is logged every server_login_retry only.
     """
-    pool = worker.tables.slot(slot)[0]
-    failures = worker.tables.pool_error(pool)[0]
-    longest_s = worker.config.settings.server_login_retry
+    pool = context.tables.slot(slot)[0]
+    failures = context.tables.pool_error(pool)[0]
+    longest_s = context.config.settings.server_login_retry
     if permanent and is_answer(fault.sqlstate):
         retry_s = min(longest_s, ANSWER_RETRY_S)
     else:
         retry_s = pause_s(failures, longest_s, is_away=not permanent) * random.uniform(0.8, 1.0)
     now = time.monotonic()
-    said, said_s = worker.refusals.get(pool, ("", 0.0))
+    said, said_s = context.refusals.get(pool, ("", 0.0))
     if failures and said == fault.message and now - said_s < longest_s:
-        log.debug("%s %s, again", _who(worker, slot), _refusal(fault))
+        log.debug("%s %s, again", _who(context, slot), _refusal(fault))
     else:
-        worker.refusals[pool] = (fault.message, now)
+        context.refusals[pool] = (fault.message, now)
         reason = fault.message if fault.from_server else fault.message.partition(":")[0]
         ours = reason.startswith("server login failed")
-        log_refused(worker, slot, fault, "login failed" if ours else reason)
-    worker.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
+        log_refused(context, slot, fault, "login failed" if ours else reason)
+    context.tables.login_failed(pool, permanent, fault.sqlstate, fault.message, retry_s)
 
 
 def is_answer(sqlstate: str) -> bool:
@@ -334,17 +339,17 @@ def pause_s(failures: int, longest_s: float, is_away: bool) -> float:
     return min(longest_s, AWAY_RETRY_S if is_away else longest_s, FIRST_RETRY_S * 2.0 ** min(failures, 20))
 
 
-def let_go(worker: Worker, slot: int, sock: socket.socket, logged_in: bool) -> None:
+def let_go(context: WorkerContext, slot: int, sock: socket.socket, logged_in: bool) -> None:
     """Wait until PostgreSQL has closed this connection too; only then is the slot free.
 
     Until then it counts as one that closes, so that the next may be opened where the limits allow one more.
     PostgreSQL bounds a login; what it runs afterwards (connect_query) is canceled, and waited for.
     """
-    worker.tables.slot_failed(slot, worker.number, logged_in)
+    context.tables.slot_failed(slot, context.number, logged_in)
     try:
         sock.shutdown(socket.SHUT_WR)
         if logged_in:
-            worker.spawn(worker.cancel_slot, slot, worker.tables.slot(slot)[1])
+            context.spawn(cancel.insist, context, slot, context.tables.slot(slot)[1])
         with gevent.Timeout(None if logged_in else LET_GO_S, False):
             while sock.recv(8192):
                 pass

@@ -9,8 +9,8 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable, Iterable
-from typing import Any, Protocol, cast
+from collections.abc import Callable
+from typing import Any, cast
 
 import gevent
 from gevent import socket
@@ -19,21 +19,23 @@ from gevent.lock import Semaphore
 
 from pooler import log
 from pooler.admin.console import Console
-from pooler.config import CONSOLE_DATABASES, Config
-from pooler.core import KILL, WELCOME_ROOM, Bridge, Relay, Tables, events, monotonic_us
+from pooler.config import Config
+from pooler.core import KILL, Bridge, Relay, events, monotonic_us
 from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import WorkerBoot
-from pooler.protocol.startup import TRACKED, CancelRequest
+from pooler.protocol.startup import CancelRequest
 from pooler.worker import cancel, replication
 from pooler.worker.auth_query import Lookups
 from pooler.worker.catalog_queries import CATALOGS
 from pooler.worker.client import Client
 from pooler.worker.console_operations import ConsoleOperations
+from pooler.worker.context import LoginServices, WorkerContext
 from pooler.worker.database_ddl import DatabaseDdl
 from pooler.worker.janitor import Janitor
 from pooler.worker.login_queue import LoginQueue
 from pooler.worker.notifications import ListeningConnections
+from pooler.worker.parameters import TrackedParameters
 from pooler.worker.resolver import Resolver
 from pooler.worker.server import dial, place
 from pooler.worker.session_queries import QUESTIONS
@@ -51,115 +53,97 @@ DRAIN_GRACE_LOOK_S = 0.01
 CHANNEL_READ_BYTES = 65536
 
 
-class Login(Protocol):
-    """Who waits in a login: a client, or one of our own."""
-
-    id: int
-
-    @property
-    def greenlet(self) -> Any: ...
-
-    def obey(self, orders: int) -> None: ...
-
-    def end(self, text: str) -> None: ...
-
-    def has_left(self) -> bool: ...
-
-
 class Worker:
-    """All that the greenlets of one worker share."""
+    """The life of one worker: what it begins with, whom it listens to, how it ends."""
 
     def __init__(self, boot: WorkerBoot) -> None:
-        self.number = boot.number
         boot.tables.set_patience(0)
-        self.tables: Tables = boot.tables
-        self.config: Config = boot.config
-        self.outboxes = boot.outboxes
-        self.master_outbox = boot.master_outbox
-        self.console_names = frozenset(CONSOLE_DATABASES)
-        self.tracked = tracked_names(self.config.settings.track_extra_parameters)
-        self._tracked_lower = frozenset(map(str.lower, self.tracked))
-        self.draining = False
-        self.logins: dict[int, Login] = {}
-        self.lookups = Lookups(self)
-        self.unknown_users = UnknownUsers(boot.login_key)
-        #: By pool: what was logged of a failed login, and when.
-        self.refusals: dict[int, tuple[str, float]] = {}
-        self.login_queue = LoginQueue(self)
-        self.cancels = cancel.Allowance()
-        self.resolver = Resolver(self)
-        self.listening = ListeningConnections(self)
-        self.stopped = Event()
-        self.tls = Contexts(self.config.tls)
+        config: Config = boot.config
+        tracked = TrackedParameters(config.settings.track_extra_parameters)
+        boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
         self._control = socket.socket(fileno=boot.control.detach())
         self._control_lock = Semaphore()
-        boxes = [box.fileno() for box in (*boot.outboxes, boot.master_outbox)]
-        self.relay = Relay(
-            boot.tables, boot.number, boot.inbox.fileno(), boxes, self.tracked, (*QUESTIONS, *CATALOGS)
+        self.stopped = Event()
+        self.context = context = WorkerContext(
+            number=boot.number,
+            tables=boot.tables,
+            relay=Relay(
+                boot.tables, boot.number, boot.inbox.fileno(), boxes, tracked.names, (*QUESTIONS, *CATALOGS)
+            ),
+            config=config,
+            spawn=spawn,
+            tell_master=self.tell_master,
+            dial=self.dial,
+            tls=Contexts(config.tls),
+            outboxes=boot.outboxes,
+            master_outbox=boot.master_outbox,
+            tracked=tracked,
+            cancels=cancel.Allowance(),
         )
+        context.resolver = Resolver(context)
+        operations = ConsoleOperations(context)
+        self.services = LoginServices(
+            login_queue=LoginQueue(context),
+            lookups=Lookups(context),
+            unknown_users=UnknownUsers(boot.login_key),
+            operations=operations,
+            console=Console(
+                operations, lambda: context.config, boot.tables, log=lambda text: log.info("%s", text)
+            ),
+        )
+        self.listening = ListeningConnections(context)
+        self.changes = DatabaseDdl(context, operations)
         self._inherit(boot)
-        self.operations = ConsoleOperations(self)
-        self.changes = DatabaseDdl(self)
-        self.console = Console(
-            self.operations, lambda: self.config, self.tables, log=lambda text: log.info("%s", text)
-        )
-        self._apply(self.config)
+        self._apply(config)
 
     # -- life
 
     def run(self) -> int:
         """Serve until told to stop; returns the exit code."""
-        self.relay.start()
-        self.relay.reclaim()
-        self.bridge = Bridge(self.tables)  # threads have the priority of who starts them
+        self.context.relay.start()
+        self.context.relay.reclaim()
+        self.context.bridge = Bridge(self.context.tables)  # threads have the priority of who starts them
         niceness = max(HUB_NICE, os.getpriority(os.PRIO_PROCESS, 0))  # never more than pooler was given
         os.setpriority(os.PRIO_PROCESS, 0, niceness)  # of this thread alone
-        watcher = gevent.get_hub().loop.io(self.relay.event_fd, 1)
+        watcher = gevent.get_hub().loop.io(self.context.relay.event_fd, 1)
         watcher.start(self._drain_events)
-        self.spawn(self._listen)
-        self.spawn(Janitor(self).run)
-        self.tables.beat(self.number)
-        self.tell_master(ipc.Ready(self.number))
+        spawn(self._listen)
+        spawn(Janitor(self.context, self.services.login_queue, self.services.console).run)
+        self.context.tables.beat(self.context.number)
+        self.tell_master(ipc.Ready(self.context.number))
         self.stopped.wait()
         return 0
 
     def _inherit(self, boot: WorkerBoot) -> None:
         """The master's duplicates of server connections. Of an encrypted one the plain end is used; those
         whose session our predecessor had can only be ended."""
+        relay = self.context.relay
         for slot, (generation, fd) in boot.server_fds.items():
             plain_generation, plain = boot.plain_fds.get(slot, (generation, -1))
             if plain < 0 or plain_generation != generation:
-                self.relay.learn(slot, generation, fd)
-            elif self.tables.slot_secured(slot)[1] == self.number:
-                self.relay.learn(slot, generation, fd, True)
+                relay.learn(slot, generation, fd)
+            elif self.context.tables.slot_secured(slot)[1] == self.context.number:
+                relay.learn(slot, generation, fd, True)
                 os.close(plain)
             else:
-                self.relay.learn(slot, generation, plain)
+                relay.learn(slot, generation, plain)
                 os.close(fd)
-
-    def spawn(self, function: Callable[..., object], *arguments: Any) -> None:
-        """A greenlet of its own; a bug in it is logged and ends nothing else."""
-        gevent.spawn(guarded, function, *arguments)
 
     def dial(self, slot: int) -> None:
         """Open the connection of a slot that is ours."""
-        dial(self, slot)
+        dial(self.context, slot, self._grant)
 
-    def grant(self, slot: int, generation: int, row: int, client_id: int) -> None:
+    def _grant(self, slot: int, generation: int, row: int, client_id: int) -> None:
         """A slot is there for a client that gets a server of its own; nobody's if that has left."""
-        client = self.logins.get(row)
+        client = self.context.logins.get(row)
         waits = isinstance(client, Client) and client.id == client_id
         if not waits or not replication.take(cast(Client, client), slot, generation):
-            self.relay.freed_slot(slot, generation)
-
-    def cancel_slot(self, slot: int, generation: int) -> None:
-        """Cancel what a server runs whose client has left, until PostgreSQL lets go."""
-        cancel.insist(self, slot, generation)
+            self.context.relay.freed_slot(slot, generation)
 
     # -- the relay's events
 
     def _drain_events(self) -> None:
-        while found := self.relay.events():
+        while found := self.context.relay.events():
             for event in found:
                 self._event(event)
 
@@ -167,13 +151,13 @@ class Worker:
         log.noise("event of the relay: %s", event)
         match event:
             case events.Accepted(fd, is_unix):
-                client = Client(self, fd, is_unix)
+                client = Client(self.context, self.services, fd, is_unix)
                 client.arrive()
-                self.login_queue.enter(client)
+                self.services.login_queue.enter(client)
             case events.DialNeeded(slot):
-                self.spawn(dial, self, slot)
+                spawn(self.dial, slot)
             case events.CancelNeeded(slot, generation):
-                self.spawn(self.cancel_slot, slot, generation)
+                spawn(cancel.insist, self.context, slot, generation)
             case events.LoginOrdered():
                 self._order(event)
             case events.SharedDdlSeen(pool, name, change):
@@ -181,7 +165,7 @@ class Worker:
             case events.ListenNeeded(database, pool):
                 self.listening.wake(database, pool)
             case events.ClientClosed():
-                if not self.lookups.forget(event.client_id):
+                if not self.services.lookups.forget(event.client_id):
                     self._log_closing(event, f"C-{event.client_id}", event.told)
             case events.ServerClosed():
                 self._log_closing(event, f"S-{event.server_id}")
@@ -190,21 +174,21 @@ class Worker:
 
     def _order(self, event: events.LoginOrdered) -> None:
         row, client_id, orders = event
-        known = self.logins.get(row)
+        known = self.context.logins.get(row)
         if known is not None and known.id == client_id:
             known.obey(orders)
         elif orders & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
-            self.relay.kill(row, client_id, 0, "08P01", self.tables.kill_text(row))
+            self.context.relay.kill(row, client_id, 0, "08P01", self.context.tables.kill_text(row))
 
     def _log_closing(
         self, event: events.ClientClosed | events.ServerClosed, name: str, told: bool = False
     ) -> None:
-        database, user, _ = self.tables.pool_key(event.pool)
+        database, user, _ = self.context.tables.pool_key(event.pool)
         where = place(event.address, event.port, event.address.startswith("unix"))
         who = f"{name}: {database}/{user}@{where}"
-        if self.config.settings.log_disconnections:
+        if self.context.config.settings.log_disconnections:
             log.info("%s closing because: %s (age=%ds)", who, event.reason, event.age_us // 1000000)
-        if told and self.config.settings.log_pooler_errors:
+        if told and self.context.config.settings.log_pooler_errors:
             log.warning("%s pooler error: %s", who, event.reason)
 
     # -- the master
@@ -230,7 +214,9 @@ class Worker:
                 log.error("control channel: out of step: %s", error)
                 data = b""
             if not data:
-                log.error("the master is gone: worker %d finishes its transactions and ends", self.number)
+                log.error(
+                    "the master is gone: worker %d finishes its transactions and ends", self.context.number
+                )
                 self._drain("wait_for_servers")
                 return
             for message in messages:
@@ -240,41 +226,42 @@ class Worker:
         match message:
             case ipc.Reload():
                 self.tell_master(
-                    ipc.ReloadDone(self.number, message.generation, self._reload(message.config))
+                    ipc.ReloadDone(self.context.number, message.generation, self._reload(message.config))
                 )
             case ipc.ReloadAnswer():
-                self.operations.answered(message.token, message.error, message.notice)
+                self.services.operations.answered(message.token, message.error, message.notice)
             case ipc.Drain():
-                self.spawn(self._drain, message.mode)
+                spawn(self._drain, message.mode)
             case ipc.Reclaim():
-                self.relay.reclaim()
+                self.context.relay.reclaim()
             case ipc.Pause():
-                self.operations.hold(-1)  # before a Resume that comes next
-                self.spawn(self.operations.wait_until_held, -1)
+                self.services.operations.hold(-1)  # before a Resume that comes next
+                spawn(self.services.operations.wait_until_held, -1)
             case ipc.Resume():
-                self.operations.resume(None)
+                self.services.operations.resume(None)
             case ipc.CancelHere():
-                self.spawn(cancel.serve, self, CancelRequest(message.pid, message.key))
+                spawn(cancel.serve, self.context, CancelRequest(message.pid, message.key))
             case ipc.Quit():
                 os._exit(0)
 
     def _drain(self, mode: str) -> None:
         """Take no new work; end when what there is has ended."""
-        self.draining = True
+        context, tables = self.context, self.context.tables
+        context.draining = True
         if mode == "wait_for_servers":
             self._serve_waiting()
-            self.tables.set_draining(True)
+            tables.set_draining(True)
             gevent.sleep(DRAIN_LOOK_S)  # what SHUTDOWN is answered comes before what it leads to
         while True:
-            _, waiting, _, _ = self.tables.own_load(self.number)
+            _, waiting, _, _ = tables.own_load(context.number)
             if mode == "wait_for_servers":
-                self.tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=self.number)
-                for slot in self.tables.take_idle(-1, self.number, mark=False):
-                    self.relay.close_slot(slot)
-                done = self.tables.busy_servers() + waiting == 0  # of all workers: a client may still ask
+                tables.kill_clients(-1, "server shutting down", waiting_only=True, worker=context.number)
+                for slot in tables.take_idle(-1, context.number, mark=False):
+                    context.relay.close_slot(slot)
+                done = tables.busy_servers() + waiting == 0  # of all workers: a client may still ask
             else:
                 # of all workers: until the last one has left, new ones may come to any of us, to be refused
-                loads = [self.tables.own_load(number) for number in range(len(self.outboxes))]
+                loads = [tables.own_load(number) for number in range(len(context.outboxes))]
                 done = not any(pooled or console for pooled, _, console, _ in loads)
             if done:
                 break
@@ -285,8 +272,8 @@ class Worker:
         """Who asked before the order may only wait for a server that answers pooler itself: a piece of the
         catalogs, a reset. Those who still wait after a moment wait for other clients."""
         end = time.monotonic() + DRAIN_GRACE_S
-        workers = range(len(self.outboxes))
-        while any(self.tables.own_load(number)[1] for number in workers) and time.monotonic() < end:
+        workers = range(len(self.context.outboxes))
+        while any(self.context.tables.own_load(number)[1] for number in workers) and time.monotonic() < end:
             gevent.sleep(DRAIN_GRACE_LOOK_S)
 
     # -- configuration
@@ -299,15 +286,15 @@ class Worker:
         except Exception as error:  # whoever asked waits for an answer
             log.exception("bug while a configuration was taken", error)
             return "internal error, see the log"
-        self.config = config
+        self.context.config = config
         log.follow(config.settings.logfile, config.settings.verbose, config.settings.syslog_names)
         return None
 
     def _apply(self, config: Config) -> None:
         settings = config.settings
-        self.tls.adopt(config.tls)
-        self.unknown_users.adopt(config)
-        self.relay.options(
+        self.context.tls.adopt(config.tls)
+        self.services.unknown_users.adopt(config)
+        self.context.relay.options(
             check_delay_s=settings.server_check_delay,
             check_query=settings.check_query,
             reset_query=settings.server_reset_query,
@@ -322,52 +309,10 @@ class Worker:
             client_bytes=settings.client_memory_limit,
         )
 
-    # -- tracked parameters
 
-    def values_of(self, parameters: dict[str, str]) -> bytes:
-        """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
-        values = {name.lower(): value for name, value in parameters.items()}  # spelled by whoever gave it
-        return b"".join(
-            values.get(name.lower(), "").encode("utf-8", "surrogateescape") + b"\0" for name in self.tracked
-        )
-
-    def tracked_bits(self, names: Iterable[str]) -> int:
-        """Which of the tracked parameters these are, a bit each."""
-        given = {name.lower() for name in names}
-        return sum(1 << place for place, name in enumerate(self.tracked) if name.lower() in given)
-
-    def tracks(self, name: str) -> bool:
-        """Whether this parameter follows its client; in any case of letters."""
-        return name.lower() in self._tracked_lower
-
-    @staticmethod
-    def extras_of(settings: dict[str, str]) -> bytes:
-        """Other settings as the relay takes them: names and values, by name."""
-        return b"".join(
-            f"{name}\0{value}\0".encode("utf-8", "surrogateescape")
-            for name, value in sorted(settings.items())
-        )
-
-    @staticmethod
-    def pack_welcome(parameters: dict[str, str]) -> bytes:
-        """What PostgreSQL reported, as the pool's row keeps it: the shortest first, as many as fit."""
-        packed = b""
-        for name, value in sorted(parameters.items(), key=lambda item: len(item[1])):
-            entry = f"{name}\0{value}\0".encode("utf-8", "surrogateescape")
-            packed += entry if len(packed) + len(entry) <= WELCOME_ROOM else b""
-        return packed or b"\0\0"  # none at all is known, too: nobody waits for more
-
-    @staticmethod
-    def unpack_welcome(packed: bytes) -> dict[str, str]:
-        parts = packed.decode("utf-8", "surrogateescape").split("\0")
-        return {name: value for name, value in zip(parts[:-1:2], parts[1::2], strict=False) if name}
-
-
-def tracked_names(extra: tuple[str, ...]) -> tuple[str, ...]:
-    """The usual parameters, then the others that the configuration names, each once."""
-    names = {name.lower(): name for name in (*extra, *TRACKED)}
-    usual = [name.lower() for name in TRACKED]
-    return (*TRACKED, *(name for lower, name in names.items() if lower not in usual))
+def spawn(function: Callable[..., object], *arguments: Any) -> None:
+    """A greenlet of its own; a bug in it is logged and ends nothing else."""
+    gevent.spawn(guarded, function, *arguments)
 
 
 def guarded(function: Callable[..., object], *arguments: Any) -> None:

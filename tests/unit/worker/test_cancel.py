@@ -21,24 +21,24 @@ def told(scene: Scene) -> int:
 
 def test_keys_that_nobody_has_are_told_the_master_now_and_then(scene: Scene) -> None:
     for number in range(5 * cancel.ELSEWHERE_PER_S):
-        cancel.serve(scene.worker, CancelRequest(number + 1, b"1234"))
+        cancel.serve(scene.worker.context, CancelRequest(number + 1, b"1234"))
     assert cancel.ELSEWHERE_PER_S <= told(scene) < 3 * cancel.ELSEWHERE_PER_S
 
 
 def test_a_key_that_is_too_long_is_not_told(scene: Scene) -> None:
-    cancel.serve(scene.worker, CancelRequest(1, bytes(5000)))
-    cancel.serve(scene.worker, CancelRequest(2, b"1234"))
+    cancel.serve(scene.worker.context, CancelRequest(1, bytes(5000)))
+    cancel.serve(scene.worker.context, CancelRequest(2, b"1234"))
     assert told(scene) == 1
 
 
 def test_so_many_are_served_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cancel, "_serve", lambda worker, request: gevent.sleep(60) or "")
     busy = [
-        gevent.spawn(cancel.serve, scene.worker, CancelRequest(number, b"1234"))
+        gevent.spawn(cancel.serve, scene.worker.context, CancelRequest(number, b"1234"))
         for number in range(cancel.SERVED_MAX)
     ]
-    scene.until(lambda: scene.worker.cancels.served == cancel.SERVED_MAX, "all of them")
-    assert cancel.serve(scene.worker, CancelRequest(1, b"1234")) == "too many cancel requests"
+    scene.until(lambda: scene.worker.context.cancels.served == cancel.SERVED_MAX, "all of them")
+    assert cancel.serve(scene.worker.context, CancelRequest(1, b"1234")) == "too many cancel requests"
     gevent.killall(busy)
     monkeypatch.undo()
-    assert cancel.serve(scene.worker, CancelRequest(1, b"1234")) == "failed cancel request"
+    assert cancel.serve(scene.worker.context, CancelRequest(1, b"1234")) == "failed cancel request"

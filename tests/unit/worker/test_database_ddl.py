@@ -43,7 +43,7 @@ class Tables:
         return f"db{pool}", "somebody", 0
 
 
-class Worker:
+class Context:
     """What DatabaseDdl needs of one."""
 
     def __init__(self, clock: Clock) -> None:
@@ -64,7 +64,7 @@ def heard(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Any:
         clock.closed.append((clock.now, what))
 
     monkeypatch.setattr(DatabaseDdl, "_close", close)
-    return DatabaseDdl(Worker(clock)).heard  # type: ignore[arg-type]
+    return DatabaseDdl(Context(clock), None).heard  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(

@@ -63,9 +63,9 @@ class Bed:
     clients: list[FakeClient] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        worker: Any = SimpleNamespace(config=SimpleNamespace(settings=self.settings))
-        worker.spawn = lambda function, *arguments: function(*arguments)
-        self.login_queue = LoginQueue(worker)
+        context: Any = SimpleNamespace(config=SimpleNamespace(settings=self.settings))
+        context.spawn = lambda function, *arguments: function(*arguments)
+        self.login_queue = LoginQueue(context)
 
     def come(self, origin: str = "a", says: bool = True, ago: float = 0.0) -> FakeClient:
         client = FakeClient(self, origin, self.now - ago, says)

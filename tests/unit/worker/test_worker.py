@@ -49,8 +49,8 @@ class Scene:
 
     def limit(self, **settings: Any) -> None:
         """Other settings from now on."""
-        self.worker.config = replace(
-            self.worker.config, settings=replace(self.worker.config.settings, **settings)
+        self.worker.context.config = replace(
+            self.worker.context.config, settings=replace(self.worker.context.config.settings, **settings)
         )
 
     def accept(self, says: bytes = b"", row: int = -1) -> tuple[Client, socket.socket]:
@@ -59,11 +59,11 @@ class Scene:
         theirs.setblocking(False)
         if says:
             theirs.send(says)
-        before = set(self.worker.logins) - {row}
+        before = set(self.worker.context.logins) - {row}
         self.worker._event(Accepted(ours.detach(), True))
-        self.until(lambda: set(self.worker.logins) - before, "the login")
-        (row,) = set(self.worker.logins) - before
-        client = self.worker.logins[row]
+        self.until(lambda: set(self.worker.context.logins) - before, "the login")
+        (row,) = set(self.worker.context.logins) - before
+        client = self.worker.context.logins[row]
         assert isinstance(client, Client)
         return client, theirs
 
@@ -103,14 +103,14 @@ def scene(tmp_path: Path) -> Iterator[Scene]:
         0, tables, Config("p.ini", Settings(workers=1)), boxes[0][0], outboxes, boxes[1][1], theirs
     )
     worker = Worker(boot)
-    worker.relay.start()
+    worker.context.relay.start()
     listener = gevent.spawn(worker._listen)
     yield Scene(worker, ours, path)
     listener.kill()
-    for client in list(worker.logins.values()):
+    for client in list(worker.context.logins.values()):
         client.end("over")
     gevent.sleep(0.01)
-    worker.relay.stop()
+    worker.context.relay.stop()
     worker._control.close()
     ours.close()
     for pair in boxes:
@@ -133,23 +133,23 @@ def test_order_for_a_client_that_left_does_not_meet_the_next_one(scene: Scene) -
     scene.order(client.row, client.id - 1, KILL)
     gevent.sleep(0.05)
     assert said(peer) == b""
-    assert client.row in scene.worker.logins
+    assert client.row in scene.worker.context.logins
     scene.order(client.row, client.id, KILL)
-    scene.until(lambda: client.row not in scene.worker.logins, "the end of the login")
+    scene.until(lambda: client.row not in scene.worker.context.logins, "the end of the login")
     assert b"admin forced disconnect" in said(peer)
     peer.close()
 
 
 def test_orders_say_whose_they_are(scene: Scene) -> None:
     """From the tables by the relay's thread: the row may be another client's when Python hears of it."""
-    tables = scene.worker.tables
+    tables = scene.worker.context.tables
     row = tables.client_new(0)
     number = tables.client_id(row)
     assert tables.kill_client(row, number, "admin forced disconnect")
     events: list[RelayEvent] = []
 
     def arrived() -> bool:
-        events.extend(scene.worker.relay.events())
+        events.extend(scene.worker.context.relay.events())
         return bool(events)
 
     scene.until(arrived, "the event")
@@ -165,7 +165,7 @@ def test_second_reason_to_end_while_the_first_is_told(scene: Scene) -> None:
     client.end("second")
     client.obey(KILL)
     peer.close()
-    scene.until(lambda: client.row not in scene.worker.logins, "the end of the login")
+    scene.until(lambda: client.row not in scene.worker.context.logins, "the end of the login")
     assert "bug" not in scene.log.read_text()
 
 
@@ -175,13 +175,13 @@ def test_two_reasons_to_end_at_once(scene: Scene) -> None:
     client.end("first")
     assert client.greenlet is not None
     client.greenlet.kill(ClientFault("second"), block=False)
-    scene.until(lambda: client.row not in scene.worker.logins, "the end of the login")
+    scene.until(lambda: client.row not in scene.worker.context.logins, "the end of the login")
     assert "bug" not in scene.log.read_text()
     peer.close()
 
 
 def test_bad_message_of_the_master_does_not_deafen(scene: Scene) -> None:
-    scene.worker.operations._answers[1] = AsyncResult()
+    scene.worker.services.operations._answers[1] = AsyncResult()
     scene.tell(ReloadAnswer([1], None))  # type: ignore[arg-type]
     scene.tell(Reload(7, {"settings": {"no_such": 1}}))
     (done,) = scene.heard()
@@ -192,7 +192,7 @@ def test_bad_message_of_the_master_does_not_deafen(scene: Scene) -> None:
     scene.tell(Reload(8, config.to_wire()))
     (done,) = scene.heard()
     assert done == ReloadDone(0, 8)
-    assert scene.worker.config.settings.max_client_conn == 77
+    assert scene.worker.context.config.settings.max_client_conn == 77
 
 
 # The login queue.
@@ -212,25 +212,25 @@ def test_no_more_logins_at_once_than_allowed(scene: Scene) -> None:
     one.close()
     scene.until(lambda: started(third), "its turn")
     assert not started(fourth)
-    scene.worker.login_queue.leave(second)  # it has proven who it is
+    scene.worker.services.login_queue.leave(second)  # it has proven who it is
     assert started(fourth)
     for peer in (two, three, four):
         peer.close()
-    scene.until(lambda: not scene.worker.logins, "the end of all")
+    scene.until(lambda: not scene.worker.context.logins, "the end of all")
 
 
 def test_limit_that_is_raised_lets_in_who_waits(scene: Scene) -> None:
     scene.limit(max_unauthenticated=1)
     (_, one), (second, two), (third, three) = (scene.accept(says=b"\0") for _ in range(3))
     scene.limit(max_unauthenticated=2)
-    scene.worker.login_queue.tick(time.monotonic())
+    scene.worker.services.login_queue.tick(time.monotonic())
     assert (started(second), started(third)) == (True, False)
     scene.limit(max_unauthenticated=0)
-    scene.worker.login_queue.tick(time.monotonic())
+    scene.worker.services.login_queue.tick(time.monotonic())
     assert started(third)
     for peer in (one, two, three):
         peer.close()
-    scene.until(lambda: not scene.worker.logins, "the end of all")
+    scene.until(lambda: not scene.worker.context.logins, "the end of all")
 
 
 def test_a_connection_takes_no_place_before_its_first_byte(scene: Scene) -> None:
@@ -243,14 +243,14 @@ def test_a_connection_takes_no_place_before_its_first_byte(scene: Scene) -> None
     scene.until(lambda: started(silent[1][0]), "its turn")
     for _, other in silent:
         other.close()
-    scene.until(lambda: not scene.worker.logins, "the end of all")
+    scene.until(lambda: not scene.worker.context.logins, "the end of all")
 
 
 def test_row_of_a_silent_login_goes_to_who_speaks(scene: Scene) -> None:
     """Also of one that is inside."""
     inside = [scene.accept(says=b"\0") for _ in range(8)]
     scene.until(lambda: all(client.stream.waits_since for client, _ in inside), "silence")
-    scene.worker.login_queue.tick(time.monotonic() + 10)
+    scene.worker.services.login_queue.tick(time.monotonic() + 10)
     for client, _ in inside:
         assert client.stream.waits_since is not None
         client.stream.waits_since -= 1
@@ -262,7 +262,7 @@ def test_row_of_a_silent_login_goes_to_who_speaks(scene: Scene) -> None:
     for _, one in inside:
         one.close()
     other.close()
-    scene.until(lambda: not scene.worker.logins, "the end of all")
+    scene.until(lambda: not scene.worker.context.logins, "the end of all")
     assert "bug" not in scene.log.read_text()
 
 
@@ -272,10 +272,10 @@ def test_who_waits_at_the_door_can_be_ended(scene: Scene) -> None:
     outside, four = scene.accept()
     scene.order(second.row, second.id, KILL)
     scene.until(lambda: b"admin forced disconnect" in said(two), "the order")
-    scene.worker.login_queue.tick(time.monotonic() + 31)
+    scene.worker.services.login_queue.tick(time.monotonic() + 31)
     scene.until(lambda: b"client_login_timeout" in said(three), "the end of its time")
     scene.until(lambda: b"client_login_timeout" in said(four), "the end of its time")
-    assert outside not in scene.worker.login_queue._outside
+    assert outside not in scene.worker.services.login_queue._outside
     for peer in (one, two, three, four):
         peer.close()
-    scene.until(lambda: not scene.worker.logins, "the end of all")
+    scene.until(lambda: not scene.worker.context.logins, "the end of all")

@@ -237,14 +237,6 @@ def speak() -> None:
         _log.stderr = Sink(STDERR, owned=False)
 
 
-def reopen() -> None:
-    """Open the log file anew, after it was rotated away. Trouble is logged, and the old file kept."""
-    try:
-        _log.configure(_log.path, _log.verbose, _log.stderr is not None, _log.syslog_names)
-    except OSError as e:
-        warning("cannot reopen log file %s: %s", _log.path, e.strerror)
-
-
 def follow(path: str, verbose: int, syslog: tuple[str, str] | None = None) -> None:
     """Another configuration, in a process that keeps its choice of standard error. Trouble is logged."""
     try:
@@ -256,11 +248,6 @@ def follow(path: str, verbose: int, syslog: tuple[str, str] | None = None) -> No
 def dropped() -> int:
     """Lines of this process that were lost since it started."""
     return _log.dropped
-
-
-def debug_enabled() -> bool:
-    """Whether `debug` writes anything: ask before making an expensive text."""
-    return _log.verbose >= 1
 
 
 def fatal(text: str, *args: object) -> None:

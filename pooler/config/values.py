@@ -171,13 +171,6 @@ def format_list(value: Sequence[str]) -> str:
     return ", ".join(value)
 
 
-def quote_pair_value(value: str) -> str:
-    """The inverse of the value part of `parse_pairs`."""
-    if value and "'" not in value and " " not in value:
-        return value
-    return "'" + value.replace("'", "''") + "'"
-
-
 def shown_name(key: str) -> str:
     """A key for an error text, unless it looks like a piece of a password that wasn't quoted."""
     return key if re.fullmatch("[A-Za-z_]{1,40}", key) else "a strange name"

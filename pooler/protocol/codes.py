@@ -31,12 +31,9 @@ STATUS_FAILED = b"E"
 
 # -- types of columns that the console sends (pg_type.oid) --
 OID_BOOL = 16
-OID_BYTEA = 17
 OID_INT8 = 20
 OID_INT4 = 23
-OID_TEXT = 25
 OID_OID = 26
-OID_NUMERIC = 1700
 
 #: pg_type.typlen of the types above; everything else has a variable length (-1).
 TYPE_SIZES = {OID_BOOL: 1, OID_INT8: 8, OID_INT4: 4, OID_OID: 4}

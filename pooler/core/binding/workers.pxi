@@ -5,10 +5,6 @@ cdef class WorkerRows(SharedMap):
     """Workers, and how each of them fares."""
 
     @property
-    def workers_count(self):
-        return self.t.h.sizes.workers
-
-    @property
     def rebuilds(self):
         """How often the derived parts had to be rebuilt after a process died inside the lock."""
         return self.t.h.rebuilds

@@ -126,3 +126,11 @@ void server_message_field(const unsigned char *body, uint32_t n, char field, cha
         p = zero + 1;
     }
 }
+
+/* Whether an error is one of the moment (a timeout, a lock), not about what was asked for. */
+bool error_is_passing(const char *sqlstate) {
+    static const char *const classes[] = {"57", "55P03", "40", "53", "58", "XX", "25", "08"};
+    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
+        if (strncmp(sqlstate, classes[i], strlen(classes[i])) == 0) return true;
+    return false;
+}

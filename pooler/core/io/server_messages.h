@@ -43,5 +43,6 @@ struct column {
 int server_message_columns(const unsigned char *body, struct column *out, int max);
 
 void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room);
+bool error_is_passing(const char *sqlstate);
 
 #endif

@@ -123,7 +123,8 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
     if (s->transaction == 'E' || s->copy == COPY_READING || s->skip || total > WHOLE_MESSAGE_BYTES)
         return false;
     if (statements_due(s)) statements_answer(r, s);
-    if (s->requests.count > (uint32_t)(s->internal != INTERNAL_NONE)) return false;
+    for (uint32_t i = 0; i < s->requests.count; i++)
+        if (s->internal == INTERNAL_NONE || !(requests_at(&s->requests, i) & INTERNAL)) return false;
     if (here < total) {
         c->whole_bytes = total;
         return true;
@@ -449,13 +450,33 @@ bool listen_waits(struct relay *r, struct server *s) {
     return false;
 }
 
-/* A request of ours about channels has been answered. */
-void listen_done(struct relay *r, struct server *s, bool was_unlisten) {
+/* The note that is waited for was not sent; with it the server would have stopped to listen. */
+static void no_note(struct relay *r, struct listening *l) {
+    l->wait = WAIT_NOT;
+    leave_joined(r, l);
+    l->count = 0;
+    l->late = false;
+}
+
+/* The server was to LISTEN again, and does not: what it says of channels is not what its client listens on.  A
+ * transaction has failed with it, and its client goes on as behind any other error. */
+static void listens_not(struct relay *r, struct server *s) {
     struct listening *l = s->session.listen;
-    if (was_unlisten && !s->internal_failed) s->session.pinned &= ~(uint32_t)ASK_CHANNELS;
-    if (!was_unlisten && s->internal_failed) r->t->slots[s->slot].notifier = 0;
+    l->again = l->outside = l->notified = false;
+    if (s->transaction != 'I' || l->failures++ < ASK_TRIES) return;
+    client_close(r, s->client, s->internal_sqlstate, s->internal_text, s->internal_text);
+}
+
+/* A request of ours about channels has been answered. */
+void listen_done(struct relay *r, struct server *s, int what) {
+    struct listening *l = s->session.listen;
+    bool was_unlisten = what == INTERNAL_UNLISTEN, failed = s->internal_failed;
+    if (was_unlisten && !failed) s->session.pinned &= ~(uint32_t)ASK_CHANNELS;
+    if (!was_unlisten && failed) r->t->slots[s->slot].notifier = 0;
     if (l && was_unlisten) l->doubles = false;
     if (l && l->ready) s->internal_blocks = true;
+    if (l && failed && what != INTERNAL_LISTEN && l->wait == WAIT_MARKER) no_note(r, l);
+    if (l && failed && what == INTERNAL_LISTEN && l->again) listens_not(r, s);
 }
 
 /* The transaction is over, and the session looked after.  True: the server is not free yet. */

@@ -51,6 +51,7 @@ struct listening {
     uint8_t ready;       /* status of a ReadyForQuery that is held back; 0: none is */
     uint8_t wait;        /* enum listen_wait */
     bool again, outside; /* the server was made to LISTEN again; outside of a transaction */
+    uint8_t failures;    /* to make it LISTEN again, outside of a transaction */
     bool notified;       /* its client is known to the listener as the one who notifies */
     bool marker_seen;
     uint32_t marker; /* number of the note that is waited for */
@@ -75,7 +76,7 @@ void listen_client_gone(struct relay *r, struct client *c);
 /* session/session.c, session/probe.c */
 void listen_row(struct relay *r, struct server *s, const unsigned char *name, uint32_t bytes);
 void listen_answered(struct relay *r, struct server *s);
-void listen_done(struct relay *r, struct server *s, bool unlistened);
+void listen_done(struct relay *r, struct server *s, int what);
 void listen_forget(struct relay *r, struct server *s);
 
 /* relay/loop.c */

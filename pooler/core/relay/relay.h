@@ -119,6 +119,7 @@ struct client {
 enum internal_request {
     INTERNAL_NONE,
     INTERNAL_SETTINGS,
+    INTERNAL_SEQUENCES,
     INTERNAL_CHECK,
     INTERNAL_RESET,
     INTERNAL_ROLLBACK,
@@ -200,6 +201,7 @@ struct server {
     uint8_t reset_step;          /* messages of its answer that have come */
     uint8_t found;               /* enum found: what that told so far */
     bool discards_plans;         /* the settings that are on their way to it end with that */
+    bool ahead;                  /* the client's statement follows them without waiting */
     bool looks;                  /* it looks at all functions */
     bool dedicated;              /* its client's own (replication): closed when that leaves */
     struct session session;
@@ -398,6 +400,10 @@ void client_leave_look(struct relay *r, struct client *c);
 
 void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_ready(struct relay *r, struct client *c, uint8_t status);
+
+/* session/settings_ahead.c */
+uint32_t settings_ahead(struct relay *r, struct server *s, const char *text, uint32_t bytes);
+bool settings_ahead_failed(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
 
 /* session/startup_values.c: the welcome of clients */
 #define GREETING_VALUE_BYTES 512

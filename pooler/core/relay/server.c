@@ -111,13 +111,14 @@ void server_add(struct relay *r, struct command *command) {
 /* ---- requests of our own ------------------------------------------------------------------- */
 
 /* Sends a Query of ours, whose replies nobody sees.  `block`: the client's statement waits for its end;
- * otherwise it follows in the same write. */
+ * otherwise, for settings alone, it follows in the same write (session/settings_ahead.c). */
 void server_own(struct relay *r, struct server *s, enum internal_request what, const char *text, bool block) {
     char query[INTERNAL_QUERY_BYTES];
     uint32_t n, room = sizeof query - 6;
     if (what == INTERNAL_SETTINGS) {
         bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
-        n = settings_statement(&r->store, s->client->settings, reset, query + 5, room);
+        n = block ? settings_statement(&r->store, s->client->settings, reset, query + 5, room)
+                  : settings_select(&r->store, s->client->settings, query + 5, room);
         s->discards_plans = plans_foreign(r, s);
         if (s->discards_plans) {
             n = sql_put(query + 5, n, room, ";DISCARD PLANS");
@@ -140,6 +141,8 @@ void server_own(struct relay *r, struct server *s, enum internal_request what, c
     s->internal_blocks = block || s->internal_failed;
     s->releasable = false;
     if (s->internal_failed) n = 0;
+    s->ahead = !s->internal_blocks;
+    if (s->ahead) n = settings_ahead(r, s, query + 5, n);
     query[5 + n] = '\0';
     uint32_t length = n + 5;
     query[0] = 'Q';
@@ -156,21 +159,13 @@ static bool swept(struct relay *r, struct server *s) {
     return how != HANDOVER_AS_IT_IS;
 }
 
-/* Whether an error is one of the moment (a timeout, a lock), not about what was asked for. */
-static bool is_passing(const char *sqlstate) {
-    static const char *const classes[] = {"57", "55P03", "40", "53", "58", "XX", "25", "08"};
-    for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
-        if (strncmp(sqlstate, classes[i], strlen(classes[i])) == 0) return true;
-    return false;
-}
-
 /* The server has not taken its client's settings.  What one server took, another may refuse for what others
  * did there (temp_buffers behind temporary tables, a library that was loaded): its client goes on with
  * another, in the end with a new one, which decides.  What is in force on this one is not known: no client
  * gets it as it is. */
 static void internal_settings_refused(struct relay *r, struct server *s) {
     struct client *c = s->client;
-    bool passing = is_passing(s->internal_sqlstate), known = s->internal_sqlstate[0];
+    bool passing = error_is_passing(s->internal_sqlstate), known = s->internal_sqlstate[0];
     session_unknown(&r->t->slots[s->slot]);
     s->dirty = true;
     if (!c) {
@@ -273,13 +268,13 @@ static void asked(struct relay *r, struct server *s, enum internal_request what)
     } else if (what == INTERNAL_RESTORE) {
         session_restored(r, s);
     } else if (what == INTERNAL_PROBE && s->internal_failed) {
-        bool again = is_passing(s->internal_sqlstate) && s->session.tries++ < ASK_TRIES;
+        bool again = error_is_passing(s->internal_sqlstate) && s->session.tries++ < ASK_TRIES;
         if (again) session_probe(r, s, s->session.asked & ASK_ALL);
         else session_unanswered(s);
     } else if (what == INTERNAL_PROBE) {
         session_answered(r, s);
     }
-    if (s->client && s->session.listen) listen_done(r, s, what == INTERNAL_UNLISTEN);
+    if (s->client && s->session.listen) listen_done(r, s, what);
 }
 
 /* The answer to our own request is complete. */
@@ -326,6 +321,7 @@ static void internal_done(struct relay *r, struct server *s) {
         if (s->internal || s->closing) return;
         break;
     case INTERNAL_STEP: doubt_ended(s); break;
+    case INTERNAL_SEQUENCES: sequences_discarded(r, s); break;
     case INTERNAL_NONE: break;
     }
     if (blocked && s->client) conn_ready(r, &s->client->io);
@@ -496,6 +492,7 @@ bool server_replace(struct relay *r, struct server *s) {
 static const char *unanswered(enum internal_request what) {
     switch (what) {
     case INTERNAL_SETTINGS: return "settings unanswered";
+    case INTERNAL_SEQUENCES: return "request about sequences unanswered";
     case INTERNAL_CHECK: return "test query unanswered";
     case INTERNAL_RESET: return "reset query unanswered";
     case INTERNAL_ROLLBACK: return "rollback unanswered";
@@ -697,7 +694,7 @@ static bool ready(struct relay *r, struct server *s, uint8_t status) {
     struct client *before = s->client;
     bool first = s->internal == INTERNAL_SETTINGS || s->internal == INTERNAL_CHECK
         || s->internal == INTERNAL_RESET || s->internal == INTERNAL_LISTEN
-        || s->internal == INTERNAL_DEFAULTS; /* before its statement */
+        || s->internal == INTERNAL_SEQUENCES || s->internal == INTERNAL_DEFAULTS; /* before its statement */
     /* its Query comes behind */
     if (head & INTERNAL && s->internal == INTERNAL_STEP && letter == 'S') return true;
     if (head & INTERNAL) internal_done(r, s);
@@ -791,6 +788,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         return true;
     case BE_ERROR:
         if (s->copy != COPY_NONE && !copy_failed(s)) return false;
+        if (settings_ahead_failed(r, s, body, n)) return true;
         /* no Sync leads to an error */
         if (s->internal == INTERNAL_STEP && requests_head(q) == ('Q' | INTERNAL)) return is_fatal(body, n);
         if (requests_head(q) == ('Q' | INTERNAL) && is_fatal(body, n)) { /* no answer follows it */
@@ -924,7 +922,8 @@ static uint32_t feed(struct relay *r, struct server *s, const unsigned char *p, 
         struct client *c = s->client;
         /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
         s->internal_body = !notification && is_own(s, effect)
-            && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | INTERNAL));
+            && (effect != BE_ERROR || requests_head(&s->requests) == ('Q' | INTERNAL)
+                || s->internal == INTERNAL_SETTINGS);
         if (malformed(s, p + at, effect, here, length)) {
             out_of_step(r, s, p, run, at, true);
             return n;

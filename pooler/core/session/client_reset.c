@@ -6,7 +6,9 @@
 #include <string.h>
 
 #include "io/message_table.h"
+#include "io/server_messages.h"
 #include "relay/relay.h"
+#include "sql/builder.h"
 #include "sql/lexer.h"
 #include "statements/forward.h"
 
@@ -105,31 +107,95 @@ bool session_hold(struct relay *r, struct server *s, uint8_t status) {
     return true;
 }
 
-/* Sets what was reset to the values of the startup packet. */
+#define SAVEPOINT "pooler_restore"
+
+/* The name of a setting that is to be put back, by its number; NULL: there are not so many. */
+static const char *one_of(const struct relay *r, const struct server *s, uint32_t number) {
+    const struct session *x = &s->session;
+    uint32_t tracked = (uint32_t)r->store.tracked.count;
+    char kind;
+    if (!x->resets_all) {
+        const char *name;
+        for (uint32_t at = 0; x->notes && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+            if (kind == 'r' && !number--) return name;
+        return NULL;
+    }
+    if (number < tracked) return r->store.tracked.names[number];
+    number -= tracked;
+    for (const char *p = NULL, *value; settings_next_extra(s->client->startup, &p, &value);)
+        if (strcmp(p, "role") != 0 && strcmp(p, "session_authorization") != 0 && !number--) return p;
+    return NULL;
+}
+
+/* What puts the values back, or the one that it is the turn of.  Returns the bytes, `room` or more when they
+ * do not fit. */
+static uint32_t put_values(const struct relay *r, const struct server *s, char *out, uint32_t room) {
+    const struct session *x = &s->session;
+    const struct settings *startup = s->client->startup;
+    uint32_t n = 0;
+    const char *name = x->restore_one ? one_of(r, s, x->restore_one - 1) : NULL;
+    if (name) return settings_assign(&r->store, startup, name, out, 0, room);
+    if (x->restore_one) return 0;
+    if (x->resets_all) return settings_assign_all(&r->store, startup, out, room);
+    for (uint32_t i = 0; (name = one_of(r, s, i)); i++)
+        n = settings_assign(&r->store, startup, name, out, n, room);
+    return n;
+}
+
+/* Sets what was reset to the values of the startup packet; in a transaction behind a savepoint: an error does
+ * not end it. */
 void session_restore(struct relay *r, struct server *s) {
     struct session *x = &s->session;
     s->releasable = false;
     s->internal_blocks = x->restore_due = !guard_take(r, s);
     if (x->restore_due) return;
-    const struct settings *startup = s->client->startup;
     char query[INTERNAL_QUERY_BYTES];
-    uint32_t n = 0, room = sizeof query - 1;
-    if (x->resets_all) {
-        n = settings_assign_all(&r->store, startup, query, room);
-    } else {
-        char kind;
-        const char *name;
-        for (uint32_t at = 0; x->notes && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
-            if (kind == 'r') n = settings_assign(&r->store, startup, name, query, n, room);
-    }
-    query[n < room ? n : 0] = '\0';
+    bool inside = x->held != 'I', again = s->transaction == 'E';
+    uint32_t room = sizeof query - 64, n = 0;
+    if (inside)
+        n = sql_put(query, 0, room, again ? "ROLLBACK TO " SAVEPOINT ";" : "SAVEPOINT " SAVEPOINT ";");
+    uint32_t values = put_values(r, s, query + n, room - n);
+    if (values >= room - n) values = sql_put(query, n, room, "SELECT 1 OPERATOR(pg_catalog./) 0") - n;
+    n += values;
+    if (inside) n = sql_put(query, n, sizeof query, ";RELEASE " SAVEPOINT);
+    query[n] = '\0';
     server_own(r, s, INTERNAL_RESTORE, query, true);
+}
+
+/* An error of the moment does not count; what is refused otherwise (temp_buffers, behind temporary tables) is
+ * left out, so that the others are not lost with it.  True: there is more to put back. */
+static bool restore_on(struct relay *r, struct server *s) {
+    struct session *x = &s->session;
+    bool failed = s->internal_failed, passing = failed && error_is_passing(s->internal_sqlstate);
+    if (!failed && !x->restore_one) return false;
+    if (failed && strcmp(s->internal_sqlstate, "3B001") == 0) return false; /* there is no savepoint */
+    if (passing && x->restore_tries++ >= ASK_TRIES) return false;
+    if (failed && !passing) x->effect_flags |= ASK_SETTINGS;
+    if (!passing) x->restore_one++;
+    bool more = x->restore_one < 2 || one_of(r, s, x->restore_one - 1)
+        || (s->transaction == 'E' && one_of(r, s, x->restore_one - 2));
+    if (more) session_restore(r, s);
+    return more;
 }
 
 void session_restored(struct relay *r, struct server *s) {
     struct session *x = &s->session;
+    struct client *c = s->client;
     uint8_t status = x->held;
+    static const char text[] = "values of the startup packet could not be put back";
+    if (restore_on(r, s)) return;
+    bool failed = s->internal_failed && error_is_passing(s->internal_sqlstate);
+    x->restore_one = x->restore_tries = 0;
+    if (failed && status == 'I') {
+        client_close(r, c, s->internal_sqlstate, text, text);
+        return;
+    }
     tell(r, s);
     x->held = 0;
-    client_ready(r, s->client, status);
+    if (s->transaction == 'E') {
+        char message[512];
+        conn_send(r, &c->io, message, error_message(message, "ERROR", "40000", text));
+        status = 'E';
+    }
+    client_ready(r, c, status);
 }

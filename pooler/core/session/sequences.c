@@ -95,7 +95,7 @@ static void discard(struct relay *r, struct server *s, bool inside) {
     const char *text = discard_text(s);
     if (inside) send_run(r, s, text, (uint32_t)strlen(text));
     else send_query(r, s, text, (uint32_t)strlen(text) + 1);
-    s->session.may_skip_discard = s->pipeline_open;
+    s->session.may_skip_discard = true;
     /* behind the Execute of a run there is a Close */
     s->session.discard_request = s->requests.pushed - (inside ? 2 : 1);
 }
@@ -118,13 +118,25 @@ void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags) 
     struct server *s = c->server;
     if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, effect_flags);
-    /* a Query commits what has run, and ends portals: where there is neither, what runs alone (VACUUM) is not
-     * behind anything */
-    bool inside = s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours);
+    /* a Query commits what has run, and ends portals, also those that a transaction keeps: where there is
+     * neither, what runs alone (VACUUM) is not behind anything.  And a Query that fails does not keep from
+     * running what asks for what it should have discarded. */
+    bool inside = s->transaction == 'T' || effect_flags & EFFECT_CURRVAL
+        || (s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours));
     /* what a cancel request meets there has the client skipped */
     if (clean && !inside && !s->requests.count) inside = !guard_take(r, s);
     if (clean) discard(r, s, inside);
     used(r, c, effect_flags, clean);
+}
+
+/* The same before a Query or FunctionCall, which must not run where it fails; it comes again when that is
+ * known. */
+static enum rewritten discard_first(struct relay *r, struct client *c, uint32_t effect_flags) {
+    struct server *s = c->server;
+    if (s->requests.count || !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
+    server_own(r, s, INTERNAL_SEQUENCES, discard_text(s), true);
+    used(r, c, effect_flags, true);
+    return REWRITTEN_WAIT_ALL;
 }
 
 /* A FunctionCall is about to run.  Like a Query it is told whether it runs in a transaction, which an Execute
@@ -137,7 +149,7 @@ enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t
     bool clean = in_the_way(r, c, effect_flags), runs = s->pipeline_open && s->pipeline_runs;
     if (clean && !runs && s->requests.count) return REWRITTEN_WAIT_ALL;
     bool inside = runs || s->transaction == 'T';
-    if (clean && !inside && !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
+    if (clean && !inside) return discard_first(r, c, effect_flags);
     if (clean) discard(r, s, inside);
     if (clean && inside && !s->pipeline_open) send_sync(r, s);
     used(r, c, effect_flags, clean);
@@ -195,8 +207,10 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
         if (!n) return REWRITTEN_NOT; /* nothing runs */
         discard_behind(r, s, end, n);
     } else { /* behind an Execute of ours alone a Query would be told that it is in a transaction */
+        bool inside = s->pipeline_open && s->pipeline_runs;
+        if (may_read(effect_flags) && !inside) return discard_first(r, c, effect_flags);
         if (!s->requests.count && !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
-        discard(r, s, s->pipeline_open && s->pipeline_runs);
+        discard(r, s, inside);
     }
     used(r, c, effect_flags, true);
     return REWRITTEN_NOT;
@@ -212,6 +226,17 @@ static void kept_by_server(struct relay *r, struct server *s) {
 void sequences_not_discarded(struct relay *r, struct server *s) {
     static const char SEQUENCES_GONE[] = "22012"; /* division_by_zero */
     if (strcmp(s->internal_sqlstate, SEQUENCES_GONE) != 0) kept_by_server(r, s);
+}
+
+/* INTERNAL_SEQUENCES is answered. */
+void sequences_discarded(struct relay *r, struct server *s) {
+    if (!s->internal_failed) {
+        s->session.discard_tries = 0;
+        return;
+    }
+    kept_by_server(r, s);
+    if (s->client && s->transaction == 'I' && s->session.discard_tries++ >= ASK_TRIES)
+        client_close(r, s->client, s->internal_sqlstate, s->internal_text, s->internal_text);
 }
 
 /* A request of ours was skipped behind an error of the client's pipeline. */

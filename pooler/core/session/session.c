@@ -306,6 +306,7 @@ bool session_uncertain(const struct server *s) {
 
 /* An error, or a rollback: what the statements set may not be in force. */
 void session_failed(struct server *s) {
+    if (s->internal == INTERNAL_RESTORE) return; /* nothing of the client's */
     s->session.reset_ran = s->session.reset_kept;
     if (s->session.effect_flags | s->session.ends) s->session.failed = true;
 }
@@ -582,6 +583,7 @@ void session_left(struct relay *r, struct server *s) {
     x->touched_sequence = x->opaque = x->given_up = x->sets_meaning = x->doomed = x->looked = false;
     x->held = 0;
     x->restore_due = false;
+    x->restore_one = x->restore_tries = x->discard_tries = 0;
     listen_forget(r, s);
     settings_drop(&r->store, x->told);
     x->told = NULL;

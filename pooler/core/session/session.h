@@ -126,16 +126,19 @@ struct session {
     bool unseen; /* something was called of which nobody knew what it is: it may have opened connections */
     bool doomed; /* it may carry what no reset undoes: the server is closed when its client has left it */
     bool touched_sequence;
-    bool may_skip_discard;    /* that request stands in a pipeline of the client, behind what may fail */
+    bool may_skip_discard;    /* that request may fail, or be skipped, and is not answered */
     bool looked;              /* it has only answered a piece about the catalogs since it was settled */
     bool given_up;            /* a pin was, for others that wait */
     bool sets_meaning;        /* a statement does that is not answered yet */
     bool parsed_sets_meaning; /* the latest unnamed statement will, when it is run */
     /* something set a setting whose name is not known: the server is reset before its next client */
     bool opaque;
-    bool named;       /* a literal or a parameter gave the name of the setting that is an argument */
-    bool restore_due; /* INTERNAL_RESTORE waits for the end of a cancel request */
-    uint8_t held;     /* status of a ReadyForQuery that the client gets after INTERNAL_RESTORE; 0: none */
+    bool named;            /* a literal or a parameter gave the name of the setting that is an argument */
+    bool restore_due;      /* INTERNAL_RESTORE waits for the end of a cancel request */
+    uint32_t restore_one;  /* it puts the values back one by one, and this one now, from 1; 0: all at once */
+    uint8_t restore_tries; /* of that, after errors of the moment */
+    uint8_t discard_tries; /* of INTERNAL_SEQUENCES */
+    uint8_t held; /* status of a ReadyForQuery that the client gets after INTERNAL_RESTORE; 0: none */
     uint64_t unknown[SCAN_UNKNOWN_MAX];
     struct notes *notes;
     struct settings *told; /* what the client believes while a RESET is under way; NULL: none is */
@@ -184,6 +187,7 @@ void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags);
 enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t effect_flags);
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t effect_flags,
                                       const char *text, uint32_t bytes);
+void sequences_discarded(struct relay *r, struct server *s);
 void sequences_skipped(struct relay *r, struct server *s);
 bool sequences_wait(struct server *s);
 void sequences_not_discarded(struct relay *r, struct server *s);

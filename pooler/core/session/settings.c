@@ -290,6 +290,22 @@ uint32_t settings_statement(const struct settings_store *store, const struct set
     return at;
 }
 
+/* The same in one SELECT, for a set and a server without extras. */
+uint32_t settings_select(const struct settings_store *store, const struct settings *s, char *out,
+                         uint32_t room) {
+    uint32_t at = sql_put(out, 0, room, "SELECT ");
+    const char *value = s->values, *encoding = encoding_of(store, s), *comma = "";
+    for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1) {
+        const char *name = store->tracked.names[i];
+        if (*value == '\0' && strcasecmp(name, "application_name") != 0) continue;
+        at = sql_put(out, sql_put(out, at, room, comma), room, "pg_catalog.set_config(");
+        at = sql_put(out, sql_put_literal(out, at, room, name), room, ",");
+        at = sql_put(out, sql_put_encoded(out, at, room, value, encoding), room, ",false)");
+        comma = ",";
+    }
+    return at;
+}
+
 /* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the
  * session is. */
 uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out,

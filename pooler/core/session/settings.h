@@ -87,6 +87,8 @@ uint32_t settings_switch(const struct settings_store *store, const struct settin
 /* settings.c */
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset,
                             char *out, uint32_t room);
+uint32_t settings_select(const struct settings_store *store, const struct settings *s, char *out,
+                         uint32_t room);
 uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out,
                              uint32_t room);
 uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name,

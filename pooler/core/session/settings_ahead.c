@@ -1,0 +1,54 @@
+/* Settings that go to a server in the same write as the statement of its client.
+ *
+ * Theory.  A statement must not run under the settings of the client before, and behind a Query that fails
+ * PostgreSQL goes on with the next message.  Behind an error in the extended protocol it skips everything up
+ * to the next Sync, a Query or FunctionCall, too.  So the settings are executed without a Sync, in a
+ * transaction between a BEGIN and a COMMIT of ours: what comes behind runs as if nothing had come before.
+ * Where ours fails nothing behind it runs, and what the server would answer is not waited for.  An empty
+ * Query is the last of it, so that there is an answer to wait for; whatever becomes of that, the settings are
+ * in force. */
+#include <string.h>
+
+#include "io/server_messages.h"
+#include "relay/relay.h"
+
+static void run(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
+    static const char bind_execute[] = "B\0\0\0\14\0\0\0\0\0\0\0\0E\0\0\0\11\0\0\0\0";
+    unsigned char head[6] = {'P'};
+    write_u32(head + 1, 4 + 1 + bytes + 3);
+    conn_append(r, &s->io, head, sizeof head); /* with the unnamed statement's name */
+    conn_append(r, &s->io, text, bytes);
+    conn_append(r, &s->io, "\0\0\0", 3);                       /* its end, no types of parameters */
+    conn_append(r, &s->io, bind_execute, sizeof bind_execute); /* with a last NUL: of the number of rows */
+    server_expects(s, 'P' | INTERNAL);
+    parsing_push(s, NULL);
+    server_expects(s, 'B' | INTERNAL);
+    server_expects(s, 'E' | INTERNAL);
+}
+
+/* Sends what is to be executed.  Returns the bytes of the Query behind it: none. */
+uint32_t settings_ahead(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
+    /* without waiting for a safe snapshot */
+    static const char begin[] = "BEGIN ISOLATION LEVEL READ COMMITTED", end[] = "COMMIT";
+    run(r, s, begin, sizeof begin - 1);
+    run(r, s, text, bytes);
+    run(r, s, end, sizeof end - 1);
+    return 0;
+}
+
+/* An error has come.  True: that is what it answers. */
+bool settings_ahead_failed(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
+    uint8_t head = requests_head(&s->requests);
+    if (s->internal != INTERNAL_SETTINGS || !s->ahead || !(head & INTERNAL)) return false;
+    if (head == ('Q' | INTERNAL)) return true;
+    struct client *c = s->client;
+    if (c && (!s->fresh || c->lost_servers >= LOST_SERVERS_MAX)) { /* what it has sent is gone */
+        char sqlstate[6] = "08P01", text[EVENT_TEXT_BYTES] = "invalid server parameter";
+        server_message_field(body, n, 'C', sqlstate, sizeof sqlstate);
+        server_message_field(body, n, 'M', text, sizeof text);
+        client_close(r, c, sqlstate, text, text);
+    } else {
+        server_close(r, s, false, "settings of its client refused");
+    }
+    return true;
+}

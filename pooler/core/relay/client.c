@@ -520,21 +520,12 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
     while (n - at >= 5) {
         uint32_t length = read_u32(p + at + 1);
         enum frontend_effect effect = frontend_effects[p[at]];
-        if (effect == FE_FORBIDDEN || length < 4 || length > r->options.max_packet_bytes
-            || (effect == FE_QUERY && r->options.disable_pqexec)) {
-            char text[64];
-            snprintf(text, sizeof text, "bad packet header: '%02x%02x%02x%02x%02x'", p[at], p[at + 1],
-                     p[at + 2], p[at + 3], p[at + 4]);
-            fault(r, c,
-                  effect == FE_FORBIDDEN ? "unknown pkt"
-                      : effect == FE_QUERY && length >= 4 && length <= r->options.max_packet_bytes
-                      ? "PQexec disallowed"
-                      : text);
-            return n;
-        }
-        if (effect == FE_TERMINATE) {
+        bool faulty = effect == FE_FORBIDDEN || length < 4 || length > r->options.max_packet_bytes
+            || (effect == FE_QUERY && r->options.disable_pqexec);
+        if (faulty) memcpy(c->faulty, p + at, sizeof c->faulty);
+        if (faulty || effect == FE_TERMINATE) {
             if (c->server) forward(r, c, p + run, at - run);
-            leave(r, c, LEAVING_TERMINATE);
+            leave(r, c, faulty ? LEAVING_FAULT : LEAVING_TERMINATE);
             return n;
         }
         uint32_t here = length + 1 < n - at ? length + 1 : n - at;

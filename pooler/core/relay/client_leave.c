@@ -1,7 +1,8 @@
 /* How clients leave: what they have sent before still runs, and they get its answers.
  *
- * Theory.  Terminate and the end of a client's stream say that no more requests come; they take effect in
- * their turn, as at PostgreSQL.  A client is `leaving` from the moment when all that it sent before has been
+ * Theory.  Terminate and the end of a client's stream say that no more requests come, and so does what is no
+ * message (LEAVING_FAULT), whose client is told so in the end.  They take effect in their turn, as at
+ * PostgreSQL.  A client is `leaving` from the moment when all that it sent before has been
  * passed on; it is gone when that has been answered, and the answers have been sent.  A client that is broken
  * (a reset connection, a socket that takes nothing more) is gone at once: nothing more is sent for it, and
  * what runs for it is canceled, unless it had said Terminate.
@@ -12,9 +13,11 @@
  * with a reset.
  */
 #define _GNU_SOURCE
+#include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "io/message_table.h"
 #include "relay/relay.h"
 
 #define PROBE_AFTER_US 1000000u /* most statements are over by then */
@@ -32,10 +35,28 @@ static bool answered(const struct client *c) {
         && (s->internal == INTERNAL_NONE || s->internal >= INTERNAL_RESTORE);
 }
 
+/* It is told what was wrong with its last message, of which the header was kept. */
+static void close_faulty(struct relay *r, struct client *c) {
+    const unsigned char *p = c->faulty;
+    uint32_t length = read_u32(p + 1);
+    bool fits = length >= 4 && length <= r->options.max_packet_bytes;
+    char header[64];
+    const char *text = header;
+    snprintf(header, sizeof header, "bad packet header: '%02x%02x%02x%02x%02x'", p[0], p[1], p[2], p[3],
+             p[4]);
+    if (frontend_effects[p[0]] == FE_FORBIDDEN) text = "unknown pkt";
+    else if (frontend_effects[p[0]] == FE_QUERY && fits) text = "PQexec disallowed";
+    client_close(r, c, "08P01", text, text);
+}
+
 static void gone(struct relay *r, struct client *c, bool done) {
     bool terminated = c->leaving == LEAVING_TERMINATE;
-    if (c->server) server_left(r, c->server, terminated || done);
+    if (c->server) server_left(r, c->server, c->leaving != LEAVING_EOF || done);
     if (done && bytes_pending(&c->io.out)) return; /* it still reads */
+    if (c->leaving == LEAVING_FAULT) {
+        close_faulty(r, c);
+        return;
+    }
     client_close(r, c, NULL, NULL, terminated ? "client close request" : "client unexpected eof");
 }
 

@@ -78,7 +78,8 @@ enum read_blocked {
 };
 
 /* How a client that sends nothing more leaves, when all that it has sent is answered. */
-enum leaving { LEAVING_NOT, LEAVING_TERMINATE, LEAVING_EOF };
+/* FAULT: it has sent what is no message. */
+enum leaving { LEAVING_NOT, LEAVING_TERMINATE, LEAVING_EOF, LEAVING_FAULT };
 
 struct client {
     struct conn io;
@@ -94,6 +95,7 @@ struct client {
     uint8_t refusals;         /* and that did not take its settings */
     bool held;       /* it is too far ahead of its server, and is read again when that has caught up: */
     uint8_t leaving; /* enum leaving */
+    unsigned char faulty[5]; /* the header of what it is closed for, LEAVING_FAULT */
     /* when the end of its stream was seen, while there was work for it; UINT64_MAX: long ago */
     uint64_t hangup_at;
     /* enum read_blocked: it is not read, for what it says depends on answers on their way */

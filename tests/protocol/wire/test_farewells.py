@@ -1,4 +1,4 @@
-"""Terminate and the end of a stream take effect in their turn: what was sent before is run and answered."""
+"""Terminate, the end of a stream and what is no message take effect in turn, behind what came before."""
 
 from __future__ import annotations
 
@@ -192,3 +192,82 @@ def test_pipeline_without_its_sync_of_a_pinned_client(
     with pooled(pooler, "tx") as wire:
         wire.rows("SELECT 1")  # by the server that is left
     assert count(running_postgres) == before
+
+
+#: What is no message: its bytes, and what the client is told.
+FAULTS = {
+    "unknown type": (message("z", b"abc"), "unknown pkt"),
+    "length below 4": (b"Q\0\0\0\3", "bad packet header: '5100000003'"),
+    "negative length": (b"S\xff\xff\xff\xff", "bad packet header: '53ffffffff'"),
+    "from a server": (message("Z", b"I"), "unknown pkt"),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("requests", REQUESTS)
+def test_no_message(running_postgres: Postgres, pooler: Pooler, requests: str, fault: str) -> None:
+    """What is told before is told as before a Terminate; PostgreSQL says nothing of a bad length."""
+    (data, rows), (bad, told) = REQUESTS[requests], FAULTS[fault]
+    there = heard(direct(running_postgres), end_by_terminate, data)
+    before, got = count(running_postgres), []
+    with pooled(pooler, "se") as wire, contextlib.suppress(EndOfStream):
+        wire.send(data + bad + query("DROP TABLE farewells"))
+        while True:
+            got.append(wire.receive())
+    errors = [m.fields for m in got if m.type == "E"]
+    assert [(m.type, m.fields["C"].encode() if m.type == "E" else m.body) for m in got[:-1] if m.type != "S"][
+        : len(there)
+    ] == there
+    assert (errors[-1]["S"], errors[-1]["C"], errors[-1]["M"]) == ("FATAL", "08P01", told)
+    assert got[-1].type == "E"
+    wait_for(lambda: count(running_postgres) == before + rows, 5, f"{rows} more rows than {before}")
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_message_while_it_waits(running_postgres: Postgres, pooler: Pooler, fault: str) -> None:
+    before, holders = count(running_postgres), busy(pooler)
+    with pooled(pooler, "tx") as wire:
+        wire.send(INSERT + FAULTS[fault][0])
+        wait_for(lambda: pooler.pool("tx")["cl_waiting"] == 1, 5, "the client in the queue")
+        release(holders)
+        wire.expect("CZ")
+        assert wire.receive_until("E")[-1].fields["M"] == FAULTS[fault][1]
+        wire.expect_closed()
+    assert count(running_postgres) == before + 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_message_in_a_copy(running_postgres: Postgres, pooler: Pooler, fault: str) -> None:
+    """The COPY fails, and what was sent before it counts; behind it the server is good for others."""
+    before = count(running_postgres)
+    with pooled(pooler, "tx") as wire:
+        wire.send(INSERT + query("COPY farewells FROM STDIN") + message("d", b"1\n") + FAULTS[fault][0])
+        assert wire.receive_until("E")[-1].fields["M"] == FAULTS[fault][1]
+        wire.expect_closed()
+    with pooled(pooler, "tx") as wire:
+        assert wire.rows("SELECT 17") == [[b"17"]]
+    assert count(running_postgres) == before + 1
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_message_in_an_open_pipeline(running_postgres: Postgres, pooler: Pooler, fault: str) -> None:
+    """Its answers come, and its statements are undone."""
+    before = count(running_postgres)
+    with pooled(pooler, "tx") as wire:
+        wire.send(parse("INSERT INTO farewells VALUES (1)") + RUN + FAULTS[fault][0])
+        wire.expect("12nC")
+        assert wire.receive_until("E")[-1].fields["M"] == FAULTS[fault][1]
+        wire.expect_closed()
+    with pooled(pooler, "tx") as wire:
+        assert wire.rows("SELECT 17") == [[b"17"]]
+    assert count(running_postgres) == before
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_no_message_in_a_result(pooler: Pooler, fault: str) -> None:
+    """Nothing of ours comes into the middle of a row."""
+    with pooled(pooler, "tx") as wire:
+        wire.send(query("SELECT repeat('x', 3000000) FROM generate_series(1, 5)") + FAULTS[fault][0])
+        assert [m.type for m in wire.receive_until("Z")] == [*"TDDDDDCZ"]
+        assert wire.receive_until("E")[-1].fields["M"] == FAULTS[fault][1]
+        wire.expect_closed()

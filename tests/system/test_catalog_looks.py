@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -259,3 +260,38 @@ def test_catalogs_that_were_too_large_are_read_when_they_are_not(
             wait_for(lambda: "known" in state(), 60, "the catalogs")
     finally:
         pg.sql("DROP SCHEMA IF EXISTS much CASCADE", dbname="p0")
+
+
+def test_databases_take_turns(logged: None, make_pooler: MakePooler, pg: Postgres) -> None:
+    """Where the catalogs of one database change all the time, another is looked at in between."""
+    pooler = make_pooler(workers=1, databases={"p0": "pool_size=3", "p1": "pool_size=3"})
+    pg.new_log()
+    looks: list[str] = []
+
+    def change_until(wanted: Callable[[], bool]) -> None:
+        def changed() -> bool:
+            for _ in range(10):
+                busy.query("CREATE OR REPLACE FUNCTION turns() RETURNS int LANGUAGE sql AS 'SELECT 1'")
+            looks.extend(piece.database for piece in pieces_in(pg.new_log()) if SUMS in piece.text)
+            return wanted()
+
+        wait_for(changed, 40, "a look")
+
+    with pooler.wire().login(database="p0") as busy, pooler.wire().login(database="p1") as calm:
+        change_until(lambda: "p0" in looks)
+        calm.query("SELECT 1")
+        looks.clear()
+        change_until(lambda: len(looks) > 1)
+        busy.query("DROP FUNCTION turns()")
+    assert "p1" in looks
+
+
+def test_a_look_begins_on_an_idle_server(make_pooler: MakePooler, pg: Postgres) -> None:
+    """Where nothing runs, and nothing is given back: it begins, and does not just keep others from theirs."""
+    pooler = make_pooler(workers=1, databases={"p0": "pool_size=3", "p1": "pool_size=3"})
+    with pooler.wire().login(database="p0") as wire:
+        wire.query("SELECT 1")
+        with pooler.wire().login(database="p1") as other:
+            other.query("SELECT 1")
+            for name in ("p0", "p1"):
+                wait_for(functools.partial(pooler.knows_catalogs, name), 40, f"the catalogs of {name}")

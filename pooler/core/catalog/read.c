@@ -118,8 +118,8 @@ static bool has_work(struct relay *r, int32_t database) {
     return atomic_load(&d->catalog.used) || !is_known(r, database);
 }
 
-/* Whether a server that no client has is to answer a piece now.  A look that begins is claimed here. */
-bool catalog_due(struct relay *r, const struct server *s) {
+/* Whether a server that no client has is to answer a piece now, if a look that is to begin can be claimed. */
+static bool may_ask(struct relay *r, const struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     const struct pool_row *p = &r->t->pools[row->pool];
     const struct database_row *d = &r->t->databases[p->database];
@@ -132,9 +132,16 @@ bool catalog_due(struct relay *r, const struct server *s) {
     if (p->waiting.head != NOBODY
         && r->now < c->moved_at + (is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US))
         return false;
-    return c->phase != READING_NOT
-        || (catalog_may_claim(r->t, p->database, p->instance, r->worker, r->now)
-            && catalog_claim(r->t, p->database, p->instance, r->worker, r->now));
+    return c->phase != READING_NOT || catalog_may_claim(r->t, p->database, p->instance, r->worker, r->now);
+}
+
+/* Whether it is to answer one at once.  A look that begins is claimed here: who claims one and does not ask
+ * keeps all databases of the instance from theirs. */
+bool catalog_due(struct relay *r, const struct server *s) {
+    if (!may_ask(r, s)) return false;
+    const struct pool_row *p = &r->t->pools[r->t->slots[s->slot].pool];
+    return r->readers[p->database]->phase != READING_NOT
+        || catalog_claim(r->t, p->database, p->instance, r->worker, r->now);
 }
 
 /* ---- pieces -------------------------------------------------------------------------------------- */
@@ -398,7 +405,7 @@ static void use_idle(struct relay *r, int32_t database) {
          pool = r->t->pools[pool].next_in_database) {
         int32_t slot = r->t->pools[pool].idle.head;
         struct server *s = slot == NOBODY || !matters(r, pool) ? NULL : server_of(r, slot);
-        if (!s || s->client || s->internal || !catalog_due(r, s)) continue;
+        if (!s || s->client || s->internal || !may_ask(r, s)) continue;
         if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
         conn_arm(r, &s->io);
         s->releasable = true; /* from where it is given back the next piece is asked */

@@ -7,6 +7,7 @@
 #define CLAIM_US 3000000u /* a reader that does nothing for so long has lost its claim */
 /* between its looks it keeps it for as long as its budget says, and so much more */
 #define CLAIM_SPARE_US 10000000u
+#define WANTED_US 1000000u /* a database that has not asked again for so long has no server for a look */
 
 /* ---- claims -------------------------------------------------------------------------------------- */
 
@@ -32,12 +33,43 @@ static bool is_free(const struct tables *t, const struct catalog_row *c, uint64_
     return !c->reader || now > c->reader_until || c->reader_life != life_of(t, c->reader - 1);
 }
 
-/* Whether a claim is worth the lock. */
-bool catalog_may_claim(const struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now) {
+/* Notes that a look is due and a server at hand for it. */
+static void want(struct tables *t, int32_t database, int32_t instance, uint64_t now) {
+    struct catalog_row *c = &t->databases[database].catalog;
+    if (c->row_generation == t->databases[database].generation && c->wanted_instance == instance
+        && now < atomic_load(&c->wanted_at) + WANTED_US / 8)
+        return;
+    tables_lock(t);
+    c = row_of(t, database);
+    c->wanted_instance = instance;
+    atomic_store(&c->wanted_at, now);
+    tables_unlock(t);
+}
+
+/* Whether another database of the instance wants a look, whose last one is longer ago. */
+static bool is_anothers_turn(const struct tables *t, int32_t database, int32_t instance, uint64_t now) {
+    const struct database_row *mine = &t->databases[database];
+    uint64_t looked_at = mine->catalog.row_generation == mine->generation ? mine->catalog.looked_at : 0;
+    for (int32_t i = 0; i < t->h->databases_high; i++) {
+        const struct catalog_row *c = &t->databases[i].catalog;
+        if (i != database && t->databases[i].used && c->row_generation == t->databases[i].generation
+            && c->wanted_instance == instance && now < atomic_load(&c->wanted_at) + WANTED_US
+            && c->looked_at < looked_at)
+            return true;
+    }
+    return false;
+}
+
+/* Whether a claim is worth the lock: the budget allows a look, and no other database has waited for longer. */
+bool catalog_may_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now) {
     const struct catalog_row *c = &t->databases[database].catalog;
-    if (now < t->instances[instance].catalog_at) return false;
-    return c->row_generation != t->databases[database].generation || is_reader(t, c, worker)
+    bool may = c->row_generation != t->databases[database].generation || is_reader(t, c, worker)
         || is_free(t, c, now);
+    if (!may) return false;
+    if (now >= t->instances[instance].catalog_at && !is_anothers_turn(t, database, instance, now))
+        return true;
+    want(t, database, instance, now);
+    return false;
 }
 
 /* A look begins: nobody else reads this database, and the budget of the instance allows one. */
@@ -53,6 +85,7 @@ bool catalog_claim(struct tables *t, int32_t database, int32_t instance, int wor
         c->reader_until = n->catalog_at = now + CLAIM_US;
         if (!atomic_load(&c->generation)) c->state = CATALOG_READING;
         atomic_store(&c->used, 0);
+        atomic_store(&c->wanted_at, 0);
         c->looked_at = now;
     }
     tables_unlock(t);

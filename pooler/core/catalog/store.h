@@ -7,7 +7,8 @@
  * a snapshot without the lock, and look afterwards whether it is still the one that is published.
  *
  * The budget is the instance's: after a look that took PostgreSQL a time t none begins there before 100 t are
- * over.
+ * over.  Databases of an instance take turns: the next look is at that whose last is longest ago, among those
+ * that want one (`wanted_at`).
  */
 #ifndef POOLER_CATALOG_STORE_H
 #define POOLER_CATALOG_STORE_H
@@ -28,7 +29,7 @@ struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker,
                                  uint32_t customs_bytes);
 void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version);
 bool catalog_is_published(const struct tables *t, int32_t database);
-bool catalog_may_claim(const struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
+bool catalog_may_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
 bool catalog_is_current(const struct tables *t, int32_t database);
 void catalog_mark(struct tables *t, int32_t database);
 

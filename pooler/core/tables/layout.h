@@ -326,6 +326,8 @@ struct catalog_row {
     uint64_t next_offset, next_bytes; /* the one that the reader writes; 0 bytes: none */
     /* read_at: when the look began that was published last */
     uint64_t looked_at, read_at, known_since, cost_us;
+    _Atomic uint64_t wanted_at; /* when a look was due last, and not begun for those of others there: */
+    int32_t wanted_instance;
     uint32_t functions, relations; /* for SHOW */
     _Atomic uint32_t everything; /* for SHOW: what every statement is asked for, for what it need not name */
     uint64_t reader_bytes;       /* of memory, in its reader */

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import StartPooler, module_pooler, running_pooler, wait_until_free
-from tests.support.wire import Message, Wire, query
+from tests.support.wire import LoginRefused, Message, Wire, query
 
 pooler = module_pooler(
     databases={
@@ -282,3 +283,53 @@ def test_settings_changed_during_the_first_look(
         wait_for(is_told, 2, "new clients to be told")
     finally:
         running_postgres.sql("ALTER DATABASE p0 RESET TimeZone")
+
+
+@pytest.mark.parametrize("busy", [False, True], ids=["free", "busy"])
+@pytest.mark.parametrize("more", ["", " -c role=startup_other"], ids=["alone", "with a role"])
+@pytest.mark.parametrize("who", ["startup_lowly", "postgres", "nobody_at_all"])
+def test_session_user_is_that_of_the_login(
+    pooler: Pooler, running_postgres: Postgres, who: str, more: str, busy: bool
+) -> None:
+    """PostgreSQL looks whether a superuser names a role that is there, and that is all that comes of it."""
+    for role in ("startup_lowly", "startup_other"):
+        running_postgres.sql(f"DROP ROLE IF EXISTS {role}")
+        running_postgres.sql(f"CREATE ROLE {role}")
+    options = f"-c session_authorization={who}{more}"
+
+    def told(wire: Wire, database: str, user: str = "postgres") -> list[object]:
+        try:
+            wire.login(user=user, database=database, options=options)
+            found: list[object] = [
+                wire.rows("SELECT current_user, session_user, current_setting('is_superuser')")
+            ]
+        except LoginRefused as refused:
+            return [refused.error.fields["C"], refused.error.fields["M"]]
+        except AssertionError as failed:
+            return [str(failed)]
+        return [*found, wire.parameters.get("is_superuser"), wire.parameters.get("session_authorization")]
+
+    with contextlib.ExitStack() as stack:
+        address = (running_postgres.host, running_postgres.port)
+        there = told(stack.enter_context(Wire(socket.create_connection(address, 10))), "p0")
+        holders = [
+            stack.enter_context(pooler.wire()).login(user="postgres", database="fresh") for _ in range(3)
+        ]
+        for holder in holders if busy else []:
+            holder.query("BEGIN")
+        wire = stack.enter_context(pooler.wire())
+        if busy and who != "nobody_at_all":
+            wire.login(user="postgres", database="fresh", options=options)
+            wire.send(query("SELECT current_user, session_user, current_setting('is_superuser')"))
+            for holder in holders:
+                holder.query("COMMIT")
+            answer = wire.receive_until("Z")
+            assert [m.values for m in answer if m.type == "D"] == there[0]
+            heard = {**wire.parameters, **reported(answer)}
+            assert [heard["is_superuser"], heard.get("session_authorization")] == there[1:]
+        elif not busy:
+            assert told(wire, "fresh") == there
+        other = stack.enter_context(pooler.wire()).login(user="postgres", database="fresh")
+        for holder in holders if busy else []:
+            holder.query("ROLLBACK")
+        assert other.rows("SELECT current_user, session_user") == [[b"postgres", b"postgres"]]

@@ -69,10 +69,12 @@ void client_add(struct relay *r, struct command *command) {
     struct settings_scope scope = scope_of_pool(r->t, r->t->clients[command->a].pool);
     struct settings *given = settings_intern(&r->store, &scope, (const char *)command->data,
                                              command->data_bytes, false);
+    struct settings *begun = given ? settings_of_startup(r, given) : NULL;
     struct greeting *greeting = greeting_of(command);
-    if (!c || !given || !greeting || !profile_ready(r, r->t->clients[command->a].pool)) {
+    if (!c || !begun || !greeting || !profile_ready(r, r->t->clients[command->a].pool)) {
         free(c);
         free(greeting);
+        settings_drop(&r->store, begun);
         settings_drop(&r->store, given);
         client_turn_away(r, command);
         return;
@@ -103,7 +105,8 @@ void client_add(struct relay *r, struct command *command) {
     c->io.readable = true;
     struct settings *known = greeting_accepted(r, c, given);
     c->startup = known ? settings_keep(known) : settings_keep(given);
-    client_settings(r, c, known ? known : settings_keep(given));
+    client_settings(r, c, known ? known : begun);
+    if (known) settings_drop(&r->store, begun);
     settings_drop(&r->store, given);
     conn_arm(r, &c->io);
     conn_ready(r, &c->io);

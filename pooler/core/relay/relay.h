@@ -420,6 +420,7 @@ void client_let_in(struct relay *r, struct client *c);
 void greeting_renew(struct relay *r, struct client *c);
 void greeting_confirmed(struct relay *r, struct server *s);
 struct settings *settings_without_name(struct relay *r, const struct settings *s);
+struct settings *settings_of_startup(struct relay *r, struct settings *given);
 
 /* walsender.c: clients with a server of their own */
 void dedicated_add(struct relay *r, struct command *command);

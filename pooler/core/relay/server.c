@@ -221,7 +221,7 @@ void server_suit(struct relay *r, struct server *s) {
         greeting_renew(r, c);
     }
     /* what the server reports of them */
-    bool asks = c->unconfirmed || (c->greeting && settings_has_extras(c->settings));
+    bool asks = c->unconfirmed || (c->greeting && settings_has_extras(c->startup));
     bool plans = plans_foreign(r, s);
     if (asks || plans || !digest_same(row->settings, c->settings->digest)) {
         bool block = plans || !c->settings->verified || greeting_asked(c) || row->flags & SF_EXTRAS

@@ -11,6 +11,22 @@
 #include "session/accepted_settings.h"
 #include "sql/builder.h"
 
+#define SESSION_USER "session_authorization"
+
+/* The settings that a client's startup packet leads to.  PostgreSQL looks whether it may be the user that a
+ * session_authorization there names, and lets the session begin as the user of the login all the same: that
+ * has been set with a higher priority.  NULL: no memory. */
+struct settings *settings_of_startup(struct relay *r, struct settings *given) {
+    const char *user = settings_find_extra(given, SESSION_USER);
+    if (!user) return settings_keep(given);
+    char values[SETTINGS_BYTES];
+    uint32_t before = (uint32_t)(user - given->values) - (uint32_t)sizeof SESSION_USER;
+    uint32_t behind = (uint32_t)(user - given->values) + (uint32_t)strlen(user) + 1;
+    memcpy(values, given->values, before);
+    memcpy(values + before, given->values + behind, given->bytes - behind);
+    return settings_intern(&r->store, &given->scope, values, before + given->bytes - behind, false);
+}
+
 /* NULL: no memory. */
 struct settings *settings_without_name(struct relay *r, const struct settings *s) {
     struct settings *key = settings_change(&r->store, s, "application_name", "");
@@ -59,7 +75,12 @@ uint32_t greeting_question(const struct relay *r, const struct client *c, char *
             at = sql_put(out, at, room, ",");
             at = sql_put_literal(out, at, room, name);
         }
-    return sql_put(out, at, room, "]::pg_catalog.text[]) n");
+    at = sql_put(out, at, room, "]::pg_catalog.text[]) n");
+    const char *user = settings_find_extra(c->startup, SESSION_USER);
+    if (!user) return at;
+    /* it ends with this request, and comes last: the answers before are those of the session's own user */
+    at = sql_put(out, at, room, ";SELECT pg_catalog.set_config('" SESSION_USER "',");
+    return sql_put(out, sql_put_literal(out, at, room, user), room, ",true)");
 }
 
 static void report(struct relay *r, struct client *c, const unsigned char *messages, uint32_t n) {
@@ -142,8 +163,7 @@ static void remember(struct relay *r, struct client *c) {
     if (!key) return;
     uint32_t version = welcome_version(r, c);
     bool known = key->remembered && key->welcome_version == version;
-    if (known || settings_find_extra(c->startup, "role")
-        || settings_find_extra(c->startup, "session_authorization")
+    if (known || settings_find_extra(c->startup, "role") || settings_find_extra(c->startup, SESSION_USER)
         || !accepted_keep(r, r->t->clients[c->row].pool, key)) {
         settings_drop(&r->store, key);
         return;

@@ -96,6 +96,16 @@ RelayEvent = (
 )
 
 
+class Slot(NamedTuple):
+    """A row of a server connection; `state` is DIALING, CLOSING, or none of the two."""
+
+    pool: int
+    generation: int
+    id: int
+    owner: int
+    state: int
+
+
 class CancelAnswer(NamedTuple):
     """What the client of a cancel key is doing; with CancelVerdict.FORWARD, what its server is."""
 

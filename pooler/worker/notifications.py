@@ -116,7 +116,7 @@ class ListeningConnection:
             self.end("no connection is left for it")
             return
         self._slot = slot
-        generation = self.tables.slot(slot)[1]
+        generation = self.tables.slot(slot).generation
         sock: socket.socket | None = None
         try:
             with gevent.Timeout(self.context.config.settings.server_connect_timeout or None):
@@ -136,7 +136,7 @@ class ListeningConnection:
             self._outbox.close()
             if sock is not None:
                 let_go(self.context, slot, sock, logged_in=False)
-            self.context.relay.freed_slot(slot, self.tables.slot(slot)[1])
+            self.context.relay.freed_slot(slot, self.tables.slot(slot).generation)
 
     def end(self, reason: str | None) -> None:
         """It is over (None: because nobody listens any more, and the tables know)."""

@@ -93,7 +93,7 @@ def enter(client: Client, session: ClientSession, database: Database) -> bool:
 
 def _open(client: Client, grant: Grant, session: ClientSession, database: Database) -> ServerSession:
     context = client.context
-    pool = context.tables.slot(grant.slot)[0]
+    pool = context.tables.slot(grant.slot).pool
     user = context.tables.pool_key(pool)[1]
     patience = gevent.Timeout(context.config.settings.server_connect_timeout or None)
     try:
@@ -168,6 +168,6 @@ def _give_up(context: WorkerContext, grant: Grant) -> None:
     def finish(sock: socket.socket | None) -> None:
         if sock is not None:
             let_go(context, grant.slot, sock, logged_in=grant.is_logged_in)
-        context.relay.freed_slot(grant.slot, context.tables.slot(grant.slot)[1])
+        context.relay.freed_slot(grant.slot, context.tables.slot(grant.slot).generation)
 
     context.spawn(finish, grant.sock)

@@ -119,7 +119,7 @@ def dial(context: WorkerContext, slot: int, grant: Callable[[int, int, int, int]
     host_failed(context, database)
     if sock is not None:
         let_go(context, slot, sock, logged_in=session is not None)
-    context.relay.freed_slot(slot, context.tables.slot(slot)[1])
+    context.relay.freed_slot(slot, context.tables.slot(slot).generation)
 
 
 def tls_of(context: WorkerContext, stream: Stream) -> tuple[TlsMode, ChannelBinding]:
@@ -146,7 +146,7 @@ def connect_slot(
         if error is not None:
             generation = context.tables.slot_bump(slot)
             log.warning(
-                "S-%d: connect failed: %s; trying %s", context.tables.slot(slot)[2], error, address.text
+                "S-%d: connect failed: %s; trying %s", context.tables.slot(slot).id, error, address.text
             )
             log_closing(context, slot, "connect failed", tried)
         while not inbox.send_server(context.master_outbox, slot, generation, sock.fileno()):
@@ -224,7 +224,7 @@ def _publish(
     for number in range(len(context.outboxes)):
         if number != context.number:
             _give(context, number, slot, generation, shared.fileno())
-    log.debug("S-%d: logged in, backend %d", context.tables.slot(slot)[2], session.backend_pid)
+    log.debug("S-%d: logged in, backend %d", context.tables.slot(slot).id, session.backend_pid)
     log_connected(context, slot, sock)
     if inner is not None:
         bridge(context, (slot, generation), sock, inner, stream)
@@ -310,7 +310,7 @@ def login_failed(context: WorkerContext, slot: int, fault: ServerFault, permanen
 
     Tries come often while PostgreSQL is away: the same again is logged every server_login_retry only.
     """
-    pool = context.tables.slot(slot)[0]
+    pool = context.tables.slot(slot).pool
     failures = context.tables.pool_error(pool)[0]
     longest_s = context.config.settings.server_login_retry
     if permanent and is_answer(fault.sqlstate):
@@ -349,7 +349,7 @@ def let_go(context: WorkerContext, slot: int, sock: socket.socket, logged_in: bo
     try:
         sock.shutdown(socket.SHUT_WR)
         if logged_in:
-            context.spawn(cancel.insist, context, slot, context.tables.slot(slot)[1])
+            context.spawn(cancel.insist, context, slot, context.tables.slot(slot).generation)
         with gevent.Timeout(None if logged_in else LET_GO_S, False):
             while sock.recv(8192):
                 pass

@@ -89,7 +89,7 @@ class World:
         counts = [[0] * len(POOLS) for _ in self.all]
         for number, one in enumerate(self.all):
             for slot in one.servers:
-                pool = one.tables.slot(slot)[0]
+                pool = one.tables.slot(slot).pool
                 counts[number][[p for p, _, _ in one.pools].index(pool)] += 1
         per_pool = [sum(column) for column in zip(*counts, strict=True)]
         assert all(n <= SIZE for n in per_pool), counts

@@ -234,7 +234,7 @@ class World:
         retry_at = self.now + round(retry_s * SECOND_US) if retry_s else 0
         alone, row = self.tables.slot_dedicated(slot) is not None, self.opened_for(slot)
         if not (alone and fatal):
-            self.tables._play_login_failed(self.tables.slot(slot)[0], fatal, retry_at)
+            self.tables._play_login_failed(self.tables.slot(slot).pool, fatal, retry_at)
         self.tables.slot_failed(slot, worker, False)
         self.closing[slot] = worker
         if row is not None and fatal:
@@ -261,7 +261,7 @@ class World:
 
     def notice(self, slot: int, worker: int) -> bool:
         """Something arrived on an idle server: `worker` looks at it (False: somebody else has it)."""
-        mine = bool(self.tables._play_claim_idle(slot, self.tables.slot(slot)[1], worker))
+        mine = bool(self.tables._play_claim_idle(slot, self.tables.slot(slot).generation, worker))
         if mine:
             self.tested[slot] = worker
         return mine

@@ -10,9 +10,9 @@ cdef class ServerRows(SharedMap):
         self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
 
     def slot(self, int slot):
-        """(pool, generation, id, owner, state number) of a slot."""
+        """Whose it is, and how far it has come: a Slot."""
         cdef slot_row *s = &self.t.slots[slot]
-        return s.pool, s.generation, s.id, s.owner, s.state
+        return Slot(s.pool, s.generation, s.id, s.owner, s.state)
 
     def slot_age_s(self, int slot):
         """Whole seconds since it was taken, or since its server is logged in."""

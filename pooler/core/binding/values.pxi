@@ -3,7 +3,7 @@
 import os
 
 from pooler.core.events import (Accepted, CancelAnswer, CancelNeeded, ClientClosed, DialNeeded, ListenNeeded,
-                                LoginOrdered, Overdue, ServerClosed, SharedDdlSeen, Warned)
+                                LoginOrdered, Overdue, ServerClosed, SharedDdlSeen, Slot, Warned)
 
 
 class TablesBusy(Exception):

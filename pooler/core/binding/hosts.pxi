@@ -20,7 +20,7 @@ cdef class HostNames(SharedMap):
     def host(self, name, bint zone=False):
         """Row of a name that is to be looked up, or of a zone; -1: a name that long cannot be looked up."""
         cdef bytes b = encoded(name)
-        return tables_host(self.t, b, HOST_ZONE if zone else HOST_NAME, now_us())
+        return host_find(self.t, b, HOST_ZONE if zone else HOST_NAME, clock_us())
 
     def host_entry(self, int row, bint turn=False):
         """(addresses, fresh): what the name led to when it was last answered, None if it never was; and
@@ -34,18 +34,18 @@ cdef class HostNames(SharedMap):
         if turn and addresses:
             first = copy.turn % len(addresses)
             addresses = addresses[first:] + addresses[:first]
-        return addresses, copy.expires_at > now_us()
+        return addresses, copy.expires_at > clock_us()
 
     def host_asked(self, int row, double for_s):
         """Somebody waits for an answer, so long at most."""
-        host_asked(self.t, row, now_us() + <uint64_t>(for_s * 1e6))
+        host_asked(self.t, row, clock_us() + <uint64_t>(for_s * 1e6))
 
     def host_answered(self, int row, addresses, double ttl_s):
         """What the DNS said; servers at addresses that are not among them any more are obsolete.  Returns how
         many."""
         cdef int count = 0
         before = self.host_entry(row)[0] or []
-        host_answered(self.t, row, encoded(" ".join(addresses)), now_us() + <uint64_t>(ttl_s * 1e6))
+        host_answered(self.t, row, encoded(" ".join(addresses)), clock_us() + <uint64_t>(ttl_s * 1e6))
         for address in before:
             if address not in addresses:
                 count += host_obsolete(self.t, row, encoded(address))
@@ -53,7 +53,7 @@ cdef class HostNames(SharedMap):
 
     def host_failed(self, int row, double ttl_s):
         """The look-up failed; what was known before stays."""
-        host_failed(self.t, row, now_us() + <uint64_t>(ttl_s * 1e6))
+        host_failed(self.t, row, clock_us() + <uint64_t>(ttl_s * 1e6))
 
     def host_expire(self, int row):
         """It is to be looked up anew."""
@@ -62,13 +62,13 @@ cdef class HostNames(SharedMap):
     def zone_answered(self, int row, uint32_t serial):
         """The serial before, if it is another one now; None."""
         cdef uint32_t before = 0
-        return before if zone_answered(self.t, row, serial, &before) else None
+        return before if host_zone_answered(self.t, row, serial, &before) else None
 
     def hosts(self, bint zones=False):
         """One dict per name (or zone) that was looked up."""
         cdef int32_t i
         cdef host_row copy
-        cdef uint64_t now = now_us()
+        cdef uint64_t now = clock_us()
         rows = []
         for i in range(self.t.h.hosts_high):
             if host_read(self.t, i, &copy) and (copy.kind == HOST_ZONE) == zones:

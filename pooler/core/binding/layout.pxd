@@ -2,11 +2,10 @@
 
 from libc.stdint cimport int16_t, int32_t, uint8_t, uint16_t, uint32_t, uint64_t, int64_t
 
-cdef extern from "tables/layout.h" nogil:
-    enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS, SL_STATES
-    enum: SECRET_BYTES, CANCEL_MORE_BYTES, MAX_PEERS
+cdef extern from "tables/states.h" nogil:
+    enum: SL_STATES
     enum pool_kind: POOL_CLIENTS, POOL_LISTENER, POOL_AUTH
-    enum: CHANNELS_MAX, CH_FREE, CH_HEARD
+    enum: CH_FREE, CH_HEARD
     enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_ELSEWHERE
     enum: SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED
@@ -14,6 +13,21 @@ cdef extern from "tables/layout.h" nogil:
     enum: ORDER_HANDED, ORDER_CANCELED, ORDER_KILL, ORDER_WELCOME, ORDER_FAIL
     enum: CF_LOGIN_WAIT, CF_UNIX, CF_CONSOLE, CF_NOTIFIED, CF_COUNTED, CF_INTERNAL
     enum: SF_DIALED, SF_CLOSE_NEEDED, SF_UNIX, SF_WAS_BUSY, SF_ONCE, SF_RESERVE
+    enum: HOST_FREE, HOST_NAME, HOST_ZONE
+    enum: CATALOG_NONE, CATALOG_READING, CATALOG_KNOWN, CATALOG_FAILED
+
+cdef extern from "sql/digest.h" nogil:
+    struct digest:
+        uint64_t high, low
+
+cdef extern from "tables/server_statements.h" nogil:
+    struct prepared_set:
+        uint16_t count
+
+cdef extern from "tables/layout.h" nogil:
+    enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS
+    enum: SECRET_BYTES, CANCEL_MORE_BYTES, MAX_PEERS
+    enum: CHANNELS_MAX
     struct list:
         int32_t head, tail, count
     struct link:
@@ -39,9 +53,8 @@ cdef extern from "tables/layout.h" nogil:
         endpoint where
         char application_name[64]
         char tls[96]
-    struct digest:
-        uint64_t high, low
     struct slot_row:
+        uint32_t over
         uint8_t state, flags, orders, replication
         int32_t dedicated_row, host
         uint64_t dedicated_to
@@ -86,7 +99,6 @@ cdef extern from "tables/layout.h" nogil:
         char error_sqlstate[6]
         char error_text[256]
         unsigned char welcome[4096]
-    enum: HOST_FREE, HOST_NAME, HOST_ZONE
     struct host_row:
         uint8_t kind, known
         uint32_t serial, turn
@@ -104,7 +116,6 @@ cdef extern from "tables/layout.h" nogil:
         uint32_t id
         char name[64]
         int32_t clients[64]
-    enum: CATALOG_NONE, CATALOG_READING, CATALOG_KNOWN, CATALOG_FAILED
     struct catalog_row:
         uint8_t state
         int16_t reader
@@ -147,8 +158,6 @@ cdef extern from "tables/layout.h" nogil:
         uint64_t pins[8]
         uint64_t query_histogram[64]
         uint64_t wait_histogram[64]
-    struct prepared_set:
-        uint16_t count
     struct sizes:
         int32_t workers, slots, clients, databases, users, pools, instances
     ctypedef struct pthread_mutex_t:

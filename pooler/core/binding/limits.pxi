@@ -111,7 +111,7 @@ cdef class Limits(SharedMap):
         cdef int32_t found[256]
         cdef int32_t pools[256]
         cdef int pool_count = 0
-        cdef uint64_t now = now_us() if at_us is None else at_us
+        cdef uint64_t now = clock_us() if at_us is None else at_us
         cdef int n = tables_forget(self.t, now, <uint64_t>(idle_s * 1e6), <uint64_t>(pool_idle_s * 1e6),
                                    found, pools,
                                    &pool_count, 256)

@@ -6,31 +6,6 @@ from pooler.core.binding.layout cimport tables
 from pooler.core.binding.tls cimport tls
 
 cdef extern from "relay/relay.h" nogil:
-    enum: TRACKED_MAX
-    enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED
-    enum: EVENT_WARNING
-    enum: EVENT_LISTEN, EVENT_DATABASE
-    enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
-    enum: COMMAND_DEDICATED
-    enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
-    enum: DDL_BEGINS, DDL_DATABASE, DDL_ROLE, DDL_ROLE_GONE
-    enum: QUESTIONS, CATALOG_TEXTS
-    struct event:
-        uint8_t type
-        int32_t a, b, database, user
-        uint64_t id, age_us
-        bint told
-        int32_t port
-        char addr[48]
-        char text[200]
-    struct command:
-        uint8_t type
-        int32_t a, b
-        uint32_t generation
-        uint64_t id, token
-        tls *tls
-        uint32_t data_bytes, extra_bytes
-        unsigned char data[1]
     struct options:
         uint64_t check_delay_us, answer_timeout_us
         uint32_t max_packet_bytes, max_prepared_statements
@@ -41,16 +16,62 @@ cdef extern from "relay/relay.h" nogil:
         char reset_query[1024]
     struct relay:
         int event_bell
+
+cdef extern from "session/settings.h" nogil:
+    enum: TRACKED_MAX
+
+cdef extern from "relay/events.h" nogil:
+    enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED
+    enum: EVENT_WARNING
+    enum: EVENT_LISTEN, EVENT_DATABASE
+    enum: DDL_BEGINS, DDL_DATABASE, DDL_ROLE, DDL_ROLE_GONE
+    struct event:
+        uint8_t type
+        int32_t a, b, database, user
+        uint64_t id, age_us
+        bint told
+        int32_t port
+        char addr[48]
+        char text[200]
+    int relay_events(relay *, event *, int)
+
+cdef extern from "relay/commands.h" nogil:
+    enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
+    enum: COMMAND_DEDICATED
+    enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
+    struct command:
+        uint8_t type
+        int32_t a, b
+        uint32_t generation
+        uint64_t id, token
+        tls *tls
+        uint32_t data_bytes, extra_bytes
+        unsigned char data[1]
+    void relay_command(relay *, command *)
+
+cdef extern from "session/probe.h" nogil:
+    enum: QUESTIONS
+
+cdef extern from "catalog/read.h" nogil:
+    enum: CATALOG_TEXTS
+
+cdef extern from "session/pin.h" nogil:
     const char *pin_reasons(uint32_t, char *, uint32_t)
+
+cdef extern from "relay/loop.h" nogil:
     relay *relay_open(tables *, int, int, const int *, int, const char **, int, const char **)
     int relay_start(relay *)
     void relay_join(relay *)
-    void relay_command(relay *, command *)
-    int relay_events(relay *, event *, int)
+
+cdef extern from "relay/server.h" nogil:
     void server_learn(relay *, int32_t, uint32_t, int, bint)
 
 cdef extern from "tls/bridge.h" nogil:
     struct bridge:
         pass
-    bridge *bridge_open(tables *)
-    bint bridge_add(bridge *, int32_t, uint32_t, int, int, tls *, const void *, uint32_t)
+    struct bridged:
+        uint32_t generation
+        const uint32_t *latest
+        uint32_t *over
+    bridge *bridge_open()
+    bint bridge_add(bridge *, const bridged *, int, int, tls *, const void *, uint32_t)

@@ -6,9 +6,11 @@ cdef class Bridge:
     use instead. Raises OSError."""
 
     cdef bridge *p
+    cdef SharedMap shared
 
     def __cinit__(self, SharedMap shared):
-        self.p = bridge_open(shared.t)
+        self.shared = shared
+        self.p = bridge_open()
         if self.p is NULL:
             raise OSError(errno, os.strerror(errno))
 
@@ -16,7 +18,11 @@ cdef class Bridge:
         """Takes over both descriptors (non-blocking) and the session, whose handshake is done and which is
         attached to `raw`, unless it raises; `early` was read behind the login."""
         cdef const char *bytes_of = early
-        if not bridge_add(self.p, slot, generation, raw, inner, session.t, bytes_of, <uint32_t>len(early)):
+        cdef bridged of
+        of.generation = generation
+        of.latest = &self.shared.t.slots[slot].generation
+        of.over = &self.shared.t.slots[slot].over
+        if not bridge_add(self.p, &of, raw, inner, session.t, bytes_of, <uint32_t>len(early)):
             raise MemoryError
         session.t = NULL
 

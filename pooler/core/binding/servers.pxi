@@ -7,7 +7,7 @@ cdef class ServerRows(SharedMap):
     def slot_ready(self, int slot):
         """A server that is no pool's to give is logged in."""
         self.t.slots[slot].connect_time = _wall()
-        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = now_us()
+        self.t.slots[slot].connected_at = self.t.slots[slot].used_at = clock_us()
 
     def slot(self, int slot):
         """Whose it is, and how far it has come: a Slot."""
@@ -16,7 +16,7 @@ cdef class ServerRows(SharedMap):
 
     def slot_age_s(self, int slot):
         """Whole seconds since it was taken, or since its server is logged in."""
-        cdef uint64_t now = now_us(), since = self.t.slots[slot].connected_at
+        cdef uint64_t now = clock_us(), since = self.t.slots[slot].connected_at
         return (now - since) // 1000000 if now > since else 0
 
     def slot_from_reserve(self, int slot):
@@ -78,7 +78,7 @@ cdef class ServerRows(SharedMap):
         if len(welcome) > WELCOME_BYTES:
             raise ValueError("welcome parameters are too long")
         s.connect_time = _wall()
-        s.connected_at = s.used_at = now_us()
+        s.connected_at = s.used_at = clock_us()
         s.flushes = _major(welcome) >= 15
         if lifetime_s > 0:
             s.expires_at = s.connected_at + <uint64_t>(lifetime_s * 1e6)
@@ -96,7 +96,7 @@ cdef class ServerRows(SharedMap):
         """A server login failed; `fatal`: clients in their login get this text.  No new try for retry_s."""
         cdef uint64_t ring = 0
         cdef bytes code = encoded(sqlstate), message = encoded(text)
-        pool_login_failed(self.t, pool, fatal, code, message, now_us() + <uint64_t>(retry_s * 1e6), &ring)
+        pool_login_failed(self.t, pool, fatal, code, message, clock_us() + <uint64_t>(retry_s * 1e6), &ring)
         tables_ring(self.t, ring)
 
     def slot_failed(self, int slot, int worker, bint logged_in):
@@ -107,7 +107,8 @@ cdef class ServerRows(SharedMap):
     def expired_idle(self, int worker, double idle_timeout_s):
         """Idle servers to be closed by this worker now: they are CLOSING and its own."""
         cdef int32_t found[256]
-        cdef int n = pool_expired_idle(self.t, worker, now_us(), <uint64_t>(idle_timeout_s * 1e6), found, 256)
+        cdef uint64_t idle_us = <uint64_t>(idle_timeout_s * 1e6)
+        cdef int n = pool_expired_idle(self.t, worker, clock_us(), idle_us, found, 256)
         return [found[i] for i in range(n)]
 
     def take_idle(self, int database, int worker, bint mark, int pool=-1):
@@ -151,7 +152,7 @@ cdef class ServerRows(SharedMap):
         long."""
         cdef int32_t i
         cdef slot_row *s
-        cdef uint64_t now = now_us()
+        cdef uint64_t now = clock_us()
         found = []
         for i in range(self.t.h.slots_high):
             s = &self.t.slots[i]

@@ -8,7 +8,7 @@ cdef class Snapshots(SharedMap):
         """One dict per client that exists now."""
         cdef int32_t i
         cdef client_row copy
-        cdef uint64_t now = now_us()
+        cdef uint64_t now = clock_us()
         rows = []
         for i in range(self.t.h.clients_high):
             memcpy(&copy, &self.t.clients[i], sizeof(client_row))
@@ -24,7 +24,7 @@ cdef class Snapshots(SharedMap):
         for i in range(self.t.h.slots_high):
             memcpy(&copy, &self.t.slots[i], sizeof(slot_row))
             if copy.state != SL_FREE:
-                rows.append(_slot_dict(self.t, i, &copy, now_us()))
+                rows.append(_slot_dict(self.t, i, &copy, clock_us()))
         return rows
 
     slots = servers
@@ -33,7 +33,7 @@ cdef class Snapshots(SharedMap):
         """One dict per pool, counts by PgBouncer's states."""
         cdef int32_t i
         cdef pool_row *p
-        cdef uint64_t now = now_us()
+        cdef uint64_t now = clock_us()
         cl = {}
         for c in self.clients():
             if c["pool"] >= 0:
@@ -220,7 +220,7 @@ cdef class Snapshots(SharedMap):
         cdef int32_t i
         cdef database_row *d
         cdef catalog_row *c
-        cdef uint64_t now = now_us()
+        cdef uint64_t now = clock_us()
         rows = []
         self._take()
         for i in range(self.t.h.databases_high):

@@ -11,21 +11,36 @@ cdef extern from "io/server_messages.h" nogil:
     bint server_message_well_formed(uint8_t, const unsigned char *, uint32_t, bint)
 
 
-cdef extern from "catalog/rows.h" nogil:
-    enum: CATALOG_CLASSES_ "CATALOG_CLASSES"
-    enum: CATALOG_UNKNOWN, READING_PAGES
+cdef extern from "sql/catalog_names.h" nogil:
+    enum: CATALOG_UNKNOWN
     enum catalog_kind:
         CATALOG_FUNCTION, CATALOG_RELATION, CATALOG_TYPE, CATALOG_OPERATOR
+    struct catalog_entry:
+        uint64_t hash
+        uint32_t effect_flags, kind
+
+cdef extern from "catalog/graph.h" nogil:
     struct graph:
         uint64_t key
         uint32_t symbol_count
         bint starved
-    struct catalog_entry:
-        uint64_t hash
-        uint32_t effect_flags, kind
+    void graph_solve(graph *)
+    bint graph_solve_step(graph *, uint32_t)
+    uint32_t graph_effect_flags(const graph *, uint64_t)
+    enum: SYMBOL_EVERYTHING
+    bint graph_entry(const graph *, uint32_t, catalog_entry *)
+    void graph_free(graph *)
+
+cdef extern from "catalog/rows.h" nogil:
+    enum: CATALOG_CLASSES_ "CATALOG_CLASSES"
     struct customs_names "customs":
         uint32_t bytes
         char names[16384]
+    void catalog_rows_take(catalog_reader *, const unsigned char *, uint32_t, bint, const char *)
+    void catalog_rows_end(catalog_reader *)
+
+cdef extern from "catalog/read.h" nogil:
+    enum: READING_PAGES
     struct catalog_reader:
         int phase
         uint8_t class_ "class"
@@ -33,14 +48,6 @@ cdef extern from "catalog/rows.h" nogil:
         uint32_t server_version
         graph graph
         customs_names customs
-    void catalog_rows_take(catalog_reader *, const unsigned char *, uint32_t, bint, const char *)
-    void catalog_rows_end(catalog_reader *)
-    void graph_solve(graph *)
-    bint graph_solve_step(graph *, uint32_t)
-    uint32_t graph_effect_flags(const graph *, uint64_t)
-    enum: SYMBOL_EVERYTHING
-    bint graph_entry(const graph *, uint32_t, catalog_entry *)
-    void graph_free(graph *)
 
 
 cdef extern from "sql/catalog_names.h" nogil:
@@ -59,10 +66,9 @@ cdef extern from "sql/effects.h" nogil:
         char names[4096]
     bint words_builtin(words *, uint64_t)
     void words_free(words *)
-    uint64_t word_hash(const words *, const char *, uint32_t)
+    uint64_t words_hash(const words *, const char *, uint32_t)
     void scan_text(const words *, const catalog *, const unsigned char *, uint32_t, bint, scan_result *)
-    bint next_name(const char *, uint32_t, uint32_t *, char *, const char **)
-    bint names_a_setting(const unsigned char *, uint32_t)
+    bint scan_next_name(const char *, uint32_t, uint32_t *, char *, const char **)
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE
     enum: PIN_LOADED
     enum: PIN_SEQUENCE, EFFECT_CURRVAL, EFFECT_INSERT, EFFECT_NAMED, EFFECT_RESET, EFFECT_RESET_ALL
@@ -71,9 +77,12 @@ cdef extern from "sql/effects.h" nogil:
     enum: EFFECT_UNSURE
     enum: EFFECT_ENCODING, EFFECT_FOLDS
 
+cdef extern from "sql/scan.h" nogil:
+    bint scan_names_a_setting(const unsigned char *, uint32_t)
+
 
 cdef extern from "sql/lexer.h" nogil:
-    uint64_t hash_of_word(uint64_t, const unsigned char *, uint32_t)
+    uint64_t lexer_hash(uint64_t, const unsigned char *, uint32_t)
 
 
 cdef extern from "session/settings.h" nogil:
@@ -169,7 +178,7 @@ cdef class CatalogGraph:
         operator)."""
         cdef catalog_entry e
         cdef bytes text = name.encode()
-        cdef uint64_t wanted = hash_of_word(self.c.graph.key, text, <uint32_t>len(text))
+        cdef uint64_t wanted = lexer_hash(self.c.graph.key, text, <uint32_t>len(text))
         cdef int number = ("function", "relation", "type", "operator").index(kind)
         cdef uint32_t i
         catalog_rows_end(self.c)
@@ -223,7 +232,7 @@ cdef scan_result _scanned(bytes text, bint backslash, known) except *:
     if copy is NULL or names.entries is NULL:
         raise MemoryError
     for name, effect_flags in known.items():
-        hash = word_hash(&_builtin, name, <uint32_t>len(name))
+        hash = words_hash(&_builtin, name, <uint32_t>len(name))
         for kind in range(4):
             at = catalog_place(hash, <catalog_kind>kind, names.capacity)
             while names.entries[at].hash:
@@ -247,7 +256,7 @@ def scan(bytes text, bint backslash=False, dict known={}):
     cdef char kind
     cdef const char *name
     names = []
-    while next_name(found.names, found.names_bytes, &at, &kind, &name):
+    while scan_next_name(found.names, found.names_bytes, &at, &kind, &name):
         names.append((chr(kind), decoded(name)))
     return ({word for word, bit in EFFECT_FLAGS.items() if found.effect_flags & bit},
             {word for word, bit in EFFECT_FLAGS.items() if found.ends & bit}, names)

@@ -60,9 +60,9 @@ cdef class PoolOperations(SharedMap):
         elif what == "wait_welcome":
             pool_wait_welcome(self.t, row, now, &out)
         elif what == "wait_dedicated":
-            pool_wait_dedicated(self.t, row, 1, now, &out)
+            walsender_wait(self.t, row, 1, now, &out)
         elif what == "dedicated":   # the slot's client has got it
-            pool_dedicated(self.t, row, self.t.slots[row].generation, self.t.slots[row].dedicated_row,
+            walsender_attach(self.t, row, self.t.slots[row].generation, self.t.slots[row].dedicated_row,
                            self.t.slots[row].dedicated_to, worker, now, &out)
         elif what == "idle":
             self.t.clients[row].state = CL_IDLE
@@ -81,7 +81,7 @@ cdef class PoolOperations(SharedMap):
         cdef order clients[64]
         cdef order slots[64]
         cdef int nc, ns, i
-        pool_attention(self.t, worker, clients, &nc, slots, &ns, 64)
+        mailbox_take(self.t, worker, clients, &nc, slots, &ns, 64)
         return ([(clients[i].row, clients[i].id, clients[i].orders) for i in range(nc)],
                 [(slots[i].row, slots[i].orders) for i in range(ns)])
 

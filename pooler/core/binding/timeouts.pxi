@@ -8,7 +8,7 @@ cdef class Timeouts(SharedMap):
         """Slots that this worker is to dial now (reserve pool, retries, min_pool_size)."""
         cdef int32_t dials[64]
         cdef uint64_t ring = 0
-        cdef int n = pool_tick(self.t, worker, now_us(), dials, 64, &ring)
+        cdef int n = pool_tick(self.t, worker, clock_us(), dials, 64, &ring)
         tables_ring(self.t, ring)
         return [dials[i] for i in range(n)]
 
@@ -19,7 +19,7 @@ cdef class Timeouts(SharedMap):
         cdef int32_t i
         cdef client_row *c
         cdef pool_limits *l
-        cdef uint64_t now = now_us(), notify = <uint64_t>(query_wait_notify_s * 1e6)
+        cdef uint64_t now = clock_us(), notify = <uint64_t>(query_wait_notify_s * 1e6)
         cdef uint64_t write = <uint64_t>(client_write_timeout_s * 1e6)
         found = []
         for i in range(self.t.h.clients_high):

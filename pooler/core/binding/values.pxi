@@ -28,7 +28,7 @@ COUNTER_NAMES = ("server_assignment_count", "xact_count", "query_count", "bytes_
 
 def monotonic_us():
     """The clock of all stamps in the tables: CLOCK_MONOTONIC in microseconds."""
-    return now_us()
+    return clock_us()
 
 
 cdef bytes encoded(text):

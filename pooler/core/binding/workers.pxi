@@ -35,7 +35,7 @@ cdef class WorkerRows(SharedMap):
     def beat(self, int worker, double lag_s=0.0):
         """The hub of this worker lives (its relay beats by itself), and its timer was this late."""
         self.t.workers[worker].hub_lag_us = <uint64_t>(max(lag_s, 0.0) * 1e6)
-        self.t.workers[worker].hub_beat = now_us()
+        self.t.workers[worker].hub_beat = clock_us()
 
     def is_alive(self, int worker):
         """Whether this number has a process; it has none from its funeral to the fork of its replacement."""
@@ -43,7 +43,7 @@ cdef class WorkerRows(SharedMap):
 
     def heartbeat_age(self, int worker):
         cdef uint64_t oldest = min(self.t.workers[worker].relay_beat, self.t.workers[worker].hub_beat)
-        cdef uint64_t now = now_us()
+        cdef uint64_t now = clock_us()
         return (now - oldest) / 1e6 if now > oldest else 0.0
 
     def load(self, int worker):

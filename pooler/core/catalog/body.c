@@ -1,15 +1,17 @@
-/* The scanner of bodies and of expressions.  The theory stands in body.h. */
+/* The scanner of bodies.  The theory stands in body.h; of expressions see tree.c. */
 #include "catalog/body.h"
 
 #include <string.h>
 #include <strings.h>
 
+#include "catalog/customs.h"
+#include "catalog/graph.h"
+#include "sql/catalog_names.h"
 #include "sql/effects.h"
 #include "sql/lexer.h"
 
 #define LOOKAHEAD 64 /* tokens between set_config( and its closing parenthesis */
 #define ANYTHING (ASK_ALL | PIN_OPAQUE | EFFECT_UNSURE)
-#define NEXTVAL 1574 /* nextval(regclass) */
 
 /* Words that say more than a name does.  WORD_PLAIN: none of them. */
 enum body_word {
@@ -106,26 +108,6 @@ struct body {
 
 /* ---- names --------------------------------------------------------------------------------------- */
 
-void customs_forget(struct customs *customs, uint64_t key) {
-    customs->bytes = 0;
-    customs->key = key;
-    memset(customs->places, 0, sizeof customs->places);
-}
-
-void customs_add(struct customs *customs, const unsigned char *name, uint32_t bytes) {
-    char folded[64];
-    if (!names_a_setting(name, bytes)) return;
-    for (uint32_t i = 0; i < bytes; i++) folded[i] = (char)lower(name[i]);
-    folded[bytes] = '\0';
-    uint64_t at = hash_of_word(customs->key, (const unsigned char *)folded, bytes) >> 32;
-    for (; customs->places[at % BODY_CUSTOMS_PLACES]; at++)
-        if (strcmp(customs->names + customs->places[at % BODY_CUSTOMS_PLACES] - 1, folded) == 0) return;
-    if (customs->bytes + bytes + 1 > sizeof customs->names) return;
-    customs->places[at % BODY_CUSTOMS_PLACES] = (uint16_t)(customs->bytes + 1);
-    memcpy(customs->names + customs->bytes, folded, bytes + 1);
-    customs->bytes += bytes + 1;
-}
-
 static bool beyond_ascii(const unsigned char *p, uint32_t n) {
     for (uint32_t i = 0; i < n; i++)
         if (p[i] & 0x80) return true;
@@ -155,7 +137,7 @@ static void refer_operator(struct body *b, const struct token *first) {
         return;
     }
     for (; at > from; at--) {
-        uint64_t hash = hash_of_word(b->g->key, from, (uint32_t)(at - from));
+        uint64_t hash = lexer_hash(b->g->key, from, (uint32_t)(at - from));
         draft_reference(b->g, b->d, symbol_of_name(CATALOG_OPERATOR, hash));
         if (at[-1] != '+' && at[-1] != '-') return;
     }
@@ -195,7 +177,7 @@ static uint32_t fold(const unsigned char *at, const unsigned char *end, uint64_t
     for (uint32_t half = 0; half < 2; half++) {
         uint64_t eight = 0; /* in a register: bytes that are stored alone cannot be read together at once */
         for (uint32_t bits = 0; bits < 64 && at + n < end && in_word(at[n]); bits += 8)
-            eight |= (uint64_t)word_letters[at[n++]] << bits;
+            eight |= (uint64_t)lexer_word_letters[at[n++]] << bits;
         letters[half] = eight;
     }
     bool foreign = (letters[0] | letters[1]) & 0x8080808080808080ull;
@@ -220,7 +202,7 @@ static void pass(struct body *b, uint32_t bytes, unsigned char c) {
 static bool pass_operator(struct body *b, unsigned char c, unsigned char next) {
     if (in_operator(next)) return false;
     uint64_t *symbol = &plain.operators[c];
-    if (!*symbol) *symbol = symbol_of_name(CATALOG_OPERATOR, hash_of_word(b->g->key, &c, 1));
+    if (!*symbol) *symbol = symbol_of_name(CATALOG_OPERATOR, lexer_hash(b->g->key, &c, 1));
     draft_reference(b->g, b->d, *symbol);
     pass(b, 1, c);
     return true;
@@ -262,18 +244,18 @@ static void note_seed(struct body *b, const struct token *t) {
 static void scan_set(struct body *b) {
     struct lexer ahead = b->lexer;
     struct token t;
-    next_token(&ahead, &t);
-    bool name_begins = stands_before(&ahead, '.'); /* as in session.user_id */
-    bool local = !name_begins && is_word(&t, "local");
-    if (!name_begins && (is_word(&t, "transaction") || is_word(&t, "constraints"))) return;
-    if (local || (!name_begins && is_word(&t, "session"))) next_token(&ahead, &t);
+    lexer_next(&ahead, &t);
+    bool name_begins = lexer_stands_before(&ahead, '.'); /* as in session.user_id */
+    bool local = !name_begins && token_is_word(&t, "local");
+    if (!name_begins && (token_is_word(&t, "transaction") || token_is_word(&t, "constraints"))) return;
+    if (local || (!name_begins && token_is_word(&t, "session"))) lexer_next(&ahead, &t);
     note_seed(b, &t);
     if (local) return;
     b->d->effect_flags |= ANYTHING;
     const unsigned char *name = t.text;
     while (t.kind == T_WORD && ahead.at < ahead.end && *ahead.at == '.') {
-        next_token(&ahead, &t);
-        next_token(&ahead, &t);
+        lexer_next(&ahead, &t);
+        lexer_next(&ahead, &t);
     }
     if (t.kind == T_WORD && name) customs_add(b->customs, name, (uint32_t)(t.text + t.bytes - name));
 }
@@ -286,18 +268,18 @@ static bool scan_set_config(struct body *b) {
     bool local = false; /* the last argument is the word `true` and nothing else */
     if (b->looked && ahead.at < b->looked) return false;
     b->looked = ahead.end; /* unless its parenthesis is found */
-    next_token(&ahead, &t);
-    next_token(&ahead, &name);
-    if (!is_char(&t, '(') || name.kind != T_STRING || name.escaped) return false;
-    next_token(&ahead, &t);
-    if (!is_char(&t, ',')) return false;
+    lexer_next(&ahead, &t);
+    lexer_next(&ahead, &name);
+    if (!token_is_char(&t, '(') || name.kind != T_STRING || name.escaped) return false;
+    lexer_next(&ahead, &t);
+    if (!token_is_char(&t, ',')) return false;
     note_seed(b, &name);
     for (int depth = 1, tokens = 0; tokens < LOOKAHEAD && t.kind != T_END; tokens++) {
-        bool argument_begins = depth == 1 && is_char(&t, ',');
-        next_token(&ahead, &t);
-        if (is_char(&t, '(')) depth++;
-        if (!is_char(&t, ')') || --depth) {
-            local = argument_begins && is_word(&t, "true");
+        bool argument_begins = depth == 1 && token_is_char(&t, ',');
+        lexer_next(&ahead, &t);
+        if (token_is_char(&t, '(')) depth++;
+        if (!token_is_char(&t, ')') || --depth) {
+            local = argument_begins && token_is_word(&t, "true");
             continue;
         }
         b->looked = ahead.at;
@@ -312,7 +294,7 @@ static bool scan_set_config(struct body *b) {
 /* WORD_COUNT: a plain one.  The length first: nearly all words are none of these. */
 static size_t find_word(const struct token *t) {
     size_t i = 0;
-    while (i < WORD_COUNT && (t->bytes != WORDS[i].bytes || !is_word(t, WORDS[i].text))) i++;
+    while (i < WORD_COUNT && (t->bytes != WORDS[i].bytes || !token_is_word(t, WORDS[i].text))) i++;
     return i;
 }
 
@@ -324,7 +306,7 @@ static bool scan_special(struct body *b, enum body_word word) {
         if (b->first) scan_set(b);
         break;
     case WORD_CREATE: /* also behind EXPLAIN ANALYZE */
-        b->d->effect_flags |= ASK_TEMP | (makes_temporary(&b->lexer) ? 0 : EFFECT_SCHEMA);
+        b->d->effect_flags |= ASK_TEMP | (lexer_makes_temporary(&b->lexer) ? 0 : EFFECT_SCHEMA);
         break;
     case WORD_INTO:
         if (b->sql && b->before != WORD_WRITES) b->d->effect_flags |= ASK_TEMP | EFFECT_SCHEMA;
@@ -368,7 +350,7 @@ static void scan(struct body *b) {
     b->before_char = 0;
     for (;;) {
         if (pass_plain(b)) continue;
-        next_token(&b->lexer, &t);
+        lexer_next(&b->lexer, &t);
         if (t.kind == T_END) return;
         if (t.open) b->d->effect_flags |= CATALOG_UNKNOWN;
         if (t.kind == T_WORD || t.kind == T_QUOTED) {
@@ -400,70 +382,4 @@ void body_scan(struct graph *g, struct draft *d, const unsigned char *text, uint
     if (!memchr(text, '\\', n)) return;
     b.lexer = (struct lexer){.at = text, .end = text + n, .key = g->key, .backslash = true};
     scan(&b);
-}
-
-/* ---- expressions --------------------------------------------------------------------------------- */
-
-static uint32_t number_at(const unsigned char **at, const unsigned char *end) {
-    uint64_t n = 0;
-    while (*at < end && (unsigned)(**at - '0') < 10)
-        n = n > UINT32_MAX ? n : n * 10 + (uint64_t)(*(*at)++ - '0');
-    return n > UINT32_MAX ? 0 : (uint32_t)n;
-}
-
-void oids_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n) {
-    for (const unsigned char *at = text, *end = n ? text + n : text; at < end; at++) {
-        uint32_t oid = number_at(&at, end);
-        if (oid >= USER_OID) draft_reference(g, d, symbol_of_oid(oid));
-    }
-}
-
-static bool ends_with(const unsigned char *field, uint32_t n, const char *tail) {
-    uint32_t bytes = (uint32_t)strlen(tail);
-    return n >= bytes && memcmp(field + n - bytes, tail, bytes) == 0;
-}
-
-/* [ 28 0 0 0 97 112 112 ... ]: a text, of which the first four bytes are its length. */
-static void scan_constant(const unsigned char *at, const unsigned char *end, struct customs *customs) {
-    unsigned char value[80];
-    uint32_t n = 0;
-    if (at >= end || *at != '[') return;
-    for (at++; at < end && *at != ']' && n < sizeof value; at++)
-        if ((unsigned)(*at - '0') < 10) value[n++] = (unsigned char)number_at(&at, end);
-    if (n > 4 && n < sizeof value) customs_add(customs, value + 4, n - 4);
-}
-
-/* Every field whose value is an oid of something that a user made; of PostgreSQL's own functions and
- * relations matter. */
-void tree_scan(struct graph *g, struct draft *d, const unsigned char *text, uint32_t n, bool is_default,
-               struct customs *customs) {
-    /* nodes.h: UPDATE, which may say DEFAULT, INSERT, MERGE */
-    static const char COMMAND[] = "commandType", WRITES[] = "235";
-    if (!n) return;
-    const unsigned char *end = text + n;
-    for (const unsigned char *at = text; (at = memchr(at, ':', (size_t)(end - at)));) {
-        const unsigned char *field = ++at;
-        while (at < end && *at != ' ' && *at != ':') at++;
-        uint32_t bytes = (uint32_t)(at - field);
-        if (at >= end) return;
-        if (*at == ':') continue;
-        at++;
-        if (ends_with(field, bytes, "location") || ends_with(field, bytes, "len")) continue;
-        const unsigned char *value = at;
-        uint32_t oid = number_at(&value, end);
-        bool calls = ends_with(field, bytes, "funcid") || ends_with(field, bytes, "fnoid")
-            || ends_with(field, bytes, "relid");
-        if (is_default && oid == NEXTVAL) continue; /* who writes says so itself (EFFECT_INSERT) */
-        if (bytes == sizeof COMMAND - 1 && memcmp(field, COMMAND, bytes) == 0 && strchr(WRITES, *at))
-            d->effect_flags |= EFFECT_INSERT;
-        if (oid >= USER_OID || (oid && calls)) draft_reference(g, d, symbol_of_oid(oid));
-        if (end - at > 3 && at[0] == '(' && at[1] == 'o') { /* a list of oids */
-            const unsigned char *close = memchr(at, ')', (size_t)(end - at));
-            oids_scan(g, d, at, (uint32_t)((close ? close : end) - at));
-        }
-        if (ends_with(field, bytes, "constvalue")) {
-            number_at(&at, end);
-            if (at < end) scan_constant(at + 1, end, customs);
-        }
-    }
 }

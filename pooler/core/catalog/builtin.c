@@ -2,7 +2,6 @@
  * not. */
 #include "catalog/builtin.h"
 
-#include <stddef.h>
 #include <string.h>
 
 #include "sql/catalog_names.h"

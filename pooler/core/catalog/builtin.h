@@ -8,10 +8,6 @@
 
 #define CATALOG_VERSION_KNOWN 180000 /* PostgreSQL up to 18 was gone through function by function */
 
-/* Traits of a function of pg_catalog.  `is_volatile`: it is declared so; one of a later version that is not
- * in the table here is unknown then. */
-uint32_t catalog_builtin_effect_flags(const char *name, bool is_volatile, uint32_t server_version);
-
 /* Extensions whose functions in C keep nothing in their process that a session could see once a DISCARD ALL
  * is over. Looked for in the contrib sources of 15.18 and in the symbols of the libraries that were built of
  * them and of 17.12: data that can be written, SPI, SetConfigOption, locks of the session, memory that
@@ -31,6 +27,10 @@ uint32_t catalog_builtin_effect_flags(const char *name, bool is_volatile, uint32
     NAME("plpgsql") NAME("seg") NAME("sslinfo") NAME("tablefunc") NAME("tcn") NAME("tsm_system_rows") \
     NAME("tsm_system_time") NAME("unaccent") NAME("uuid-ossp") NAME("vector")
 /* clang-format on */
+
+/* Traits of a function of pg_catalog.  `is_volatile`: it is declared so; one of a later version that is not
+ * in the table here is unknown then. */
+uint32_t catalog_builtin_effect_flags(const char *name, bool is_volatile, uint32_t server_version);
 
 /* Traits of a function in C that belongs to this extension; `trusted`: names from session_trusted_extensions,
  * each with a NUL behind it and an empty one at the end.  Without a name: of the foreign tables of its

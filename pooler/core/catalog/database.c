@@ -1,10 +1,14 @@
 /* What a worker knows of one database: names of settings that no catalog lists, and its copy of what the
  * catalogs say (sql/catalog_names.h), which is never waited for. */
+#include "catalog/database.h"
+
 #include <stdlib.h>
 #include <string.h>
 
 #include "catalog/store.h"
-#include "relay/relay.h"
+#include "relay/internal.h"
+#include "sql/catalog_names.h"
+#include "sql/effects.h"
 
 #define FDW "postgres_fdw_handler" /* harmless where session_trusted_extensions has its extension */
 
@@ -46,7 +50,7 @@ static bool called_unnamed(const struct relay *r, const struct catalog_entry *e)
     static const char *const names[] = {
         "=", "<>", "<", ">", "<=", ">=", "~~", "!~~", "~~*", "!~~*", "~", "!~"};
     for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (e->hash == word_hash(&r->builtin, names[i], (uint32_t)strlen(names[i]))) return true;
+        if (e->hash == words_hash(&r->builtin, names[i], (uint32_t)strlen(names[i]))) return true;
     return false;
 }
 
@@ -93,8 +97,8 @@ static bool renew(struct relay *r, struct profile *p, const char *customs, uint3
     if (!judge_names(r, p)) return false;
     for (uint32_t at = 0; at < customs_bytes; at += (uint32_t)strlen(customs + at) + 1)
         if (!profile_custom(p, customs + at, true)) return false;
-    p->connects = catalog_has(&p->catalog, CATALOG_FUNCTION, word_hash(&r->builtin, "dblink_connect", 14))
-        || catalog_effects(&p->catalog, CATALOG_FUNCTION, word_hash(&r->builtin, FDW, sizeof FDW - 1))
+    p->connects = catalog_has(&p->catalog, CATALOG_FUNCTION, words_hash(&r->builtin, "dblink_connect", 14))
+        || catalog_effects(&p->catalog, CATALOG_FUNCTION, words_hash(&r->builtin, FDW, sizeof FDW - 1))
             & PIN_LOADED;
     return true;
 }
@@ -137,32 +141,32 @@ static struct absent *find_absent(struct profile *p, uint64_t hash) {
 
 /* Names that stand before a parenthesis and were unknown: of those that a look has missed since no function
  * is called so.  Until then they are asked for. */
-void profile_unknown(struct relay *r, int32_t pool, struct session *x) {
+void profile_unknown(struct relay *r, int32_t pool, const uint64_t *unknown, uint32_t count,
+                     uint32_t *effect_flags, uint32_t *ends) {
     struct profile *p = profile_of(r, pool);
     uint64_t read_at = r->t->databases[r->t->pools[pool].database].catalog.read_at;
-    for (uint32_t i = 0; i < x->unknown_count; i++) {
-        const struct word *known = words_find(&p->words, x->unknown[i]);
-        struct absent *a = known ? NULL : find_absent(p, x->unknown[i]);
+    for (uint32_t i = 0; i < count; i++) {
+        const struct word *known = words_find(&p->words, unknown[i]);
+        struct absent *a = known ? NULL : find_absent(p, unknown[i]);
         if (known) {
-            x->effect_flags |= known->effect_flags;
-            x->ends |= known->ends;
+            *effect_flags |= known->effect_flags;
+            *ends |= known->ends;
             continue;
         }
-        x->effect_flags |= ASK_ALL | EFFECT_UNSURE;
+        *effect_flags |= ASK_ALL | EFFECT_UNSURE;
         if (!a) {
             uint32_t at = p->absent_count < ABSENT_MAX ? p->absent_count++ : p->absent_next++ % ABSENT_MAX;
-            p->absent[at] = (struct absent){.hash = x->unknown[i], .at = r->now};
+            p->absent[at] = (struct absent){.hash = unknown[i], .at = r->loop.now};
         } else if (p->catalog.known && a->at < read_at
-                   && words_add(&p->words, &(struct word){.hash = x->unknown[i]})) {
+                   && words_add(&p->words, &(struct word){.hash = unknown[i]})) {
             *a = p->absent[--p->absent_count];
             p->learnt++;
         }
     }
     if (p->learnt > LEARNT_MAX) p->catalog.generation = 0; /* the next text begins with the snapshot alone */
     /* it may have set a setting without a name */
-    if (x->unknown_count && !p->catalog.known) x->effect_flags |= PIN_UNJUDGED;
+    if (count && !p->catalog.known) *effect_flags |= PIN_UNJUDGED;
     /* there may be more */
-    if (x->unknown_count == SCAN_UNKNOWN_MAX) x->effect_flags |= ASK_ALL | EFFECT_UNSURE;
-    x->unknown_count = 0;
-    x->effect_flags &= ~(uint32_t)EFFECT_UNKNOWN;
+    if (count == SCAN_UNKNOWN_MAX) *effect_flags |= ASK_ALL | EFFECT_UNSURE;
+    *effect_flags &= ~(uint32_t)EFFECT_UNKNOWN;
 }

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sql/catalog_names.h"
 #include "sql/effects.h"
 
 /* ---- symbols ------------------------------------------------------------------------------------- */

@@ -15,7 +15,6 @@
 
 #include "sql/catalog_names.h"
 
-#define NAME_BYTES_MAX 63  /* of PostgreSQL (NAMEDATALEN) */
 #define DRAFT_IDS_MAX 8192 /* owners and references of one source; with more it is unknown */
 
 /* A function whose text is kept as such, and what is in it is planned once in each server; and one of those
@@ -58,28 +57,31 @@ struct graph {
     bool starved;   /* there was no memory for some of it: it is good for nothing */
 };
 
+#define SYMBOL_EVERYTHING 1ull
+#define SYMBOL_DDL 2ull
+
 /* Keys of symbols. */
 uint64_t symbol_of_name(enum catalog_kind kind, uint64_t name_hash);
 uint64_t symbol_of_any(uint64_t name_hash);
 uint64_t symbol_of_oid(uint32_t oid);
-#define SYMBOL_EVERYTHING 1ull
-#define SYMBOL_DDL 2ull
-
-void graph_free(struct graph *g);
-void draft_begin(struct draft *d, uint8_t class, uint32_t oid, uint32_t xmin);
-/* all owners come before the references */
-void draft_owner(struct graph *g, struct draft *d, uint64_t symbol);
-/* as an owner */
-void draft_name(struct graph *g, struct draft *d, enum catalog_kind kind, uint64_t name_hash, bool any);
-void draft_reference(struct graph *g, struct draft *d, uint64_t symbol);
-void graph_put(struct graph *g, struct draft *d);
+uint32_t graph_effect_flags(const struct graph *g, uint64_t symbol);
 struct source *graph_find(const struct graph *g, uint8_t class, uint32_t oid);
+void graph_free(struct graph *g);
 void graph_unsee(struct graph *g, uint8_t class);
 void graph_drop_unseen(struct graph *g, uint8_t class);
-void graph_solve(struct graph *g);
-bool graph_solve_step(struct graph *g, uint32_t sources); /* true: solved */
+void draft_begin(struct draft *d, uint8_t class, uint32_t oid, uint32_t xmin);
+
+/* all owners come before the references */
+void draft_owner(struct graph *g, struct draft *d, uint64_t symbol);
+
+/* as an owner */
+void draft_name(struct graph *g, struct draft *d, enum catalog_kind kind, uint64_t name_hash, bool any);
+
 /* false: not the name of anything */
 bool graph_entry(const struct graph *g, uint32_t number, struct catalog_entry *out);
-uint32_t graph_effect_flags(const struct graph *g, uint64_t symbol);
+void draft_reference(struct graph *g, struct draft *d, uint64_t symbol);
+void graph_put(struct graph *g, struct draft *d);
+void graph_solve(struct graph *g);
+bool graph_solve_step(struct graph *g, uint32_t sources); /* true: solved */
 
 #endif

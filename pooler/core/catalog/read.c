@@ -6,10 +6,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog/customs.h"
+#include "catalog/database.h"
+#include "catalog/graph.h"
 #include "catalog/rows.h"
+#include "catalog/schedule.h"
 #include "catalog/store.h"
-#include "relay/relay.h"
+#include "relay/internal.h"
 #include "sql/builder.h"
+#include "sql/catalog_names.h"
+#include "tables/layout.h"
+#include "tables/states.h"
 
 #define LIMIT_MIN 32 /* a machine without time for us must not make it endless */
 #define LIMIT_MAX 4096
@@ -19,9 +26,10 @@
 
 /* Our own settings, whatever a client has left: for this request alone.  The first answer says in which
  * encoding.  Behind a piece on a server that it keeps, a client would have to wait. */
-#define HEAD                                                                                                                \
-    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;SET LOCAL jit=off;" SQL_NO_TRANSACTION_TIMEOUT \
-    "SET LOCAL exit_on_error=off;SET LOCAL max_parallel_workers_per_gather=0;"                                              \
+#define HEAD                                                                   \
+    "SET TRANSACTION ISOLATION LEVEL READ COMMITTED,READ ONLY,NOT DEFERRABLE;" \
+    "SET LOCAL jit=off;" SQL_NO_TRANSACTION_TIMEOUT                            \
+    "SET LOCAL exit_on_error=off;SET LOCAL max_parallel_workers_per_gather=0;" \
     "SET LOCAL search_path=pg_catalog,pg_temp;" /* though all names have their schema */
 #define PATIENT "SET LOCAL statement_timeout=2000;SET LOCAL lock_timeout=0;"
 #define HURRIED "SET LOCAL statement_timeout=500;SET LOCAL lock_timeout=50;"
@@ -33,12 +41,12 @@
     ";SELECT 'd',(pg_catalog.date_part('epoch',pg_catalog.clock_timestamp() OPERATOR(pg_catalog.-)" \
     " pg_catalog.statement_timestamp()) OPERATOR(pg_catalog.*) 1000000)::pg_catalog.int8"
 
-static int32_t database_of(const struct relay *r, const struct server *s) {
+int32_t catalog_database_of(const struct relay *r, const struct server *s) {
     return r->t->pools[r->t->slots[s->slot].pool].database;
 }
 
 /* NULL: no memory. */
-static struct catalog_reader *reader_of(struct relay *r, int32_t database) {
+struct catalog_reader *catalog_reader_of(struct relay *r, int32_t database) {
     struct catalog_reader *c = r->readers[database];
     if (!c) {
         if (!(c = r->readers[database] = calloc(1, sizeof *c))) return NULL;
@@ -50,7 +58,7 @@ static struct catalog_reader *reader_of(struct relay *r, int32_t database) {
     return c;
 }
 
-static void forget_all(struct catalog_reader *c) {
+void catalog_forget_all(struct catalog_reader *c) {
     graph_free(&c->graph);
     memset(c->sums, 0, sizeof c->sums);
     c->complete = false;
@@ -58,10 +66,10 @@ static void forget_all(struct catalog_reader *c) {
 }
 
 static void end_look(struct relay *r, int32_t database, struct catalog_reader *c) {
-    catalog_paid(r->t, database, c->instance, r->worker, r->now, c->cost_us);
+    catalog_paid(r->t, database, c->instance, r->worker, r->loop.now, c->cost_us);
     c->phase = READING_NOT;
     c->slot = NOBODY;
-    c->next_at = r->now + PROFILE_CHECK_US
+    c->next_at = r->loop.now + PROFILE_CHECK_US
         + (c->failures ? FAILED_US * (c->failures < 6 ? c->failures : 6) : 0);
 }
 
@@ -71,10 +79,10 @@ static bool too_large(const struct relay *r, const struct catalog_reader *c) {
 }
 
 /* A piece could not be read, or another worker reads: nothing of this look counts. */
-static void fail(struct relay *r, int32_t database, struct catalog_reader *c) {
+void catalog_fail(struct relay *r, int32_t database, struct catalog_reader *c) {
     c->failures++;
-    c->complete = false;                /* some rows may be of now, and others of before */
-    if (too_large(r, c)) forget_all(c); /* what is gone from the catalogs does not count for ever */
+    c->complete = false;                        /* some rows may be of now, and others of before */
+    if (too_large(r, c)) catalog_forget_all(c); /* what is gone from the catalogs does not count for ever */
     struct catalog_row *row = &r->t->databases[database].catalog;
     if (!atomic_load(&row->generation)) row->state = CATALOG_FAILED;
     end_look(r, database, c);
@@ -82,66 +90,22 @@ static void fail(struct relay *r, int32_t database, struct catalog_reader *c) {
 
 /* ---- when ---------------------------------------------------------------------------------------- */
 
-static bool matters(const struct relay *r, int32_t pool) {
-    const struct pool_row *p = &r->t->pools[pool];
-    return p->kind == POOL_CLIENTS && p->limits.mode != MODE_SESSION
-        && p->limits.session_state != SESSION_OFF;
-}
-
-/* The server that had a piece was closed without an answer. */
-static bool lost(const struct relay *r, const struct catalog_reader *c) {
-    const struct server *s = c->slot == NOBODY ? NULL : r->servers[c->slot];
-    return c->slot != NOBODY
-        && (!s || s->generation != c->slot_generation || s->internal != INTERNAL_CATALOG);
-}
-
-static bool is_known(const struct relay *r, int32_t database) {
-    return catalog_is_published(r->t, database) && catalog_is_current(r->t, database);
-}
-
-/* A look is to begin, or to go on. */
-static bool has_work(struct relay *r, int32_t database) {
-    const struct database_row *d = &r->t->databases[database];
-    struct catalog_reader *c = reader_of(r, database);
-    if (!c) return false;
-    if (c->row_generation != d->generation) {
-        forget_all(c);
-        c->row_generation = d->generation;
-        c->phase = READING_NOT;
-        c->slot = NOBODY;
-        c->next_at = c->failures = 0;
-    }
-    if (lost(r, c)) fail(r, database, c);
-    if (c->phase == READING_SOLVE || c->slot != NOBODY) return false;
-    if (c->phase != READING_NOT) return true;
-    if (r->now < c->next_at) return false;
-    return atomic_load(&d->catalog.used) || !is_known(r, database);
-}
-
 /* Whether a server that no client has is to answer a piece now, if a look that is to begin can be claimed. */
-static bool may_ask(struct relay *r, const struct server *s) {
+bool catalog_may_ask(struct relay *r, const struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     const struct pool_row *p = &r->t->pools[row->pool];
     const struct database_row *d = &r->t->databases[p->database];
-    if (!matters(r, row->pool) || row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) return false;
+    if (!catalog_matters(r, row->pool) || row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) return false;
     if (r->t->h->paused || r->t->h->suspended || r->t->h->draining || r->t->h->retiring || d->paused
         || s->dedicated)
         return false;
-    if (!has_work(r, p->database)) return false;
+    if (!catalog_has_work(r, p->database)) return false;
     const struct catalog_reader *c = r->readers[p->database];
     if (p->waiting.head != NOBODY
-        && r->now < c->moved_at + (is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US))
+        && r->loop.now < c->moved_at + (catalog_is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US))
         return false;
-    return c->phase != READING_NOT || catalog_may_claim(r->t, p->database, p->instance, r->worker, r->now);
-}
-
-/* Whether it is to answer one at once.  A look that begins is claimed here: who claims one and does not ask
- * keeps all databases of the instance from theirs. */
-bool catalog_due(struct relay *r, const struct server *s) {
-    if (!may_ask(r, s)) return false;
-    const struct pool_row *p = &r->t->pools[r->t->slots[s->slot].pool];
-    return r->readers[p->database]->phase != READING_NOT
-        || catalog_claim(r->t, p->database, p->instance, r->worker, r->now);
+    return c->phase != READING_NOT
+        || catalog_may_claim(r->t, p->database, p->instance, r->worker, r->loop.now);
 }
 
 /* ---- pieces -------------------------------------------------------------------------------------- */
@@ -199,17 +163,17 @@ static void send_piece(struct relay *r, struct server *s, struct catalog_reader 
              tail);
     c->slot = s->slot;
     c->slot_generation = s->generation;
-    c->piece_at = r->now;
+    c->piece_at = r->loop.now;
     c->draft.open = false;
     c->took_us = 0;
-    server_own(r, s, INTERNAL_CATALOG, query, true);
+    internal_send(r, s, INTERNAL_CATALOG, query, true);
 }
 
 /* The server has been taken from its client, or claimed: it answers a piece.  When nothing is to be asked it
  * is given back. */
 void catalog_ask(struct relay *r, struct server *s) {
-    int32_t database = database_of(r, s);
-    struct catalog_reader *c = reader_of(r, database);
+    int32_t database = catalog_database_of(r, s);
+    struct catalog_reader *c = catalog_reader_of(r, database);
     if (c->phase == READING_NOT) {
         c->instance = r->t->pools[r->t->slots[s->slot].pool].instance;
         c->version = atomic_load(&r->t->databases[database].schema_version);
@@ -254,12 +218,12 @@ static void class_done(struct relay *r, struct catalog_reader *c) {
 
 /* The sums have come: what was known counts, if it is the same PostgreSQL and nothing has changed. */
 static void compare(struct relay *r, int32_t database, struct catalog_reader *c) {
-    if (strcmp(c->identity, c->next_identity) != 0) forget_all(c);
+    if (strcmp(c->identity, c->next_identity) != 0) catalog_forget_all(c);
     memcpy(c->identity, c->next_identity, sizeof c->identity);
     c->class = 0;
     if (c->complete && memcmp(c->sums, c->next_sums, sizeof c->sums) == 0
         && catalog_is_published(r->t, database)) {
-        catalog_publish(r->t, database, r->worker, r->now, c->version);
+        catalog_publish(r->t, database, r->worker, r->loop.now, c->version);
         end_look(r, database, c);
         return;
     }
@@ -275,23 +239,23 @@ static void adapt(struct catalog_reader *c, uint64_t took) {
 
 /* A piece is complete, or PostgreSQL has refused it. */
 void catalog_answered(struct relay *r, struct server *s) {
-    int32_t database = database_of(r, s);
-    struct catalog_reader *c = reader_of(r, database);
+    int32_t database = catalog_database_of(r, s);
+    struct catalog_reader *c = catalog_reader_of(r, database);
     if (c->slot != s->slot || c->slot_generation != s->generation) return; /* of a look that was given up */
     s->session.looked = s->client;
-    uint64_t took = c->took_us ? c->took_us : r->now - c->piece_at;
+    uint64_t took = c->took_us ? c->took_us : r->loop.now - c->piece_at;
     uint32_t limit = c->limit;
     c->slot = NOBODY;
     c->cost_us += took;
-    c->moved_at = r->now;
+    c->moved_at = r->loop.now;
     catalog_rows_end(c);
     if (s->internal_failed || (c->phase == READING_SUMS && !c->next_identity[0])
-        || !catalog_keep(r->t, database, c->instance, r->worker, r->now) || too_large(r, c)) {
-        fail(r, database, c);
+        || !catalog_keep(r->t, database, c->instance, r->worker, r->loop.now) || too_large(r, c)) {
+        catalog_fail(r, database, c);
         return;
     }
     c->failures = 0;
-    adapt(c, r->now - c->piece_at); /* with the time in which its rows are read here */
+    adapt(c, r->loop.now - c->piece_at); /* with the time in which its rows are read here */
     bool last = c->rows < limit;
     switch (c->phase) {
     case READING_SUMS:
@@ -316,7 +280,7 @@ void catalog_answered(struct relay *r, struct server *s) {
 }
 
 void catalog_take_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
-    struct catalog_reader *c = reader_of(r, database_of(r, s));
+    struct catalog_reader *c = catalog_reader_of(r, catalog_database_of(r, s));
     if (c->slot == s->slot && c->slot_generation == s->generation)
         catalog_rows_take(c, body, n, whole, r->options.trusted);
 }
@@ -353,7 +317,7 @@ static void publish(struct relay *r, int32_t database, struct catalog_reader *c)
     row->reader_bytes = g->bytes + sizeof *c;
     struct snapshot *to = catalog_reserve(r->t, database, r->worker, capacity, c->customs.bytes);
     if (!to) {
-        fail(r, database, c);
+        catalog_fail(r, database, c);
         return;
     }
     to->everything = graph_effect_flags(g, SYMBOL_EVERYTHING);
@@ -362,7 +326,7 @@ static void publish(struct relay *r, int32_t database, struct catalog_reader *c)
     for (uint32_t i = 0; i < g->symbol_count; i++)
         if (graph_entry(g, i, &e)) put_entry(to, &e);
     memcpy((struct catalog_entry *)(to + 1) + capacity, c->customs.names, c->customs.bytes);
-    catalog_publish(r->t, database, r->worker, r->now, c->version);
+    catalog_publish(r->t, database, r->worker, r->loop.now, c->version);
     end_look(r, database, c);
 }
 
@@ -375,48 +339,4 @@ void catalog_work(struct relay *r) {
         if (graph_solve_step(&c->graph, SOLVE_SOURCES)) publish(r, i, c);
         else r->catalog_work = true;
     }
-}
-
-/* A server that its client keeps may have a piece while that says nothing: where all are kept nothing would
- * ever be known. One that is kept because nothing is known may have one now and then even if its client has
- * already said more. */
-void catalog_between(struct relay *r, struct server *s) {
-    const struct client *c = s->client;
-    if (!c || !s->session.pinned || !server_in_step(s) || c->io.hangup || c->leaving) return;
-    bool quiet = !c->io.readable && !bytes_pending(&c->io.stash);
-    bool unjudged = s->session.pinned & PIN_UNJUDGED;
-    const struct catalog_reader *reader = reader_of(r, database_of(r, s));
-    if (!reader || (!quiet && !(unjudged && r->now > reader->moved_at + UNKNOWN_STARVED_US))) return;
-    if (catalog_due(r, s)) catalog_ask(r, s);
-}
-
-static void use_kept(struct relay *r, int32_t database) {
-    for (int32_t i = 0; i < r->t->h->slots_high; i++) {
-        struct server *s = r->servers[i];
-        if (!s || !s->client || s->dedicated || s->closing || database_of(r, s) != database) continue;
-        catalog_between(r, s);
-        if (s->internal == INTERNAL_CATALOG) return;
-    }
-}
-
-/* An idle server of a database with work, whichever worker had it last: for one piece after the other. */
-static void use_idle(struct relay *r, int32_t database) {
-    for (int32_t pool = r->t->databases[database].first_pool; pool != NOBODY;
-         pool = r->t->pools[pool].next_in_database) {
-        int32_t slot = r->t->pools[pool].idle.head;
-        struct server *s = slot == NOBODY || !matters(r, pool) ? NULL : server_of(r, slot);
-        if (!s || s->client || s->internal || !may_ask(r, s)) continue;
-        if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
-        conn_arm(r, &s->io);
-        s->releasable = true; /* from where it is given back the next piece is asked */
-        conn_ready(r, &s->io);
-        return;
-    }
-    use_kept(r, database);
-}
-
-/* Now and then: looks that stand still, or could begin, while no server is given back. */
-void catalog_look(struct relay *r) {
-    for (int32_t i = 0; i < r->t->h->databases_high; i++)
-        if (r->t->databases[i].used && r->t->databases[i].servers && has_work(r, i)) use_idle(r, i);
 }

@@ -16,8 +16,14 @@
 #ifndef POOLER_CATALOG_READ_H
 #define POOLER_CATALOG_READ_H
 
-#include "catalog/body.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "catalog/customs.h"
 #include "catalog/graph.h"
+
+struct relay;
+struct server;
 
 /* In the order of _CLASSES in worker/catalog_queries.py. */
 enum catalog_class {
@@ -82,15 +88,14 @@ struct catalog_reader {
     struct customs customs;
 };
 
-struct relay;
-struct server;
-
-bool catalog_due(struct relay *r, const struct server *s);
+int32_t catalog_database_of(const struct relay *r, const struct server *s);
+struct catalog_reader *catalog_reader_of(struct relay *r, int32_t database);
+void catalog_forget_all(struct catalog_reader *c);
+void catalog_fail(struct relay *r, int32_t database, struct catalog_reader *c);
+bool catalog_may_ask(struct relay *r, const struct server *s);
 void catalog_ask(struct relay *r, struct server *s);
-void catalog_between(struct relay *r, struct server *s);
-void catalog_take_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole);
 void catalog_answered(struct relay *r, struct server *s);
-void catalog_look(struct relay *r);
+void catalog_take_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole);
 void catalog_work(struct relay *r);
 
 #endif

@@ -2,12 +2,15 @@
 #define _GNU_SOURCE
 #include "catalog/rows.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "catalog/body.h"
 #include "catalog/builtin.h"
+#include "catalog/graph.h"
+#include "catalog/read.h"
+#include "catalog/tree.h"
+#include "sql/catalog_names.h"
 #include "sql/effects.h"
 #include "sql/lexer.h"
 
@@ -80,7 +83,7 @@ static void take_name(struct catalog_reader *c, const struct field_text *f, bool
     bool function = f[F_KIND].n == 1 && strchr("isv", f[F_KIND].p[0]); /* its volatility */
     const char *letter = function ? letters : f[F_KIND].n == 1 ? strchr(letters, f[F_KIND].p[0]) : NULL;
     if (!letter || !readable(c, f[F_NAME])) return;
-    uint64_t hash = hash_of_word(c->graph.key, f[F_NAME].p, f[F_NAME].n);
+    uint64_t hash = lexer_hash(c->graph.key, f[F_NAME].p, f[F_NAME].n);
     draft_name(&c->graph, &c->draft, (enum catalog_kind)(letter - letters), hash, !harmless);
 }
 
@@ -158,7 +161,7 @@ static void take_object(struct catalog_reader *c, const struct field_text *f, bo
         if (c->class == CLASS_FUNCTION) take_body(c, f);
         if (c->class >= CLASS_BUILTIN_TYPE) /* what others say of it counts for its name */
             draft_reference(&c->graph, d, symbol_of_oid(oid));
-        oids_scan(&c->graph, d, f[F_REFS].p, f[F_REFS].n);
+        tree_scan_oids(&c->graph, d, f[F_REFS].p, f[F_REFS].n);
     }
     if (!whole || ++d->parts == PARTS_MAX) d->effect_flags |= CATALOG_UNKNOWN;
     if (tree_reads(f[F_TREE])) d->effect_flags |= EFFECT_READS;

@@ -4,6 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "sql/catalog_names.h"
+#include "tables/layout.h"
+#include "tables/states.h"
+#include "tables/tables.h"
+
 #define CLAIM_US 3000000u /* a reader that does nothing for so long has lost its claim */
 /* between its looks it keeps it for as long as its budget says, and so much more */
 #define CLAIM_SPARE_US 10000000u
@@ -60,7 +65,7 @@ static bool is_anothers_turn(const struct tables *t, int32_t database, int32_t i
     return false;
 }
 
-/* Whether a claim is worth the lock: the budget allows a look, and no other database has waited for longer. */
+/* Whether a claim is worth the lock: the budget allows a look, and no other database has waited longer. */
 bool catalog_may_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now) {
     const struct catalog_row *c = &t->databases[database].catalog;
     bool may = c->row_generation != t->databases[database].generation || is_reader(t, c, worker)
@@ -187,7 +192,7 @@ void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t no
             c->bytes = c->next_bytes;
             c->next_bytes = 0;
             COMMIT();
-            atomic_store(&c->generation, (uint32_t)new_id(t) | 1);
+            atomic_store(&c->generation, (uint32_t)tables_new_id(t) | 1);
         }
         c->read_at = c->looked_at;
         c->known_since = c->state == CATALOG_KNOWN ? c->known_since : now;

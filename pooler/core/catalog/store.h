@@ -13,29 +13,32 @@
 #ifndef POOLER_CATALOG_STORE_H
 #define POOLER_CATALOG_STORE_H
 
-#include "sql/catalog_names.h"
-#include "tables/tables.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct catalog;
+struct tables;
 
 #define CATALOG_BUDGET 100 /* a look takes at most one part in so many of PostgreSQL's time */
 
 /* The head of an extent; entries follow, then names of settings, each with a NUL behind it. */
 struct snapshot { uint32_t capacity, everything, ddl, customs_bytes, bodies, unused; };
 
+bool catalog_may_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
 bool catalog_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
 bool catalog_keep(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
 void catalog_paid(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now,
                   uint64_t cost_us);
+void catalog_mark(struct tables *t, int32_t database);
 struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity,
                                  uint32_t customs_bytes);
 void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version);
 bool catalog_is_published(const struct tables *t, int32_t database);
-bool catalog_may_claim(struct tables *t, int32_t database, int32_t instance, int worker, uint64_t now);
 bool catalog_is_current(const struct tables *t, int32_t database);
-void catalog_mark(struct tables *t, int32_t database);
+void catalog_forget(struct catalog *c);
 
 /* Brings a worker's copy up to date.  True: it has changed; `customs` are to be freed then. */
 bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
                     uint32_t *customs_bytes);
-void catalog_forget(struct catalog *c);
 
 #endif

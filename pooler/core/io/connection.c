@@ -1,80 +1,53 @@
 /* Input and output of one connection: nothing here knows what the bytes mean. */
 #define _GNU_SOURCE
+#include "io/connection.h"
+
 #include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
-#include <unistd.h>
 
-#include "relay/relay.h"
+#include "io/buffer.h"
+#include "tls/session.h"
 
-void conn_ready(struct relay *r, struct conn *c) {
+void conn_ready(struct conn_loop *l, struct conn *c) {
     if (c->queued || c->dead) return;
     c->queued = true;
     c->next_ready = NULL;
-    if (r->ready_tail) r->ready_tail->next_ready = c;
-    else r->ready_head = c;
-    r->ready_tail = c;
+    if (l->ready_tail) l->ready_tail->next_ready = c;
+    else l->ready_head = c;
+    l->ready_tail = c;
 }
 
-static bool control(struct relay *r, struct conn *c, int operation) {
+static bool control(struct conn_loop *l, struct conn *c, int operation) {
     struct epoll_event e = {.events = EPOLLIN | EPOLLRDHUP | EPOLLET, .data.ptr = c};
     if (c->wants_out) e.events |= EPOLLOUT;
-    return epoll_ctl(r->epoll, operation, c->fd, &e) == 0;
+    return epoll_ctl(l->epoll, operation, c->fd, &e) == 0;
 }
 
 /* Registers with our epoll; adding reports at once what is there already.  False: the caller gives up on
  * it. */
-bool conn_arm(struct relay *r, struct conn *c) {
-    if (!c->armed) c->armed = control(r, c, EPOLL_CTL_ADD);
+bool conn_arm(struct conn_loop *l, struct conn *c) {
+    if (!c->armed) c->armed = control(l, c, EPOLL_CTL_ADD);
     return c->armed;
 }
 
 /* A registration lives as long as any process has a duplicate of the descriptor: it never goes by itself. */
-void conn_disarm(struct relay *r, struct conn *c) {
-    if (c->armed) epoll_ctl(r->epoll, EPOLL_CTL_DEL, c->fd, NULL);
+void conn_disarm(struct conn_loop *l, struct conn *c) {
+    if (c->armed) epoll_ctl(l->epoll, EPOLL_CTL_DEL, c->fd, NULL);
     c->armed = c->wants_out = false;
 }
 
 /* Writability is asked for only while something is stuck: on unix sockets every read of the peer would wake
  * us. */
-static void want_out(struct relay *r, struct conn *c, bool want) {
-    if (want && !c->stuck) c->stuck_since = r->now;
+static void want_out(struct conn_loop *l, struct conn *c, bool want) {
+    if (want && !c->stuck) c->stuck_since = l->now;
     c->stuck = want;
     want |= c->read_wants_out;
     if (c->wants_out == want || !c->armed) return;
     c->wants_out = want;
-    control(r, c, EPOLL_CTL_MOD);
-}
-
-/* Room for n more bytes behind what is pending; false without memory, and for more than any message and
- * buffer has. */
-static bool bytes_room(struct bytes *b, uint32_t n) {
-    if (b->start == b->end) b->start = b->end = 0;
-    if ((size_t)b->end + n <= b->capacity) return true;
-    size_t pending = bytes_pending(b), capacity = 512;
-    if (pending + n > BYTES_MAX) return false;
-    while (capacity < pending + n) capacity *= 2;
-    unsigned char *data = malloc(capacity);
-    if (!data) return false;
-    if (pending) memcpy(data, b->data + b->start, pending);
-    free(b->data);
-    *b = (struct bytes){.data = data, .start = 0, .end = (uint32_t)pending, .capacity = (uint32_t)capacity};
-    return true;
-}
-
-bool bytes_add(struct bytes *b, const void *p, uint32_t n) {
-    if (!bytes_room(b, n)) return false;
-    memcpy(b->data + b->end, p, n);
-    b->end += n;
-    return true;
-}
-
-static void bytes_free(struct bytes *b) {
-    free(b->data);
-    *b = (struct bytes){0};
+    control(l, c, EPOLL_CTL_MOD);
 }
 
 /* Keeps what was read and cannot be used yet.  False: no memory; the caller ends the connection. */
@@ -94,9 +67,10 @@ bool conn_unread(struct conn *c, const unsigned char *p, uint32_t n) {
 }
 
 /* The same for TLS, where a record is read whole before any of it can be used. */
-static uint32_t fill_from_tls(struct relay *r, struct conn *c, uint32_t n, uint32_t limit, bool *received) {
+static uint32_t fill_from_tls(struct conn_loop *l, struct conn *c, uint32_t n, uint32_t limit,
+                              bool *received) {
     uint32_t got;
-    enum tls_result how = tls_read(c->tls, r->buffer + n, limit - n, &got);
+    enum tls_result how = tls_read(c->tls, l->buffer + n, limit - n, &got);
     *received = got > 0;
     switch (how) {
     case TLS_DONE: break;
@@ -105,7 +79,7 @@ static uint32_t fill_from_tls(struct relay *r, struct conn *c, uint32_t n, uint3
         break;
     case TLS_WANT_WRITE:
         c->read_wants_out = c->wants_out = true;
-        control(r, c, EPOLL_CTL_MOD); /* fall through */
+        control(l, c, EPOLL_CTL_MOD); /* fall through */
     case TLS_WANT_READ: c->readable = false; break;
     case TLS_END:
     case TLS_BROKEN: /* it comes again when what was received is used */
@@ -118,14 +92,14 @@ static uint32_t fill_from_tls(struct relay *r, struct conn *c, uint32_t n, uint3
 
 /* Puts the stash and what the socket has into the read buffer.  Returns the bytes there; `received` says
  * whether any are new.  A read shorter than asked for has emptied the socket (unless the peer hung up). */
-uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *received) {
+uint32_t conn_fill(struct conn_loop *l, struct conn *c, uint32_t limit, bool *received) {
     uint32_t n = bytes_pending(&c->stash);
-    if (n) memcpy(r->buffer, c->stash.data + c->stash.start, n);
+    if (n) memcpy(l->buffer, c->stash.data + c->stash.start, n);
     if (c->stash.data) bytes_free(&c->stash);
     *received = false;
     if (!c->readable || n >= limit) return n;
-    if (c->tls) return fill_from_tls(r, c, n, limit, received);
-    ssize_t got = recv(c->fd, r->buffer + n, limit - n, MSG_DONTWAIT);
+    if (c->tls) return fill_from_tls(l, c, n, limit, received);
+    ssize_t got = recv(c->fd, l->buffer + n, limit - n, MSG_DONTWAIT);
     if (got > 0) {
         *received = true;
         if ((uint32_t)got < limit - n && !c->hangup) c->readable = false;
@@ -139,14 +113,14 @@ uint32_t conn_fill(struct relay *r, struct conn *c, uint32_t limit, bool *receiv
 }
 
 /* Reads at most n bytes, and one buffer, to behind the stash, which stays where it is.  False: no memory. */
-bool conn_read_on(struct relay *r, struct conn *c, uint32_t n) {
+bool conn_read_on(struct conn_loop *l, struct conn *c, uint32_t n) {
     struct bytes kept = c->stash;
     bool received;
     c->stash = (struct bytes){0};
-    uint32_t got = conn_fill(r, c, n < BUFFER_BYTES ? n : BUFFER_BYTES, &received);
+    uint32_t got = conn_fill(l, c, n < BUFFER_BYTES ? n : BUFFER_BYTES, &received);
     c->stash = kept;
     if (!got) return true;
-    return bytes_add(&c->stash, r->buffer, got);
+    return bytes_add(&c->stash, l->buffer, got);
 }
 
 static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n, bool *full) {
@@ -189,37 +163,37 @@ static uint32_t put_out(struct conn *c, const unsigned char *p, uint32_t n, bool
 
 /* Without memory the stream has a gap: the connection is good for nothing, and is closed when it has its
  * turn. */
-void conn_append(struct relay *r, struct conn *c, const void *p, uint32_t n) {
+void conn_append(struct conn_loop *l, struct conn *c, const void *p, uint32_t n) {
     if (c->gap || bytes_add(&c->out, p, n)) return;
     c->gap = true;
     bytes_free(&c->out);
-    conn_ready(r, c);
+    conn_ready(l, c);
 }
 
-void conn_flush(struct relay *r, struct conn *c) {
+void conn_flush(struct conn_loop *l, struct conn *c) {
     bool full = false;
     uint32_t pending = bytes_pending(&c->out), done = 0;
     if (pending) done = put_out(c, c->out.data + c->out.start, pending, &full);
     c->out.start += done;
     if (c->out.data && !bytes_pending(&c->out)) bytes_free(&c->out);
-    if (done) c->stuck_since = r->now;
-    want_out(r, c, full);
+    if (done) c->stuck_since = l->now;
+    want_out(l, c, full);
 }
 
-void conn_send(struct relay *r, struct conn *c, const void *p, uint32_t n) {
+void conn_send(struct conn_loop *l, struct conn *c, const void *p, uint32_t n) {
     if (bytes_pending(&c->out)) {
-        conn_append(r, c, p, n);
-        if (!c->stuck) conn_flush(r, c);
+        conn_append(l, c, p, n);
+        if (!c->stuck) conn_flush(l, c);
         return;
     }
     bool full = false;
     uint32_t done = put_out(c, p, n, &full);
-    if (done < n) conn_append(r, c, (const unsigned char *)p + done, n - done);
-    if (full) want_out(r, c, true);
+    if (done < n) conn_append(l, c, (const unsigned char *)p + done, n - done);
+    if (full) want_out(l, c, true);
 }
 
 /* Ends a connection's memory after the current round: events for it may still be in the batch. */
-void conn_bury(struct relay *r, struct conn *c) {
+void conn_bury(struct conn_loop *l, struct conn *c) {
     c->dead = true;
     bytes_free(&c->out);
     bytes_free(&c->stash);
@@ -227,20 +201,26 @@ void conn_bury(struct relay *r, struct conn *c) {
     c->tls = NULL;
     if (c->queued) return; /* the ready list buries it when it comes to it */
     c->queued = true;
-    c->next_ready = r->closed_list;
-    r->closed_list = c;
+    c->next_ready = l->closed_list;
+    l->closed_list = c;
 }
 
-/* An ErrorResponse; `out` must have room for the texts and 64 bytes. */
-uint32_t error_message(char *out, const char *severity, const char *sqlstate, const char *text) {
-    uint32_t n = 5;
-    n += (uint32_t)sprintf(out + n, "S%s", severity) + 1;
-    n += (uint32_t)sprintf(out + n, "V%s", severity) + 1;
-    n += (uint32_t)sprintf(out + n, "C%s", sqlstate) + 1;
-    n += (uint32_t)sprintf(out + n, "M%s", text) + 1;
-    out[n++] = 0;
-    uint32_t length = n - 1;
-    out[0] = 'E';
-    write_u32(out + 1, length);
-    return n;
+/* Makes the read buffer large enough; only where nobody up the stack works on it.  False: no memory, it stays
+ * as it is. */
+bool conn_need_buffer(struct conn_loop *l, uint32_t bytes) {
+    if (bytes <= l->buffer_bytes) return true;
+    unsigned char *larger = realloc(l->buffer, bytes);
+    if (!larger) return false;
+    l->buffer = larger;
+    l->buffer_bytes = bytes;
+    return true;
+}
+
+/* A large message has been used: its room is not kept. */
+void conn_trim_buffer(struct conn_loop *l) {
+    if (l->buffer_bytes <= TRIM_BYTES) return;
+    unsigned char *smaller = realloc(l->buffer, BUFFER_BYTES);
+    if (!smaller) return;
+    l->buffer = smaller;
+    l->buffer_bytes = BUFFER_BYTES;
 }

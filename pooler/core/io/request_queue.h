@@ -7,7 +7,7 @@
  * Steady traffic fits the inline ring; only deep pipelines allocate.
  *
  * A request that is not in the queue has an answer that is taken for another's.  So a push that fails ends
- * the connection: server_expects() in relay/relay.h is the way to push.
+ * the connection: server_expects() in relay/server.h is the way to push.
  */
 #ifndef POOLER_IO_REQUEST_QUEUE_H
 #define POOLER_IO_REQUEST_QUEUE_H
@@ -15,7 +15,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 #include <stdlib.h>
-#include <string.h>
 
 #define INTERNAL 0x80
 #define REQUESTS_INLINE 32

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "relay/relay.h"
+#include "io/buffer.h"
 
 #define ANY {4, SERVER_MESSAGE_MAX - 4}
 #define EMPTY {4, 0}
@@ -37,7 +37,7 @@ const struct length_bounds server_message_lengths[256] = {
     ['V'] = {8, SERVER_MESSAGE_MAX - 8},
 };
 
-static uint32_t read_u16(const unsigned char *p) { return (uint32_t)p[0] << 8 | p[1]; }
+static uint32_t load_be16(const unsigned char *p) { return (uint32_t)p[0] << 8 | p[1]; }
 
 /* Goes behind the NUL of the text at *at.  False: it has none. */
 static bool skip_text(const unsigned char *body, uint32_t n, uint32_t *at) {
@@ -64,7 +64,7 @@ static bool fields_fit(const unsigned char *body, uint32_t n) {
 
 static bool columns_fit(const unsigned char *body, uint32_t n) {
     uint32_t at = 2;
-    for (uint32_t left = read_u16(body); left; left--) {
+    for (uint32_t left = load_be16(body); left; left--) {
         if (!skip_text(body, n, &at) || n - at < 18) return false;
         at += 18; /* table, number, type, size, modifier, format */
     }
@@ -74,9 +74,9 @@ static bool columns_fit(const unsigned char *body, uint32_t n) {
 /* Columns of an answer to a request of ours: all are texts, and no text of PostgreSQL has a NUL inside. */
 static bool row_fits(const unsigned char *body, uint32_t n) {
     uint32_t at = 2;
-    for (uint32_t left = read_u16(body); left; left--) {
+    for (uint32_t left = load_be16(body); left; left--) {
         if (n - at < 4) return false;
-        uint32_t bytes = read_u32(body + at);
+        uint32_t bytes = load_be32(body + at);
         at += 4;
         if (bytes == UINT32_MAX) continue; /* NULL */
         if (bytes > n - at || memchr(body + at, 0, bytes)) return false;
@@ -94,7 +94,7 @@ bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_
     case 'C': return only_texts(body, n, 0, 1);
     case 'A': return body[4] && only_texts(body, n, 4, 2);
     case 'T': return !internal || columns_fit(body, n);
-    case 't': return !internal || n == 2 + 4 * read_u16(body);
+    case 't': return !internal || n == 2 + 4 * load_be16(body);
     case 'D': return !internal || row_fits(body, n);
     default: return true;
     }
@@ -102,10 +102,10 @@ bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_
 
 /* The columns of a row that is well formed, the first `max` of them.  How many it has. */
 int server_message_columns(const unsigned char *body, struct column *out, int max) {
-    int count = (int)read_u16(body);
+    int count = (int)load_be16(body);
     const unsigned char *at = body + 2;
     for (int i = 0; i < count && i < max; i++) {
-        uint32_t bytes = read_u32(at);
+        uint32_t bytes = load_be32(at);
         at += 4;
         bool none = bytes == UINT32_MAX;
         out[i] = (struct column){none ? NULL : at, none ? 0 : bytes};
@@ -128,9 +128,14 @@ void server_message_field(const unsigned char *body, uint32_t n, char field, cha
 }
 
 /* Whether an error is one of the moment (a timeout, a lock), not about what was asked for. */
-bool error_is_passing(const char *sqlstate) {
+bool server_error_is_passing(const char *sqlstate) {
     static const char *const classes[] = {"57", "55P03", "40", "53", "58", "XX", "25", "08"};
     for (size_t i = 0; i < sizeof classes / sizeof *classes; i++)
         if (strncmp(sqlstate, classes[i], strlen(classes[i])) == 0) return true;
     return false;
+}
+
+bool server_message_tag_starts(const unsigned char *tag, uint32_t n, const char *with) {
+    size_t bytes = strlen(with);
+    return n >= bytes && memcmp(tag, with, bytes) == 0;
 }

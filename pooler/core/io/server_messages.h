@@ -26,13 +26,6 @@
 
 /* Bounds of the length word by type; where none is named any length is refused. */
 struct length_bounds { uint32_t least, range; };
-extern const struct length_bounds server_message_lengths[256];
-
-static inline bool server_message_length_fits(uint8_t type, uint32_t length) {
-    return length - server_message_lengths[type].least <= server_message_lengths[type].range;
-}
-
-bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool internal);
 
 /* One column of a DataRow that is well formed; NULL has no `text`. */
 struct column {
@@ -40,9 +33,16 @@ struct column {
     uint32_t bytes;
 };
 
+extern const struct length_bounds server_message_lengths[256];
+bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool internal);
 int server_message_columns(const unsigned char *body, struct column *out, int max);
-
 void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room);
-bool error_is_passing(const char *sqlstate);
+bool server_error_is_passing(const char *sqlstate);
+bool server_message_tag_starts(const unsigned char *tag, uint32_t n,
+                               const char *with); /* of a CommandComplete */
+
+static inline bool server_message_length_fits(uint8_t type, uint32_t length) {
+    return length - server_message_lengths[type].least <= server_message_lengths[type].range;
+}
 
 #endif

@@ -3,7 +3,8 @@
 
 #include <stdio.h>
 
-#include "statements/store.h"
+#include "sql/digest.h"
+#include "tables/layout.h"
 
 void marker_channel(const struct tables *t, char out[MARKER_CHANNEL_BYTES]) {
     snprintf(out, MARKER_CHANNEL_BYTES, "pooler_%016llx", (unsigned long long)t->h->marker_channel);

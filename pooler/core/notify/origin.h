@@ -10,10 +10,15 @@
 #ifndef POOLER_NOTIFY_ORIGIN_H
 #define POOLER_NOTIFY_ORIGIN_H
 
-#include "tables/layout.h"
+#include <stdint.h>
+
+struct endpoint;
+struct slot_row;
+struct tables;
 
 #define MARKER_BYTES 192 /* of a sealed note */
 #define MARKER_CHANNEL_BYTES 24
+#define ADDED_MARKER_BYTES (MARKER_BYTES + MARKER_CHANNEL_BYTES + 16)
 #define SEAL_BYTES 33 /* 32 hexadecimal digits and a NUL */
 
 void marker_channel(const struct tables *t, char out[MARKER_CHANNEL_BYTES]);

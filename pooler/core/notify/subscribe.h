@@ -27,8 +27,15 @@
 #ifndef POOLER_NOTIFY_SUBSCRIBE_H
 #define POOLER_NOTIFY_SUBSCRIBE_H
 
-#include "session/session.h"
-#include "tables/tables.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "tables/channels.h"
+#include "tables/layout.h"
+
+struct client;
+struct relay;
+struct server;
 
 #define CLIENT_CHANNELS_MAX 128 /* of one client; one more, and it keeps a server */
 /* what a client that does not read, or whose transaction does not end, may have pending */
@@ -64,24 +71,17 @@ struct listening {
     char names[CLIENT_CHANNELS_MAX][CHANNEL_NAME_BYTES]; /* what the server listens on */
 };
 
-/* relay/client.c, relay/server.c */
-bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uint32_t here, uint32_t total);
+struct listener *listen_connection(struct relay *r, const struct client *c);
+struct listening *listen_need(struct relay *r, struct server *s);
 bool listen_message(struct relay *r, struct server *s, unsigned char *p);
 bool listen_hold(struct relay *r, struct server *s, uint8_t status);
-bool listen_waits(struct relay *r, struct server *s);
-bool listen_after(struct relay *r, struct server *s, bool kept);
-void listen_flush(struct relay *r, struct client *c);
 void listen_client_gone(struct relay *r, struct client *c);
-
-/* session/session.c, session/probe.c */
 void listen_row(struct relay *r, struct server *s, const unsigned char *name, uint32_t bytes);
 void listen_answered(struct relay *r, struct server *s);
+void listen_subscribe_all(struct relay *r, struct server *s);
+bool listen_waits(struct relay *r, struct server *s);
 void listen_done(struct relay *r, struct server *s, int what);
+bool listen_after(struct relay *r, struct server *s, bool kept);
 void listen_forget(struct relay *r, struct server *s);
-
-/* relay/loop.c */
-void listen_take(struct relay *r, const int32_t datagram[3], const unsigned char *data, uint32_t n);
-void listen_deliver(struct relay *r);
-void listen_look(struct relay *r);
 
 #endif

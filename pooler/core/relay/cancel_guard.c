@@ -9,7 +9,16 @@
  * question is asked again, and a server that is not reset is closed.)  Both sides write first and look then,
  * so one of them sees the other.  What goes out behind a statement that may run for long is not guarded: that
  * could not be canceled then. */
+#include "relay/cancel_guard.h"
+
+#include "io/connection.h"
+#include "io/request_queue.h"
+#include "relay/client.h"
+#include "relay/internal.h"
 #include "relay/relay.h"
+#include "relay/server.h"
+#include "session/client_reset.h"
+#include "tables/layout.h"
 
 /* A request of ours is due.  False: a cancel request is on its way to this server; guard_over() comes when it
  * has been there. */
@@ -39,6 +48,6 @@ void guard_over(struct relay *r, struct client *c) {
     struct server *s = c->server;
     if (!s || s->closing) return;
     if (s->session.restore_due) session_restore(r, s);
-    conn_ready(r, &s->io);
-    conn_ready(r, &c->io);
+    conn_ready(&r->loop, &s->io);
+    conn_ready(&r->loop, &c->io);
 }

@@ -12,13 +12,29 @@
  * sent a ParameterStatus with a value that it knows, which may come at any time: whoever has closed answers
  * with a reset.
  */
-#define _GNU_SOURCE
+#include "relay/client_leave.h"
+
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "io/buffer.h"
+#include "io/connection.h"
 #include "io/message_table.h"
+#include "notify/subscribe.h"
+#include "relay/client.h"
+#include "relay/client_framing.h"
+#include "relay/copy.h"
+#include "relay/internal.h"
 #include "relay/relay.h"
+#include "relay/server.h"
+#include "relay/server_release.h"
+#include "session/client_reset.h"
+#include "session/settings.h"
+#include "statements/replay.h"
+#include "statements/replies.h"
+#include "tables/layout.h"
+#include "tables/states.h"
 
 #define PROBE_AFTER_US 1000000u /* most statements are over by then */
 
@@ -38,7 +54,7 @@ static bool answered(const struct client *c) {
 /* It is told what was wrong with its last message, of which the header was kept. */
 static void close_faulty(struct relay *r, struct client *c) {
     const unsigned char *p = c->faulty;
-    uint32_t length = read_u32(p + 1);
+    uint32_t length = load_be32(p + 1);
     bool fits = length >= 4 && length <= r->options.max_packet_bytes;
     char header[64];
     const char *text = header;
@@ -103,8 +119,8 @@ static void probe(struct relay *r, struct client *c) {
         return;
     if (c->waiting && says_terminate(c)) return;
     const char *name = settings_value(&r->store, c->settings, "application_name");
-    send_parameter(r, c, "application_name", name ? name : "");
-    conn_ready(r, &c->io);
+    session_send_parameter(r, c, "application_name", name ? name : "");
+    conn_ready(&r->loop, &c->io);
 }
 
 /* Time has passed. */
@@ -113,8 +129,43 @@ void client_leave_look(struct relay *r, struct client *c) {
         || c->hangup_at == UINT64_MAX)
         return;
     r->hangups = true;
-    if (!c->hangup_at) c->hangup_at = r->now;
-    if (r->now < c->hangup_at + PROBE_AFTER_US) return;
+    if (!c->hangup_at) c->hangup_at = r->loop.now;
+    if (r->loop.now < c->hangup_at + PROBE_AFTER_US) return;
     c->hangup_at = UINT64_MAX;
     probe(r, c);
+}
+
+/* No more requests come from this client. */
+void client_end(struct relay *r, struct client *c, enum leaving how) {
+    c->leaving = (uint8_t)how;
+    r->hangups = true;
+    if (c->server) {
+        client_ask_for_answers(r, c);
+        if (statements_due(c->server)) statements_answer(r, c->server);
+        if (bytes_pending(&c->server->io.out) && !c->server->io.stuck) conn_flush(&r->loop, &c->server->io);
+    }
+    client_leave(r, c);
+}
+
+/* Whether nothing of this client is under way: no transaction, and no byte of the next one. */
+static bool between_transactions(struct relay *r, const struct client *c, bool keeps_server) {
+    char byte;
+    const struct server *s = c->server;
+    if (c->waiting || c->greeting || bytes_pending(&c->io.stash) || bytes_pending(&c->io.out)
+        || c->io.body_left)
+        return false;
+    if (s && !(keeps_server && server_in_step(s) && !s->fresh && !r->t->clients[c->row].request_start))
+        return false;
+    return recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
+}
+
+/* We are being replaced, and this client's room is wanted or its time is over: it goes between two
+ * transactions. */
+bool client_retired(struct relay *r, struct client *c) {
+    const struct client_row *row = &r->t->clients[c->row];
+    bool all = r->t->h->retiring == RETIRING_ALL;
+    if (!r->t->h->retiring || (!all && !(r->t->pools[row->pool].hurried && !c->server))) return false;
+    if (!between_transactions(r, c, all)) return false;
+    client_close(r, c, "57P01", "server shutting down", "server shutting down");
+    return true;
 }

@@ -7,7 +7,18 @@
  * makes nothing grow.  Beyond the limit the client is closed with 53200, and nobody else hears of it.  A text
  * that clients share counts for each of them: what one has must not depend on what others have.
  */
+#include "relay/internal.h"
+
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "io/request_queue.h"
+#include "notify/subscribe.h"
+#include "relay/client.h"
 #include "relay/relay.h"
+#include "relay/server.h"
+#include "session/startup_values.h"
+#include "statements/client_names.h"
+#include "tables/layout.h"
 
 static uint64_t room_of(const struct bytes *b) { return b->data ? b->capacity : 0; }
 
@@ -49,7 +60,7 @@ bool memory_within(struct relay *r, struct client *c, uint64_t more) {
  * nothing is written any more. */
 static void give_up(struct relay *r, struct conn *c) {
     c->gap = true;
-    conn_ready(r, c);
+    conn_ready(&r->loop, c);
 }
 
 void client_without_memory(struct relay *r, struct client *c) { give_up(r, &c->io); }

@@ -26,18 +26,28 @@
  *            of ours, and each of the client's that was read behind the failure.  If none was, PostgreSQL
  *            would skip what comes now up to the client's next Sync; so does pooler (`skip_to_sync`). */
 #define _GNU_SOURCE
+#include "relay/copy.h"
+
 #include <stdio.h>
 #include <string.h>
 
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "io/request_queue.h"
+#include "relay/client.h"
+#include "relay/internal.h"
+#include "relay/relay.h"
+#include "relay/server.h"
 #include "sql/statement_names.h"
 #include "statements/forward.h"
+#include "statements/send.h"
 
 /* ---- what statements may be ---------------------------------------------------------------------- */
 
 /* A Parse or Bind is about to be sent.  What comes of a Bind by a name that is looked after its statement
  * says (forward_bind). */
-void note_deeds(const struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
-                uint32_t total) {
+void copy_note_deeds(const struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                     uint32_t total) {
     struct server *s = c->server;
     bool looked_after = statements_on(r, c);
     const unsigned char *end = p + here, *name = p + 5;
@@ -83,9 +93,9 @@ void copy_refuse(struct relay *r, struct server *s, uint8_t letter) {
     char text[COPY_REFUSAL_BYTES];
     unsigned char head[5] = {'f'};
     uint32_t n = refusal_text(text, letter) + 1;
-    write_u32(head + 1, n + 4);
-    conn_append(r, &s->io, head, sizeof head);
-    conn_send(r, &s->io, text, n);
+    store_be32(head + 1, n + 4);
+    conn_append(&r->loop, &s->io, head, sizeof head);
+    conn_send(&r->loop, &s->io, text, n);
     s->copy = COPY_ENDING;
     s->copy_refused = letter;
 }
@@ -171,7 +181,7 @@ void doubt_ask(struct relay *r, struct server *s) {
     if (!s->in_doubt || s->skip || s->internal != INTERNAL_NONE || s->closing || !s->client) return;
     if (s->client->io.body_left) return; /* behind the client's message */
     s->step_seen = s->step_skips = false;
-    server_own(r, s, INTERNAL_STEP, "", true);
+    internal_send(r, s, INTERNAL_STEP, "", true);
 }
 
 /* The same behind an error in the extended protocol, when no Sync of the client comes next. */
@@ -179,7 +189,7 @@ void doubt_end(struct relay *r, struct server *s) {
     send_sync(r, s);
     s->skip = s->step_seen = false;
     s->step_skips = true;
-    server_own(r, s, INTERNAL_STEP, "", true);
+    internal_send(r, s, INTERNAL_STEP, "", true);
 }
 
 /* Whether ReadyForQuery answers a Sync that was in doubt. */

@@ -5,7 +5,15 @@
  * middle of something, and closes those when that takes too long (suspend_timeout).  Afterwards everybody is
  * looked at again: the edges of epoll were remembered in `readable`.
  */
+#include "relay/suspend.h"
+
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "relay/client.h"
+#include "relay/internal.h"
 #include "relay/relay.h"
+#include "relay/server.h"
+#include "tables/states.h"
 
 bool suspended_at(const struct relay *r, const struct conn *c) {
     return r->t->h->suspended && !c->body_left && !bytes_pending(&c->out);
@@ -19,9 +27,9 @@ uint32_t suspended_limit(const struct relay *r, const struct conn *c, uint32_t l
 static void go_on(struct relay *r) {
     r->suspended = false;
     for (int32_t i = 0; i < r->t->h->clients_high; i++)
-        if (r->clients[i]) conn_ready(r, &r->clients[i]->io);
+        if (r->clients[i]) conn_ready(&r->loop, &r->clients[i]->io);
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
-        if (r->servers[i] && r->servers[i]->io.armed) conn_ready(r, &r->servers[i]->io);
+        if (r->servers[i] && r->servers[i]->io.armed) conn_ready(&r->loop, &r->servers[i]->io);
 }
 
 void suspend_look(struct relay *r) {

@@ -2,12 +2,25 @@
  * when they come here.  Everything passes as it is, in both directions at once where the server says
  * CopyBothResponse; a reader that does not read stops its writer, as for all others.  When one of them leaves
  * the other goes, too. */
-#include <stdlib.h>
-#include <sys/socket.h>
-#include <unistd.h>
+#include "relay/walsender.h"
 
+#include <stdlib.h>
+
+#include "io/connection.h"
+#include "relay/cancel_guard.h"
+#include "relay/client.h"
+#include "relay/commands.h"
+#include "relay/internal.h"
 #include "relay/relay.h"
+#include "relay/server.h"
 #include "session/accepted_settings.h"
+#include "session/settings.h"
+#include "tables/layout.h"
+#include "tables/outcome.h"
+#include "tables/pool.h"
+#include "tables/server_statements.h"
+#include "tables/states.h"
+#include "tables/walsender.h"
 
 /* NULL: no memory. */
 static struct client *client_struct(struct relay *r, const struct command *k, struct settings *settings) {
@@ -23,16 +36,16 @@ static struct client *client_struct(struct relay *r, const struct command *k, st
     c->startup = settings_keep(settings);
     r->clients[c->row] = c;
     c->io.gap = !conn_stash(&c->io, k->data + k->data_bytes, k->extra_bytes); /* then it is closed at once */
-    conn_arm(r, &c->io);
+    conn_arm(&r->loop, &c->io);
     return c;
 }
 
 /* Takes over both.  A pair that the tables know nothing of any more has been given up: the slot is closed as
  * usual. */
-void dedicated_add(struct relay *r, struct command *k) {
+void walsender_add(struct relay *r, struct command *k) {
     int32_t slot = (int32_t)(k->token & 0xffffffffu);
     struct slot_row *row = &r->t->slots[slot];
-    struct settings_scope scope = scope_of_pool(r->t, row->pool);
+    struct settings_scope scope = accepted_scope(r->t, row->pool);
     struct settings *settings = settings_intern(&r->store, &scope, (const char *)k->data, k->data_bytes,
                                                 false);
     server_learn(r, slot, k->generation, (int)(k->token >> 32), false);
@@ -49,16 +62,16 @@ void dedicated_add(struct relay *r, struct command *k) {
     row->flags &= (uint8_t)~SF_EXTRAS;
     row->sequence_of = row->unnamed_of = 0;
     prepared_reset(&r->t->prepared[slot]);
-    conn_arm(r, &s->io);
+    conn_arm(&r->loop, &s->io);
     struct outcome out;
-    bool fits = pool_dedicated(r->t, slot, k->generation, k->a, k->id, r->worker, r->now, &out);
+    bool fits = walsender_attach(r->t, slot, k->generation, k->a, k->id, r->worker, r->loop.now, &out);
     if (fits) {
         s->client = c;
         s->dedicated = s->guarded = true;
         guard_drop(r, s);
         c->server = s;
-        conn_ready(r, &s->io);
-        conn_ready(r, &c->io);
+        conn_ready(&r->loop, &s->io);
+        conn_ready(&r->loop, &c->io);
     } else {
         server_close(r, s, true, "replication client was closed");
         client_close(r, c, "08P01", "server conn crashed?", "server conn crashed?");

@@ -4,7 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "relay/relay.h"
+#include "relay/internal.h"
+#include "session/settings.h"
+#include "tables/layout.h"
 
 struct accepted {
     struct settings_scope scope;
@@ -13,7 +15,7 @@ struct accepted {
 };
 
 /* The pool as it is now: a row that is used again is another one. */
-struct settings_scope scope_of_pool(const struct tables *t, int32_t pool) {
+struct settings_scope accepted_scope(const struct tables *t, int32_t pool) {
     const struct pool_row *p = &t->pools[pool];
     return (struct settings_scope){
         .database = p->database,
@@ -31,7 +33,7 @@ static void forget(struct relay *r, struct accepted *a) {
 
 /* NULL: no memory. */
 static struct accepted *accepted_of(struct relay *r, int32_t pool) {
-    struct settings_scope now = scope_of_pool(r->t, pool);
+    struct settings_scope now = accepted_scope(r->t, pool);
     struct accepted **place = &r->accepted[pool];
     if (!*place && !(*place = calloc(1, sizeof **place))) return NULL;
     if (memcmp(&(*place)->scope, &now, sizeof now) != 0) forget(r, *place);

@@ -9,15 +9,17 @@
 #ifndef POOLER_SESSION_ACCEPTED_SETTINGS_H
 #define POOLER_SESSION_ACCEPTED_SETTINGS_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "session/settings.h"
-#include "tables/tables.h"
+
+struct relay;
+struct tables;
 
 #define ACCEPTED_MAX 256 /* sets of one pool that are kept */
 
-struct accepted;
-struct relay;
-
-struct settings_scope scope_of_pool(const struct tables *t, int32_t pool);
+struct settings_scope accepted_scope(const struct tables *t, int32_t pool);
 bool accepted_keep(struct relay *r, int32_t pool, struct settings *s);
 
 #endif

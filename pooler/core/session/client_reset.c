@@ -1,16 +1,24 @@
 /* RESET and DISCARD ALL lead back to the values of the client's startup packet.  PostgreSQL knows those of
  * our own login only, so the client's are set again before it gets its ReadyForQuery; of the parameters that
  * the server reports it hears what has really changed. */
-#include <stdio.h>
-#include <stdlib.h>
+#include "session/client_reset.h"
+
 #include <string.h>
 
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "io/error_message.h"
 #include "io/message_table.h"
+#include "io/request_queue.h"
 #include "io/server_messages.h"
-#include "relay/relay.h"
+#include "relay/internal.h"
+#include "session/probe.h"
+#include "session/session.h"
+#include "session/settings.h"
 #include "sql/builder.h"
+#include "sql/digest.h"
+#include "sql/effects.h"
 #include "sql/lexer.h"
-#include "statements/forward.h"
 
 /* A statement that may reset something is about to be sent: where the client's values are not the server's
  * own, they have to come back. */
@@ -36,7 +44,7 @@ bool session_restoring(struct relay *r, struct server *s, int effect, const unsi
         x->told = settings_keep(s->client->settings);
     }
     if (!before && effect == BE_COMMAND && !s->internal_body) {
-        x->reset_kept |= x->reset_ran && tag_starts(body, n, "COMMIT");
+        x->reset_kept |= x->reset_ran && server_message_tag_starts(body, n, "COMMIT");
         x->reset_ran = true;
     }
     return !before && s->requests.count;
@@ -46,24 +54,24 @@ bool session_restoring(struct relay *r, struct server *s, int effect, const unsi
 bool session_resetting(const struct server *s) { return s->session.told && s->requests.count; }
 
 /* ParameterStatus. */
-void send_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
+void session_send_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
     char message[512];
     uint32_t n = (uint32_t)(strlen(name) + strlen(value)) + 2, length = n + 4;
     if (n > sizeof message - 5) return;
     message[0] = 'S';
-    write_u32(message + 1, length);
+    store_be32(message + 1, length);
     memcpy(message + 5, name, strlen(name) + 1);
     memcpy(message + 6 + strlen(name), value, strlen(value) + 1);
-    conn_send(r, &c->io, message, n + 5);
+    conn_send(&r->loop, &c->io, message, n + 5);
 }
 
 /* ParameterStatus of all tracked values, or of those that are not what `told` says. */
-void send_parameters(struct relay *r, struct client *c, const struct settings *told) {
+void session_send_parameters(struct relay *r, struct client *c, const struct settings *told) {
     const char *value = c->settings->values, *old = told ? told->values : NULL;
     for (int i = 0; i < r->store.tracked.count; i++) {
         const char *name = r->store.tracked.names[i];
         bool reported = *value || strcmp(name, "application_name") == 0; /* no other can be empty */
-        if (told ? strcmp(old, value) != 0 : reported) send_parameter(r, c, name, value);
+        if (told ? strcmp(old, value) != 0 : reported) session_send_parameter(r, c, name, value);
         value += strlen(value) + 1;
         if (told) old += strlen(old) + 1;
     }
@@ -77,7 +85,7 @@ static void forget_names(struct session *x) {
 }
 
 static void tell(struct relay *r, struct server *s) {
-    if (s->client) send_parameters(r, s->client, s->session.told);
+    if (s->client) session_send_parameters(r, s->client, s->session.told);
     settings_drop(&r->store, s->session.told);
     s->session.told = NULL;
     forget_names(&s->session);
@@ -116,7 +124,8 @@ static const char *one_of(const struct relay *r, const struct server *s, uint32_
     char kind;
     if (!x->resets_all) {
         const char *name;
-        for (uint32_t at = 0; x->notes && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+        for (uint32_t at = 0;
+             x->notes && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
             if (kind == 'r' && !number--) return name;
         return NULL;
     }
@@ -159,14 +168,14 @@ void session_restore(struct relay *r, struct server *s) {
     n += values;
     if (inside) n = sql_put(query, n, sizeof query, ";RELEASE " SAVEPOINT);
     query[n] = '\0';
-    server_own(r, s, INTERNAL_RESTORE, query, true);
+    internal_send(r, s, INTERNAL_RESTORE, query, true);
 }
 
 /* An error of the moment does not count; what is refused otherwise (temp_buffers, behind temporary tables) is
  * left out, so that the others are not lost with it.  True: there is more to put back. */
 static bool restore_on(struct relay *r, struct server *s) {
     struct session *x = &s->session;
-    bool failed = s->internal_failed, passing = failed && error_is_passing(s->internal_sqlstate);
+    bool failed = s->internal_failed, passing = failed && server_error_is_passing(s->internal_sqlstate);
     if (!failed && !x->restore_one) return false;
     if (failed && strcmp(s->internal_sqlstate, "3B001") == 0) return false; /* there is no savepoint */
     if (passing && x->restore_tries++ >= ASK_TRIES) return false;
@@ -184,7 +193,7 @@ void session_restored(struct relay *r, struct server *s) {
     uint8_t status = x->held;
     static const char text[] = "values of the startup packet could not be put back";
     if (restore_on(r, s)) return;
-    bool failed = s->internal_failed && error_is_passing(s->internal_sqlstate);
+    bool failed = s->internal_failed && server_error_is_passing(s->internal_sqlstate);
     x->restore_one = x->restore_tries = 0;
     if (failed && status == 'I') {
         client_close(r, c, s->internal_sqlstate, text, text);
@@ -194,7 +203,7 @@ void session_restored(struct relay *r, struct server *s) {
     x->held = 0;
     if (s->transaction == 'E') {
         char message[512];
-        conn_send(r, &c->io, message, error_message(message, "ERROR", "40000", text));
+        conn_send(&r->loop, &c->io, message, error_message(message, "ERROR", "40000", text));
         status = 'E';
     }
     client_ready(r, c, status);

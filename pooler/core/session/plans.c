@@ -10,8 +10,15 @@
  *   when something ran there that may have left such a value in a plan (EFFECT_FOLDS);
  *   when literals were read under other settings there than those of the client, and there are functions at
  *   all. */
-#include "relay/relay.h"
-#include "sql/catalog_names.h"
+#include "session/plans.h"
+
+#include "catalog/database.h"
+#include "relay/internal.h"
+#include "session/session.h"
+#include "sql/digest.h"
+#include "sql/effects.h"
+#include "tables/layout.h"
+#include "tables/states.h"
 
 static const struct digest MIXED = {0, 1}; /* literals were read under more than one set there */
 

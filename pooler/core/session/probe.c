@@ -1,15 +1,25 @@
 /* INTERNAL_PROBE: what is left of a session, in the server's own words.  One query, made of the questions
  * that matter. */
-#include <stdio.h>
+#include "session/probe.h"
+
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
+#include "catalog/database.h"
 #include "io/server_messages.h"
-#include "relay/relay.h"
+#include "notify/subscribe.h"
+#include "relay/internal.h"
+#include "session/pin.h"
 #include "session/server_defaults.h"
+#include "session/session.h"
+#include "session/settings.h"
+#include "session/startup_values.h"
 #include "sql/builder.h"
+#include "sql/digest.h"
+#include "sql/effects.h"
 #include "sql/lexer.h"
+#include "tables/layout.h"
+#include "tables/states.h"
 
 /* Local to one transaction; told by the server as if the session had set them. */
 static const char *const PASSING[] = {"transaction_isolation", "transaction_read_only",
@@ -59,7 +69,7 @@ static bool is_limit(const char *name) {
 static bool names_limit(const struct session *x, int limit) {
     char kind;
     const char *name;
-    for (uint32_t at = 0; x->notes && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+    for (uint32_t at = 0; x->notes && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
         if (kind == 's' && strcmp(name, LIMIT_NAMES[limit]) == 0) return true;
     return false;
 }
@@ -153,7 +163,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     } else if (x->notes) {
         char kind;
         const char *name;
-        for (uint32_t at = 0; next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+        for (uint32_t at = 0; scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
             if (kind == 's' && !is_limit(name)) add_value(&t, name, &first);
     }
     if (!x->answer) x->answer = malloc(sizeof *x->answer);
@@ -168,7 +178,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     x->answer->overflow = t.bytes >= t.room;
     x->asked = ask | EFFECT_NAMED;
     counters_of(r, r->t->slots[s->slot].pool)->session_asks++;
-    server_own(r, s, INTERNAL_PROBE, query, true);
+    internal_send(r, s, INTERNAL_PROBE, query, true);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
@@ -301,7 +311,7 @@ static struct settings *with_named(struct relay *r, struct server *s) {
     struct settings *now = settings_keep(s->client->settings);
     char kind;
     const char *name;
-    for (uint32_t at = 0; now && next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);) {
+    for (uint32_t at = 0; now && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);) {
         if (kind != 's') continue;
         const char *value = NULL;
         for (const char *p = a->pairs; p < a->pairs + a->bytes && !value; p += strlen(p) + 1) {

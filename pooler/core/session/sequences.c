@@ -5,11 +5,19 @@
  * of what the client sends.  Where a pool's clients do not ask for what nextval left, as most do not, INSERTs
  * are not made slower by that: then the row says SEQUENCE_MIXED, and who is the first to ask behind an INSERT
  * gets 55000 rather than what may be somebody else's. */
+#include "session/sequences.h"
+
 #include <string.h>
 
-#include "relay/relay.h"
+#include "io/request_queue.h"
+#include "io/rewritten.h"
+#include "relay/internal.h"
+#include "session/probe.h"
+#include "session/session.h"
+#include "sql/effects.h"
 #include "sql/lexer.h"
-#include "statements/forward.h"
+#include "statements/send.h"
+#include "tables/layout.h"
 
 /* pins and DISCARDs that nobody needed: then the pool's clients do not use currval, */
 #define SEQUENCE_LESSONS 3000
@@ -75,8 +83,8 @@ static void used(struct relay *r, struct client *c, uint32_t effect_flags, bool 
 }
 
 static void send_query(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
-    put_head(r, s, 'Q', bytes);
-    put(r, s, text, bytes);
+    send_head(r, s, 'Q', bytes);
+    send_bytes(r, s, text, bytes);
     server_expects(s, 'Q' | INTERNAL);
     r->t->slots[s->slot].unnamed_of = 0; /* a simple query ends the unnamed statement */
 }
@@ -134,7 +142,7 @@ void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags) 
 static enum rewritten discard_first(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     if (s->requests.count || !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
-    server_own(r, s, INTERNAL_SEQUENCES, discard_text(s), true);
+    internal_send(r, s, INTERNAL_SEQUENCES, discard_text(s), true);
     used(r, c, effect_flags, true);
     return REWRITTEN_WAIT_ALL;
 }
@@ -163,13 +171,13 @@ static uint32_t first_end(const char *text, uint32_t bytes, char out[END_BYTES])
     static const char *const words[] = {"rollback", "abort", "commit", "end", "prepare"};
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + bytes};
     struct token t;
-    do next_token(&l, &t);
-    while (is_char(&t, ';'));
+    do lexer_next(&l, &t);
+    while (token_is_char(&t, ';'));
     size_t i = 0;
-    while (i < sizeof words / sizeof *words && !is_word(&t, words[i])) i++;
+    while (i < sizeof words / sizeof *words && !token_is_word(&t, words[i])) i++;
     if (i == sizeof words / sizeof *words) return 0;
     uint32_t n = 0;
-    for (; t.kind != T_END && !is_char(&t, ';'); next_token(&l, &t)) {
+    for (; t.kind != T_END && !token_is_char(&t, ';'); lexer_next(&l, &t)) {
         uint32_t size = (uint32_t)(l.at - t.start);
         if (n + size + 1 > END_BYTES) break; /* no name is as long: it is about to be refused */
         memcpy(out + n, t.start, size);

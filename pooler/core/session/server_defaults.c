@@ -1,19 +1,26 @@
 /* Clients follow the values that servers have by themselves: the theory stands in server_defaults.h. */
 #include "session/server_defaults.h"
 
-#include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "relay/relay.h"
+#include "relay/internal.h"
+#include "session/client_reset.h"
+#include "session/probe.h"
+#include "session/settings.h"
 #include "sql/lexer.h"
+#include "tables/layout.h"
+#include "tables/outcome.h"
+#include "tables/server_defaults.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 static struct pool_row *pool_of(const struct relay *r, const struct client *c) {
     return &r->t->pools[r->t->clients[c->row].pool];
 }
 
 bool defaults_stale(const struct relay *r, int32_t pool) {
-    return r->now > r->t->pools[pool].defaults_checked_at + DEFAULTS_CHECK_US;
+    return r->loop.now > r->t->pools[pool].defaults_checked_at + DEFAULTS_CHECK_US;
 }
 
 /* Whether this server is to be asked.  Not in session pooling: there a client hears its own server. */
@@ -28,8 +35,8 @@ bool defaults_due(const struct relay *r, const struct server *s) {
 }
 
 void defaults_ask(struct relay *r, struct server *s, bool block) {
-    r->t->pools[r->t->slots[s->slot].pool].defaults_checked_at = r->now;
-    server_own(r, s, INTERNAL_DEFAULTS, r->questions[QUESTION_DEFAULTS], block);
+    r->t->pools[r->t->slots[s->slot].pool].defaults_checked_at = r->loop.now;
+    internal_send(r, s, INTERNAL_DEFAULTS, r->questions[QUESTION_DEFAULTS], block);
 }
 
 /* A text of plain letters, so that no encoding turns it; else nothing is learnt from it. */
@@ -83,7 +90,7 @@ static void follow(struct relay *r, struct client *c, const struct default_value
     if (i < 0) {
         char key[sizeof d->name];
         for (size_t k = 0; k < sizeof key; k++) key[k] = (char)lower((unsigned char)d->name[k]);
-        if (!settings_find_extra(c->settings, key)) send_parameter(r, c, d->name, d->value);
+        if (!settings_find_extra(c->settings, key)) session_send_parameter(r, c, d->name, d->value);
         return;
     }
     const char *now = settings_value(&r->store, c->settings, d->name);
@@ -115,7 +122,7 @@ void defaults_follow(struct relay *r, struct client *c) {
     for (int i = 0; i < count; i++)
         if (changes[i].version && (int32_t)(changes[i].version - c->defaults_seen) > 0)
             follow(r, c, &changes[i]);
-    send_parameters(r, c, told);
+    session_send_parameters(r, c, told);
     settings_drop(&r->store, told);
     c->defaults_seen = version;
 }

@@ -14,19 +14,15 @@
 #ifndef POOLER_SESSION_SERVER_DEFAULTS_H
 #define POOLER_SESSION_SERVER_DEFAULTS_H
 
-#include "tables/tables.h"
+#include <stdbool.h>
+#include <stdint.h>
+
+struct client;
+struct relay;
+struct server;
 
 #define DEFAULTS_CHECK_US 1000000u
 
-struct relay;
-struct server;
-struct client;
-
-/* tables/server_defaults.c: the rows */
-void pool_roles_seen(struct tables *t, int32_t pool, const char *mark, struct outcome *out);
-void pool_default_seen(struct tables *t, int32_t pool, const char *name, const char *value);
-
-/* server_defaults.c: the relay */
 bool defaults_stale(const struct relay *r, int32_t pool);
 bool defaults_due(const struct relay *r, const struct server *s);
 void defaults_ask(struct relay *r, struct server *s, bool block);

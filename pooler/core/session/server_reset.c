@@ -1,4 +1,6 @@
 /* How a server is reset between two clients: the theory stands in server_reset.h. */
+#include "session/server_reset.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,8 +9,15 @@
 
 #include "catalog/body.h"
 #include "catalog/builtin.h"
-#include "relay/relay.h"
-#include "session/server_reset.h"
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "io/request_queue.h"
+#include "relay/internal.h"
+#include "session/plans.h"
+#include "sql/digest.h"
+#include "tables/layout.h"
+#include "tables/pool.h"
+#include "tables/states.h"
 
 #define SEVERAL UINT64_MAX /* in `left_by`: more than one client */
 
@@ -95,7 +104,7 @@ void handover_taken(struct relay *r, struct server *s) {
     enum leftover left = s->mode == MODE_SESSION ? LEFT_SESSION
         : s->session_state == SESSION_OFF        ? LEFT_UNNOTED
                                                  : LEFT_NOTED;
-    if (row->left == LEFT_NOTHING) row->left_at = r->now;
+    if (row->left == LEFT_NOTHING) row->left_at = r->loop.now;
     row->left_by = row->left == LEFT_NOTHING || row->left_by == id ? id : SEVERAL;
     if (row->left < left) row->left = (uint8_t)left;
 }
@@ -118,7 +127,7 @@ static bool look_due(const struct relay *r, const struct pool_row *pool) {
     uint64_t pause = pool->look_took * HANDOVER_LOOK_SHARE > HANDOVER_LOOK_US
         ? pool->look_took * HANDOVER_LOOK_SHARE
         : HANDOVER_LOOK_US;
-    return !pool->looked_at || r->now > pool->looked_at + pause;
+    return !pool->looked_at || r->loop.now > pool->looked_at + pause;
 }
 
 /* What is to be done now that the server comes back.  `used`: something of its client was sent. */
@@ -146,9 +155,9 @@ static double seed(void) {
 static bool add_query(struct relay *r, struct server *s, const char *text) {
     unsigned char head[5] = {'Q'};
     uint32_t n = (uint32_t)strlen(text) + 1;
-    write_u32(head + 1, n + 4);
-    conn_append(r, &s->io, head, sizeof head);
-    conn_append(r, &s->io, text, n);
+    store_be32(head + 1, n + 4);
+    conn_append(&r->loop, &s->io, head, sizeof head);
+    conn_append(&r->loop, &s->io, text, n);
     return requests_push(&s->requests, 'Q' | INTERNAL);
 }
 
@@ -173,11 +182,11 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
     s->found = FOUND_NOTHING;
     counters_of(r, row_of(r, s)->pool)->session_resets++;
     if (how == HANDOVER_QUERY) {
-        server_own(r, s, INTERNAL_RESET, r->options.reset_query, true);
+        internal_send(r, s, INTERNAL_RESET, r->options.reset_query, true);
         return;
     }
     s->internal = INTERNAL_RESET;
-    s->internal_since = r->now;
+    s->internal_since = r->loop.now;
     s->internal_failed = s->releasable = false;
     s->internal_blocks = true;
     row_of(r, s)->unnamed_of = 0; /* a simple query ends the unnamed statement */
@@ -191,7 +200,7 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
         recorded &= add_query(r, s, text);
     }
     recorded &= add_query(r, s, "DISCARD ALL");
-    if (recorded) conn_flush(r, &s->io);
+    if (recorded) conn_flush(&r->loop, &s->io);
     else server_close(r, s, false, "too many requests in flight");
 }
 
@@ -216,7 +225,7 @@ static bool looked(struct relay *r, struct server *s, const unsigned char *body,
     if (n < 2 || body[0] || body[1] != 3) return false;
     for (int i = 0; i < 3; i++) {
         if (n - at < 4) return false;
-        uint32_t length = read_u32(body + at);
+        uint32_t length = load_be32(body + at);
         at += 4;
         if (length == UINT32_MAX) continue; /* NULL */
         if (length > n - at) return false;
@@ -230,10 +239,10 @@ static bool looked(struct relay *r, struct server *s, const unsigned char *body,
     struct pool_row *pool = pool_of(r, s);
     pool->last_function = function > USER_OID ? function : USER_OID;
     pool->plpgsql = plpgsql;
-    pool->looked_at = r->now;
-    pool->look_took = r->now - s->internal_since;
+    pool->looked_at = r->loop.now;
+    pool->look_took = r->loop.now - s->internal_since;
     pool->beyond = fields[0] != NULL;
-    if (pool->beyond) pool->beyond_at = r->now;
+    if (pool->beyond) pool->beyond_at = r->loop.now;
     s->found = pool->beyond ? FOUND_BEYOND : FOUND_NOTHING;
     if (pool->beyond)
         snprintf(s->internal_text, sizeof s->internal_text, "no reset undoes what may have run: %.*s",
@@ -300,7 +309,7 @@ void handover_leftovers(struct relay *r, int32_t pool, uint64_t client) {
     if (r->t->pools[pool].limits.session_state != SESSION_STRICT) return;
     for (int32_t slot; (slot = pool_claim_left(r->t, pool, client, r->worker)) != NOBODY;) {
         struct server *s = server_of(r, slot);
-        if (!s || !conn_arm(r, &s->io)) {
+        if (!s || !conn_arm(&r->loop, &s->io)) {
             pool_abandon(r->t, slot);
             continue;
         }

@@ -32,7 +32,6 @@
 
 struct relay;
 struct server;
-struct client;
 
 enum handover {
     HANDOVER_AS_IT_IS,
@@ -44,6 +43,9 @@ enum handover {
 /* all functions of a database are looked at so often where servers change hands, */
 #define HANDOVER_LOOK_US 2000000u
 #define HANDOVER_LOOK_SHARE 100u /* or, where that takes long, so many times less than it takes */
+
+/* What a reset has told of the functions of its database. */
+enum found { FOUND_NOTHING, FOUND_NO_ANSWER, FOUND_NEWS, FOUND_BEYOND };
 
 void handover_taken(struct relay *r, struct server *s);
 enum handover handover_before(const struct relay *r, const struct server *s);

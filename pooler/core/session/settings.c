@@ -6,7 +6,9 @@
 #include <string.h>
 #include <strings.h>
 
+#include "session/settings_kinds.h"
 #include "sql/builder.h"
+#include "sql/digest.h"
 
 void settings_open(struct settings_store *store, const uint64_t key[2], const char *const *names, int count) {
     memset(store, 0, sizeof *store);

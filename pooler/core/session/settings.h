@@ -1,5 +1,5 @@
 /* The settings of a session as interned sets: comparing two is comparing digests (SipHash under the key of
- * statements/store.h, 128 bits: no client can make its set pass for another's).
+ * the tables, 128 bits: no client can make its set pass for another's).
  *
  * A set has the values of the tracked parameters (client_encoding, TimeZone, ...), which the server reports
  * itself, and behind them `extras`: all other settings that the session has changed, as the server told when
@@ -10,7 +10,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "statements/store.h"
+#include "sql/digest.h"
 
 #define TRACKED_MAX 32
 #define SETTINGS_BYTES 16384 /* all values of one client together; a larger set cannot follow its client */
@@ -70,21 +70,11 @@ struct settings *settings_with_extras(struct settings_store *store, const struct
                                       const char *pairs, uint32_t bytes);
 struct settings *settings_extra(struct settings_store *store, const struct settings *from, const char *name,
                                 const char *value);
-const char *settings_find_extra(const struct settings *s, const char *name);
 bool settings_next_extra(const struct settings *s, const char **name, const char **value);
+const char *settings_find_extra(const struct settings *s, const char *name);
 bool settings_has_extras(const struct settings *s);
-bool settings_tracked(const struct settings_store *store, const char *name);
 const char *settings_value(const struct settings_store *store, const struct settings *s, const char *name);
-
-/* settings_kinds.c */
-bool settings_harmless(const char *name, uint32_t bytes);
-bool settings_literal(const char *name, uint32_t bytes);
-void settings_classify(const struct settings_store *store, struct settings *s);
-enum switching { SWITCH_KNOWN, SWITCH_KEEPING, SWITCH_BACK };
-uint32_t settings_switch(const struct settings_store *store, const struct settings *from,
-                         const struct settings *to, enum switching how, char *out, uint32_t room);
-
-/* settings.c */
+bool settings_tracked(const struct settings_store *store, const char *name);
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset,
                             char *out, uint32_t room);
 uint32_t settings_select(const struct settings_store *store, const struct settings *s, char *out,

@@ -7,19 +7,26 @@
  * Where ours fails nothing behind it runs, and what the server would answer is not waited for.  An empty
  * Query is the last of it, so that there is an answer to wait for; whatever becomes of that, the settings are
  * in force. */
-#include <string.h>
+#include "session/settings_ahead.h"
 
+#include <stddef.h>
+
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "io/request_queue.h"
 #include "io/server_messages.h"
-#include "relay/relay.h"
+#include "relay/internal.h"
+#include "statements/parsing.h"
 
 static void run(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     static const char bind_execute[] = "B\0\0\0\14\0\0\0\0\0\0\0\0E\0\0\0\11\0\0\0\0";
     unsigned char head[6] = {'P'};
-    write_u32(head + 1, 4 + 1 + bytes + 3);
-    conn_append(r, &s->io, head, sizeof head); /* with the unnamed statement's name */
-    conn_append(r, &s->io, text, bytes);
-    conn_append(r, &s->io, "\0\0\0", 3);                       /* its end, no types of parameters */
-    conn_append(r, &s->io, bind_execute, sizeof bind_execute); /* with a last NUL: of the number of rows */
+    store_be32(head + 1, 4 + 1 + bytes + 3);
+    conn_append(&r->loop, &s->io, head, sizeof head); /* with the unnamed statement's name */
+    conn_append(&r->loop, &s->io, text, bytes);
+    conn_append(&r->loop, &s->io, "\0\0\0", 3); /* its end, no types of parameters */
+    conn_append(&r->loop, &s->io, bind_execute,
+                sizeof bind_execute); /* with a last NUL: of the number of rows */
     server_expects(s, 'P' | INTERNAL);
     parsing_push(s, NULL);
     server_expects(s, 'B' | INTERNAL);

@@ -2,21 +2,29 @@
  * PostgreSQL of its own, until one has accepted the same values before.  While no server is free it is let in
  * as it is: the first server that it gets is asked before its first statement, and it is told what its values
  * have come to. */
+#include "session/startup_values.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
-#include "relay/relay.h"
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "relay/internal.h"
 #include "session/accepted_settings.h"
+#include "session/client_reset.h"
+#include "session/settings.h"
 #include "sql/builder.h"
+#include "tables/layout.h"
+#include "tables/tables.h"
 
 #define SESSION_USER "session_authorization"
 
 /* The settings that a client's startup packet leads to.  PostgreSQL looks whether it may be the user that a
  * session_authorization there names, and lets the session begin as the user of the login all the same: that
  * has been set with a higher priority.  NULL: no memory. */
-struct settings *settings_of_startup(struct relay *r, struct settings *given) {
+struct settings *startup_settings(struct relay *r, struct settings *given) {
     const char *user = settings_find_extra(given, SESSION_USER);
     if (!user) return settings_keep(given);
     char values[SETTINGS_BYTES];
@@ -28,18 +36,17 @@ struct settings *settings_of_startup(struct relay *r, struct settings *given) {
 }
 
 /* NULL: no memory. */
-struct settings *settings_without_name(struct relay *r, const struct settings *s) {
+struct settings *greeting_without_name(struct relay *r, const struct settings *s) {
     struct settings *key = settings_change(&r->store, s, "application_name", "");
     return key ? key : settings_intern(&r->store, &s->scope, s->values, s->bytes, false);
 }
 
 /* NULL: no memory. */
-struct greeting *greeting_of(const struct command *command) {
-    uint32_t head = command->generation, tail = (uint32_t)command->token;
+struct greeting *greeting_of(const unsigned char *bytes, uint32_t head, uint32_t tail) {
     struct greeting *g = malloc(sizeof *g + head + tail);
     if (!g) return NULL;
     *g = (struct greeting){.head_bytes = head, .tail_bytes = tail};
-    memcpy(g->bytes, command->data + command->data_bytes, head + tail);
+    memcpy(g->bytes, bytes, head + tail);
     return g;
 }
 
@@ -49,7 +56,7 @@ static bool next_report(const struct relay *r, const struct greeting *g, uint32_
                         const char **value) {
     while (*at + 5 < g->head_bytes) {
         const unsigned char *p = g->bytes + *at;
-        *at += read_u32(p + 1) + 1;
+        *at += load_be32(p + 1) + 1;
         *name = (const char *)p + 5;
         *value = *name + strlen(*name) + 1;
         if (p[0] == 'S' && !settings_tracked(&r->store, *name)) return true;
@@ -111,7 +118,7 @@ static void add_report(struct relay *r, struct client *c, const char *name, cons
     uint32_t name_bytes = (uint32_t)strlen(name) + 1, value_bytes = (uint32_t)strlen(value) + 1;
     memcpy(message + 5, name, name_bytes);
     memcpy(message + 5 + name_bytes, value, value_bytes);
-    write_u32(message + 1, 4 + name_bytes + value_bytes);
+    store_be32(message + 1, 4 + name_bytes + value_bytes);
     report(r, c, message, 5 + name_bytes + value_bytes);
 }
 
@@ -141,7 +148,7 @@ static uint32_t welcome_version(const struct relay *r, const struct client *c) {
 /* What a server of the pool has made of these values before, all but application_name; NULL: none has seen
  * them. */
 struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given) {
-    struct settings *key = settings_without_name(r, given), *found = NULL;
+    struct settings *key = greeting_without_name(r, given), *found = NULL;
     if (!key) return NULL;
     const char *name = settings_value(&r->store, given, "application_name");
     bool current = key->remembered && key->welcome_version == welcome_version(r, c);
@@ -159,7 +166,7 @@ struct settings *greeting_accepted(struct relay *r, struct client *c, const stru
 /* A server has accepted the startup values of this client: others with the same need not ask one.
  * (is_superuser is reported for a role, and depends on who takes it.) */
 static void remember(struct relay *r, struct client *c) {
-    struct settings *key = settings_without_name(r, c->startup);
+    struct settings *key = greeting_without_name(r, c->startup);
     if (!key) return;
     uint32_t version = welcome_version(r, c);
     bool known = key->remembered && key->welcome_version == version;
@@ -169,7 +176,7 @@ static void remember(struct relay *r, struct client *c) {
         return;
     }
     const struct greeting *g = greeting_asked(c);
-    struct settings *canonical = settings_without_name(r, c->settings);
+    struct settings *canonical = greeting_without_name(r, c->settings);
     unsigned char *reports = g->reports_bytes ? malloc(g->reports_bytes) : NULL;
     if (!canonical || (g->reports_bytes && !reports)) {
         settings_drop(&r->store, canonical);
@@ -201,9 +208,9 @@ static void confirm(struct relay *r, struct client *c) {
 }
 
 static void send_greeting(struct relay *r, struct client *c, const struct greeting *g) {
-    conn_send(r, &c->io, g->bytes, g->head_bytes);
-    send_parameters(r, c, NULL);
-    conn_send(r, &c->io, g->bytes + g->head_bytes, g->tail_bytes);
+    conn_send(&r->loop, &c->io, g->bytes, g->head_bytes);
+    session_send_parameters(r, c, NULL);
+    conn_send(&r->loop, &c->io, g->bytes + g->head_bytes, g->tail_bytes);
 }
 
 /* The client is in: AuthenticationOk, its parameters, its key, ReadyForQuery. */
@@ -253,8 +260,8 @@ void greeting_renew(struct relay *r, struct client *c) {
 void greeting_confirmed(struct relay *r, struct server *s) {
     struct client *c = s->client;
     struct greeting *g = c->unconfirmed;
-    send_parameters(r, c, c->startup);
-    conn_send(r, &c->io, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
+    session_send_parameters(r, c, c->startup);
+    conn_send(&r->loop, &c->io, g->bytes + g->head_bytes - g->reports_bytes, g->reports_bytes);
     confirm(r, c);
     free(c->unconfirmed);
     c->unconfirmed = NULL;

@@ -1,7 +1,7 @@
 /* Appending to an SQL text. */
 #include "sql/builder.h"
 
-#include <string.h>
+#include <stddef.h>
 
 uint32_t sql_put(char *out, uint32_t at, uint32_t room, const char *text) {
     for (; *text && at < room; text++) out[at++] = *text;

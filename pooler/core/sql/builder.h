@@ -14,9 +14,9 @@
 #define SQL_NO_TRANSACTION_TIMEOUT \
     "SELECT NULL WHERE " SQL_LIFT_TRANSACTION_TIMEOUT " OPERATOR(pg_catalog.=) '';"
 
-bool sql_plain(const char *value);
 uint32_t sql_put(char *out, uint32_t at, uint32_t room, const char *text);
-uint32_t sql_put_literal(char *out, uint32_t at, uint32_t room, const char *value);
+bool sql_plain(const char *value);
 uint32_t sql_put_encoded(char *out, uint32_t at, uint32_t room, const char *value, const char *encoding);
+uint32_t sql_put_literal(char *out, uint32_t at, uint32_t room, const char *value);
 
 #endif

@@ -35,8 +35,6 @@ bool catalog_has(const struct catalog *c, enum catalog_kind kind, uint64_t word_
 
 bool catalog_known(const struct catalog *c) { return c->known; }
 
-uint32_t catalog_generation(const struct catalog *c) { return c->generation; }
-
 uint32_t catalog_everything(const struct catalog *c) { return effects(c->everything); }
 
 uint32_t catalog_ddl(const struct catalog *c) { return effects(c->ddl); }

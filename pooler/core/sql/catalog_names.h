@@ -35,8 +35,11 @@ struct catalog {
     bool bodies; /* there are functions whose texts servers plan, and keep the plans of */
 };
 
+/* Where the search for a name begins. */
+uint32_t catalog_place(uint64_t word_hash, enum catalog_kind kind, uint32_t capacity);
+
 /* Bits of enum effect_flag (effects.h) and CATALOG_UNKNOWN; 0: known, and harmless.  What sets an ASK_ bit
- * may also end what that bit stands for.  `word_hash`: word_hash() of the name under the key of the shared
+ * may also end what that bit stands for.  `words_hash`: words_hash() of the name under the key of the shared
  * tables. */
 uint32_t catalog_effects(const struct catalog *c, enum catalog_kind kind, uint64_t word_hash);
 
@@ -45,12 +48,6 @@ bool catalog_has(const struct catalog *c, enum catalog_kind kind, uint64_t word_
 
 /* False: nothing is known yet, or DDL has passed since it was read; everything is to be asked for. */
 bool catalog_known(const struct catalog *c);
-
-/* Where the search for a name begins. */
-uint32_t catalog_place(uint64_t word_hash, enum catalog_kind kind, uint32_t capacity);
-
-/* Changes with each snapshot; verdicts about texts belong to one. */
-uint32_t catalog_generation(const struct catalog *c);
 
 /* Effects of every statement, which no name tells: implicit casts between types of PostgreSQL itself. */
 uint32_t catalog_everything(const struct catalog *c);

@@ -168,10 +168,8 @@ static const struct {
     {"xml", W_XML, 0, 0, 0},
 };
 
-/* ---- sets of words ---------------------------------------------------------------------------- */
-
-uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes) {
-    return hash_of_word(w->key, (const unsigned char *)text, bytes);
+uint64_t words_hash(const struct words *w, const char *text, uint32_t bytes) {
+    return lexer_hash(w->key, (const unsigned char *)text, bytes);
 }
 
 static uint32_t place_of(const struct words *w, uint64_t hash) {
@@ -184,11 +182,6 @@ const struct word *words_find(const struct words *w, uint64_t hash) {
     if (!w->capacity) return NULL;
     const struct word *found = &w->words[place_of(w, hash)];
     return found->hash ? found : NULL;
-}
-
-/* The word, unless it is harmless or not there; now and then a harmless one, too. */
-const struct word *words_find_telling(const struct words *w, uint64_t hash) {
-    return w->filter[hash >> 59] >> (hash >> 53 & 63) & 1 ? words_find(w, hash) : NULL;
 }
 
 /* Adds a word, or adds to what is known of it.  False: there was no memory for it. */
@@ -223,14 +216,14 @@ void words_free(struct words *w) {
 }
 
 /* A word that is there twice (CREATE leads, and stands before TEMP) is kept under two hashes. */
-uint64_t word_leading(uint64_t hash) { return hash ^ 0x9e3779b97f4a7c14ull; }
+uint64_t words_leading(uint64_t hash) { return hash ^ 0x9e3779b97f4a7c14ull; }
 
 /* False: no memory. */
 bool words_builtin(struct words *w, uint64_t key) {
     *w = (struct words){.key = key};
     for (size_t i = 0; i < sizeof BUILTIN / sizeof *BUILTIN; i++) {
-        uint64_t hash = word_hash(w, BUILTIN[i].text, (uint32_t)strlen(BUILTIN[i].text));
-        struct word word = {.hash = BUILTIN[i].where == LEADING ? word_leading(hash) : hash,
+        uint64_t hash = words_hash(w, BUILTIN[i].text, (uint32_t)strlen(BUILTIN[i].text));
+        struct word word = {.hash = BUILTIN[i].where == LEADING ? words_leading(hash) : hash,
                             .id = BUILTIN[i].id,
                             .where = BUILTIN[i].where,
                             .effect_flags = BUILTIN[i].effect_flags,
@@ -243,7 +236,7 @@ bool words_builtin(struct words *w, uint64_t key) {
 /* Adds to what is known of a word how PostgreSQL's grammar uses it.  False: no memory. */
 bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place,
                    uint8_t flags) {
-    uint64_t hash = word_hash(w, text, bytes);
+    uint64_t hash = words_hash(w, text, bytes);
     if (!words_add(w, &(struct word){.hash = hash})) return false;
     struct word *there = &w->words[place_of(w, hash)];
     if (keyword) there->keyword = keyword;
@@ -253,7 +246,7 @@ bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t ke
 }
 
 /* Goes through names kept as a letter and a NUL-terminated name each; `at` begins with 0. */
-bool next_name(const char *names, uint32_t bytes, uint32_t *at, char *kind, const char **name) {
+bool scan_next_name(const char *names, uint32_t bytes, uint32_t *at, char *kind, const char **name) {
     if (*at >= bytes) return false;
     *kind = names[*at];
     *name = names + *at + 1;

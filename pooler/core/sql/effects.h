@@ -17,6 +17,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+struct catalog;
+struct scanner;
+
 enum effect_flag {
     /* what the server is to be asked for at the end of the transaction; also the reasons of a pin */
     ASK_SETTINGS = 1 << 0,
@@ -63,8 +66,6 @@ enum effect_flag {
         | EFFECT_DATABASE,
 };
 
-struct catalog;
-
 #define SCAN_NAMES_BYTES 4096
 #define SCAN_UNKNOWN_MAX 8
 
@@ -99,19 +100,19 @@ struct words {
     uint64_t filter[FILTER_WORDS];
 };
 
-uint64_t word_hash(const struct words *w, const char *text, uint32_t bytes);
+uint64_t words_hash(const struct words *w, const char *text, uint32_t bytes);
 const struct word *words_find(const struct words *w, uint64_t hash);
-const struct word *words_find_telling(const struct words *w, uint64_t hash);
 bool words_add(struct words *w, const struct word *word);
 void words_free(struct words *w);
+uint64_t words_leading(uint64_t hash);
 bool words_builtin(struct words *w, uint64_t key);
 bool words_keyword(struct words *w, const char *text, uint32_t bytes, uint8_t keyword, uint8_t place,
                    uint8_t flags);
+bool scan_next_name(const char *names, uint32_t bytes, uint32_t *at, char *kind, const char **name);
+void scan_execute(struct scanner *s);
 
 /* `backslash`: standard_conforming_strings is off, as far as is known. */
 void scan_text(const struct words *builtin, const struct catalog *catalog, const unsigned char *text,
                uint32_t bytes, bool backslash, struct scan *out);
-bool names_a_setting(const unsigned char *text, uint32_t bytes);
-bool next_name(const char *names, uint32_t bytes, uint32_t *at, char *kind, const char **name);
 
 #endif

@@ -3,7 +3,6 @@
 #define POOLER_SQL_KEYWORDS_H
 
 #include <stdbool.h>
-#include <stdint.h>
 
 struct words;
 

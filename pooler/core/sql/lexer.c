@@ -9,7 +9,7 @@
 
 #define OCTET(n) n, n + 1, n + 2, n + 3, n + 4, n + 5, n + 6, n + 7
 
-const unsigned char word_letters[256] = {
+const unsigned char lexer_word_letters[256] = {
     ['$'] = '$',          ['_'] = '_', ['0'] = OCTET('0'), '8',         '9',
     ['A'] = OCTET('a'),   OCTET('i'),  OCTET('q'),         'y',         'z',
     ['a'] = OCTET('a'),   OCTET('i'),  OCTET('q'),         'y',         'z',
@@ -20,7 +20,7 @@ const unsigned char word_letters[256] = {
 };
 
 /* SipHash-1-3: a client that knows no key cannot make its name pass for another's. */
-uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes) {
+uint64_t lexer_hash(uint64_t key, const unsigned char *text, uint32_t bytes) {
     uint64_t second = ROTATE(key, 29) * 0x9e3779b97f4a7c15ull, m, tail = (uint64_t)bytes << 56;
     uint64_t v0 = key ^ 0x736f6d6570736575ull, v1 = second ^ 0x646f72616e646f6dull;
     uint64_t v2 = key ^ 0x6c7967656e657261ull, v3 = second ^ 0x7465646279746573ull;
@@ -159,7 +159,7 @@ static void name_is(const struct lexer *l, struct token *t, const unsigned char 
         bytes = NAME_BYTES_MAX; /* as the server does; it leaves no part of a character */
         while (bytes && t->foreign && (name[bytes] & 0xc0) == 0x80) bytes--;
     }
-    t->hash = hash_of_word(l->key, name, bytes);
+    t->hash = lexer_hash(l->key, name, bytes);
 }
 
 static void take_name(struct lexer *l, struct token *t) {
@@ -227,7 +227,7 @@ static void take_word(struct lexer *l, struct token *t) {
     t->kind = T_WORD;
     t->text = l->at;
     const unsigned char *at = l->at, *end = l->end;
-    for (unsigned char c; at < end && (c = word_letters[*at]); at++) {
+    for (unsigned char c; at < end && (c = lexer_word_letters[*at]); at++) {
         if (n < sizeof name) name[n++] = c;
         foreign |= c;
     }
@@ -256,7 +256,7 @@ static void take_number(struct lexer *l, struct token *t) {
     t->c = '0';
 }
 
-const uint8_t operator_letters[256] = {
+const uint8_t lexer_operator_letters[256] = {
     ['~'] = 2, ['!'] = 2, ['@'] = 2, ['#'] = 2, ['^'] = 2, ['&'] = 2, ['|'] = 2, ['`'] = 2, ['?'] = 2,
     ['%'] = 2, ['+'] = 1, ['-'] = 1, ['*'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['='] = 1,
 };
@@ -266,17 +266,17 @@ const uint8_t operator_letters[256] = {
 static void take_operator(struct lexer *l, struct token *t) {
     const unsigned char *at = l->at, *end = l->end;
     unsigned kinds = 0;
-    while (at < end && operator_letters[*at] && !starts_line_comment(at, end)
+    while (at < end && lexer_operator_letters[*at] && !starts_line_comment(at, end)
            && !starts_block_comment(at, end))
-        kinds |= operator_letters[*at++];
+        kinds |= lexer_operator_letters[*at++];
     while (at > l->at + 1 && !(kinds & 2) && (at[-1] == '+' || at[-1] == '-')) at--;
     t->kind = T_OPERATOR;
     t->text = l->at;
     t->bytes = (uint32_t)(at - l->at);
     t->c = t->bytes == 1 ? *l->at : 0;
     if (t->bytes == 2 && memcmp(t->text, "!=", 2) == 0)
-        t->hash = hash_of_word(l->key, (const unsigned char *)"<>", 2);
-    else t->hash = hash_of_word(l->key, t->text, t->bytes);
+        t->hash = lexer_hash(l->key, (const unsigned char *)"<>", 2);
+    else t->hash = lexer_hash(l->key, t->text, t->bytes);
     l->at = at;
 }
 
@@ -296,7 +296,7 @@ static void take_token(struct lexer *l, struct token *t) {
         take_plain_string(l, t);
     } else if (c == '"') {
         take_name(l, t);
-    } else if (operator_letters[c]) {
+    } else if (lexer_operator_letters[c]) {
         take_operator(l, t);
     } else {
         t->kind = T_OTHER;
@@ -305,15 +305,15 @@ static void take_token(struct lexer *l, struct token *t) {
     }
 }
 
-void next_token(struct lexer *l, struct token *t) {
+void lexer_next(struct lexer *l, struct token *t) {
     const unsigned char *from = l->at;
     take_token(l, t);
     if (l->work) *l->work += (uint32_t)(l->at - from) + 1;
 }
 
-void peek_token(const struct lexer *l, struct token *t) {
+void lexer_peek(const struct lexer *l, struct token *t) {
     struct lexer copy = *l;
-    next_token(&copy, t);
+    lexer_next(&copy, t);
 }
 
 static struct lexer behind_space(const struct lexer *l) {
@@ -323,16 +323,16 @@ static struct lexer behind_space(const struct lexer *l) {
 }
 
 /* The first character of the next token; 0 at the end. */
-unsigned char next_char(const struct lexer *l) {
+unsigned char lexer_next_char(const struct lexer *l) {
     struct lexer copy = behind_space(l);
     return copy.at < copy.end ? *copy.at : 0;
 }
 
 /* Whether the next token is this character. */
-bool stands_before(const struct lexer *l, char c) { return next_char(l) == (unsigned char)c; }
+bool lexer_stands_before(const struct lexer *l, char c) { return lexer_next_char(l) == (unsigned char)c; }
 
 /* Whether it is a string. */
-bool string_stands_before(const struct lexer *l) {
+bool lexer_string_stands_before(const struct lexer *l) {
     struct lexer copy = behind_space(l);
     if (copy.at >= copy.end) return false;
     size_t left = (size_t)(copy.end - copy.at);
@@ -342,24 +342,25 @@ bool string_stands_before(const struct lexer *l) {
     return c == '\'' || ((c == 'e' || c == 'n') && second == '\'');
 }
 
-bool is_char(const struct token *t, char c) {
+bool token_is_char(const struct token *t, char c) {
     return (t->kind == T_OTHER || t->kind == T_OPERATOR) && t->c == (unsigned char)c;
 }
 
-bool is_word(const struct token *t, const char *word) {
+bool token_is_word(const struct token *t, const char *word) {
     return t->kind == T_WORD && t->bytes == strlen(word)
         && strncasecmp((const char *)t->text, word, t->bytes) == 0;
 }
 
 /* Whether TEMP stands behind CREATE, perhaps with OR REPLACE, GLOBAL or LOCAL between.  Such an object is its
  * session's alone, of which everything is asked as long as it has one. */
-bool makes_temporary(const struct lexer *behind_create) {
+bool lexer_makes_temporary(const struct lexer *behind_create) {
     struct lexer ahead = *behind_create;
     struct token t;
     for (int words = 0; words < 4; words++) {
-        next_token(&ahead, &t);
-        if (is_word(&t, "temp") || is_word(&t, "temporary")) return true;
-        if (!is_word(&t, "or") && !is_word(&t, "replace") && !is_word(&t, "global") && !is_word(&t, "local"))
+        lexer_next(&ahead, &t);
+        if (token_is_word(&t, "temp") || token_is_word(&t, "temporary")) return true;
+        if (!token_is_word(&t, "or") && !token_is_word(&t, "replace") && !token_is_word(&t, "global")
+            && !token_is_word(&t, "local"))
             break;
     }
     return false;

@@ -35,26 +35,25 @@ struct lexer {
     uint64_t *work;    /* counts tokens and bytes that were read, again for each look ahead; may be NULL */
 };
 
-void next_token(struct lexer *l, struct token *t);
-void peek_token(const struct lexer *l, struct token *t);
-unsigned char next_char(const struct lexer *l);
-bool stands_before(const struct lexer *l, char c);
-bool string_stands_before(const struct lexer *l);
-bool is_char(const struct token *t, char c);
-bool is_word(const struct token *t, const char *word); /* not quoted; in lower case */
-bool makes_temporary(const struct lexer *behind_create);
-uint64_t hash_of_word(uint64_t key, const unsigned char *text, uint32_t bytes);
-
 /* Letters as the server folds those of names that are not quoted (ASCII only); digits, _ $ and everything
  * beyond ASCII as they are; 0: not part of a word. */
-extern const unsigned char word_letters[256];
+extern const unsigned char lexer_word_letters[256];
+uint64_t lexer_hash(uint64_t key, const unsigned char *text, uint32_t bytes);
 
 /* Characters of operators; 2: with one of these an operator may end in + or -. */
-extern const uint8_t operator_letters[256];
+extern const uint8_t lexer_operator_letters[256];
+void lexer_next(struct lexer *l, struct token *t);
+void lexer_peek(const struct lexer *l, struct token *t);
+unsigned char lexer_next_char(const struct lexer *l);
+bool lexer_stands_before(const struct lexer *l, char c);
+bool lexer_string_stands_before(const struct lexer *l);
+bool token_is_char(const struct token *t, char c);
+bool token_is_word(const struct token *t, const char *word); /* not quoted; in lower case */
+bool lexer_makes_temporary(const struct lexer *behind_create);
 
-static inline bool in_operator(unsigned char c) { return operator_letters[c]; }
+static inline bool in_operator(unsigned char c) { return lexer_operator_letters[c]; }
 
-static inline bool in_word(unsigned char c) { return word_letters[c]; }
+static inline bool in_word(unsigned char c) { return lexer_word_letters[c]; }
 
 static inline unsigned char lower(unsigned char c) { return (unsigned)(c - 'A') < 26 ? c | 0x20 : c; }
 

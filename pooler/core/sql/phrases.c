@@ -1,13 +1,16 @@
 /* Phrases of SQL that say names: of settings, of channels, of databases. */
+#include "sql/scan.h"
+
 #include <string.h>
 #include <strings.h>
 
-#include "session/settings.h"
-#include "sql/scan.h"
+#include "sql/effects.h"
+#include "sql/lexer.h"
+#include "sql/setting_names.h"
 
 #define AHEAD_TOKENS_MAX 64 /* that are looked at behind set_config( */
 
-uint8_t id_of(const struct scanner *s, const struct token *t) {
+uint8_t scan_word_id(const struct scanner *s, const struct token *t) {
     if (t->kind != T_WORD) return W_NONE;
     const struct word *w = words_find(s->builtin, t->hash);
     return w ? w->id : W_NONE;
@@ -16,19 +19,19 @@ uint8_t id_of(const struct scanner *s, const struct token *t) {
 /* The word that a token is in the grammar of SET: none, if it is the beginning of a name like
  * session.user_id. */
 static uint8_t set_word(const struct scanner *s, const struct token *t) {
-    return stands_before(&s->lexer, '.') ? W_NONE : id_of(s, t);
+    return lexer_stands_before(&s->lexer, '.') ? W_NONE : scan_word_id(s, t);
 }
 
 /* A setting of this name is set, or reset.  That of the seed of random() is undone by nothing, LOCAL or
  * not. */
 static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
     if (bytes == 4 && strncasecmp(name, "seed", 4) == 0) s->out->effect_flags |= PIN_LOADED;
-    if (!settings_harmless(name, bytes)) s->out->effect_flags |= EFFECT_MEANING;
-    if (settings_literal(name, bytes)) s->out->effect_flags |= EFFECT_LITERAL;
+    if (!setting_is_harmless(name, bytes)) s->out->effect_flags |= EFFECT_MEANING;
+    if (setting_is_literal(name, bytes)) s->out->effect_flags |= EFFECT_LITERAL;
 }
 
 /* Without room the names are lost, and everything is asked for instead. */
-void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
+void scan_note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
     struct scan *out = s->out;
     if (kind == 's' || kind == 'r') note_meaning(s, name, bytes);
     if (out->names_bytes + bytes + 2 > sizeof out->names || bytes > 127) {
@@ -55,11 +58,11 @@ static uint32_t take_name(struct scanner *s, const struct token *first, char nam
             if (t.kind == T_QUOTED && t.text[i] == '"') i++; /* doubled */
         }
         struct token dot;
-        peek_token(&s->lexer, &dot);
-        if (!is_char(&dot, '.')) return n;
-        next_token(&s->lexer, &dot);
+        lexer_peek(&s->lexer, &dot);
+        if (!token_is_char(&dot, '.')) return n;
+        lexer_next(&s->lexer, &dot);
         if (n < 127) name[n++] = '.';
-        next_token(&s->lexer, &t);
+        lexer_next(&s->lexer, &t);
     }
 }
 
@@ -79,26 +82,26 @@ static void note_set(struct scanner *s, const struct token *first) {
         return;
     }
     struct lexer copy = s->lexer;
-    next_token(&copy, &to);
-    next_token(&copy, &value);
-    bool operator = (is_char(&to, '=')) || id_of(s, &to) == W_TO;
-    bool reset = operator && id_of(s, &value) == W_DEFAULT;
+    lexer_next(&copy, &to);
+    lexer_next(&copy, &value);
+    bool operator = (token_is_char(&to, '=')) || scan_word_id(s, &to) == W_TO;
+    bool reset = operator && scan_word_id(s, &value) == W_DEFAULT;
     s->out->effect_flags |= reset ? ASK_SETTINGS | EFFECT_RESET : EFFECT_NAMED;
     note_encoding(s, name, n);
-    note_name(s, reset ? 'r' : 's', name, n, false);
+    scan_note_name(s, reset ? 'r' : 's', name, n, false);
 }
 
 static void note_literal_name(struct scanner *s, const char *name) {
     s->out->effect_flags |= EFFECT_NAMED;
     note_encoding(s, name, (uint32_t)strlen(name));
-    note_name(s, 's', name, (uint32_t)strlen(name), false);
+    scan_note_name(s, 's', name, (uint32_t)strlen(name), false);
 }
 
 /* SET LOCAL: it matters only to how the next texts are read, and what they mean. */
 static void scan_set_local(struct scanner *s) {
     char name[128];
     struct token t;
-    next_token(&s->lexer, &t);
+    lexer_next(&s->lexer, &t);
     if (set_word(s, &t) == W_NAMES) {
         s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING;
         return;
@@ -110,10 +113,10 @@ static void scan_set_local(struct scanner *s) {
 
 void scan_set(struct scanner *s) {
     struct token t;
-    next_token(&s->lexer, &t);
+    lexer_next(&s->lexer, &t);
     uint8_t id = set_word(s, &t);
     if (id == W_SESSION) {
-        next_token(&s->lexer, &t);
+        lexer_next(&s->lexer, &t);
         id = set_word(s, &t);
         if (id == W_CHARACTERISTICS) {
             note_literal_name(s, "default_transaction_isolation");
@@ -143,33 +146,33 @@ void scan_set(struct scanner *s) {
 void scan_reset(struct scanner *s) {
     char name[128];
     struct token t;
-    next_token(&s->lexer, &t);
+    lexer_next(&s->lexer, &t);
     if (set_word(s, &t) == W_ALL) {
         s->out->effect_flags |= EFFECT_RESET_ALL;
         s->out->ends |= PIN_NAMELESS;
     } else if (set_word(s, &t) == W_TIME) {
         s->out->effect_flags |= EFFECT_RESET;
-        note_name(s, 'r', "timezone", 8, false);
+        scan_note_name(s, 'r', "timezone", 8, false);
     } else {
         s->out->effect_flags |= EFFECT_RESET;
-        note_name(s, 'r', name, take_name(s, &t, name, true), false);
+        scan_note_name(s, 'r', name, take_name(s, &t, name, true), false);
     }
 }
 
 void scan_discard(struct scanner *s) {
     struct token t;
-    next_token(&s->lexer, &t);
-    if (id_of(s, &t) == W_ALL) {
+    lexer_next(&s->lexer, &t);
+    if (scan_word_id(s, &t) == W_ALL) {
         s->out->effect_flags |= EFFECT_RESET_ALL | EFFECT_UNLISTEN | ASK_SETTINGS;
         s->out->ends |= ASK_ALL | PIN_NAMELESS | PIN_SEQUENCE;
-        note_name(s, 'u', "*", 1, false);
+        scan_note_name(s, 'u', "*", 1, false);
     } else {
         s->out->ends |= ASK_TEMP | PIN_SEQUENCE; /* TEMP, SEQUENCES, PLANS */
     }
 }
 
 /* Whether this may be a setting's name with a dot, like app.tenant. */
-bool names_a_setting(const unsigned char *text, uint32_t bytes) {
+bool scan_names_a_setting(const unsigned char *text, uint32_t bytes) {
     uint32_t dots = 0;
     if (bytes < 3 || bytes > 63 || (unsigned)(text[0] - '0') < 10) return false;
     for (uint32_t i = 0; i < bytes; i++) {
@@ -183,19 +186,19 @@ bool names_a_setting(const unsigned char *text, uint32_t bytes) {
 void scan_show(struct scanner *s) {
     char name[128];
     struct token t;
-    next_token(&s->lexer, &t);
+    lexer_next(&s->lexer, &t);
     uint32_t n = take_name(s, &t, name, true);
-    if (names_a_setting((const unsigned char *)name, n)) note_name(s, 'k', name, n, false);
+    if (scan_names_a_setting((const unsigned char *)name, n)) scan_note_name(s, 'k', name, n, false);
 }
 
 /* current_setting('name' */
 void scan_current_setting(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t;
-    next_token(&ahead, &t); /* the parenthesis */
-    next_token(&ahead, &t);
-    if (t.kind == T_STRING && names_a_setting(t.text, t.bytes))
-        note_name(s, 'k', (const char *)t.text, t.bytes, true);
+    lexer_next(&ahead, &t); /* the parenthesis */
+    lexer_next(&ahead, &t);
+    if (t.kind == T_STRING && scan_names_a_setting(t.text, t.bytes))
+        scan_note_name(s, 'k', (const char *)t.text, t.bytes, true);
 }
 
 /* The body of a function that is made here, and may be gone before the catalogs are read: the names in it. */
@@ -205,10 +208,10 @@ void scan_function_body(struct scanner *s, const struct token *body) {
     const struct word *word;
     inner.lexer.at = body->text;
     inner.lexer.end = body->text + body->bytes;
-    for (next_token(&inner.lexer, &t); t.kind != T_END; next_token(&inner.lexer, &t)) {
-        if (t.kind == T_STRING && names_a_setting(t.text, t.bytes))
-            note_name(s, 'k', (const char *)t.text, t.bytes, true);
-        else if (t.kind == T_WORD && (word = words_find(s->builtin, word_leading(t.hash)))
+    for (lexer_next(&inner.lexer, &t); t.kind != T_END; lexer_next(&inner.lexer, &t)) {
+        if (t.kind == T_STRING && scan_names_a_setting(t.text, t.bytes))
+            scan_note_name(s, 'k', (const char *)t.text, t.bytes, true);
+        else if (t.kind == T_WORD && (word = words_find(s->builtin, words_leading(t.hash)))
                  && word->id == W_SET)
             scan_show(&inner);
     }
@@ -217,9 +220,9 @@ void scan_function_body(struct scanner *s, const struct token *body) {
 void scan_channel(struct scanner *s, char kind) {
     char name[128];
     struct token t;
-    next_token(&s->lexer, &t);
-    if (is_char(&t, '*')) note_name(s, kind, "*", 1, false);
-    else note_name(s, kind, name, take_name(s, &t, name, false), false);
+    lexer_next(&s->lexer, &t);
+    if (token_is_char(&t, '*')) scan_note_name(s, kind, "*", 1, false);
+    else scan_note_name(s, kind, name, take_name(s, &t, name, false), false);
 }
 
 /* Behind set_config: local to the transaction, by a name in the text, or by one that is not there.  Of one
@@ -231,22 +234,22 @@ void scan_set_config(struct scanner *s) {
         s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING | ASK_SETTINGS | PIN_OPAQUE;
         return;
     }
-    next_token(&ahead, &t); /* the parenthesis */
-    next_token(&ahead, &name);
+    lexer_next(&ahead, &t); /* the parenthesis */
+    lexer_next(&ahead, &name);
     t = name;
     bool comma = false, local = false, null = false, first = true,
          literal = name.kind == T_STRING && !name.escaped;
     int depth = 1;
-    for (int left = AHEAD_TOKENS_MAX; left && depth > 0 && t.kind != T_END; left--, next_token(&ahead, &t)) {
-        if (is_char(&t, '(')) depth++;
-        if (is_char(&t, ')') && --depth == 0) break;
-        bool here_comma = is_char(&t, ',') && depth == 1;
+    for (int left = AHEAD_TOKENS_MAX; left && depth > 0 && t.kind != T_END; left--, lexer_next(&ahead, &t)) {
+        if (token_is_char(&t, '(')) depth++;
+        if (token_is_char(&t, ')') && --depth == 0) break;
+        bool here_comma = token_is_char(&t, ',') && depth == 1;
         if (here_comma && first) {
             first = false;
             literal = literal && before.start == name.start; /* nothing but the literal before the comma */
         }
-        local = comma && id_of(s, &t) == W_TRUE;
-        null |= comma && id_of(s, &t) == W_NULL; /* as RESET */
+        local = comma && scan_word_id(s, &t) == W_TRUE;
+        null |= comma && scan_word_id(s, &t) == W_NULL; /* as RESET */
         comma = here_comma;
         before = t;
     }
@@ -258,11 +261,11 @@ void scan_set_config(struct scanner *s) {
     } else {
         s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING;
     }
-    if (whole && local && id_of(s, &before) == W_TRUE) return;
+    if (whole && local && scan_word_id(s, &before) == W_TRUE) return;
     null &= whole;
     if (literal && !first) {
         s->out->effect_flags |= null ? ASK_SETTINGS | EFFECT_RESET : EFFECT_NAMED;
-        note_name(s, null ? 'r' : 's', (const char *)name.text, name.bytes, true);
+        scan_note_name(s, null ? 'r' : 's', (const char *)name.text, name.bytes, true);
     } else {
         s->out->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;
     }
@@ -272,22 +275,22 @@ void scan_set_config(struct scanner *s) {
 static void scan_role(struct scanner *s, struct scanner *ahead, const struct token *verb) {
     struct token t, exists;
     char name[128];
-    next_token(&ahead->lexer, &t);
-    if (is_word(&t, "mapping")) return; /* USER MAPPING is another object */
-    peek_token(&ahead->lexer, &exists);
-    if (is_word(&t, "if") && is_word(&exists, "exists")) {
-        next_token(&ahead->lexer, &exists);
-        next_token(&ahead->lexer, &t);
+    lexer_next(&ahead->lexer, &t);
+    if (token_is_word(&t, "mapping")) return; /* USER MAPPING is another object */
+    lexer_peek(&ahead->lexer, &exists);
+    if (token_is_word(&t, "if") && token_is_word(&exists, "exists")) {
+        lexer_next(&ahead->lexer, &exists);
+        lexer_next(&ahead->lexer, &t);
     }
     s->out->effect_flags |= EFFECT_DATABASE;
     while (t.kind == T_WORD || t.kind == T_QUOTED) {
-        bool all = is_word(&t, "all") && is_word(verb, "alter");
+        bool all = token_is_word(&t, "all") && token_is_word(verb, "alter");
         uint32_t n = take_name(ahead, &t, name, false);
-        note_name(s, is_word(verb, "drop") ? 'X' : 'R', name, all ? 0 : n, false);
-        peek_token(&ahead->lexer, &t);
-        if (!is_char(&t, ',')) return;
-        next_token(&ahead->lexer, &t);
-        next_token(&ahead->lexer, &t);
+        scan_note_name(s, token_is_word(verb, "drop") ? 'X' : 'R', name, all ? 0 : n, false);
+        lexer_peek(&ahead->lexer, &t);
+        if (!token_is_char(&t, ',')) return;
+        lexer_next(&ahead->lexer, &t);
+        lexer_next(&ahead->lexer, &t);
     }
 }
 
@@ -300,19 +303,21 @@ void scan_database(struct scanner *s, const struct token *verb) {
     struct scanner ahead = *s;
     struct token t;
     char name[128];
-    next_token(&ahead.lexer, &t);
-    bool alter = is_word(verb, "alter"), create = is_word(verb, "create"), copied = false;
+    lexer_next(&ahead.lexer, &t);
+    bool alter = token_is_word(verb, "alter"), create = token_is_word(verb, "create"), copied = false;
     int words = 0;
-    if (is_word(&t, "role") || is_word(&t, "user") || is_word(&t, "group")) scan_role(s, &ahead, verb);
-    if (!is_word(&t, "database")) return;
-    for (next_token(&ahead.lexer, &t); t.kind != T_END && !is_char(&t, ';'); next_token(&ahead.lexer, &t)) {
+    if (token_is_word(&t, "role") || token_is_word(&t, "user") || token_is_word(&t, "group"))
+        scan_role(s, &ahead, verb);
+    if (!token_is_word(&t, "database")) return;
+    for (lexer_next(&ahead.lexer, &t); t.kind != T_END && !token_is_char(&t, ';');
+         lexer_next(&ahead.lexer, &t)) {
         if (t.kind != T_WORD && t.kind != T_QUOTED) continue;
-        bool template = is_word(&t, "template");
+        bool template = token_is_word(&t, "template");
         if (copied || words < (alter ? 1 : 3)) {
             uint32_t n = take_name(&ahead, &t, name, false);
             s->out->effect_flags |= EFFECT_DATABASE;
-            note_name(s, 'd', name, n, false);
-            if (alter || (create && !words)) note_name(s, 'D', name, n, false);
+            scan_note_name(s, 'd', name, n, false);
+            if (alter || (create && !words)) scan_note_name(s, 'D', name, n, false);
         }
         copied = template;
         words++;

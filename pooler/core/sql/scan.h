@@ -1,11 +1,16 @@
 /* What the files of the scanner share: effects.c has the table, phrases.c the grammar of what says names of
- * settings, channels and databases, scan.c statements and the names in them. */
+ * settings, channels and databases, scan.c statements, scan_names.c the names in them. */
 #ifndef POOLER_SQL_SCAN_H
 #define POOLER_SQL_SCAN_H
 
+#include <stdbool.h>
+#include <stdint.h>
+
 #include "sql/catalog_names.h"
-#include "sql/effects.h"
 #include "sql/lexer.h"
+
+struct scan;
+struct words;
 
 #define NAMES_WITH_MAX 16 /* common table expressions of one statement that count as its own */
 #define DEPTH_MAX 63      /* of parentheses that are told apart */
@@ -101,19 +106,21 @@ struct scanner {
     struct position at;
 };
 
-uint64_t word_leading(uint64_t hash);
-
-/* phrases.c */
-uint8_t id_of(const struct scanner *s, const struct token *t);
-void note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold);
+uint8_t scan_word_id(const struct scanner *s, const struct token *t);
+void scan_note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold);
 void scan_set(struct scanner *s);
 void scan_reset(struct scanner *s);
 void scan_discard(struct scanner *s);
+bool scan_names_a_setting(const unsigned char *text, uint32_t bytes);
 void scan_show(struct scanner *s);
 void scan_current_setting(struct scanner *s);
 void scan_function_body(struct scanner *s, const struct token *body);
 void scan_channel(struct scanner *s, char kind);
 void scan_set_config(struct scanner *s);
 void scan_database(struct scanner *s, const struct token *verb);
+void scan_use(struct scanner *s, enum catalog_kind kind, const struct token *t);
+uint8_t scan_word(struct scanner *s, const struct token *t, uint8_t previous);
+
+static inline uint64_t scan_here(const struct scanner *s) { return 1ull << s->at.depth; }
 
 #endif

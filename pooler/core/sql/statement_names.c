@@ -1,13 +1,11 @@
 /* Finds the names of prepared statements in a text: a statement is looked at where it begins. */
 #include "sql/statement_names.h"
 
-#include <string.h>
-
 #include "sql/lexer.h"
 
 static struct token next(struct lexer *l) {
     struct token t;
-    next_token(l, &t);
+    lexer_next(l, &t);
     return t;
 }
 
@@ -17,27 +15,28 @@ static bool is_name(const struct token *t) { return (t->kind == T_WORD || t->kin
 static bool take_deallocate(struct lexer *l, struct token *name) {
     *name = next(l);
     struct token behind;
-    peek_token(l, &behind);
-    if (is_word(name, "prepare") && is_name(&behind)) *name = next(l);
-    return !is_word(name, "all");
+    lexer_peek(l, &behind);
+    if (token_is_word(name, "prepare") && is_name(&behind)) *name = next(l);
+    return !token_is_word(name, "all");
 }
 
 /* PREPARE name [(types)] AS; PREPARE TRANSACTION is something else */
 static bool take_prepare(struct lexer *l, struct token *name) {
     *name = next(l);
     struct token behind;
-    peek_token(l, &behind);
-    return is_char(&behind, '(') || is_word(&behind, "as");
+    lexer_peek(l, &behind);
+    return token_is_char(&behind, '(') || token_is_word(&behind, "as");
 }
 
 /* EXPLAIN [(options)] [ANALYZE] [VERBOSE] leads to the statement itself. */
 static struct token behind_explain(struct lexer *l) {
     struct token t = next(l);
-    while (is_word(&t, "analyze") || is_word(&t, "analyse") || is_word(&t, "verbose")) t = next(l);
-    if (is_char(&t, '(')) {
+    while (token_is_word(&t, "analyze") || token_is_word(&t, "analyse") || token_is_word(&t, "verbose"))
+        t = next(l);
+    if (token_is_char(&t, '(')) {
         for (int depth = 1; depth && t.kind != T_END;) {
             t = next(l);
-            depth += is_char(&t, '(') - is_char(&t, ')');
+            depth += token_is_char(&t, '(') - token_is_char(&t, ')');
         }
         t = next(l);
     }
@@ -46,17 +45,17 @@ static struct token behind_explain(struct lexer *l) {
 
 /* At the first word of a statement, or behind CREATE ... AS. */
 static bool take_use(struct lexer *l, const struct token *t, enum sql_verb *verb, struct token *name) {
-    if (is_word(t, "execute")) {
+    if (token_is_word(t, "execute")) {
         *verb = SQL_EXECUTE;
         *name = next(l);
         return true;
     }
-    if (is_word(t, "deallocate")) {
+    if (token_is_word(t, "deallocate")) {
         *verb = SQL_DEALLOCATE;
         return take_deallocate(l, name);
     }
     *verb = SQL_PREPARE;
-    return is_word(t, "prepare") && take_prepare(l, name);
+    return token_is_word(t, "prepare") && take_prepare(l, name);
 }
 
 static int digit(unsigned char c) {
@@ -85,7 +84,8 @@ static uint32_t take_escape(const unsigned char *p, uint32_t n, char *out) {
 static bool note_name(const char *text, const struct token *t, const struct token *behind,
                       struct sql_use *use) {
     bool quoted = t->kind == T_QUOTED;
-    if (!is_name(t) || !t->bytes || t->bytes >= NAME_MAX_BYTES || (t->escaped && is_word(behind, "uescape")))
+    if (!is_name(t) || !t->bytes || t->bytes >= NAME_MAX_BYTES
+        || (t->escaped && token_is_word(behind, "uescape")))
         return false;
     use->at = (uint32_t)((const char *)t->start - text);
     use->bytes = (uint32_t)(t->text - t->start) + t->bytes + quoted;
@@ -101,7 +101,7 @@ static bool note_name(const char *text, const struct token *t, const struct toke
 }
 
 static bool may_clear(const struct token *first) {
-    return is_word(first, "discard") || is_word(first, "deallocate");
+    return token_is_word(first, "discard") || token_is_word(first, "deallocate");
 }
 
 /* The names that a text uses; how many, or -1 when they are too many.  `statements`: how many it has;
@@ -114,28 +114,28 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
     *statements = 0;
     *clears = false;
     for (struct token t = next(&l), name; t.kind != T_END; t = next(&l)) {
-        if (is_char(&t, ';')) {
+        if (token_is_char(&t, ';')) {
             first = true;
             continue;
         }
         if (first) {
-            if (is_word(&t, "explain")) t = behind_explain(&l);
-            creates = is_word(&t, "create");
+            if (token_is_word(&t, "explain")) t = behind_explain(&l);
+            creates = token_is_word(&t, "create");
             *clears |= may_clear(&t);
             ++*statements;
         }
         struct sql_use use = {.statement = *statements - 1};
-        bool may_use = first || (creates && as && is_word(&t, "execute"));
+        bool may_use = first || (creates && as && token_is_word(&t, "execute"));
         if (may_use && take_use(&l, &t, &use.verb, &name)) {
             struct token behind;
-            peek_token(&l, &behind);
+            lexer_peek(&l, &behind);
             bool noted = note_name(text, &name, &behind, &use);
             if (noted && count == SQL_USES_MAX) return -1;
-            use.bare = behind.kind == T_END || is_char(&behind, ';');
+            use.bare = behind.kind == T_END || token_is_char(&behind, ';');
             if (noted) uses[count++] = use;
         }
         first = false;
-        as = is_word(&t, "as");
+        as = token_is_word(&t, "as");
     }
     return count;
 }
@@ -144,7 +144,8 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
 uint8_t sql_deeds(const char *text, uint32_t n, bool whole) {
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
     struct token t = next(&l);
-    while (is_char(&t, ';')) t = next(&l);
+    while (token_is_char(&t, ';')) t = next(&l);
     if (!whole && l.at == l.end) return MAY_COPY | MAY_CLEAR;
-    return (is_word(&t, "copy") || is_word(&t, "execute") ? MAY_COPY : 0) | (may_clear(&t) ? MAY_CLEAR : 0);
+    return (token_is_word(&t, "copy") || token_is_word(&t, "execute") ? MAY_COPY : 0)
+        | (may_clear(&t) ? MAY_CLEAR : 0);
 }

@@ -6,7 +6,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "statements/store.h"
+#define SERVER_NAME_PREFIX "pooler_" /* of the names by which servers know statements */
+#define SERVER_NAME_BYTES 24         /* pooler_4294967295 */
+#define NAME_MAX_BYTES 64            /* of an SQL identifier: NAMEDATALEN */
 
 #define SQL_USES_MAX 8 /* names in one text; beyond them it passes as it is */
 
@@ -27,8 +29,8 @@ enum sql_deeds {
     MAY_CLEAR = 2, /* DEALLOCATE ALL or DISCARD ALL, or another of these verbs */
 };
 
-uint8_t sql_deeds(const char *text, uint32_t n, bool whole);
 int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], uint32_t *statements,
              bool *clears);
+uint8_t sql_deeds(const char *text, uint32_t n, bool whole);
 
 #endif

@@ -20,11 +20,27 @@
  *   nobody can know them, for a statement of the same pipeline may have set them: the statement is good
  *            on its server only, which stays with the client; elsewhere it is refused as one whose result
  *            has changed, which drivers answer by another Parse. */
+#include "statements/parse_settings.h"
+
 #include <ctype.h>
 #include <string.h>
 
+#include "io/request_queue.h"
+#include "relay/internal.h"
+#include "session/session.h"
+#include "session/settings.h"
+#include "session/settings_kinds.h"
+#include "sql/digest.h"
+#include "sql/effects.h"
 #include "sql/lexer.h"
-#include "statements/forward.h"
+#include "sql/setting_names.h"
+#include "statements/client_names.h"
+#include "statements/parsing.h"
+#include "statements/replan.h"
+#include "statements/send.h"
+#include "statements/store.h"
+#include "tables/clock.h"
+#include "tables/server_statements.h"
 
 #define SWITCH_BYTES (2 * SETTINGS_BYTES + 32768)
 
@@ -40,8 +56,8 @@ static bool unreported(const struct server *s) {
     const struct notes *notes = s->session.notes;
     char kind;
     const char *name;
-    for (uint32_t at = 0; notes && next_name(notes->names, notes->bytes, &at, &kind, &name);)
-        if ((kind == 's' || kind == 'r') && settings_literal(name, (uint32_t)strlen(name))) return true;
+    for (uint32_t at = 0; notes && scan_next_name(notes->names, notes->bytes, &at, &kind, &name);)
+        if ((kind == 's' || kind == 'r') && setting_is_literal(name, (uint32_t)strlen(name))) return true;
     return false;
 }
 
@@ -82,7 +98,7 @@ static struct digest key_here(const struct relay *r, const struct server *s, con
 /* What the server has of the statement, as new as the client's own Parse; NULL: nothing. */
 const struct prepared_entry *meaning_find(struct relay *r, struct server *s, const struct name *name) {
     struct digest key = key_here(r, s, name->statement);
-    return prepared_use(set_of(r, s), &key, name->made);
+    return prepared_use(statements_set(r, s), &key, name->made);
 }
 
 /* Whether what the server has of the statement is still being parsed, and may be skipped without what uses it
@@ -119,9 +135,9 @@ static bool only_ends(const unsigned char *text, uint32_t bytes) {
     static const char *const words[] = {"rollback", "abort", "commit", "end"};
     struct lexer l = {.at = text, .end = text + strnlen((const char *)text, bytes)};
     struct token t;
-    next_token(&l, &t);
+    lexer_next(&l, &t);
     size_t i = 0;
-    while (i < sizeof words / sizeof *words && !is_word(&t, words[i])) i++;
+    while (i < sizeof words / sizeof *words && !token_is_word(&t, words[i])) i++;
     if (i == sizeof words / sizeof *words) return false;
     for (const unsigned char *p = text; p < l.end; p++)
         if (!isalnum(*p) && !strchr("_; \t\r\n", *p)) return false;
@@ -130,7 +146,7 @@ static bool only_ends(const unsigned char *text, uint32_t bytes) {
 
 /* The number of the statement on this server, where it is prepared if need be.  NO_NUMBER: it cannot be
  * parsed as it was once, and its client will hear of that. */
-uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *name) {
+uint32_t meaning_ensure(struct relay *r, struct server *s, const struct name *name) {
     const struct statement *st = name->statement;
     const struct prepared_entry *e = meaning_find(r, s, name);
     if (e) return e->number;
@@ -141,7 +157,7 @@ uint32_t ensure_prepared(struct relay *r, struct server *s, const struct name *n
         return NO_NUMBER;
     }
     struct digest key = key_here(r, s, st);
-    uint32_t number = send_statement(r, s, st, &key, now_us(), 'P' | INTERNAL);
+    uint32_t number = send_statement(r, s, st, &key, clock_us(), 'P' | INTERNAL);
     if (!as_it_is) end_under(r, s, st->under, unsure);
     return number;
 }

@@ -1,50 +1,23 @@
 /* Statements whose result type was changed by others: which may be sent again, and how.  The theory stands in
  * replan.h. */
 #define _GNU_SOURCE
+#include "statements/replan.h"
+
 #include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "statements/forward.h"
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "io/request_queue.h"
+#include "relay/internal.h"
+#include "statements/client_names.h"
+#include "statements/replay.h"
+#include "statements/replies.h"
+#include "statements/row_description.h"
+#include "tables/clock.h"
 
 /* ---- what is kept of a pipeline ----------------------------------------------------------------- */
-
-void replay_add(struct replay *k, const unsigned char *p, uint32_t n) {
-    if (k->bytes + n > REPLAY_BYTES_MAX) {
-        k->whole = false;
-        return;
-    }
-    if (k->bytes + n > k->room) {
-        uint32_t room = k->room ? k->room : 512;
-        while (room < k->bytes + n) room *= 2;
-        unsigned char *larger = realloc(k->data, room);
-        if (!larger) { /* it is not sent again */
-            k->whole = false;
-            return;
-        }
-        k->data = larger;
-        k->room = room;
-    }
-    memcpy(k->data + k->bytes, p, n);
-    k->bytes += n;
-}
-
-void replay_shrink(struct replay *k) {
-    free(k->data);
-    k->data = NULL;
-    k->room = 0;
-}
-
-void replay_release(struct replay *k) {
-    free(k->held);
-    k->held = NULL;
-}
-
-void replay_free(struct replay *k) {
-    replay_shrink(k);
-    replay_release(k);
-    *k = (struct replay){.ended = true};
-}
 
 /* One of the kept messages; all of them came whole. */
 struct replay_message {
@@ -56,7 +29,7 @@ struct replay_message {
 
 static bool message_at(const struct replay *k, uint32_t at, struct replay_message *m) {
     if (at + 5 > k->bytes) return false;
-    uint32_t length = read_u32(k->data + at + 1);
+    uint32_t length = load_be32(k->data + at + 1);
     if (length < 4 || length > k->bytes - at - 1) return false;
     *m = (struct replay_message){.at = at,
                                  .next = at + 1 + length,
@@ -187,7 +160,7 @@ static bool find_failed(struct replay *k, uint32_t pending, struct counts *answe
  * repeated. */
 static bool all_unsent(const unsigned char *p, uint32_t n, const struct counts *answered) {
     struct counts here = {0};
-    for (uint32_t at = 0; at < n; at += read_u32(p + at + 1) + 1) {
+    for (uint32_t at = 0; at < n; at += load_be32(p + at + 1) + 1) {
         here.bound += p[at] == '2';
         here.described += p[at] == 'T' || p[at] == 'n';
     }
@@ -232,8 +205,8 @@ static enum verdict judge(const struct server *s, const unsigned char *run, uint
 /* Passes on what is not an answer to what will be repeated: ParseComplete, notices. */
 static void send_rest(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
     for (uint32_t at = 0; at < n;) {
-        uint32_t bytes = read_u32(p + at + 1) + 1;
-        if (!strchr("2tTn", p[at])) conn_send(r, &s->client->io, p + at, bytes);
+        uint32_t bytes = load_be32(p + at + 1) + 1;
+        if (!strchr("2tTn", p[at])) conn_send(&r->loop, &s->client->io, p + at, bytes);
         at += bytes;
     }
 }
@@ -310,8 +283,8 @@ bool replan_error(struct relay *r, struct server *s, const unsigned char *messag
     bool uses = s->client && s->client->names && head && strchr("BDQ", head);
     /* what ours met, in front of a Sync of ours */
     if (s->client && s->replay.held && head && strchr("BDQF", head)) {
-        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        conn_send(r, &s->client->io, s->replay.held, s->replay.held_bytes);
+        if (run_bytes) conn_send(&r->loop, &s->client->io, run, run_bytes);
+        conn_send(&r->loop, &s->client->io, s->replay.held, s->replay.held_bytes);
         replay_release(&s->replay);
         return true;
     }
@@ -330,19 +303,19 @@ bool replan_error(struct relay *r, struct server *s, const unsigned char *messag
     }
     if (uses && is_refused(s) && is_of_no_statement(message, n)) { /* this is why it does not exist */
         struct changed instead = changed_message();
-        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        conn_send(r, &s->client->io, &instead, sizeof instead);
+        if (run_bytes) conn_send(&r->loop, &s->client->io, run, run_bytes);
+        conn_send(&r->loop, &s->client->io, &instead, sizeof instead);
         return true;
     }
     if (is_of_other_columns(r, s, message, n)) {
         struct changed instead = changed_message();
-        if (run_bytes) conn_send(r, &s->client->io, run, run_bytes);
-        conn_send(r, &s->client->io, &instead, sizeof instead);
+        if (run_bytes) conn_send(&r->loop, &s->client->io, run, run_bytes);
+        conn_send(&r->loop, &s->client->io, &instead, sizeof instead);
         return true;
     }
     if (head & INTERNAL && head != ('S' | INTERNAL) && sync_is_own(&s->requests)
         && memmem(message, n, "\0VERROR", 8)) {
-        if (s->client && run_bytes) conn_send(r, &s->client->io, run, run_bytes);
+        if (s->client && run_bytes) conn_send(&r->loop, &s->client->io, run, run_bytes);
         if (hold(&s->replay, NULL, 0, message, n)) return true;
         s->unrecorded = true; /* it has this error now, and another one to come */
         return statements_error(r, s, message, n, NULL, 0);
@@ -356,7 +329,7 @@ void replan_held(struct relay *r, struct server *s) {
     k->verdict = (uint8_t)judge(s, k->held, k->held_answers, true);
     if (k->verdict == VERDICT_WAIT) return;
     if (k->verdict == VERDICT_AGAIN) send_rest(r, s, k->held, k->held_answers);
-    else conn_send(r, &s->client->io, k->held, k->held_bytes);
+    else conn_send(&r->loop, &s->client->io, k->held, k->held_bytes);
     replay_release(k);
     if (!server_skip(r, s)) server_close(r, s, true, "names of statements out of step");
 }
@@ -366,10 +339,10 @@ void replan_held(struct relay *r, struct server *s) {
 static void renew(struct server *s) {
     struct replay_message m;
     struct name *name;
-    if (s->replay.execute) s->client->names->used->made = now_us();
+    if (s->replay.execute) s->client->names->used->made = clock_us();
     for (uint32_t at = s->replay.failed; message_at(&s->replay, at, &m); at = m.next)
         if ((name = renewable(&s->replay, s->client->names, &m))) {
-            name->made = now_us();
+            name->made = clock_us();
             name->columns = 0;
         }
 }
@@ -386,7 +359,7 @@ void replan_settle(struct relay *r, struct server *s) {
         /* what ends the error, the Sync or the Query itself: nobody hears of it */
         requests_internal_head(&s->requests);
     } else {
-        conn_append(r, &s->io, "S\0\0\0\4", 5);
+        conn_append(&r->loop, &s->io, "S\0\0\0\4", 5);
         server_expects(s, 'S' | INTERNAL);
         s->skip = false;
     }

@@ -10,9 +10,20 @@
  *
  * A server that does not have the statement is asked before the client's Bind is sent.
  */
+#include "statements/row_description.h"
+
 #include <string.h>
 
-#include "statements/forward.h"
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "relay/internal.h"
+#include "sql/digest.h"
+#include "statements/client_names.h"
+#include "statements/parse_settings.h"
+#include "statements/replan.h"
+#include "statements/send.h"
+#include "statements/store.h"
+#include "tables/server_statements.h"
 
 static uint32_t hash(uint32_t h, const unsigned char *p, uint32_t n) {
     struct digest d;
@@ -45,12 +56,12 @@ static uint32_t hash_columns(uint32_t h, const unsigned char *body, uint32_t n) 
 void columns_known(struct relay *r, struct server *s) {
     if (!s->asks_columns) return;
     s->asks_columns = s->internal_blocks = false;
-    if (s->client) conn_ready(r, &s->client->io);
+    if (s->client) conn_ready(&r->loop, &s->client->io);
 }
 
 /* The RowDescription (NULL: NoData) that answers our Describe of the statement that was parsed last. */
 void columns_learned(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
-    struct prepared_entry *e = prepared_find(set_of(r, s), &s->parsed);
+    struct prepared_entry *e = prepared_find(statements_set(r, s), &s->parsed);
     if (e) e->columns = body ? hash_columns(s->parameters, body, n) : s->parameters;
     columns_known(r, s);
 }
@@ -67,7 +78,7 @@ bool columns_formatted(const unsigned char *bind, uint32_t total) {
     at += 2 + 2 * short_at(bind, at, total);
     uint32_t values = short_at(bind, at, total);
     for (at += 2; values && at + 4 <= total; values--) {
-        uint32_t bytes = read_u32(bind + at);
+        uint32_t bytes = load_be32(bind + at);
         if (bytes == 0xffffffffu) bytes = 0; /* NULL */
         if (bytes > total - at - 4) return false;
         at += 4 + bytes;
@@ -105,9 +116,9 @@ enum columns columns_check(struct relay *r, struct client *c, struct name *name,
         replan_refuse(s);
         return COLUMNS_CHANGED;
     }
-    if (ensure_prepared(r, s, name) == NO_NUMBER) return COLUMNS_CHANGED;
-    put(r, s, "H\0\0\0\4", 5);
+    if (meaning_ensure(r, s, name) == NO_NUMBER) return COLUMNS_CHANGED;
+    send_bytes(r, s, "H\0\0\0\4", 5);
     s->asks_columns = s->internal_blocks = true;
-    conn_flush(r, &s->io);
+    conn_flush(&r->loop, &s->io);
     return COLUMNS_WAIT;
 }

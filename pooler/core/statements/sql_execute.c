@@ -17,12 +17,23 @@
  * those to the Query (execute_open); the error that our Parse meets is the answer, and the ReadyForQuery to a
  * Sync of ours is that of the Query.
  */
-#define _GNU_SOURCE
-#include <stdio.h>
+#include "statements/sql_execute.h"
+
 #include <string.h>
 
+#include "io/buffer.h"
+#include "io/request_queue.h"
+#include "io/rewritten.h"
+#include "relay/internal.h"
+#include "sql/digest.h"
 #include "sql/statement_names.h"
+#include "statements/client_names.h"
 #include "statements/forward.h"
+#include "statements/parse_settings.h"
+#include "statements/parsing.h"
+#include "statements/send.h"
+#include "statements/store.h"
+#include "tables/server_statements.h"
 
 struct renaming {
     struct sql_use use;
@@ -59,13 +70,13 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
     struct server *s = c->server;
     struct digest d = name->statement->digest;
     char live[SERVER_NAME_BYTES];
-    const struct prepared_entry *e = prepared_find(set_of(r, s), &d);
+    const struct prepared_entry *e = prepared_find(statements_set(r, s), &d);
     uint32_t evicted, number = e ? e->number : NO_NUMBER;
     if (!e) {
-        number = prepared_add(set_of(r, s), &d, 0, PREPARED_MAX, &evicted);
-        send_parse(r, s, live, server_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | INTERNAL, &d);
+        number = prepared_add(statements_set(r, s), &d, 0, PREPARED_MAX, &evicted);
+        send_parse(r, s, live, prepared_name(live, number), TRIVIAL, sizeof TRIVIAL, 'P' | INTERNAL, &d);
     }
-    prepared_remove(set_of(r, s), &d);
+    prepared_remove(statements_set(r, s), &d);
     names_unset(c->names, name);
     r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
     return number;
@@ -74,11 +85,11 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
 static void number_all(struct relay *r, struct client *c, struct renaming *all, int count) {
     /* its text is not the client's message: what it says counts all the same */
     for (int i = 0; i < count; i++)
-        if (all[i].use.verb == SQL_EXECUTE) note_statement(r, c, all[i].name->statement);
+        if (all[i].use.verb == SQL_EXECUTE) statements_note(r, c, all[i].name->statement);
     for (int i = 0; i < count; i++) {
         c->names->used = all[i].name;
         all[i].number = all[i].use.verb == SQL_DEALLOCATE ? number_to_deallocate(r, c, all[i].name)
-                                                          : ensure_prepared(r, c->server, all[i].name);
+                                                          : meaning_ensure(r, c->server, all[i].name);
         c->names->used_number = all[i].number;
     }
 }
@@ -88,20 +99,20 @@ static void send_renamed(struct relay *r, struct server *s, const unsigned char 
                          uint32_t text, const struct renaming *all, int count) {
     char name[SERVER_NAME_BYTES];
     uint32_t at = 5, bytes = total - 5;
-    for (int i = 0; i < count; i++) bytes += server_name(name, all[i].number) - 1 - all[i].use.bytes;
-    put_head(r, s, (char)p[0], bytes);
+    for (int i = 0; i < count; i++) bytes += prepared_name(name, all[i].number) - 1 - all[i].use.bytes;
+    send_head(r, s, (char)p[0], bytes);
     for (int i = 0; i < count; i++) {
-        put(r, s, p + at, text + all[i].use.at - at);
-        put(r, s, name, server_name(name, all[i].number) - 1);
+        send_bytes(r, s, p + at, text + all[i].use.at - at);
+        send_bytes(r, s, name, prepared_name(name, all[i].number) - 1);
         at = text + all[i].use.at + all[i].use.bytes;
     }
-    put(r, s, p + at, total - at);
+    send_bytes(r, s, p + at, total - at);
 }
 
 /* Positions in errors are in the text that the client sent, if it has one such name. */
 static void note_renaming(struct server *s, const struct renaming *one) {
     char name[SERVER_NAME_BYTES];
-    uint32_t bytes = server_name(name, one->number) - 1;
+    uint32_t bytes = prepared_name(name, one->number) - 1;
     s->renamed_request = s->requests.pushed;
     s->renamed_at = one->use.at + bytes;
     s->renamed_by = (int32_t)bytes - (int32_t)one->use.bytes;
@@ -136,7 +147,8 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     if (!count && clears) s->deeds |= MAY_CLEAR;
     if (!count) return REWRITTEN_NOT;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE, open = fails || s->pipeline_open;
-    if (s->requests.count && (open || deallocates || names_may_go(s) || any_unsure(r, c, all, count)))
+    if (s->requests.count
+        && (open || deallocates || statements_names_may_go(s) || any_unsure(r, c, all, count)))
         return REWRITTEN_WAIT_ALL;
     uint32_t before = s->requests.count;
     for (int i = 0; i < count; i++)

@@ -9,10 +9,21 @@
  * A listener belongs to one worker: the first that needs it.  Counts are by worker, so that a dead worker's
  * go with it.
  */
+#include "tables/channels.h"
+
 #include <string.h>
 
-#include "tables/list.h"
-#include "tables/queue.h"
+#include "tables/eviction.h"
+#include "tables/layout.h"
+#include "tables/limits.h"
+#include "tables/mailbox.h"
+#include "tables/outcome.h"
+#include "tables/pool.h"
+#include "tables/registry.h"
+#include "tables/slots.h"
+#include "tables/states.h"
+#include "tables/tables.h"
+#include "tables/workers.h"
 
 static int32_t find_channel(const struct tables *t, int32_t database, const char *name) {
     for (int32_t i = 0; i < t->h->channels_high; i++) {
@@ -29,7 +40,7 @@ static int32_t new_channel(struct tables *t, int32_t database, const char *name)
     struct channel_row *c = &t->channels[i];
     memset(c, 0, sizeof *c);
     c->database = database;
-    c->id = (uint32_t)new_id(t);
+    c->id = (uint32_t)tables_new_id(t);
     strcpy(c->name, name);
     COMMIT();
     c->state = CH_WANTED;
@@ -96,7 +107,7 @@ enum hearing channels_heard(struct tables *t, int32_t client, const struct joine
 static uint64_t workers_of(const struct tables *t, const struct channel_row *c) {
     uint64_t mask = 0;
     for (int w = 0; w < t->h->sizes.workers; w++)
-        if (c->clients[w] > 0) mask |= bit(w);
+        if (c->clients[w] > 0) mask |= worker_bit(w);
     return mask;
 }
 
@@ -123,8 +134,6 @@ bool channel_drop(struct tables *t, int32_t row, uint32_t id) {
     return unused;
 }
 
-/* ---- the listening connection ---------------------------------------------------------------------- */
-
 /* Whether a server that counts against the same limits is on its way to be idle or gone. */
 static bool passing(const struct tables *t, const struct pool_row *own) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
@@ -147,10 +156,10 @@ int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t no
     const struct pool_row *like = &t->pools[pool];
     int32_t own = tables_pool_of_kind(t, like->database, like->user, like->instance, POOL_LISTENER, true);
     if (own != NOBODY) {
-        enum blocked_by why = blocked(t, &t->pools[own], 0);
-        if (why == BLOCKED_NOT) dial_for(t, own, worker, worker, now, &out);
+        enum blocked_by why = limits_blocked(t, &t->pools[own], 0);
+        if (why == BLOCKED_NOT) slot_dial_for(t, own, worker, worker, now, &out);
         else
-            *ever = opening(&t->pools[own]) || evict(t, own, why, NOBODY, true, now, &out)
+            *ever = pool_opening(&t->pools[own]) || eviction_evict(t, own, why, NOBODY, true, now, &out)
                 || passing(t, &t->pools[own]);
     }
     tables_unlock(t);
@@ -187,7 +196,7 @@ static int kill_listening(struct tables *t, int32_t database, int worker, uint64
         const struct client_row *c = &t->clients[i];
         if (c->state == CL_FREE || !c->listens || t->pools[c->pool].database != database) continue;
         if (worker == NOBODY || c->worker == worker)
-            killed += client_tell_locked(t, i, c->id, ORDER_KILL, KILL_UNHEARD, ring);
+            killed += mailbox_tell_locked(t, i, c->id, ORDER_KILL, KILL_UNHEARD, ring);
     }
     return killed;
 }

@@ -16,15 +16,25 @@
  * nobody uses. A third instance makes a chain: rooms that the second one counts as ELSEWHERE are part of what
  * it hands on.
  */
+#include "tables/handoff.h"
+
+#include "tables/clock.h"
+#include "tables/eviction.h"
+#include "tables/layout.h"
+#include "tables/limits.h"
 #include "tables/list.h"
+#include "tables/outcome.h"
+#include "tables/pool.h"
 #include "tables/queue.h"
+#include "tables/slots.h"
+#include "tables/states.h"
 
 /* who waits for so long because of the old instance's servers has it let clients go */
 #define HURRY_US 100000u
 #define WANT_MORE_US 100000u
 
 /* Servers that serve somebody, or may. */
-int32_t usable(const struct pool_row *p) {
+int32_t handoff_usable(const struct pool_row *p) {
     return p->servers - p->by_state[SL_CLOSING] - p->by_state[SL_RECLAIM] - p->by_state[SL_ELSEWHERE];
 }
 
@@ -35,18 +45,18 @@ static int32_t floor_of(struct tables *t, const struct pool_row *p) {
 }
 
 /* Whether an instance that is being replaced can do without one server of this pool that nobody uses. */
-bool surplus(struct tables *t, const struct pool_row *p) {
-    return t->h->retiring && p->kind != POOL_LISTENER && first_in_line(t, p) == NOBODY
-        && usable(p) > floor_of(t, p);
+bool handoff_surplus(struct tables *t, const struct pool_row *p) {
+    return t->h->retiring && p->kind != POOL_LISTENER && queue_first(t, p) == NOBODY
+        && handoff_usable(p) > floor_of(t, p);
 }
 
 static void close_surplus(struct tables *t, int32_t pool, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
-    while (p->idle.tail != NOBODY && surplus(t, p)) {
+    while (p->idle.tail != NOBODY && handoff_surplus(t, p)) {
         int32_t slot = p->idle.tail;
         slot_idle_remove(t, &p->idle, slot);
         t->slots[slot].close_reason = CLOSE_REPLACED;
-        close_locked(t, slot, NOBODY, now, out);
+        slot_close_locked(t, slot, NOBODY, now, out);
     }
 }
 
@@ -69,9 +79,9 @@ void handoff_retire(struct tables *t, uint64_t now, uint64_t *ring) {
 }
 
 static int32_t released(struct tables *t, struct pool_row *p) {
-    int32_t keep = p->kind == POOL_LISTENER        ? 0
-        : first_in_line(t, p) != NOBODY || p->owed ? p->quota
-                                                   : floor_of(t, p);
+    int32_t keep = p->kind == POOL_LISTENER      ? 0
+        : queue_first(t, p) != NOBODY || p->owed ? p->quota
+                                                 : floor_of(t, p);
     if (keep < p->servers) keep = p->servers;
     int32_t surrendered = p->quota - keep;
     if (surrendered <= 0) return 0;
@@ -81,34 +91,34 @@ static int32_t released(struct tables *t, struct pool_row *p) {
 }
 
 static bool wants_room(struct tables *t, struct pool_row *p, uint64_t now) {
-    if (p->asked || p->servers < p->quota || opening(p)) return false;
+    if (p->asked || p->servers < p->quota || pool_opening(p)) return false;
     if (p->owed) return true;
-    int32_t first = first_in_line(t, p);
-    if (first == NOBODY || held(t, p)) return false;
-    return usable(p) <= 0 || elapsed(now, t->clients[first].wait_start) > WANT_MORE_US;
+    int32_t first = queue_first(t, p);
+    if (first == NOBODY || pool_held(t, p)) return false;
+    return handoff_usable(p) <= 0 || clock_elapsed(now, t->clients[first].wait_start) > WANT_MORE_US;
 }
 
 /* ---- the new instance ------------------------------------------------------------------------ */
 
 static enum blocked_by in_the_way(struct tables *t, const struct pool_row *p) {
-    return blocked(t, p, p->limits.size ? p->limits.size + p->limits.reserve_size : 0);
+    return limits_blocked(t, p, p->limits.size ? p->limits.size + p->limits.reserve_size : 0);
 }
 
 /* Gives rooms that are owed, as far as the limits allow; with `make_way` idle servers are closed for them. */
-void settle_quota(struct tables *t, bool make_way, uint64_t now, struct outcome *out) {
+void handoff_settle_quota(struct tables *t, bool make_way, uint64_t now, struct outcome *out) {
     for (int32_t i = 0; i < t->h->pools_high && t->h->owing > 0; i++) {
         struct pool_row *p = &t->pools[i];
         if (!p->used || !p->owed) continue;
         enum blocked_by why;
         while ((why = in_the_way(t, p)) == BLOCKED_NOT && p->owed) {
-            reserve_slot(t, i, NOBODY, SL_ELSEWHERE, 0, now);
+            slot_reserve(t, i, NOBODY, SL_ELSEWHERE, 0, now);
             p->owed--;
             t->h->owing--;
             p->granted++;
         }
         if (!make_way || !p->owed || p->evicting >= p->owed) continue;
         if (why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE) {
-            evict(t, i, why, NOBODY, true, now, out);
+            eviction_evict(t, i, why, NOBODY, true, now, out);
         } else if (p->idle.tail != NOBODY) {
             struct slot_row *s = &t->slots[p->idle.tail];
             int32_t slot = p->idle.tail;
@@ -116,17 +126,17 @@ void settle_quota(struct tables *t, bool make_way, uint64_t now, struct outcome 
             s->evict_for = i;
             s->close_reason = CLOSE_EVICTED;
             p->evicting++;
-            close_locked(t, slot, NOBODY, now, out);
+            slot_close_locked(t, slot, NOBODY, now, out);
         }
     }
 }
 
 /* The pool that is owed a room which a server of `pool` that comes back could become. */
-int32_t owed_pool(struct tables *t, int32_t pool) {
+int32_t handoff_owed_pool(struct tables *t, int32_t pool) {
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         const struct pool_row *p = &t->pools[i];
         if (!p->used || p->owed <= p->evicting) continue;
-        if (i == pool || (!t->h->retiring && full_limits(t, p) & shared_limits(p, &t->pools[pool]))) return i;
+        if (i == pool || (!t->h->retiring && limits_full(t, p) & limits_shared(p, &t->pools[pool]))) return i;
     }
     return NOBODY;
 }
@@ -138,11 +148,11 @@ static bool in_a_hurry(struct tables *t, int32_t q, uint64_t now) {
     if (t->h->retiring && (there->hurried || t->h->retiring == RETIRING_ALL)) return true;
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         const struct pool_row *p = &t->pools[i];
-        int32_t first = p->used ? first_in_line(t, p) : NOBODY;
-        if (first == NOBODY || elapsed(now, t->clients[first].wait_start) < HURRY_US) continue;
-        enum blocked_by why = blocked(t, p, allowed_size(t, p, now));
+        int32_t first = p->used ? queue_first(t, p) : NOBODY;
+        if (first == NOBODY || clock_elapsed(now, t->clients[first].wait_start) < HURRY_US) continue;
+        enum blocked_by why = limits_blocked(t, p, limits_size(t, p, now));
         if (why == BLOCKED_NOT) continue;
-        if (i == q || (why != BLOCKED_ELSEWHERE && full_limits(t, p) & shared_limits(p, there))) return true;
+        if (i == q || (why != BLOCKED_ELSEWHERE && limits_full(t, p) & limits_shared(p, there))) return true;
     }
     return false;
 }
@@ -198,22 +208,22 @@ bool handoff_told(struct tables *t, const struct handoff_message *news, uint64_t
         switch (news->word) {
         case HANDOFF_TAKEN:
             if (!t->h->free_slots.count && t->h->slots_high >= t->h->sizes.slots) return false;
-            reserve_slot(t, news->pool, NOBODY, SL_ELSEWHERE, 0, now);
+            slot_reserve(t, news->pool, NOBODY, SL_ELSEWHERE, 0, now);
             break;
         case HANDOFF_RELEASED:
             slot = elsewhere(t, news->pool);
-            if (slot != NOBODY) freed_locked(t, slot, NOBODY, now, &out);
+            if (slot != NOBODY) slot_freed_locked(t, slot, NOBODY, now, &out);
             break;
         case HANDOFF_WANTED:
             p->owed++;
             t->h->owing++;
-            settle_quota(t, true, now, &out);
+            handoff_settle_quota(t, true, now, &out);
             break;
         case HANDOFF_GRANTED:
             p->quota++;
             p->asked = 0;
-            settle_quota(t, false, now, &out);
-            demand(t, news->pool, NOBODY, now, &out);
+            handoff_settle_quota(t, false, now, &out);
+            queue_demand(t, news->pool, NOBODY, now, &out);
             break;
         case HANDOFF_HURRY:
             p->hurried = 1;
@@ -233,6 +243,6 @@ void handoff_left(struct tables *t, uint64_t now, uint64_t *ring) {
         t->pools[i].owed = t->pools[i].granted = t->pools[i].hurrying = 0;
     t->h->owing = 0;
     for (int32_t i = 0; i < t->h->slots_high; i++)
-        if (t->slots[i].state == SL_ELSEWHERE) freed_locked(t, i, NOBODY, now, &out);
+        if (t->slots[i].state == SL_ELSEWHERE) slot_freed_locked(t, i, NOBODY, now, &out);
     *ring |= out.ring;
 }

@@ -1,13 +1,19 @@
 /* Names of hosts and what the DNS said of them, for all workers: one looks a name up, all use the answer,
  * take turns among its addresses, and leave those that are gone.  A failed look-up forgets nothing. */
+#include "tables/hosts.h"
+
 #include <stdio.h>
 #include <string.h>
 
-#include "tables/queue.h"
+#include "tables/layout.h"
+#include "tables/maintenance.h"
+#include "tables/outcome.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 /* Row of a name; it is made when there is none.  When all are taken, the one that was useful longest ago
  * goes. NOBODY: no name of a host. */
-int32_t tables_host(struct tables *t, const char *name, enum host_kind kind, uint64_t now) {
+int32_t host_find(struct tables *t, const char *name, enum host_kind kind, uint64_t now) {
     int32_t at = NOBODY;
     if (!name[0] || strlen(name) >= HOST_NAME_BYTES) return NOBODY;
     tables_lock(t);
@@ -71,7 +77,7 @@ void host_failed(struct tables *t, int32_t row, uint64_t expires_at) {
 }
 
 /* The serial of a zone; true when it was another one before. */
-bool zone_answered(struct tables *t, int32_t row, uint32_t serial, uint32_t *before) {
+bool host_zone_answered(struct tables *t, int32_t row, uint32_t serial, uint32_t *before) {
     tables_lock(t);
     struct host_row *h = &t->hosts[row];
     bool changed = h->known && h->serial != serial;
@@ -91,7 +97,7 @@ int host_obsolete(struct tables *t, int32_t row, const char *address) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
         if (s->state == SL_FREE || s->host != row || strcmp(s->where.addr, address) != 0) continue;
-        mark_obsolete(t, i, &out);
+        slot_mark_obsolete(t, i, &out);
         count++;
     }
     tables_unlock(t);

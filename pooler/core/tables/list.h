@@ -2,12 +2,9 @@
 #ifndef POOLER_TABLES_LIST_H
 #define POOLER_TABLES_LIST_H
 
-#include "tables/layout.h"
+#include <stdint.h>
 
-static inline void list_clear(struct list *l) {
-    l->head = l->tail = NOBODY;
-    l->count = 0;
-}
+#include "tables/layout.h"
 
 #define DEFINE_LIST(NAME, ROWS, LINK)                                                                  \
     static inline void NAME##_append(struct tables *t, struct list *l, int32_t i) {                    \
@@ -60,5 +57,10 @@ DEFINE_LIST(client_attention, clients, attention) /* rows with orders, by worker
 DEFINE_LIST(slot_idle, slots, idle)               /* a pool's idle servers; also the free slots */
 DEFINE_LIST(slot_attention, slots, attention)
 DEFINE_LIST(starved, pools, starved_link)
+
+static inline void list_clear(struct list *l) {
+    l->head = l->tail = NOBODY;
+    l->count = 0;
+}
 
 #endif

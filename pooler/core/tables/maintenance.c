@@ -1,8 +1,20 @@
-/* What time, other processes and the console bring: housekeeping, orders, cancel requests. */
-#include "tables/list.h"
-#include "tables/queue.h"
+/* What time and the console bring: openings for those who wait, idle servers to be closed. */
+#include "tables/maintenance.h"
 
-/* ---- housekeeping -------------------------------------------------------------------------- */
+#include <string.h>
+
+#include "tables/clock.h"
+#include "tables/eviction.h"
+#include "tables/handoff.h"
+#include "tables/layout.h"
+#include "tables/limits.h"
+#include "tables/list.h"
+#include "tables/outcome.h"
+#include "tables/pool.h"
+#include "tables/queue.h"
+#include "tables/slots.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 #define UPKEEP_PAUSE_US 50000ull
 
@@ -20,21 +32,21 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     int count = 0;
     struct outcome out;
     tables_lock(t);
-    evictions_overdue(t, now);
+    eviction_overdue(t, now);
     if (t->h->owing) {
         outcome_clear(&out);
-        settle_quota(t, true, now, &out);
+        handoff_settle_quota(t, true, now, &out);
         *ring |= out.ring;
     }
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
-        if (first_in_line(t, p) != NOBODY) {
-            demand(t, i, NOBODY, now, &out);
+        if (queue_first(t, p) != NOBODY) {
+            queue_demand(t, i, NOBODY, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user)
-                   && !opening(p) && !held(t, p) && !t->h->retiring && !contested(t, p) && now >= upkeep_at(p)
-                   && blocked(t, p, p->limits.size) == BLOCKED_NOT) {
-            dial_for(t, i, worker, worker, now, &out);
+                   && !pool_opening(p) && !pool_held(t, p) && !t->h->retiring && !eviction_contested(t, p)
+                   && now >= upkeep_at(p) && limits_blocked(t, p, p->limits.size) == BLOCKED_NOT) {
+            slot_dial_for(t, i, worker, worker, now, &out);
             dials[count++] = out.dial;
         }
         *ring |= out.ring;
@@ -55,9 +67,10 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
         struct pool_row *p = &t->pools[s->pool];
         if (s->flags & SF_CLOSE_NEEDED) s->close_reason = CLOSE_CHANGED;
         else if (s->expires_at && now >= s->expires_at) s->close_reason = CLOSE_LIFETIME;
-        else if (over_limits(t, p)) s->close_reason = CLOSE_LIMIT;
-        else if (surplus(t, p)) s->close_reason = CLOSE_REPLACED;
-        else if (idle_timeout_us && elapsed(now, s->used_at) > idle_timeout_us && !protected(p))
+        else if (limits_exceeded(t, p)) s->close_reason = CLOSE_LIMIT;
+        else if (handoff_surplus(t, p)) s->close_reason = CLOSE_REPLACED;
+        else if (idle_timeout_us && clock_elapsed(now, s->used_at) > idle_timeout_us
+                 && !eviction_protected(p))
             s->close_reason = CLOSE_IDLE;
         else continue;
         slot_idle_remove(t, &p->idle, i);
@@ -70,13 +83,13 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
 }
 
 /* A server is obsolete: an idle one is closed by who watches it, others when they come back. */
-void mark_obsolete(struct tables *t, int32_t slot, struct outcome *out) {
+void slot_mark_obsolete(struct tables *t, int32_t slot, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
     s->flags |= SF_CLOSE_NEEDED;
     if (s->state != SL_IDLE) return;
     slot_idle_remove(t, &t->pools[s->pool].idle, slot);
     s->close_reason = CLOSE_CHANGED;
-    close_locked(t, slot, NOBODY, now_us(), out);
+    slot_close_locked(t, slot, NOBODY, clock_us(), out);
 }
 
 /* All servers of a database are obsolete. */
@@ -85,7 +98,7 @@ void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
     outcome_clear(&out);
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
-        if (s->state != SL_FREE && t->pools[s->pool].database == database) mark_obsolete(t, i, &out);
+        if (s->state != SL_FREE && t->pools[s->pool].database == database) slot_mark_obsolete(t, i, &out);
     }
     *ring |= out.ring;
 }
@@ -119,115 +132,9 @@ bool pool_take_reclaim(struct tables *t, int32_t slot, int worker) {
     bool mine = s->state == SL_RECLAIM;
     if (mine) {
         s->owner = (int16_t)worker;
-        s->closing_at = now_us();
+        s->closing_at = clock_us();
         slot_state(t, slot, SL_CLOSING);
     }
     tables_unlock(t);
     return mine;
-}
-
-/* Takes the orders of this worker, up to the given numbers; true when more are left. */
-bool pool_attention(struct tables *t, int worker, struct order *clients, int *client_count,
-                    struct order *slots, int *slot_count, int max) {
-    struct worker_row *w = &t->workers[worker];
-    *client_count = *slot_count = 0;
-    tables_lock(t);
-    while (w->client_attention.head != NOBODY && *client_count < max) {
-        int32_t i = w->client_attention.head;
-        client_attention_remove(t, &w->client_attention, i);
-        clients[(*client_count)++] = (struct order){i, t->clients[i].orders, t->clients[i].id};
-        t->clients[i].orders = 0;
-    }
-    while (w->slot_attention.head != NOBODY && *slot_count < max) {
-        int32_t i = w->slot_attention.head;
-        slot_attention_remove(t, &w->slot_attention, i);
-        slots[(*slot_count)++] = (struct order){i, t->slots[i].orders, t->slots[i].id};
-        t->slots[i].orders = 0;
-    }
-    bool more = w->client_attention.head != NOBODY || w->slot_attention.head != NOBODY;
-    tables_unlock(t);
-    return more;
-}
-
-/* ---- cancel requests and orders from the console ------------------------------------------- */
-
-/* Whether a secret of that length is the client's; how much of it is right does not show in the time that
- * takes. */
-bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
-    if (bytes < 4) return false;
-    uint32_t secret = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
-    int32_t row = client_of_key(t, pid, secret);
-    if (row == NOBODY) return false;
-    const struct client_row *c = &t->clients[row];
-    if (bytes != (c->long_key ? 4 + CANCEL_MORE_BYTES : 4)) return false;
-    unsigned char wrong = 0;
-    for (uint32_t i = 4; i < bytes; i++) wrong |= key[i] ^ c->cancel_more[i - 4];
-    return !wrong;
-}
-
-/* Looks up a cancel key.  A queued query is canceled here (its worker answers 57014); for a running one the
- * slot is held until cancel_end. */
-enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,
-                                 uint32_t *generation, int32_t *client) {
-    int32_t row = client_of_key(t, pid, secret);
-    uint64_t ring = 0;
-    enum cancel_verdict verdict = CANCEL_NOTHING;
-    *client = row;
-    if (row == NOBODY) return verdict;
-    tables_lock(t);
-    struct client_row *c = &t->clients[row];
-    uint32_t hops = (c->cancel_secret ^ secret) & PEER_HOPS && t->h->peer_id ? PEER_HOPS : 0;
-    bool match = ((c->cancel_pid ^ pid) | ((c->cancel_secret ^ secret) & ~hops)) == 0; /* no early exit */
-    if (match && c->state != CL_FREE) verdict = CANCEL_IDLE;
-    if (match && c->state != CL_FREE && c->flags & CF_CONSOLE) {
-        order_client(t, row, ORDER_CANCELED, &ring); /* a command that waits (PAUSE) is given up */
-        verdict = CANCEL_QUEUED;
-    } else if (match && c->state == CL_WAITING && !(c->flags & CF_LOGIN_WAIT)) {
-        order_client(t, row, ORDER_CANCELED, &ring); /* first: a rebuild does the rest */
-        queue_leave(t, row);
-        c->state = CL_IDLE;
-        verdict = CANCEL_QUEUED;
-    } else if (match && c->state == CL_ACTIVE) {
-        struct slot_row *s = &t->slots[c->slot];
-        *slot = c->slot;
-        *generation = s->generation;
-        /* one at a time for each server, over all workers, and none that meets a request of ours */
-        verdict = CANCEL_BUSY;
-        if (!s->canceling && !s->guarded) {
-            s->canceling |= bit(worker);
-            if (!s->guarded) verdict = CANCEL_FORWARD;
-            else cancel_over_locked(t, c->slot, worker, &ring);
-        }
-        if (verdict == CANCEL_FORWARD) c->cancel_requests++;
-    }
-    tables_unlock(t);
-    tables_ring(t, ring);
-    return verdict;
-}
-
-/* PostgreSQL has closed the connection of a cancel request, so its signal was sent: the server may go on. */
-void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t client_id,
-                int worker, uint64_t now) {
-    struct outcome out;
-    outcome_clear(&out);
-    tables_lock(t);
-    struct slot_row *s = &t->slots[slot];
-    if (client != NOBODY && t->clients[client].id == client_id) t->clients[client].cancel_requests--;
-    if (s->generation == generation && s->state != SL_FREE) {
-        cancel_over_locked(t, slot, worker, &out.ring);
-        if (s->state == SL_PARKED && !s->canceling) place_locked(t, slot, NOBODY, now, &out);
-    }
-    tables_unlock(t);
-    tables_ring(t, out.ring);
-}
-
-/* Tells the worker of a client to do something with it; false when that client has left.  The caller holds
- * the lock and rings. */
-bool client_tell_locked(struct tables *t, int32_t row, uint64_t id, uint8_t order, uint8_t kill_text,
-                        uint64_t *ring) {
-    struct client_row *c = &t->clients[row];
-    if (c->state == CL_FREE || c->id != id) return false;
-    if (order & ORDER_KILL) c->kill_text = kill_text;
-    order_client(t, row, order, ring);
-    return true;
 }

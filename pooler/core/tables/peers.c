@@ -5,11 +5,14 @@
  * the last byte how often the request may still be handed on.  45 bits of such a key are random, and none of
  * them tells the row: it is looked for, without the lock.
  */
-#include "tables/list.h"
-#include "tables/queue.h"
+#include "tables/peers.h"
+
+#include "tables/layout.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 /* The row whose client has this key, or NOBODY.  Without the lock: who uses it compares again. */
-int32_t client_of_key(const struct tables *t, uint32_t pid, uint32_t secret) {
+int32_t peer_client_of_key(const struct tables *t, uint32_t pid, uint32_t secret) {
     int32_t found = NOBODY, row = (int32_t)(pid & 0xfffff) - 1;
     if (row >= 0 && row < t->h->clients_high && t->clients[row].state != CL_FREE
         && ((t->clients[row].cancel_pid ^ pid) | (t->clients[row].cancel_secret ^ secret)) == 0)

@@ -1,9 +1,19 @@
 /* The operations of a pool, each one step under the lock: what relays and Python call. */
+#include "tables/pool.h"
+
 #include <stdio.h>
 
-#include "session/session.h"
+#include "sql/digest.h"
+#include "tables/clock.h"
+#include "tables/layout.h"
+#include "tables/limits.h"
 #include "tables/list.h"
+#include "tables/mailbox.h"
+#include "tables/outcome.h"
 #include "tables/queue.h"
+#include "tables/slots.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 /* How many idle servers are looked at for the one that fits best: where servers are reset between two
  * clients, the one that the client had last, or one that needs no reset; what the client left in its
@@ -21,11 +31,11 @@ static int fit_of(const struct slot_row *s, const struct client_row *c, bool str
 /* NOBODY: none that this client can have. */
 static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const struct client_row *c) {
     bool strict = p->limits.session_state == SESSION_STRICT;
-    int32_t best = usable_idle(t, p, c), i = best;
+    int32_t best = slot_usable_idle(t, p, c), i = best;
     int most = -1, deepest = strict ? AFFINITY_DEPTH_STRICT : AFFINITY_DEPTH;
     for (int depth = 0; i != NOBODY && depth < deepest && !t->h->round_robin;
          depth++, i = t->slots[i].idle.next) {
-        int fit = usable_by(p, &t->slots[i], c) ? fit_of(&t->slots[i], c, strict) : -1;
+        int fit = slot_usable_by(p, &t->slots[i], c) ? fit_of(&t->slots[i], c, strict) : -1;
         if (fit > most) {
             most = fit;
             best = i;
@@ -39,15 +49,15 @@ static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const stru
 bool pool_has_free(const struct tables *t, int32_t pool) {
     const struct pool_row *p = &t->pools[pool];
     if (p->idle.head != NOBODY) return true;
-    return p->waiting.head == NOBODY && answers_us(t, pool, 0);
+    return p->waiting.head == NOBODY && queue_answers_us(t, pool, 0);
 }
 
 /* A client could have a server at once, or after the login that runs or that it would start.  (Read without
  * the lock: whoever asks only decides what to wait for.) */
 bool pool_serves_soon(struct tables *t, int32_t pool) {
     const struct pool_row *p = &t->pools[pool];
-    if (opening(p) || pool_has_free(t, pool)) return true;
-    return p->servers == 0 && !held(t, p) && blocked(t, p, p->limits.size) == BLOCKED_NOT;
+    if (pool_opening(p) || pool_has_free(t, pool)) return true;
+    return p->servers == 0 && !pool_held(t, p) && limits_blocked(t, p, p->limits.size) == BLOCKED_NOT;
 }
 
 /* A server for this client: out->slot, or the client waits (and out may ask for a connection to be
@@ -57,13 +67,13 @@ void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome
     tables_lock(t);
     struct client_row *c = &t->clients[client];
     struct pool_row *p = &t->pools[c->pool];
-    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !held(t, p))
+    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !pool_held(t, p))
         out->slot = take_idle_locked(t, p, c);
     if (out->slot != NOBODY) {
-        attach(t, out->slot, client, c->worker);
+        slot_attach(t, out->slot, client, c->worker);
     } else {
         queue_join(t, client, now);
-        demand(t, c->pool, c->worker, now, out);
+        queue_demand(t, c->pool, c->worker, now, out);
     }
     tables_unlock(t);
 }
@@ -80,9 +90,10 @@ void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome
     queue_insert(t, client);
     struct pool_row *p = &t->pools[c->pool];
     int32_t first = p->waiting.head,
-            slot = p->idle.head == NOBODY || held(t, p) ? NOBODY : take_idle_locked(t, p, &t->clients[first]);
-    if (slot != NOBODY) hand(t, slot, first, c->worker, now, out);
-    else demand(t, c->pool, c->worker, now, out);
+            slot = p->idle.head == NOBODY || pool_held(t, p) ? NOBODY
+                                                             : take_idle_locked(t, p, &t->clients[first]);
+    if (slot != NOBODY) slot_hand(t, slot, first, c->worker, now, out);
+    else queue_demand(t, c->pool, c->worker, now, out);
     tables_unlock(t);
 }
 
@@ -92,11 +103,11 @@ void pool_wait_welcome(struct tables *t, int32_t client, uint64_t now, struct ou
     tables_lock(t);
     struct client_row *c = &t->clients[client];
     if (t->pools[c->pool].welcome_bytes) {
-        order_client(t, client, ORDER_WELCOME, &out->ring);
+        mailbox_order_client(t, client, ORDER_WELCOME, &out->ring);
     } else {
         c->flags |= CF_LOGIN_WAIT;
         queue_join(t, client, now);
-        demand(t, c->pool, NOBODY, now, out);
+        queue_demand(t, c->pool, NOBODY, now, out);
     }
     tables_unlock(t);
     tables_ring(t, out->ring);
@@ -116,7 +127,7 @@ void pool_release(struct tables *t, int32_t slot, int worker, uint64_t now, stru
     outcome_clear(out);
     tables_lock(t);
     client_becomes_idle(t, t->slots[slot].client, now);
-    place_locked(t, slot, worker, now, out);
+    slot_place_locked(t, slot, worker, now, out);
     tables_unlock(t);
 }
 
@@ -136,8 +147,8 @@ void pool_place(struct tables *t, int32_t slot, int worker, uint64_t now, struct
     t->pools[pool].failures = 0;
     t->pools[pool].retry_at = 0;
     slot_state(t, slot, SL_ACTIVE);
-    place_locked(t, slot, worker, now, out);
-    demand(t, pool, worker, now, out);
+    slot_place_locked(t, slot, worker, now, out);
+    queue_demand(t, pool, worker, now, out);
     tables_unlock(t);
 }
 
@@ -153,10 +164,10 @@ void pool_begin_close(struct tables *t, int32_t slot, int worker, bool busy) {
             c->state = CL_IDLE;
         }
     }
-    slot_drop_orders(t, slot);
+    mailbox_drop_slot_orders(t, slot);
     s->client = NOBODY;
     s->owner = (int16_t)worker;
-    s->closing_at = now_us();
+    s->closing_at = clock_us();
     if (busy) s->flags |= SF_WAS_BUSY;
     slot_state(t, slot, SL_CLOSING);
     tables_unlock(t);
@@ -170,7 +181,7 @@ void pool_abandon(struct tables *t, int32_t slot) {
         t->clients[s->client].slot = NOBODY;
         t->clients[s->client].state = CL_IDLE;
     }
-    slot_drop_orders(t, slot);
+    mailbox_drop_slot_orders(t, slot);
     s->owner = s->client = NOBODY;
     s->flags |= SF_WAS_BUSY;
     slot_state(t, slot, SL_RECLAIM);
@@ -214,8 +225,8 @@ int32_t pool_claim_left(struct tables *t, int32_t pool, uint64_t client, int wor
 void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);
-    slot_drop_orders(t, slot);
-    freed_locked(t, slot, worker, now, out);
+    mailbox_drop_slot_orders(t, slot);
+    slot_freed_locked(t, slot, worker, now, out);
     tables_unlock(t);
 }
 
@@ -226,7 +237,7 @@ static void order_logins(struct tables *t, const struct pool_row *p, enum client
     for (int32_t i = p->waiting.head; i != NOBODY; i = next) {
         next = t->clients[i].queue.next;
         if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
-        order_client(t, i, (uint8_t)order, ring); /* first: a rebuild does the rest */
+        mailbox_order_client(t, i, (uint8_t)order, ring); /* first: a rebuild does the rest */
         queue_leave(t, i);
         t->clients[i].flags &= (uint8_t)~CF_LOGIN_WAIT;
         t->clients[i].state = CL_LOGIN;
@@ -254,7 +265,7 @@ static void refuse_waiting(struct tables *t, const struct pool_row *p, uint64_t 
     for (int32_t i = p->waiting.head; i != NOBODY; i = t->clients[i].queue.next) {
         const struct client_row *c = &t->clients[i];
         if (!(c->flags & (CF_LOGIN_WAIT | CF_INTERNAL)))
-            client_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
+            mailbox_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);
     }
 }
 
@@ -278,4 +289,8 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
     if (fatal) order_logins(t, p, ORDER_FAIL, ring);
     if (fatal && !has_server(t, pool)) refuse_waiting(t, p, ring);
     tables_unlock(t);
+}
+
+bool pool_held(struct tables *t, const struct pool_row *p) {
+    return t->h->paused || t->h->draining || t->databases[p->database].paused;
 }

@@ -12,18 +12,22 @@
 
 #include <string.h>
 
+#include "tables/clock.h"
+#include "tables/layout.h"
+#include "tables/limits.h"
 #include "tables/list.h"
-#include "tables/queue.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 #define REST_US 120000000u
 
 static bool rested(uint64_t forgotten_at, uint64_t now) {
-    return !forgotten_at || elapsed(now, forgotten_at) >= REST_US;
+    return !forgotten_at || clock_elapsed(now, forgotten_at) >= REST_US;
 }
 
 #define DEFINE_NAMED(FUNCTION, ROWS, HIGH, SIZE)                                              \
     int32_t FUNCTION(struct tables *t, const char *name, bool create) {                       \
-        uint64_t now = now_us();                                                              \
+        uint64_t now = clock_us();                                                            \
         int32_t at = NOBODY;                                                                  \
         for (int32_t i = 0; i < t->h->HIGH; i++) {                                            \
             if (!t->ROWS[i].used) {                                                           \
@@ -49,7 +53,7 @@ DEFINE_NAMED(tables_database, databases, databases_high, databases)
 DEFINE_NAMED(tables_user, users, users_high, users)
 DEFINE_NAMED(tables_instance, instances, instances_high, instances)
 
-void pool_link(struct tables *t, int32_t pool) {
+void registry_link_pool(struct tables *t, int32_t pool) {
     struct pool_row *p = &t->pools[pool];
     p->next_in_database = t->databases[p->database].first_pool;
     t->databases[p->database].first_pool = pool;
@@ -59,7 +63,7 @@ void pool_link(struct tables *t, int32_t pool) {
     t->instances[p->instance].first_pool = pool;
 }
 
-void pool_clear_derived(struct pool_row *p, int workers) {
+void registry_clear_pool(struct pool_row *p, int workers) {
     p->starved = 0;
     p->servers = p->evicting = p->clients = 0;
     memset(p->by_state, 0, sizeof p->by_state);
@@ -70,7 +74,7 @@ void pool_clear_derived(struct pool_row *p, int workers) {
 }
 
 static int32_t free_pool(struct tables *t) {
-    uint64_t now = now_us();
+    uint64_t now = clock_us();
     for (int32_t i = 0; i < t->h->pools_high; i++)
         if (!t->pools[i].used && rested(t->pools[i].forgotten_at, now)) return i;
     return t->h->pools_high < t->h->sizes.pools ? t->h->pools_high : NOBODY;
@@ -93,23 +97,21 @@ int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, in
     p->user = user;
     p->instance = instance;
     p->kind = (uint8_t)kind;
-    pool_clear_derived(p, t->h->sizes.workers);
+    registry_clear_pool(p, t->h->sizes.workers);
     for (int w = 0; w < t->h->sizes.workers; w++)
         memset(&t->counters[(int64_t)w * t->h->sizes.pools + i], 0, sizeof *t->counters);
     COMMIT();
     p->used = 1;
     if (i == t->h->pools_high) t->h->pools_high = i + 1;
-    pool_link(t, i);
+    registry_link_pool(t, i);
     return i;
 }
-
-/* ---- forgetting ---------------------------------------------------------------------------- */
 
 /* Whether nobody has used this for so long; notes since when. */
 static bool idle_for(uint64_t *idle_since, bool in_use, uint64_t now, uint64_t long_us) {
     if (in_use) *idle_since = 0;
     else if (!*idle_since) *idle_since = now;
-    return !in_use && long_us && elapsed(now, *idle_since) >= long_us;
+    return !in_use && long_us && clock_elapsed(now, *idle_since) >= long_us;
 }
 
 /* `idle`: it is due for pool_idle_timeout, and not only with its database or user. */
@@ -136,11 +138,11 @@ static void forget_pool(struct tables *t, int32_t pool, uint64_t now) {
     p->forgotten_at = now;
     COMMIT();
     p->used = 0; /* first: a rebuild links used ones only */
-    unstarve(t, pool);
+    limits_unstarve(t, pool);
     UNLINK(t->databases[p->database].first_pool, next_in_database, pool)
     UNLINK(t->users[p->user].first_pool, next_in_user, pool)
     UNLINK(t->instances[p->instance].first_pool, next_in_instance, pool)
-    pool_clear_derived(p, t->h->sizes.workers);
+    registry_clear_pool(p, t->h->sizes.workers);
 }
 
 #define FORGET_NAMED(ROWS, HIGH, IN_USE, THEN)                                                     \

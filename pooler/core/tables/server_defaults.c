@@ -1,9 +1,14 @@
 /* The values that servers of a pool have by themselves, in its row.  The theory stands in
  * session/server_defaults.h. */
+#include "tables/server_defaults.h"
+
 #include <string.h>
 
-#include "session/server_defaults.h"
-#include "tables/queue.h"
+#include "tables/layout.h"
+#include "tables/maintenance.h"
+#include "tables/outcome.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 /* Gives a name another value in the welcome of new clients, if it is there. */
 static void change_welcome(struct pool_row *p, const char *name, const char *value) {
@@ -67,7 +72,7 @@ void pool_roles_seen(struct tables *t, int32_t pool, const char *mark, struct ou
         bool room = p->idle.head != NOBODY || !p->limits.size || p->servers <= p->limits.size;
         p->default_count = 0;
         for (int32_t i = 0; i < t->h->slots_high; i++)
-            if (t->slots[i].state != SL_FREE && t->slots[i].pool == pool) mark_obsolete(t, i, out);
+            if (t->slots[i].state != SL_FREE && t->slots[i].pool == pool) slot_mark_obsolete(t, i, out);
         if (room) p->welcome_bytes = 0;
     }
     memset(p->roles_mark, 0, sizeof p->roles_mark);

@@ -5,20 +5,23 @@
  * row: every limit counts them.  Their turn comes by the same tickets as everybody's.  When it has come and
  * no row is free, a server of their own pool that is idle, or comes back, is closed for it.
  */
-#include "tables/list.h"
-#include "tables/queue.h"
+#include "tables/walsender.h"
 
-/* Whose turn it is when the pool gets a row: the oldest of all that wait for it; NOBODY. */
-int32_t first_in_line(struct tables *t, const struct pool_row *p) {
-    int32_t any = p->waiting.head, own = p->dedicated.head;
-    if (any == NOBODY || own == NOBODY) return any == NOBODY ? own : any;
-    return t->clients[own].ticket < t->clients[any].ticket ? own : any;
-}
+#include "tables/layout.h"
+#include "tables/limits.h"
+#include "tables/list.h"
+#include "tables/outcome.h"
+#include "tables/pool.h"
+#include "tables/queue.h"
+#include "tables/slots.h"
+#include "tables/states.h"
+#include "tables/tables.h"
 
 /* A row is free for this client: its worker opens the connection. */
-void dedicate(struct tables *t, int32_t pool, int32_t client, int worker, uint64_t now, struct outcome *out) {
+void walsender_open(struct tables *t, int32_t pool, int32_t client, int worker, uint64_t now,
+                    struct outcome *out) {
     struct client_row *c = &t->clients[client];
-    int32_t slot = dial_for(t, pool, c->worker, worker, now, out);
+    int32_t slot = slot_dial_for(t, pool, c->worker, worker, now, out);
     t->slots[slot].replication = c->replication;
     t->slots[slot].dedicated_row = client;
     t->slots[slot].dedicated_to = c->id;
@@ -33,12 +36,12 @@ static void close_for(struct tables *t, int32_t slot, int worker, uint64_t now, 
     s->evict_for = s->pool;
     s->close_reason = CLOSE_EVICTED;
     t->pools[s->pool].evicting++;
-    close_locked(t, slot, worker, now, out);
+    slot_close_locked(t, slot, worker, now, out);
 }
 
 /* Closes an idle server of the pool for the first of those in line, who cannot use it.  False: there is
  * none. */
-bool dedicated_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
+bool walsender_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = t->h->round_robin ? p->idle.head : p->idle.tail;
     if (victim == NOBODY) return false;
@@ -49,18 +52,18 @@ bool dedicated_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, 
 
 /* A server comes back and it is the turn of one that cannot use it, and gets no row otherwise: it is
  * closed. */
-bool dedicated_takes(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
+bool walsender_takes(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[t->slots[slot].pool];
-    if (first_in_line(t, p) != p->dedicated.head || opening(p) || now < p->retry_at) return false;
-    if (blocked(t, p, allowed_size(t, p, now)) == BLOCKED_NOT) return false;
+    if (queue_first(t, p) != p->dedicated.head || pool_opening(p) || now < p->retry_at) return false;
+    if (limits_blocked(t, p, limits_size(t, p, now)) == BLOCKED_NOT) return false;
     close_for(t, slot, worker, now, out);
     return true;
 }
 
 /* A client in its login waits for a server of its own; its worker is told to dial it (its owner is not a
  * relay).  One that comes again, because its server could not be reached, keeps its place. */
-void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind, uint64_t now,
-                         struct outcome *out) {
+void walsender_wait(struct tables *t, int32_t client, enum replication kind, uint64_t now,
+                    struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);
     struct client_row *c = &t->clients[client];
@@ -72,14 +75,14 @@ void pool_wait_dedicated(struct tables *t, int32_t client, enum replication kind
         c->state = CL_WAITING;
         queue_insert(t, client);
     }
-    demand(t, c->pool, NOBODY, now, out);
+    queue_demand(t, c->pool, NOBODY, now, out);
     tables_unlock(t);
     tables_ring(t, out->ring);
 }
 
 /* The server that was opened for this client is logged in.  False: the client has left, or lost it. */
-bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id,
-                    int worker, uint64_t now, struct outcome *out) {
+bool walsender_attach(struct tables *t, int32_t slot, uint32_t generation, int32_t client, uint64_t id,
+                      int worker, uint64_t now, struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);
     struct slot_row *s = &t->slots[slot];
@@ -89,8 +92,8 @@ bool pool_dedicated(struct tables *t, int32_t slot, uint32_t generation, int32_t
     if (fits) {
         t->pools[s->pool].failures = 0;
         t->pools[s->pool].retry_at = 0;
-        attach(t, slot, client, worker);
-        demand(t, s->pool, worker, now, out);
+        slot_attach(t, slot, client, worker);
+        queue_demand(t, s->pool, worker, now, out);
     }
     tables_unlock(t);
     return fits;

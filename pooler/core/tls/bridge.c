@@ -13,11 +13,11 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "tls/session.h"
+
 #define COPY_BYTES 65536 /* one read; also what may be held for a side that does not take it */
 #define ROUNDS 8         /* reads of one connection before the others get their turn */
 #define EVENTS_PER_WAIT 64
-
-struct copied;
 
 struct end {
     struct copied *of;
@@ -34,8 +34,7 @@ struct copied {
     struct end raw, inner;
     struct tls *session;
     struct held up, down; /* what the pair, or PostgreSQL, has not taken yet */
-    int32_t slot;
-    uint32_t generation;
+    struct bridged slot;
     bool said;               /* our end of stream went to PostgreSQL */
     bool up_dead, down_dead; /* nobody takes it any more */
     bool queued, gone;
@@ -43,7 +42,6 @@ struct copied {
 };
 
 struct bridge {
-    struct tables *t;
     int epoll, bell;
     struct copied *ready, *closed_list;
     pthread_mutex_t lock; /* guards `new` */
@@ -204,8 +202,7 @@ static bool bridge_down(struct bridge *p, struct copied *c) {
 
 /* PostgreSQL has closed: the note comes first, then the end of stream. */
 static void finish(struct bridge *p, struct copied *c) {
-    struct slot_row *row = &p->t->slots[c->slot];
-    if (row->generation == c->generation) atomic_store(&row->over, c->generation);
+    if (*c->slot.latest == c->slot.generation) atomic_store(c->slot.over, c->slot.generation);
     /* others have duplicates: it does not go by itself */
     epoll_ctl(p->epoll, EPOLL_CTL_DEL, c->raw.fd, NULL);
     epoll_ctl(p->epoll, EPOLL_CTL_DEL, c->inner.fd, NULL);
@@ -282,12 +279,12 @@ static void *loop(void *argument) {
 }
 
 /* False: no memory, everything is still the caller's. */
-bool bridge_add(struct bridge *p, int32_t slot, uint32_t generation, int raw, int inner, struct tls *session,
+bool bridge_add(struct bridge *p, const struct bridged *slot, int raw, int inner, struct tls *session,
                 const void *early, uint32_t n) {
     const uint64_t one = 1;
     struct copied *c = calloc(1, sizeof *c);
     if (!c) return false;
-    *c = (struct copied){.session = session, .slot = slot, .generation = generation};
+    *c = (struct copied){.session = session, .slot = *slot};
     c->raw = (struct end){.of = c, .fd = raw, .readable = true};
     c->inner = (struct end){.of = c, .fd = inner, .readable = true};
     if (!hold(&c->up, early, n)) {
@@ -302,10 +299,9 @@ bool bridge_add(struct bridge *p, int32_t slot, uint32_t generation, int raw, in
     return true;
 }
 
-struct bridge *bridge_open(struct tables *t) {
+struct bridge *bridge_open(void) {
     struct bridge *p = calloc(1, sizeof *p);
     if (!p) return NULL;
-    p->t = t;
     p->epoll = epoll_create1(EPOLL_CLOEXEC);
     p->bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     pthread_mutex_init(&p->lock, NULL);

@@ -1,8 +1,9 @@
 /* From a configuration to a context of OpenSSL: certificates, versions, ciphers, who is verified. */
+#include "tls/context.h"
+
 #include <openssl/err.h>
 #include <openssl/pem.h>
 #include <stdio.h>
-#include <string.h>
 
 #include "tls/session.h"
 

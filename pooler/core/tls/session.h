@@ -23,20 +23,6 @@
 enum tls_verify { TLS_VERIFY_NOT, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED };
 enum tls_protocol { TLS_1_0 = 1, TLS_1_1 = 2, TLS_1_2 = 4, TLS_1_3 = 8, TLS_ALL = 15 };
 
-/* What a context is made of.  Files come as their contents: who reads them is another matter. */
-struct tls_setup {
-    bool server;                                 /* we are the side that is connected to */
-    const char *key, *certificate, *authorities; /* PEM; empty: none */
-    int key_bytes, certificate_bytes, authorities_bytes;
-    int verify;                              /* enum tls_verify */
-    uint32_t protocols;                      /* enum tls_protocol, or-ed */
-    const char *ciphers, *ciphers13, *curve; /* NULL: OpenSSL's */
-    int dh; /* parameters of DHE: 0 none, 1 as strong as the key, 2 of 1024 bits */
-};
-
-/* NULL with a text on failure. */
-SSL_CTX *tls_context(const struct tls_setup *setup, char error[TLS_TEXT_BYTES]);
-
 enum tls_result {
     TLS_DONE,
     TLS_DRAINED, /* reading: nothing more is there at this moment */
@@ -59,12 +45,13 @@ struct tls {
     struct tls_bytes input, output; /* of the handshake */
 };
 
+void tls_feed(struct tls *t, const void *bytes, uint32_t n);
+
 /* `host`: the name to tell the other side and, with `match`, to find in its certificate; NULL: none. */
 struct tls *tls_new(SSL_CTX *context, bool server, const char *host, bool match);
 void tls_free(struct tls *t);
-void tls_feed(struct tls *t, const void *bytes, uint32_t n);
-enum tls_result tls_handshake(struct tls *t);
 void tls_attach(struct tls *t, int fd);
+enum tls_result tls_handshake(struct tls *t);
 enum tls_result tls_read(struct tls *t, void *out, uint32_t room, uint32_t *done);
 enum tls_result tls_write(struct tls *t, const void *bytes, uint32_t n, uint32_t *done);
 void tls_close(struct tls *t);
@@ -72,8 +59,8 @@ void tls_close(struct tls *t);
 /* What is known after a handshake; texts are cut to their room. */
 void tls_error(const struct tls *t, char text[TLS_TEXT_BYTES]);
 void tls_describe(const struct tls *t, char text[TLS_TEXT_BYTES]);
+bool tls_speaks_postgresql(const struct tls *t);
 bool tls_peer(const struct tls *t, char *common_name, char *name, int room);
 int tls_certificate_hash(const struct tls *t, bool peer, unsigned char hash[TLS_HASH_BYTES]);
-bool tls_speaks_postgresql(const struct tls *t);
 
 #endif

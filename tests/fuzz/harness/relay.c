@@ -5,9 +5,27 @@
 #define _GNU_SOURCE
 #include "../../../pooler/core/relay/loop.c" /* for its static functions: the loop's turn is played here */
 
+#include <errno.h>
 #include <stdio.h>
+#include <sys/socket.h>
 
+#include "catalog/read.h"
+#include "io/buffer.h"
+#include "relay/commands.h"
+#include "relay/events.h"
+#include "relay/loop.h"
+#include "relay/relay.h"
+#include "session/probe.h"
 #include "small_postgres.h"
+#include "tables/clients.h"
+#include "tables/clock.h"
+#include "tables/layout.h"
+#include "tables/pool.h"
+#include "tables/registry.h"
+#include "tables/slots.h"
+#include "tables/states.h"
+#include "tables/tables.h"
+#include "tables/workers.h"
 
 #define CLIENTS 3
 #define SERVERS 3
@@ -88,7 +106,7 @@ static void pair(int ends[2]) {
 
 static void join(struct player *me, bool wild) {
     int ends[2];
-    int32_t row = client_new(tables, 0, relay->now);
+    int32_t row = client_new(tables, 0, relay->loop.now);
     if (row == NOBODY) return;
     claim(client_login(tables, row, tables->pools[pool].database, 0, pool, 0, false) == LOGIN_OK, "no login");
     pair(ends);
@@ -114,7 +132,7 @@ static void dial(int32_t slot) {
     pair(ends);
     small_postgres_open(p, ends[0], slot, tables->slots[slot].generation);
     slot_flag(tables, slot, SF_DIALED);
-    tables->slots[slot].connected_at = tables->slots[slot].used_at = relay->now;
+    tables->slots[slot].connected_at = tables->slots[slot].used_at = relay->loop.now;
     command(COMMAND_SERVER, slot, ends[1], p->generation, 0, VALUES, sizeof VALUES, 0);
 }
 
@@ -126,7 +144,7 @@ static void hear(struct player *me) {
     me->have += (uint32_t)n;
     uint32_t at = 0;
     while (me->have - at >= 5) {
-        uint32_t length = read_u32(me->input + at + 1);
+        uint32_t length = load_be32(me->input + at + 1);
         bool judged = !lied && !me->wild;
         if (judged) claim(length >= 4 && length < sizeof me->input, "a length that no server has sent");
         if (length < 4 || length >= sizeof me->input) {
@@ -155,8 +173,8 @@ static void events(void) {
 /* One round of the relay's loop, and what others do about it. */
 static void turn(void) {
     struct epoll_event ready[EVENTS_PER_WAIT];
-    int n = epoll_wait(relay->epoll, ready, EVENTS_PER_WAIT, 0);
-    relay->now = now_us();
+    int n = epoll_wait(relay->loop.epoll, ready, EVENTS_PER_WAIT, 0);
+    relay->loop.now = clock_us();
     for (int i = 0; i < n; i++) note_events(relay, ready[i].data.ptr, ready[i].events);
     run_ready(relay);
     bury_the_dead(relay);
@@ -173,7 +191,7 @@ static void rest(int turns) {
 
 static void tell(struct player *me, char kind, const void *body, uint32_t n) {
     unsigned char message[256] = {(unsigned char)kind};
-    write_u32(message + 1, n + 4);
+    store_be32(message + 1, n + 4);
     memcpy(message + 5, body, n);
     if (kind == 'Q' || kind == 'S' || kind == 'F') me->owed++;
     if (send(me->fd, message, n + 5, MSG_NOSIGNAL | MSG_DONTWAIT) != (ssize_t)n + 5) leave(me);

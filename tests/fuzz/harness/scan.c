@@ -5,6 +5,7 @@
 
 #include "sql/catalog_names.h"
 #include "sql/effects.h"
+#include "sql/scan.h"
 #include "sql/statement_names.h"
 
 static struct words builtin;
@@ -22,10 +23,10 @@ static void scan(const unsigned char *text, uint32_t bytes, bool backslash) {
     uint32_t at = 0;
     char kind;
     const char *name;
-    while (next_name(found.names, found.names_bytes, &at, &kind, &name)) {
+    while (scan_next_name(found.names, found.names_bytes, &at, &kind, &name)) {
         check((unsigned)((kind | 0x20) - 'a') < 26);
         check(name + strlen(name) < found.names + found.names_bytes);
-        names_a_setting((const unsigned char *)name, (uint32_t)strlen(name));
+        scan_names_a_setting((const unsigned char *)name, (uint32_t)strlen(name));
     }
 }
 

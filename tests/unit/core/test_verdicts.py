@@ -13,46 +13,44 @@ from pooler.core import CancelVerdict, CatalogState, LoginVerdict, PeerState, Sh
 CORE = Path(__file__).resolve().parents[3] / "pooler/core"
 
 
-def enumerators_of(header: str, name: str) -> list[str]:
-    text = re.sub(r"/\*.*?\*/", "", (CORE / header).read_text(), flags=re.DOTALL)
-    found = re.search(rf"enum {name} \{{([^}}]*)\}}", text)
-    assert found is not None
-    return [word.strip() for word in found[1].split(",") if word.strip()]
+def enumerators_of(name: str) -> list[str]:
+    texts = [re.sub(r"/\*.*?\*/", "", path.read_text(), flags=re.DOTALL) for path in CORE.rglob("*.h")]
+    found = [one[1] for text in texts for one in re.finditer(rf"enum {name} \{{([^}}]*)\}}", text)]
+    assert len(found) == 1, f"enum {name}: {len(found)} of them"
+    return [word.strip() for word in found[0].split(",") if word.strip()]
 
 
 @pytest.mark.parametrize(
-    ("python", "header", "name", "prefix"),
+    ("python", "name", "prefix"),
     [
-        (LoginVerdict, "tables/tables.h", "login_verdict", "LOGIN_"),
-        (CancelVerdict, "tables/tables.h", "cancel_verdict", "CANCEL_"),
-        (PeerState, "tables/tables.h", "peer_state", "PEER_"),
-        (CatalogState, "tables/layout.h", "catalog_state", "CATALOG_"),
-        (SharedDdl, "relay/relay.h", "shared_ddl", "DDL_"),
+        (LoginVerdict, "login_verdict", "LOGIN_"),
+        (CancelVerdict, "cancel_verdict", "CANCEL_"),
+        (PeerState, "peer_state", "PEER_"),
+        (CatalogState, "catalog_state", "CATALOG_"),
+        (SharedDdl, "shared_ddl", "DDL_"),
     ],
 )
-def test_enum_is_whole(python: type[IntEnum], header: str, name: str, prefix: str) -> None:
-    enumerators = enumerators_of(header, name)
+def test_enum_is_whole(python: type[IntEnum], name: str, prefix: str) -> None:
+    enumerators = enumerators_of(name)
     assert [prefix + member.name for member in python] == enumerators
     assert [member.value for member in python] == list(range(len(enumerators)))
 
 
 @pytest.mark.parametrize(
-    ("words", "header", "name", "prefix"),
+    ("words", "name", "prefix"),
     [
-        (_core.HANDOFF_WORDS, "tables/tables.h", "handoff_word", "HANDOFF_"),
-        (_core.POOL_MODES, "tables/layout.h", "pool_mode", "MODE_"),
-        (_core.REPLICATION, "tables/layout.h", "replication", "REPLICATION_"),
+        (_core.HANDOFF_WORDS, "handoff_word", "HANDOFF_"),
+        (_core.POOL_MODES, "pool_mode", "MODE_"),
+        (_core.REPLICATION, "replication", "REPLICATION_"),
     ],
 )
-def test_words_are_in_the_order_of_their_enum(
-    words: tuple[str, ...], header: str, name: str, prefix: str
-) -> None:
-    assert [prefix + word.upper() for word in words] == enumerators_of(header, name)
+def test_words_are_in_the_order_of_their_enum(words: tuple[str, ...], name: str, prefix: str) -> None:
+    assert [prefix + word.upper() for word in words] == enumerators_of(name)
 
 
 def test_reasons_to_close_a_client_are_those_of_the_relay() -> None:
     """A number in the client's row stands for the text, on both sides."""
-    found = re.search(r"kill_texts\[\] = \{(.*?)\};", (CORE / "relay/loop.c").read_text(), re.DOTALL)
-    assert found is not None
-    texts = re.findall(r'"([^"]*)"', found[1])
+    sources = "".join(path.read_text() for path in (CORE / "relay").glob("*.c"))
+    (found,) = re.findall(r"kill_texts\[\] = \{(.*?)\};", sources, re.DOTALL)
+    texts = re.findall(r'"([^"]*)"', found)
     assert [texts[number] for number in _core.KILL_TEXTS.values()] == list(_core.KILL_TEXTS)

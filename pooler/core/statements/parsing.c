@@ -1,7 +1,10 @@
-/* What a server owes besides its queue of requests: texts that are being parsed. */
+/* Texts that a server is parsing: what it owes besides its queue of requests. */
+#include "statements/parsing.h"
+
 #include <stdlib.h>
 
-#include "relay/relay.h"
+#include "relay/internal.h"
+#include "sql/digest.h"
 
 static const struct digest NO_TEXT; /* no text has this digest, nor one of those of unnamed statements */
 #define UNNAMED_LOW 1
@@ -37,7 +40,7 @@ void parsing_push(struct server *s, const struct digest *d) {
 }
 
 /* The oldest; all zero when there is none. */
-struct digest parsing_first(const struct server *s) {
+static struct digest parsing_first(const struct server *s) {
     return s->parsing.count ? s->parsing.ring[s->parsing.head] : NO_TEXT;
 }
 

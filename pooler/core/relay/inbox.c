@@ -1,0 +1,62 @@
+/* The inbox: descriptors and notifications that other processes send to this worker. */
+#define _GNU_SOURCE
+#include "relay/inbox.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "notify/deliver.h"
+#include "relay/events.h"
+#include "relay/internal.h"
+#include "relay/relay.h"
+#include "relay/server.h"
+#include "tables/layout.h"
+
+static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
+    switch (datagram[0]) {
+    case INBOX_CLIENT:
+        atomic_fetch_add(&r->t->workers[r->worker].taken, 1);
+        if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = datagram[1]});
+        break;
+    case INBOX_SERVER:
+        if (fd >= 0 && datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots)
+            server_learn(r, datagram[1], (uint32_t)datagram[2], fd, false);
+        break;
+    case INBOX_CLOSED:
+        if (datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots)
+            server_forget(r, datagram[1], (uint32_t)datagram[2]);
+        break;
+    case INBOX_LISTEN:
+        relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = datagram[1], .b = NOBODY});
+        break;
+    default:
+        if (fd >= 0) close(fd);
+    }
+}
+
+void relay_drain_inbox(struct relay *r) {
+    for (;;) {
+        int32_t datagram[3] = {0};
+        union {
+            struct cmsghdr h;
+            char room[CMSG_SPACE(sizeof(int))];
+        } control;
+        unsigned char notifications[NOTIFICATION_MESSAGE_MAX];
+        struct iovec iov[2] = {{datagram, sizeof datagram}, {notifications, sizeof notifications}};
+        struct msghdr m = {.msg_iov = iov,
+                           .msg_iovlen = 2,
+                           .msg_control = control.room,
+                           .msg_controllen = sizeof control.room};
+        ssize_t got = recvmsg(r->inbox.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (got <= 0 && errno != EINTR) return;
+        int fd = -1;
+        struct cmsghdr *h = CMSG_FIRSTHDR(&m);
+        if (h && h->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(h), sizeof fd);
+        bool is_notification = datagram[0] == INBOX_NOTIFICATION || datagram[0] == INBOX_MARKER;
+        if (is_notification && got >= (ssize_t)sizeof datagram)
+            listen_take(r, datagram, notifications, (uint32_t)got - (uint32_t)sizeof datagram);
+        else if (got == (ssize_t)sizeof datagram) take_datagram(r, datagram, fd);
+    }
+}

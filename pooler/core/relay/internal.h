@@ -1,0 +1,86 @@
+/* What the features (catalog, statements, session, notify) may use of the relay.
+ *
+ * They lie below the relay and include no other header of it.  The structures are there to be read; of the
+ * functions of the relay they call those that are declared here, and no others (tests/test_tidy.py).
+ */
+#ifndef POOLER_RELAY_INTERNAL_H
+#define POOLER_RELAY_INTERNAL_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "relay/client.h"
+#include "relay/events.h"
+#include "relay/inbox.h"
+#include "relay/relay.h"
+#include "relay/server.h"
+#include "session/settings.h"
+
+struct counters;
+struct outcome;
+
+#define INTERNAL_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
+
+enum internal_request {
+    INTERNAL_NONE,
+    INTERNAL_SETTINGS,
+    INTERNAL_SEQUENCES,
+    INTERNAL_CHECK,
+    INTERNAL_RESET,
+    INTERNAL_ROLLBACK,
+    INTERNAL_STEP,
+    INTERNAL_RESTORE,
+    INTERNAL_PROBE,
+    INTERNAL_CATALOG,
+    INTERNAL_LISTEN,
+    INTERNAL_UNLISTEN,
+    INTERNAL_NOTIFY,
+    INTERNAL_DEFAULTS,
+};
+
+/* cancel_guard.c */
+bool guard_take(struct relay *r, struct server *s);
+
+/* client.c */
+void client_settings(struct relay *r, struct client *c, struct settings *s);
+void client_ready(struct relay *r, struct client *c, uint8_t status);
+void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text,
+                  const char *reason);
+
+/* client_framing.c */
+uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
+
+/* client_memory.c */
+uint64_t memory_count(struct relay *r, struct client *c);
+bool memory_within(struct relay *r, struct client *c, uint64_t more);
+void client_without_memory(struct relay *r, struct client *c);
+void server_without_memory(struct relay *r, struct server *s);
+void memory_refuse(struct relay *r, struct client *c);
+
+/* counters.c */
+struct counters *counters_of(struct relay *r, int32_t pool);
+
+/* events.c */
+void relay_emit(struct relay *r, const struct event *e);
+
+/* internal_requests.c */
+void internal_send(struct relay *r, struct server *s, enum internal_request what, const char *text,
+                   bool block);
+
+/* orders.c */
+void relay_apply(struct relay *r, struct outcome *out);
+
+/* server.c */
+struct server *server_of(struct relay *r, int32_t slot);
+
+/* server_close.c */
+void server_close(struct relay *r, struct server *s, bool busy, const char *reason);
+
+/* server_ready.c */
+bool server_skip(struct relay *r, struct server *s);
+
+/* server_release.c */
+bool server_in_step(const struct server *s);
+bool server_in_message(const struct server *s);
+
+#endif

@@ -1,0 +1,17 @@
+/* The end of a server connection. */
+#ifndef POOLER_RELAY_SERVER_CLOSE_H
+#define POOLER_RELAY_SERVER_CLOSE_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct relay;
+struct server;
+
+bool server_untouched(const struct server *s);
+bool server_replace(struct relay *r, struct server *s);
+void server_overdue(struct relay *r, struct server *s);
+void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation);
+void server_gone(struct relay *r, struct server *s);
+
+#endif

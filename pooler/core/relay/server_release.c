@@ -1,0 +1,181 @@
+/* When a server may be given back to its pool, and how a client parts from it. */
+#include "relay/server_release.h"
+
+#include <stddef.h>
+
+#include "catalog/read.h"
+#include "catalog/schedule.h"
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "notify/subscribe.h"
+#include "relay/client.h"
+#include "relay/events.h"
+#include "relay/internal.h"
+#include "relay/relay.h"
+#include "relay/server.h"
+#include "session/pin.h"
+#include "session/server_defaults.h"
+#include "session/server_reset.h"
+#include "session/session.h"
+#include "tables/layout.h"
+#include "tables/outcome.h"
+#include "tables/pool.h"
+#include "tables/slots.h"
+#include "tables/states.h"
+
+/* A server whose login is done begins its work. */
+void server_place(struct relay *r, struct server *s) {
+    struct outcome out;
+    s->placing = false;
+    pool_place(r->t, s->slot, r->worker, r->loop.now, &out);
+    relay_apply(r, &out);
+}
+
+/* Provably in step: the last message was ReadyForQuery with status I, nothing is outstanding, no copy, no
+ * pipeline that waits for its Sync (what we sent would commit it), no half message under way. */
+bool server_in_step(const struct server *s) {
+    return s->transaction == 'I' && s->requests.count == 0 && !s->pipeline_open && s->copy == COPY_NONE
+        && !s->in_doubt && !s->unrecorded && !s->io.gap && !s->io.body_left && !s->internal
+        && !bytes_pending(&s->io.stash) && !bytes_pending(&s->io.out)
+        && (!s->client || !s->client->io.body_left || s->client->drop_body);
+}
+
+/* The client has got the beginning of a message whose end has not come yet. */
+bool server_in_message(const struct server *s) { return s->io.body_left && !s->internal_body; }
+
+/* The one way back into the pool. */
+static void server_give_back(struct relay *r, struct server *s) {
+    if (!server_in_step(s)) {
+        server_close(r, s, true, "not in step");
+        return;
+    }
+    /* by what was said, too: a client may leave before it is settled what follows */
+    if (session_beyond_reset(r, s)) {
+        if (s->client) s->client->server = NULL; /* it leaves, or goes on without: nothing is closed for it */
+        session_left(r, s);
+        s->client = NULL;
+        server_close(r, s, false, "carries state of a session that cannot be undone");
+        return;
+    }
+    session_left(r, s);
+    if (s->client) {
+        s->client->server = NULL;
+        if (r->t->h->retiring) conn_ready(&r->loop, &s->client->io); /* it may have to leave now */
+        bool used = !s->fresh;
+        s->client = NULL;
+        enum handover how = handover_after(r, s, used);
+        if (how != HANDOVER_AS_IT_IS) {
+            pool_detach(r->t, s->slot, r->loop.now);
+            handover_begin(r, s, how);
+            return;
+        }
+    }
+    /* before the first look, which may take long: what changes meanwhile is to be noticed */
+    if (defaults_due(r, s)) {
+        pool_detach(r->t, s->slot, r->loop.now);
+        defaults_ask(r, s, true);
+        return;
+    }
+    if (catalog_due(r, s)) {
+        pool_detach(r->t, s->slot, r->loop.now);
+        catalog_ask(r, s);
+        return;
+    }
+    s->dirty = false;
+    struct outcome out;
+    pool_release(r->t, s->slot, r->worker, r->loop.now, &out);
+    if (out.client == NOBODY && r->t->slots[s->slot].owner != r->worker
+        && r->t->slots[s->slot].state == SL_ACTIVE)
+        conn_disarm(&r->loop, &s->io); /* went to another worker */
+    relay_apply(r, &out);
+}
+
+/* The client leaves its server.  `clean`: it said Terminate, so what it has sent still runs, as it would
+ * without a pooler; otherwise a running query is canceled. */
+void server_left(struct relay *r, struct server *s, bool clean) {
+    struct client *c = s->client;
+    c->server = NULL;
+    struct client_row *row = &r->t->clients[c->row];
+    row->request_start = row->xact_start = 0;
+    if (s->dedicated) {
+        session_left(r, s);
+        s->client = NULL;
+        s->shut = c->io.body_left != 0; /* no Terminate into the middle of a message */
+        bool runs = s->requests.count != 0;
+        server_close(r, s, !clean, "replication client was closed");
+        if (!clean || !runs) return;
+        slot_flag(r->t, s->slot, SF_WAS_BUSY); /* a backup would be sent to its end, for nobody */
+        relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
+        return;
+    }
+    if (s->internal == INTERNAL_RESET) { /* of what another has left: it goes on */
+        session_left(r, s);
+        s->client = NULL;
+        pool_detach(r->t, s->slot, r->loop.now);
+        return;
+    }
+    if (s->mode != MODE_SESSION) s->dirty |= session_dirty(s);
+    if (r->t->pools[row->pool].limits.session_state == SESSION_STRICT) s->dirty |= !s->fresh;
+    if (server_in_step(s) && (s->releasable || s->fresh || s->session.pinned)) {
+        c->server = s;
+        server_give_back(r, s);
+        c->server = NULL;
+        return;
+    }
+    if (s->internal >= INTERNAL_RESTORE && s->requests.count == 1 && !bytes_pending(&s->io.out)
+        && !session_beyond_reset(r, s)) {
+        session_left(r, s); /* when our question is answered the server is cleaned */
+        s->client = NULL;
+        s->dirty = true;
+        pool_detach(r->t, s->slot, r->loop.now);
+        return;
+    }
+    bool half = c->io.body_left && !c->drop_body;
+    bool idle_in_transaction = s->requests.count == 0 && s->copy == COPY_NONE && !half && !s->internal
+        && !s->skip && !s->in_doubt && !s->unrecorded && !s->io.gap && !s->io.body_left
+        && !bytes_pending(&s->io.out) && (s->transaction == 'T' || s->transaction == 'E')
+        && !session_beyond_reset(r, s);
+    session_left(r, s);
+    s->client = NULL;
+    if (idle_in_transaction) {
+        pool_detach(r->t, s->slot, r->loop.now);
+        s->fresh = false;
+        internal_send(r, s, INTERNAL_ROLLBACK, "ROLLBACK", true);
+        return;
+    }
+    s->shut = half; /* no Terminate into the middle of a message */
+    server_close(r, s, !clean, "client disconnect while server was not ready");
+}
+
+/* server_fast_close: in session pooling an outdated server does not wait for the end of its session.  Its
+ * client goes too, so that it notices that its session is over.  True: they are gone. */
+bool server_fast_closed(struct relay *r, struct server *s) {
+    const struct slot_row *row = &r->t->slots[s->slot];
+    bool due = r->options.fast_close && s->client && row->flags & SF_CLOSE_NEEDED && !s->fresh && !s->closing
+        && s->mode == MODE_SESSION && s->releasable && server_in_step(s) && !s->client->io.body_left
+        && !bytes_pending(&s->client->io.stash);
+    if (due)
+        client_close(r, s->client, "08P01", "database configuration changed",
+                     "database configuration changed");
+    return due;
+}
+
+void server_release_if_done(struct relay *r, struct server *s) {
+    if (!s->releasable || s->dedicated || !server_in_step(s)) return;
+    if (server_fast_closed(r, s)) return;
+    bool session = s->mode == MODE_SESSION;
+    if (s->client && !s->fresh && listen_waits(r, s)) return;
+    if (s->client && !s->fresh && session_settle(r, s)) {
+        if (s->client && !s->internal) listen_after(r, s, true);
+        if (s->client && !s->internal && !s->closing) catalog_between(r, s);
+        return;
+    }
+    if (s->client && !s->fresh && listen_after(r, s, false)) return;
+    if (s->client && session && !s->fresh) {
+        session_begin(&s->session);
+        return;
+    }
+    s->releasable = false;
+    if (s->placing) server_place(r, s);
+    else server_give_back(r, s);
+}

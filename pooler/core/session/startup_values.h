@@ -1,0 +1,33 @@
+/* The welcome of clients: the values of their startup packets. */
+#ifndef POOLER_SESSION_STARTUP_VALUES_H
+#define POOLER_SESSION_STARTUP_VALUES_H
+
+#include <stdint.h>
+
+struct client;
+struct relay;
+struct server;
+struct settings;
+
+#define GREETING_VALUE_BYTES 512
+
+/* What a client is greeted with: before and behind its ParameterStatus messages; then what it sent early. */
+struct greeting {
+    uint32_t head_bytes, tail_bytes, reports_bytes;
+    unsigned char bytes[];
+};
+
+struct settings *startup_settings(struct relay *r, struct settings *given);
+struct settings *greeting_without_name(struct relay *r, const struct settings *s);
+struct greeting *greeting_of(const unsigned char *bytes, uint32_t head, uint32_t tail);
+uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at,
+                           uint32_t room);
+void greeting_row(struct relay *r, struct client *c, const unsigned char *name, uint32_t name_bytes,
+                  const unsigned char *value, uint32_t value_bytes);
+struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given);
+void client_greet(struct relay *r, struct client *c);
+void client_let_in(struct relay *r, struct client *c);
+void greeting_renew(struct relay *r, struct client *c);
+void greeting_confirmed(struct relay *r, struct server *s);
+
+#endif

@@ -282,13 +282,13 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     return REWRITTEN_HEAD;
 }
 
-/* Describe and Close; those of statements are read whole. */
 /* A name that servers may know a statement of anybody's by: nobody closes it by that. */
 static bool is_ours(const char *name, uint32_t bytes) {
     return bytes >= sizeof SERVER_NAME_PREFIX - 1
         && memcmp(name, SERVER_NAME_PREFIX, sizeof SERVER_NAME_PREFIX - 1) == 0;
 }
 
+/* Describe and Close; those of statements are read whole. */
 static enum rewritten forward_named(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                     uint32_t total, uint32_t *head) {
     struct server *s = c->server;

@@ -49,6 +49,9 @@ WELCOME = AUTH_OK + PARAMETERS + KEY + READY
 ROW = message("T", 1, "n", b"\0" * 6 + struct.pack("!IhiH", 25, -1, -1, 0)) + message(
     "D", 1, struct.pack("!I", 1), b"1"
 )
+#: What answers the messages by which settings are put in force ahead of a statement.
+EXTENDED = {b"P": message("1"), b"B": message("2"), b"E": message("C", "SELECT 1"), b"C": message("3")}
+
 ANSWER = ROW + message("C", "SELECT 1") + READY
 
 
@@ -88,8 +91,12 @@ class Peer:
             kind, body = self.message()
             if kind == b"X":
                 return
-            if kind == b"Q":
+            if kind == b"Q" and body == b"\0":
+                self.send(message("I") + READY)
+            elif kind == b"Q":
                 self.send(ANSWER if body[:6].upper() == b"SELECT" else message("C", "SET") + READY)
+            elif kind in EXTENDED:
+                self.send(EXTENDED[kind])
 
     def answer(self, answers: Callable[[bytes, bytes], bytes]) -> None:
         """Logs in; from now on each message (type, body) gets what this says."""

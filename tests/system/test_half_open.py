@@ -100,7 +100,7 @@ def reset(sock: socket.socket) -> None:
 
 
 def is_setting(body: bytes) -> bool:
-    return body[:3].upper() == b"SET"
+    return body[:3].upper() == b"SET" or b"set_config" in body
 
 
 #: What the first connection leaves unanswered; the client that meets it: pool mode, time zone, what it asks.
@@ -117,10 +117,13 @@ def answers_until(unanswered: Callable[[bytes], bool]) -> Script:
 
     def script(peer: Peer) -> None:
         peer.send(WELCOME)
-        while not unanswered(body := peer.message()[1]):
+        while True:
+            kind, body = peer.message()
+            if unanswered(body):
+                return
             if body[:5] == b"BEGIN":
                 peer.send(message("C", "BEGIN") + message("Z", b"T"))
-            else:
+            elif kind == b"Q":
                 peer.send(ANSWER)
 
     return script

@@ -257,6 +257,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     s->unfit = false;
     row->served = 1;
     s->releasable = s->internal_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
+    replay_release(&s->replay); /* the error that another client waited with is nothing of this one's */
     s->replay.ended = true;
     c->server = s;
     s->guarded = true;

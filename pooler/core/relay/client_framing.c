@@ -284,7 +284,9 @@ static enum turn turn_of(struct relay *r, struct client *c, const unsigned char 
     if (!c->server->replay.ended) return TURN_NOW;
     /* it is judged by what has come, behind the loop */
     if (c->server->replay.verdict == VERDICT_WAIT) return TURN_LATER;
-    if (sequences_wait(c->server) || session_resetting(c->server)) c->read_blocked = READ_BLOCKED_ALL;
+    /* but what a COPY reads is no other pipeline, and nothing is answered before its end */
+    if (c->server->copy != COPY_READING && (sequences_wait(c->server) || session_resetting(c->server)))
+        c->read_blocked = READ_BLOCKED_ALL;
     if (c->read_blocked) return TURN_LATER;
     replay_begin(&c->server->replay, !c->server->requests.count);
     *first = at;

@@ -31,6 +31,7 @@
 #include "relay/server_release.h"
 #include "session/client_reset.h"
 #include "session/settings.h"
+#include "statements/replan.h"
 #include "statements/replay.h"
 #include "statements/replies.h"
 #include "tables/layout.h"
@@ -51,8 +52,9 @@ static bool answered(const struct client *c) {
         && (s->internal == INTERNAL_NONE || s->internal >= INTERNAL_RESTORE);
 }
 
-/* It is told what was wrong with its last message, of which the header was kept. */
-static void close_faulty(struct relay *r, struct client *c) {
+/* It is told what was wrong with its last message, of which the header was kept; but not in the `half` of a
+ * message that it has got. */
+static void close_faulty(struct relay *r, struct client *c, bool half) {
     const unsigned char *p = c->faulty;
     uint32_t length = load_be32(p + 1);
     bool fits = length >= 4 && length <= r->options.max_packet_bytes;
@@ -62,15 +64,16 @@ static void close_faulty(struct relay *r, struct client *c) {
              p[4]);
     if (frontend_effects[p[0]] == FE_FORBIDDEN) text = "unknown pkt";
     else if (frontend_effects[p[0]] == FE_QUERY && fits) text = "PQexec disallowed";
-    client_close(r, c, "08P01", text, text);
+    client_close(r, c, half ? NULL : "08P01", half ? NULL : text, text);
 }
 
 static void gone(struct relay *r, struct client *c, bool done) {
     bool terminated = c->leaving == LEAVING_TERMINATE;
-    if (c->server) server_left(r, c->server, c->leaving != LEAVING_EOF || done);
+    bool half = c->server && server_in_message(c->server);
+    if (c->server) server_left(r, c->server, terminated || c->leaving == LEAVING_FAULT || done);
     if (done && bytes_pending(&c->io.out)) return; /* it still reads */
     if (c->leaving == LEAVING_FAULT) {
-        close_faulty(r, c);
+        close_faulty(r, c, half);
         return;
     }
     client_close(r, c, NULL, NULL, terminated ? "client close request" : "client unexpected eof");
@@ -94,6 +97,7 @@ void client_leave(struct relay *r, struct client *c) {
         gone(r, c, false);
         return;
     }
+    if (c->server && c->server->replay.verdict == VERDICT_WAIT) replan_held(r, c->server);
     end_copy(r, c);
     if (!c->waiting && (!c->server || answered(c))) gone(r, c, !c->server || !c->server->requests.count);
 }

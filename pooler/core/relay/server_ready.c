@@ -18,6 +18,7 @@
 #include "sql/digest.h"
 #include "statements/client_names.h"
 #include "statements/replan.h"
+#include "statements/replay.h"
 #include "statements/replies.h"
 #include "tables/layout.h"
 
@@ -88,6 +89,8 @@ bool server_ready(struct relay *r, struct server *s, uint8_t status) {
     if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F')
         return s->dedicated && !s->requests.count;
     if (!doubtful) requests_pop(&s->requests);
+    /* what an error was kept for has been answered without one */
+    if (!(head & INTERNAL) && s->replay.verdict == VERDICT_NONE) replay_release(&s->replay);
     if (!s->requests.count) s->session.sets_meaning = s->pipeline_open = s->pipeline_ours = false;
     if (!s->requests.count && status == 'I') s->deeds = 0;
     s->transaction = status;

@@ -36,7 +36,7 @@ void server_place(struct relay *r, struct server *s) {
 bool server_in_step(const struct server *s) {
     return s->transaction == 'I' && s->requests.count == 0 && !s->pipeline_open && s->copy == COPY_NONE
         && !s->in_doubt && !s->unrecorded && !s->io.gap && !s->io.body_left && !s->internal
-        && !bytes_pending(&s->io.stash) && !bytes_pending(&s->io.out)
+        && !s->session.restore_due && !bytes_pending(&s->io.stash) && !bytes_pending(&s->io.out)
         && (!s->client || !s->client->io.body_left || s->client->drop_body);
 }
 
@@ -60,7 +60,8 @@ static void server_give_back(struct relay *r, struct server *s) {
     session_left(r, s);
     if (s->client) {
         s->client->server = NULL;
-        if (r->t->h->retiring) conn_ready(&r->loop, &s->client->io); /* it may have to leave now */
+        /* it may have to leave now, or wait with a message for what this server does not do any more */
+        if (r->t->h->retiring || bytes_pending(&s->client->io.stash)) conn_ready(&r->loop, &s->client->io);
         bool used = !s->fresh;
         s->client = NULL;
         enum handover how = handover_after(r, s, used);

@@ -126,7 +126,7 @@ static const char *one_of(const struct relay *r, const struct server *s, uint32_
         const char *name;
         for (uint32_t at = 0;
              x->notes && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
-            if (kind == 'r' && !number--) return name;
+            if (kind == 'r' && strcmp(name, "session_authorization") != 0 && !number--) return name;
         return NULL;
     }
     if (number < tracked) return r->store.tracked.names[number];

@@ -89,10 +89,12 @@ static void send_query(struct relay *r, struct server *s, const char *text, uint
     r->t->slots[s->slot].unnamed_of = 0; /* a simple query ends the unnamed statement */
 }
 
+#define DISCARD_TEXT "DISCARD SEQUENCES"
+
 /* Outside of a transaction the statement begins one of its own, which must not wait for a safe snapshot. */
 static const char *discard_text(const struct server *s) {
-    static const char calm[] = "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;DISCARD SEQUENCES";
-    return s->transaction == 'I' && !s->requests.count && !s->pipeline_open ? calm : strchr(calm, ';') + 1;
+    bool outside = s->transaction == 'I' && !s->requests.count && !s->pipeline_open;
+    return outside ? "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;" DISCARD_TEXT : DISCARD_TEXT;
 }
 
 /* A request of ours in the middle of what the client sends.  Between its messages it is a Query, whose errors
@@ -100,7 +102,7 @@ static const char *discard_text(const struct server *s) {
  * the server still has what others left); `inside` a pipeline, which a Query would commit, it shares the fate
  * of what stands around it. */
 static void discard(struct relay *r, struct server *s, bool inside) {
-    const char *text = discard_text(s);
+    const char *text = inside ? DISCARD_TEXT : discard_text(s);
     if (inside) send_run(r, s, text, (uint32_t)strlen(text));
     else send_query(r, s, text, (uint32_t)strlen(text) + 1);
     s->session.may_skip_discard = true;
@@ -141,7 +143,8 @@ void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags) 
  * known. */
 static enum rewritten discard_first(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
-    if (s->requests.count || !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
+    /* what stands in front in the same read goes out first: ours is no part of a message of the client's */
+    if (s->requests.count || r->run_bytes || !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
     internal_send(r, s, INTERNAL_SEQUENCES, discard_text(s), true);
     used(r, c, effect_flags, true);
     return REWRITTEN_WAIT_ALL;
@@ -255,8 +258,11 @@ void sequences_skipped(struct relay *r, struct server *s) {
 
 /* Whether another pipeline of the client has to wait: what others left may be there still. */
 bool sequences_wait(struct server *s) {
-    s->session.may_skip_discard = s->session.may_skip_discard && s->requests.count;
-    return s->session.may_skip_discard;
+    const struct requests *q = &s->requests;
+    struct session *x = &s->session;
+    bool answered = !q->count || (int32_t)(x->discard_request - requests_number(q)) < 0;
+    x->may_skip_discard = x->may_skip_discard && !answered;
+    return x->may_skip_discard;
 }
 
 /* nextval pins only where clients ask for what it left: learned from what they do, each client and all of a

@@ -191,6 +191,7 @@ static enum verdict judge(const struct server *s, const unsigned char *run, uint
     struct replay_message failed;
     struct counts answered = {0};
     uint32_t pending = 0;
+    if (c->leaving) return VERDICT_NONE; /* no more of the pipeline comes */
     if (!k->whole || !unanswered(&s->requests, &pending)) return VERDICT_NONE;
     if (framed && c->io.body_left) return VERDICT_WAIT;
     if (!find_failed(k, pending, &answered) || !message_at(k, k->failed, &failed)) return VERDICT_NONE;

@@ -100,8 +100,17 @@ GIVEN_UP = Tolerated(
     r"C55000 .* is not yet defined in this session",
 )
 
+LIBRARY_MISSING = Tolerated(
+    "A library that a function's use loaded stays in that server process. The next transaction may run on "
+    "another one, where the library's settings are still custom settings that anybody may set.",
+    r"(permission denied to set|invalid value for) parameter",
+    r"C b'SET",
+)
+
 TOLERATED = {
     "sequences-": GIVEN_UP,
+    "loads-load": LIBRARY_MISSING,
+    "loads-set_after_load": LIBRARY_MISSING,
     "portals-implicit_transaction-simple": GIVEN_UP,
     "settings-set_config_of_rows": Tolerated(
         "Names of settings that come from rows are in no text; once they were read by name they are known.",

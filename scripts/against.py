@@ -26,7 +26,7 @@ import psycopg2
 from pooler.dev.postgres import SUPERUSER
 from pooler.dev.processes import account, workplace
 from tests.support.affinity import on_one_core
-from tests.support.pooler import Pooler
+from tests.support.pooler import TESTED_PACKAGE, Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import cpu_s, wait_for
 
@@ -103,7 +103,7 @@ def compare(options: Namespace) -> int:
         stack.callback(pg.stop)
         pg.pgbench_tables(scale=10)
         poolers: list[Pooler] = []
-        for package in (ROOT / "pooler", tree / "pooler"):
+        for package in (TESTED_PACKAGE, tree / "pooler"):
             targets = {"tcp": "dbname=p0", "unix": f"dbname=p0 host={pg.socket_dir}"}
             directory = work / f"b{len(poolers)}"
             pooler = Pooler(pg, owner, directory, targets, workers=1, package=package, max_client_conn=1000)

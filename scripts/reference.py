@@ -1,4 +1,4 @@
-"""The pages of docs/reference that are made from the code: settings, console, command line.
+"""The pages that are made from the code: settings, console, command line, and the states of connections.
 
 `scripts/reference` writes them; tests/unit/test_reference.py compares them with what would be written.
 """
@@ -18,8 +18,10 @@ from pooler.admin.model import Declaration
 from pooler.config.model import Database, Peer, UserOptions
 from pooler.config.options import Option
 from pooler.config.settings import LIVE, NEW, SETTINGS, Setting
+from scripts import states
 
-REFERENCE = Path(__file__).resolve().parents[1] / "docs" / "reference"
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+REFERENCE = DOCS / "reference"
 
 WIDTH = 120
 
@@ -54,8 +56,13 @@ _SETTING_OF = {"pool_size": "default_pool_size"}
 
 
 def pages() -> dict[str, str]:
-    """The text of each generated page by its file name."""
-    made = {"settings.md": _settings(), "console.md": _console(), "command-line.md": _command_line()}
+    """The text of each generated page by its path below docs."""
+    made = {
+        "reference/settings.md": _settings(),
+        "reference/console.md": _console(),
+        "reference/command-line.md": _command_line(),
+        "internals/states.md": states.page(),
+    }
     return {name: "\n".join(_wrapped(lines)) + "\n" for name, lines in made.items()}
 
 
@@ -202,7 +209,7 @@ def _option(option: click.Option) -> str:
 
 def main() -> None:
     for name, text in pages().items():
-        (REFERENCE / name).write_text(text)
+        (DOCS / name).write_text(text)
 
 
 if __name__ == "__main__":

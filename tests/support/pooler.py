@@ -27,13 +27,15 @@ from tests.support.postgres import DATABASES, PASSWORDS, Postgres, run_program
 from tests.support.processes import descendants, wait_for
 from tests.support.wire import Wire
 
-#: What is tested: this package, or one with another core (scripts/sanitize), which needs its own libraries.
+#: What is tested: this package, or one with another core: with sanitizers, which need their own libraries
+#: (scripts/sanitize), or a release build (scripts/bench).
 TESTED_PACKAGE = Path(os.environ.get("POOLER_TEST_PACKAGE", PACKAGE))
 PRELOAD = os.environ.get("POOLER_TEST_PRELOAD")
 
 #: What must never stand in a log, whatever a test did.
 BUG_MARKS = re.compile(
     r"Traceback \(most recent call last\)|AddressSanitizer|runtime error:|Fatal Python error"
+    r"|illegal transition"
 )
 
 

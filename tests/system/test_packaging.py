@@ -73,7 +73,8 @@ def wheel(sdist: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     venv.create(folder / "venv", with_pip=True)
     done = subprocess.run(
         [folder / "venv/bin/python", "-m", "pip", "wheel", "--no-deps", "-w", folder, sdist],
-        env={**os.environ, "POOLER_OPTIMIZATION": "-O0"}, check=False, capture_output=True, text=True,
+        env={**os.environ, "POOLER_DEBUG": "0", "POOLER_OPTIMIZATION": "-O0"},
+        check=False, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     [made] = folder.glob("*.whl")
@@ -122,13 +123,14 @@ def test_wheel_uses_the_systems_openssl(wheel: Path, tmp_path: Path) -> None:
     places = dict(re.findall(r"(lib(?:ssl|crypto))\S* => (\S+)", linked))
     assert set(places) == {"libssl", "libcrypto"}
     assert all(place.startswith(("/lib", "/usr/lib")) for place in places.values()), places
-    show = "from pooler.core import _core; print(_core.__file__, *dir(_core), sep='\\n')"
+    show = "from pooler.core import _core; print(_core.__file__, _core.DEBUG_BUILD, *dir(_core), sep='\\n')"
     command = [sys.executable, "-P", "-c", show]
     shown = subprocess.run(
         command, env={"PYTHONPATH": str(tmp_path)}, cwd=tmp_path, check=True, capture_output=True, text=True
     )
-    file, *names = shown.stdout.splitlines()
+    file, debug, *names = shown.stdout.splitlines()
     assert Path(file) == core
+    assert debug == "False"
     assert "Relay" in names
     assert not [name for name in names if name.lower().startswith("test")]
 

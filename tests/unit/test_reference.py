@@ -1,4 +1,4 @@
-"""docs/reference tells what the code has: pages that are made from it, and names on those that are not."""
+"""The documents tell what the code has: pages that are made from it, and names on those that are not."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ from pooler.admin.averages import COUNTERS
 from pooler.admin.command import COMMANDS
 from pooler.config.model import Database, Peer, UserOptions
 from pooler.config.settings import SETTINGS
-from scripts.reference import REFERENCE, pages
+from scripts.reference import DOCS, REFERENCE, pages
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.mark.parametrize(("name", "text"), pages().items(), ids=pages())
 def test_generated_pages_are_up_to_date(name: str, text: str) -> None:
-    assert (REFERENCE / name).read_text() == text, "run scripts/reference"
+    assert (DOCS / name).read_text() == text, "run scripts/reference"
 
 
 def test_every_setting_and_key_is_told() -> None:
-    text = pages()["settings.md"]
+    text = pages()["reference/settings.md"]
     assert all(f"### {name}\n" in text for name in SETTINGS)
     keys = {name for entry in (Database, UserOptions, Peer) for name in entry.__dataclass_fields__}
     told = re.findall(r"^\* `(\w+)`: (\S+)", text, re.MULTILINE)

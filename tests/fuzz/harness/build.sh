@@ -3,7 +3,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 out=build/fuzz
-flags="-g -O1 -std=gnu11 -pthread -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
+flags="-DPOOLER_DEBUG -g -O1 -std=gnu11 -pthread -fsanitize=fuzzer-no-link,address,undefined -fno-sanitize-recover=all"
 cc=${FUZZ_CC:-$(command -v clang || compgen -c clang- | grep -E '^clang-[0-9]+$' | sort -V | tail -1)}
 mkdir -p "$out"
 compile() { # SOURCE

@@ -35,7 +35,7 @@ PRELOAD = os.environ.get("POOLER_TEST_PRELOAD")
 #: What must never stand in a log, whatever a test did.
 BUG_MARKS = re.compile(
     r"Traceback \(most recent call last\)|AddressSanitizer|runtime error:|Fatal Python error"
-    r"|illegal transition"
+    r"|illegal (?:transition|state) of"
 )
 
 

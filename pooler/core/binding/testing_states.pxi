@@ -25,6 +25,9 @@ cdef extern from "io/state_machine.h" nogil:
     bint state_may_follow(const state_machine *, uint8_t, uint8_t)
     void state_move(const state_machine *, uint8_t *, uint8_t)
 
+cdef extern from "relay/server_state.h" nogil:
+    const state_machine server_machine
+
 
 #: Whether the core checks its state machines: tests run on no other.
 DEBUG_BUILD = bool(DEBUG_BUILD_)
@@ -75,4 +78,4 @@ cdef StateMachine _machine(const state_machine *m):
 
 
 #: All of them, in the order in which the page shows them.
-STATE_MACHINES = ()
+STATE_MACHINES = (_machine(&server_machine),)

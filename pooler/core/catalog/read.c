@@ -97,7 +97,7 @@ bool catalog_may_ask(struct relay *r, const struct server *s) {
     const struct database_row *d = &r->t->databases[p->database];
     if (!catalog_matters(r, row->pool) || row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) return false;
     if (r->t->h->paused || r->t->h->suspended || r->t->h->draining || r->t->h->retiring || d->paused
-        || s->dedicated)
+        || s->state == SERVER_DEDICATED)
         return false;
     if (!catalog_has_work(r, p->database)) return false;
     const struct catalog_reader *c = r->readers[p->database];

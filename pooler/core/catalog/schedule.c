@@ -78,7 +78,8 @@ void catalog_between(struct relay *r, struct server *s) {
 static void use_kept(struct relay *r, int32_t database) {
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         struct server *s = r->servers[i];
-        if (!s || !s->client || s->dedicated || s->closing || catalog_database_of(r, s) != database) continue;
+        if (!s || !s->client || s->state == SERVER_DEDICATED || catalog_database_of(r, s) != database)
+            continue;
         catalog_between(r, s);
         if (s->internal == INTERNAL_CATALOG) return;
     }
@@ -90,10 +91,10 @@ static void use_idle(struct relay *r, int32_t database) {
          pool = r->t->pools[pool].next_in_database) {
         int32_t slot = r->t->pools[pool].idle.head;
         struct server *s = slot == NOBODY || !catalog_matters(r, pool) ? NULL : server_of(r, slot);
-        if (!s || s->client || s->internal || !catalog_may_ask(r, s)) continue;
+        if (!s || s->state != SERVER_POOLED || !catalog_may_ask(r, s)) continue;
         if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
         conn_arm(&r->loop, &s->io);
-        s->releasable = true; /* from where it is given back the next piece is asked */
+        server_move(s, SERVER_RETURNING); /* from where it is given back the next piece is asked */
         conn_ready(&r->loop, &s->io);
         return;
     }

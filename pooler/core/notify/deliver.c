@@ -28,7 +28,7 @@ static bool quiet(const struct client *c) {
         || (s->session.listen && s->session.listen->ready))
         return false;
     return !s->requests.count
-        || (s->requests.count == 1 && requests_head(&s->requests) & INTERNAL && !s->fresh);
+        || (s->requests.count == 1 && requests_head(&s->requests) & INTERNAL && !server_is_fresh(s));
 }
 
 /* What has come meanwhile, between messages. */

@@ -46,7 +46,7 @@ void guard_look(struct relay *r, struct server *s) {
 /* A cancel request for this client has been where it was going. */
 void guard_over(struct relay *r, struct client *c) {
     struct server *s = c->server;
-    if (!s || s->closing) return;
+    if (!s || server_is_closing(s)) return;
     if (s->session.restore_due) session_restore(r, s);
     conn_ready(&r->loop, &s->io);
     conn_ready(&r->loop, &c->io);

@@ -250,13 +250,13 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     }
     row->last_worker = (int16_t)r->worker;
     s->client = c;
-    s->fresh = true;
+    server_move(s, SERVER_FRESH);
     s->pipeline_open = s->pipeline_ours = s->execute_open = false;
     s->deeds = 0;
     s->first = !row->served;
     s->unfit = false;
     row->served = 1;
-    s->releasable = s->internal_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
+    s->internal_blocks = s->asks_columns = s->unnamed_noted = s->dirty = false;
     replay_release(&s->replay); /* the error that another client waited with is nothing of this one's */
     s->replay.ended = true;
     c->server = s;
@@ -267,7 +267,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     enum handover how = handover_before(r, s);
     if (how != HANDOVER_AS_IT_IS) handover_begin(r, s, how);
     else handover_taken(r, s);
-    if (s->internal || s->closing) return;
+    if (s->internal || server_is_closing(s)) return;
     if (r->options.has_check && r->loop.now > row->used_at
         && r->loop.now - row->used_at > r->options.check_delay_us)
         internal_send(r, s, INTERNAL_CHECK, r->options.check_query, true);
@@ -370,7 +370,7 @@ void client_run(struct relay *r, struct client *c) {
         }
         conn_trim_buffer(&r->loop);
         /* a late CopyData has come to its end */
-        if (c->server && c->server->releasable) conn_ready(&r->loop, &c->server->io);
+        if (c->server && server_is_releasable(c->server)) conn_ready(&r->loop, &c->server->io);
         if (c->io.eof && (!used || used == n) && !received && may_read(c)) { /* the rest is no message */
             client_end(r, c, LEAVING_EOF);
             return;

@@ -40,7 +40,7 @@ static bool record(struct server *s, enum frontend_effect effect, uint8_t letter
     bool answered = effect != FE_FLUSH && effect != FE_COPY_DATA && effect != FE_COPY_DONE
         && effect != FE_COPY_FAIL;
     /* the rest of a COPY that failed long ago leaves a server as it is */
-    if (answered) s->releasable = false;
+    if (answered) server_state_requested(s);
     switch (effect) {
     case FE_SYNC:
         if (s->copy == COPY_READING) return copy_sync(s);
@@ -97,7 +97,7 @@ static void stamp(struct relay *r, struct client *c) {
 
 /* What is to be sent before the next message is, in one write with it. */
 static void forward_later(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
-    c->server->fresh = c->server->releasable = false;
+    server_state_sent(c->server);
     conn_append(&r->loop, &c->server->io, p, n);
     counters_of(r, r->t->slots[c->server->slot].pool)->bytes_received += n;
 }
@@ -105,7 +105,7 @@ static void forward_later(struct relay *r, struct client *c, const unsigned char
 static void forward(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
     if (!n) return;
     struct server *s = c->server;
-    s->fresh = false;
+    server_state_used(s);
     c->lost_servers = c->refusals = 0;
     guard_look(r, s);
     conn_send(&r->loop, &s->io, p, n);
@@ -249,7 +249,7 @@ static bool waits_for_copy(struct relay *r, struct client *c, const unsigned cha
     struct server *s = c->server;
     enum frontend_effect effect = frontend_effects[p[at]];
     bool asks = is_request(effect), refuse = s->copy == COPY_READING, doubt = s->in_doubt && s->skip;
-    if (s->dedicated || !(asks || effect == FE_SYNC)) return false;
+    if (s->state == SERVER_DEDICATED || !(asks || effect == FE_SYNC)) return false;
     if (asks && (refuse || doubt)) {
         if (*run < at) forward_later(r, c, p + *run, at - *run);
         *run = at;

@@ -44,7 +44,7 @@ static bool answered(const struct client *c) {
     const struct server *s = c->server;
     uint32_t unanswered = s->requests.count;
     /* nothing more is said in half a message of a COPY */
-    if (s->dedicated || s->copy == COPY_READING) return true;
+    if (s->state == SERVER_DEDICATED || s->copy == COPY_READING) return true;
     if (s->internal >= INTERNAL_RESTORE && unanswered) unanswered--; /* ours; it goes on without its client */
     if (c->io.body_left && !c->drop_body && unanswered) unanswered--; /* a message without its end */
     return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)
@@ -83,7 +83,7 @@ static void gone(struct relay *r, struct client *c, bool done) {
  * answered is known when the server is made to say so. */
 static void end_copy(struct relay *r, struct client *c) {
     struct server *s = c->server;
-    if (!s || s->dedicated || c->io.body_left) return;
+    if (!s || s->state == SERVER_DEDICATED || c->io.body_left) return;
     if (s->copy == COPY_READING) copy_refuse(r, s, 'X');
     else if (s->in_doubt && s->skip && s->internal == INTERNAL_NONE) doubt_end(r, s);
 }
@@ -158,7 +158,9 @@ static bool between_transactions(struct relay *r, const struct client *c, bool k
     if (c->waiting || c->greeting || bytes_pending(&c->io.stash) || bytes_pending(&c->io.out)
         || c->io.body_left)
         return false;
-    if (s && !(keeps_server && server_in_step(s) && !s->fresh && !r->t->clients[c->row].request_start))
+    if (s
+        && !(keeps_server && server_in_step(s) && !server_is_fresh(s)
+             && !r->t->clients[c->row].request_start))
         return false;
     return recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
 }

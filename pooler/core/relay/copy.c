@@ -178,7 +178,7 @@ bool copy_failed(struct server *s) {
 
 /* Asks how many Syncs were answered, when the time for it has come. */
 void doubt_ask(struct relay *r, struct server *s) {
-    if (!s->in_doubt || s->skip || s->internal != INTERNAL_NONE || s->closing || !s->client) return;
+    if (!s->in_doubt || s->skip || s->internal != INTERNAL_NONE || !s->client) return;
     if (s->client->io.body_left) return; /* behind the client's message */
     s->step_seen = s->step_skips = false;
     internal_send(r, s, INTERNAL_STEP, "", true);

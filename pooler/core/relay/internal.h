@@ -79,6 +79,14 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
 /* server_ready.c */
 bool server_skip(struct relay *r, struct server *s);
 
+/* server_state.c */
+void server_state_requested(struct server *s);
+void server_state_used(struct server *s);
+void server_state_sent(struct server *s);
+void server_state_asked(struct server *s);
+void server_state_greeted(struct server *s);
+void server_state_ready(struct server *s, bool over);
+
 /* server_release.c */
 bool server_in_step(const struct server *s);
 bool server_in_message(const struct server *s);

@@ -63,7 +63,9 @@ void internal_send(struct relay *r, struct server *s, enum internal_request what
     /* more settings than one statement holds: an empty query, and the client is refused */
     s->internal_failed = n >= room;
     s->internal_blocks = block || s->internal_failed;
-    s->releasable = false;
+    server_state_asked(s);
+    if (s->state == SERVER_RETURNING)
+        server_move(s, what == INTERNAL_ROLLBACK ? SERVER_ROLLING_BACK : SERVER_ASKING);
     if (s->internal_failed) n = 0;
     s->ahead = !s->internal_blocks;
     if (s->ahead) n = settings_ahead(r, s, query + 5, n);
@@ -94,14 +96,15 @@ static void internal_settings_refused(struct relay *r, struct server *s) {
     s->dirty = true;
     if (!c) {
         swept(r, s);
-    } else if (s->fresh && known && passing && c->lost_servers++ < LOST_SERVERS_MAX) {
+    } else if (server_is_fresh(s) && known && passing && c->lost_servers++ < LOST_SERVERS_MAX) {
         session_left(r, s);
         s->client = NULL;
         c->server = NULL;
+        server_move(s, SERVER_RETURNING);
         pool_detach(r->t, s->slot, r->loop.now);
         swept(r, s);
         client_requeue(r, c);
-    } else if (s->fresh && known && !passing && !s->first && c->refusals++ < REFUSALS_MAX) {
+    } else if (server_is_fresh(s) && known && !passing && !s->first && c->refusals++ < REFUSALS_MAX) {
         server_replace(r, s);
     } else if (greeting_asked(c) && s->internal_text[0]) {
         char sqlstate[sizeof s->internal_sqlstate], text[sizeof s->internal_text];
@@ -156,7 +159,7 @@ void server_suit(struct relay *r, struct server *s) {
     plans_begin(r, s, false);
     if (!c->greeting) return;
     client_greet(r, c);
-    s->releasable = true;
+    server_state_greeted(s);
     conn_ready(&r->loop, &s->io);
 }
 
@@ -168,7 +171,7 @@ static bool reset_done(struct relay *r, struct server *s) {
         if (s->client) s->client->lost_servers = 0;
         server_close(r, s, false, failed);
     }
-    if (s->closing || s->internal) return false;
+    if (server_is_closing(s) || s->internal) return false;
     if (!s->client) return true;
     handover_taken(r, s);
     server_suit(r, s);
@@ -208,12 +211,14 @@ void internal_done(struct relay *r, struct server *s) {
     if (what == INTERNAL_RESET && s->requests.count) return; /* it has more parts */
     s->internal = INTERNAL_NONE;
     s->internal_blocks = s->asks_columns;
+    if (!s->client) server_move(s, SERVER_RETURNING);
+    else if (s->state == SERVER_RESETTING) server_move(s, SERVER_FRESH);
     switch (what) {
     case INTERNAL_SETTINGS:
         internal_settings_done(r, s);
         if (s->client && s->client->greeting) {
             client_greet(r, s->client);
-            s->releasable = true;
+            server_state_greeted(s);
         } else if (s->client && s->client->unconfirmed) {
             greeting_confirmed(r, s);
         }
@@ -242,7 +247,7 @@ void internal_done(struct relay *r, struct server *s) {
     case INTERNAL_NOTIFY:
     case INTERNAL_DEFAULTS:
         asked(r, s, what);
-        if (s->internal || s->closing) return;
+        if (s->internal || server_is_closing(s)) return;
         break;
     case INTERNAL_STEP: doubt_ended(s); break;
     case INTERNAL_SEQUENCES: sequences_discarded(r, s); break;

@@ -57,6 +57,7 @@ void server_drop_descriptor(struct relay *r, struct server *s) {
     requests_free(&s->requests);
     replay_free(&s->replay);
     parsing_free(s);
+    if (s->state != SERVER_ABSENT) server_move(s, SERVER_ABSENT);
 }
 
 /* A (duplicate of a) descriptor for this generation of a slot has arrived. */
@@ -70,12 +71,13 @@ void server_learn(struct relay *r, int32_t slot, uint32_t generation, int fd, bo
     struct conn io = {.kind = KIND_SERVER, .fd = fd, .queued = s->io.queued, .next_ready = s->io.next_ready};
     *s = (struct server){.io = io, .slot = slot, .generation = generation, .transaction = 'I', .raw = raw};
     requests_init(&s->requests);
+    server_move(s, SERVER_POOLED);
 }
 
 /* The connection is over for everybody. */
 void server_forget(struct relay *r, int32_t slot, uint32_t generation) {
     struct server *s = r->servers[slot];
-    if (s && s->generation == generation && !s->closing) server_drop_descriptor(r, s);
+    if (s && s->generation == generation && !server_is_closing(s)) server_drop_descriptor(r, s);
 }
 
 /* The connection of a slot; NULL when its descriptor never arrived here. */
@@ -112,7 +114,6 @@ void server_add(struct relay *r, struct command *command) {
         return;
     }
     conn_arm(&r->loop, &s->io);
-    s->placing = true;
     server_place(r, s);
 }
 
@@ -120,24 +121,23 @@ void server_add(struct relay *r, struct command *command) {
 
 /* Something arrived on a connection that may not be ours: only the owner of the slot reads. */
 static bool owned(struct relay *r, struct server *s) {
-    if (s->client || s->internal || s->closing) return true;
-    struct slot_row *row = &r->t->slots[s->slot];
+    if (s->state != SERVER_POOLED) return true;
+    const struct slot_row *row = &r->t->slots[s->slot];
     if ((row->state == SL_IDLE || row->state == SL_PARKED)
         && pool_claim_idle(r->t, s->slot, s->generation, r->worker)) {
-        s->releasable = true;
+        server_move(s, SERVER_RETURNING);
         s->internal_since = r->loop.now;
         return true;
     }
-    if (row->state == SL_ACTIVE && row->owner == r->worker && row->client == NOBODY
-        && row->generation == s->generation)
-        return true; /* claimed like this before, and a message was not complete then */
     conn_disarm(&r->loop, &s->io);
     return false;
 }
 
 static void discard(struct relay *r, struct server *s) {
-    if (!bytes_pending(&s->io.out) && !s->shut) /* all of ours is out; not connected yet: when it is */
-        s->shut = shutdown(s->io.fd, SHUT_WR) == 0 || errno != ENOTCONN;
+    /* all of ours is out; not connected yet: when it is */
+    if (s->state == SERVER_CLOSING && !bytes_pending(&s->io.out)
+        && (shutdown(s->io.fd, SHUT_WR) == 0 || errno != ENOTCONN))
+        server_move(s, SERVER_SHUT);
     for (int round = 0; round < ROUNDS; round++) {
         ssize_t got = recv(s->io.fd, r->loop.buffer, r->loop.buffer_bytes, MSG_DONTWAIT);
         if (got > 0 || (got < 0 && errno == EINTR)) continue;
@@ -152,16 +152,19 @@ static void discard(struct relay *r, struct server *s) {
 static void without_memory(struct relay *r, struct server *s) {
     s->io.gap = true;
     if (s->client) memory_refuse(r, s->client);
-    if (!s->closing) server_close(r, s, true, "out of memory");
+    if (!server_is_closing(s)) server_close(r, s, true, "out of memory");
 }
 
 void server_run(struct relay *r, struct server *s) {
+#ifdef POOLER_DEBUG
+    server_state_check(s);
+#endif
     if (s->io.fd < 0 || !owned(r, s)) return;
-    if (bytes_pending(&s->io.out) && (s->io.stuck || s->closing)) {
+    if (bytes_pending(&s->io.out) && (s->io.stuck || server_is_closing(s))) {
         conn_flush(&r->loop, &s->io);
         if (!s->io.stuck && s->client) conn_ready(&r->loop, &s->client->io);
     }
-    if (s->closing) {
+    if (server_is_closing(s)) {
         discard(r, s);
         return;
     }
@@ -174,7 +177,7 @@ void server_run(struct relay *r, struct server *s) {
         bool received;
         uint32_t n = conn_fill(&r->loop, &s->io, suspended_limit(r, &s->io, BUFFER_BYTES), &received);
         uint32_t used = n ? server_feed(r, s, r->loop.buffer, n) : 0;
-        if (s->closing) return;
+        if (server_is_closing(s)) return;
         if (!conn_stash(&s->io, r->loop.buffer + used, n - used)) {
             without_memory(r, s);
             return;

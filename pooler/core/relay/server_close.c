@@ -20,31 +20,30 @@
 #include "tables/pool.h"
 #include "tables/states.h"
 
-/* Ends a connection for everybody: Terminate, then our side of the stream; the row is freed at end of stream.
- * `busy`: PostgreSQL is (or may be) running something that nobody wants any more. */
-void server_close(struct relay *r, struct server *s, bool busy, const char *reason) {
+/* Ends a connection for everybody: Terminate, then our side of the stream; the row is freed at its end. */
+static void begin_close(struct relay *r, struct server *s, bool busy, bool terminate, const char *reason) {
     static const unsigned char TERMINATE[5] = {'X', 0, 0, 0, 4};
-    if (s->closing) return;
+    if (server_is_closing(s)) return;
     struct client *c = s->client;
+    bool fresh = server_is_fresh(s);
     s->altered |= (s->session.effect_flags & EFFECT_SCHEMA) != 0;
     session_left(r, s);
     s->client = NULL;
     if (r->t->slots[s->slot].state != SL_CLOSING) pool_begin_close(r->t, s->slot, r->worker, busy);
-    s->closing = true;
+    server_move(s, SERVER_CLOSING);
     s->reason = reason;
     s->internal = INTERNAL_NONE;
     s->internal_blocks = s->asks_columns = false;
     if (busy) relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
     bool opaque = r->t->slots[s->slot].tls[0] && (s->raw || !r->t->slots[s->slot].bridge_life);
-    if (!s->shut && !busy && !opaque) conn_send(&r->loop, &s->io, TERMINATE, sizeof TERMINATE);
-    s->shut = false;
+    if (terminate && !busy && !opaque) conn_send(&r->loop, &s->io, TERMINATE, sizeof TERMINATE);
     conn_arm(&r->loop, &s->io);
     s->io.readable = true;
     conn_ready(&r->loop, &s->io);
     if (!c) return;
     c->server = NULL;
     /* nothing was lost: it waits for another */
-    if (s->fresh && !c->io.hangup && c->lost_servers++ < LOST_SERVERS_MAX) {
+    if (fresh && !c->io.hangup && c->lost_servers++ < LOST_SERVERS_MAX) {
         client_requeue(r, c);
     } else {
         const char *text = s->fatal_sent || server_in_message(s) ? NULL : "server conn crashed?";
@@ -52,8 +51,18 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     }
 }
 
+/* `busy`: PostgreSQL is (or may be) running something that nobody wants any more. */
+void server_close(struct relay *r, struct server *s, bool busy, const char *reason) {
+    begin_close(r, s, busy, true, reason);
+}
+
+/* The same where its client has left in the middle of a message: no Terminate goes into that. */
+void server_close_in_message(struct relay *r, struct server *s, bool busy, const char *reason) {
+    begin_close(r, s, busy, false, reason);
+}
+
 /* Nothing of its client, and nothing for it, is on its way there. */
-bool server_untouched(const struct server *s) { return s->fresh && !s->closing && !s->requests.count; }
+bool server_untouched(const struct server *s) { return server_is_fresh(s) && !s->requests.count; }
 
 /* Another server for a client that this one was not sent anything of; false: something was. */
 bool server_replace(struct relay *r, struct server *s) {
@@ -96,7 +105,7 @@ static uint64_t patience_for(const struct relay *r, enum internal_request what) 
  * a server that reads nothing: as long as that one reads, it gets what was sent. */
 void server_overdue(struct relay *r, struct server *s) {
     enum internal_request what = (enum internal_request)s->internal;
-    if (s->io.fd < 0 || s->closing) return;
+    if (s->state == SERVER_ABSENT || server_is_closing(s)) return;
     if (what && !s->client && r->t->slots[s->slot].flags & SF_CLOSE_NEEDED) { /* KILL waits for its end */
         server_close(r, s, true, "database configuration changed");
         return;
@@ -104,7 +113,7 @@ void server_overdue(struct relay *r, struct server *s) {
     if (!r->options.answer_timeout_us) return;
     if (what && (s->internal_blocks || !s->client) && r->loop.now > s->internal_since + patience_for(r, what))
         server_close(r, s, true, unanswered(what));
-    else if (!what && !s->client && (bytes_pending(&s->io.stash) || s->io.body_left)
+    else if (s->state == SERVER_RETURNING && (bytes_pending(&s->io.stash) || s->io.body_left)
              && r->loop.now > s->internal_since + patience_for(r, INTERNAL_NONE))
         server_close(r, s, true, "server sent half a message");
     else if (s->client && s->client->io.hangup && s->io.stuck
@@ -124,9 +133,8 @@ void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation) {
 /* The bridge of this server died: that is the end for its client, but PostgreSQL may not have noticed yet.
  * Who inherits the encrypted connection finishes the slot. */
 static void server_lost(struct relay *r, struct server *s) {
-    if (!s->closing) server_close(r, s, true, "server conn crashed?");
+    if (!server_is_closing(s)) server_close(r, s, true, "server conn crashed?");
     server_drop_descriptor(r, s);
-    s->closing = false;
     pool_abandon(r->t, s->slot);
 }
 
@@ -146,12 +154,11 @@ void server_gone(struct relay *r, struct server *s) {
                       .database = r->t->pools[row->pool].database,
                       .user = r->t->pools[row->pool].user};
     memcpy(e.addr, row->where.addr, sizeof e.addr);
-    if (!s->closing) server_close(r, s, false, "server conn crashed?");
+    if (!server_is_closing(s)) server_close(r, s, false, "server conn crashed?");
     snprintf(e.text, sizeof e.text, "%s", s->reason ? s->reason : "server conn crashed?");
     if (s->altered) session_made(r, s); /* whatever still ran has ended by now */
     uint32_t generation = s->generation;
     server_drop_descriptor(r, s);
-    s->closing = false;
     struct outcome out;
     pool_freed(r->t, s->slot, r->worker, r->loop.now, &out);
     /* Only now: if we are killed before, somebody must still be able to read the end of this connection. */

@@ -87,7 +87,7 @@ bool server_ready(struct relay *r, struct server *s, uint8_t status) {
     /* more than there were Syncs */
     if (!doubtful && s->internal == INTERNAL_STEP && head == ('Q' | INTERNAL) && !s->step_seen) return false;
     if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F')
-        return s->dedicated && !s->requests.count;
+        return s->state == SERVER_DEDICATED && !s->requests.count;
     if (!doubtful) requests_pop(&s->requests);
     /* what an error was kept for has been answered without one */
     if (!(head & INTERNAL) && s->replay.verdict == VERDICT_NONE) replay_release(&s->replay);
@@ -110,12 +110,13 @@ bool server_ready(struct relay *r, struct server *s, uint8_t status) {
     doubt_ask(r, s);
     if (s->client != before) return true; /* its client is gone, and it may be somebody else's already */
     /* not when it was only to be greeted */
-    bool its_turn = (head & INTERNAL) && first && s->client && !s->releasable;
-    if (!s->client && !s->closing && !s->internal && !s->requests.count && s->transaction != 'I') {
+    bool its_turn = (head & INTERNAL) && first && s->client && !server_is_releasable(s);
+    if (!s->client && !server_is_closing(s) && !s->internal && !s->requests.count && s->transaction != 'I') {
         server_close(r, s, false, "not in step"); /* nothing that is ours leaves a transaction open */
         return true;
     }
-    s->releasable = !s->closing && !its_turn && s->transaction == 'I' && s->requests.count == 0
-        && s->internal == INTERNAL_NONE && !s->in_doubt;
+    server_state_ready(s,
+                       !its_turn && s->transaction == 'I' && s->requests.count == 0
+                           && s->internal == INTERNAL_NONE && !s->in_doubt);
     return true;
 }

@@ -13,6 +13,7 @@
 #include "relay/internal.h"
 #include "relay/relay.h"
 #include "relay/server.h"
+#include "relay/server_close.h"
 #include "session/pin.h"
 #include "session/server_defaults.h"
 #include "session/server_reset.h"
@@ -26,7 +27,6 @@
 /* A server whose login is done begins its work. */
 void server_place(struct relay *r, struct server *s) {
     struct outcome out;
-    s->placing = false;
     pool_place(r->t, s->slot, r->worker, r->loop.now, &out);
     relay_apply(r, &out);
 }
@@ -62,8 +62,9 @@ static void server_give_back(struct relay *r, struct server *s) {
         s->client->server = NULL;
         /* it may have to leave now, or wait with a message for what this server does not do any more */
         if (r->t->h->retiring || bytes_pending(&s->client->io.stash)) conn_ready(&r->loop, &s->client->io);
-        bool used = !s->fresh;
+        bool used = !server_is_fresh(s);
         s->client = NULL;
+        server_move(s, SERVER_RETURNING);
         enum handover how = handover_after(r, s, used);
         if (how != HANDOVER_AS_IT_IS) {
             pool_detach(r->t, s->slot, r->loop.now);
@@ -83,6 +84,7 @@ static void server_give_back(struct relay *r, struct server *s) {
         return;
     }
     s->dirty = false;
+    server_move(s, SERVER_POOLED);
     struct outcome out;
     pool_release(r->t, s->slot, r->worker, r->loop.now, &out);
     if (out.client == NOBODY && r->t->slots[s->slot].owner != r->worker
@@ -98,12 +100,12 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     c->server = NULL;
     struct client_row *row = &r->t->clients[c->row];
     row->request_start = row->xact_start = 0;
-    if (s->dedicated) {
+    if (s->state == SERVER_DEDICATED) {
         session_left(r, s);
         s->client = NULL;
-        s->shut = c->io.body_left != 0; /* no Terminate into the middle of a message */
         bool runs = s->requests.count != 0;
-        server_close(r, s, !clean, "replication client was closed");
+        if (c->io.body_left) server_close_in_message(r, s, !clean, "replication client was closed");
+        else server_close(r, s, !clean, "replication client was closed");
         if (!clean || !runs) return;
         slot_flag(r->t, s->slot, SF_WAS_BUSY); /* a backup would be sent to its end, for nobody */
         relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
@@ -116,8 +118,8 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         return;
     }
     if (s->mode != MODE_SESSION) s->dirty |= session_dirty(s);
-    if (r->t->pools[row->pool].limits.session_state == SESSION_STRICT) s->dirty |= !s->fresh;
-    if (server_in_step(s) && (s->releasable || s->fresh || s->session.pinned)) {
+    if (r->t->pools[row->pool].limits.session_state == SESSION_STRICT) s->dirty |= !server_is_fresh(s);
+    if (server_in_step(s) && (server_is_releasable(s) || server_is_fresh(s) || s->session.pinned)) {
         c->server = s;
         server_give_back(r, s);
         c->server = NULL;
@@ -127,6 +129,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         && !session_beyond_reset(r, s)) {
         session_left(r, s); /* when our question is answered the server is cleaned */
         s->client = NULL;
+        server_move(s, SERVER_ASKING);
         s->dirty = true;
         pool_detach(r->t, s->slot, r->loop.now);
         return;
@@ -140,20 +143,20 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     s->client = NULL;
     if (idle_in_transaction) {
         pool_detach(r->t, s->slot, r->loop.now);
-        s->fresh = false;
+        server_move(s, SERVER_RETURNING);
         internal_send(r, s, INTERNAL_ROLLBACK, "ROLLBACK", true);
         return;
     }
-    s->shut = half; /* no Terminate into the middle of a message */
-    server_close(r, s, !clean, "client disconnect while server was not ready");
+    if (half) server_close_in_message(r, s, !clean, "client disconnect while server was not ready");
+    else server_close(r, s, !clean, "client disconnect while server was not ready");
 }
 
 /* server_fast_close: in session pooling an outdated server does not wait for the end of its session.  Its
  * client goes too, so that it notices that its session is over.  True: they are gone. */
 bool server_fast_closed(struct relay *r, struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
-    bool due = r->options.fast_close && s->client && row->flags & SF_CLOSE_NEEDED && !s->fresh && !s->closing
-        && s->mode == MODE_SESSION && s->releasable && server_in_step(s) && !s->client->io.body_left
+    bool due = r->options.fast_close && s->state == SERVER_ANSWERED && row->flags & SF_CLOSE_NEEDED
+        && s->mode == MODE_SESSION && server_in_step(s) && !s->client->io.body_left
         && !bytes_pending(&s->client->io.stash);
     if (due)
         client_close(r, s->client, "08P01", "database configuration changed",
@@ -162,21 +165,19 @@ bool server_fast_closed(struct relay *r, struct server *s) {
 }
 
 void server_release_if_done(struct relay *r, struct server *s) {
-    if (!s->releasable || s->dedicated || !server_in_step(s)) return;
+    if (!server_is_releasable(s) || !server_in_step(s)) return;
     if (server_fast_closed(r, s)) return;
     bool session = s->mode == MODE_SESSION;
-    if (s->client && !s->fresh && listen_waits(r, s)) return;
-    if (s->client && !s->fresh && session_settle(r, s)) {
+    if (server_is_used(s) && listen_waits(r, s)) return;
+    if (server_is_used(s) && session_settle(r, s)) {
         if (s->client && !s->internal) listen_after(r, s, true);
-        if (s->client && !s->internal && !s->closing) catalog_between(r, s);
+        if (s->client && !s->internal && !server_is_closing(s)) catalog_between(r, s);
         return;
     }
-    if (s->client && !s->fresh && listen_after(r, s, false)) return;
-    if (s->client && session && !s->fresh) {
+    if (server_is_used(s) && listen_after(r, s, false)) return;
+    if (server_is_used(s) && session) {
         session_begin(&s->session);
         return;
     }
-    s->releasable = false;
-    if (s->placing) server_place(r, s);
-    else server_give_back(r, s);
+    server_give_back(r, s);
 }

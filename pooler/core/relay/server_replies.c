@@ -64,7 +64,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
                       const unsigned char *body, uint32_t n) {
     struct requests *q = &s->requests;
     uint8_t head = requests_head(q) & 0x7f;
-    if (s->copy != COPY_NONE && !s->dedicated && !during_copy(effect)) return false;
+    if (s->copy != COPY_NONE && s->state != SERVER_DEDICATED && !during_copy(effect)) return false;
     switch (effect) {
     case BE_POP_PARSE:
     case BE_POP_BIND:
@@ -112,17 +112,17 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         }
         if (requests_head(q) == ('Q' | INTERNAL)) internal_error(r, s, body, n);
         else s->fatal_sent = s->client && is_fatal(body, n);
-        if (s->fatal_sent) s->releasable = false; /* behind its last answer: nobody gets it any more */
+        if (s->fatal_sent) server_state_requested(s); /* behind its last answer: nobody gets it any more */
         session_failed(s);
         if (s->replay.verdict != VERDICT_WAIT && !server_skip(r, s)) return false;
         if (head == 'E') doubt_ask(r, s); /* a Query has its ReadyForQuery first */
         return true;
     case BE_READY: return server_ready(r, s, body[0]);
     case BE_COPY_BOTH:
-        if (!s->dedicated) return false;
+        if (s->state != SERVER_DEDICATED) return false;
         s->copy = COPY_READING;
         return true;
-    case BE_COPY_IN: return copy_begins(r, s) || s->dedicated;
+    case BE_COPY_IN: return copy_begins(r, s) || s->state == SERVER_DEDICATED;
     case BE_PARAMETER: server_parameter(r, s, body, n, is_own(s, effect)); return true;
     case BE_FORBIDDEN: return false;
     default: return true;
@@ -163,7 +163,8 @@ static void to_client(struct relay *r, struct server *s, const unsigned char *p,
 
 /* Statement pooling: a transaction that outlives its statement is refused, before the client hears of it. */
 static bool open_transaction_refused(struct relay *r, struct server *s, uint8_t status) {
-    if (!s->client || s->dedicated || status == 'I' || s->mode != MODE_STATEMENT) return false;
+    if (!s->client || s->state == SERVER_DEDICATED || status == 'I' || s->mode != MODE_STATEMENT)
+        return false;
     static const char text[] = "transaction blocks not allowed in statement pooling mode";
     client_close(r, s->client, "08P01", text, text);
     return true;
@@ -179,7 +180,7 @@ static bool report_hidden(struct relay *r, const struct server *s, const unsigne
  * client's. */
 static bool unasked(const struct server *s, enum backend_effect effect, const unsigned char *body, uint32_t n,
                     const unsigned char *next) {
-    if (s->dedicated) return false;
+    if (s->state == SERVER_DEDICATED) return false;
     /* it says why it ends */
     if (!s->requests.count && s->client && effect == BE_ERROR) return !is_fatal(body, n);
     if (!s->requests.count) return !owed_by_nobody(effect) && !(effect == BE_READY && s->in_doubt);
@@ -199,7 +200,7 @@ static bool malformed(const struct server *s, const unsigned char *p, enum backe
 static void out_of_step(struct relay *r, struct server *s, const unsigned char *p, uint32_t run, uint32_t at,
                         bool speaks) {
     if (run < at) to_client(r, s, p + run, at - run);
-    if (!s->closing)
+    if (!server_is_closing(s))
         server_close(r, s, speaks, speaks ? "server sent an unexpected message" : "server conn crashed?");
 }
 
@@ -320,7 +321,7 @@ static bool deliver(struct relay *r, struct server *s, struct feeding *f, bool h
     } else if (f->effect == BE_READY) { /* the client may be gone or served by another afterwards */
         if (!open_transaction_refused(r, s, f->p[f->at + 5]))
             to_client(r, s, f->p + f->run, f->at + f->here - f->run);
-        if (s->closing) return false;
+        if (server_is_closing(s)) return false;
         f->run = f->at + f->here;
     }
     return true;
@@ -348,7 +349,7 @@ uint32_t server_feed(struct relay *r, struct server *s, const unsigned char *p, 
     struct feeding f = {.p = p, .n = n};
     feed_rest(r, s, &f);
     f.framed = f.at;
-    while (n - f.at >= 5 && !s->closing) {
+    while (n - f.at >= 5 && !server_is_closing(s)) {
         bool held = false;
         if (!next_message(s, &f)) break;
         f.client = s->client;
@@ -356,13 +357,13 @@ uint32_t server_feed(struct relay *r, struct server *s, const unsigned char *p, 
         if (f.effect == BE_READY) statements_ended(r, s, p[f.at + 5]);
         bool hidden = hides(r, s, &f, &held);
         if (!deliver(r, s, &f, hidden) || !account(r, s, &f)) return n;
-        if (held && s->client == f.client && !s->closing) session_restore(r, s);
+        if (held && s->client == f.client && !server_is_closing(s)) session_restore(r, s);
         if (s->client != f.client) f.run = f.at + f.here;
         s->io.body_left = f.length + 1 - f.here;
         f.at += f.here;
         answer_due(r, s, &f);
     }
-    if (s->closing) return n;
+    if (server_is_closing(s)) return n;
     to_client(r, s, p + f.run, f.at - f.run);
     return f.at;
 }

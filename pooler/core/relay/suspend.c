@@ -42,7 +42,7 @@ void suspend_look(struct relay *r) {
     r->suspended = true;
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         struct server *s = r->servers[i];
-        if (!s || !s->client || s->closing || suspended_at(r, &s->io)) continue;
+        if (!s || !s->client || suspended_at(r, &s->io)) continue;
         if (wanted == SUSPENDED_FORCED) server_close(r, s, true, "suspend_timeout");
         else left++;
     }

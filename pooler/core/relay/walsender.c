@@ -67,7 +67,8 @@ void walsender_add(struct relay *r, struct command *k) {
     bool fits = walsender_attach(r->t, slot, k->generation, k->a, k->id, r->worker, r->loop.now, &out);
     if (fits) {
         s->client = c;
-        s->dedicated = s->guarded = true;
+        server_move(s, SERVER_DEDICATED);
+        s->guarded = true;
         guard_drop(r, s);
         c->server = s;
         conn_ready(&r->loop, &s->io);

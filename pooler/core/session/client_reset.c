@@ -155,7 +155,7 @@ static uint32_t put_values(const struct relay *r, const struct server *s, char *
  * not end it. */
 void session_restore(struct relay *r, struct server *s) {
     struct session *x = &s->session;
-    s->releasable = false;
+    server_state_asked(s);
     s->internal_blocks = x->restore_due = !guard_take(r, s);
     if (x->restore_due) return;
     char query[INTERNAL_QUERY_BYTES];

@@ -276,7 +276,6 @@ void session_tick(struct relay *r) {
         if (idle && row->pinned != s->session.pinned) {
             row->pinned = s->session.pinned;
             r->weak_pins += row->pinned != 0;
-            s->releasable = !row->pinned;
             if (!row->pinned) conn_ready(&r->loop, &s->io);
             continue;
         }
@@ -287,7 +286,6 @@ void session_tick(struct relay *r) {
         }
         give_up(r, s);
         row->pinned = 0;
-        s->releasable = true;
         conn_ready(&r->loop, &s->io);
     }
 }

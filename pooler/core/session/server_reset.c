@@ -180,6 +180,7 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
     s->handover = (uint8_t)how;
     s->reset_step = 0;
     s->found = FOUND_NOTHING;
+    server_move(s, SERVER_RESETTING);
     counters_of(r, row_of(r, s)->pool)->session_resets++;
     if (how == HANDOVER_QUERY) {
         internal_send(r, s, INTERNAL_RESET, r->options.reset_query, true);
@@ -187,7 +188,7 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
     }
     s->internal = INTERNAL_RESET;
     s->internal_since = r->loop.now;
-    s->internal_failed = s->releasable = false;
+    s->internal_failed = false;
     s->internal_blocks = true;
     row_of(r, s)->unnamed_of = 0; /* a simple query ends the unnamed statement */
     snprintf(text, sizeof text, FIRST, seed());
@@ -313,7 +314,8 @@ void handover_leftovers(struct relay *r, int32_t pool, uint64_t client) {
             pool_abandon(r->t, slot);
             continue;
         }
-        s->releasable = s->dirty = s->internal_blocks = s->asks_columns = false;
+        server_move(s, SERVER_RETURNING);
+        s->dirty = s->internal_blocks = s->asks_columns = false;
         handover_begin(r, s, HANDOVER_STRICT);
     }
 }

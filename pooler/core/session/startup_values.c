@@ -265,5 +265,5 @@ void greeting_confirmed(struct relay *r, struct server *s) {
     confirm(r, c);
     free(c->unconfirmed);
     c->unconfirmed = NULL;
-    s->releasable = !bytes_pending(&c->io.stash);
+    if (!bytes_pending(&c->io.stash)) server_state_greeted(s);
 }

@@ -28,7 +28,7 @@ void send_bytes(struct relay *r, struct server *s, const void *p, uint32_t n) {
     if (r->run_bytes) conn_append(&r->loop, &s->io, r->run, r->run_bytes);
     r->run_bytes = 0;
     conn_append(&r->loop, &s->io, p, n);
-    s->fresh = s->releasable = false;
+    server_state_sent(s);
 }
 
 void send_head(struct relay *r, struct server *s, char letter, uint32_t body_bytes) {

@@ -1,13 +1,14 @@
-"""The page of the state machines: for each a picture, its states, its transitions and when they are taken.
+"""The page of the state machines: for each a picture, its states, its transitions and their reasons.
 
 `scripts/reference` writes it; tests/unit/test_reference.py compares it with what would be written.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from pooler.core import STATE_MACHINES, StateMachine
+from pooler.core import STATE_MACHINES
+from pooler.worker.dial import TRANSITIONS, DialState
 
 
 def page() -> Iterator[str]:
@@ -20,21 +21,26 @@ def page() -> Iterator[str]:
     )
     yield ""
     yield (
-        "`pooler/core/io/state_machine.h` says how a machine is declared."
-        " `scripts/reference` makes this page of the declarations; change it there."
+        "`pooler/core/io/state_machine.h` says how a machine of the core is declared; that of a dial stands"
+        " in `pooler/worker/dial.py`. `scripts/reference` makes this page of the declarations; change it"
+        " there."
     )
     for machine in STATE_MACHINES:
-        yield from _machine(machine)
+        yield from _machine(machine.name, machine.states, machine.transitions)
+    states = [(state.name, state.value) for state in DialState]
+    steps = [(first.name, second.name, when) for (first, second), when in TRANSITIONS.items()]
+    yield from _machine("dial", states, steps)
 
 
-def _machine(machine: StateMachine) -> Iterator[str]:
-    names = [name for name, _ in machine.states]
-    yield from ("", f"## A {machine.name}", "", "```mermaid", "stateDiagram-v2", f"    [*] --> {names[0]}")
-    for first, second, _ in machine.transitions:
+def _machine(
+    name: str, states: Sequence[tuple[str, str]], transitions: Sequence[tuple[str, str, str]]
+) -> Iterator[str]:
+    yield from ("", f"## A {name}", "", "```mermaid", "stateDiagram-v2", f"    [*] --> {states[0][0]}")
+    for first, second, _ in transitions:
         yield f"    {first} --> {second}"
     yield from ("```", "", "| state | what it means |", "|---|---|")
-    for name, meaning in machine.states:
-        yield f"| `{name}` | {meaning} |"
+    for state, meaning in states:
+        yield f"| `{state}` | {meaning} |"
     yield from ("", "| from | to | when |", "|---|---|---|")
-    for first, second, when in machine.transitions:
+    for first, second, when in transitions:
         yield f"| `{first}` | `{second}` | {when} |"

@@ -38,7 +38,7 @@ from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
 if TYPE_CHECKING:
     from pooler.config import Database
     from pooler.worker.context import LoginServices, WorkerContext
-    from pooler.worker.replication import Grant
+    from pooler.worker.dial import Dial
 
 #: What client_login() of the tables refuses, in PgBouncer's words.
 REFUSALS = {
@@ -69,7 +69,7 @@ class Client:
         self.defaults = 0  # version of what servers of its pool have by themselves
         self.turn: AsyncResult = AsyncResult()  # the order that ends a wait for the welcome
         self.waits_for_server = False
-        self.grant: Grant | None = None  # the slot of a server that shall be its own
+        self.grant: Dial | None = None  # of a server that shall be its own
         self.in_command = False  # of the console
         self.usual: dict[str, str] = {}  # what the pool's servers report
         self.fault: ClientFault | None = None  # ends its login before it begins

@@ -23,7 +23,6 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, NamedTuple, NoReturn
 
 import gevent
-from gevent import socket
 from gevent.event import Event
 
 from pooler import log
@@ -32,7 +31,8 @@ from pooler.ipc import inbox
 from pooler.protocol import frontend, messages
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerTarget, server_login
-from pooler.worker.server import connect_slot, credential_for, let_go, names_of, tls_of
+from pooler.worker.dial import Dial, DialState, free, let_go
+from pooler.worker.server import connect, credential_for, tls_of
 from pooler.worker.stream import Hangup, Stream, converse
 
 if TYPE_CHECKING:
@@ -116,11 +116,10 @@ class ListeningConnection:
             self.end("no connection is left for it")
             return
         self._slot = slot
-        generation = self.tables.slot(slot).generation
-        sock: socket.socket | None = None
+        dial = Dial(slot, self.tables.slot(slot).generation)
         try:
             with gevent.Timeout(self.context.config.settings.server_connect_timeout or None):
-                sock, generation = self._login(slot, generation)
+                self._login(dial)
             self.tables.listener_opened(self.database, slot)
             self._opened = True
             self._serve()
@@ -134,9 +133,8 @@ class ListeningConnection:
             self.end(f"connect failed: {error.strerror or error}")
         finally:
             self._outbox.close()
-            if sock is not None:
-                let_go(self.context, slot, sock, logged_in=False)
-            self.context.relay.freed_slot(slot, self.tables.slot(slot).generation)
+            let_go(self.context, dial)
+            free(self.context, dial)
 
     def end(self, reason: str | None) -> None:
         """It is over (None: because nobody listens any more, and the tables know)."""
@@ -161,15 +159,13 @@ class ListeningConnection:
                 return int(slot)
             gevent.sleep(ROOM_LOOK_S)
 
-    def _login(self, slot: int, generation: int) -> tuple[socket.socket, int]:
+    def _login(self, dial: Dial) -> None:
         database_name, user, _ = self.tables.pool_key(self.pool)
         database = self.context.config.find_database(database_name)
         if database is None:
             raise ServerFault("database removed")
-        sock, address, generation = connect_slot(self.context, slot, generation, database)
+        address, stream = connect(self.context, dial, database)
         try:
-            self.tables.slot_where(slot, *names_of(sock), address.is_unix)
-            stream = Stream(sock, ServerFault, self.context.tls.for_server(address.name))
             parameters = database.startup_parameters | {
                 "client_encoding": self.tables.listener(self.database)[2],
                 "application_name": "pooler listener",
@@ -184,14 +180,14 @@ class ListeningConnection:
             )
             session = converse(server_login(target), stream)
             if stream.session is not None:
-                self.tables.slot_tls(slot, stream.session.description)
-            self.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
+                self.tables.slot_tls(dial.slot, stream.session.description)
+            self.tables.slot_key(dial.slot, session.backend_pid, session.cancel_key, address.text)
             converse(simple_query(f"LISTEN {self.tables.marker_channel}"), stream)
         except BaseException:
-            let_go(self.context, slot, sock, logged_in=False)
+            let_go(self.context, dial)
             raise
+        dial.move(DialState.LISTENING)
         self._stream = stream
-        return sock, generation
 
     # -- listening
 

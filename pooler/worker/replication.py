@@ -8,31 +8,28 @@ holds.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, NoReturn
 
 import gevent
-from gevent import socket
 from gevent.event import AsyncResult
 
 from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
 from pooler.worker.address import host_failed
+from pooler.worker.dial import Dial, DialState, free, let_go
 from pooler.worker.server import (
     bridge,
-    connect_slot,
+    connect,
     credential_for,
-    let_go,
     log_connected,
     log_refused,
     log_reserve,
     login_failed,
-    names_of,
     plain_ends,
     tls_of,
 )
-from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
+from pooler.worker.stream import HandshakeFailed, Hangup, converse
 
 if TYPE_CHECKING:
     from pooler.config import Database
@@ -44,17 +41,6 @@ if TYPE_CHECKING:
 STARTS_OR_STOPS = frozenset({"57P03", "57P01", "57P02"})
 
 
-@dataclass
-class Grant:
-    """A slot that a client may open a connection for, and that connection: given back, or handed over."""
-
-    slot: int
-    generation: int
-    sock: socket.socket | None = None
-    stream: Stream | None = None  # of that connection
-    is_logged_in: bool = False
-
-
 class _TryLater(Exception):
     """PostgreSQL cannot be reached, or not yet."""
 
@@ -63,7 +49,7 @@ def take(client: Client, slot: int, generation: int) -> bool:
     """The row that this client waited for; False if it does not wait any more."""
     if client.greenlet is None or client.grant is not None:
         return False
-    client.grant = Grant(slot, generation)
+    client.grant = Dial(slot, generation)
     client.turn.set()
     return True
 
@@ -91,19 +77,15 @@ def enter(client: Client, session: ClientSession, database: Database) -> bool:
                 client.grant = None
 
 
-def _open(client: Client, grant: Grant, session: ClientSession, database: Database) -> ServerSession:
+def _open(client: Client, grant: Dial, session: ClientSession, database: Database) -> ServerSession:
     context = client.context
     pool = context.tables.slot(grant.slot).pool
     user = context.tables.pool_key(pool)[1]
     patience = gevent.Timeout(context.config.settings.server_connect_timeout or None)
     try:
         with patience:
-            grant.sock, address, grant.generation = connect_slot(
-                context, grant.slot, grant.generation, database
-            )
-            context.tables.slot_where(grant.slot, *names_of(grant.sock), address.is_unix)
+            address, stream = connect(context, grant, database)
             parameters = database.startup_parameters | dict(session.startup)
-            stream = grant.stream = Stream(grant.sock, ServerFault, context.tls.for_server(address.name))
             target = ServerTarget(
                 user,
                 database.dbname,
@@ -113,10 +95,10 @@ def _open(client: Client, grant: Grant, session: ClientSession, database: Databa
                 require_auth=context.config.settings.server_require_auth,
             )
             server = converse(server_login(target), stream)
-            grant.is_logged_in = True
+            grant.move(DialState.LOGGED_IN)
             context.tables.slot_key(grant.slot, server.backend_pid, server.cancel_key, address.text)
     except ServerFault as fault:
-        if grant.sock is not None and fault.sqlstate not in STARTS_OR_STOPS:
+        if grant.is_connected and fault.sqlstate not in STARTS_OR_STOPS:
             log_refused(context, grant.slot, fault)
             raise ClientFault("login failed", detail=fault.message) from None
         _later(context, grant, database, fault)
@@ -130,18 +112,19 @@ def _open(client: Client, grant: Grant, session: ClientSession, database: Databa
         if timeout is not patience:  # of the client's login
             raise
         _later(context, grant, database, ServerFault("connect timeout"))
+    assert grant.sock is not None
     context.tables.slot_ready(grant.slot)
     log_connected(context, grant.slot, grant.sock)
     return server
 
 
-def _later(context: WorkerContext, grant: Grant, database: Database, fault: ServerFault) -> NoReturn:
+def _later(context: WorkerContext, grant: Dial, database: Database, fault: ServerFault) -> NoReturn:
     login_failed(context, grant.slot, fault)
     host_failed(context, database)
     raise _TryLater
 
 
-def _hand_over(client: Client, grant: Grant, session: ClientSession, server: ServerSession) -> None:
+def _hand_over(client: Client, grant: Dial, session: ClientSession, server: ServerSession) -> None:
     """The client hears what its server said; from then on both are the relay's."""
     context, sock, stream = client.context, grant.sock, grant.stream
     assert sock is not None
@@ -160,14 +143,14 @@ def _hand_over(client: Client, grant: Grant, session: ClientSession, server: Ser
     context.relay.add_dedicated(
         client.row, client.id, client.sock.detach(), slot, generation, shared.detach(), values, rest, tls
     )
+    grant.move(DialState.HANDED_OVER)
 
 
-def _give_up(context: WorkerContext, grant: Grant) -> None:
+def _give_up(context: WorkerContext, grant: Dial) -> None:
     """The slot is free when PostgreSQL has closed its connection, if there ever was one."""
 
-    def finish(sock: socket.socket | None) -> None:
-        if sock is not None:
-            let_go(context, grant.slot, sock, logged_in=grant.is_logged_in)
-        context.relay.freed_slot(grant.slot, context.tables.slot(grant.slot).generation)
+    def finish() -> None:
+        let_go(context, grant)
+        free(context, grant)
 
-    context.spawn(finish, grant.sock)
+    context.spawn(finish)

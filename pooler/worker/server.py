@@ -35,8 +35,8 @@ from pooler.protocol.server_login import (
     TlsMode,
     server_login,
 )
-from pooler.worker import cancel
 from pooler.worker.address import Address, candidates, host_failed
+from pooler.worker.dial import Dial, DialState, free, let_go
 from pooler.worker.keepalive import tune
 from pooler.worker.parameters import pack_welcome
 from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
@@ -55,8 +55,6 @@ ANSWERS = ("28", "3D")
 ANSWER_RETRY_S = 0.25
 #: SQLSTATEs that say "later", not "no": cannot_connect_now, too_many_connections, crash and admin shutdown.
 TEMPORARY = frozenset({"57P03", "53300", "57P01", "57P02"})
-#: PostgreSQL ends a backend that does not finish its login after authentication_timeout, 60 s by default.
-LET_GO_S = 65.0
 #: A full inbox is tried again after this; the reader is busy, or about to be replaced.
 INBOX_RETRY_S = 0.005
 #: The master hears of an inbox that has been full for so long, again and again.
@@ -80,13 +78,10 @@ def dial(context: WorkerContext, slot: int, grant: Callable[[int, int, int, int]
         context.relay.freed_slot(slot, generation)
         return
     log_reserve(context, slot)
-    sock: socket.socket | None = None
-    session: ServerSession | None = None
+    opening = Dial(slot, generation)
     try:
         with gevent.Timeout(context.config.settings.server_connect_timeout or None):
-            sock, address, generation = connect_slot(context, slot, generation, database)
-            context.tables.slot_where(slot, *names_of(sock), address.is_unix)
-            stream = Stream(sock, ServerFault, context.tls.for_server(address.name))
+            address, stream = connect(context, opening, database)
             target = ServerTarget(
                 user,
                 database.dbname,
@@ -96,20 +91,21 @@ def dial(context: WorkerContext, slot: int, grant: Callable[[int, int, int, int]
                 require_auth=context.config.settings.server_require_auth,
             )
             session = converse(server_login(target), stream)
+            opening.move(DialState.LOGGED_IN)
             context.tables.slot_key(slot, session.backend_pid, session.cancel_key, address.text)
             if database.connect_query:
                 converse(simple_query(database.connect_query), stream)
-        _publish(context, slot, generation, pool, sock, address, session, stream)
+        _publish(context, opening, pool, session, stream)
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.
-        login_failed(context, slot, fault, permanent=sock is not None and fault.sqlstate not in TEMPORARY)
+        login_failed(context, slot, fault, permanent=opening.is_connected and fault.sqlstate not in TEMPORARY)
     except HandshakeFailed as failure:
         login_failed(context, slot, ServerFault(f"TLS handshake error: {failure}"))
     except Hangup as hangup:
         login_failed(context, slot, ServerFault(f"server conn crashed? ({hangup})"))
     except gevent.Timeout:
-        hangs = "connect timeout" if sock is not None else "connect failed: no answer in time"
+        hangs = "connect timeout" if opening.is_connected else "connect failed: no answer in time"
         login_failed(context, slot, ServerFault(hangs))
     except OSError as error:
         login_failed(context, slot, ServerFault(f"connect failed: {error.strerror or error}"))
@@ -117,9 +113,8 @@ def dial(context: WorkerContext, slot: int, grant: Callable[[int, int, int, int]
         log.exception("bug while a server was opened", error)
         login_failed(context, slot, ServerFault("internal error"))
     host_failed(context, database)
-    if sock is not None:
-        let_go(context, slot, sock, logged_in=session is not None)
-    context.relay.freed_slot(slot, context.tables.slot(slot).generation)
+    let_go(context, opening)
+    free(context, opening)
 
 
 def tls_of(context: WorkerContext, stream: Stream) -> tuple[TlsMode, ChannelBinding]:
@@ -130,10 +125,9 @@ def tls_of(context: WorkerContext, stream: Stream) -> tuple[TlsMode, ChannelBind
     return "require" if context.tls.setup.server.required else "prefer", binding
 
 
-def connect_slot(
-    context: WorkerContext, slot: int, generation: int, database: Database
-) -> tuple[socket.socket, Address, int]:
-    """A connected socket whose duplicate the master has. Raises OSError or ServerFault."""
+def connect(context: WorkerContext, opening: Dial, database: Database) -> tuple[Address, Stream]:
+    """Connect to the first host that accepts; the master has a duplicate. Raises OSError or ServerFault."""
+    slot = opening.slot
 
     def not_found(host: str) -> None:
         log_closing(context, slot, "server DNS lookup failed", place(host, database.port, is_unix=False))
@@ -144,12 +138,12 @@ def connect_slot(
         address = candidate.address
         sock = socket.socket(address.family, socket.SOCK_STREAM)
         if error is not None:
-            generation = context.tables.slot_bump(slot)
+            opening.generation = context.tables.slot_bump(slot)
             log.warning(
                 "S-%d: connect failed: %s; trying %s", context.tables.slot(slot).id, error, address.text
             )
             log_closing(context, slot, "connect failed", tried)
-        while not inbox.send_server(context.master_outbox, slot, generation, sock.fileno()):
+        while not inbox.send_server(context.master_outbox, slot, opening.generation, sock.fileno()):
             gevent.sleep(INBOX_RETRY_S)
         context.tables.slot_dialed(slot)
         context.tables.slot_host(slot, candidate.host)
@@ -164,7 +158,11 @@ def connect_slot(
         except BaseException:  # the timeout of our caller
             abandon(sock)
             raise
-        return sock, address, generation
+        opening.move(DialState.LOGGING_IN)
+        opening.sock = sock
+        context.tables.slot_where(slot, *names_of(sock), address.is_unix)
+        opening.stream = Stream(sock, ServerFault, context.tls.for_server(address.name))
+        return address, opening.stream
     raise error or ServerFault("server DNS lookup failed")
 
 
@@ -201,15 +199,10 @@ def credential_for(context: WorkerContext, database: Database, user: str, pool: 
 
 
 def _publish(
-    context: WorkerContext,
-    slot: int,
-    generation: int,
-    pool: int,
-    sock: socket.socket,
-    address: Address,
-    session: ServerSession,
-    stream: Stream,
+    context: WorkerContext, opening: Dial, pool: int, session: ServerSession, stream: Stream
 ) -> None:
+    slot, generation, sock = opening.slot, opening.generation, opening.sock
+    assert sock is not None
     database, user, _ = context.tables.pool_key(pool)
     lifetime_s = context.config.pool_limits(
         context.config.find_database(database) or Database(""), user
@@ -229,6 +222,7 @@ def _publish(
     if inner is not None:
         bridge(context, (slot, generation), sock, inner, stream)
     context.relay.add_server(slot, generation, shared.detach(), context.tracked.values_of(session.parameters))
+    opening.move(DialState.HANDED_OVER)
 
 
 def plain_ends(
@@ -337,26 +331,6 @@ def is_answer(sqlstate: str) -> bool:
 def pause_s(failures: int, longest_s: float, is_away: bool) -> float:
     """Until the next try, after so many failures in a row and one more."""
     return min(longest_s, AWAY_RETRY_S if is_away else longest_s, FIRST_RETRY_S * 2.0 ** min(failures, 20))
-
-
-def let_go(context: WorkerContext, slot: int, sock: socket.socket, logged_in: bool) -> None:
-    """Wait until PostgreSQL has closed this connection too; only then is the slot free.
-
-    Until then it counts as one that closes, so that the next may be opened where the limits allow one more.
-    PostgreSQL bounds a login; what it runs afterwards (connect_query) is canceled, and waited for.
-    """
-    context.tables.slot_failed(slot, context.number, logged_in)
-    try:
-        sock.shutdown(socket.SHUT_WR)
-        if logged_in:
-            context.spawn(cancel.insist, context, slot, context.tables.slot(slot).generation)
-        with gevent.Timeout(None if logged_in else LET_GO_S, False):
-            while sock.recv(8192):
-                pass
-    except OSError:  # reset, or never connected: over all the same
-        pass
-    finally:
-        sock.close()
 
 
 def abandon(sock: socket.socket) -> None:

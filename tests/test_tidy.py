@@ -399,6 +399,13 @@ def test_back_door(path: Path) -> None:
     assert not called, f"{sorted(called)}: of the relay, and not in {BACK_DOOR}"
 
 
+def test_states_are_moved() -> None:
+    """What has a state machine goes through state_move() (io/state_machine.h); rows of the tables have none."""
+    for path in C_FILES:
+        if floor_of(path.parent.name) > floor_of("tables"):
+            assert not re.search(r"(->|\.)state = ", code_of(path)), f"{name_of(path)} sets a state"
+
+
 @pytest.mark.parametrize("path", C_SOURCES, ids=name_of)
 def test_header_of_source(path: Path) -> None:
     header = header_of(path)

@@ -64,7 +64,6 @@
     X(SERVER_FRESH, SERVER_ASKING, "its client leaves while it is asked for defaults")                      \
     X(SERVER_FRESH, SERVER_CLOSING, "it ends, or is not the right one for its client")                      \
     X(SERVER_GREETED, SERVER_FRESH, "its client has said something after all")                              \
-    X(SERVER_GREETED, SERVER_SERVING, "the first bytes of its client go out behind some of ours")           \
     X(SERVER_GREETED, SERVER_ANSWERED, "its client has sent what nothing answers")                          \
     X(SERVER_GREETED, SERVER_RETURNING, "it goes back unused")                                              \
     X(SERVER_GREETED, SERVER_CLOSING, "it ends")                                                            \

@@ -1,0 +1,320 @@
+"""Every transition of a server that the table has is taken by real connections, and no other.
+
+A debug build of the core writes the transitions that it takes into a file (core/io/state_machine.h), and
+aborts on others. Each case here has those that it is about; together with BY_CHANCE they are the table.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import socket
+import struct
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from pooler.core import STATE_MACHINES
+from pooler.dev.postgres import SUPERUSER
+from pooler.dev.processes import Account
+from tests.support.fakeserver import PATIENCE_S, READY, WELCOME, FakeServer, Peer, Script, usual_answer
+from tests.support.pooler import Pooler
+from tests.support.processes import wait_for
+from tests.support.wire import Wire, message, parse, query, startup
+
+MakePooler = Callable[..., Pooler]
+Transition = tuple[str, str]
+
+SERVER = next(machine for machine in STATE_MACHINES if machine.name == "server")
+
+#: GREETED lasts from one turn of the relay's loop to the next: something has to come in between.
+BY_CHANCE = {
+    ("GREETED", "FRESH"),  # the first statement
+    ("GREETED", "ANSWERED"),  # a Flush
+    ("GREETED", "CLOSING"),  # the end of the server
+}
+
+IN_TRANSACTION = message("Z", b"T")
+
+
+def steps(text: str) -> set[Transition]:
+    """ "A B C, D E": A to B, B to C, and D to E."""
+    found = set()
+    for path in text.split(","):
+        names = path.split()
+        found |= set(itertools.pairwise(names))
+    return found
+
+
+@dataclass
+class FakePostgres:
+    """A server that answers everything, and stops at the `at`-th query that fits the pattern: it ends, or
+    waits until it may go on."""
+
+    pattern: str = "never"
+    at: int = 1
+    ends: bool = False
+    answers_first: bool = False
+    asked: threading.Event = field(default_factory=threading.Event)
+    go_on: threading.Event = field(default_factory=threading.Event)
+
+    def script(self) -> Script:
+        count = 0
+
+        def serve(peer: Peer) -> None:
+            nonlocal count
+            peer.send(WELCOME)
+            ready = READY
+            while True:
+                kind, body = peer.message()
+                if kind == b"X":
+                    return
+                if re.search(self.pattern.encode(), body):
+                    count += 1
+                    if count == self.at:
+                        self.asked.set()
+                        if self.ends and self.answers_first:
+                            peer.send(usual_answer(kind, body))
+                        if self.ends:
+                            return
+                        self.go_on.wait(PATIENCE_S)
+                if body.startswith((b"BEGIN", b"ROLLBACK")):
+                    ready = IN_TRANSACTION if body.startswith(b"BEGIN") else READY
+                peer.send(usual_answer(kind, body).replace(READY, ready))
+
+        return serve
+
+
+@dataclass
+class Place:
+    """What a case gets: poolers that write their transitions down, and fake servers behind database f."""
+
+    make_pooler: MakePooler
+    file: Path
+
+    def taken(self) -> set[Transition]:
+        lines = [line.split() for line in self.file.read_text().splitlines()]
+        return {(first.partition("_")[2], second.partition("_")[2]) for _, first, second in lines}
+
+    def pooler(self, **settings: object) -> Pooler:
+        return self.make_pooler(workers=1, databases={"p0": "pool_size=1"}, **settings)
+
+    def before(self, fake: FakeServer, **settings: object) -> Pooler:
+        databases = {"f": f"host=127.0.0.1 port={fake.port} pool_size=1"}
+        return self.make_pooler(workers=1, databases=databases, **settings)
+
+
+def break_off(wire: Wire) -> None:
+    """The end of a client that is not read: by a reset."""
+    wire.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    wire.socket.close()
+
+
+# The cases.
+
+
+def a_query(place: Place) -> None:
+    with place.pooler().wire().login() as wire:
+        wire.rows("SELECT 1")
+
+
+def leaving_in_a_transaction(place: Place) -> None:
+    pooler = place.pooler()
+    pooler.learn_catalogs()
+    with pooler.wire().login() as wire:
+        wire.rows("BEGIN")
+        wire.close()
+    wait_for(lambda: pooler.pool()["sv_idle"] == 1, 5, "the rollback")
+
+
+def a_session(place: Place) -> None:
+    with place.pooler(pool_mode="session").wire().login() as wire:
+        wire.rows("SELECT 1")
+        wire.rows("SELECT 2")
+        wire.close()
+
+
+def two_clients_in_strict(place: Place) -> None:
+    pooler = place.pooler(session_state="strict")
+    with pooler.wire().login() as one, pooler.wire().login() as other:
+        one.rows("SELECT 1")
+        other.rows("SELECT 2")
+
+
+def a_session_that_has_to_be_asked(place: Place) -> None:
+    with place.pooler().wire().login() as wire:
+        wire.rows("SELECT pg_advisory_lock(1)")
+        wire.rows("SELECT pg_advisory_unlock(1)")
+
+
+def a_notification_of_a_kept_session(place: Place) -> None:
+    """Its server is told first who notifies."""
+    pooler = place.make_pooler(workers=1, databases={"p0": "pool_size=3"})
+    with pooler.wire().login() as one, pooler.wire().login() as other:
+        one.rows("LISTEN state_channel")
+        other.rows("SELECT pg_advisory_lock(1)")
+        other.rows("NOTIFY state_channel")
+        one.receive_until("A")
+
+
+def reconnect(place: Place) -> None:
+    pooler = place.make_pooler(workers=2, databases={"p0": "pool_size=1"})
+    with pooler.wire().login() as wire:
+        wire.rows("SELECT 1")
+        pooler.console("RECONNECT")
+        wire.rows("SELECT 1")
+
+
+def end_of_an_idle_server(place: Place) -> None:
+    pooler = place.pooler()
+    with pooler.wire().login() as wire:
+        wire.rows("SELECT 1")
+        wait_for(lambda: pooler.pool()["sv_idle"] == 1, 5, "an idle server")
+        pooler.pg.sql("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = 'p0'")
+        wait_for(lambda: pooler.pool()["sv_idle"] == 0, 5, "its end")
+
+
+def end_of_a_server_between_transactions(place: Place) -> None:
+    server = FakePostgres("^SELECT 1", ends=True, answers_first=True)
+    with FakeServer({"*": server.script()}) as fake, place.before(fake, pool_mode="session").wire() as wire:
+        wire.login(database="f").rows("SELECT 1")
+        wire.receive_until("E")
+
+
+def end_of_a_server_in_a_statement(place: Place) -> None:
+    with place.pooler().wire().login(user=SUPERUSER) as wire:
+        wire.send(query("SELECT pg_terminate_backend(pg_backend_pid())"))
+        wire.receive_until("E")
+
+
+def half_a_message(place: Place) -> None:
+    """The text of a Parse is looked at when it is there: until then nothing of it goes out."""
+    pooler = place.pooler()
+    with pooler.wire().login() as wire:
+        wire.rows("SELECT 1")
+        wire.send(parse("SELECT 1", "name")[:-6])
+        wait_for(lambda: pooler.pool()["sv_active"] == 1, 5, "its server")
+
+
+def replication(place: Place) -> None:
+    with FakeServer({"*": FakePostgres().script()}) as fake, place.before(fake).wire() as wire:
+        wire.send(startup(SUPERUSER, "f", replication="database"))
+        wire.receive_until("Z")
+
+
+def a_server_that_takes_no_settings(place: Place) -> None:
+    server = FakePostgres("(?i)^SET|set_config", ends=True)
+    with FakeServer({"*": server.script()}) as fake, place.before(fake).wire() as wire:
+        wire.send(startup(database="f", TimeZone="Asia/Tokyo"))
+        wire.receive_until("Z")
+
+
+def leaving_while_defaults_are_asked(place: Place) -> None:
+    server = FakePostgres("db_role_setting s", at=2)
+    with FakeServer({"*": server.script()}) as fake:
+        pooler = place.before(fake)
+        with pooler.wire().login(database="f") as wire:
+            wire.rows("SELECT 1")
+            time.sleep(1.1)  # they are asked once a second
+            with pooler.wire() as other:
+                other.send(startup(database="f"))
+                assert server.asked.wait(5)
+                break_off(other)
+            wait_for(lambda: ("FRESH", "ASKING") in place.taken(), 5, "the client's end")
+            server.go_on.set()
+            wire.rows("SELECT 1")
+
+
+def leaving_while_a_session_is_asked(place: Place) -> None:
+    server = FakePostgres("pg_locks")
+    with FakeServer({"*": server.script()}) as fake, place.before(fake).wire() as wire:
+        wire.login(database="f").rows("SELECT pg_advisory_lock(1)")
+        assert server.asked.wait(5)
+        break_off(wire)
+        wait_for(lambda: ("PROBING", "ASKING") in place.taken(), 5, "the client's end")
+        server.go_on.set()
+
+
+def leaving_while_startup_values_are_put_back(place: Place) -> None:
+    server = FakePostgres("^SAVEPOINT")
+    with FakeServer({"*": server.script()}) as fake, place.before(fake).wire() as wire:
+        wire.login(database="f", options="-c work_mem=123kB").rows("BEGIN")
+        wire.send(query("RESET ALL"))
+        assert server.asked.wait(5)
+        break_off(wire)
+        wait_for(lambda: ("SERVING", "ASKING") in place.taken(), 5, "the client's end")
+        server.go_on.set()
+
+
+def ends_at(pattern: str, *texts: str, **settings: object) -> Callable[[Place], None]:
+    """The server ends when it is asked that; its client has said the texts, and leaves."""
+
+    def case(place: Place) -> None:
+        server = FakePostgres(pattern, ends=True)
+        with FakeServer({"*": server.script()}) as fake:
+            pooler = place.before(fake, **settings)
+            with pooler.wire().login(database="f") as wire:
+                for text in texts:
+                    wire.rows(text)
+                wire.close()
+                assert server.asked.wait(5)
+                wait_for(lambda: pooler.pool("f")["sv_idle"] == 0, 5, "its end")
+
+    return case
+
+
+CASES: dict[str, tuple[Callable[[Place], None], str]] = {
+    "query": (
+        a_query,
+        "ABSENT POOLED FRESH SERVING ANSWERED RETURNING POOLED, FRESH GREETED RETURNING",
+    ),
+    "leaving in a transaction": (
+        leaving_in_a_transaction,
+        "SERVING RETURNING ROLLING_BACK RETURNING ASKING RETURNING",
+    ),
+    "session": (a_session, "ANSWERED SERVING, ANSWERED RETURNING RESETTING RETURNING"),
+    "strict": (two_clients_in_strict, "FRESH RESETTING FRESH"),
+    "asked": (a_session_that_has_to_be_asked, "ANSWERED PROBING ANSWERED"),
+    "notification": (a_notification_of_a_kept_session, "PROBING SERVING"),
+    "reconnect": (reconnect, "POOLED CLOSING SHUT ABSENT, POOLED ABSENT"),
+    "end of an idle server": (end_of_an_idle_server, "POOLED RETURNING CLOSING"),
+    "end between transactions": (end_of_a_server_between_transactions, "ANSWERED CLOSING ABSENT"),
+    "end in a statement": (end_of_a_server_in_a_statement, "SERVING CLOSING"),
+    "half a message": (half_a_message, "FRESH RETURNING"),
+    "replication": (replication, "POOLED DEDICATED CLOSING"),
+    "settings": (a_server_that_takes_no_settings, "FRESH CLOSING"),
+    "leaving at the defaults": (leaving_while_defaults_are_asked, "FRESH ASKING RETURNING"),
+    "leaving at the question": (leaving_while_a_session_is_asked, "PROBING ASKING"),
+    "leaving at startup values": (leaving_while_startup_values_are_put_back, "SERVING ASKING"),
+    "end at the defaults": (ends_at("db_role_setting s", "SELECT 1"), "ASKING CLOSING"),
+    "end at the question": (ends_at("pg_locks", "SELECT pg_advisory_lock(1)"), "PROBING CLOSING"),
+    "end at a reset": (ends_at("^DISCARD", "SELECT 1", pool_mode="session"), "RESETTING CLOSING"),
+    "end at a rollback": (ends_at("^ROLLBACK", "SELECT 1", "BEGIN"), "ROLLING_BACK CLOSING"),
+}
+
+
+@pytest.fixture
+def place(make_pooler: MakePooler, owner: Account, monkeypatch: pytest.MonkeyPatch, work: Path) -> Place:
+    file = work / f"transitions-{sum(1 for _ in work.glob('transitions-*'))}"
+    file.touch()
+    owner.give(file)
+    monkeypatch.setenv("POOLER_TRANSITIONS", str(file))
+    return Place(make_pooler, file)
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_transitions_are_taken(name: str, place: Place) -> None:
+    case, wanted = CASES[name]
+    case(place)
+    wait_for(lambda: steps(wanted) <= place.taken(), 10, f"{steps(wanted) - place.taken()}")
+
+
+def test_every_transition_has_a_case() -> None:
+    driven = set().union(*(steps(wanted) for _, wanted in CASES.values()))
+    table = {(first.partition("_")[2], second.partition("_")[2]) for first, second, _ in SERVER.transitions}
+    assert driven | BY_CHANCE == table
+    assert not driven & BY_CHANCE

@@ -442,3 +442,10 @@ def test_prefixes(path: Path) -> None:
                 assert any(name == word or name.startswith(word + "_") for word in words), (
                     f"{name}: one of {sorted(words)}"
                 )
+
+
+@pytest.mark.parametrize("path", C_FILES, ids=name_of)
+def test_order_of_requests_means_nothing(path: Path) -> None:
+    """What requests of ours have in common is a trait in their table (relay/internal_table.h)."""
+    compared = re.findall(r"[<>]=?\s*INTERNAL_\w+|\bINTERNAL_\w+\s*[<>]=?", code_of(path))
+    assert not compared, f"{compared}: a trait says so"

@@ -166,7 +166,7 @@ static void send_piece(struct relay *r, struct server *s, struct catalog_reader 
     c->piece_at = r->loop.now;
     c->draft.open = false;
     c->took_us = 0;
-    internal_send(r, s, INTERNAL_CATALOG, query, true);
+    internal_send(r, s, INTERNAL_CATALOG, query);
 }
 
 /* The server has been taken from its client, or claimed: it answers a piece.  When nothing is to be asked it
@@ -279,9 +279,10 @@ void catalog_answered(struct relay *r, struct server *s) {
     if (c->phase == READING_SOLVE) r->catalog_work = true;
 }
 
-void catalog_take_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole) {
+void catalog_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                  uint32_t n, bool whole) {
     struct catalog_reader *c = catalog_reader_of(r, catalog_database_of(r, s));
-    if (c->slot == s->slot && c->slot_generation == s->generation)
+    if (letter == 'D' && c->slot == s->slot && c->slot_generation == s->generation)
         catalog_rows_take(c, body, n, whole, r->options.trusted);
 }
 

@@ -95,7 +95,8 @@ void catalog_fail(struct relay *r, int32_t database, struct catalog_reader *c);
 bool catalog_may_ask(struct relay *r, const struct server *s);
 void catalog_ask(struct relay *r, struct server *s);
 void catalog_answered(struct relay *r, struct server *s);
-void catalog_take_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n, bool whole);
+void catalog_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                  uint32_t n, bool whole);
 void catalog_work(struct relay *r);
 
 #endif

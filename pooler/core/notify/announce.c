@@ -99,7 +99,7 @@ static void prepare(struct relay *r, struct client *c, bool again, bool notifies
         row->notifier = r->t->clients[c->row].cancel_pid;
         row->notifier_of = listen_connection(r, c)->generation;
     }
-    internal_send(r, s, INTERNAL_LISTEN, query, true);
+    internal_send(r, s, INTERNAL_LISTEN, query);
 }
 
 /* Called before a message is passed on while nothing is outstanding.  True: it has to wait. */

@@ -265,7 +265,7 @@ static void send_note(struct relay *r, struct server *s, enum internal_request w
     l->since = r->loop.now;
     r->listen_work = true;
     listen_add_marker(r, s, query, (uint32_t)sprintf(query, "%s", before), marker);
-    internal_send(r, s, what, query, true);
+    internal_send(r, s, what, query);
 }
 
 /* Its channels are heard for it from now on: the server need not. */
@@ -288,7 +288,7 @@ static bool heard(struct relay *r, struct server *s) {
     }
     listen_subscribe_all(r, s);
     l->doubles = !l->ready;
-    internal_send(r, s, INTERNAL_UNLISTEN, "UNLISTEN *", true);
+    internal_send(r, s, INTERNAL_UNLISTEN, "UNLISTEN *");
     return true;
 }
 

@@ -270,7 +270,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     if (s->internal || server_is_closing(s)) return;
     if (r->options.has_check && r->loop.now > row->used_at
         && r->loop.now - row->used_at > r->options.check_delay_us)
-        internal_send(r, s, INTERNAL_CHECK, r->options.check_query, true);
+        internal_send(r, s, INTERNAL_CHECK, r->options.check_query);
     else server_suit(r, s);
     guard_look(r, s);
     if (bytes_pending(&c->io.stash) || c->io.readable) conn_ready(&r->loop, &c->io);

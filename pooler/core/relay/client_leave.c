@@ -26,6 +26,7 @@
 #include "relay/client_framing.h"
 #include "relay/copy.h"
 #include "relay/internal.h"
+#include "relay/internal_requests.h"
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "relay/server_release.h"
@@ -45,11 +46,11 @@ static bool answered(const struct client *c) {
     uint32_t unanswered = s->requests.count;
     /* nothing more is said in half a message of a COPY */
     if (s->state == SERVER_DEDICATED || s->copy == COPY_READING) return true;
-    if (s->internal >= INTERNAL_RESTORE && unanswered) unanswered--; /* ours; it goes on without its client */
+    if (internal_is(s, REQUEST_OUTLIVES) && unanswered) unanswered--;
     if (c->io.body_left && !c->drop_body && unanswered) unanswered--; /* a message without its end */
     return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)
         && s->replay.verdict != VERDICT_WAIT && !server_in_message(s)
-        && (s->internal == INTERNAL_NONE || s->internal >= INTERNAL_RESTORE);
+        && (s->internal == INTERNAL_NONE || internal_is(s, REQUEST_OUTLIVES));
 }
 
 /* It is told what was wrong with its last message, of which the header was kept; but not in the `half` of a

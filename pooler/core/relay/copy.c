@@ -181,7 +181,7 @@ void doubt_ask(struct relay *r, struct server *s) {
     if (!s->in_doubt || s->skip || s->internal != INTERNAL_NONE || !s->client) return;
     if (s->client->io.body_left) return; /* behind the client's message */
     s->step_seen = s->step_skips = false;
-    internal_send(r, s, INTERNAL_STEP, "", true);
+    internal_send(r, s, INTERNAL_STEP, "");
 }
 
 /* The same behind an error in the extended protocol, when no Sync of the client comes next. */
@@ -189,7 +189,7 @@ void doubt_end(struct relay *r, struct server *s) {
     send_sync(r, s);
     s->skip = s->step_seen = false;
     s->step_skips = true;
-    internal_send(r, s, INTERNAL_STEP, "", true);
+    internal_send(r, s, INTERNAL_STEP, "");
 }
 
 /* Whether ReadyForQuery answers a Sync that was in doubt. */
@@ -203,7 +203,8 @@ bool doubt_answered(struct server *s) {
 }
 
 /* Nothing is in doubt any more. */
-void doubt_ended(struct server *s) {
+void doubt_ended(struct relay *r, struct server *s) {
+    (void)r;
     s->in_doubt = 0;
     if (s->step_skips && s->client) s->client->skip_to_sync = true;
     s->step_skips = false;

@@ -25,6 +25,6 @@ bool copy_failed(struct server *s);
 void doubt_ask(struct relay *r, struct server *s);
 void doubt_end(struct relay *r, struct server *s);
 bool doubt_answered(struct server *s);
-void doubt_ended(struct server *s);
+void doubt_ended(struct relay *r, struct server *s);
 
 #endif

@@ -12,6 +12,7 @@
 #include "relay/client.h"
 #include "relay/events.h"
 #include "relay/inbox.h"
+#include "relay/internal_table.h"
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "session/settings.h"
@@ -20,23 +21,6 @@ struct counters;
 struct outcome;
 
 #define INTERNAL_QUERY_BYTES (SETTINGS_BYTES * 2 + 32768)
-
-enum internal_request {
-    INTERNAL_NONE,
-    INTERNAL_SETTINGS,
-    INTERNAL_SEQUENCES,
-    INTERNAL_CHECK,
-    INTERNAL_RESET,
-    INTERNAL_ROLLBACK,
-    INTERNAL_STEP,
-    INTERNAL_RESTORE,
-    INTERNAL_PROBE,
-    INTERNAL_CATALOG,
-    INTERNAL_LISTEN,
-    INTERNAL_UNLISTEN,
-    INTERNAL_NOTIFY,
-    INTERNAL_DEFAULTS,
-};
 
 /* cancel_guard.c */
 bool guard_take(struct relay *r, struct server *s);
@@ -64,8 +48,8 @@ struct counters *counters_of(struct relay *r, int32_t pool);
 void relay_emit(struct relay *r, const struct event *e);
 
 /* internal_requests.c */
-void internal_send(struct relay *r, struct server *s, enum internal_request what, const char *text,
-                   bool block);
+void internal_begin(struct relay *r, struct server *s, enum internal_request what);
+void internal_send(struct relay *r, struct server *s, enum internal_request what, const char *text);
 
 /* orders.c */
 void relay_apply(struct relay *r, struct outcome *out);

@@ -66,7 +66,6 @@ struct server {
     uint8_t reset_step;          /* messages of its answer that have come */
     uint8_t found;               /* enum found: what that told so far */
     bool discards_plans;         /* the settings that are on their way to it end with that */
-    bool ahead;                  /* the client's statement follows them without waiting */
     bool looks;                  /* the reset under way looks at all functions */
     struct session session;
     char internal_sqlstate[6], internal_text[EVENT_TEXT_BYTES]; /* of the error that our request met */

@@ -11,6 +11,7 @@
 #include "relay/events.h"
 #include "relay/inbox.h"
 #include "relay/internal.h"
+#include "relay/internal_requests.h"
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "session/session.h"
@@ -73,30 +74,12 @@ bool server_replace(struct relay *r, struct server *s) {
     return true;
 }
 
-static const char *unanswered(enum internal_request what) {
-    switch (what) {
-    case INTERNAL_SETTINGS: return "settings unanswered";
-    case INTERNAL_SEQUENCES: return "request about sequences unanswered";
-    case INTERNAL_CHECK: return "test query unanswered";
-    case INTERNAL_RESET: return "reset query unanswered";
-    case INTERNAL_ROLLBACK: return "rollback unanswered";
-    case INTERNAL_STEP: return "number of answers unknown";
-    case INTERNAL_RESTORE:
-    case INTERNAL_PROBE: return "question about the session unanswered";
-    case INTERNAL_CATALOG: return "question about the catalogs unanswered";
-    case INTERNAL_LISTEN:
-    case INTERNAL_UNLISTEN:
-    case INTERNAL_NOTIFY: return "request about channels unanswered";
-    case INTERNAL_DEFAULTS: return "question about defaults unanswered";
-    case INTERNAL_NONE: break;
-    }
-    return "request unanswered";
-}
+#define SLOW_TIMES 6 /* what is REQUEST_SLOW has so many times as long */
 
-/* What takes the longer the more there is gets more time than what is answered at once. */
-static uint64_t patience_for(const struct relay *r, enum internal_request what) {
-    bool slow = what == INTERNAL_RESET || what == INTERNAL_CATALOG;
-    return r->options.answer_timeout_us * (slow ? 6 : 1);
+/* Whether a request of ours has no answer for too long. */
+static bool internal_overdue(const struct relay *r, const struct server *s) {
+    uint64_t patience = r->options.answer_timeout_us * (internal_is(s, REQUEST_SLOW) ? SLOW_TIMES : 1);
+    return (s->internal_blocks || !s->client) && r->loop.now > s->internal_since + patience;
 }
 
 /* Time has passed.  Nobody waits for what a server is asked that nobody has and that is to be closed anyway.
@@ -104,20 +87,20 @@ static uint64_t patience_for(const struct relay *r, enum internal_request what) 
  * (What a client sent behind ours without waiting has the client's limits.)  And a client that hung up behind
  * a server that reads nothing: as long as that one reads, it gets what was sent. */
 void server_overdue(struct relay *r, struct server *s) {
-    enum internal_request what = (enum internal_request)s->internal;
+    uint64_t patience = r->options.answer_timeout_us;
     if (s->state == SERVER_ABSENT || server_is_closing(s)) return;
-    if (what && !s->client && r->t->slots[s->slot].flags & SF_CLOSE_NEEDED) { /* KILL waits for its end */
+    if (s->internal && !s->client
+        && r->t->slots[s->slot].flags & SF_CLOSE_NEEDED) { /* KILL waits for its end */
         server_close(r, s, true, "database configuration changed");
         return;
     }
-    if (!r->options.answer_timeout_us) return;
-    if (what && (s->internal_blocks || !s->client) && r->loop.now > s->internal_since + patience_for(r, what))
-        server_close(r, s, true, unanswered(what));
+    if (!patience) return;
+    if (s->internal && internal_overdue(r, s))
+        server_close(r, s, true, internal_kinds[s->internal].unanswered);
     else if (s->state == SERVER_RETURNING && (bytes_pending(&s->io.stash) || s->io.body_left)
-             && r->loop.now > s->internal_since + patience_for(r, INTERNAL_NONE))
+             && r->loop.now > s->internal_since + patience)
         server_close(r, s, true, "server sent half a message");
-    else if (s->client && s->client->io.hangup && s->io.stuck
-             && r->loop.now > s->io.stuck_since + patience_for(r, INTERNAL_NONE))
+    else if (s->client && s->client->io.hangup && s->io.stuck && r->loop.now > s->io.stuck_since + patience)
         client_close(r, s->client, NULL, NULL, "client unexpected eof");
 }
 

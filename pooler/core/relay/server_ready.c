@@ -33,7 +33,7 @@ void server_parameter(struct relay *r, struct server *s, const unsigned char *bo
         return;
     }
     struct client *c = s->client;
-    if (own && s->internal != INTERNAL_SETTINGS && s->internal != INTERNAL_RESTORE) return;
+    if (own && !internal_is(s, REQUEST_SETS)) return;
     struct settings *changed = settings_change(&r->store, c->settings, name, name + strlen(name) + 1);
     if (!changed) {
         if (settings_starved(&r->store)) client_without_memory(r, c);
@@ -76,11 +76,6 @@ bool server_skip(struct relay *r, struct server *s) {
     return true;
 }
 
-/* Requests of ours behind which no transaction may be open; what the operator has written may leave one. */
-static bool ends_transaction(enum internal_request what) {
-    return what == INTERNAL_CHECK || what == INTERNAL_RESET || what == INTERNAL_ROLLBACK;
-}
-
 bool server_ready(struct relay *r, struct server *s, uint8_t status) {
     uint8_t head = requests_head(&s->requests), letter = head & 0x7f;
     bool doubtful = doubt_answered(s);
@@ -95,13 +90,10 @@ bool server_ready(struct relay *r, struct server *s, uint8_t status) {
     if (!s->requests.count && status == 'I') s->deeds = 0;
     s->transaction = status;
     s->skip = false;
-    if (head & INTERNAL && status != 'I' && ends_transaction((enum internal_request)s->internal))
-        s->internal_failed = true;
+    if (head & INTERNAL && status != 'I' && internal_is(s, REQUEST_ENDS)) s->internal_failed = true;
     if (doubtful && s->internal == INTERNAL_STEP) return true;
     struct client *before = s->client;
-    bool first = s->internal == INTERNAL_SETTINGS || s->internal == INTERNAL_CHECK
-        || s->internal == INTERNAL_RESET || s->internal == INTERNAL_LISTEN
-        || s->internal == INTERNAL_SEQUENCES || s->internal == INTERNAL_DEFAULTS; /* before its statement */
+    bool first = internal_is(s, REQUEST_FIRST);
     /* its Query comes behind */
     if (head & INTERNAL && s->internal == INTERNAL_STEP && letter == 'S') return true;
     if (head & INTERNAL) internal_done(r, s);

@@ -11,6 +11,7 @@
 #include "relay/client.h"
 #include "relay/events.h"
 #include "relay/internal.h"
+#include "relay/internal_requests.h"
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "relay/server_close.h"
@@ -75,7 +76,7 @@ static void server_give_back(struct relay *r, struct server *s) {
     /* before the first look, which may take long: what changes meanwhile is to be noticed */
     if (defaults_due(r, s)) {
         pool_detach(r->t, s->slot, r->loop.now);
-        defaults_ask(r, s, true);
+        defaults_ask(r, s);
         return;
     }
     if (catalog_due(r, s)) {
@@ -125,7 +126,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         c->server = NULL;
         return;
     }
-    if (s->internal >= INTERNAL_RESTORE && s->requests.count == 1 && !bytes_pending(&s->io.out)
+    if (internal_is(s, REQUEST_OUTLIVES) && s->requests.count == 1 && !bytes_pending(&s->io.out)
         && !session_beyond_reset(r, s)) {
         session_left(r, s); /* when our question is answered the server is cleaned */
         s->client = NULL;
@@ -144,7 +145,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
     if (idle_in_transaction) {
         pool_detach(r->t, s->slot, r->loop.now);
         server_move(s, SERVER_RETURNING);
-        internal_send(r, s, INTERNAL_ROLLBACK, "ROLLBACK", true);
+        internal_send(r, s, INTERNAL_ROLLBACK, "ROLLBACK");
         return;
     }
     if (half) server_close_in_message(r, s, !clean, "client disconnect while server was not ready");

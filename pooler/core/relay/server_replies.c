@@ -123,7 +123,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         s->copy = COPY_READING;
         return true;
     case BE_COPY_IN: return copy_begins(r, s) || s->state == SERVER_DEDICATED;
-    case BE_PARAMETER: server_parameter(r, s, body, n, is_own(s, effect)); return true;
+    case BE_PARAMETER: server_parameter(r, s, body, n, s->internal_body); return true;
     case BE_FORBIDDEN: return false;
     default: return true;
     }
@@ -131,9 +131,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
 
 static bool looked_into(const struct server *s, enum backend_effect effect) {
     return effect == BE_READY || effect == BE_PARAMETER || effect == BE_ERROR || effect == BE_COMMAND
-        || (effect == BE_NOTHING
-            && (s->internal >= INTERNAL_RESTORE || s->internal == INTERNAL_RESET
-                || (s->internal == INTERNAL_SETTINGS && s->client && greeting_asked(s->client))))
+        || (effect == BE_NOTHING && internal_kinds[s->internal].hear)
         || ((effect == BE_ROWDESC || effect == BE_PARAMDESC)
             && requests_head(&s->requests) == ('D' | INTERNAL));
 }
@@ -142,12 +140,6 @@ static bool looked_into(const struct server *s, enum backend_effect effect) {
  * in them. */
 static uint32_t whole_bytes(const struct server *s) {
     return s->internal == INTERNAL_CATALOG ? BUFFER_BYTES - 1 : WHOLE_MESSAGE_BYTES;
-}
-
-static void internal_row(struct relay *r, struct server *s, const unsigned char *body, uint32_t n,
-                         bool whole) {
-    if (s->internal == INTERNAL_CATALOG) catalog_take_row(r, s, body, n, whole);
-    else session_row(r, s, body, whole);
 }
 
 static void to_client(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
@@ -270,7 +262,7 @@ static bool admit(struct relay *r, struct server *s, const struct feeding *f) {
     /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
     s->internal_body = p[0] != 'A' && is_own(s, f->effect)
         && (f->effect != BE_ERROR || requests_head(&s->requests) == ('Q' | INTERNAL)
-            || s->internal == INTERNAL_SETTINGS);
+            || s->internal == INTERNAL_SETTINGS_AHEAD);
     if (malformed(s, p, f->effect, f->here, f->length)) {
         out_of_step(r, s, f->p, f->run, f->at, true);
         return false;
@@ -302,22 +294,15 @@ static bool hides(struct relay *r, struct server *s, struct feeding *f, bool *he
     return hidden;
 }
 
-/* A message that answers a request of ours. */
-static void take_own(struct relay *r, struct server *s, const struct feeding *f) {
-    const unsigned char *p = f->p + f->at;
-    bool whole = f->here == f->length + 1;
-    if (s->internal == INTERNAL_RESET) handover_heard(r, s, p[0], p + 5, f->here - 5, whole);
-    bool greeting = s->internal == INTERNAL_SETTINGS && f->client && greeting_asked(f->client);
-    if (f->effect == BE_NOTHING && (s->internal >= INTERNAL_PROBE || greeting))
-        internal_row(r, s, p + 5, f->here - 5, whole);
-}
-
 /* Passes on what the client gets now, and takes what it does not get.  False: the server is closed. */
 static bool deliver(struct relay *r, struct server *s, struct feeding *f, bool hidden) {
     if (hidden) {
         pass_run(r, s, f);
         f->run = f->at + f->here;
-        if (s->internal_body) take_own(r, s, f);
+        const struct internal_kind *kind = &internal_kinds[s->internal];
+        const unsigned char *p = f->p + f->at;
+        if (s->internal_body && kind->hear)
+            kind->hear(r, s, p[0], p + 5, f->here - 5, f->here == f->length + 1);
     } else if (f->effect == BE_READY) { /* the client may be gone or served by another afterwards */
         if (!open_transaction_refused(r, s, f->p[f->at + 5]))
             to_client(r, s, f->p + f->run, f->at + f->here - f->run);

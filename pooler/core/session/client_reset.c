@@ -168,7 +168,7 @@ void session_restore(struct relay *r, struct server *s) {
     n += values;
     if (inside) n = sql_put(query, n, sizeof query, ";RELEASE " SAVEPOINT);
     query[n] = '\0';
-    internal_send(r, s, INTERNAL_RESTORE, query, true);
+    internal_send(r, s, INTERNAL_RESTORE, query);
 }
 
 /* An error of the moment does not count; what is refused otherwise (temp_buffers, behind temporary tables) is

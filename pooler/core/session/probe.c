@@ -10,10 +10,8 @@
 #include "notify/subscribe.h"
 #include "relay/internal.h"
 #include "session/pin.h"
-#include "session/server_defaults.h"
 #include "session/session.h"
 #include "session/settings.h"
-#include "session/startup_values.h"
 #include "sql/builder.h"
 #include "sql/digest.h"
 #include "sql/effects.h"
@@ -178,7 +176,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     x->answer->overflow = t.bytes >= t.room;
     x->asked = ask | EFFECT_NAMED;
     counters_of(r, r->t->slots[s->slot].pool)->session_asks++;
-    internal_send(r, s, INTERNAL_PROBE, query, true);
+    internal_send(r, s, INTERNAL_PROBE, query);
 }
 
 /* ---- rows ---------------------------------------------------------------------------------------- */
@@ -235,20 +233,20 @@ static bool passing(const char *name) {
 
 static int digit_of(unsigned char c) { return c >= 'a' ? c - 'a' + 10 : c - '0'; }
 
-/* Keeps a setting of the session: `name` and `value`, the latter in hex, are not NUL-terminated. */
-static void take_setting(struct relay *r, struct server *s, const unsigned char *name, uint32_t name_bytes,
-                         const unsigned char *value, uint32_t value_bytes) {
+/* Keeps a setting of the session, whose value is in hex. */
+static void take_setting(struct relay *r, struct server *s, const struct column *name,
+                         const struct column *value) {
     struct answer *a = s->session.answer;
-    value_bytes /= 2;
+    uint32_t name_bytes = name->bytes, value_bytes = value->bytes / 2;
     if (a->bytes + name_bytes + value_bytes + 2 > sizeof a->pairs) {
         a->overflow = true;
         return;
     }
     char *at = a->pairs + a->bytes, *text = at + name_bytes + 1;
-    memcpy(at, name, name_bytes);
+    memcpy(at, name->text, name_bytes);
     at[name_bytes] = '\0';
     for (uint32_t i = 0; i < value_bytes; i++)
-        text[i] = (char)(digit_of(value[2 * i]) << 4 | digit_of(value[2 * i + 1]));
+        text[i] = (char)(digit_of(value->text[2 * i]) << 4 | digit_of(value->text[2 * i + 1]));
     text[value_bytes] = '\0';
     if (memchr(at, 0, name_bytes) || memchr(text, 0, value_bytes)) { /* no setting has one */
         a->overflow = true;
@@ -270,36 +268,28 @@ static uint32_t found_bit(const struct column *c) {
     return digit ? 1u << (c->text[0] - '0') : 0;
 }
 
-/* One DataRow of an answer of ours, well formed if it is whole: its first column says what it is.  No text in
- * it has a NUL inside. */
-void session_row(struct relay *r, struct server *s, const unsigned char *body, bool whole) {
-    if (!whole) {
-        if (s->session.answer) s->session.answer->overflow = true;
-        return;
-    }
-    struct column columns[3] = {{0}};
-    server_message_columns(body, columns, 3);
-    const unsigned char *fields[3] = {columns[0].text, columns[1].text, columns[2].text};
-    uint32_t bytes[3] = {columns[0].bytes, columns[1].bytes, columns[2].bytes};
-    if (!fields[0] || !bytes[0]) return;
-    if (s->internal == INTERNAL_SETTINGS) {
-        if (fields[1] && fields[2]) greeting_row(r, s->client, fields[1], bytes[1], fields[2], bytes[2]);
-        return;
-    }
-    if (s->internal == INTERNAL_DEFAULTS) {
-        defaults_row(r, s, fields[0], fields[1], fields[2], bytes);
-        return;
-    }
+/* The answer.  The first column of a row says what it is.  No text in it has a NUL inside. */
+void session_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                  uint32_t n, bool whole) {
     struct answer *a = s->session.answer;
-    if (!a || !s->client) return;
-    if (fields[0][0] == 'p') a->got |= found_bit(&columns[1]);
-    else if (fields[0][0] == 'l' && fields[1]) {
+    struct column columns[3] = {{0}};
+    (void)n;
+    if (letter != 'D' || !a || !s->client) return;
+    if (!whole) {
+        a->overflow = true;
+        return;
+    }
+    server_message_columns(body, columns, 3);
+    const struct column *kind = &columns[0], *name = &columns[1], *value = &columns[2];
+    if (!kind->text || !kind->bytes) return;
+    bool pair = name->text && value->text;
+    if (kind->text[0] == 'p') a->got |= found_bit(name);
+    else if (kind->text[0] == 'l' && name->text) {
         a->got |= ASK_CHANNELS;
-        listen_row(r, s, fields[1], bytes[1]);
-    } else if (fields[0][0] == 'v' && fields[1] && fields[2]) take_limit(a, &columns[1], &columns[2]);
-    else if (fields[0][0] == 'd' && fields[1] && fields[2]) take_default(a, &columns[1], &columns[2]);
-    else if (fields[0][0] == 's' && fields[1] && fields[2])
-        take_setting(r, s, fields[1], bytes[1], fields[2], bytes[2]);
+        listen_row(r, s, name->text, name->bytes);
+    } else if (kind->text[0] == 'v' && pair) take_limit(a, name, value);
+    else if (kind->text[0] == 'd' && pair) take_default(a, name, value);
+    else if (kind->text[0] == 's' && pair) take_setting(r, s, name, value);
 }
 
 /* ---- what follows -------------------------------------------------------------------------------- */

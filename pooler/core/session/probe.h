@@ -33,7 +33,8 @@ struct answer {
 };
 
 void session_probe(struct relay *r, struct server *s, uint32_t ask);
-void session_row(struct relay *r, struct server *s, const unsigned char *body, bool whole);
+void session_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                  uint32_t n, bool whole);
 void session_unanswered(struct server *s);
 void session_answered(struct relay *r, struct server *s);
 

@@ -145,7 +145,7 @@ static enum rewritten discard_first(struct relay *r, struct client *c, uint32_t 
     struct server *s = c->server;
     /* what stands in front in the same read goes out first: ours is no part of a message of the client's */
     if (s->requests.count || r->run_bytes || !guard_take(r, s)) return REWRITTEN_WAIT_ALL;
-    internal_send(r, s, INTERNAL_SEQUENCES, discard_text(s), true);
+    internal_send(r, s, INTERNAL_SEQUENCES, discard_text(s));
     used(r, c, effect_flags, true);
     return REWRITTEN_WAIT_ALL;
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "io/server_messages.h"
 #include "relay/internal.h"
 #include "session/client_reset.h"
 #include "session/probe.h"
@@ -34,33 +35,38 @@ bool defaults_due(const struct relay *r, const struct server *s) {
         && !(row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) && defaults_stale(r, row->pool);
 }
 
-void defaults_ask(struct relay *r, struct server *s, bool block) {
+void defaults_ask(struct relay *r, struct server *s) {
     r->t->pools[r->t->slots[s->slot].pool].defaults_checked_at = r->loop.now;
-    internal_send(r, s, INTERNAL_DEFAULTS, r->questions[QUESTION_DEFAULTS], block);
+    internal_send(r, s, INTERNAL_DEFAULTS, r->questions[QUESTION_DEFAULTS]);
 }
 
 /* A text of plain letters, so that no encoding turns it; else nothing is learnt from it. */
-static bool plain(const unsigned char *text, uint32_t n, char *out, uint32_t room) {
-    if (!text || n >= room) return false;
-    for (uint32_t i = 0; i < n; i++)
-        if (text[i] < ' ' || text[i] > '~') return false;
-    memcpy(out, text, n);
-    out[n] = '\0';
+static bool plain(const struct column *column, char *out, uint32_t room) {
+    if (!column->text || column->bytes >= room) return false;
+    for (uint32_t i = 0; i < column->bytes; i++)
+        if (column->text[i] < ' ' || column->text[i] > '~') return false;
+    memcpy(out, column->text, column->bytes);
+    out[column->bytes] = '\0';
     return true;
 }
 
-/* Rows: `r` what roles and databases have been given, `v` a parameter and the value that a RESET leads to. */
-void defaults_row(struct relay *r, struct server *s, const unsigned char *kind, const unsigned char *name,
-                  const unsigned char *value, const uint32_t bytes[3]) {
+/* The answer.  Rows: `r` what roles and databases have been given, `v` a parameter and the value that a RESET
+ * leads to. */
+void defaults_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                   uint32_t n, bool whole) {
     const struct slot_row *row = &r->t->slots[s->slot];
+    struct column columns[3] = {{0}};
     struct outcome out;
     char texts[2][DEFAULT_VALUE_BYTES];
-    if (bytes[0] != 1 || row->flags & SF_CLOSE_NEEDED || !plain(name, bytes[1], texts[0], sizeof texts[0]))
-        return;
-    if (kind[0] == 'r') {
+    (void)n;
+    if (letter != 'D' || !whole || row->flags & SF_CLOSE_NEEDED) return;
+    server_message_columns(body, columns, 3);
+    const struct column *kind = &columns[0];
+    if (!kind->text || kind->bytes != 1 || !plain(&columns[1], texts[0], sizeof texts[0])) return;
+    if (kind->text[0] == 'r') {
         pool_roles_seen(r->t, row->pool, texts[0], &out);
         relay_apply(r, &out);
-    } else if (kind[0] == 'v' && plain(value, bytes[2], texts[1], sizeof texts[1])) {
+    } else if (kind->text[0] == 'v' && plain(&columns[2], texts[1], sizeof texts[1])) {
         pool_default_seen(r->t, row->pool, texts[0], texts[1]);
     }
 }

@@ -25,9 +25,9 @@ struct server;
 
 bool defaults_stale(const struct relay *r, int32_t pool);
 bool defaults_due(const struct relay *r, const struct server *s);
-void defaults_ask(struct relay *r, struct server *s, bool block);
-void defaults_row(struct relay *r, struct server *s, const unsigned char *kind, const unsigned char *name,
-                  const unsigned char *value, const uint32_t bytes[3]);
+void defaults_ask(struct relay *r, struct server *s);
+void defaults_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                   uint32_t n, bool whole);
 void defaults_reported(const struct relay *r, struct client *c, const char *name, const char *value);
 void defaults_follow(struct relay *r, struct client *c);
 

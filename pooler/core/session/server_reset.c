@@ -183,14 +183,10 @@ void handover_begin(struct relay *r, struct server *s, enum handover how) {
     server_move(s, SERVER_RESETTING);
     counters_of(r, row_of(r, s)->pool)->session_resets++;
     if (how == HANDOVER_QUERY) {
-        internal_send(r, s, INTERNAL_RESET, r->options.reset_query, true);
+        internal_send(r, s, INTERNAL_RESET, r->options.reset_query);
         return;
     }
-    s->internal = INTERNAL_RESET;
-    s->internal_since = r->loop.now;
-    s->internal_failed = false;
-    s->internal_blocks = true;
-    row_of(r, s)->unnamed_of = 0; /* a simple query ends the unnamed statement */
+    internal_begin(r, s, INTERNAL_RESET);
     snprintf(text, sizeof text, FIRST, seed());
     bool recorded = add_query(r, s, text);
     if (how == HANDOVER_STRICT) {
@@ -257,8 +253,8 @@ static const char *due(const struct relay *r, const struct server *s) {
 }
 
 /* A message that answers the reset.  What PostgreSQL never says here makes it a failure. */
-void handover_heard(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
-                    uint32_t n, bool whole) {
+void handover_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                   uint32_t n, bool whole) {
     if (s->handover == HANDOVER_QUERY || letter == 'S' || letter == 'N' || s->internal_failed) return;
     const char *wanted = due(r, s);
     if (letter == 'D' && wanted && strcmp(wanted, "CSELECT ") == 0) {

@@ -51,8 +51,8 @@ void handover_taken(struct relay *r, struct server *s);
 enum handover handover_before(const struct relay *r, const struct server *s);
 enum handover handover_after(const struct relay *r, const struct server *s, bool used);
 void handover_begin(struct relay *r, struct server *s, enum handover how);
-void handover_heard(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
-                    uint32_t n, bool whole);
+void handover_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                   uint32_t n, bool whole);
 const char *handover_done(struct relay *r, struct server *s);
 void handover_leftovers(struct relay *r, int32_t pool, uint64_t client);
 

@@ -11,42 +11,29 @@
 
 #include <stddef.h>
 
-#include "io/buffer.h"
 #include "io/connection.h"
 #include "io/request_queue.h"
 #include "io/server_messages.h"
 #include "relay/internal.h"
-#include "statements/parsing.h"
+#include "statements/send.h"
 
-static void run(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
-    static const char bind_execute[] = "B\0\0\0\14\0\0\0\0\0\0\0\0E\0\0\0\11\0\0\0\0";
-    unsigned char head[6] = {'P'};
-    store_be32(head + 1, 4 + 1 + bytes + 3);
-    conn_append(&r->loop, &s->io, head, sizeof head); /* with the unnamed statement's name */
-    conn_append(&r->loop, &s->io, text, bytes);
-    conn_append(&r->loop, &s->io, "\0\0\0", 3); /* its end, no types of parameters */
-    conn_append(&r->loop, &s->io, bind_execute,
-                sizeof bind_execute); /* with a last NUL: of the number of rows */
-    server_expects(s, 'P' | INTERNAL);
-    parsing_push(s, NULL);
-    server_expects(s, 'B' | INTERNAL);
-    server_expects(s, 'E' | INTERNAL);
-}
-
-/* Sends what is to be executed.  Returns the bytes of the Query behind it: none. */
-uint32_t settings_ahead(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
+/* Sends `text`, which has a NUL behind its bytes, to be executed. */
+void settings_ahead(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     /* without waiting for a safe snapshot */
     static const char begin[] = "BEGIN ISOLATION LEVEL READ COMMITTED", end[] = "COMMIT";
-    run(r, s, begin, sizeof begin - 1);
-    run(r, s, text, bytes);
-    run(r, s, end, sizeof end - 1);
-    return 0;
+    guard_take(r, s);
+    internal_begin(r, s, INTERNAL_SETTINGS_AHEAD);
+    send_execute(r, s, "", 1, begin, sizeof begin - 1);
+    send_execute(r, s, "", 1, text, bytes);
+    send_execute(r, s, "", 1, end, sizeof end - 1);
+    conn_append(&r->loop, &s->io, "Q\0\0\0\5", 6); /* with the NUL that is its text */
+    server_expects(s, 'Q' | INTERNAL);
 }
 
 /* An error has come.  True: that is what it answers. */
 bool settings_ahead_failed(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
     uint8_t head = requests_head(&s->requests);
-    if (s->internal != INTERNAL_SETTINGS || !s->ahead || !(head & INTERNAL)) return false;
+    if (s->internal != INTERNAL_SETTINGS_AHEAD || !(head & INTERNAL)) return false;
     if (head == ('Q' | INTERNAL)) return true;
     struct client *c = s->client;
     if (c && (!server_is_fresh(s) || c->lost_servers >= LOST_SERVERS_MAX)) { /* what it has sent is gone */

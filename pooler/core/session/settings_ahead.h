@@ -8,7 +8,7 @@
 struct relay;
 struct server;
 
-uint32_t settings_ahead(struct relay *r, struct server *s, const char *text, uint32_t bytes);
+void settings_ahead(struct relay *r, struct server *s, const char *text, uint32_t bytes);
 bool settings_ahead_failed(struct relay *r, struct server *s, const unsigned char *body, uint32_t n);
 
 #endif

@@ -11,6 +11,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/server_messages.h"
 #include "relay/internal.h"
 #include "session/accepted_settings.h"
 #include "session/client_reset.h"
@@ -122,15 +123,21 @@ static void add_report(struct relay *r, struct client *c, const char *name, cons
     report(r, c, message, 5 + name_bytes + value_bytes);
 }
 
-/* A row of the answer to greeting_question(). */
-void greeting_row(struct relay *r, struct client *c, const unsigned char *name, uint32_t name_bytes,
-                  const unsigned char *value, uint32_t value_bytes) {
+/* The answer to greeting_question(): a row for each value. */
+void greeting_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                   uint32_t n, bool whole) {
+    struct client *c = s->client;
+    struct column columns[3] = {{0}};
     char texts[2][GREETING_VALUE_BYTES];
-    if (name_bytes >= sizeof texts[0] || value_bytes >= sizeof texts[1]) return;
-    snprintf(texts[0], sizeof texts[0], "%.*s", (int)name_bytes, (const char *)name);
-    snprintf(texts[1], sizeof texts[1], "%.*s", (int)value_bytes, (const char *)value);
+    (void)n;
+    if (letter != 'D' || !whole || !c || !greeting_asked(c)) return;
+    server_message_columns(body, columns, 3);
+    if (!columns[0].text || !columns[0].bytes || !columns[1].text || !columns[2].text) return;
+    if (columns[1].bytes >= sizeof texts[0] || columns[2].bytes >= sizeof texts[1]) return;
+    snprintf(texts[0], sizeof texts[0], "%.*s", (int)columns[1].bytes, (const char *)columns[1].text);
+    snprintf(texts[1], sizeof texts[1], "%.*s", (int)columns[2].bytes, (const char *)columns[2].text);
     if (!settings_tracked(&r->store, texts[0])) {
-        if (greeting_asked(c)) add_report(r, c, texts[0], texts[1]);
+        add_report(r, c, texts[0], texts[1]);
         return;
     }
     const char *now = settings_value(&r->store, c->settings, texts[0]);

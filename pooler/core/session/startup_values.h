@@ -2,6 +2,7 @@
 #ifndef POOLER_SESSION_STARTUP_VALUES_H
 #define POOLER_SESSION_STARTUP_VALUES_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 struct client;
@@ -22,8 +23,8 @@ struct settings *greeting_without_name(struct relay *r, const struct settings *s
 struct greeting *greeting_of(const unsigned char *bytes, uint32_t head, uint32_t tail);
 uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at,
                            uint32_t room);
-void greeting_row(struct relay *r, struct client *c, const unsigned char *name, uint32_t name_bytes,
-                  const unsigned char *value, uint32_t value_bytes);
+void greeting_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
+                   uint32_t n, bool whole);
 struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given);
 void client_greet(struct relay *r, struct client *c);
 void client_let_in(struct relay *r, struct client *c);

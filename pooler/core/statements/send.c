@@ -2,6 +2,7 @@
 #include "statements/send.h"
 
 #include <stdio.h>
+#include <string.h>
 
 #include "io/buffer.h"
 #include "io/connection.h"
@@ -27,7 +28,7 @@ struct counters *statements_counters(struct relay *r, const struct server *s) {
 void send_bytes(struct relay *r, struct server *s, const void *p, uint32_t n) {
     if (r->run_bytes) conn_append(&r->loop, &s->io, r->run, r->run_bytes);
     r->run_bytes = 0;
-    conn_append(&r->loop, &s->io, p, n);
+    if (n) conn_append(&r->loop, &s->io, p, n);
     server_state_sent(s);
 }
 
@@ -83,28 +84,40 @@ uint32_t send_statement(struct relay *r, struct server *s, const struct statemen
     return number;
 }
 
+/* A statement and its portal of this name, with its NUL: Parse, Bind, Execute. */
+void send_execute(struct relay *r, struct server *s, const char *name, uint32_t n, const char *text,
+                  uint32_t bytes) {
+    unsigned char parse[5 + SERVER_NAME_BYTES] = {'P'}, rest[3 + 5 + 2 * SERVER_NAME_BYTES + 6 + 5] = {0},
+                            *p = rest + 3; /* behind the end of the text: no types of parameters */
+    store_be32(parse + 1, 4 + n + bytes + 3);
+    memcpy(parse + 5, name, n);
+    *p = 'B';
+    store_be32(p + 1, 4 + 2 * n + 6);
+    memcpy(p + 5, name, n);
+    memcpy(p + 5 + n, name, n);
+    p += 5 + 2 * n + 6; /* no formats, no parameters, no formats of columns */
+    *p = 'E';
+    store_be32(p + 1, 4 + n + 4);
+    conn_append(&r->loop, &s->io, parse, 5 + n);
+    conn_append(&r->loop, &s->io, text, bytes);
+    conn_append(&r->loop, &s->io, rest, (uint32_t)(p - rest) + 5);
+    conn_append(&r->loop, &s->io, name, n);
+    conn_append(&r->loop, &s->io, "\0\0\0", 4); /* all rows */
+    server_expects(s, 'P' | INTERNAL);
+    parsing_push(s, NULL);
+    server_expects(s, 'B' | INTERNAL);
+    server_expects(s, 'E' | INTERNAL);
+}
+
 /* Runs a statement of ours in the pipeline under way, whose fate it shares. */
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
     char name[SERVER_NAME_BYTES];
     uint32_t n = (uint32_t)snprintf(name, sizeof name, SERVER_NAME_PREFIX "s%u",
                                     ++s->session.sequence_requests)
         + 1;
-    send_head(r, s, 'P', n + bytes + 3);
-    send_bytes(r, s, name, n);
-    send_bytes(r, s, text, bytes);
-    send_bytes(r, s, "\0\0\0", 3); /* its end, no types of parameters */
-    server_expects(s, 'P' | INTERNAL);
-    parsing_push(s, NULL);
+    send_bytes(r, s, NULL, 0);
+    send_execute(r, s, name, n, text, bytes);
     statements_counters(r, s)->server_parse_count++;
-    send_head(r, s, 'B', 2 * n + 6);
-    send_bytes(r, s, name, n);
-    send_bytes(r, s, name, n);
-    send_bytes(r, s, "\0\0\0\0\0", 6);
-    server_expects(s, 'B' | INTERNAL);
-    send_head(r, s, 'E', n + 4);
-    send_bytes(r, s, name, n);
-    send_bytes(r, s, "\0\0\0", 4);
-    server_expects(s, 'E' | INTERNAL);
     s->pipeline_ours = true;
     send_head(r, s, 'C', n + 1);
     send_bytes(r, s, "S", 1);

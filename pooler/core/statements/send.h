@@ -21,6 +21,8 @@ void send_describe(struct relay *r, struct server *s, const char *name, uint32_t
 void send_close(struct relay *r, struct server *s, uint32_t number);
 uint32_t send_statement(struct relay *r, struct server *s, const struct statement *st,
                         const struct digest *key, uint64_t made, uint8_t request);
+void send_execute(struct relay *r, struct server *s, const char *name, uint32_t n, const char *text,
+                  uint32_t bytes);
 void send_run(struct relay *r, struct server *s, const char *text, uint32_t bytes);
 void send_sync(struct relay *r, struct server *s);
 

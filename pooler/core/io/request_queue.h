@@ -79,6 +79,11 @@ static inline void requests_pop(struct requests *q) {
 /* Number of the oldest request, as `pushed` counts them. */
 static inline uint32_t requests_number(const struct requests *q) { return q->pushed - q->count; }
 
+/* Whether the oldest request is the one of this number, or came behind it: all before it are answered. */
+static inline bool requests_reached(const struct requests *q, uint32_t number) {
+    return (int32_t)(requests_number(q) - number) >= 0;
+}
+
 /* The oldest request, 0 when there is none. */
 static inline uint8_t requests_head(const struct requests *q) { return q->count ? q->ring[q->head] : 0; }
 

@@ -38,7 +38,7 @@ void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags
 bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n) {
     struct session *x = &s->session;
     if (!x->told || !s->client) return false;
-    bool before = (int32_t)(requests_number(&s->requests) - x->reset_from) < 0;
+    bool before = !requests_reached(&s->requests, x->reset_from);
     if (before && effect == BE_READY) { /* what is answered before that the client believes, too */
         settings_drop(&r->store, x->told);
         x->told = settings_keep(s->client->settings);

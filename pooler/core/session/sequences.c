@@ -258,10 +258,8 @@ void sequences_skipped(struct relay *r, struct server *s) {
 
 /* Whether another pipeline of the client has to wait: what others left may be there still. */
 bool sequences_wait(struct server *s) {
-    const struct requests *q = &s->requests;
     struct session *x = &s->session;
-    bool answered = !q->count || (int32_t)(x->discard_request - requests_number(q)) < 0;
-    x->may_skip_discard = x->may_skip_discard && !answered;
+    if (requests_reached(&s->requests, x->discard_request + 1)) x->may_skip_discard = false;
     return x->may_skip_discard;
 }
 

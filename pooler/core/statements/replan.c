@@ -250,13 +250,13 @@ static struct changed changed_message(void) {
  * behind it if others of ours go first. */
 void replan_refuse(struct server *s) {
     const struct requests *q = &s->requests;
-    if (!s->refused_count || (int32_t)(requests_number(q) - s->refused_at) >= (int32_t)s->refused_count)
-        s->refused_at = q->pushed;
+    if (!s->refused_count || requests_reached(q, s->refused_at + s->refused_count)) s->refused_at = q->pushed;
     s->refused_count = q->pushed - s->refused_at + REFUSED_SLACK;
 }
 
 static bool is_refused(const struct server *s) {
-    return requests_number(&s->requests) - s->refused_at < s->refused_count;
+    const struct requests *q = &s->requests;
+    return requests_reached(q, s->refused_at) && !requests_reached(q, s->refused_at + s->refused_count);
 }
 
 /* A Bind that asks for a format per column, by the columns that its client was told of before some DDL: there

@@ -171,9 +171,7 @@ bool statements_gone(struct relay *r, struct server *s, const unsigned char *mes
 }
 
 /* Whether what fails now is not older than the last text, in which a name was replaced. */
-static bool last_text(const struct server *s) {
-    return (int32_t)(requests_number(&s->requests) - s->renamed_request) >= 0;
-}
+static bool last_text(const struct server *s) { return requests_reached(&s->requests, s->renamed_request); }
 
 #define PLACE_DIGITS 10 /* of a place in a text, which has at most 2^30 characters */
 #define PLACE_BYTES (PLACE_DIGITS + 2)

@@ -67,7 +67,7 @@ bool catalog_due(struct relay *r, const struct server *s) {
  * already said more. */
 void catalog_between(struct relay *r, struct server *s) {
     const struct client *c = s->client;
-    if (!c || !s->session.pinned || !server_in_step(s) || c->io.hangup || c->leaving) return;
+    if (!c || !s->session.pinned || !server_in_step(s) || c->io.hangup || c->state == CLIENT_LEAVING) return;
     bool quiet = !c->io.readable && !bytes_pending(&c->io.stash);
     bool unjudged = s->session.pinned & PIN_UNJUDGED;
     const struct catalog_reader *reader = catalog_reader_of(r, catalog_database_of(r, s));

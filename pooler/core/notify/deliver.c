@@ -21,7 +21,7 @@ static bool in_doubt(const struct client *c) {
 
 static bool quiet(const struct client *c) {
     const struct server *s = c->server;
-    if (c->waiting || c->greeting) return false;
+    if (client_waits(c) || client_ungreeted(c)) return false;
     if (!s) return true;
     if (in_doubt(c)) return false;
     if (s->transaction != 'I' || server_in_message(s) || s->session.held

@@ -58,10 +58,15 @@ void client_ready(struct relay *r, struct client *c, uint8_t status) {
     conn_send(&r->loop, &c->io, ready, sizeof ready);
 }
 
-/* A client that has sent nothing to the server which it has lost waits for another, in its old place. */
+/* A client that has sent nothing to the server which it has lost waits for another, in its old place; one
+ * that leaves needs none any more. */
 void client_requeue(struct relay *r, struct client *c) {
     struct outcome out;
-    c->waiting = true;
+    if (c->state == CLIENT_LEAVING) {
+        conn_ready(&r->loop, &c->io);
+        return;
+    }
+    client_move(c, client_ungreeted(c) ? CLIENT_GREETING_WAITING : CLIENT_WAITING);
     pool_requeue(r->t, c->row, r->loop.now, &out);
     relay_apply(r, &out);
 }
@@ -161,7 +166,9 @@ static void swallow_input(const struct conn *c) {
  * been taken from it before, or is closed. */
 void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text,
                   const char *reason) {
-    if (c->io.dead) return;
+    if (c->state == CLIENT_CLOSED) return;
+    bool may_send = text || c->state == CLIENT_LEAVING;
+    client_move(c, CLIENT_CLOSED);
     struct client_row *row = &r->t->clients[c->row];
     struct event e = {.type = EVENT_CLIENT_CLOSED,
                       .a = c->row,
@@ -187,7 +194,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     conn_disarm(&r->loop, &c->io);
     if (c->io.tls && !bytes_pending(&c->io.out)) tls_close(c->io.tls);
     shutdown(c->io.fd, SHUT_WR);
-    if (text || c->leaving) swallow_input(&c->io);
+    if (may_send) swallow_input(&c->io);
     close(c->io.fd);
     c->io.fd = -1;
     settings_drop(&r->store, c->settings);
@@ -210,11 +217,11 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
 bool client_acquire(struct relay *r, struct client *c) {
     struct outcome out;
     pool_acquire(r->t, c->row, r->loop.now, &out);
-    c->waiting = out.slot == NOBODY;
-    if (c->waiting && c->io.hangup) r->hangups = true;
     if (out.slot != NOBODY) client_attached(r, c, out.slot);
+    else client_move(c, client_ungreeted(c) ? CLIENT_GREETING_WAITING : CLIENT_WAITING);
+    if (client_waits(c) && c->io.hangup) r->hangups = true;
     relay_apply(r, &out);
-    return c->server && !c->io.dead;
+    return c->server && c->state != CLIENT_CLOSED;
 }
 
 /* Mode and session_state that hold until the server is given back.  A client whose statements and channels
@@ -232,9 +239,8 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     struct slot_row *row = &r->t->slots[slot];
     struct client_row *me = &r->t->clients[c->row];
     struct server *s = server_of(r, slot);
-    uint64_t waited = c->waiting && r->loop.now > me->wait_start ? r->loop.now - me->wait_start : 0;
+    uint64_t waited = client_waits(c) && r->loop.now > me->wait_start ? r->loop.now - me->wait_start : 0;
     struct counters *n = counters_of(r, row->pool);
-    c->waiting = false;
     n->server_assignment_count++;
     n->wait_time += waited;
     counters_time(n->wait_histogram, waited);
@@ -260,6 +266,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     replay_release(&s->replay); /* the error that another client waited with is nothing of this one's */
     s->replay.ended = true;
     c->server = s;
+    client_move(c, client_ungreeted(c) ? CLIENT_GREETING : CLIENT_SERVED);
     s->guarded = true;
     session_turn(r, s);
     defaults_follow(r, c);
@@ -280,38 +287,39 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
  * the query: one Query or FunctionCall, or everything up to Sync. */
 void client_canceled(struct relay *r, struct client *c) {
     char message[512];
-    if (!c->waiting) return;
-    c->waiting = false;
+    if (!client_waits(c)) return;
+    if (client_ungreeted(c)) client_let_in(r, c); /* nothing may stand before AuthenticationOk */
     const struct bytes *stash = &c->io.stash;
     bool simple = bytes_pending(stash) && memchr("QF", stash->data[stash->start], 2);
     conn_send(&r->loop, &c->io, message,
               error_message(message, "ERROR", "57014", "canceling statement due to user request"));
     if (simple) conn_send(&r->loop, &c->io, READY_IDLE, READY_IDLE_BYTES);
-    c->drop_next = simple;
-    c->skip_to_sync = !simple;
+    client_move(c, simple ? CLIENT_DROPPING : CLIENT_SKIPPING);
     conn_ready(&r->loop, &c->io);
 }
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-static bool releasable(const struct client *c) {
+/* Whether what the client is held for has come. */
+static bool released(const struct client *c, uint32_t room) {
+    if (c->held_for == HELD_FOR_ROOM) return c->server->requests.count < room;
     /* nothing is answered before the client has said more */
     if (c->server->copy == COPY_READING) return true;
-    return c->read_blocked == READ_BLOCKED_ALL ? !c->server->requests.count : names_confirmed(c->names);
+    return c->held_for == HELD_FOR_ALL ? !c->server->requests.count : names_confirmed(c->names);
 }
 
 /* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
 static bool may_read(struct client *c) {
-    if (!c->server || releasable(c)) c->read_blocked = READ_BLOCKED_NOT;
-    c->held = c->read_blocked || (c->server && client_far_ahead(c));
-    return !c->waiting && !c->held && !c->io.stuck && !c->leaving
-        && !(c->server && (c->server->io.stuck || c->server->internal_blocks));
+    if (c->state == CLIENT_HELD && released(c, AHEAD_MAX)) client_move(c, CLIENT_SERVED);
+    if (c->state == CLIENT_SERVED && client_far_ahead(c)) client_hold(c, HELD_FOR_ROOM);
+    bool reads = c->state == CLIENT_IDLE || c->state == CLIENT_SERVED || c->state == CLIENT_DROPPING
+        || c->state == CLIENT_SKIPPING;
+    return reads && !c->io.stuck && !(c->server && (c->server->io.stuck || c->server->internal_blocks));
 }
 
-/* The server of a client that is held has answered something. */
+/* The server of a client has answered something. */
 void client_resume(struct relay *r, struct client *c) {
-    if (c->read_blocked ? releasable(c) : c->server->requests.count < AHEAD_MAX / 2)
-        conn_ready(&r->loop, &c->io);
+    if (c->state == CLIENT_HELD && released(c, AHEAD_MAX / 2)) conn_ready(&r->loop, &c->io);
 }
 
 /* Reads on until the message that has to come whole is there; only what is new is touched.  False: it is not
@@ -340,7 +348,7 @@ void client_run(struct relay *r, struct client *c) {
         memory_refuse(r, c);
         return;
     }
-    if (c->leaving) {
+    if (c->state == CLIENT_LEAVING) {
         client_leave(r, c);
         return;
     }
@@ -348,7 +356,7 @@ void client_run(struct relay *r, struct client *c) {
     if (r->t->h->retiring && client_retired(r, c)) return;
     for (int round = 0; round < ROUNDS; round++) {
         if (!may_read(c)) {
-            if (c->io.broken || (c->waiting && c->io.hangup && c->greeting)) client_leave(r, c);
+            if (c->io.broken || (c->io.hangup && c->state == CLIENT_GREETING_WAITING)) client_leave(r, c);
             return;
         }
         bool received;
@@ -363,7 +371,7 @@ void client_run(struct relay *r, struct client *c) {
         }
         uint32_t n = conn_fill(&r->loop, &c->io, limit, &received);
         uint32_t used = n ? client_feed(r, c, r->loop.buffer, n) : 0;
-        if (c->io.dead) return;
+        if (c->state == CLIENT_CLOSED) return;
         if (!conn_stash(&c->io, r->loop.buffer + used, n - used)) {
             memory_refuse(r, c);
             return;

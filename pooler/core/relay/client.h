@@ -7,6 +7,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "relay/client_state.h"
 #include "session/startup_values.h"
 
 struct command;
@@ -24,20 +25,22 @@ struct subscription;
 #define READY_IDLE "Z\0\0\0\5I"
 #define READY_IDLE_BYTES 6
 
-enum read_blocked {
-    READ_BLOCKED_NOT,
-    READ_BLOCKED_NAMES, /* it says a name that a pipeline on its way makes or closes */
-    READ_BLOCKED_ALL,   /* what is to be sent first depends on the state of its transaction */
+/* What a client that is CLIENT_HELD is held for. */
+enum held_for {
+    HELD_FOR_ROOM,  /* it is too far ahead of its server */
+    HELD_FOR_NAMES, /* it says a name that a pipeline on its way makes or closes */
+    HELD_FOR_ALL,   /* what is to be sent first depends on the state of its transaction */
 };
 
-/* How a client that sends nothing more leaves, when all that it has sent is answered. */
-/* FAULT: it has sent what is no message. */
-enum leaving { LEAVING_NOT, LEAVING_TERMINATE, LEAVING_EOF, LEAVING_FAULT };
+/* How a client that is CLIENT_LEAVING leaves.  FAULT: it has sent what is no message. */
+enum leaving { LEAVING_EOF, LEAVING_TERMINATE, LEAVING_FAULT };
 
 struct client {
     struct conn io;
     int32_t row;
-    bool waiting;             /* on the pool's queue */
+    uint8_t state;            /* enum client_relay_state: client_state.h */
+    uint8_t held_for;         /* enum held_for */
+    uint8_t leaving;          /* enum leaving */
     bool dedicated;           /* its server is its own from login to end: nothing of theirs is looked after */
     uint32_t made_version;    /* of the schema, behind its last DDL; 0: it has made nothing */
     bool currval_later;       /* it asks for what its earlier transactions had from sequences */
@@ -46,26 +49,20 @@ struct client {
     uint8_t opaque_lessons;   /* pins for settings of unknown name */
     uint8_t lost_servers;     /* in a row that failed before they were sent anything of it, */
     uint8_t refusals;         /* and that did not take its settings */
-    bool held;       /* it is too far ahead of its server, and is read again when that has caught up: */
-    uint8_t leaving; /* enum leaving */
-    unsigned char faulty[5]; /* the header of what it is closed for, LEAVING_FAULT */
+    unsigned char faulty[5];  /* the header of what it is closed for, LEAVING_FAULT */
     /* when the end of its stream was seen, while there was work for it; UINT64_MAX: long ago */
     uint64_t hangup_at;
-    /* enum read_blocked: it is not read, for what it says depends on answers on their way */
-    uint8_t read_blocked;
     bool drop_body; /* the message that is passing through is not for the server */
-    /* what is left of a queued query that was canceled, or is behind an error */
-    bool skip_to_sync, drop_next;
     /* enum sql_deeds: what its statements may be, where names are not looked after; the unnamed one */
     uint8_t named_deeds, unnamed_deeds;
     struct server *server;
     struct settings *settings, *startup; /* now; and those of its startup packet, to which RESET leads back */
-    struct greeting *greeting; /* it waits for a server to accept the values of its startup packet, */
+    struct greeting *greeting;           /* until it is greeted */
     /* bits of tracked parameters that are its own; that its startup packet has */
     uint32_t own_values, startup_values;
-    uint32_t defaults_seen;             /* version of the pool's defaults that it was told of */
-    struct greeting *unconfirmed;       /* or was let in before one has: the first that it gets is asked */
-    struct names *names;                /* its prepared statements; NULL until the first */
+    uint32_t defaults_seen;       /* version of the pool's defaults that it was told of */
+    struct greeting *unconfirmed; /* it was let in before a server was asked: the first that it gets is */
+    struct names *names;          /* its prepared statements; NULL until the first */
     struct subscription *subscriptions; /* channels that are heard for it */
     struct bytes notifications;         /* notifications that came while it was not idle */
     uint32_t whole_bytes; /* of the message in the stash: not looked at before they are there; 0: none */
@@ -79,6 +76,20 @@ void client_attached(struct relay *r, struct client *c, int32_t slot);
 void client_canceled(struct relay *r, struct client *c);
 void client_resume(struct relay *r, struct client *c);
 void client_run(struct relay *r, struct client *c);
+
+static inline bool client_waits(const struct client *c) {
+    return c->state == CLIENT_WAITING || c->state == CLIENT_GREETING_WAITING;
+}
+
+/* Nothing that is not a part of its greeting is for it yet. */
+static inline bool client_ungreeted(const struct client *c) {
+    return c->state == CLIENT_LOGGED_IN || c->state == CLIENT_GREETING_WAITING || c->state == CLIENT_GREETING;
+}
+
+/* Whether how its next message is sent depends on answers that are on their way. */
+static inline bool client_undecided(const struct client *c) {
+    return c->state == CLIENT_HELD && c->held_for != HELD_FOR_ROOM;
+}
 
 /* What a server is to be asked about a client's startup values; NULL: nothing any more. */
 static inline struct greeting *greeting_asked(const struct client *c) {

@@ -66,19 +66,19 @@ static bool record(struct server *s, enum frontend_effect effect, uint8_t letter
 /* A message that needs no server, because nothing in it would be answered by one: it has none, or what is
  * sent is skipped. True: it is dealt with. */
 static bool without_server(struct relay *r, struct client *c, enum frontend_effect effect) {
-    if (c->drop_next) {
-        c->drop_next = false;
+    if (c->state == CLIENT_DROPPING) {
+        client_move(c, CLIENT_IDLE);
         return true;
     }
     if (effect == FE_SYNC) {
-        c->skip_to_sync = false;
+        if (c->state == CLIENT_SKIPPING) client_move(c, c->server ? CLIENT_SERVED : CLIENT_IDLE);
         if (c->server) c->server->replay.ended = true;
         if (c->server) client_ready(r, c, c->server->transaction);
         else conn_send(&r->loop, &c->io, READY_IDLE, READY_IDLE_BYTES);
         return true;
     }
-    return c->skip_to_sync || effect == FE_FLUSH || effect == FE_COPY_DATA || effect == FE_COPY_DONE
-        || effect == FE_COPY_FAIL;
+    return c->state == CLIENT_SKIPPING || effect == FE_FLUSH || effect == FE_COPY_DATA
+        || effect == FE_COPY_DONE || effect == FE_COPY_FAIL;
 }
 
 /* A Query behind an Execute without Sync leaves PostgreSQL in a state in which the next statement, whoever's
@@ -207,9 +207,9 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
         if (c->whole_bytes <= WHOLE_BYTES_MAX) return PASS_LATER;
         client_close(r, c, "53200", "message is too long", "message is too long");
         return PASS_NEVER;
-    case REWRITTEN_WAIT_ALL: c->read_blocked = READ_BLOCKED_ALL; return PASS_LATER;
+    case REWRITTEN_WAIT_ALL: client_hold(c, HELD_FOR_ALL); return PASS_LATER;
     case REWRITTEN_WAIT:
-        c->read_blocked = effect == FE_QUERY ? READ_BLOCKED_ALL : READ_BLOCKED_NAMES;
+        client_hold(c, effect == FE_QUERY ? HELD_FOR_ALL : HELD_FOR_NAMES);
         return PASS_LATER;
     case REWRITTEN_NO_MEMORY: memory_refuse(r, c); return PASS_NEVER;
     default:
@@ -256,8 +256,9 @@ static bool waits_for_copy(struct relay *r, struct client *c, const unsigned cha
         if (refuse) copy_refuse(r, s, p[at]);
         else doubt_end(r, s);
     }
-    if (asks ? copy_decides(s) : copy_may_begin(s)) c->read_blocked = READ_BLOCKED_ALL;
-    return c->read_blocked || s->internal_blocks;
+    bool waits = asks ? copy_decides(s) : copy_may_begin(s);
+    if (waits) client_hold(c, HELD_FOR_ALL);
+    return waits || s->internal_blocks;
 }
 
 /* Whether a message cannot be one, or is not allowed: its client is closed when its turn comes. */
@@ -276,7 +277,7 @@ static enum turn turn_of(struct relay *r, struct client *c, const unsigned char 
     if (!c->server && !client_acquire(r, c)) return TURN_BACK;
     if (c->server->internal_blocks) return TURN_BACK;
     if (c->server->in_doubt && !c->server->skip) return TURN_LATER;
-    if (client_far_ahead(c) || c->read_blocked) return TURN_LATER;
+    if (client_far_ahead(c) || client_undecided(c)) return TURN_LATER;
     if (waits_for_copy(r, c, p, run, at)) return TURN_LATER;
     if (effect != FE_PARSE && effect != FE_CLOSE && statements_due(c->server))
         statements_answer(r, c->server);
@@ -285,9 +286,10 @@ static enum turn turn_of(struct relay *r, struct client *c, const unsigned char 
     /* it is judged by what has come, behind the loop */
     if (c->server->replay.verdict == VERDICT_WAIT) return TURN_LATER;
     /* but what a COPY reads is no other pipeline, and nothing is answered before its end */
-    if (c->server->copy != COPY_READING && (sequences_wait(c->server) || session_resetting(c->server)))
-        c->read_blocked = READ_BLOCKED_ALL;
-    if (c->read_blocked) return TURN_LATER;
+    if (c->server->copy != COPY_READING && (sequences_wait(c->server) || session_resetting(c->server))) {
+        client_hold(c, HELD_FOR_ALL);
+        return TURN_LATER;
+    }
     replay_begin(&c->server->replay, !c->server->requests.count);
     *first = at;
     return TURN_NOW;
@@ -314,8 +316,10 @@ static void feed_end(struct relay *r, struct client *c, const unsigned char *p, 
     if (at > first) keep(c, p + first, at - first);
     forward(r, c, p + run, at - run);
     if (!c->server->internal_blocks) doubt_ask(r, c->server);
-    c->held = c->read_blocked || client_far_ahead(c); /* the next answer may be what it waits for */
-    if (client_far_ahead(c) || c->read_blocked == READ_BLOCKED_ALL) client_ask_for_answers(r, c);
+    /* the next answer may be what it waits for */
+    if (client_far_ahead(c) && !client_undecided(c)) client_hold(c, HELD_FOR_ROOM);
+    if (client_far_ahead(c) || (c->state == CLIENT_HELD && c->held_for == HELD_FOR_ALL))
+        client_ask_for_answers(r, c);
     if (statements_due(c->server)) statements_answer(r, c->server);
     if (bytes_pending(&c->server->io.out) && !c->server->io.stuck && !c->server->internal_blocks)
         conn_flush(&r->loop, &c->server->io);
@@ -323,7 +327,7 @@ static void feed_end(struct relay *r, struct client *c, const unsigned char *p, 
 }
 
 /* Looks at every message in p[0..n) and passes them on in runs as long as possible.  Returns the bytes used;
- * the rest must come again.  The client may be gone afterwards (io.dead). */
+ * the rest must come again.  The client may be gone afterwards (CLIENT_CLOSED). */
 uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n) {
     uint32_t at = 0, run = 0, first = 0; /* [run, at) is to be passed on, [first, at) kept */
     if (c->io.body_left) {
@@ -342,7 +346,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
             return n;
         }
         uint32_t here = length + 1 < n - at ? length + 1 : n - at;
-        c->drop_body = (!c->server || c->skip_to_sync) && without_server(r, c, effect);
+        c->drop_body = (!c->server || c->state == CLIENT_SKIPPING) && without_server(r, c, effect);
         if (!c->drop_body) {
             enum turn turn = turn_of(r, c, p, at, here, length + 1, &run, &first);
             if (turn == TURN_BACK) return at;

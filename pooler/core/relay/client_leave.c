@@ -2,7 +2,7 @@
  *
  * Theory.  Terminate and the end of a client's stream say that no more requests come, and so does what is no
  * message (LEAVING_FAULT), whose client is told so in the end.  They take effect in their turn, as at
- * PostgreSQL.  A client is `leaving` from the moment when all that it sent before has been
+ * PostgreSQL.  A client is CLIENT_LEAVING from the moment when all that it sent before has been
  * passed on; it is gone when that has been answered, and the answers have been sent.  A client that is broken
  * (a reset connection, a socket that takes nothing more) is gone at once: nothing more is sent for it, and
  * what runs for it is canceled, unless it had said Terminate.
@@ -94,13 +94,13 @@ void client_left_copy(struct relay *r, struct client *c) { gone(r, c, false); }
 
 /* The client has something to leave for, or one of its answers has come. */
 void client_leave(struct relay *r, struct client *c) {
-    if (c->io.broken || (c->waiting && c->greeting)) {
+    if (c->io.broken || c->state == CLIENT_GREETING_WAITING) {
         gone(r, c, false);
         return;
     }
     if (c->server && c->server->replay.verdict == VERDICT_WAIT) replan_held(r, c->server);
     end_copy(r, c);
-    if (!c->waiting && (!c->server || answered(c))) gone(r, c, !c->server || !c->server->requests.count);
+    if (!c->server || answered(c)) gone(r, c, !c->server || !c->server->requests.count);
 }
 
 /* Whether its stream ends with Terminate, as far as that can be seen. */
@@ -122,7 +122,7 @@ static void probe(struct relay *r, struct client *c) {
     if (c->leaving == LEAVING_TERMINATE || bytes_pending(&c->io.out)
         || (c->server && server_in_message(c->server)))
         return;
-    if (c->waiting && says_terminate(c)) return;
+    if (c->state == CLIENT_WAITING && says_terminate(c)) return;
     const char *name = settings_value(&r->store, c->settings, "application_name");
     session_send_parameter(r, c, "application_name", name ? name : "");
     conn_ready(&r->loop, &c->io);
@@ -130,9 +130,8 @@ static void probe(struct relay *r, struct client *c) {
 
 /* Time has passed. */
 void client_leave_look(struct relay *r, struct client *c) {
-    if (!c->io.hangup || c->io.dead || c->greeting || (!c->leaving && !c->waiting)
-        || c->hangup_at == UINT64_MAX)
-        return;
+    bool work = c->state == CLIENT_WAITING || c->state == CLIENT_LEAVING;
+    if (!c->io.hangup || !work || c->hangup_at == UINT64_MAX) return;
     r->hangups = true;
     if (!c->hangup_at) c->hangup_at = r->loop.now;
     if (r->loop.now < c->hangup_at + PROBE_AFTER_US) return;
@@ -143,6 +142,7 @@ void client_leave_look(struct relay *r, struct client *c) {
 /* No more requests come from this client. */
 void client_end(struct relay *r, struct client *c, enum leaving how) {
     c->leaving = (uint8_t)how;
+    client_move(c, CLIENT_LEAVING);
     r->hangups = true;
     if (c->server) {
         client_ask_for_answers(r, c);
@@ -156,7 +156,7 @@ void client_end(struct relay *r, struct client *c, enum leaving how) {
 static bool between_transactions(struct relay *r, const struct client *c, bool keeps_server) {
     char byte;
     const struct server *s = c->server;
-    if (c->waiting || c->greeting || bytes_pending(&c->io.stash) || bytes_pending(&c->io.out)
+    if (client_waits(c) || client_ungreeted(c) || bytes_pending(&c->io.stash) || bytes_pending(&c->io.out)
         || c->io.body_left)
         return false;
     if (s

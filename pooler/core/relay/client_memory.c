@@ -69,7 +69,7 @@ void server_without_memory(struct relay *r, struct server *s) { give_up(r, &s->i
 
 /* Ends a client for which there is no more memory, its own or the machine's. */
 void memory_refuse(struct relay *r, struct client *c) {
-    if (c->io.dead) return;
+    if (c->state == CLIENT_CLOSED) return;
     static const char text[] = "client needs more memory than client_memory_limit allows";
     bool its_own = memory_count(r, c) + c->whole_bytes > r->options.client_bytes;
     client_close(r, c, "53200", its_own ? text : "out of memory", its_own ? text : "out of memory");

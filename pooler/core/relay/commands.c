@@ -55,9 +55,9 @@ static void kill_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
     struct client_row *row = &r->t->clients[k->a];
     if (!c || row->id != k->id) return;
-    bool waits_for_it = c->waiting && k->token == row->wait_start;
+    bool waits_for_it = client_waits(c) && k->token == row->wait_start;
     bool idle = !c->server || c->server->transaction != 'I' || (row->pinned && !row->request_start);
-    bool quiet = !c->waiting && idle && k->token == row->idle_start;
+    bool quiet = !client_waits(c) && idle && k->token == row->idle_start;
     bool works = c->server && (k->token == row->request_start || k->token == row->xact_start);
     bool never_reads = c->io.stuck && k->token == row->stuck_start;
     /* what it was to be punished for is over */
@@ -67,8 +67,8 @@ static void kill_client(struct relay *r, const struct command *k) {
 
 static void send_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
-    if (!c || r->t->clients[k->a].id != k->id || !c->waiting) return;
-    if (c->greeting) client_let_in(r, c); /* nothing may stand before AuthenticationOk */
+    if (!c || r->t->clients[k->a].id != k->id || !client_waits(c)) return;
+    if (client_ungreeted(c)) client_let_in(r, c); /* nothing may stand before AuthenticationOk */
     conn_send(&r->loop, &c->io, k->data, k->data_bytes);
 }
 

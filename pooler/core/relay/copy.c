@@ -24,7 +24,7 @@
  *            protocol, and is closed;
  *   what comes behind an error in the extended protocol with Syncs in doubt: ReadyForQuery answers the Sync
  *            of ours, and each of the client's that was read behind the failure.  If none was, PostgreSQL
- *            would skip what comes now up to the client's next Sync; so does pooler (`skip_to_sync`). */
+ *            would skip what comes now up to the client's next Sync; so does pooler (CLIENT_SKIPPING). */
 #define _GNU_SOURCE
 #include "relay/copy.h"
 
@@ -206,6 +206,7 @@ bool doubt_answered(struct server *s) {
 void doubt_ended(struct relay *r, struct server *s) {
     (void)r;
     s->in_doubt = 0;
-    if (s->step_skips && s->client) s->client->skip_to_sync = true;
+    struct client *c = s->client;
+    if (s->step_skips && c && c->state != CLIENT_LEAVING) client_move(c, CLIENT_SKIPPING);
     s->step_skips = false;
 }

@@ -34,6 +34,11 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
 /* client_framing.c */
 uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);
 
+/* client_state.c */
+void client_move(struct client *c, enum client_relay_state to);
+void client_hold(struct client *c, enum held_for why);
+void client_parted(struct client *c);
+
 /* client_memory.c */
 uint64_t memory_count(struct relay *r, struct client *c);
 bool memory_within(struct relay *r, struct client *c, uint64_t more);

@@ -140,7 +140,7 @@ static void settings_taken(struct relay *r, struct server *s) {
 static void settings_done(struct relay *r, struct server *s) {
     if (s->internal_failed) settings_refused(r, s);
     else if (s->client) settings_taken(r, s);
-    if (s->client && s->client->greeting) {
+    if (s->client && s->client->state == CLIENT_GREETING) {
         client_greet(r, s->client);
         server_state_greeted(s);
     } else if (s->client && s->client->unconfirmed) {
@@ -172,7 +172,7 @@ void server_suit(struct relay *r, struct server *s) {
         return;
     }
     plans_begin(r, s, false);
-    if (!c->greeting) return;
+    if (c->state != CLIENT_GREETING) return;
     client_greet(r, c);
     server_state_greeted(s);
     conn_ready(&r->loop, &s->io);

@@ -73,9 +73,9 @@ static void obey_client(struct relay *r, const struct order *o) {
     }
     if (o->orders & ORDER_HANDED && there->state == CL_ACTIVE && !c->server)
         client_attached(r, c, there->slot);
-    if (o->orders & ORDER_CANCELED && !c->io.dead) client_canceled(r, c);
-    if (o->orders & ORDER_UNCANCELED && !c->io.dead) guard_over(r, c);
-    if (o->orders & ORDER_KILL && !c->io.dead) {
+    if (o->orders & ORDER_CANCELED && c->state != CLIENT_CLOSED) client_canceled(r, c);
+    if (o->orders & ORDER_UNCANCELED && c->state != CLIENT_CLOSED) guard_over(r, c);
+    if (o->orders & ORDER_KILL && c->state != CLIENT_CLOSED) {
         char said[ERROR_TEXT_BYTES], code[6];
         const char *text = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
         const char *sqlstate = there->kill_text == KILL_UNHEARD ? "57P01" : "08P01";

@@ -182,8 +182,8 @@ void server_run(struct relay *r, struct server *s) {
             without_memory(r, s);
             return;
         }
-        if (s->client && s->client->held) client_resume(r, s->client);
-        if (s->client && s->client->leaving) {
+        if (s->client) client_resume(r, s->client);
+        if (s->client && s->client->state == CLIENT_LEAVING) {
             client_leave(r, s->client);
             conn_ready(&r->loop, &s->io);
             if (!s->client) return;

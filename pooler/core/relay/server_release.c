@@ -52,7 +52,7 @@ static void server_give_back(struct relay *r, struct server *s) {
     }
     /* by what was said, too: a client may leave before it is settled what follows */
     if (session_beyond_reset(r, s)) {
-        if (s->client) s->client->server = NULL; /* it leaves, or goes on without: nothing is closed for it */
+        if (s->client) client_parted(s->client); /* it leaves, or goes on without: nothing is closed for it */
         session_left(r, s);
         s->client = NULL;
         server_close(r, s, false, "carries state of a session that cannot be undone");
@@ -60,7 +60,7 @@ static void server_give_back(struct relay *r, struct server *s) {
     }
     session_left(r, s);
     if (s->client) {
-        s->client->server = NULL;
+        client_parted(s->client);
         /* it may have to leave now, or wait with a message for what this server does not do any more */
         if (r->t->h->retiring || bytes_pending(&s->client->io.stash)) conn_ready(&r->loop, &s->client->io);
         bool used = !server_is_fresh(s);

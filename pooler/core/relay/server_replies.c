@@ -245,7 +245,7 @@ static bool ends_broken_copy(struct relay *r, struct server *s, const struct fee
     struct client *c = s->client;
     if (!c || !copy_was_refused(s, f->p + f->at + 5, f->here - 5, refusal)) return false;
     to_client(r, s, f->p + f->run, f->at - f->run);
-    if (c->leaving) client_left_copy(r, c);
+    if (c->state == CLIENT_LEAVING) client_left_copy(r, c);
     else client_close(r, c, "08P01", refusal, refusal);
     return true;
 }

@@ -48,7 +48,7 @@ void suspend_look(struct relay *r) {
     }
     for (int32_t i = 0; i < r->t->h->clients_high; i++) {
         struct client *c = r->clients[i];
-        if (!c || c->io.dead || suspended_at(r, &c->io)) continue;
+        if (!c || c->state == CLIENT_CLOSED || suspended_at(r, &c->io)) continue;
         if (wanted == SUSPENDED_FORCED) client_close(r, c, "08P01", "suspend_timeout", "suspend_timeout");
         else left++;
     }

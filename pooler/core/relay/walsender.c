@@ -71,6 +71,7 @@ void walsender_add(struct relay *r, struct command *k) {
         s->guarded = true;
         guard_drop(r, s);
         c->server = s;
+        client_move(c, CLIENT_SERVED);
         conn_ready(&r->loop, &s->io);
         conn_ready(&r->loop, &c->io);
     } else {

@@ -223,6 +223,7 @@ static void send_greeting(struct relay *r, struct client *c, const struct greeti
 /* The client is in: AuthenticationOk, its parameters, its key, ReadyForQuery. */
 void client_greet(struct relay *r, struct client *c) {
     if (c->server) confirm(r, c);
+    client_move(c, c->server ? CLIENT_SERVED : CLIENT_IDLE);
     send_greeting(r, c, c->greeting);
     free(c->greeting);
     c->greeting = NULL;
@@ -230,6 +231,7 @@ void client_greet(struct relay *r, struct client *c) {
 
 /* The same before any server was asked: none is free. */
 void client_let_in(struct relay *r, struct client *c) {
+    client_move(c, client_waits(c) ? CLIENT_WAITING : CLIENT_IDLE);
     send_greeting(r, c, c->greeting);
     c->unconfirmed = c->greeting;
     c->unconfirmed->reports_bytes = 0;

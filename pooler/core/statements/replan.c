@@ -191,12 +191,12 @@ static enum verdict judge(const struct server *s, const unsigned char *run, uint
     struct replay_message failed;
     struct counts answered = {0};
     uint32_t pending = 0;
-    if (c->leaving) return VERDICT_NONE; /* no more of the pipeline comes */
+    if (c->state == CLIENT_LEAVING) return VERDICT_NONE; /* no more of the pipeline comes */
     if (!k->whole || !unanswered(&s->requests, &pending)) return VERDICT_NONE;
     if (framed && c->io.body_left) return VERDICT_WAIT;
     if (!find_failed(k, pending, &answered) || !message_at(k, k->failed, &failed)) return VERDICT_NONE;
     /* else nothing comes before this is answered */
-    if (framed && !asked(k, &failed) && !c->read_blocked) return VERDICT_WAIT;
+    if (framed && !asked(k, &failed) && !client_undecided(c)) return VERDICT_WAIT;
     if (!renewable(k, c->names, &failed)) return VERDICT_NONE;
     bool again = answered.repeatable && !k->again && s->transaction == 'I' && !s->internal
         && !c->io.body_left;
@@ -368,7 +368,7 @@ void replan_settle(struct relay *r, struct server *s) {
     struct client *c = s->client;
     *k = (struct replay){.ended = true};
     uint32_t used = old.from + client_feed(r, c, old.data + old.from, old.bytes - old.from);
-    bool unread = c->io.dead || conn_unread(&c->io, old.data + used, old.bytes - used);
+    bool unread = c->state == CLIENT_CLOSED || conn_unread(&c->io, old.data + used, old.bytes - used);
     k->again = true;
     free(old.data);
     if (!unread) memory_refuse(r, c);

@@ -164,7 +164,7 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     bool ours_alone = s->pipeline_ours && !s->pipeline_runs;
     s->execute_open = prepared && s->pipeline_open && !ours_alone;
     if (s->execute_open) {
-        c->read_blocked = READ_BLOCKED_ALL;
+        client_hold(c, HELD_FOR_ALL);
     } else if (prepared) {
         send_sync(r, s);
     }

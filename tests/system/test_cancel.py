@@ -6,6 +6,7 @@ import random
 import struct
 import threading
 import time
+from collections.abc import Callable
 
 import psycopg2
 import psycopg2.extensions
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.crowd import at_once
 from tests.support.exchange import pooled
+from tests.support.fakeserver import WELCOME, FakeServer, Peer
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
@@ -205,6 +207,36 @@ def test_keys_are_random(pooler: Pooler) -> None:
             keys.add(wire.backend_key)
             wire.close()
     assert len({key for _, key in keys}) == 50
+
+
+def test_nothing_of_a_client_is_in_the_queue(make_pooler: Callable[..., Pooler]) -> None:
+    """One that is let in while it waits has not said anything: there is nothing to cancel."""
+    come, logins = threading.Event(), []
+
+    def script(peer: Peer) -> None:
+        logins.append(peer)
+        if len(logins) > 1:
+            come.wait(10)
+        peer.send(WELCOME)
+        peer.serve()
+
+    with FakeServer({"*": script}) as fake:
+        pooler = make_pooler(
+            databases={"f": f"port={fake.port} pool_size=1"},
+            workers=1,
+            session_state="off",
+            query_wait_notify=1,
+        )
+        with pooler.wire() as wire:
+            wire.login(database="f").query("SELECT 1")
+        pooler.console("RECONNECT f")
+        wait_for(lambda: not pooler.show("slots", database="f"), 5, "the end of the first server")
+        with pooler.wire(timeout_s=8) as wire:
+            wire.login(database="f", TimeZone="Asia/Tokyo").expect("N")
+            cancel(pooler, wire)
+            wire.expect_silence(0.3)
+            come.set()
+            assert wire.rows("SELECT 1") == [[b"1"]]
 
 
 def test_many_cancels_of_one_query(running_postgres: Postgres, pooler: Pooler) -> None:

@@ -290,7 +290,12 @@ void client_canceled(struct relay *r, struct client *c) {
     if (!client_waits(c)) return;
     if (client_ungreeted(c)) client_let_in(r, c); /* nothing may stand before AuthenticationOk */
     const struct bytes *stash = &c->io.stash;
-    bool simple = bytes_pending(stash) && memchr("QF", stash->data[stash->start], 2);
+    if (!bytes_pending(stash)) { /* it was let in while it waited: nothing of it is there to be canceled */
+        client_move(c, CLIENT_IDLE);
+        conn_ready(&r->loop, &c->io);
+        return;
+    }
+    bool simple = memchr("QF", stash->data[stash->start], 2);
     conn_send(&r->loop, &c->io, message,
               error_message(message, "ERROR", "57014", "canceling statement due to user request"));
     if (simple) conn_send(&r->loop, &c->io, READY_IDLE, READY_IDLE_BYTES);

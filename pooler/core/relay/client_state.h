@@ -54,6 +54,7 @@
     X(CLIENT_IDLE, CLIENT_LEAVING, "Terminate, the end of its stream, or what is no message")               \
     X(CLIENT_IDLE, CLIENT_CLOSED, "it is broken or killed")                                                 \
     X(CLIENT_WAITING, CLIENT_SERVED, "it gets a server")                                                    \
+    X(CLIENT_WAITING, CLIENT_IDLE, "it is canceled, and has not said anything")                             \
     X(CLIENT_WAITING, CLIENT_DROPPING, "its Query or FunctionCall is canceled")                             \
     X(CLIENT_WAITING, CLIENT_SKIPPING, "its messages of the extended protocol are canceled")                \
     X(CLIENT_WAITING, CLIENT_CLOSED, "it is broken or killed, or has waited for too long")                  \

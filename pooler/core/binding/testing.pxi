@@ -59,10 +59,11 @@ cdef extern from "sql/catalog_names.h" nogil:
 
 cdef extern from "sql/effects.h" nogil:
     struct words:
-        pass
+        uint64_t key
     struct scan_result "scan":
         uint32_t effect_flags, ends, names_bytes, unknown_count
         uint64_t work
+        bint calls, reads_literals
         char names[4096]
     bint words_builtin(words *, uint64_t)
     void words_free(words *)
@@ -76,6 +77,21 @@ cdef extern from "sql/effects.h" nogil:
     enum: EFFECT_UNLISTEN, EFFECT_NOTIFY, EFFECT_SCHEMA, EFFECT_UNKNOWN, EFFECT_EXECUTE, EFFECT_DATABASE
     enum: EFFECT_UNSURE
     enum: EFFECT_ENCODING, EFFECT_FOLDS
+
+cdef extern from "sql/clean_texts.h" nogil:
+    enum: CLEAN_TEXTS, CLEAN_TEXT_BYTES_MAX
+    struct clean_text:
+        unsigned char *text
+    struct clean_texts_table "clean_texts":
+        clean_text places[1024]
+    struct readable:
+        const unsigned char *text
+        uint32_t bytes, serial
+        bint backslash
+    bint clean_texts_find(clean_texts_table *, uint64_t, const readable *, scan_result *)
+    void clean_texts_keep(clean_texts_table *, uint64_t, const readable *, const scan_result *)
+    uint32_t clean_texts_mask(const unsigned char *, uint32_t, unsigned char *)
+
 
 cdef extern from "sql/scan.h" nogil:
     bint scan_names_a_setting(const unsigned char *, uint32_t)
@@ -260,6 +276,52 @@ def scan(bytes text, bint backslash=False, dict known={}):
         names.append((chr(kind), decoded(name)))
     return ({word for word, bit in EFFECT_FLAGS.items() if found.effect_flags & bit},
             {word for word, bit in EFFECT_FLAGS.items() if found.ends & bit}, names)
+
+
+def scan_reads_literals(bytes text):
+    """Whether the scanner looks into literals of the text for what they say."""
+    return _scanned(text, False, {}).reads_literals
+
+
+def clean_text_mask(bytes text):
+    """The text without what stands in its literals; None: it has none, or they are not certain."""
+    cdef unsigned char *copy = <unsigned char *>malloc(len(text) + 1)
+    cdef unsigned char *out = <unsigned char *>malloc(len(text) + 1)
+    if copy is NULL or out is NULL:
+        raise MemoryError
+    memcpy(copy, <const char *>text, len(text))
+    cdef uint32_t n = clean_texts_mask(copy, <uint32_t>len(text), out)
+    masked = <bytes>out[:n] if n else None
+    free(copy)
+    free(out)
+    return masked
+
+
+cdef class CleanTexts:
+    """A table of texts that leave nothing behind, for tests: see core/sql/clean_texts.h."""
+    cdef clean_texts_table *table
+
+    def __cinit__(self):
+        self.table = <clean_texts_table *>calloc(1, sizeof(clean_texts_table))
+        if self.table is NULL:
+            raise MemoryError
+
+    def __dealloc__(self):
+        for i in range(CLEAN_TEXTS):
+            free(self.table.places[i].text)
+        free(self.table)
+
+    def scan(self, bytes text, uint32_t serial=1, bint backslash=False):
+        """As the relay scans a text. True: it was kept, and leaves nothing behind."""
+        cdef readable read
+        cdef scan_result found
+        read.text, read.bytes = <const unsigned char *><const char *>text, <uint32_t>len(text)
+        read.serial, read.backslash = serial, backslash
+        if clean_texts_find(self.table, _builtin.key, &read, &found):
+            return True
+        found = _scanned(text, backslash, {})
+        clean_texts_keep(self.table, _builtin.key, &read, &found)
+        return False
 
 
 def scan_work(bytes text, bint backslash=False):

@@ -109,23 +109,27 @@ bool profile_ready(struct relay *r, int32_t pool) {
     return *place || (*place = calloc(1, sizeof **place));
 }
 
+/* Another snapshot was published, or the one that it has does not count any more. */
+static void follow(struct relay *r, int32_t row, struct profile *p) {
+    char *customs = NULL;
+    uint32_t bytes = 0;
+    if (!catalog_follow(r->t, row, &p->catalog, &customs, &bytes)) return;
+    if (!renew(r, p, customs, bytes)) { /* nothing of it counts, and the next text tries again */
+        catalog_forget(&p->catalog);
+        p->everything = 0;
+        p->nameless = false;
+    }
+    atomic_store(&r->t->databases[row].catalog.everything, p->everything);
+    free(customs);
+}
+
 /* Of a pool that has, or had, clients here. */
 struct profile *profile_of(struct relay *r, int32_t pool) {
     int32_t row = r->t->pools[pool].database;
     struct profile *p = r->profiles[row];
     if (p->row_generation != r->t->databases[row].generation) forget(r, p);
     p->row_generation = r->t->databases[row].generation;
-    char *customs = NULL;
-    uint32_t bytes = 0;
-    if (catalog_follow(r->t, row, &p->catalog, &customs, &bytes)) {
-        if (!renew(r, p, customs, bytes)) { /* nothing of it counts, and the next text tries again */
-            catalog_forget(&p->catalog);
-            p->everything = 0;
-            p->nameless = false;
-        }
-        atomic_store(&r->t->databases[row].catalog.everything, p->everything);
-    }
-    free(customs);
+    if (catalog_generation(r->t, row) != p->catalog.generation) follow(r, row, p);
     bool known = p->catalog.generation && catalog_is_current(r->t, row);
     if (known != p->catalog.known) p->serial = ++r->profile_serial; /* verdicts about texts were others */
     p->catalog.known = known;

@@ -20,9 +20,10 @@
 
 #define LIMIT_MIN 32 /* a machine without time for us must not make it endless */
 #define LIMIT_MAX 4096
-#define LIMIT_LIST 512      /* of the first list of oids, whose rows are short; then as for all */
-#define CHANGED_MAX 512     /* oids in one question */
-#define FAILED_US 10000000u /* after a failure, times the number of failures */
+#define LIMIT_LIST 512       /* of the first list of oids, whose rows are short; then as for all */
+#define CHANGED_MAX 512      /* oids in one question */
+#define CLAIM_AGAIN_US 1000u /* so long a claim that the budget does not allow is not tried again */
+#define FAILED_US 10000000u  /* after a failure, times the number of failures */
 
 /* Our own settings, whatever a client has left: for this request alone.  The first answer says in which
  * encoding.  Behind a piece on a server that it keeps, a client would have to wait. */
@@ -95,17 +96,23 @@ bool catalog_may_ask(struct relay *r, const struct server *s) {
     const struct slot_row *row = &r->t->slots[s->slot];
     const struct pool_row *p = &r->t->pools[row->pool];
     const struct database_row *d = &r->t->databases[p->database];
+    struct catalog_reader *c = r->readers[p->database];
+    /* each server that is given back comes here: this is the usual answer */
+    if (c && c->phase == READING_NOT && r->loop.now < c->next_at && c->row_generation == d->generation)
+        return false;
     if (!catalog_matters(r, row->pool) || row->flags & (SF_CLOSE_NEEDED | SF_ONCE)) return false;
     if (r->t->h->paused || r->t->h->suspended || r->t->h->draining || r->t->h->retiring || d->paused
         || s->state == SERVER_DEDICATED)
         return false;
     if (!catalog_has_work(r, p->database)) return false;
-    const struct catalog_reader *c = r->readers[p->database];
+    c = r->readers[p->database];
     if (p->waiting.head != NOBODY
         && r->loop.now < c->moved_at + (catalog_is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US))
         return false;
-    return c->phase != READING_NOT
-        || catalog_may_claim(r->t, p->database, p->instance, r->worker, r->loop.now);
+    if (c->phase != READING_NOT) return true;
+    if (catalog_may_claim(r->t, p->database, p->instance, r->worker, r->loop.now)) return true;
+    c->next_at = r->loop.now + CLAIM_AGAIN_US;
+    return false;
 }
 
 /* ---- pieces -------------------------------------------------------------------------------------- */

@@ -210,14 +210,6 @@ bool catalog_is_published(const struct tables *t, int32_t database) {
         && atomic_load_explicit(&d->catalog.generation, memory_order_relaxed);
 }
 
-/* Nothing has passed through that may have changed the catalogs since they were read. */
-bool catalog_is_current(const struct tables *t, int32_t database) {
-    const struct database_row *d = &t->databases[database];
-    return d->catalog.row_generation == d->generation
-        && atomic_load_explicit(&d->catalog.version, memory_order_relaxed)
-        == atomic_load_explicit(&d->schema_version, memory_order_relaxed);
-}
-
 void catalog_forget(struct catalog *c) {
     free(c->entries);
     *c = (struct catalog){0};
@@ -256,9 +248,7 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
 bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
                     uint32_t *customs_bytes) {
     const struct catalog_row *row = &t->databases[database].catalog;
-    uint32_t generation = row->row_generation == t->databases[database].generation
-        ? atomic_load(&row->generation)
-        : 0;
+    uint32_t generation = catalog_generation(t, database);
     if (generation == c->generation) return false;
     catalog_forget(c);
     *customs = NULL;

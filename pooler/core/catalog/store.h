@@ -16,8 +16,9 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "tables/layout.h"
+
 struct catalog;
-struct tables;
 
 #define CATALOG_BUDGET 100 /* a look takes at most one part in so many of PostgreSQL's time */
 
@@ -34,7 +35,21 @@ struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker,
                                  uint32_t customs_bytes);
 void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version);
 bool catalog_is_published(const struct tables *t, int32_t database);
-bool catalog_is_current(const struct tables *t, int32_t database);
+
+/* Of the snapshot that is published; 0: none is. */
+static inline uint32_t catalog_generation(const struct tables *t, int32_t database) {
+    const struct database_row *d = &t->databases[database];
+    return d->catalog.row_generation == d->generation ? atomic_load(&d->catalog.generation) : 0;
+}
+
+/* Nothing has passed through that may have changed the catalogs since they were read. */
+static inline bool catalog_is_current(const struct tables *t, int32_t database) {
+    const struct database_row *d = &t->databases[database];
+    return d->catalog.row_generation == d->generation
+        && atomic_load_explicit(&d->catalog.version, memory_order_relaxed)
+        == atomic_load_explicit(&d->schema_version, memory_order_relaxed);
+}
+
 void catalog_forget(struct catalog *c);
 
 /* Brings a worker's copy up to date.  True: it has changed; `customs` are to be freed then. */

@@ -162,6 +162,11 @@ static enum rewritten end_own_run(struct relay *r, struct server *s) {
     return REWRITTEN_NOT;
 }
 
+/* Whether a message may have the text of a statement in it, or calls a function by its number. */
+static bool runs_text(enum frontend_effect effect) {
+    return effect == FE_PARSE || effect == FE_QUERY || effect == FE_FUNCTION;
+}
+
 enum passing { PASS_NOW, PASS_LATER, PASS_NEVER, PASS_ELSEWHERE };
 
 /* One message for the server: notes what it asks for, and replaces names of statements.  [*run, at) was not
@@ -176,13 +181,13 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     r->ahead = n - at;
     if (effect == FE_PARSE || effect == FE_BIND) copy_note_deeds(r, c, p + at, here, total);
     if (effect == FE_QUERY || effect == FE_FUNCTION) how = end_own_run(r, c->server);
-    if (how == REWRITTEN_NOT && effect <= FE_FUNCTION && (session_on(r, c) || session_resets(r, c)))
+    if (how == REWRITTEN_NOT && runs_text(effect) && (session_on(r, c) || session_resets(r, c)))
         how = note_text(r, c, effect, p + at, here, total);
     if (c->server->unfit) {
         c->server->unfit = false;
         if (*run == at && server_replace(r, c->server)) return PASS_ELSEWHERE;
     }
-    if (how == REWRITTEN_NOT && effect <= FE_CLOSE && statements_on(r, c))
+    if (how == REWRITTEN_NOT && effect <= FE_CLOSE && effect != FE_EXECUTE && statements_on(r, c))
         how = statements_forward(r, c, p + at, here, total, &head);
     if (!r->run_bytes) *run = at;
     r->run_bytes = 0;

@@ -25,6 +25,7 @@
 #include "io/connection.h"
 #include "session/probe.h"
 #include "session/settings.h"
+#include "sql/clean_texts.h"
 #include "sql/effects.h"
 #include "statements/store.h"
 #include "tables/layout.h"
@@ -62,6 +63,7 @@ struct relay {
     struct statement_store statements;
     uint64_t apart; /* counts statements that are not shared */
     struct words builtin;
+    struct clean_texts clean_texts;
     struct subscription **heard_by;  /* by channel row */
     uint32_t markers_sent;           /* to the listening connections, by their numbers */
     bool hangups;                    /* clients may have hung up that are still served */

@@ -256,8 +256,9 @@ bool session_beyond_reset(struct relay *r, const struct server *s) {
     const struct session *x = &s->session;
     uint32_t said = x->pinned | x->effect_flags;
     if (said & PIN_LOADED || x->doomed || !s->client) return said & PIN_LOADED || x->doomed;
+    if (x->unseen || newer(x) || !connects_unseen(x->effect_flags)) return x->unseen || newer(x);
     const struct profile *p = session_profile(r, s->client);
-    return x->unseen || newer(x) || (connects_unseen(x->effect_flags) && (p->connects || !p->catalog.known));
+    return p->connects || !p->catalog.known;
 }
 
 /* Servers that are kept only for what sequences remember, or for a setting of unknown name, are given up

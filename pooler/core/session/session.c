@@ -17,6 +17,7 @@
 #include "session/settings.h"
 #include "sql/builder.h"
 #include "sql/catalog_names.h"
+#include "sql/clean_texts.h"
 #include "sql/digest.h"
 #include "sql/effects.h"
 #include "sql/lexer.h"
@@ -211,8 +212,15 @@ static bool made_some(const struct relay *r, const struct client *c) {
 
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan) {
     struct profile *p = session_profile(r, c);
-    scan_text(&r->builtin, &p->catalog, (const unsigned char *)text, bytes, c->settings->backslash, scan);
-    learn_names(p, scan);
+    struct readable in = {.text = (const unsigned char *)text,
+                          .bytes = bytes,
+                          .serial = p->serial,
+                          .backslash = c->settings->backslash};
+    if (!clean_texts_find(&r->clean_texts, r->builtin.key, &in, scan)) {
+        scan_text(&r->builtin, &p->catalog, in.text, bytes, in.backslash, scan);
+        clean_texts_keep(&r->clean_texts, r->builtin.key, &in, scan);
+        learn_names(p, scan);
+    }
     if (catalog_known(&p->catalog)) {
         scan->effect_flags |= p->everything;
     } else {

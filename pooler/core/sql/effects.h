@@ -74,9 +74,10 @@ struct scan {
     uint32_t ends; /* ASK_ and PIN_ bits: what it may end */
     uint32_t names_bytes;
     uint32_t unknown_count;
-    uint64_t work; /* tokens and bytes that were read */
-    bool calls;    /* a function or relation of which only the catalogs say what it does */
-    bool foreign;  /* a name with characters beyond ASCII counts, which was taken for UTF-8 */
+    uint64_t work;       /* tokens and bytes that were read */
+    bool calls;          /* a function or relation of which only the catalogs say what it does */
+    bool reads_literals; /* what stands in a literal counts: the name of a setting, or a text of SQL */
+    bool foreign;        /* a name with characters beyond ASCII counts, which was taken for UTF-8 */
     uint64_t unknown[SCAN_UNKNOWN_MAX];
     /* a letter (s r l u; c: a literal that may be the name of a setting; k: a setting with a dot that is read
      * here, or by a function made here; d: a database that nobody may be connected to, D: one, or all if

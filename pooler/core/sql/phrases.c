@@ -195,6 +195,7 @@ void scan_show(struct scanner *s) {
 void scan_current_setting(struct scanner *s) {
     struct lexer ahead = s->lexer;
     struct token t;
+    s->out->reads_literals = true;
     lexer_next(&ahead, &t); /* the parenthesis */
     lexer_next(&ahead, &t);
     if (t.kind == T_STRING && scan_names_a_setting(t.text, t.bytes))
@@ -206,6 +207,7 @@ void scan_function_body(struct scanner *s, const struct token *body) {
     struct scanner inner = *s;
     struct token t;
     const struct word *word;
+    s->out->reads_literals = true;
     inner.lexer.at = body->text;
     inner.lexer.end = body->text + body->bytes;
     for (lexer_next(&inner.lexer, &t); t.kind != T_END; lexer_next(&inner.lexer, &t)) {
@@ -229,6 +231,7 @@ void scan_channel(struct scanner *s, char kind) {
  * among the arguments of another nothing is read: work is linear in the bytes of a text. */
 void scan_set_config(struct scanner *s) {
     struct lexer ahead = s->lexer;
+    s->out->reads_literals = true;
     struct token t, name, before = {.kind = T_END};
     if (s->looked && ahead.at < s->looked) {
         s->out->effect_flags |= EFFECT_ENCODING | EFFECT_MEANING | ASK_SETTINGS | PIN_OPAQUE;

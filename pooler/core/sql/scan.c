@@ -40,6 +40,7 @@ static void scan_body(struct scanner *s) {
     for (int i = 0; i < (s->body ? 1 : 3); i++) {
         lexer_next(&ahead, &t);
         if (t.kind != T_STRING) continue;
+        s->out->reads_literals = true;
         struct token behind;
         lexer_peek(&ahead, &behind);
         bool all = !t.escaped && behind.kind != T_OPERATOR; /* not one part of the text only */
@@ -247,7 +248,7 @@ static void scan_once(const struct words *builtin, const struct catalog *catalog
                       uint32_t bytes, struct lexer *l, struct scan *out) {
     out->effect_flags = out->ends = out->names_bytes = out->unknown_count = 0;
     out->work = 0;
-    out->foreign = out->calls = false;
+    out->foreign = out->calls = out->reads_literals = false;
     l->at = text;
     l->end = text + bytes;
     l->key = builtin->key;
@@ -279,6 +280,7 @@ void scan_text(const struct words *builtin, const struct catalog *catalog, const
     if (other_lexer.incomplete) return;
     out->foreign |= other.foreign;
     out->calls |= other.calls;
+    out->reads_literals |= other.reads_literals;
     bool same = other.effect_flags == out->effect_flags && other.ends == out->ends
         && other.names_bytes == out->names_bytes && memcmp(other.names, out->names, out->names_bytes) == 0;
     if (same || !(other.effect_flags | other.ends)) return;

@@ -140,8 +140,16 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
     return count;
 }
 
+/* Whether a text begins with a word whose first letter none of COPY, EXECUTE, DISCARD, DEALLOCATE has. */
+static bool begins_otherwise(const char *text, uint32_t n) {
+    while (n && *text == ' ') text++, n--;
+    unsigned char first = n ? lower((unsigned char)*text) : ' ';
+    return first >= 'a' && first <= 'z' && first != 'c' && first != 'd' && first != 'e';
+}
+
 /* What the one statement of a text may be; of which only the beginning may be there. */
 uint8_t sql_deeds(const char *text, uint32_t n, bool whole) {
+    if (begins_otherwise(text, n)) return 0;
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
     struct token t = next(&l);
     while (token_is_char(&t, ';')) t = next(&l);

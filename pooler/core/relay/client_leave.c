@@ -43,8 +43,8 @@
 static bool answered(const struct client *c) {
     const struct server *s = c->server;
     uint32_t unanswered = s->requests.count;
-    /* nothing more is said in half a message of a COPY */
-    if (s->dedicated || s->copy == COPY_READING) return true;
+    /* nothing more is said in half a message of a COPY, and a stream of the log ends with its client */
+    if (s->copy == COPY_READING) return true;
     if (s->internal >= INTERNAL_RESTORE && unanswered) unanswered--; /* ours; it goes on without its client */
     if (c->io.body_left && !c->drop_body && unanswered) unanswered--; /* a message without its end */
     return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)

@@ -141,8 +141,9 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     /* it gets another */
     if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;
     if (effect == FE_QUERY) return sequences_before_query(r, c, effect_flags, (const char *)text, bytes);
-    sequences_before(r, c, effect_flags);
-    return REWRITTEN_NOT;
+    enum rewritten how = sequences_first(r, c, effect_flags);
+    if (how == REWRITTEN_NOT) sequences_before(r, c, effect_flags);
+    return how;
 }
 
 /* The server was sent what is in no queue: there are too many, or there was no memory. */

@@ -97,6 +97,22 @@ static void note_literal_name(struct scanner *s, const char *name) {
     scan_note_name(s, 's', name, (uint32_t)strlen(name), false);
 }
 
+/* SET TIME ZONE LOCAL, SET NAMES and their like have no value: they reset. */
+static void note_words(struct scanner *s, const char *name, bool zone) {
+    struct lexer copy = s->lexer;
+    struct token value;
+    if (zone) lexer_next(&copy, &value);
+    lexer_next(&copy, &value);
+    bool ends = !zone && (value.kind == T_END || token_is_char(&value, ';'));
+    if (!ends && scan_word_id(s, &value) != W_DEFAULT && !(zone && token_is_word(&value, "local"))) {
+        note_literal_name(s, name);
+        return;
+    }
+    s->out->effect_flags |= EFFECT_RESET;
+    note_encoding(s, name, (uint32_t)strlen(name));
+    scan_note_name(s, 'r', name, (uint32_t)strlen(name), false);
+}
+
 /* SET LOCAL: it matters only to how the next texts are read, and what they mean. */
 static void scan_set_local(struct scanner *s) {
     char name[128];
@@ -134,8 +150,8 @@ void scan_set(struct scanner *s) {
     case W_CREATE_OR_INTO: scan_set_local(s); return; /* LOCAL */
     case W_TRANSACTION:
     case W_IGNORED_SET: return;
-    case W_NAMES: note_literal_name(s, "client_encoding"); return;
-    case W_TIME: note_literal_name(s, "timezone"); return;
+    case W_NAMES: note_words(s, "client_encoding", false); return;
+    case W_TIME: note_words(s, "timezone", true); return;
     case W_SCHEMA: note_literal_name(s, "search_path"); return;
     case W_XML: note_literal_name(s, "xmloption"); return;
     case W_SEED: s->out->effect_flags |= PIN_LOADED; return;

@@ -151,23 +151,30 @@ bool session_hold(struct relay *r, struct server *s, uint8_t status) {
 
 #define SAVEPOINT "pooler_restore"
 
+static bool is_role(const char *name) {
+    return strcmp(name, "role") == 0 || strcmp(name, "session_authorization") == 0;
+}
+
+/* Of the names that statements reset, the one of that number; `roles`: those alone that RESET ALL leaves.
+ * Where the session's user is reset, its role is, too. */
+static const char *named(const struct session *x, uint32_t number, bool roles) {
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; x->notes && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+        if (kind == 'r' && (!roles || is_role(name)) && !number--) return is_role(name) ? "role" : name;
+    return NULL;
+}
+
 /* The name of a setting that is to be put back, by its number; NULL: there are not so many. */
 static const char *one_of(const struct relay *r, const struct server *s, uint32_t number) {
     const struct session *x = &s->session;
     uint32_t tracked = (uint32_t)r->store.tracked.count;
-    char kind;
-    if (!x->resets_all) {
-        const char *name;
-        for (uint32_t at = 0;
-             x->notes && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
-            if (kind == 'r' && strcmp(name, "session_authorization") != 0 && !number--) return name;
-        return NULL;
-    }
+    if (!x->resets_all) return named(x, number, false);
     if (number < tracked) return r->store.tracked.names[number];
     number -= tracked;
     for (const char *p = NULL, *value; settings_next_extra(s->client->startup, &p, &value);)
-        if (strcmp(p, "role") != 0 && strcmp(p, "session_authorization") != 0 && !number--) return p;
-    return NULL;
+        if (!is_role(p) && !number--) return p;
+    return named(x, number, true);
 }
 
 /* What puts the values back, or the one that it is the turn of.  Returns the bytes, `room` or more when they
@@ -178,8 +185,10 @@ static uint32_t put_values(const struct relay *r, const struct server *s, char *
     uint32_t n = 0;
     bool unsure = x->reset == RESET_UNSURE || x->reset == RESET_OTHER;
     const char *name;
-    if (x->resets_all && !unsure && !x->restore_one)
-        return settings_assign_all(&r->store, startup, out, room);
+    if (x->resets_all && !unsure && !x->restore_one) {
+        n = settings_assign_all(&r->store, startup, out, room);
+        return named(x, 0, true) ? settings_assign(&r->store, startup, "role", out, n, room) : n;
+    }
     uint32_t first = x->restore_one ? x->restore_one - 1 : 0;
     for (uint32_t i = first; (name = one_of(r, s, i)) && (!x->restore_one || i == first); i++)
         n = unsure ? settings_assign_unset(&r->store, startup, name, out, n, room)

@@ -97,6 +97,12 @@ static void note_literal_name(struct scanner *s, const char *name) {
     scan_note_name(s, 's', name, (uint32_t)strlen(name), false);
 }
 
+static void note_reset(struct scanner *s, const char *name) {
+    s->out->effect_flags |= EFFECT_RESET;
+    note_encoding(s, name, (uint32_t)strlen(name));
+    scan_note_name(s, 'r', name, (uint32_t)strlen(name), false);
+}
+
 /* SET TIME ZONE LOCAL, SET NAMES and their like have no value: they reset. */
 static void note_words(struct scanner *s, const char *name, bool zone) {
     struct lexer copy = s->lexer;
@@ -104,13 +110,9 @@ static void note_words(struct scanner *s, const char *name, bool zone) {
     if (zone) lexer_next(&copy, &value);
     lexer_next(&copy, &value);
     bool ends = !zone && (value.kind == T_END || token_is_char(&value, ';'));
-    if (!ends && scan_word_id(s, &value) != W_DEFAULT && !(zone && token_is_word(&value, "local"))) {
-        note_literal_name(s, name);
-        return;
-    }
-    s->out->effect_flags |= EFFECT_RESET;
-    note_encoding(s, name, (uint32_t)strlen(name));
-    scan_note_name(s, 'r', name, (uint32_t)strlen(name), false);
+    if (ends || scan_word_id(s, &value) == W_DEFAULT || (zone && token_is_word(&value, "local")))
+        note_reset(s, name);
+    else note_literal_name(s, name);
 }
 
 /* SET LOCAL: it matters only to how the next texts are read, and what they mean. */
@@ -143,6 +145,8 @@ void scan_set(struct scanner *s) {
         if (id == W_AUTHORIZATION) {
             note_literal_name(s, "session_authorization");
             note_literal_name(s, "role");
+            lexer_next(&s->lexer, &t);
+            if (scan_word_id(s, &t) == W_DEFAULT) note_reset(s, "session_authorization");
             return;
         }
     }
@@ -167,8 +171,9 @@ void scan_reset(struct scanner *s) {
         s->out->effect_flags |= EFFECT_RESET_ALL;
         s->out->ends |= PIN_NAMELESS;
     } else if (set_word(s, &t) == W_TIME) {
-        s->out->effect_flags |= EFFECT_RESET;
-        scan_note_name(s, 'r', "timezone", 8, false);
+        note_reset(s, "timezone");
+    } else if (set_word(s, &t) == W_SESSION) { /* AUTHORIZATION */
+        note_reset(s, "session_authorization");
     } else {
         s->out->effect_flags |= EFFECT_RESET;
         scan_note_name(s, 'r', name, take_name(s, &t, name, true), false);
@@ -181,6 +186,7 @@ void scan_discard(struct scanner *s) {
     if (scan_word_id(s, &t) == W_ALL) {
         s->out->effect_flags |= EFFECT_RESET_ALL | EFFECT_UNLISTEN | ASK_SETTINGS;
         s->out->ends |= ASK_ALL | PIN_NAMELESS | PIN_SEQUENCE;
+        scan_note_name(s, 'r', "session_authorization", 21, false);
         scan_note_name(s, 'u', "*", 1, false);
     } else {
         s->out->ends |= ASK_TEMP | PIN_SEQUENCE; /* TEMP, SEQUENCES, PLANS */

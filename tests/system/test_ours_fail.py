@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.exchange import direct, function_call, pooled
+from tests.support.exchange import direct, function_call, pooled, wait_until_read
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
-from tests.support.spoiler import Spoiler
-from tests.support.wire import FLUSH, SYNC, EndOfStream, Message, Wire, bind, execute, parse, query
+from tests.support.spoiler import FAILING, Spoiler
+from tests.support.wire import FLUSH, SYNC, EndOfStream, Message, Wire, bind, execute, message, parse, query
 from tests.system.conftest import MakeShared
 
 
@@ -364,5 +364,47 @@ def test_what_is_not_discarded_is_not_told(
         assert set(errors(got)) <= {"55000", "42703", "25P02"}
         if inside:
             wire.rows("ROLLBACK")
+        other.close()
+        wire.close()
+
+
+def test_nothing_of_ours_comes_into_half_a_message(pooler: Pooler) -> None:
+    """CopyData that nobody reads comes in two writes, and behind its end what asks for sequences."""
+    with pooled(pooler, "auto") as wire:
+        wire.rows("CREATE SEQUENCE IF NOT EXISTS drawn")
+    pooler.learn_anew("auto")
+    stray = message("d", b"x" * 100)
+    with pooled(pooler, "auto", unix=True) as wire, pooled(pooler, "auto") as other:
+        other.rows("SELECT nextval('drawn')")
+        wire.rows("BEGIN")
+        wire.send(stray[:50])
+        wait_until_read(wire)
+        wire.send(stray[50:], query("SELECT lastval()"))
+        assert errors(wire.receive_until()) == ["55000"]
+        wire.rows("ROLLBACK")
+        other.close()
+        wire.close()
+
+
+# Errors.
+
+
+def test_an_error_of_ours_takes_the_place_of_no_other(pooler: Pooler, spoiler: Spoiler) -> None:
+    """A statement cannot be prepared for an EXECUTE, which succeeds; what fails is the Query behind it."""
+    with pooled(pooler, "auto") as wire, pooled(pooler, "auto") as other:
+        wire.send(parse("SELECT 4711", "a") + SYNC)
+        assert errors(wire.receive_until()) == []
+        other.rows("DISCARD ALL")  # of the only server
+        wire.rows("SELECT pg_advisory_lock(4711)")  # and it stays
+
+        def spoil(text: bytes) -> bytes | None:
+            if text == b"SELECT 4711":
+                return FAILING
+            return b"SELECT 17" if text.startswith(b"EXECUTE") else None
+
+        spoiler.spoil = spoil
+        wire.send(query("EXECUTE a"), query("SELECT 1/0"))
+        assert [one.values for one in wire.receive_until() if one.type == "D"] == [[b"17"]]
+        assert errors(wire.receive_until()) == ["22012"]
         other.close()
         wire.close()

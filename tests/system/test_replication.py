@@ -266,6 +266,29 @@ def test_its_answers_come_before_its_end(
     wait_for_walsenders(pg, 0)
 
 
+def test_nothing_of_ours_comes_into_half_a_message(make_pooler: Callable[..., Pooler]) -> None:
+    """The stream stops in a message when its client sends what is none."""
+    half = message("d", b"x" * 1000)[:100]
+
+    def stops(peer: Peer) -> None:
+        peer.send(WELCOME)
+        peer.message()
+        peer.send(message("W", b"\0\0\0") + half)
+        peer.wait_for_end()
+
+    with FakeServer({"*": stops}) as fake:
+        pooler = make_pooler(workers=1, databases={"f": f"port={fake.port}"})
+        with pooler.wire() as wire:
+            wire.send(startup("postgres", "f", replication="true"))
+            wire.receive_until("Z")
+            wire.send(query("START_REPLICATION 0/0"))
+            wire.expect("W")
+            assert wire.read_exactly(len(half)) == half
+            with pooler.expect_log("closing because: unknown pkt"):
+                wire.send(message("z"))
+                wire.expect_closed()
+
+
 def test_what_runs_for_nobody_is_canceled(make_pooler: Callable[..., Pooler], pg: Postgres) -> None:
     """Its client has closed without a word."""
     pooler = make_pooler(workers=1)

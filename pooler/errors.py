@@ -15,6 +15,9 @@ from dataclasses import dataclass
 #: protocol_violation: the code PgBouncer gives to every error of its own.
 PROTOCOL_VIOLATION = "08P01"
 
+#: cant_change_runtime_param: a setting that only the beginning of a session takes.
+CANNOT_CHANGE_NOW = "55P02"
+
 
 class PoolerError(Exception):
     """Base of every error that pooler raises on purpose."""

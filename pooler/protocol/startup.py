@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pooler.errors import ClientFault
+from pooler.errors import CANNOT_CHANGE_NOW, ClientFault
 from pooler.protocol import codes
 from pooler.protocol.messages import decode
 
@@ -27,6 +27,13 @@ _SPACES = " \t\n\r\v\f"
 #: How PostgreSQL spells truth values; it takes any case and unambiguous beginnings, which nobody sends.
 _TRUE = frozenset({"true", "on", "yes", "1", "t", "y"})
 _FALSE = frozenset({"false", "off", "no", "0", "f", "n"})
+
+#: What every transaction begins with anew: PostgreSQL takes these in a startup packet, and nothing follows.
+_OF_TRANSACTIONS = {
+    "transaction_isolation": {"serializable", "repeatable read", "read committed", "read uncommitted"},
+    "transaction_read_only": _TRUE | _FALSE,
+    "transaction_deferrable": _TRUE | _FALSE,
+}
 
 Replication = Literal["none", "physical", "logical"]
 
@@ -124,7 +131,7 @@ def wanted_parameters(
             elif ignore & {name.lower(), "options"}:
                 continue
             elif accept_unknown:
-                others[name.lower()] = value
+                others |= _other(name.lower(), value)
             else:
                 raise ClientFault(f"unsupported startup parameter in options: {name}")
     result: dict[str, str] = {}
@@ -134,11 +141,18 @@ def wanted_parameters(
         elif name.lower() in ignore:
             continue
         elif accept_unknown:
-            others[name.lower()] = value
+            others |= _other(name.lower(), value)
         else:
             raise ClientFault(f"unsupported startup parameter: {name}")
     # a parameter of its own wins over one in options, as in PostgreSQL
     return {**from_options, **result}, others
+
+
+def _other(name: str, value: str) -> dict[str, str]:
+    """A setting that no server reports. Libraries are loaded while a session begins, and ours have begun."""
+    if name == "local_preload_libraries" and value.strip():
+        raise ClientFault(f'parameter "{name}" cannot be set after connection start', CANNOT_CHANGE_NOW)
+    return {} if value.lower() in _OF_TRANSACTIONS.get(name, ()) else {name: value}
 
 
 def verbatim(packet: StartupPacket, ignored: Iterable[str]) -> tuple[tuple[str, str], ...]:

@@ -174,6 +174,33 @@ def test_a_cancel_request_on_its_way(pooler: Pooler, backend: Backend) -> None:
         wire.close()
 
 
+def test_a_server_that_has_a_value_to_put_back_is_not_given_up(pooler: Pooler, backend: Backend) -> None:
+    """It is kept for something that nobody knows, until others wait for it; but not before its client has its
+    answer.
+    """
+    with pooler.wire() as wire, pooled(pooler, "one") as other:
+        wire.login("bouncer", "one", TimeZone="Asia/Tokyo")
+        wire.query("SELECT anything()")
+        assert [row["reason"] for row in pooler.show("pins", database="one")] == ["catalogs unread"]
+        backend.take(b"SET timezone='Asia/Tokyo'")
+        backend.go_on.clear()
+        backend.deliver.clear()
+        wire.send(query("RESET TimeZone"))
+        assert backend.begun.wait(10)
+        canceler = threading.Thread(target=cancel, args=(pooler, wire))
+        canceler.start()
+        assert backend.arrived.wait(10)
+        backend.go_on.set()
+        other.send(query("SELECT 1"))
+        other.expect_silence(2)
+        backend.deliver.set()
+        canceler.join()
+        assert errors(wire.receive_until()) == []
+        assert errors(other.receive_until()) == []
+        other.close()
+        wire.close()
+
+
 WAITING: dict[str, Callable[[], bytes]] = {
     "query": lambda: query("SELECT 1"),
     "extended": lambda: parse("SELECT 1") + bind() + execute() + SYNC,

@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.support.exchange import direct, function_call, pooled
+from tests.support.exchange import direct, function_call, pooled, wait_until_read
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
-from tests.support.spoiler import Spoiler
-from tests.support.wire import FLUSH, SYNC, EndOfStream, Message, Wire, bind, execute, parse, query
+from tests.support.spoiler import FAILING, Spoiler
+from tests.support.wire import FLUSH, SYNC, EndOfStream, Message, Wire, bind, execute, message, parse, query
 from tests.system.conftest import MakeShared
 
 
@@ -287,12 +287,54 @@ def test_portals_outlive_what_is_discarded(pooler: Pooler, named: str, known: bo
         wire.close()
 
 
+@pytest.mark.parametrize("named", ["", "mine"])
+def test_portals_of_a_transaction_that_has_just_begun(pooler: Pooler, pg: Postgres, named: str) -> None:
+    """Nothing of it is answered when the statement comes that needs sequences without what others left."""
+    with pooled(pooler, "auto") as wire:
+        wire.rows("DROP TABLE IF EXISTS numbered; CREATE TABLE numbered (id serial, n int)")
+    pooler.learn_anew("auto")
+    at_once = (
+        query("BEGIN"),
+        parse("SELECT generate_series(1, 9)") + bind(portal=named) + execute(named, 2) + SYNC,
+        parse("INSERT INTO numbered (n) VALUES (1)", "s") + bind(name="s", portal="i") + execute("i") + SYNC,
+        execute(named, 2) + SYNC,
+        query("COMMIT"),
+    )
+
+    def answers(wire: Wire) -> list[Message]:
+        wire.send(*at_once)
+        return [one for _ in at_once for one in wire.receive_until()]
+
+    with direct(pg) as plain:
+        expected = answers(plain)
+    with pooled(pooler, "auto") as wire, pooled(pooler, "auto") as other:
+        other.rows("SELECT nextval('numbered_id_seq')")
+        wire.rows("SELECT 1")
+        assert answers(wire) == expected
+        other.close()
+        wire.close()
+
+
+#: Nobody can see that it reads what nextval has left, and it may have to run alone.
+HIDDEN = (
+    "DO $$DECLARE v bigint; BEGIN EXECUTE 'SELECT last' || 'val()' INTO v; "
+    "RAISE division_by_zero USING MESSAGE = v::text; END$$"
+)
+RUN = bind() + execute()
 ASKING = {
     "simple": query("SELECT lastval()"),
-    "extended": parse("SELECT lastval()") + bind() + execute() + SYNC,
+    "extended": parse("SELECT lastval()") + RUN + SYNC,
     "function": function_call(2559),
     "behind": query("SELECT pg_sleep(0.1)") + query("SELECT lastval()"),
+    "hidden": parse(HIDDEN) + RUN + SYNC,
+    "hidden_by_name": parse(HIDDEN, "hidden") + bind(name="hidden") + execute() + SYNC,
+    "hidden_behind": query("SELECT 17") + parse(HIDDEN, "hidden") + bind(name="hidden") + execute() + SYNC,
+    "hidden_in_a_pipeline": parse("SELECT 17") + RUN + parse(HIDDEN) + RUN + SYNC,
+    "query_behind_a_pipeline": parse("SELECT 17") + RUN + query("SELECT lastval()"),
+    "executed": parse("SELECT lastval()", "asks") + SYNC + query("EXECUTE asks"),
+    "executed_by_parse": parse("SELECT lastval()", "asks") + SYNC + parse("EXECUTE asks") + RUN + SYNC,
 }
+TWICE = ("behind", "hidden_behind", "executed", "executed_by_parse")
 
 
 @pytest.mark.parametrize("script", ASKING)
@@ -313,14 +355,56 @@ def test_what_is_not_discarded_is_not_told(
         spoiler.fails(b"DISCARD SEQUENCES", times=1)
         wire.send(ASKING[script])
         got = wire.receive_until()
-        if script == "behind":
+        if script in TWICE:
             got += wire.receive_until()
         spoiler.heals()
-        assert [one.values for one in got if one.type == "D"] in ([], [[b""]])
+        assert [one.values for one in got if one.type == "D"] in ([], [[b""]], [[b"17"]])
         assert not [one for one in got if one.type == "V"]
         assert errors(got)
         assert set(errors(got)) <= {"55000", "42703", "25P02"}
         if inside:
             wire.rows("ROLLBACK")
+        other.close()
+        wire.close()
+
+
+def test_nothing_of_ours_comes_into_half_a_message(pooler: Pooler) -> None:
+    """CopyData that nobody reads comes in two writes, and behind its end what asks for sequences."""
+    with pooled(pooler, "auto") as wire:
+        wire.rows("CREATE SEQUENCE IF NOT EXISTS drawn")
+    pooler.learn_anew("auto")
+    stray = message("d", b"x" * 100)
+    with pooled(pooler, "auto", unix=True) as wire, pooled(pooler, "auto") as other:
+        other.rows("SELECT nextval('drawn')")
+        wire.rows("BEGIN")
+        wire.send(stray[:50])
+        wait_until_read(wire)
+        wire.send(stray[50:], query("SELECT lastval()"))
+        assert errors(wire.receive_until()) == ["55000"]
+        wire.rows("ROLLBACK")
+        other.close()
+        wire.close()
+
+
+# Errors.
+
+
+def test_an_error_of_ours_takes_the_place_of_no_other(pooler: Pooler, spoiler: Spoiler) -> None:
+    """A statement cannot be prepared for an EXECUTE, which succeeds; what fails is the Query behind it."""
+    with pooled(pooler, "auto") as wire, pooled(pooler, "auto") as other:
+        wire.send(parse("SELECT 4711", "a") + SYNC)
+        assert errors(wire.receive_until()) == []
+        other.rows("DISCARD ALL")  # of the only server
+        wire.rows("SELECT pg_advisory_lock(4711)")  # and it stays
+
+        def spoil(text: bytes) -> bytes | None:
+            if text == b"SELECT 4711":
+                return FAILING
+            return b"SELECT 17" if text.startswith(b"EXECUTE") else None
+
+        spoiler.spoil = spoil
+        wire.send(query("EXECUTE a"), query("SELECT 1/0"))
+        assert [one.values for one in wire.receive_until() if one.type == "D"] == [[b"17"]]
+        assert errors(wire.receive_until()) == ["22012"]
         other.close()
         wire.close()

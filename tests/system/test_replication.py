@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -24,7 +25,7 @@ from tests.support.health import (
 from tests.support.pooler import Pooler
 from tests.support.postgres import HBA, Postgres
 from tests.support.processes import pss_kb, wait_for
-from tests.support.wire import Wire, message, query, startup
+from tests.support.wire import TERMINATE, Wire, message, query, startup
 
 SETTINGS = {
     "wal_level": "logical",
@@ -246,6 +247,55 @@ def test_what_postgresql_refuses_is_told_and_harms_nobody(
 
 
 # -- endings
+
+
+@pytest.mark.parametrize("ending", ["terminate", "end of stream"])
+def test_its_answers_come_before_its_end(
+    make_pooler: Callable[..., Pooler], pg: Postgres, ending: str
+) -> None:
+    """All in one write, as PostgreSQL itself would answer it."""
+    pooler = make_pooler(workers=1)
+    with replicate(pooler) as wire:
+        wire.send(
+            query("SELECT pg_sleep(0.2)"), query("SELECT 2"), TERMINATE if ending == "terminate" else b""
+        )
+        if ending == "end of stream":
+            wire.socket.shutdown(socket.SHUT_WR)
+        wire.expect("TDCZTDCZ")
+        wire.expect_closed()
+    wait_for_walsenders(pg, 0)
+
+
+def test_nothing_of_ours_comes_into_half_a_message(make_pooler: Callable[..., Pooler]) -> None:
+    """The stream stops in a message when its client sends what is none."""
+    half = message("d", b"x" * 1000)[:100]
+
+    def stops(peer: Peer) -> None:
+        peer.send(WELCOME)
+        peer.message()
+        peer.send(message("W", b"\0\0\0") + half)
+        peer.wait_for_end()
+
+    with FakeServer({"*": stops}) as fake:
+        pooler = make_pooler(workers=1, databases={"f": f"port={fake.port}"})
+        with pooler.wire() as wire:
+            wire.send(startup("postgres", "f", replication="true"))
+            wire.receive_until("Z")
+            wire.send(query("START_REPLICATION 0/0"))
+            wire.expect("W")
+            assert wire.read_exactly(len(half)) == half
+            with pooler.expect_log("closing because: unknown pkt"):
+                wire.send(message("z"))
+                wire.expect_closed()
+
+
+def test_what_runs_for_nobody_is_canceled(make_pooler: Callable[..., Pooler], pg: Postgres) -> None:
+    """Its client has closed without a word."""
+    pooler = make_pooler(workers=1)
+    with replicate(pooler) as wire:
+        wire.send(query("SELECT pg_sleep(60)"))
+        wait_for(lambda: pg.sql(f"{WALSENDERS} AND state = 'active'") == [(1,)], 5, "the query")
+    wait_for_walsenders(pg, 0)
 
 
 @pytest.mark.parametrize("ending", ["client", "killed", "server", "worker"])

@@ -324,6 +324,21 @@ def test_nothing_that_is_counted_is_told(real: Pooler, pg: Postgres) -> None:
         pg.sql("ALTER ROLE bouncer RESET track_functions")
 
 
+def test_a_role_that_may_not_flush_what_is_counted(real: Pooler, pg: Postgres) -> None:
+    """Its servers are closed, the log says why, and the next client is told nothing."""
+    function = "FUNCTION pg_stat_force_next_flush()"
+    pg.sql("CREATE TABLE IF NOT EXISTS counted (n int)", user="bouncer", dbname="p0")
+    pg.sql(f"REVOKE EXECUTE ON {function} FROM PUBLIC", dbname="p0")
+    why = "closing because: reset query failed: permission denied for function pg_stat_force_next_flush"
+    try:
+        with real.expect_log(why), real.wire().login() as first, real.wire().login() as second:
+            for _ in range(3):
+                first.query("INSERT INTO counted VALUES (1)")
+                assert second.rows(COUNTED[0]) == [[b"0"]]
+    finally:
+        pg.sql(f"GRANT EXECUTE ON {function} TO PUBLIC", dbname="p0")
+
+
 def test_its_own_client_comes_back_without_a_reset(real: Pooler) -> None:
     with real.wire().login() as wire:
         wire.query("SELECT 1")

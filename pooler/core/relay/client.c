@@ -26,6 +26,7 @@
 #include "relay/server_release.h"
 #include "relay/suspend.h"
 #include "session/accepted_settings.h"
+#include "session/parsed_resets.h"
 #include "session/pin.h"
 #include "session/plans.h"
 #include "session/server_defaults.h"
@@ -205,6 +206,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     c->greeting = c->unconfirmed = NULL;
     names_free(&r->statements, c->names);
     c->names = NULL;
+    parsed_resets_free(c);
     listen_client_gone(r, c);
     conn_bury(&r->loop, &c->io);
     relay_apply(r, &out);

@@ -12,6 +12,7 @@
 
 struct command;
 struct names;
+struct parsed_reset;
 struct relay;
 struct server;
 struct settings;
@@ -63,6 +64,7 @@ struct client {
     uint32_t defaults_seen;       /* version of the pool's defaults that it was told of */
     struct greeting *unconfirmed; /* it was let in before a server was asked: the first that it gets is */
     struct names *names;          /* its prepared statements; NULL until the first */
+    struct parsed_reset *parsed_resets; /* of its statements in session pooling */
     struct subscription *subscriptions; /* channels that are heard for it */
     struct bytes notifications;         /* notifications that came while it was not idle */
     uint32_t whole_bytes; /* of the message in the stash: not looked at before they are there; 0: none */

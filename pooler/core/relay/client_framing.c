@@ -112,11 +112,25 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
     counters_of(r, r->t->slots[s->slot].pool)->bytes_received += n;
 }
 
+/* Session pooling: what a Bind runs resets something, perhaps. */
+static enum rewritten note_bind(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
+                                uint32_t total) {
+    if (!c->parsed_resets) return REWRITTEN_NOT;
+    const unsigned char *portal_end = memchr(p + 5, 0, here - 5), *end = p + here;
+    const unsigned char *name = portal_end ? portal_end + 1 : end;
+    if (!memchr(name, 0, (size_t)(end - name)))
+        return here < total && here < HEAD_BYTES_MAX ? REWRITTEN_MORE : REWRITTEN_NOT;
+    session_bound_resets(r, c, (const char *)name);
+    return REWRITTEN_NOT;
+}
+
 /* What the text of a message says about the session. */
 static enum rewritten note_text(struct relay *r, struct client *c, enum frontend_effect effect,
                                 const unsigned char *p, uint32_t here, uint32_t total) {
     bool on = session_on(r, c);
     if (effect == FE_FUNCTION && on) return sequences_before_call(r, c, session_call(c, p, here));
+    if (effect == FE_BIND && !on) return note_bind(r, c, p, here, total);
+    if (effect == FE_EXECUTE) session_note_executed(r, c);
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
     if (effect != FE_QUERY && !parse) return REWRITTEN_NOT;
     if (here < total && total <= WHOLE_MESSAGE_BYTES) return REWRITTEN_MORE;
@@ -126,6 +140,10 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     text += parse;
     const unsigned char *zero = memchr(text, 0, (size_t)(end - text));
     uint32_t bytes = (uint32_t)((zero ? zero : end) - text);
+    if (!on && parse)
+        return session_keep_resets(r, c, (const char *)p + 5, (const char *)text, bytes)
+            ? REWRITTEN_NOT
+            : REWRITTEN_NO_MEMORY;
     if (!on) {
         session_note_resets(r, c, (const char *)text, bytes);
         return REWRITTEN_NOT;
@@ -141,8 +159,9 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     /* it gets another */
     if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;
     if (effect == FE_QUERY) return sequences_before_query(r, c, effect_flags, (const char *)text, bytes);
-    sequences_before(r, c, effect_flags);
-    return REWRITTEN_NOT;
+    enum rewritten how = sequences_first(r, c, effect_flags);
+    if (how == REWRITTEN_NOT) sequences_before(r, c, effect_flags);
+    return how;
 }
 
 /* The server was sent what is in no queue: there are too many, or there was no memory. */

@@ -44,9 +44,9 @@
 static bool answered(const struct client *c) {
     const struct server *s = c->server;
     uint32_t unanswered = s->requests.count;
-    /* nothing more is said in half a message of a COPY */
-    if (s->state == SERVER_DEDICATED || s->copy == COPY_READING) return true;
-    if (internal_is(s, REQUEST_OUTLIVES) && unanswered) unanswered--;
+    /* nothing more is said in half a message of a COPY, and a stream of the log ends with its client */
+    if (s->copy == COPY_READING) return true;
+    if (internal_is(s, REQUEST_OUTLIVES) && unanswered) unanswered--; /* it goes on without its client */
     if (c->io.body_left && !c->drop_body && unanswered) unanswered--; /* a message without its end */
     return !unanswered && !s->session.held && !(s->session.listen && s->session.listen->ready)
         && s->replay.verdict != VERDICT_WAIT && !server_in_message(s)

@@ -1,6 +1,12 @@
 /* RESET and DISCARD ALL lead back to the values of the client's startup packet.  PostgreSQL knows those of
  * our own login only, so the client's are set again before it gets its ReadyForQuery; of the parameters that
- * the server reports it hears what has really changed. */
+ * the server reports it hears what has really changed.
+ *
+ * What has run is known by the tags of CommandComplete.  A statement behind the RESET may set something
+ * again; an error or ROLLBACK undoes it, or not, where it goes back to a savepoint behind the RESET.  Then
+ * those values only are put back whose settings nothing of the session has set, as PostgreSQL tells
+ * (RESET_UNSURE).  In a transaction that has failed nothing can be put back: that waits until it has ended,
+ * or goes on from a savepoint, and so does the client's hearing of it. */
 #include "session/client_reset.h"
 
 #include <string.h>
@@ -29,12 +35,38 @@ void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags
     if (x->told || digest_same(c->startup->digest, r->t->slots[s->slot].login_settings)) return;
     x->told = settings_keep(c->settings);
     x->reset_from = s->requests.pushed;
-    x->reset_ran = x->reset_kept = false;
+    x->reset = x->reset_bound ? RESET_UNSURE : RESET_SENT;
 }
 
-/* A message of the server has come.  Whether it answers a statement that resets, or what came behind that:
- * whether it has run is known by what says so; an error undoes it, or has had it skipped
- * (session_failed()). */
+/* A portal is about to run that may have been bound to such a statement in an earlier pipeline. */
+void session_note_executed(struct relay *r, struct client *c) {
+    if (c->server->session.reset_bound) session_note_reset(r, c, 0);
+}
+
+enum reset_event { RAN_RESET, RAN_ALL, RAN_OTHER, RAN_NEUTRAL, RAN_UNDOES };
+
+static const uint8_t BEHIND[][RAN_UNDOES + 1] = {
+    [RESET_SENT] = {RESET_RAN, RESET_RAN, RESET_OTHER, RESET_SENT, RESET_SENT},
+    [RESET_OTHER] = {RESET_UNSURE, RESET_RAN, RESET_OTHER, RESET_OTHER, RESET_UNSURE},
+    [RESET_RAN] = {RESET_RAN, RESET_RAN, RESET_UNSURE, RESET_RAN, RESET_UNSURE},
+    [RESET_UNSURE] = {RESET_UNSURE, RESET_UNSURE, RESET_UNSURE, RESET_UNSURE, RESET_UNSURE},
+};
+
+/* What the tag of a CommandComplete says of a statement. */
+static enum reset_event event_of(const struct session *x, const unsigned char *tag, uint32_t n) {
+    static const char *const neutral[] = {"BEGIN", "START TRANSACTION", "COMMIT", "SAVEPOINT", "RELEASE"};
+    if (server_message_tag_starts(tag, n, "RESET") || server_message_tag_starts(tag, n, "DISCARD ALL"))
+        return x->resets_all ? RAN_ALL : RAN_RESET;
+    if (server_message_tag_starts(tag, n, "ROLLBACK")) return RAN_UNDOES;
+    for (size_t i = 0; i < sizeof neutral / sizeof *neutral; i++)
+        if (server_message_tag_starts(tag, n, neutral[i])) return RAN_NEUTRAL;
+    return RAN_OTHER;
+}
+
+/* An error, or a rollback. */
+void session_reset_undone(struct session *x) { x->reset = BEHIND[x->reset][RAN_UNDOES]; }
+
+/* A message of the server has come.  Whether it answers a statement that resets, or what came behind that. */
 bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n) {
     struct session *x = &s->session;
     if (!x->told || !s->client) return false;
@@ -43,10 +75,8 @@ bool session_restoring(struct relay *r, struct server *s, int effect, const unsi
         settings_drop(&r->store, x->told);
         x->told = settings_keep(s->client->settings);
     }
-    if (!before && effect == BE_COMMAND && !s->internal_body) {
-        x->reset_kept |= x->reset_ran && server_message_tag_starts(body, n, "COMMIT");
-        x->reset_ran = true;
-    }
+    if (!before && effect == BE_COMMAND && !s->internal_body)
+        x->reset = BEHIND[x->reset][event_of(x, body, n)];
     return !before && s->requests.count;
 }
 
@@ -88,7 +118,7 @@ static void tell(struct relay *r, struct server *s) {
     if (s->client) session_send_parameters(r, s->client, s->session.told);
     settings_drop(&r->store, s->session.told);
     s->session.told = NULL;
-    forget_names(&s->session);
+    if (!s->session.reset_bound) forget_names(&s->session);
 }
 
 /* A parameter that is not tracked, and is the client's from its startup packet: it goes back to that value,
@@ -107,33 +137,44 @@ bool session_report_hidden(struct relay *r, const struct server *s, const char *
 
 /* ReadyForQuery came behind a RESET.  True: the client gets it later, behind INTERNAL_RESTORE. */
 bool session_hold(struct relay *r, struct server *s, uint8_t status) {
-    if (status == 'E' || !s->session.reset_ran || s->requests.count > 1) {
-        tell(r, s);
-        return false;
+    struct session *x = &s->session;
+    bool last = s->requests.count == 1;
+    if (last && x->reset != RESET_SENT && status == 'E') return false; /* it may come back into force */
+    if (last && x->reset != RESET_SENT) {
+        x->held = status;
+        return true;
     }
-    s->session.held = status;
-    return true;
+    x->reset_bound |= status == 'T';
+    tell(r, s);
+    return false;
 }
 
 #define SAVEPOINT "pooler_restore"
+
+static bool is_role(const char *name) {
+    return strcmp(name, "role") == 0 || strcmp(name, "session_authorization") == 0;
+}
+
+/* Of the names that statements reset, the one of that number; `roles`: those alone that RESET ALL leaves.
+ * Where the session's user is reset, its role is, too. */
+static const char *named(const struct session *x, uint32_t number, bool roles) {
+    char kind;
+    const char *name;
+    for (uint32_t at = 0; x->notes && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
+        if (kind == 'r' && (!roles || is_role(name)) && !number--) return is_role(name) ? "role" : name;
+    return NULL;
+}
 
 /* The name of a setting that is to be put back, by its number; NULL: there are not so many. */
 static const char *one_of(const struct relay *r, const struct server *s, uint32_t number) {
     const struct session *x = &s->session;
     uint32_t tracked = (uint32_t)r->store.tracked.count;
-    char kind;
-    if (!x->resets_all) {
-        const char *name;
-        for (uint32_t at = 0;
-             x->notes && scan_next_name(x->notes->names, x->notes->bytes, &at, &kind, &name);)
-            if (kind == 'r' && strcmp(name, "session_authorization") != 0 && !number--) return name;
-        return NULL;
-    }
+    if (!x->resets_all) return named(x, number, false);
     if (number < tracked) return r->store.tracked.names[number];
     number -= tracked;
     for (const char *p = NULL, *value; settings_next_extra(s->client->startup, &p, &value);)
-        if (strcmp(p, "role") != 0 && strcmp(p, "session_authorization") != 0 && !number--) return p;
-    return NULL;
+        if (!is_role(p) && !number--) return p;
+    return named(x, number, true);
 }
 
 /* What puts the values back, or the one that it is the turn of.  Returns the bytes, `room` or more when they
@@ -142,12 +183,16 @@ static uint32_t put_values(const struct relay *r, const struct server *s, char *
     const struct session *x = &s->session;
     const struct settings *startup = s->client->startup;
     uint32_t n = 0;
-    const char *name = x->restore_one ? one_of(r, s, x->restore_one - 1) : NULL;
-    if (name) return settings_assign(&r->store, startup, name, out, 0, room);
-    if (x->restore_one) return 0;
-    if (x->resets_all) return settings_assign_all(&r->store, startup, out, room);
-    for (uint32_t i = 0; (name = one_of(r, s, i)); i++)
-        n = settings_assign(&r->store, startup, name, out, n, room);
+    bool unsure = x->reset == RESET_UNSURE || x->reset == RESET_OTHER;
+    const char *name;
+    if (x->resets_all && !unsure && !x->restore_one) {
+        n = settings_assign_all(&r->store, startup, out, room);
+        return named(x, 0, true) ? settings_assign(&r->store, startup, "role", out, n, room) : n;
+    }
+    uint32_t first = x->restore_one ? x->restore_one - 1 : 0;
+    for (uint32_t i = first; (name = one_of(r, s, i)) && (!x->restore_one || i == first); i++)
+        n = unsure ? settings_assign_unset(&r->store, startup, name, out, n, room)
+                   : settings_assign(&r->store, startup, name, out, n, room);
     return n;
 }
 

@@ -8,9 +8,20 @@
 struct client;
 struct relay;
 struct server;
+struct session;
 struct settings;
 
+/* What has run since a statement was sent that resets something (client_reset.c). */
+enum reset_state {
+    RESET_SENT,   /* nothing that counts */
+    RESET_OTHER,  /* something that need not be one */
+    RESET_RAN,    /* one, and nothing behind it that sets anything again */
+    RESET_UNSURE, /* one, perhaps; what it has reset may be set again, or it is undone */
+};
+
 void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags);
+void session_note_executed(struct relay *r, struct client *c);
+void session_reset_undone(struct session *x);
 bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n);
 bool session_resetting(const struct server *s);
 void session_send_parameter(struct relay *r, struct client *c, const char *name, const char *value);

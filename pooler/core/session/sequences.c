@@ -48,6 +48,18 @@ static bool left_by_others(const struct relay *r, const struct client *c) {
     return row->sequence_of && (row->sequence_of != r->t->clients[c->row].id || c->sequence_at != here);
 }
 
+/* Whether a Query of ours is on its way that may fail: then what comes behind it runs all the same. */
+static bool discard_unsure(const struct server *s) {
+    const struct requests *q = &s->requests;
+    uint32_t at = s->session.discard_request - requests_number(q);
+    return s->session.may_skip_discard && at < q->count && requests_at(q, at) == ('Q' | INTERNAL);
+}
+
+/* Whether a statement may find there what others have left. */
+bool sequences_left(const struct relay *r, const struct client *c) {
+    return left_by_others(r, c) || discard_unsure(c->server);
+}
+
 /* Whether it is to be discarded before a statement with these effect flags. */
 static bool in_the_way(const struct relay *r, const struct client *c, uint32_t effect_flags) {
     if (!(effect_flags & MAY_USE_SEQUENCES) && !may_read(effect_flags)) return false;
@@ -123,16 +135,29 @@ static bool still_failed(const struct server *s) {
  * answer; and in a transaction that has failed there is only its end. */
 static bool runs_nothing(const struct server *s) { return s->skip || still_failed(s); }
 
-/* A message of the extended protocol is about to run a statement, or to prepare it. */
+/* Whether ours shares the fate of a pipeline, whatever the state of the transaction. */
+static bool shares_pipeline(const struct server *s, uint32_t effect_flags) {
+    return effect_flags & EFFECT_CURRVAL
+        || (s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours));
+}
+
+/* Whether something on its way may begin a transaction, or end it. */
+static bool transaction_unsure(const struct server *s) {
+    const struct requests *q = &s->requests;
+    for (uint32_t i = 0; i < q->count; i++)
+        if (i == LOOKED_AT_MAX || strchr("EQF", requests_at(q, i))) return true; /* ours do not */
+    return false;
+}
+
+/* A message of the extended protocol is about to run a statement, or to prepare it.  A Query commits what has
+ * run, and ends portals, also those that a transaction keeps: where there is neither, what runs alone
+ * (VACUUM) is not behind anything.  And a Query that fails does not keep from running what asks for what it
+ * should have discarded. */
 void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     if (runs_nothing(s)) return;
     bool clean = in_the_way(r, c, effect_flags);
-    /* a Query commits what has run, and ends portals, also those that a transaction keeps: where there is
-     * neither, what runs alone (VACUUM) is not behind anything.  And a Query that fails does not keep from
-     * running what asks for what it should have discarded. */
-    bool inside = s->transaction == 'T' || effect_flags & EFFECT_CURRVAL
-        || (s->pipeline_open && (s->pipeline_binds || s->pipeline_runs || s->pipeline_ours));
+    bool inside = s->transaction == 'T' || shares_pipeline(s, effect_flags);
     /* what a cancel request meets there has the client skipped */
     if (clean && !inside && !s->requests.count) inside = !guard_take(r, s);
     if (clean) discard(r, s, inside);
@@ -150,6 +175,18 @@ static enum rewritten discard_first(struct relay *r, struct client *c, uint32_t 
     return REWRITTEN_WAIT_ALL;
 }
 
+/* The same, before anything is sent for that message.  WAIT: it comes again when it is known whether there is
+ * a transaction; or, for what may read what others left and may have to run alone, that nothing is left. */
+enum rewritten sequences_first(struct relay *r, struct client *c, uint32_t effect_flags) {
+    const struct server *s = c->server;
+    if (runs_nothing(s)) return REWRITTEN_NOT;
+    if (may_read(effect_flags) && discard_unsure(s)) return REWRITTEN_WAIT_ALL;
+    if (!in_the_way(r, c, effect_flags) || shares_pipeline(s, effect_flags)) return REWRITTEN_NOT;
+    if (transaction_unsure(s)) return REWRITTEN_WAIT_ALL;
+    if (s->transaction == 'T' || !may_read(effect_flags)) return REWRITTEN_NOT;
+    return discard_first(r, c, effect_flags);
+}
+
 /* A FunctionCall is about to run.  Like a Query it is told whether it runs in a transaction, which an Execute
  * of ours makes of a pipeline; unlike a Query it leaves the unnamed portal where it is, which a Query of ours
  * does not.  So in a transaction, where PostgreSQL keeps portals, ours is executed, and ended if nothing of
@@ -157,6 +194,7 @@ static enum rewritten discard_first(struct relay *r, struct client *c, uint32_t 
 enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t effect_flags) {
     struct server *s = c->server;
     if (runs_nothing(s)) return REWRITTEN_NOT;
+    if (may_read(effect_flags) && discard_unsure(s)) return REWRITTEN_WAIT_ALL;
     bool clean = in_the_way(r, c, effect_flags), runs = s->pipeline_open && s->pipeline_runs;
     if (clean && !runs && s->requests.count) return REWRITTEN_WAIT_ALL;
     bool inside = runs || s->transaction == 'T';
@@ -208,6 +246,7 @@ enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_
     char end[END_BYTES];
     struct server *s = c->server;
     if (s->skip) return REWRITTEN_NOT;
+    if (may_read(effect_flags) && discard_unsure(s)) return REWRITTEN_WAIT_ALL;
     if (!in_the_way(r, c, effect_flags)) {
         used(r, c, effect_flags, false);
         return REWRITTEN_NOT;

@@ -273,12 +273,23 @@ void handover_hear(struct relay *r, struct server *s, unsigned char letter, cons
     if (letter != 'E') snprintf(s->internal_text, sizeof s->internal_text, "unexpected answer");
 }
 
+/* With PostgreSQL's words where the operator has not written what failed. */
+static const char *why_failed(struct server *s) {
+    static const char failed[] = "reset query failed";
+    char words[sizeof s->internal_text];
+    if (s->handover == HANDOVER_QUERY || !s->internal_text[0]) return failed;
+    memcpy(words, s->internal_text, sizeof words);
+    int room = (int)(sizeof words - sizeof failed - 2);
+    snprintf(s->internal_text, sizeof s->internal_text, "%s: %.*s", failed, room, words);
+    return s->internal_text;
+}
+
 /* All of the answer has come.  Returns why the server has to be closed; NULL: it is as new, or is about to
  * be. */
 const char *handover_done(struct relay *r, struct server *s) {
     struct slot_row *row = row_of(r, s);
     enum handover how = (enum handover)s->handover;
-    if (s->internal_failed || s->found == FOUND_NO_ANSWER) return "reset query failed";
+    if (s->internal_failed || s->found == FOUND_NO_ANSWER) return why_failed(s);
     if (s->transaction != 'I') return "reset query left a transaction open";
     if (s->found == FOUND_BEYOND) return s->internal_text;
     const struct pool_row *pool = pool_of(r, s);

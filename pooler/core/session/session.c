@@ -13,6 +13,7 @@
 #include "notify/subscribe.h"
 #include "relay/internal.h"
 #include "session/client_reset.h"
+#include "session/parsed_resets.h"
 #include "session/plans.h"
 #include "session/settings.h"
 #include "sql/builder.h"
@@ -151,16 +152,37 @@ bool session_resets(const struct relay *r, const struct client *c) {
         && !digest_same(c->startup->digest, r->t->slots[s->slot].login_settings);
 }
 
-void session_note_resets(struct relay *r, struct client *c, const char *text, uint32_t bytes) {
-    struct scan scan;
+static void note_resets(struct relay *r, struct client *c, uint32_t effect_flags, const char *names,
+                        uint32_t bytes) {
     char kind;
     const char *name;
-    session_scan(r, c, text, bytes, &scan);
-    if (!(scan.effect_flags & (EFFECT_RESET | EFFECT_RESET_ALL))) return;
-    for (uint32_t at = 0; scan_next_name(scan.names, scan.names_bytes, &at, &kind, &name);)
+    effect_flags &= EFFECT_RESET | EFFECT_RESET_ALL;
+    if (!effect_flags) return;
+    for (uint32_t at = 0; scan_next_name(names, bytes, &at, &kind, &name);)
         if (kind == 'r') keep_name(&c->server->session, kind, name);
-    c->server->session.effect_flags |= scan.effect_flags & (EFFECT_RESET | EFFECT_RESET_ALL);
-    session_note_reset(r, c, scan.effect_flags);
+    c->server->session.effect_flags |= effect_flags;
+    session_note_reset(r, c, effect_flags);
+}
+
+/* A Query. */
+void session_note_resets(struct relay *r, struct client *c, const char *text, uint32_t bytes) {
+    struct scan scan;
+    session_scan(r, c, text, bytes, &scan);
+    note_resets(r, c, scan.effect_flags, scan.names, scan.names_bytes);
+}
+
+/* A Parse: it counts when it is run.  False: no memory. */
+bool session_keep_resets(struct relay *r, struct client *c, const char *name, const char *text,
+                         uint32_t bytes) {
+    struct scan scan;
+    session_scan(r, c, text, bytes, &scan);
+    return parsed_resets_note(c, name, &scan);
+}
+
+/* A Bind. */
+void session_bound_resets(struct relay *r, struct client *c, const char *name) {
+    const struct parsed_reset *p = parsed_resets_find(c, name);
+    if (p) note_resets(r, c, p->effect_flags, p->text + p->name_bytes, p->bytes - p->name_bytes);
 }
 
 /* Nobody lists settings with a dot, but who reads one says its name: from then on it is asked for. */
@@ -302,7 +324,7 @@ bool session_uncertain(const struct server *s) {
 /* An error, or a rollback: what the statements set may not be in force. */
 void session_failed(struct server *s) {
     if (s->internal == INTERNAL_RESTORE) return; /* nothing of the client's */
-    s->session.reset_ran = s->session.reset_kept;
+    session_reset_undone(&s->session);
     if (s->session.effect_flags | s->session.ends) s->session.failed = true;
 }
 
@@ -317,7 +339,7 @@ void session_unknown(struct slot_row *row) {
 /* Nothing has been said in this transaction yet. */
 void session_begin(struct session *x) {
     x->effect_flags = x->ends = x->unknown_count = 0;
-    x->failed = x->named = x->unseen = x->partly = x->resets_all = false;
+    x->failed = x->named = x->unseen = x->partly = x->resets_all = x->reset_bound = false;
     if (x->notes) x->notes->bytes = 0;
 }
 

@@ -59,12 +59,13 @@ struct session {
     uint32_t unjudged_version;      /* of the schema, when PIN_UNJUDGED began */
     uint32_t judged_version;        /* of the schema, before the first of those statements was looked at */
     uint32_t unknown_count, sequence_requests;
-    uint32_t discard_request;   /* the number of the latest that discards what sequences left */
-    uint32_t reset_from;        /* while `told`: number of the request by which something is reset; */
-    bool reset_ran, reset_kept; /* something from there on has run, and is not undone; and it was committed */
-    bool resets_all;            /* it is RESET ALL or DISCARD ALL */
-    bool failed;                /* an error or a rollback since: names alone do not tell */
-    bool partly;                /* not all of a text was looked at: its tag says what it made */
+    uint32_t discard_request; /* the number of the latest that discards what sequences left */
+    uint32_t reset_from;      /* while `told`: number of the request by which something is reset, */
+    uint8_t reset;            /* and enum reset_state */
+    bool reset_bound;         /* a portal of the transaction may do it later */
+    bool resets_all;          /* it is RESET ALL or DISCARD ALL */
+    bool failed;              /* an error or a rollback since: names alone do not tell */
+    bool partly;              /* not all of a text was looked at: its tag says what it made */
     bool unseen; /* something was called of which nobody knew what it is: it may have opened connections */
     bool doomed; /* it may carry what no reset undoes: the server is closed when its client has left it */
     bool touched_sequence;
@@ -100,6 +101,9 @@ struct profile *session_profile(struct relay *r, const struct client *c);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 bool session_resets(const struct relay *r, const struct client *c);
 void session_note_resets(struct relay *r, struct client *c, const char *text, uint32_t bytes);
+bool session_keep_resets(struct relay *r, struct client *c, const char *name, const char *text,
+                         uint32_t bytes);
+void session_bound_resets(struct relay *r, struct client *c, const char *name);
 bool session_misleading(const struct client *c, const char *text, uint32_t bytes);
 void session_anything(const struct relay *r, struct client *c);
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan);

@@ -329,3 +329,30 @@ uint32_t settings_assign(const struct settings_store *store, const struct settin
     return settings_tracked(store, name) ? put_tracked(out, at, room, name, value, encoding_of(store, s))
                                          : put_set_config(out, at, room, name, value, NULL);
 }
+
+/* A condition: nothing of the session has set that setting.  PostgreSQL does not tell that of a setting that
+ * no library has defined: there it is empty; nor of `role`. */
+static uint32_t put_unset(char *out, uint32_t at, uint32_t room, const char *name) {
+    static const char of[] = "EXISTS (SELECT FROM pg_catalog.pg_settings"
+                             " WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) pg_catalog.lower(";
+    at = sql_put_literal(out, sql_put(out, sql_put(out, at, room, " WHERE NOT "), room, of), room, name);
+    at = sql_put(out, at, room, ") AND source OPERATOR(pg_catalog.=) 'session')");
+    if (strcmp(name, "role") == 0)
+        return sql_put(out, at, room,
+                       " AND pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none'");
+    if (!strchr(name, '.')) return at;
+    at = sql_put_literal(out, sql_put(out, sql_put(out, at, room, " AND ("), room, of), room, name);
+    at = sql_put(out, at, room, ")) OR COALESCE(pg_catalog.current_setting(");
+    at = sql_put_literal(out, at, room, name);
+    return sql_put(out, at, room, ",true),'') OPERATOR(pg_catalog.=) '')");
+}
+
+/* The same as settings_assign(), where nothing of the session has set it. */
+uint32_t settings_assign_unset(const struct settings_store *store, const struct settings *s, const char *name,
+                               char *out, uint32_t at, uint32_t room) {
+    const char *value = settings_value(store, s, name);
+    /* what is not reported by the server, or has no value */
+    if (!value || (!*value && strcasecmp(name, "application_name") != 0)) return at;
+    const char *encoding = settings_tracked(store, name) ? encoding_of(store, s) : NULL;
+    return put_unset(out, put_set_config(out, at, room, name, value, encoding), room, name);
+}

@@ -83,5 +83,7 @@ uint32_t settings_assign_all(const struct settings_store *store, const struct se
                              uint32_t room);
 uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name,
                          char *out, uint32_t at, uint32_t room);
+uint32_t settings_assign_unset(const struct settings_store *store, const struct settings *s, const char *name,
+                               char *out, uint32_t at, uint32_t room);
 
 #endif

@@ -97,6 +97,24 @@ static void note_literal_name(struct scanner *s, const char *name) {
     scan_note_name(s, 's', name, (uint32_t)strlen(name), false);
 }
 
+static void note_reset(struct scanner *s, const char *name) {
+    s->out->effect_flags |= EFFECT_RESET;
+    note_encoding(s, name, (uint32_t)strlen(name));
+    scan_note_name(s, 'r', name, (uint32_t)strlen(name), false);
+}
+
+/* SET TIME ZONE LOCAL, SET NAMES and their like have no value: they reset. */
+static void note_words(struct scanner *s, const char *name, bool zone) {
+    struct lexer copy = s->lexer;
+    struct token value;
+    if (zone) lexer_next(&copy, &value);
+    lexer_next(&copy, &value);
+    bool ends = !zone && (value.kind == T_END || token_is_char(&value, ';'));
+    if (ends || scan_word_id(s, &value) == W_DEFAULT || (zone && token_is_word(&value, "local")))
+        note_reset(s, name);
+    else note_literal_name(s, name);
+}
+
 /* SET LOCAL: it matters only to how the next texts are read, and what they mean. */
 static void scan_set_local(struct scanner *s) {
     char name[128];
@@ -127,6 +145,8 @@ void scan_set(struct scanner *s) {
         if (id == W_AUTHORIZATION) {
             note_literal_name(s, "session_authorization");
             note_literal_name(s, "role");
+            lexer_next(&s->lexer, &t);
+            if (scan_word_id(s, &t) == W_DEFAULT) note_reset(s, "session_authorization");
             return;
         }
     }
@@ -134,8 +154,8 @@ void scan_set(struct scanner *s) {
     case W_CREATE_OR_INTO: scan_set_local(s); return; /* LOCAL */
     case W_TRANSACTION:
     case W_IGNORED_SET: return;
-    case W_NAMES: note_literal_name(s, "client_encoding"); return;
-    case W_TIME: note_literal_name(s, "timezone"); return;
+    case W_NAMES: note_words(s, "client_encoding", false); return;
+    case W_TIME: note_words(s, "timezone", true); return;
     case W_SCHEMA: note_literal_name(s, "search_path"); return;
     case W_XML: note_literal_name(s, "xmloption"); return;
     case W_SEED: s->out->effect_flags |= PIN_LOADED; return;
@@ -151,8 +171,9 @@ void scan_reset(struct scanner *s) {
         s->out->effect_flags |= EFFECT_RESET_ALL;
         s->out->ends |= PIN_NAMELESS;
     } else if (set_word(s, &t) == W_TIME) {
-        s->out->effect_flags |= EFFECT_RESET;
-        scan_note_name(s, 'r', "timezone", 8, false);
+        note_reset(s, "timezone");
+    } else if (set_word(s, &t) == W_SESSION) { /* AUTHORIZATION */
+        note_reset(s, "session_authorization");
     } else {
         s->out->effect_flags |= EFFECT_RESET;
         scan_note_name(s, 'r', name, take_name(s, &t, name, true), false);
@@ -165,6 +186,7 @@ void scan_discard(struct scanner *s) {
     if (scan_word_id(s, &t) == W_ALL) {
         s->out->effect_flags |= EFFECT_RESET_ALL | EFFECT_UNLISTEN | ASK_SETTINGS;
         s->out->ends |= ASK_ALL | PIN_NAMELESS | PIN_SEQUENCE;
+        scan_note_name(s, 'r', "session_authorization", 21, false);
         scan_note_name(s, 'u', "*", 1, false);
     } else {
         s->out->ends |= ASK_TEMP | PIN_SEQUENCE; /* TEMP, SEQUENCES, PLANS */

@@ -93,43 +93,58 @@ static void ensure_unnamed(struct relay *r, struct client *c) {
     }
 }
 
-/* What a statement that is about to run says about the session. */
-uint32_t statements_note(struct relay *r, struct client *c, struct statement *st) {
-    if (!session_on(r, c)) return 0;
+static void look_at(struct relay *r, struct client *c, struct statement *st, struct scan *scan) {
     const struct profile *p = session_profile(r, c);
-    struct scan scan;
-    scan.effect_flags = scan.ends = scan.names_bytes = scan.unknown_count = 0;
+    scan->effect_flags = scan->ends = scan->names_bytes = scan->unknown_count = 0;
     uint32_t bytes = (uint32_t)strnlen((const char *)st->body, st->bytes);
     if (st->serial != p->serial || !p->catalog.known) {
-        session_scan(r, c, (const char *)st->body, bytes, &scan);
-        st->effect_flags = scan.effect_flags;
-        st->ends = scan.ends;
+        session_scan(r, c, (const char *)st->body, bytes, scan);
+        st->effect_flags = scan->effect_flags;
+        st->ends = scan->ends;
         st->serial = p->serial;
     } else if (st->effect_flags | st->ends) {
-        session_scan(r, c, (const char *)st->body, bytes, &scan); /* for the names */
+        session_scan(r, c, (const char *)st->body, bytes, scan); /* for the names */
     }
-    if (st->misleading) scan.effect_flags |= EVERYTHING | PIN_OPAQUE;
+    if (st->misleading) scan->effect_flags |= EVERYTHING | PIN_OPAQUE;
     if (bytes < st->bytes)
-        scan.effect_flags |= session_types(r, c, st->body + bytes + 1, st->bytes - bytes - 1);
+        scan->effect_flags |= session_types(r, c, st->body + bytes + 1, st->bytes - bytes - 1);
+}
+
+/* What a statement does that is about to run, where others have left what it may have to wait for. */
+uint32_t statements_effects(struct relay *r, struct client *c, struct statement *st) {
+    struct scan scan;
+    if (!session_on(r, c) || !sequences_left(r, c)) return 0;
+    look_at(r, c, st, &scan);
+    return scan.effect_flags;
+}
+
+/* What a statement that is about to run says about the session. */
+uint32_t statements_note(struct relay *r, struct client *c, struct statement *st) {
+    struct scan scan;
+    if (!session_on(r, c)) return 0;
+    look_at(r, c, st, &scan);
     if (!(scan.effect_flags | scan.ends)) return 0;
     session_note(r, c, &scan);
     sequences_before(r, c, scan.effect_flags);
     return scan.effect_flags;
 }
 
-static void note_unnamed(struct relay *r, struct client *c) {
+static enum rewritten note_unnamed(struct relay *r, struct client *c) {
     const struct names *n = c->names;
-    if (!n || !n->unnamed_live || !session_on(r, c)) return;
+    if (!n || !n->unnamed_live || !session_on(r, c)) return REWRITTEN_NOT;
     if (!n->unnamed_kept) {
         session_text(r, c, "", 0, false);
-        return;
+        return REWRITTEN_NOT;
     }
     if (n->unnamed_misleading) session_anything(r, c);
     uint32_t bytes = (uint32_t)strnlen((const char *)n->unnamed, n->unnamed_bytes);
     if (bytes < n->unnamed_bytes)
         c->server->session.effect_flags |= session_types(r, c, n->unnamed + bytes + 1,
                                                          n->unnamed_bytes - bytes - 1);
-    sequences_before(r, c, session_text(r, c, (const char *)n->unnamed, bytes, true));
+    uint32_t effect_flags = session_text(r, c, (const char *)n->unnamed, bytes, true);
+    enum rewritten how = sequences_first(r, c, effect_flags);
+    if (how == REWRITTEN_NOT) sequences_before(r, c, effect_flags);
+    return how;
 }
 
 /* Whether what is on its way may deallocate all names: then it is not known whether one that is said now is
@@ -156,7 +171,9 @@ static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, c
     if (meaning_waits(c)) return REWRITTEN_WAIT_ALL; /* it could not be parsed again in a later transaction */
     struct names *n = names_of(r, c);
     if (!n) return REWRITTEN_NO_MEMORY;
-    bool renamed = here == total && execute_parse(r, c, p, total);
+    enum rewritten how = here == total ? execute_parse(r, c, p, total) : REWRITTEN_NOT;
+    bool renamed = how == REWRITTEN_ALL;
+    if (how != REWRITTEN_NOT && !renamed) return how;
     bool keep = here == total && !renamed;
     uint32_t bytes = keep ? total - 6 : UNNAMED_BYTES_MAX + 1, room = n->unnamed_room;
     if (!names_keep_unnamed(&r->statements, n, keep ? p + 6 : NULL, bytes, meaning_now(c)))
@@ -241,14 +258,15 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
     const unsigned char *behind = end + 1;
     if (!name_bytes && unnamed_is_unsure(c)) return REWRITTEN_WAIT_ALL;
     if (!there) {
+        enum rewritten how = name_bytes || s->unnamed_noted ? REWRITTEN_NOT : note_unnamed(r, c);
+        if (how != REWRITTEN_NOT) return how;
         statements_counters(r, s)->bind_count++;
         if (name_bytes) { /* of SQL PREPARE, or of what somebody else prepared */
             s->deeds |= MAY_COPY;
             session_anything(r, c);
             return pass(c, 'B', head);
         }
-        if (!s->unnamed_noted) note_unnamed(r, c);
-        else if (s->session.parsed_sets_meaning) s->session.sets_meaning = true;
+        if (s->unnamed_noted && s->session.parsed_sets_meaning) s->session.sets_meaning = true;
         ensure_unnamed(r, c);
         s->deeds |= c->unnamed_deeds;
         if (s->session.effect_flags & PIN_NAMELESS && here == total)
@@ -257,6 +275,8 @@ static enum rewritten forward_bind(struct relay *r, struct client *c, const unsi
         return pass(c, 'B', head);
     }
     if (statements_names_may_go(s) || meaning_is_unsure(r, s, there)) return REWRITTEN_WAIT_ALL;
+    enum rewritten first = sequences_first(r, c, statements_effects(r, c, there->statement));
+    if (first != REWRITTEN_NOT) return first;
     const struct prepared_entry *e = meaning_find(r, s, there);
     bool same = e && e->columns == there->columns;
     enum columns check = same ? COLUMNS_FINE : columns_check(r, c, there, e, p, portal_bytes, total);

@@ -25,6 +25,7 @@
 #include "io/request_queue.h"
 #include "io/rewritten.h"
 #include "relay/internal.h"
+#include "session/sequences.h"
 #include "sql/digest.h"
 #include "sql/statement_names.h"
 #include "statements/client_names.h"
@@ -80,6 +81,20 @@ static uint32_t number_to_deallocate(struct relay *r, struct client *c, struct n
     names_unset(c->names, name);
     r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
     return number;
+}
+
+/* What others left is discarded before a Query, or Parse, that executes what may read it. */
+static enum rewritten discards_first(struct relay *r, struct client *c, bool query,
+                                     const struct renaming *all, int count) {
+    enum rewritten how = REWRITTEN_NOT;
+    for (int i = 0; i < count && how == REWRITTEN_NOT; i++) {
+        if (all[i].use.verb != SQL_EXECUTE) continue;
+        uint32_t effect_flags = statements_effects(r, c, all[i].name->statement);
+        if (effect_flags)
+            how = query ? sequences_before_query(r, c, effect_flags, "", 0)
+                        : sequences_first(r, c, effect_flags);
+    }
+    return how;
 }
 
 static void number_all(struct relay *r, struct client *c, struct renaming *all, int count) {
@@ -151,6 +166,8 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
         && (open || deallocates || statements_names_may_go(s) || any_unsure(r, c, all, count)))
         return REWRITTEN_WAIT_ALL;
     uint32_t before = s->requests.count;
+    enum rewritten first = discards_first(r, c, true, all, count);
+    if (first != REWRITTEN_NOT) return first;
     for (int i = 0; i < count; i++)
         clears |= all[i].use.verb == SQL_EXECUTE && all[i].name->statement->deeds & MAY_CLEAR;
     if (clears) s->deeds |= MAY_CLEAR;
@@ -215,15 +232,17 @@ struct name *execute_target(struct client *c, const unsigned char *body, uint32_
     return count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE && all[0].use.bare ? all[0].name : NULL;
 }
 
-/* A Parse of the unnamed statement that came whole.  True: it was sent with names replaced. */
-bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total) {
+/* A Parse of the unnamed statement that came whole.  ALL: it was sent with names replaced. */
+enum rewritten execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total) {
     struct renaming all[SQL_USES_MAX];
     const unsigned char *end = total > 8 ? memchr(p + 6, 0, total - 6) : NULL;
     if (!c->names || !c->names->count || total > EXECUTE_TEXT_MAX || !end || !may_use((const char *)p + 6))
-        return false;
+        return REWRITTEN_NOT;
     struct said said;
     int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &said);
-    if (!count) return false;
+    if (!count) return REWRITTEN_NOT;
+    enum rewritten first = discards_first(r, c, false, all, count);
+    if (first != REWRITTEN_NOT) return first;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;
     number_all(r, c, all, count);
     send_renamed(r, c->server, p, total, 6, all, count);
@@ -231,5 +250,5 @@ bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, ui
     struct digest unnamed = parsing_of_unnamed(c->names->unnamed_number + 1); /* that it is about to get */
     parsing_push(c->server, &unnamed);
     server_expects(c->server, deallocates ? 'P' : 'U');
-    return true;
+    return REWRITTEN_ALL;
 }

@@ -15,6 +15,6 @@ enum rewritten execute_query(struct relay *r, struct client *c, const unsigned c
                              uint32_t total);
 bool execute_waits(struct client *c, const unsigned char *text, uint32_t bytes);
 struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes);
-bool execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total);
+enum rewritten execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total);
 
 #endif

@@ -19,7 +19,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import StartPooler
-from tests.support.wire import SYNC, Wire, bind, describe, execute, parse, query
+from tests.support.wire import SYNC, TERMINATE, Wire, bind, describe, execute, parse, query
 
 USE = bind((), "a") + describe() + execute() + SYNC
 TABLE = "changing"
@@ -129,3 +129,14 @@ def test_server_is_terminated(running_postgres: Postgres, wire: Wire) -> None:
         running_postgres.sql("SELECT pg_terminate_backend(%s)", (server,))
         wire.expect_error("57P01")
         wire.expect_closed()
+
+
+@pytest.mark.parametrize("how", ["terminate", "end of stream"])
+def test_client_ends_in_the_pipeline_that_failed(wire: Wire, how: str) -> None:
+    """No more of it will come, and what there is has its answer: the error."""
+    wire.send(bind((), "a"))
+    wire.expect_silence(0.5)  # it may be sent again, with what comes behind it
+    wire.send(TERMINATE if how == "terminate" else b"")
+    wire.socket.shutdown(socket.SHUT_WR)
+    assert wire.expect_error("0A000")["M"] == "cached plan must not change result type"
+    wire.expect_closed()

@@ -17,7 +17,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import StartPooler
-from tests.support.wire import FLUSH, SYNC, Message, Wire, bind, execute, parse, query
+from tests.support.wire import FLUSH, SYNC, Message, Wire, bind, close, execute, parse, query
 
 OPTIONS = "-c TimeZone=Asia/Tokyo -c DateStyle=German -c xmloption=document"
 SHOW = (
@@ -29,6 +29,7 @@ RUN = bind() + execute()
 RESET_ALL, RESET = parse("RESET ALL") + RUN, parse("RESET TimeZone") + RUN
 ERROR = parse("SELECT 1/0") + RUN
 LOOK = Step(query(SHOW))
+PARSED, PREPARED = parse("RESET ALL", "r"), bind(name="r") + execute()
 BODY = attrgetter("body")
 
 SCRIPTS: dict[str, Script] = {
@@ -68,6 +69,73 @@ SCRIPTS: dict[str, Script] = {
         Step(query("RESET TimeZone")),
         Step(query("COMMIT")),
     ],
+    "set_behind_in_one_query": [
+        Step(query("RESET ALL; SET TimeZone = 'Asia/Seoul'; SET xmloption = content"))
+    ],
+    "back_to_a_savepoint_behind": [
+        Step(query("BEGIN; RESET ALL; SAVEPOINT a; ROLLBACK TO a")),
+        LOOK,
+        Step(query("COMMIT")),
+    ],
+    "back_to_a_savepoint_behind_at_once": [
+        Step(query("BEGIN; RESET ALL; SAVEPOINT a; ROLLBACK TO a; COMMIT"))
+    ],
+    "back_to_a_savepoint_behind_by_name": [
+        Step(query("BEGIN; RESET TimeZone; SAVEPOINT a; SET DateStyle = German; ROLLBACK TO a")),
+        LOOK,
+        Step(query("COMMIT")),
+    ],
+    "back_to_a_savepoint_extended": [
+        Step(query("BEGIN")),
+        Step(RESET_ALL + parse("SAVEPOINT a") + RUN + parse("ROLLBACK TO a") + RUN + SYNC),
+        LOOK,
+        Step(query("COMMIT")),
+    ],
+    "back_to_a_savepoint_before": [
+        Step(query("BEGIN; SAVEPOINT a; RESET ALL; ROLLBACK TO a; SET array_nulls = off")),
+        LOOK,
+        Step(query("COMMIT")),
+    ],
+    "rollback_and_chain": [Step(query("BEGIN; RESET ALL; ROLLBACK AND CHAIN")), LOOK, Step(query("COMMIT"))],
+    "savepoint_outside": [Step(query("RESET ALL; SAVEPOINT a; ROLLBACK TO a"))],
+    "parsed_ahead": [Step(PARSED + SYNC), Step(PREPARED + SYNC)],
+    "parsed_ahead_without_a_name": [Step(parse("RESET ALL") + SYNC), Step(RUN + SYNC)],
+    "parsed_ahead_of_one": [
+        Step(parse("RESET TimeZone", "r") + SYNC),
+        Step(query("SET xmloption = content")),
+        Step(PREPARED + SYNC),
+    ],
+    "parsed_ahead_to_default": [Step(parse("SET DateStyle TO DEFAULT", "r") + SYNC), Step(PREPARED + SYNC)],
+    "parsed_ahead_and_run_twice": [Step(PARSED + PREPARED + SYNC), OTHERS, LOOK, Step(PREPARED + SYNC)],
+    "parsed_ahead_and_undone": [
+        Step(PARSED + SYNC),
+        Step(query("BEGIN")),
+        Step(PREPARED + SYNC),
+        LOOK,
+        Step(query("ROLLBACK")),
+    ],
+    "parsed_ahead_and_closed": [
+        Step(PARSED + SYNC),
+        Step(close("S", "r") + parse("SELECT 'other'", "r") + SYNC),
+        Step(PREPARED + SYNC),
+    ],
+    "bound_ahead": [
+        Step(query("BEGIN")),
+        Step(PARSED + bind(name="r", portal="p") + SYNC),
+        Step(query("SET array_nulls = off")),
+        Step(execute("p") + SYNC),
+        LOOK,
+        Step(query("COMMIT")),
+    ],
+    "bound_ahead_and_never_run": [
+        Step(query("BEGIN")),
+        Step(PARSED + bind(name="r", portal="p") + SYNC),
+        Step(parse("SELECT 1") + RUN + SYNC),
+        LOOK,
+        Step(query("COMMIT")),
+    ],
+    "zone": [Step(query("SET TIME ZONE LOCAL")), LOOK, OTHERS, Step(query("SET SESSION TIME ZONE DEFAULT"))],
+    "names": [Step(query("SET NAMES 'LATIN1'")), Step(query("SET NAMES DEFAULT; SHOW client_encoding"))],
     "answered_before_its_sync": [Step(RESET_ALL + FLUSH, "C"), Step(parse("SELECT 1") + RUN + SYNC)],
 }
 
@@ -100,6 +168,56 @@ def test_resets(running_postgres: Postgres, pooler: Pooler, name: str, database:
         expected = in_order(talk(plain, script))
     with pooler.wire().login(database=database, options=OPTIONS) as wire:
         assert_same(expected, in_order(talk(wire, script)))
+        wire.close()
+
+
+#: PostgreSQL tells what has been reset in a transaction that has failed; here it is told when that goes on.
+LATE: dict[str, Script] = {
+    "error": [Step(query("BEGIN; RESET ALL; SAVEPOINT a; SELECT 1/0")), Step(query("ROLLBACK TO a"))],
+    "error_by_name": [
+        Step(query("BEGIN; RESET TimeZone; SAVEPOINT a; SELECT 1/0")),
+        Step(query("ROLLBACK TO a")),
+    ],
+    "error_in_a_pipeline": [
+        Step(query("BEGIN")),
+        Step(RESET_ALL + parse("SAVEPOINT a") + RUN + ERROR + SYNC),
+        Step(query("SELECT 1")),
+        Step(query("ROLLBACK TO a")),
+    ],
+    "error_and_the_end": [
+        Step(query("BEGIN; RESET ALL; SAVEPOINT a; SELECT 1/0") + query("ROLLBACK TO a; COMMIT"), "ZZ")
+    ],
+    "error_and_rollback": [Step(query("BEGIN; RESET ALL; SAVEPOINT a; SELECT 1/0")), Step(query("ROLLBACK"))],
+    "set_in_front": [
+        Step(query("BEGIN; SET array_nulls = off; RESET ALL; SAVEPOINT a; SELECT 1/0")),
+        Step(query("ROLLBACK TO a; SET TimeZone = 'Asia/Seoul'")),
+    ],
+    "commit_and_chain": [
+        Step(query("BEGIN; RESET ALL; COMMIT AND CHAIN; SELECT 1/0")),
+        Step(query("ROLLBACK")),
+    ],
+}
+
+
+@pytest.mark.parametrize("database", ["auto", "strict", "session"])
+@pytest.mark.parametrize("name", LATE)
+def test_resets_in_a_transaction_that_fails(
+    running_postgres: Postgres, pooler: Pooler, name: str, database: str
+) -> None:
+    script = [OTHERS, *LATE[name], LOOK, Step(query("COMMIT")), LOOK]
+
+    def run(wire: Wire) -> tuple[list[Message], dict[bytes, bytes]]:
+        got = talk(wire, script)
+        told = [one.body.split(b"\0") for one in got if one.type == "S"]
+        return [one for one in got if one.type != "S"], {name: value for name, value, _ in told}
+
+    here = Wire(socket.create_connection((running_postgres.host, running_postgres.port), 10))
+    with here.login(database="p0", options=OPTIONS) as plain:
+        expected, last = run(plain)
+    with pooler.wire().login(database=database, options=OPTIONS) as wire:
+        got, told = run(wire)
+        assert_same(expected, got)
+        assert told == last
         wire.close()
 
 

@@ -279,6 +279,29 @@ def test_console_takes_unknown_parameters() -> None:
     assert wanted_parameters(got, (), (), accept_unknown=True)[0] == {}
 
 
+def others(*pairs: str) -> dict[str, str]:
+    return wanted_parameters(read(fields("user", "u", *pairs)), (), (), accept_unknown=True)[1]
+
+
+def test_settings_of_one_transaction_are_over_when_the_first_begins() -> None:
+    assert others("transaction_isolation", "Serializable", "options", "-c transaction_read_only=on") == {}
+    assert others("transaction_deferrable", "maybe") == {
+        "transaction_deferrable": "maybe"
+    }  # PostgreSQL says so
+
+
+@pytest.mark.parametrize(
+    "pairs", [("local_preload_libraries", "x"), ("options", "-c local_preload_libraries=x")]
+)
+def test_libraries_are_not_loaded_into_sessions_that_have_begun(pairs: tuple[str, str]) -> None:
+    with pytest.raises(
+        ClientFault, match=r'^parameter "local_preload_libraries" cannot be set after'
+    ) as refused:
+        others(*pairs)
+    assert refused.value.sqlstate == "55P02"
+    assert others("local_preload_libraries", "") == {"local_preload_libraries": ""}
+
+
 @pytest.mark.parametrize("name", ["role", "session_authorization", "is_superuser"])
 def test_identity_is_never_a_setting(name: str) -> None:
     with pytest.raises(ClientFault, match="unsupported startup parameter"):

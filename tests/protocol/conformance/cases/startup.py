@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tests.protocol.conformance.case import Case, Parameters, Part, by, case
+from tests.protocol.conformance.case import Case, Parameters, Part, by, case, simple
 from tests.protocol.conformance.cases.roles import MINE, WHO
 from tests.protocol.conformance.cases.settings import LOOK, MANY
 
@@ -77,6 +77,24 @@ STARTUP: dict[str, Case] = {
         {"role": "conf_one"}, WHO, WHO, "RESET ROLE", WHO, "SET ROLE conf_two", WHO, "RESET ALL", WHO
     ),
     "role_options": started(options("-c role=conf_one"), WHO, WHO, "SET ROLE NONE", WHO, "RESET ROLE", WHO),
+    **{
+        f"role_{name}": started({"role": "conf_one"}, before, WHO, text, WHO, WHO, "RESET ROLE", WHO)
+        for name, before, text in (
+            ("discarded", "SET ROLE conf_two", "DISCARD ALL"),
+            ("discarded_again", "SET ROLE NONE", "DISCARD ALL"),
+            ("session_reset", "SET ROLE conf_two", "RESET SESSION AUTHORIZATION"),
+            ("session_default", "SET ROLE conf_two", "SET SESSION AUTHORIZATION DEFAULT"),
+        )
+    },
+    "role_reset_with_all": started(
+        {"role": "conf_one"}, "SET ROLE NONE", simple("RESET ROLE; RESET ALL"), WHO, WHO
+    ),
+    "of_one_transaction": started(
+        {"transaction_isolation": "serializable", "options": "-c transaction_deferrable=on"},
+        "SHOW transaction_isolation",
+        "SHOW transaction_deferrable",
+    ),
+    "of_no_transaction": started({"transaction_deferrable": "none"}, "SELECT 1"),
     "read_only": started(
         options("-c default_transaction_read_only=on"),
         "DELETE FROM things",

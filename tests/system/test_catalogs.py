@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 
-from pooler.core import CATALOG_CLASSES, CatalogGraph
+from pooler.core._core import CATALOG_CLASSES, CatalogGraph
 from pooler.worker.catalog_queries import CATALOGS, SUMS
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres

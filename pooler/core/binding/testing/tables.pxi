@@ -175,3 +175,9 @@ cdef class PoolOperations(SharedMap):
     def _lock(self):
         """Takes the lock and does not give it back: for tests that die inside it."""
         tables_lock(self.t)
+
+
+class PlayedTables(Tables, PoolOperations):
+    """Shared tables whose pool operations can be done one by one."""
+
+    __slots__ = ()

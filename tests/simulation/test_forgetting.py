@@ -171,6 +171,7 @@ def test_a_full_table_has_room_again() -> None:
     assert len(tables.pool_rows()) == 4
 
 
+@pytest.mark.slow
 def test_forgetting_can_be_killed_at_any_instruction() -> None:
     world = made_of_star([Pool(), Pool(user="u1"), Pool(database="d1")], workers=2)
     sweep(world)

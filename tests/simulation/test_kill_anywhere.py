@@ -28,6 +28,7 @@ Act = Callable[[World], object]
 State = dict[int, bytes]  # pages by their place in the part behind the mutex
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
     pytest.mark.timeout(600),  # steps are switches between two processes: many times slower on a busy machine
 ]

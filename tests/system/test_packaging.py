@@ -27,6 +27,7 @@ SDIST = {
     "pooler": {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".c", ".h", ".typed"},
     "docs": {".md", ".svg", ".png"},
     "etc": {".ini", ".service", ".socket", ".txt", ".sysusers", ".logrotate", ".yaml", ".py"},
+    "man": {".1"},
     "pooler.egg-info": {"", ".txt"},
 }
 
@@ -99,7 +100,7 @@ def test_sdist_has_what_pooler_is_built_from_and_no_more(sdist: Path) -> None:
         else:
             assert name in SDIST_TOP | {"LICENSE"}, f"{name}: needed by nothing"
     assert not GENERATED & set(members)
-    wanted = {name for name in tracked() if name.startswith(("pooler/", "etc/", "docs/"))}
+    wanted = {name for name in tracked() if name.startswith(("pooler/", "etc/", "docs/", "man/"))}
     assert not [name for name in members if "/testing/" in name], "hooks for tests"
     wanted = {name for name in wanted if "/testing/" not in name}
     wanted |= SDIST_TOP | ({"LICENSE"} & tracked())

@@ -3,4 +3,5 @@
 
 include "../_core.pyx"
 include "parts.pxi"
+include "texts.pxi"
 include "tables.pxi"

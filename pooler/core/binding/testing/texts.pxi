@@ -139,9 +139,9 @@ def tokens(bytes text, bint backslash=False):
 
 
 def statement_names(bytes text):
-    """The names of prepared statements in a text: (verb, number of its statement, whether that ends behind it,
-    the name as it stands there, the name as the server reads it); how many statements the text has; whether
-    all names may be gone behind it. None: it has too many."""
+    """The names of prepared statements in a text: (verb, number of its statement, whether that ends behind
+    it, the name as it stands there, the name as the server reads it); how many statements the text has;
+    whether all names may be gone behind it. None: it has too many."""
     cdef unsigned char *copy = _exactly(text)
     cdef sql_use uses[SQL_USES_MAX]
     cdef uint32_t statements

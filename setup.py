@@ -8,6 +8,10 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
+#: Packages have no test hooks; scripts/env compiles them for the tests (binding/testing/).
+TEST_HOOKS = os.environ.get("POOLER_TEST_HOOKS") == "1"
+
+BINDING = "pooler/core/binding/testing" if TEST_HOOKS else "pooler/core/binding"
 GENERATED = "pooler/core/binding/_core.c"  # Cython's output lies among our own C files
 
 #: scripts/sanitize compiles with less, which takes half the time.
@@ -20,8 +24,11 @@ FOLDER = "build/debug" if DEBUG else "build/release"
 
 core = Extension(
     "pooler.core._core",
-    sources=["pooler/core/binding/_core.pyx", *sorted(set(glob("pooler/core/*/*.c")) - {GENERATED})],
-    depends=[*sorted(glob("pooler/core/*/*.h")), *sorted(glob("pooler/core/*/*.px[di]"))],
+    sources=[f"{BINDING}/_core.pyx", *sorted(set(glob("pooler/core/*/*.c")) - {GENERATED})],
+    depends=[
+        *sorted(glob("pooler/core/*/*.h")),
+        *sorted(glob("pooler/core/binding/**/*.p[xy]*", recursive=True)),
+    ],
     include_dirs=["pooler/core"],  # a file includes "FOLDER/NAME.h"
     define_macros=[("POOLER_DEBUG", "1")] if DEBUG else [],
     extra_compile_args=[OPTIMIZATION, "-std=gnu11", "-Wall", "-Wextra", "-fvisibility=hidden", "-pthread"],

@@ -18,9 +18,8 @@ gevent greenlets, every query by compiled code.
     log, errors  small things that everybody uses
 
 To read it: `core/tables/layout.h` (what is shared), `core/relay/relay.h` (the life of a query),
-`protocol/transaction`
-(what a message means), `worker/`, then `master/start` and `master/master` (how the process lives), and
-`config/settings`. docs/internals/architecture.md tells why.
+`core/io/message_table.h` (what a message means), `worker/`, then `master/start` and
+`master/master` (how the process lives), and `config/settings`. docs/internals/architecture.md tells why.
 """
 
 #: The release of PgBouncer that this one stands in for: tools look for its number.

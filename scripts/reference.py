@@ -1,4 +1,4 @@
-"""The pages that are made from the code: settings, console, command line, and the states of connections.
+"""The pages that are made from the code: settings, console, commands, states of connections; man/pooler.1.
 
 `scripts/reference` writes them; tests/unit/test_reference.py compares them with what would be written.
 """
@@ -18,7 +18,7 @@ from pooler.admin.model import Declaration
 from pooler.config.model import Database, Peer, UserOptions
 from pooler.config.options import Option
 from pooler.config.settings import LIVE, NEW, SETTINGS, Setting
-from scripts import states
+from scripts import manual, states
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 REFERENCE = DOCS / "reference"
@@ -210,6 +210,7 @@ def _option(option: click.Option) -> str:
 def main() -> None:
     for name, text in pages().items():
         (DOCS / name).write_text(text)
+    manual.PAGE.write_text(manual.page())
 
 
 if __name__ == "__main__":

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from pooler.core import STATE_MACHINES
+from pooler.core._core import STATE_MACHINES
 from pooler.worker.dial import TRANSITIONS, DialState
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pooler.core import _core
 from pooler.dev.processes import Account, account, workplace
 from tests.support.pooler import Bouncer, PgBouncer, Pooler
 from tests.support.postgres import Postgres
@@ -26,6 +27,10 @@ LONGEST_FIRST = ("system", "protocol", "simulation", "state", "applications", "p
 
 def pytest_configure() -> None:
     """A run in the background of a shell ignores signals that PgBouncer is stopped by."""
+    if not hasattr(_core, "scan"):
+        raise pytest.UsageError(
+            "the core has no test hooks: compile it with POOLER_TEST_HOOKS=1 (scripts/test does)"
+        )
     for signum in (signal.SIGINT, signal.SIGQUIT):
         if signal.getsignal(signum) is signal.SIG_IGN:
             signal.signal(signum, signal.SIG_DFL)

@@ -259,6 +259,38 @@ def test_nothing_left_over(path: Path) -> None:
         assert "breakpoint(" not in line, f"line {number}: a breakpoint"
 
 
+#: Words that readers would have to decode: data are no persons, and a thing is called by the field's name.
+BANNED_WORDS = {
+    r"\b(bury|buried|corpses?|creditors?|debtors?|funerals?|graveyards?|heirs?)\b": "no persons for data",
+    r"\b(hungry|mourn\w*|out of its mind)\b": "no persons for data",
+    r"(/\*|^ \*|(?<!#)#:?|\.) Who\b(?!.*\?)": "a sentence begins with the thing that it is about",
+    r"\"\"\"Who\b": "a docstring begins with the thing that it is about",
+    r"(?:[^-\w]-?\d|NULL|None): nobody": "a number stands for no client, no row, nothing: say which",
+}
+WORDED_FILES = [
+    *(path for path in TEXT_FILES if path.suffix and path.name != "_core.c"),
+    *sorted((ROOT / "docs").rglob("*.md")),
+    *sorted(ROOT.glob("*.md")),
+]
+
+
+@pytest.mark.parametrize("path", WORDED_FILES, ids=name_of)
+def test_banned_words(path: Path) -> None:
+    if path == Path(__file__).resolve():
+        return
+    for number, line in enumerate(path.read_text().splitlines(), 1):
+        for pattern, reason in BANNED_WORDS.items():
+            found = re.search(pattern, line)
+            assert found is None, f"line {number}: {found[0]!r}: {reason}"
+
+
+@pytest.mark.parametrize("line", [
+    "/* A row from its funeral to", "#: Who asks gets it.", '"""Who asks."""', " * or 0: nobody", "its heir",
+])  # fmt: skip
+def test_banned_words_are_found(line: str) -> None:
+    assert any(re.search(pattern, line) for pattern in BANNED_WORDS)
+
+
 # ---- the compiled core ----
 
 CORE = PACKAGE / "core"
@@ -400,7 +432,7 @@ def test_back_door(path: Path) -> None:
 
 
 def test_states_are_moved() -> None:
-    """What has a state machine goes through state_move() (io/state_machine.h); rows of the tables have none."""
+    """What has a state machine goes through state_move() (io/state_machine.h); rows of tables have none."""
     for path in C_FILES:
         if floor_of(path.parent.name) > floor_of("tables"):
             assert not re.search(r"(->|\.)state = ", code_of(path)), f"{name_of(path)} sets a state"

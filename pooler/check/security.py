@@ -1,4 +1,4 @@
-"""Who could get in or see what he should not, as far as the files and their permissions tell."""
+"""Logins and files that are open to more people than they should be, as far as files and permissions tell."""
 
 from __future__ import annotations
 
@@ -111,7 +111,7 @@ def _is_local(host: str) -> bool:
 
 
 def _console(config: Config) -> Iterator[Problem]:
-    """Who orders on the console without a password."""
+    """Administrators whom the console asks for no password."""
     settings = config.settings
     if settings.auth_type == "trust" and settings.admin_users:
         text = (

@@ -47,7 +47,7 @@ def _warning(config: Config, key: str, text: str) -> Problem:
 
 
 def _access(config: Config) -> Iterator[Problem]:
-    """Who gets in without a password, or not at all."""
+    """Clients that get in without a password, or not at all."""
     auth_type = config.settings.auth_type
     if auth_type in ("any", "trust") and config.settings.listen_addr:
         text = f"auth_type={auth_type} lets in everybody who reaches listen_addr, without a password"

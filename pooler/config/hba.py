@@ -121,7 +121,7 @@ def address_of(text: str) -> Address | None:
 
 
 def find_rule(rules: Iterable[HbaRule], client: Client) -> HbaRule | None:
-    """The rule that decides; None: nobody has thought of such a client."""
+    """The rule that decides; None: there is none for such a client."""
     return next((rule for rule in rules if rule.fits(client)), None)
 
 

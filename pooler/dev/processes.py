@@ -34,7 +34,6 @@ PORTS_OF_A_PROCESS = 1_000
 PR_SET_PDEATHSIG = 1  # <sys/prctl.h>
 
 _libc = ctypes.CDLL(None, use_errno=True)
-_claims: list[socket.socket] = []  # to blocks of ports, for as long as this process lives
 
 
 class DevError(Exception):
@@ -182,7 +181,7 @@ def _own_ports() -> Iterator[int]:
         except OSError:
             claim.close()
             continue
-        _claims.append(claim)
+        claim.detach()  # as long as this process lives
         return itertools.cycle(range(first, first + PORTS_OF_A_PROCESS))
     raise DevError(f"all TCP ports from {FIRST_PORT} to {END_OF_PORTS} are taken by other processes")
 

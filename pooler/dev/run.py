@@ -106,7 +106,7 @@ class _Dev:
             for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
                 signal.signal(
                     signum, signal.SIG_IGN
-                )  # the end is under way; impatience shall not orphan a child
+                )  # the end is under way; a second Ctrl-C shall leave no child behind
             if self.pooler:
                 stop(self.pooler, *STOP_STEPS)
             cluster.stop()

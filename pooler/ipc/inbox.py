@@ -86,11 +86,6 @@ def send_plain(outbox: socket.socket, slot: int, generation: int, fd: int) -> bo
     return fds.send(outbox, FORMAT.pack(Kind.PLAIN, slot, generation), fd)
 
 
-def send_closed(outbox: socket.socket, slot: int, generation: int) -> bool:
-    """Ask for the duplicate of a server connection to be closed; False if the inbox is full."""
-    return fds.send(outbox, FORMAT.pack(Kind.CLOSED, slot, generation))
-
-
 def send_notification(outbox: socket.socket, row: int, channel_id: int, message: bytes) -> bool:
     """Give a NotificationResponse to the clients that listen on a channel; False if the inbox is full."""
     return fds.send(outbox, FORMAT.pack(Kind.NOTIFICATION, row, channel_id) + message)

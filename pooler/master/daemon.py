@@ -1,4 +1,4 @@
-"""Who the process is: its user, its pid file, its place in the background."""
+"""The identity of the process: its user, its pid file, its place in the background."""
 
 from __future__ import annotations
 

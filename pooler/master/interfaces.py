@@ -87,7 +87,7 @@ class Interfaces:
     close_changed: Callable[[Any, Any], object]
     busy: type[Exception]
     set_up_tls: Callable[[Config], TlsSetup] = _leave_tls  # raises TlsSetupError
-    rooms: HandoffTables | None = None  # the tables again; None: nobody can take over
+    rooms: HandoffTables | None = None  # the tables again; None: no takeover
     open_handoff_pool: Callable[[Any, Config, str, str, str, int], object] | None = None
     login_key: bytes = b""  # see `pooler.master.login_key`
 

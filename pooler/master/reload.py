@@ -29,7 +29,7 @@ MakeConfig = Callable[[], tuple[Config, ConfigDiff]]
 
 @dataclass
 class Asked:
-    """Who wants to know how a change ended: (worker, its pid then, token). A signal: nobody."""
+    """The worker that is told how a change ended, its pid then, and its token; after a signal: none."""
 
     worker: Worker | None = None
     token: int = 0

@@ -1,4 +1,4 @@
-"""The workers: forked, watched, mourned and replaced.
+"""The workers: forked, watched, cleaned up after and replaced.
 
 A worker is a number with a process behind it. Its life:
 

@@ -43,7 +43,7 @@ def check_certificate(method: Method, user: str, tls: TlsInfo | None, known: boo
 
 
 def check_password(method: Method, user: str, password: bytes, known: bool) -> Conversation[None]:
-    """Who keeps the passwords of this method has to find this one right; nobody's is empty."""
+    """The service that keeps the passwords of this method has to find this one right; none is empty."""
     right = False
     if password:  # a directory takes an empty one for an anonymous login, which succeeds
         right = yield CheckPassword(method, user, password)

@@ -21,11 +21,6 @@ def ssl_request() -> bytes:
     return _untyped(codes.SSL_REQUEST)
 
 
-def gssenc_request() -> bytes:
-    """GSSENCRequest; pooler never sends it, its tests do."""
-    return _untyped(codes.GSSENC_REQUEST)
-
-
 def cancel_request(pid: int, key: bytes) -> bytes:
     """CancelRequest with what the server's BackendKeyData said."""
     return _untyped(codes.CANCEL_REQUEST, pid.to_bytes(4, "big") + key)

@@ -8,7 +8,7 @@ is a `ServerFault`, except for errors and notices, where half an answer is bette
 from __future__ import annotations
 
 import struct
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault, ServerFault
@@ -138,14 +138,6 @@ def _authentication(code: int, *parts: bytes) -> bytes:
 # -- building: results ---------------------------------------------------------------------------------------
 
 
-def row_description(columns: Iterable[tuple[str, int]]) -> bytes:
-    """RowDescription of columns (name, type) in text form that belong to no table."""
-    fields = [
-        cstring(name) + _COLUMN.pack(0, 0, oid, codes.TYPE_SIZES.get(oid, -1), -1, 0) for name, oid in columns
-    ]
-    return message(b"T", struct.pack("!H", len(fields)), *fields)
-
-
 def data_row(values: Sequence[Value]) -> bytes:
     """DataRow in text form; None is NULL."""
     return message(b"D", struct.pack("!H", len(values)), *map(_field, values))
@@ -154,11 +146,6 @@ def data_row(values: Sequence[Value]) -> bytes:
 def command_complete(tag: str) -> bytes:
     """CommandComplete."""
     return message(b"C", cstring(tag))
-
-
-def empty_query_response() -> bytes:
-    """EmptyQueryResponse."""
-    return message(b"I")
 
 
 def ready(status: bytes = codes.STATUS_IDLE) -> bytes:

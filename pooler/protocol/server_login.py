@@ -1,6 +1,6 @@
 """The login at a server, from the first byte we send until it is ready for queries.
 
-The server may be an impostor or out of its mind: each message is bounded, their number is, and whatever does
+The server may be an impostor or broken: each message is bounded, their number is, and whatever does
 not belong at its place is a `ServerFault`. What PostgreSQL says itself (`from_server`) goes to the clients
 unchanged.
 """

@@ -17,7 +17,7 @@ from pooler.protocol.messages import decode
 #: Settings that every PostgreSQL reports when they change, so that each client can have its own.
 TRACKED = ("client_encoding", "DateStyle", "TimeZone", "standard_conforming_strings", "application_name")
 
-#: Who a session is must not be chosen in a startup packet, whatever the configuration tracks.
+#: The role of a session must not be chosen in a startup packet, whatever the configuration tracks.
 NEVER_TRACKED = frozenset({"role", "session_authorization", "is_superuser"})
 
 _BAD_LAYOUT = "invalid startup packet layout: expected terminator as last byte"

@@ -133,7 +133,7 @@ def config_error(reason: str) -> ClientFault:
 
 
 class _Left(Hangup):
-    """Who is looked up has gone away."""
+    """The client that is looked up has gone away."""
 
 
 class _Watched(Stream):

@@ -211,7 +211,7 @@ _CLASSES: tuple[tuple[str, str], ...] = (
     ),
     (
         "inhrelid",
-        # Who writes into a partition has the partition keys of those above it computed.
+        # A statement that writes into a partition has the partition keys of those above it computed.
         """SELECT inhrelid::text, '0', concat_ws(' ', inhrelid::text, string_agg(inhparent::text, ' ')), NULL, NULL, NULL,
       concat_ws(' ', inhrelid::text, CASE WHEN (SELECT c.relispartition FROM pg_class c WHERE c.oid = inhrelid)
       THEN string_agg(inhparent::text, ' ') END), NULL, NULL

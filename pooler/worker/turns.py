@@ -20,7 +20,7 @@ from gevent.lock import Semaphore
 if TYPE_CHECKING:
     from pooler.worker.client import Client
 
-#: Who has been silent for so long is not computing, and must not keep others waiting: its turn is over.
+#: A client that has been silent for so long is not computing: its turn is over, so that others need not wait.
 SILENT_S = 0.1
 
 

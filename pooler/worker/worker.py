@@ -269,8 +269,8 @@ class Worker:
         self.stopped.set()
 
     def _serve_waiting(self) -> None:
-        """Who asked before the order may only wait for a server that answers pooler itself: a piece of the
-        catalogs, a reset. Those who still wait after a moment wait for other clients."""
+        """Clients that asked before the order may only wait for a server that answers pooler itself: a piece
+        of the catalogs, a reset. Those that still wait after a moment wait for other clients."""
         end = time.monotonic() + DRAIN_GRACE_S
         workers = range(len(self.context.outboxes))
         while any(self.context.tables.own_load(number)[1] for number in workers) and time.monotonic() < end:

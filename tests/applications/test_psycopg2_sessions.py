@@ -34,7 +34,7 @@ def test_last_value_is_one_s_own(shop: Service) -> None:
 
 
 def test_tenants(shop: Service) -> None:
-    """Who sees what follows from a setting that each connection makes once."""
+    """Clients that see what follows from a setting that each connection makes once."""
 
     def tenant(number: int) -> None:
         me = TENANTS[number]

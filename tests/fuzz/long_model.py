@@ -141,9 +141,9 @@ class Run:
             if now > self.next_kill[seed.database] and not self.options.no_kills:
                 self.next_kill[seed.database] = now + random.uniform(*KILL_S)
                 self.kills += self.pg.terminate_backends(POOLS[seed.database][0])
-                self._mourn(POOLS[seed.database][0])
+                self._forget_backends(POOLS[seed.database][0])
 
-    def _mourn(self, where: str) -> None:
+    def _forget_backends(self, where: str) -> None:
         for seed in self.under_way.values():
             for speaker in seed.speakers if POOLS[seed.database][0] == where else ():
                 speaker.backends_die()

@@ -33,7 +33,7 @@ OTHERWISE = 0.003  # how often it is something else
 WAY_OUT: tuple[Piece, ...] = ((Op("Q", text="COMMIT"),), (Op("Q", text="ROLLBACK"),))
 
 #: A backend that was terminated is noticed by all its clients within this, on a machine with other work.
-MOURNING_S = 10.0
+MORTAL_S = 10.0
 #: Nothing is silent for longer, on a machine with other work.
 PATIENCE_S = 60.0
 
@@ -377,7 +377,7 @@ class Speaker:
 
     def backends_die(self) -> None:
         """Backends of its database have just been terminated; one of them may be its own."""
-        self.mortal_until = time.monotonic() + MOURNING_S
+        self.mortal_until = time.monotonic() + MORTAL_S
 
     # -- reports
 

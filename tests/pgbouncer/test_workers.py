@@ -67,7 +67,8 @@ def test_client_limits_are_exact(start: Callable[..., Bouncer]) -> None:
     """Whoever is told no is told so rightly: as many get in as there is room for, not one more or less.
 
     PgBouncer counts who is told no until it has looked at all that it was woken up for: there are never more,
-    but somebody else may be told no for that. Who has left counts, with both, until that was noticed.
+    but somebody else may be told no for that. A client that has left counts, with both, until
+    that was noticed.
     """
     bouncer = start(max_client_conn=7, max_db_client_connections=5)
 

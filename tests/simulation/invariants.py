@@ -68,7 +68,7 @@ class Watch:
         self.before = now
 
     def check_order(self, clients: Rows) -> None:
-        """Who was just served came before all of its worker that still wait for the same pool."""
+        """The client that was just served came before all of its worker that still wait for the same pool."""
         active = {row for row, client in clients.items() if client["state"] == CL_ACTIVE}
         for row in active - self.active:
             served = clients[row]

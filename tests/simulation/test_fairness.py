@@ -51,7 +51,7 @@ class Load:
             self.follow_up()
 
     def follow_up(self) -> None:
-        """Who got a server begins to work; workers that were rung look a moment later."""
+        """A client that got a server begins to work; workers that were rung look a moment later."""
         for row in self.world.attached.keys() - self.busy:
             self.busy.add(row)
             worker = self.world.members[row][0]

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from pooler.core import LoginVerdict, Tables, monotonic_us
+from pooler.core import LoginVerdict, monotonic_us
+from pooler.core._core import PlayedTables
 from tests.simulation.drain import drain
 from tests.simulation.invariants import Watch
 from tests.simulation.test_kill_anywhere import killed_anywhere
@@ -130,11 +131,11 @@ def test_client_that_looked_up_what_was_forgotten_then() -> None:
     assert world.tables.counts()["used_clients"] == 0
 
 
-def tables_of(databases: int) -> Tables:
-    return Tables(workers=2, slots=4, clients=4, databases=databases, users=8, pools=4, instances=4)
+def tables_of(databases: int) -> PlayedTables:
+    return PlayedTables(workers=2, slots=4, clients=4, databases=databases, users=8, pools=4, instances=4)
 
 
-def open_named(tables: Tables, number: int) -> tuple[int, int, int, int]:
+def open_named(tables: PlayedTables, number: int) -> tuple[int, int, int, int]:
     """Rows of database, user, instance and pool with that number in their names."""
     rows = (tables.database(f"d{number}"), tables.user(f"u{number}"), tables.instance(f"host{number}:1"))
     return (*rows, tables.open_pool(*rows) if min(rows) >= 0 else -1)
@@ -170,6 +171,7 @@ def test_a_full_table_has_room_again() -> None:
     assert len(tables.pool_rows()) == 4
 
 
+@pytest.mark.slow
 def test_forgetting_can_be_killed_at_any_instruction() -> None:
     world = made_of_star([Pool(), Pool(user="u1"), Pool(database="d1")], workers=2)
     sweep(world)

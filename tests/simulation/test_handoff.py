@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from pooler.core import LoginVerdict, Tables
+from pooler.core import LoginVerdict
+from pooler.core._core import PlayedTables
 
 SIZE, DATABASE_LIMIT = 3, 4
 POOLS = (("d", "u"), ("d", "v"))
@@ -23,7 +24,7 @@ class Generation:
     """One instance: its tables, its clients, and what it is about to do for each slot."""
 
     def __init__(self, limit: int) -> None:
-        self.tables = Tables(workers=1, slots=64, clients=256)
+        self.tables = PlayedTables(workers=1, slots=64, clients=256)
         self.inbox: deque[tuple[str, list[Any]]] = deque()
         self.retired = False
         self.clients: dict[int, str] = {}  # row -> idle, waiting, active

@@ -1,7 +1,7 @@
 """A worker is killed between any two machine instructions of an operation: nothing is lost that lives.
 
 A child does the operation, one instruction at a time. Each state of the shared map while the lock is held is
-kept, then taken for what a SIGKILL left: rebuilt, mourned, checked, drained.
+kept, then taken for what a SIGKILL left: rebuilt, cleaned up after, checked, drained.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ Act = Callable[[World], object]
 State = dict[int, bytes]  # pages by their place in the part behind the mutex
 
 pytestmark = [
+    pytest.mark.slow,
     pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning"),
     pytest.mark.timeout(600),  # steps are switches between two processes: many times slower on a busy machine
 ]
@@ -116,7 +117,7 @@ def killed_anywhere(world: World, victim: int, act: Act) -> None:
     assert not failures, failures
 
 
-def hungry() -> World:
+def starved() -> World:
     """Worker 1 has a waiting client, nobody opens a server yet: retry_at has just passed."""
     world = World([Pool(size=2)], workers=2)
     row = client(world, 1)
@@ -130,7 +131,7 @@ def hungry() -> World:
 
 
 def test_dial_for_a_client_of_another_worker() -> None:
-    killed_anywhere(hungry(), 0, lambda world: world.tables._play_tick(0, world.now))
+    killed_anywhere(starved(), 0, lambda world: world.tables._play_tick(0, world.now))
 
 
 def test_release_to_a_client_of_another_worker() -> None:

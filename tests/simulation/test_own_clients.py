@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import pytest
 
-from pooler.core import LoginVerdict, Tables
+from pooler.core import LoginVerdict
+from pooler.core._core import PlayedTables
 
 
-def tables() -> Tables:
-    made = Tables(workers=2, slots=4, clients=8, databases=4, users=4, pools=4, instances=2)
+def tables() -> PlayedTables:
+    made = PlayedTables(workers=2, slots=4, clients=8, databases=4, users=4, pools=4, instances=2)
     for worker in range(2):
         made.worker_starting(worker, 1000 + worker)
     return made
 
 
-def pools(t: Tables) -> tuple[int, int, int, int]:
+def pools(t: PlayedTables) -> tuple[int, int, int, int]:
     """Rows of database and user, the clients' pool and the one of auth_query."""
     database, user, instance = t.database("d"), t.user("u"), t.instance("h:1")
     mine, auth = (t.open_pool(database, user, instance, auth=kind) for kind in (False, True))
     return database, user, mine, auth
 
 
-def counts(t: Tables) -> tuple[int, int, int]:
+def counts(t: PlayedTables) -> tuple[int, int, int]:
     """Clients of the database, of the user, and rows in use that anybody is shown."""
     (database,), (user,) = t.databases(), t.users()
     return database["client_count"], user["client_count"], t.counts()["used_clients"]

@@ -193,7 +193,7 @@ def test_refused_logins_are_told_to_all_that_wait() -> None:
     world.attend_all()
     (slot,) = world.dials
     world.refused(slot, fatal=True, retry_s=1)
-    assert world.tables.client_orders(waiting) & KILL
+    assert world.tables._truth()[1][waiting]["orders"] & KILL
     world.attend_all()
     assert early not in world.members
 
@@ -206,7 +206,7 @@ def test_refused_logins_of_a_pool_that_works_are_told_to_nobody() -> None:
     world.attend_all()
     (slot,) = world.dials
     world.refused(slot, fatal=True, retry_s=1)
-    assert not world.tables.client_orders(waiting) & KILL
+    assert not world.tables._truth()[1][waiting]["orders"] & KILL
     assert world.tables._truth()[1][waiting]["state"] == CL_WAITING
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from tests.simulation.drain import drain
 from tests.simulation.invariants import Watch, check_empty
 from tests.simulation.test_kill_anywhere import killed_anywhere
@@ -107,6 +109,7 @@ def test_a_host_that_is_away_keeps_its_place() -> None:
     assert waits(world, later)
 
 
+@pytest.mark.slow
 def test_killed_anywhere_while_it_asks() -> None:
     world = World([Pool(size=1)], workers=2)
     first = client(world, 1)
@@ -119,6 +122,7 @@ def test_killed_anywhere_while_it_asks() -> None:
     killed_anywhere(world, 0, lambda world: world.tables.wait_dedicated(row, "logical"))
 
 
+@pytest.mark.slow
 def test_killed_anywhere_while_its_row_becomes_free() -> None:
     world = World([Pool(size=1)], workers=2)
     first = client(world, 1)

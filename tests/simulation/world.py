@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from pooler.core import FAIL, KILL, WELCOME, CancelVerdict, LoginVerdict, Tables
+from pooler.core import FAIL, KILL, WELCOME, CancelVerdict, LoginVerdict
+from pooler.core._core import PlayedTables
 
 CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE = 1, 2, 3, 4
 SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM = 1, 2, 3, 4, 5, 6
@@ -53,7 +54,7 @@ class Cancel:
 
 @dataclass
 class World:
-    """Tables, and everything that the workers remember about them."""
+    """PlayedTables, and everything that the workers remember about them."""
 
     pools: list[Pool]
     workers: int = 1
@@ -61,7 +62,7 @@ class World:
     clients: int = 64
     round_robin: bool = False
     now: int = EPOCH_US
-    tables: Tables = field(init=False)
+    tables: PlayedTables = field(init=False)
     dials: dict[int, int] = field(default_factory=dict)
     closing: dict[int, int] = field(default_factory=dict)
     tested: dict[int, int] = field(default_factory=dict)
@@ -73,7 +74,7 @@ class World:
     served: list[int] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.tables = Tables(
+        self.tables = PlayedTables(
             workers=self.workers, slots=self.slots, clients=self.clients,
             databases=8, users=8, pools=max(8, len(self.pools)), instances=4,
         )  # fmt: skip

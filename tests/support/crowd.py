@@ -15,8 +15,8 @@ from tests.support.postgres import Postgres
 T = TypeVar("T")
 
 #: PostgreSQL reads the rows one by one: without the time, one look may find a backend that is about to end
-#: and the one that comes after it. Who had begun when the look began, and was read, was there then, with the
-#: others.
+#: and the one that comes after it. A backend that had begun when the look began, and was read, was there
+#: then, with the others.
 COUNT = (
     "SELECT count(*) FROM pg_stat_activity WHERE backend_start <= statement_timestamp()"
     " AND backend_type = 'client backend' AND "

@@ -1,4 +1,4 @@
-"""A PostgreSQL out of its mind: a small server that answers as the script of the database says."""
+"""A false PostgreSQL: a small server that answers as the script of the database says."""
 
 from __future__ import annotations
 

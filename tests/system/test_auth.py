@@ -1,4 +1,4 @@
-"""Who gets in, who does not and what he hears, and how we log in to PostgreSQL ourselves."""
+"""Which clients get in, what the others are told, and how we log in to PostgreSQL ourselves."""
 
 from __future__ import annotations
 

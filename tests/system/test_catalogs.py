@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import psycopg2
 import pytest
 
-from pooler.core import CATALOG_CLASSES, CatalogGraph
+from pooler.core._core import CATALOG_CLASSES, CatalogGraph
 from pooler.worker.catalog_queries import CATALOGS, SUMS
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
@@ -341,7 +341,7 @@ SUMMED = {
     16: "CREATE TABLE way (a int); CREATE TRIGGER t AFTER INSERT ON way EXECUTE FUNCTION calm()",
     17: "CREATE TABLE way (a int) PARTITION BY LIST (a)",
     18: "CREATE EVENT TRIGGER marked_events ON ddl_command_end EXECUTE FUNCTION calm_event()",
-    19: "CREATE TABLE way (a int); CREATE TABLE heir () INHERITS (way)",
+    19: "CREATE TABLE way (a int); CREATE TABLE below () INHERITS (way)",
 }
 
 

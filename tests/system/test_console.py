@@ -205,7 +205,7 @@ def test_errors(pooler: Pooler, command: str, text: str) -> None:
         wire.close()
 
 
-# Who may what.
+# Access to commands.
 
 
 @pytest.mark.parametrize("name", NAMES)

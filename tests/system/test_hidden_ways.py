@@ -317,7 +317,7 @@ def test_a_query_behind_an_execute_fails_nobody_else(pooler: Pooler) -> None:
 
 @pytest.mark.parametrize("name", ["setseed", "pg_backup_start", "dblink_connect"])
 def test_a_function_with_a_name_of_ours_pins_nobody(pooler: Pooler, name: str) -> None:
-    """Who may make one could keep all others from their servers."""
+    """A role that may make one could keep all others from their servers."""
     make = (
         f"CREATE SCHEMA mine; CREATE FUNCTION mine.{name}(int, int, int) RETURNS int LANGUAGE plpgsql"
         " AS 'BEGIN PERFORM pg_advisory_lock(1); RETURN 1; END'"

@@ -83,7 +83,7 @@ def busy(pooler: Pooler, database: str) -> int:
     return sum(row["sv_active"] for row in pooler.show("pools", database=database))
 
 
-# Who hears what.
+# Which client hears what.
 
 
 def test_all_clients_hear_it_in_order_and_from_whom(wires: list[Wire]) -> None:

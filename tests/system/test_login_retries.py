@@ -110,7 +110,7 @@ def test_a_refusal_does_not_hold_up_other_users(make_pooler: MakePooler, pg: Pos
 
 @pytest.mark.parametrize("workers", [1, 3])
 def test_a_refusal_is_told_to_queries_that_wait(make_pooler: MakePooler, pg: Postgres, workers: int) -> None:
-    """Who logged in while the pool worked and finds no server any more hears why, in PostgreSQL's words."""
+    """A client that logged in while the pool worked and finds no server hears why in PostgreSQL's words."""
     pooler = make_pooler(workers=workers, databases={"p0": "pool_size=1"})
     wires = [pooler.wire().login(user="limited") for _ in range(4)]
     wires[0].rows("SELECT 1")

@@ -154,7 +154,7 @@ def nothing_is_left(pooler: StarvingPooler, when: str) -> None:
 
 @pytest.mark.parametrize("way", WAYS)
 def test_a_statement(pooler: StarvingPooler, way: str) -> None:
-    """Who gets all of the answers gets those of the last one, for whom nothing failed."""
+    """A client that gets all of the answers gets those of the last one, for whom nothing failed."""
     heard: list[list[str]] = []
 
     def attempt(wire: Wire, number: int) -> None:

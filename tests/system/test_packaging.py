@@ -27,6 +27,7 @@ SDIST = {
     "pooler": {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".c", ".h", ".typed"},
     "docs": {".md", ".svg", ".png"},
     "etc": {".ini", ".service", ".socket", ".txt", ".sysusers", ".logrotate", ".yaml", ".py"},
+    "man": {".1"},
     "pooler.egg-info": {"", ".txt"},
 }
 
@@ -38,6 +39,15 @@ SDIST_TOP = {
 
 #: Made while building.
 GENERATED = {"pooler/core/binding/_core.c"}
+
+#: What the core has for tests only: it stands behind the line of that comment in the stub.
+TEST_HOOKS = set(
+    re.findall(
+        r"^(?:def |class )?(\w+)(?=[(:])",
+        (ROOT / "pooler/core/_core.pyi").read_text().partition("POOLER_TEST_HOOKS")[2],
+        re.MULTILINE,
+    )
+)
 
 #: What CPython's internal headers define, up to 3.14, and Cython includes: no names of ours.
 NAMES_OF_CPYTHON = re.compile(r"\b(?:read|write)_(?:u16|u32|u64|obj)\b")
@@ -91,7 +101,9 @@ def test_sdist_has_what_pooler_is_built_from_and_no_more(sdist: Path) -> None:
         else:
             assert name in SDIST_TOP | {"LICENSE"}, f"{name}: needed by nothing"
     assert not GENERATED & set(members)
-    wanted = {name for name in tracked() if name.startswith(("pooler/", "etc/", "docs/"))}
+    wanted = {name for name in tracked() if name.startswith(("pooler/", "etc/", "docs/", "man/"))}
+    assert not [name for name in members if "/testing/" in name], "hooks for tests"
+    wanted = {name for name in wanted if "/testing/" not in name}
     wanted |= SDIST_TOP | ({"LICENSE"} & tracked())
     unwanted = {name for name in wanted if name.startswith("pooler/") and name.endswith(".md")}
     assert not wanted - unwanted - set(members)
@@ -132,7 +144,9 @@ def test_wheel_uses_the_systems_openssl(wheel: Path, tmp_path: Path) -> None:
     assert Path(file) == core
     assert debug == "False"
     assert "Relay" in names
+    assert {"PlayedTables", "scan", "EFFECT_FLAGS"} <= TEST_HOOKS
     assert not [name for name in names if name.lower().startswith("test")]
+    assert not TEST_HOOKS & set(names)
 
 
 def test_core_has_no_names_of_cpythons_internal_headers() -> None:

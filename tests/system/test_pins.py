@@ -110,7 +110,7 @@ class Client:
         return row[0].decode()
 
     def pins(self) -> list[dict[str, Any]]:
-        """Who is pinned in this database."""
+        """The clients that are pinned in this database."""
         return self.pooler.show("pins", database=self.database)
 
     def pin(self, text: str = LOCK) -> dict[str, Any]:

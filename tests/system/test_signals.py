@@ -130,7 +130,7 @@ def test_who_asked_before_is_served(make_pooler: Callable[..., Pooler], pg: Post
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, "SHUTDOWN WAIT_FOR_CLIENTS"], ids=str)
 def test_wait_for_clients(pooler: Pooler, how: str | signal.Signals, pg: Postgres) -> None:
-    """Who is connected goes on working; it ends when the last one has left."""
+    """A client that is connected goes on working; it ends when the last one has left."""
     family = descendants(pooler.pid)
     with pooled(pooler) as first, pooled(pooler) as second:
         send(pooler, how)

@@ -111,7 +111,7 @@ def test_refused_without_a_free_server(pooler: Pooler) -> None:
 
 
 def test_a_server_does_not_stay_with_a_silent_client(pooler: Pooler) -> None:
-    """Who was let in while it waited says nothing: what it gets goes on to the next."""
+    """A client that was let in while it waited says nothing: what it gets goes on to the next."""
     with pooler.wire() as busy, pooler.wire() as silent, pooler.wire() as other:
         busy.login(database="mdy").rows("BEGIN")
         silent.login(database="mdy", TimeZone="Asia/Kathmandu")
@@ -237,7 +237,7 @@ def standby(owner: Account, work: Path) -> Iterator[Postgres]:
 
 
 def test_promotion_reaches_all(standby: Postgres, owner: Account, work: Path) -> None:
-    """Who was silent meanwhile, and who comes: drivers look there for a server that can be written to."""
+    """Clients that were silent meanwhile, and new ones: drivers look there for one that can be written to."""
     with (
         running_pooler(standby, owner, work, databases={"p0": "pool_size=3"}) as pooler,
         pooler.wire() as a,

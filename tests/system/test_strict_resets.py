@@ -484,14 +484,14 @@ def test_extensions_that_could_have_been_made_and_dropped(
 @pytest.mark.parametrize("attribute", ["SUPERUSER", "REPLICATION"])
 def test_roles_that_no_reset_undoes(real: Pooler, pg: Postgres, attribute: str) -> None:
     """Also what a role may become."""
-    pg.sql(f"CREATE ROLE mighty {attribute}; CREATE ROLE heir LOGIN IN ROLE mighty")
-    real.passwords["heir"] = ""
+    pg.sql(f"CREATE ROLE mighty {attribute}; CREATE ROLE member LOGIN IN ROLE mighty")
+    real.passwords["member"] = ""
     real.configure()
     try:
-        wires = [real.wire().login("heir", "p1") for _ in range(2)]
+        wires = [real.wire().login("member", "p1") for _ in range(2)]
         first, second = backends(wires)
         assert not first & second
         for wire in wires:
             wire.close()
     finally:
-        pg.sql("DROP ROLE heir; DROP ROLE mighty")
+        pg.sql("DROP ROLE member; DROP ROLE mighty")

@@ -181,7 +181,7 @@ def test_client_login_timeout(pooler: Pooler, begun: bytes) -> None:
 
 
 def test_query_wait_notify(pooler: Pooler) -> None:
-    """Who waits for long is told so, and is served all the same."""
+    """A client that waits for long is told so, and is served all the same."""
     with pooler.configured(query_wait_notify=1), pooled(pooler) as holder, pooled(pooler) as waiter:
         holder.query("BEGIN")
         waiter.send(query("SELECT 1"))

@@ -368,7 +368,12 @@ def test_a_changed_setting_replaces_the_servers(make: Make, secure: Postgres) ->
 
 def test_changed_files_count_for_new_connections(make: Make, secure: Postgres, authority: Authority) -> None:
     ours, next_one = (authority.sign(name, f"/CN={name}") for name in ("first", "second"))
-    pooler = make(server_tls_sslmode="require", server_tls_cert_file=ours.cert, server_tls_key_file=ours.key)
+    pooler = make(
+        databases={"p0": "pool_size=1"},  # a second one would be new
+        server_tls_sslmode="require",
+        server_tls_cert_file=ours.cert,
+        server_tls_key_file=ours.key,
+    )
     assert pooler.sql(HERE)[0][2] == "/CN=first"
     ours.cert.write_bytes(next_one.cert.read_bytes())
     ours.key.write_bytes(next_one.key.read_bytes())

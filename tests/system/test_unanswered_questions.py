@@ -25,7 +25,7 @@ def row(*columns: bytes | None) -> bytes:
 
 
 def failing(sqlstate: str, times: int) -> Script:
-    """Servers that are told apart by a number. Who has taken a lock fails so often to say so."""
+    """Servers that are told apart by a number. One that has taken a lock fails so often to say so."""
     number = 0
 
     def script(peer: Peer) -> None:

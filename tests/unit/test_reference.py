@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import configparser
 import re
 from pathlib import Path
 
+import click
 import pytest
 
+from pooler import cli
 from pooler.admin.averages import COUNTERS
 from pooler.admin.command import COMMANDS
 from pooler.config.model import Database, Peer, UserOptions
 from pooler.config.settings import SETTINGS
+from scripts import manual
 from scripts.reference import DOCS, REFERENCE, pages
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -19,6 +23,36 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize(("name", "text"), pages().items(), ids=pages())
 def test_generated_pages_are_up_to_date(name: str, text: str) -> None:
     assert (DOCS / name).read_text() == text, "run scripts/reference"
+
+
+def test_manual_page_is_up_to_date() -> None:
+    assert manual.PAGE.read_text() == manual.page(), "run scripts/reference"
+
+
+@pytest.mark.parametrize("command", [cli.serve, *cli.COMMANDS.values()], ids=lambda command: command.name)
+def test_manual_page_has_what_help_says(command: click.Command) -> None:
+    plain = " ".join(
+        re.sub(r"\\f[BR]|\\&|^\.PP$", "", manual.page(), flags=re.MULTILINE).replace("\\-", "-").split()
+    )
+    for option in command.params:
+        if isinstance(option, click.Option):
+            assert all(name in plain for name in option.opts)
+            assert (option.help or "?") in plain
+    assert " ".join((command.help or "?").split()) in plain
+
+
+def test_signals_of_the_manual_page_are_the_masters() -> None:
+    handled = (ROOT / "pooler/master/signals.py").read_text()
+    told = set(re.findall(r"^\.B (SIG\w+)", manual.page(), re.MULTILINE))
+    assert {name for name in told if f"signal.{name}" not in handled} == set()
+
+
+def test_maintainer_is_the_same_everywhere() -> None:
+    setup = configparser.ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    metadata = setup["metadata"]
+    maintainer = f"{metadata['author']} <{metadata['author_email']}>"
+    assert f"Maintainer: {maintainer}\n" in (ROOT / "debian/control").read_text()
 
 
 def test_every_setting_and_key_is_told() -> None:

@@ -60,9 +60,6 @@ cdef class ClientRows(SharedMap):
         """Why this client is to be closed, as kill_client was told."""
         return tuple(KILL_TEXTS)[self.t.clients[row].kill_text]
 
-    def client_orders(self, int row):
-        return self.t.clients[row].orders
-
     def wait_welcome(self, int row):
         """The client waits until its pool has logged in once; a LOGIN event (WELCOME or FAIL) follows."""
         cdef outcome out

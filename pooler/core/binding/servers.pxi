@@ -57,8 +57,8 @@ cdef class ServerRows(SharedMap):
         memcpy(s.sockaddr, <const char *>t, len(t))
 
     def slot_tls(self, int slot, text, int bridge=-1):
-        """Version and cipher of a server's TLS, and the worker whose bridge has the session (-1: nobody
-        shares it)."""
+        """Version and cipher of a server's TLS, and the worker whose bridge has the session (-1: it
+        has none)."""
         cdef slot_row *s = &self.t.slots[slot]
         if bridge >= 0:
             s.bridge, s.bridge_life = <int16_t>bridge, self.t.workers[bridge].restarts + 1

@@ -14,11 +14,10 @@ include "channels.pxi"
 include "handoff.pxi"
 include "cancel.pxi"
 include "snapshots.pxi"
-include "testing_tables.pxi"
 
 
 class Tables(WorkerRows, Limits, ClientRows, ServerRows, Timeouts, HostNames, Channels, Handoff, CancelKeys,
-             Snapshots, PoolOperations):
+             Snapshots):
     """The shared tables.  Made by the master before any fork; every process uses the same object.
 
     Sizes are numbers of rows.  Rows that are never used cost no memory.  Raises OSError when the map

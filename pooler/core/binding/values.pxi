@@ -6,6 +6,20 @@ from pooler.core.events import (Accepted, CancelAnswer, CancelNeeded, ClientClos
                                 LoginOrdered, Overdue, ServerClosed, SharedDdlSeen, Slot, Warned)
 
 
+cdef extern from "io/state_machine.h" nogil:
+    """
+    #ifdef POOLER_DEBUG
+    #define DEBUG_BUILD_ 1
+    #else
+    #define DEBUG_BUILD_ 0
+    #endif
+    """
+    enum: DEBUG_BUILD_
+
+#: Whether the core checks its state machines: tests run on no other.
+DEBUG_BUILD = bool(DEBUG_BUILD_)
+
+
 class TablesBusy(Exception):
     """The lock of the tables could not be had in time: its holder is stopped."""
 

@@ -4,11 +4,6 @@
 cdef class WorkerRows(SharedMap):
     """Workers, and how each of them fares."""
 
-    @property
-    def rebuilds(self):
-        """How often the derived parts had to be rebuilt after a process died inside the lock."""
-        return self.t.h.rebuilds
-
     def doorbell(self, int worker):
         """The eventfd that wakes this worker's relay."""
         return self.t.doorbells[worker]
@@ -38,7 +33,7 @@ cdef class WorkerRows(SharedMap):
         self.t.workers[worker].hub_beat = clock_us()
 
     def is_alive(self, int worker):
-        """Whether this number has a process; it has none from its funeral to the fork of its replacement."""
+        """Whether this number has a process; none between the end of one and the fork of the next."""
         return self.t.workers[worker].pid != 0
 
     def heartbeat_age(self, int worker):

@@ -1,4 +1,4 @@
-/* Who leads to whom among the objects of a database, and what each may leave behind: of the worker that reads
+/* Which objects of a database lead to which others, and what each may leave behind: of the worker that reads
  * its catalogs.
  *
  * Theory.  A *symbol* is a name of some kind, an oid, or one of two special things (every statement, every

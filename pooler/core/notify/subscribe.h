@@ -14,7 +14,7 @@
  * the server is made to LISTEN again (INTERNAL_LISTEN), so that what it answers afterwards is the truth,
  * rollbacks included.
  *
- * Who sent it: PostgreSQL tells the server's pid, clients compare with the pid that they were told.  A
+ * The sender: PostgreSQL tells the server's pid, clients compare with the pid that they were told.  A
  * statement that notifies is preceded by a note to the listener of whose notifications come next from that
  * backend, and followed by one that they have ended; notes are notifications themselves, sealed (origin.h),
  * so they cannot come out of order.  A client that notifies and listens gets its ReadyForQuery when the

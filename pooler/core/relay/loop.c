@@ -56,7 +56,7 @@ static void run_ready(struct relay *r) {
     }
 }
 
-static void bury_the_dead(struct relay *r) {
+static void free_closed(struct relay *r) {
     while (r->loop.closed_list) {
         struct conn *c = r->loop.closed_list;
         r->loop.closed_list = c->next_ready;
@@ -112,7 +112,7 @@ static void *loop(void *argument) {
         if (r->t->h->suspended || r->suspended) suspend_look(r);
         if (r->loop.now >= r->look_at) look(r);
         run_ready(r);
-        bury_the_dead(r);
+        free_closed(r);
     }
     return NULL;
 }

@@ -114,7 +114,7 @@ void server_tell_closed(struct relay *r, int32_t slot, uint32_t generation) {
 }
 
 /* The bridge of this server died: that is the end for its client, but PostgreSQL may not have noticed yet.
- * Who inherits the encrypted connection finishes the slot. */
+ * The worker that has the encrypted connection from then on finishes the slot. */
 static void server_lost(struct relay *r, struct server *s) {
     if (!server_is_closing(s)) server_close(r, s, true, "server conn crashed?");
     server_drop_descriptor(r, s);

@@ -29,10 +29,10 @@
     "pg_catalog.current_setting('server_version_num')::pg_catalog.int4 OPERATOR(pg_catalog.<) 180000"
 
 /* Why nothing less than the end of a server undoes what this database's functions, or this role, can do; the
- * newest function; plpgsql.  Roles count with all that they may become.  Who may CREATE in the database (or
- * grant it, as its owner) may have made, used and dropped a trusted extension or language since: those that
- * are available count as if they were there.  The list of these, which PostgreSQL makes of files, is not made
- * for others. */
+ * newest function; plpgsql.  Roles count with all that they may become.  A role that may CREATE in the
+ * database (or grant it, as its owner) may have made, used and dropped a trusted extension or language since:
+ * those that are available count as if they were there.  The list of these, which PostgreSQL makes of files,
+ * is not made for others. */
 #define LOOK                                                                                                 \
     "SELECT COALESCE("                                                                                       \
     "(SELECT pg_catalog.concat('language ', l.lanname) FROM pg_catalog.pg_language l"                        \

@@ -268,7 +268,7 @@ static uint32_t put_tracked(char *out, uint32_t at, uint32_t room, const char *n
     return sql_put_literal(out, at, room, value);
 }
 
-/* Who the session is decides what it may set: the role comes last, behind the session's user. */
+/* The session's role decides what it may set: the role comes last, behind the session's user. */
 static int rank(const char *name) {
     return strcmp(name, "role") == 0 ? 2 : strcmp(name, "session_authorization") == 0 ? 1 : 0;
 }

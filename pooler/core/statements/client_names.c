@@ -268,7 +268,7 @@ void names_free(struct statement_store *store, struct names *n) {
     free(n);
 }
 
-/* The client has parsed an unnamed statement under these settings (NULL: nobody knows them).  False: no
+/* The client has parsed an unnamed statement under these settings (NULL: unknown).  False: no
  * memory. */
 bool names_keep_unnamed(struct statement_store *store, struct names *n, const unsigned char *body,
                         uint32_t bytes, struct settings *under) {

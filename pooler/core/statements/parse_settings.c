@@ -8,7 +8,7 @@
  * PostgreSQL keeps the text, and reads and plans it anew, under what is in force just then, whenever
  * something has invalidated what it made of it.  So whoever runs a statement may decide what it means for all
  * who have it: it is shared by those only who parsed it under the same settings *and run it under the same*.
- * Who has set something since has an entry of its own kind, and what it sees is what a session of its own
+ * A client that has set something since has an entry of its own kind, and sees what a session of its own
  * could see: its first meaning, or, once that was invalidated, that of now.
  *
  *   the settings differ from those of the Parse, in what literals are read under: those are put in force for
@@ -71,7 +71,7 @@ bool meaning_waits(const struct client *c) {
     return !c->server->pipeline_open || last == 'S' || last == 'Q' || last == 'F';
 }
 
-/* The settings under which a text that the client sends now is read; NULL: nobody knows. */
+/* The settings under which a text that the client sends now is read; NULL: unknown. */
 struct settings *meaning_now(struct client *c) {
     return unanswered(c->server) || unreported(c->server) ? NULL : c->settings;
 }

@@ -12,9 +12,9 @@
  *      granted    new -> old   and gives it as soon as it has one: a row becomes ELSEWHERE
  *      hurry      new -> old   my clients wait for rooms of yours: let yours go when their transactions end
  *
- * Who gives a room away counts it as the other's before it says so, so a message on its way is room that
- * nobody uses. A third instance makes a chain: rooms that the second one counts as ELSEWHERE are part of what
- * it hands on.
+ * The instance that gives a room away counts it as the other's before it says so, so a message on its way
+ * is room that nobody uses. A third instance makes a chain: rooms that the second one counts as ELSEWHERE are
+ * part of what it hands on.
  */
 #include "tables/handoff.h"
 

@@ -100,7 +100,7 @@ struct slot_row {
     int32_t dedicated_row;      /* in its login: the client it is opened for alone, */
     uint64_t dedicated_to;      /* and the id of that; 0: for whoever is next */
     int32_t host;               /* row of the name that led to its address, or NOBODY */
-    uint64_t unnamed_of;        /* id of the client whose unnamed statement is there; 0: nobody's, */
+    uint64_t unnamed_of;        /* id of the client whose unnamed statement is there; 0: none, */
     uint64_t unnamed_number;    /* and which of all that it has had */
     uint8_t served;             /* a client has had it */
     uint64_t asked_at;          /* when it got its last request of ours behind which no client waits */
@@ -116,12 +116,12 @@ struct slot_row {
     uint8_t flushes;           /* its PostgreSQL has pg_stat_force_next_flush() */
     uint8_t left;              /* enum leftover, */
     uint64_t left_by, left_at; /* id of the client that may have left it, or more than one; since when */
-    uint64_t folded_by; /* id of the client whose settings, of any name, may be in plans there; 0: nobody's */
+    uint64_t folded_by; /* id of the client whose settings, of any name, may be in plans there; 0: none */
     /* what literals of functions were read under there; of nothing: none were (session/plans.c) */
     struct digest planned_under;
-    uint64_t sequence_of; /* id of the client that used sequences there; 0: nobody, SEQUENCE_MIXED: several */
+    uint64_t sequence_of; /* id of the client that used sequences there; 0: none, SEQUENCE_MIXED: several */
     /* cancel_pid of the client whose notifications come from there, as the listener of that generation was
-     * told; 0: nobody's in particular */
+     * told; 0: no particular one */
     uint32_t notifier, notifier_of;
     struct digest settings, login_settings; /* what is in force now, and was at login; of nothing: unknown */
     uint64_t connected_at, used_at, expires_at, closing_at;

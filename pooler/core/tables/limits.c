@@ -60,7 +60,7 @@ void limits_unstarve(struct tables *t, int32_t pool) {
     starved_remove(t, &t->h->starved, pool);
 }
 
-/* The limits that one server of `p` less would relieve for `hungry`. */
+/* The limits that one server of `p` less would relieve for `starving`. */
 unsigned limits_shared(const struct pool_row *starving, const struct pool_row *p) {
     return (unsigned)(starving->database == p->database) << BLOCKED_DATABASE
         | (unsigned)(starving->user == p->user) << BLOCKED_USER

@@ -1,11 +1,11 @@
-/* Who gets which server: the queue of every pool, opening and closing, orders to other workers.
+/* Which client gets which server: the queue of every pool, opening and closing, orders to other workers.
  *
  * A waiting client is served in this order: an idle server of its pool; a server that another client of the
  * pool gives back (first in, first out over all workers, within the bound of queue_choose); a new
  * connection, when every limit allows one more row; and when only a limit shared with other pools forbids
  * it, the row of a server that another pool does not need (eviction.c).
  *
- * `worker` is who calls: work for it comes back in `out`, work for others becomes an order in a row and a
+ * `worker` is the caller: work for it comes back in `out`, work for others becomes an order in a row and a
  * doorbell in out->ring.  A caller that is not a relay passes NOBODY and gets no work at all.
  */
 #include "tables/queue.h"

@@ -177,7 +177,7 @@ static void turn(void) {
     relay->loop.now = clock_us();
     for (int i = 0; i < n; i++) note_events(relay, ready[i].data.ptr, ready[i].events);
     run_ready(relay);
-    bury_the_dead(relay);
+    free_closed(relay);
     events();
     for (int i = 0; i < CLIENTS; i++) hear(&players[i]);
 }

@@ -50,7 +50,7 @@ def notifications_last(lines: list[str]) -> list[str]:
 
 
 def _reporter(line: str) -> str:
-    """Who is told a parameter in this line; "" if nobody is."""
+    """The client that is told a parameter in this line; "" if none is."""
     who, _, rest = line.partition(" ")
     return who if rest.startswith("< S ") else ""
 

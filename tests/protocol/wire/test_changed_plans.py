@@ -335,7 +335,7 @@ def without_place(messages: list[Message]) -> list[Message]:
 def test_columns_that_are_no_more(
     pooler: Pooler, others: Others, table: str, knowing: tuple[Wire, Wire], state: str, send: Send
 ) -> None:
-    """Who goes by columns is refused where somebody else has prepared the statement anew, or nobody has."""
+    """A client that goes by columns is refused whether or not another has prepared the statement anew."""
     before, wire = knowing
     alter, prepare = query(CHANGES["type"].format(table=table)), of_table(PREPARE, table)
     last = GOING_BY["formats_again"]

@@ -98,17 +98,6 @@ SCRIPTS: dict[str, Script] = {
         "SELECT nosuch; EXECUTE a(1)",
         "EXECUTE nobody(nosuch)",
     ),
-    "not_a_name": sql(
-        "SELECT '; EXECUTE a(1)'",
-        "SELECT $$; EXECUTE a(1)$$, $x$; EXECUTE a(1); $$ $x$",
-        r"SELECT E'\'; EXECUTE a(1); --'",
-        "SELECT 1 AS execute -- ; EXECUTE a(1)",
-        "GRANT EXECUTE ON FUNCTION now() TO public",
-        "PREPARE TRANSACTION 'a'",
-        "EXECUTE",
-        "EXECUTE 'a'",
-        'EXECUTE "a',
-    ),
     "deallocate": sql("DEALLOCATE a", "EXECUTE a(1)", "DEALLOCATE a", 'DEALLOCATE PREPARE "A ""b""";'),
     "deallocate_and_again": [
         *sql("DEALLOCATE PREPARE a"),

@@ -13,7 +13,7 @@ from tests.support.starving import Starving
 PROGRAM = """
 import sys
 from pathlib import Path
-from pooler.core import CatalogGraph
+from pooler.core._core import CatalogGraph
 from tests.support.starving import Starving
 
 memory = Starving(Path(sys.argv[1]))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 
-from pooler.core import DEBUG_BUILD, STATE_MACHINES, StateMachine
+from pooler.core._core import DEBUG_BUILD, STATE_MACHINES, StateMachine
 
 
 def names_of(machine: StateMachine) -> list[str]:
@@ -69,7 +69,7 @@ def test_a_debug_build_aborts_on_anything_else() -> None:
     for number, machine in enumerate(STATE_MACHINES):
         pairs = itertools.product(names_of(machine), repeat=2)
         first, second = next(pair for pair in pairs if not machine.may_follow(*pair))
-        code = f"from pooler.core import STATE_MACHINES as m; m[{number}].move({first!r}, {second!r})"
+        code = f"from pooler.core._core import STATE_MACHINES as m; m[{number}].move({first!r}, {second!r})"
         done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
         assert done.returncode == -signal.SIGABRT
         assert f"illegal transition of a {machine.name}: from {first} to {second}" in done.stderr

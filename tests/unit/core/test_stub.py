@@ -61,7 +61,7 @@ def embedded(doc: str | None) -> list[str]:
 
 def constructor(name: str) -> str:
     """How the source begins to make one: Cython keeps no signature of that."""
-    source = "\n".join(path.read_text() for path in sorted(STUB.parent.glob("binding/*.pxi")))
+    source = "\n".join(path.read_text() for path in sorted(STUB.parent.rglob("*.pxi")))
     found = re.search(rf"^cdef class {name}\b.*?def (__cinit__\(.*?\)):\n", source, re.DOTALL | re.MULTILINE)
     assert found is not None, name
     return " ".join(found[1].split())

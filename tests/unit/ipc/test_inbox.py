@@ -11,6 +11,7 @@ import pytest
 
 from pooler.ipc import fds, inbox
 from pooler.ipc.inbox import Datagram, Kind, MalformedDatagram
+from tests.support.messages import send_closed
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -58,7 +59,7 @@ def test_client(pair: Pair, is_unix: bool) -> None:
 def test_order_and_values(pair: Pair) -> None:
     with open(os.devnull) as null:
         assert inbox.send_server(pair[1], 17, 2**32 - 1, null.fileno())
-        assert inbox.send_closed(pair[1], 17, 2**32 - 1)
+        assert send_closed(pair[1], 17, 2**32 - 1)
         server, closed = inbox.receive(pair[0]), inbox.receive(pair[0])
         assert server is not None
         assert server[:3] == (Kind.SERVER, 17, 2**32 - 1)
@@ -74,7 +75,7 @@ def test_full_is_an_answer(pair: Pair) -> None:
         while inbox.send_client(pair[1], null.fileno(), False):
             sent += 1
         assert sent > 50
-        assert not inbox.send_closed(pair[1], 0, 0)
+        assert not send_closed(pair[1], 0, 0)
         for _ in range(sent):
             got = inbox.receive(pair[0])
             assert got is not None
@@ -106,8 +107,8 @@ def test_more_descriptors_than_asked_for_leak_nothing(pair: Pair) -> None:
 
 def test_what_was_queued_outlives_the_reader(pair: Pair) -> None:
     """A worker that dies leaves its mail to its replacement."""
-    assert inbox.send_closed(pair[1], 1, 1)
-    assert inbox.send_closed(pair[1], 2, 2)
+    assert send_closed(pair[1], 1, 1)
+    assert send_closed(pair[1], 2, 2)
     pid = os.fork()
     if pid == 0:
         code = 0 if inbox.receive(pair[0]) == Datagram(Kind.CLOSED, 1, 1) else 1

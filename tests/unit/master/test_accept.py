@@ -17,6 +17,7 @@ from pooler.master import accept
 from pooler.master.accept import Acceptor
 from pooler.master.loop import Loop
 from pooler.master.sockets import Listener, open_listeners
+from tests.support.messages import send_closed
 
 
 @dataclass
@@ -89,7 +90,7 @@ class Bed:
 
     def fill(self, number: int) -> int:
         count = 0
-        while inbox.send_closed(self.outboxes[number], 0, 0):
+        while send_closed(self.outboxes[number], 0, 0):
             count += 1
         return count
 

@@ -42,7 +42,7 @@ ANSWERS: dict[str, str] = {
     "longer": PASSWORD + "x",
 }
 
-#: Who gets in: methods that take the kind of secret, with the right answer.
+#: Clients that get in: methods that take the kind of secret, with the right answer.
 IN = {
     (method, kind, "right")
     for method, kinds in {

@@ -8,6 +8,7 @@ import pytest
 
 from pooler.errors import ServerFault
 from pooler.protocol import auth_query, messages
+from tests.support.messages import row_description
 from tests.unit.protocol.driver import Driver, split_messages
 
 READY = messages.ready()
@@ -42,7 +43,7 @@ def test_name_is_a_parameter() -> None:
 
 
 def test_found() -> None:
-    columns = messages.row_description([("a", 25), ("b", 25)])
+    columns = row_description([("a", 25), ("b", 25)])
     found = answer(BEGIN, columns, messages.notice("hi"), row("u", "md5x"), DONE)
     assert found == auth_query.StoredUser("u", "md5x")
     assert "md5x" not in repr(found)

@@ -13,6 +13,7 @@ from pooler.errors import ClientFault
 from pooler.protocol import frontend, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.startup import CancelRequest
+from tests.support.messages import gssenc_request
 from tests.unit.protocol.driver import INFO, Driver, scram_secret, split_messages
 
 MD5 = "md5" + hashlib.md5(b"secretme").hexdigest()
@@ -240,7 +241,7 @@ def test_sasl_message_too_long() -> None:
 # -- what comes before --
 
 
-@pytest.mark.parametrize("request_bytes", [frontend.ssl_request(), frontend.gssenc_request()])
+@pytest.mark.parametrize("request_bytes", [frontend.ssl_request(), gssenc_request()])
 def test_encryption_is_declined(request_bytes: bytes) -> None:
     driver = begin("any").feed(request_bytes)
     assert driver.take_sent() == b"N"
@@ -248,7 +249,7 @@ def test_encryption_is_declined(request_bytes: bytes) -> None:
 
 
 def test_both_kinds_of_encryption_are_declined_once() -> None:
-    driver = begin("any").feed(frontend.gssenc_request()).feed(frontend.ssl_request())
+    driver = begin("any").feed(gssenc_request()).feed(frontend.ssl_request())
     assert driver.take_sent() == b"NN"
     session(driver.feed(STARTUP))
 
@@ -268,7 +269,7 @@ def test_tls_is_not_offered_on_unix_sockets() -> None:
 
 def test_tls_required() -> None:
     assert refused(begin("any", tls_offered=True, tls_required=True), STARTUP) == "SSL required"
-    driver = begin("any", tls_offered=True, tls_required=True).feed(frontend.gssenc_request())
+    driver = begin("any", tls_offered=True, tls_required=True).feed(gssenc_request())
     assert refused(driver, STARTUP) == "SSL required"
 
 

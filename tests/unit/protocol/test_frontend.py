@@ -6,6 +6,7 @@ import pytest
 
 from pooler.protocol import frontend
 from pooler.protocol.startup import CancelRequest, GssRequest, SslRequest, StartupPacket, parse
+from tests.support.messages import gssenc_request
 
 
 def test_startup_is_what_we_would_accept() -> None:
@@ -17,7 +18,7 @@ def test_startup_is_what_we_would_accept() -> None:
 
 def test_requests_without_type() -> None:
     assert parse(frontend.ssl_request()) == SslRequest()
-    assert parse(frontend.gssenc_request()) == GssRequest()
+    assert parse(gssenc_request()) == GssRequest()
     assert parse(frontend.cancel_request(0xFFFFFFFF, b"abcd")) == CancelRequest(0xFFFFFFFF, b"abcd")
 
 

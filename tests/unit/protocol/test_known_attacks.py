@@ -20,6 +20,7 @@ from pooler.protocol import codes, frontend, messages, startup
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
 from pooler.protocol.query import simple_query
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
+from tests.support.messages import gssenc_request
 from tests.unit.protocol.driver import INFO, Driver, scram_secret, split_messages
 
 STARTUP = frontend.startup("me", "db", {})
@@ -70,7 +71,7 @@ def test_cve_2015_6817_unknown_user_gets_nobodys_rights(auth_type: str) -> None:
         driver.feed(frontend.password(b""))
 
 
-@pytest.mark.parametrize("request_bytes", [frontend.ssl_request(), frontend.gssenc_request()])
+@pytest.mark.parametrize("request_bytes", [frontend.ssl_request(), gssenc_request()])
 @pytest.mark.parametrize("offered", [False, True])
 def test_cve_2021_3935_plain_text_behind_an_encryption_request(request_bytes: bytes, offered: bool) -> None:
     driver = client(tls_offered=offered)
@@ -241,16 +242,16 @@ def test_cve_2026_6478_compares_in_constant_time(monkeypatch: pytest.MonkeyPatch
 
 
 def test_cve_2026_6479_endless_negotiation() -> None:
-    for request_bytes in (frontend.ssl_request(), frontend.gssenc_request()):
+    for request_bytes in (frontend.ssl_request(), gssenc_request()):
         driver = client().feed(request_bytes)
         client_is_refused(driver, request_bytes)
         assert driver.take_sent() == b"N"
-    driver = client().feed(frontend.ssl_request()).feed(frontend.gssenc_request())
+    driver = client().feed(frontend.ssl_request()).feed(gssenc_request())
     client_is_refused(driver, frontend.ssl_request())
 
 
 def test_cve_2026_14681_no_negotiation_within_tls() -> None:
-    for request_bytes in (frontend.ssl_request(), frontend.gssenc_request()):
+    for request_bytes in (frontend.ssl_request(), gssenc_request()):
         client_is_refused(client(tls_offered=True, tls=INFO), request_bytes)
         driver = client(tls_offered=True).feed(frontend.ssl_request())
         client_is_refused(driver, request_bytes)

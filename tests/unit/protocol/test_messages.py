@@ -10,6 +10,7 @@ import pytest
 from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages
 from pooler.protocol.messages import Column
+from tests.support.messages import row_description
 from tests.unit.protocol.driver import split_messages
 
 
@@ -49,7 +50,7 @@ def test_welcome() -> None:
 
 def test_result_set() -> None:
     data = (
-        messages.row_description([("a", 25), ("b", 23), ("c", 20)])
+        row_description([("a", 25), ("b", 23), ("c", 20)])
         + messages.data_row(["x", 1, None])
         + messages.data_row([b"\xff", True, 1.5])
         + messages.command_complete("SHOW")
@@ -89,7 +90,7 @@ GOOD: list[tuple[Callable[[bytes], Any], bytes]] = [
     (messages.parse_ready, b"I"),
     (messages.parse_command_complete, b"SELECT 1\0"),
     (messages.parse_authentication, b"\0\0\0\5salt"[:4]),
-    (messages.parse_row_description, messages.row_description([("a", 25), ("bb", 23)])[5:]),
+    (messages.parse_row_description, row_description([("a", 25), ("bb", 23)])[5:]),
     (messages.parse_data_row, messages.data_row(["x", None, "", "yz"])[5:]),
 ]
 

@@ -7,10 +7,11 @@ import pytest
 from pooler.errors import ServerFault
 from pooler.protocol import codes, frontend, messages
 from pooler.protocol.query import QueryResult, simple_query
+from tests.support.messages import empty_query_response, row_description
 from tests.unit.protocol.driver import Driver
 
 ROWS = (
-    messages.row_description([("a", 25), ("b", 23)])
+    row_description([("a", 25), ("b", 23)])
     + messages.data_row(["x", 1])
     + messages.data_row([None, 2])
     + messages.command_complete("SELECT 2")
@@ -39,15 +40,12 @@ def test_cut_anywhere_it_waits() -> None:
 
 def test_without_rows() -> None:
     assert ask(messages.command_complete("SET") + messages.ready(b"T")).status == b"T"
-    assert ask(messages.empty_query_response() + messages.ready()).tag == ""
+    assert ask(empty_query_response() + messages.ready()).tag == ""
 
 
 def test_last_statement_counts() -> None:
     result = ask(
-        ROWS[:-6]
-        + messages.row_description([("c", 25)])
-        + messages.command_complete("SELECT 0")
-        + messages.ready()
+        ROWS[:-6] + row_description([("c", 25)]) + messages.command_complete("SELECT 0") + messages.ready()
     )
     assert ([column.name for column in result.columns], result.rows, result.tag) == (["c"], [], "SELECT 0")
 

@@ -1,4 +1,4 @@
-"""Who has a place at the login queue, whose turn it is, and who is sent away: clients of a few lines."""
+"""Places at the login queue, the order of turns, and clients that are sent away: clients of a few lines."""
 
 from __future__ import annotations
 

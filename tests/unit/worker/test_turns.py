@@ -26,7 +26,7 @@ class OfClient:
 
 
 class Room:
-    """Who has got a turn, in that order, of one worker with a core of its own."""
+    """The clients that have got a turn, in that order, of one worker with a core of its own."""
 
     def __init__(self) -> None:
         self.turns = Turns(len(os.sched_getaffinity(0)), gevent.spawn)

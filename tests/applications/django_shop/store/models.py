@@ -15,7 +15,7 @@ class Product(models.Model):
 
 
 class Order(models.Model):
-    """Who ordered."""
+    """A customer, who orders."""
 
     customer = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.CASCADE)
     placed = models.DateTimeField(auto_now_add=True)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pooler.core import CatalogGraph
+from pooler.core._core import CatalogGraph
 
 FUNCTION, RELATION, EVENT_TRIGGER, CAST = 4, 5, 18, 8
 #: What words hash to: another one for whoever must not know what was scanned before.

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pooler.core import backend_effects, server_message_fits
+from pooler.core._core import backend_effects, server_message_fits
 
 
 def row(*columns: bytes | None) -> bytes:
@@ -112,5 +112,5 @@ def test_every_type_that_is_read_has_a_shape() -> None:
     free = b"dN"  # COPY data may be anything; notices are passed on unread
     for code, effect in enumerate(backend_effects()):
         kind = bytes([code])
-        if effect != max(backend_effects()) and kind not in free:
+        if effect != "FORBIDDEN" and kind not in free:
             assert not all(server_message_fits(kind, b"\1" * n, True) for n in range(40)), kind

@@ -9,8 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-core = pytest.importorskip("pooler.core", reason="the compiled core is not built")
-_core = pytest.importorskip("pooler.core._core")
+from pooler.core import _core
 
 NAMES = (b"client_encoding", b"DateStyle", b"TimeZone", b"application_name", b"search_path")
 TRACKED = (b"UTF8", b"ISO, MDY", b"UTC", b"app", b"public")

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from pooler.core import CleanTexts, clean_text_mask, scan, scan_reads_literals
+from pooler.core._core import CleanTexts, clean_text_mask, scan, scan_reads_literals
 
 MASKED = [
     (b"SELECT * FROM t WHERE id = 15", b"SELECT * FROM t WHERE id = 0"),

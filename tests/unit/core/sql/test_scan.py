@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-core = pytest.importorskip("pooler.core", reason="the compiled core is not built")
+from pooler.core import _core as core
 
 ALL = "settings locks temp prepared cursors channels"
 EVERYTHING = f"{ALL} unsure"

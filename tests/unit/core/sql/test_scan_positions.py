@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-core = pytest.importorskip("pooler.core", reason="the compiled core is not built")
+from pooler.core import _core as core
 
 EVERYTHING = {"settings", "locks", "temp", "prepared", "cursors", "channels", "unsure"}
 

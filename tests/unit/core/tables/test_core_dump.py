@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 from pathlib import Path
 
-from pooler.core import Tables
+from pooler.core._core import PlayedTables
 
 
 def test_tables_are_left_out_of_core_dumps() -> None:
-    tables = Tables(workers=1, slots=4, clients=8)
+    tables = PlayedTables(workers=1, slots=4, clients=8)
     address, *_ = tables._map()
     parts = Path("/proc/self/smaps").read_text().split("VmFlags:")
     (flags,) = [

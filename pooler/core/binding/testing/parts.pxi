@@ -2,6 +2,14 @@
 
 
 cdef extern from "io/message_table.h" nogil:
+    enum:
+        BE_NOTHING, BE_POP_PARSE, BE_POP_BIND, BE_POP_CLOSE, BE_ROWDESC, BE_NODATA, BE_COMMAND,
+        BE_EMPTY, BE_SUSPENDED, BE_ERROR, BE_READY, BE_COPY_IN, BE_COPY_OUT, BE_COPY_BOTH,
+        BE_PARAMETER, BE_NOTICE, BE_NOTIFY, BE_FUNCTION, BE_PARAMDESC, BE_COPY_DATA, BE_COPY_DONE,
+        BE_FORBIDDEN
+    enum:
+        FE_QUERY, FE_PARSE, FE_BIND, FE_DESCRIBE, FE_EXECUTE, FE_CLOSE, FE_SYNC, FE_FLUSH,
+        FE_FUNCTION, FE_COPY_DATA, FE_COPY_DONE, FE_COPY_FAIL, FE_TERMINATE, FE_FORBIDDEN
     const uint8_t backend_effects_table "backend_effects"[256]
     const uint8_t frontend_effects_table "frontend_effects"[256]
 
@@ -118,13 +126,24 @@ cdef extern from "session/settings.h" nogil:
 
 
 def backend_effects():
-    """The relay's table for messages of servers: 256 numbers (see pooler/protocol/transaction.py)."""
-    return [backend_effects_table[i] for i in range(256)]
+    """What a message of a server means, by its type byte: 256 names (see io/message_table.h)."""
+    names = {BE_NOTHING: "NOTHING", BE_POP_PARSE: "POP_PARSE", BE_POP_BIND: "POP_BIND",
+             BE_POP_CLOSE: "POP_CLOSE", BE_ROWDESC: "ROWDESC", BE_NODATA: "NODATA",
+             BE_COMMAND: "COMMAND", BE_EMPTY: "EMPTY", BE_SUSPENDED: "SUSPENDED", BE_ERROR: "ERROR",
+             BE_READY: "READY", BE_COPY_IN: "COPY_IN", BE_COPY_OUT: "COPY_OUT",
+             BE_COPY_BOTH: "COPY_BOTH", BE_PARAMETER: "PARAMETER", BE_NOTICE: "NOTICE",
+             BE_NOTIFY: "NOTIFY", BE_FUNCTION: "FUNCTION", BE_PARAMDESC: "PARAMDESC",
+             BE_COPY_DATA: "COPY_DATA", BE_COPY_DONE: "COPY_DONE", BE_FORBIDDEN: "FORBIDDEN"}
+    return [names[backend_effects_table[i]] for i in range(256)]
 
 
 def frontend_effects():
-    """The relay's table for messages of clients: 256 numbers."""
-    return [frontend_effects_table[i] for i in range(256)]
+    """What a message of a client means, by its type byte: 256 names."""
+    names = {FE_QUERY: "QUERY", FE_PARSE: "PARSE", FE_BIND: "BIND", FE_DESCRIBE: "DESCRIBE",
+             FE_EXECUTE: "EXECUTE", FE_CLOSE: "CLOSE", FE_SYNC: "SYNC", FE_FLUSH: "FLUSH",
+             FE_FUNCTION: "FUNCTION", FE_COPY_DATA: "COPY_DATA", FE_COPY_DONE: "COPY_DONE",
+             FE_COPY_FAIL: "COPY_FAIL", FE_TERMINATE: "TERMINATE", FE_FORBIDDEN: "FORBIDDEN"}
+    return [names[frontend_effects_table[i]] for i in range(256)]
 
 
 def server_message_fits(bytes kind, bytes body, bint own=False):

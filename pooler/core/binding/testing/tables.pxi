@@ -32,6 +32,11 @@ cdef object _walk(tables *t, list *l, int kind):
 cdef class PoolOperations(SharedMap):
     """The pool's operations one by one, for simulations, where one process plays several workers."""
 
+    @property
+    def rebuilds(self):
+        """How often the derived parts had to be rebuilt after a process died inside the lock."""
+        return self.t.h.rebuilds
+
     def _play(self, str what, int row, int worker, uint64_t now):
         cdef outcome out
         outcome_clear(&out)
@@ -175,3 +180,9 @@ cdef class PoolOperations(SharedMap):
     def _lock(self):
         """Takes the lock and does not give it back: for tests that die inside it."""
         tables_lock(self.t)
+
+
+class PlayedTables(Tables, PoolOperations):
+    """Shared tables whose pool operations can be done one by one."""
+
+    __slots__ = ()

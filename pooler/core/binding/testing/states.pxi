@@ -2,14 +2,6 @@
 
 
 cdef extern from "io/state_machine.h" nogil:
-    """
-    #ifdef POOLER_DEBUG
-    #define DEBUG_BUILD_ 1
-    #else
-    #define DEBUG_BUILD_ 0
-    #endif
-    """
-    enum: DEBUG_BUILD_
     struct state:
         const char *name
         const char *meaning
@@ -30,10 +22,6 @@ cdef extern from "relay/client_state.h" nogil:
 
 cdef extern from "relay/server_state.h" nogil:
     const state_machine server_machine
-
-
-#: Whether the core checks its state machines: tests run on no other.
-DEBUG_BUILD = bool(DEBUG_BUILD_)
 
 
 cdef class StateMachine:

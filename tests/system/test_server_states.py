@@ -94,7 +94,11 @@ class Place:
 
     def taken(self) -> set[Transition]:
         lines = [line.split() for line in self.file.read_text().splitlines()]
-        return {(first.partition("_")[2], second.partition("_")[2]) for _, first, second in lines}
+        return {
+            (first.partition("_")[2], second.partition("_")[2])
+            for machine, first, second in lines
+            if machine == SERVER.name
+        }
 
     def pooler(self, **settings: object) -> Pooler:
         return self.make_pooler(workers=1, databases={"p0": "pool_size=1"}, **settings)

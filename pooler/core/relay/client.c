@@ -308,8 +308,8 @@ void client_canceled(struct relay *r, struct client *c) {
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* Whether what the client is held for has come. */
-static bool released(const struct client *c, uint32_t room) {
-    if (c->held_for == HELD_FOR_ROOM) return c->server->requests.count < room;
+static bool released(const struct client *c, uint32_t ahead) {
+    if (c->held_for == HELD_FOR_BACKLOG) return c->server->requests.count < ahead;
     /* nothing is answered before the client has said more */
     if (c->server->copy == COPY_READING) return true;
     return c->held_for == HELD_FOR_ALL ? !c->server->requests.count : names_confirmed(c->names);
@@ -318,7 +318,7 @@ static bool released(const struct client *c, uint32_t room) {
 /* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
 static bool may_read(struct client *c) {
     if (c->state == CLIENT_HELD && released(c, AHEAD_MAX)) client_move(c, CLIENT_SERVED);
-    if (c->state == CLIENT_SERVED && client_far_ahead(c)) client_hold(c, HELD_FOR_ROOM);
+    if (c->state == CLIENT_SERVED && client_far_ahead(c)) client_hold(c, HELD_FOR_BACKLOG);
     bool reads = c->state == CLIENT_IDLE || c->state == CLIENT_SERVED || c->state == CLIENT_DROPPING
         || c->state == CLIENT_SKIPPING;
     return reads && !c->io.stuck && !(c->server && (c->server->io.stuck || c->server->internal_blocks));

@@ -28,9 +28,9 @@ struct subscription;
 
 /* What a client that is CLIENT_HELD is held for. */
 enum held_for {
-    HELD_FOR_ROOM,  /* it is too far ahead of its server */
-    HELD_FOR_NAMES, /* it says a name that a pipeline on its way makes or closes */
-    HELD_FOR_ALL,   /* what is to be sent first depends on the state of its transaction */
+    HELD_FOR_BACKLOG, /* it is too far ahead of its server */
+    HELD_FOR_NAMES,   /* it says a name that a pipeline on its way makes or closes */
+    HELD_FOR_ALL,     /* what is to be sent first depends on the state of its transaction */
 };
 
 /* How a client that is CLIENT_LEAVING leaves.  FAULT: it has sent what is no message. */
@@ -90,7 +90,7 @@ static inline bool client_ungreeted(const struct client *c) {
 
 /* Whether how its next message is sent depends on answers that are on their way. */
 static inline bool client_undecided(const struct client *c) {
-    return c->state == CLIENT_HELD && c->held_for != HELD_FOR_ROOM;
+    return c->state == CLIENT_HELD && c->held_for != HELD_FOR_BACKLOG;
 }
 
 /* What a server is to be asked about a client's startup values; NULL: nothing any more. */

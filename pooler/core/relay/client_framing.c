@@ -341,7 +341,7 @@ static void feed_end(struct relay *r, struct client *c, const unsigned char *p, 
     forward(r, c, p + run, at - run);
     if (!c->server->internal_blocks) doubt_ask(r, c->server);
     /* the next answer may be what it waits for */
-    if (client_far_ahead(c) && !client_undecided(c)) client_hold(c, HELD_FOR_ROOM);
+    if (client_far_ahead(c) && !client_undecided(c)) client_hold(c, HELD_FOR_BACKLOG);
     if (client_far_ahead(c) || (c->state == CLIENT_HELD && c->held_for == HELD_FOR_ALL))
         client_ask_for_answers(r, c);
     if (statements_due(c->server)) statements_answer(r, c->server);

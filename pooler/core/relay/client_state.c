@@ -18,7 +18,7 @@ void client_hold(struct client *c, enum held_for why) {
     if (c->state == CLIENT_SERVED) client_move(c, CLIENT_HELD);
 }
 
-/* Its server is another's now, or nobody's. */
+/* Its server has been taken from it. */
 void client_parted(struct client *c) {
     c->server = NULL;
     if (c->state == CLIENT_SERVED || c->state == CLIENT_HELD) client_move(c, CLIENT_IDLE);

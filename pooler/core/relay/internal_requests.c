@@ -65,19 +65,19 @@ void internal_send(struct relay *r, struct server *s, enum internal_request what
  * the same write. */
 static void send_settings(struct relay *r, struct server *s, bool block) {
     char text[INTERNAL_QUERY_BYTES];
-    uint32_t room = sizeof text - 1;
+    uint32_t space = sizeof text - 1;
     bool reset = r->t->slots[s->slot].flags & SF_EXTRAS;
-    uint32_t n = block ? settings_statement(&r->store, s->client->settings, reset, text, room)
-                       : settings_select(&r->store, s->client->settings, text, room);
+    uint32_t n = block ? settings_statement(&r->store, s->client->settings, reset, text, space)
+                       : settings_select(&r->store, s->client->settings, text, space);
     s->discards_plans = plans_foreign(r, s);
     if (s->discards_plans) {
-        n = sql_put(text, n, room, ";DISCARD PLANS");
+        n = sql_put(text, n, space, ";DISCARD PLANS");
         prepared_plans_discarded(&r->t->prepared[s->slot]);
     }
-    if (greeting_asked(s->client)) n = greeting_question(r, s->client, text, n, room);
+    if (greeting_asked(s->client)) n = greeting_question(r, s->client, text, n, space);
     counters_of(r, r->t->slots[s->slot].pool)->settings_applied++;
     /* more settings than one statement holds: an empty query, and the client is refused */
-    bool fits = n < room;
+    bool fits = n < space;
     text[fits ? n : 0] = '\0';
     if (block || !fits) internal_send(r, s, INTERNAL_SETTINGS, text);
     else settings_ahead(r, s, text, n);

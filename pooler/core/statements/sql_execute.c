@@ -168,7 +168,9 @@ void execute_tag(struct relay *r, struct server *s) {
     struct deallocating *d = &s->deallocating;
     if (requests_number(&s->requests) != d->request || d->statements[d->count - 1] != d->tags++) return;
     d->count--;
-    if (s->client) names_confirm(&r->statements, s->client->names);
+    if (!s->client) return;
+    names_confirm(&r->statements, s->client->names);
+    memory_count(r, s->client);
 }
 
 /* ReadyForQuery: what has not run of that Query, if it is not still on its way, never will.  What was to be

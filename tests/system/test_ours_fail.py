@@ -131,6 +131,23 @@ def test_values_that_are_refused_in_a_transaction(pooler: Pooler, spoiler: Spoil
         wire.close()
 
 
+@pytest.mark.parametrize("limit", ["idle_transaction_timeout", "client_idle_timeout"])
+def test_a_client_that_waits_for_us_is_not_idle(
+    make_shared: MakeShared, spoiler: Spoiler, limit: str
+) -> None:
+    """Its startup values take long to be put back behind a RESET; idle it is from its answer on."""
+    place = f"dbname=p0 host=127.0.0.1 port={spoiler.port} pool_size=1"
+    pooler = make_shared(workers=1, databases={"one": place}, **{limit: 1})
+    with pooler.wire() as wire:
+        wire.login(database="one", options="-c app.own=mine")
+        wire.rows("BEGIN" if limit == "idle_transaction_timeout" else "SELECT pg_advisory_lock(4712)")
+        spoiler.spoil = lambda text: b"SELECT pg_sleep(2);" + text if b"mine" in text else None
+        assert errors(wire.query("RESET ALL")) == []
+        spoiler.heals()
+        assert value(wire, "app.own") == "mine"
+        assert errors(until_end(wire)) == ["08P01"]
+
+
 # Settings in front of a statement.
 
 ZONE = "SET TimeZone = 'Asia/Tokyo'; SET DateStyle = German"

@@ -261,6 +261,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     server_move(s, SERVER_FRESH);
     s->pipeline_open = s->pipeline_ours = s->execute_open = false;
     s->deeds = 0;
+    s->deallocating.count = 0;
     s->first = !row->served;
     s->unfit = false;
     row->served = 1;

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "io/connection.h"
+#include "notify/subscribe.h"
 #include "relay/client.h"
 #include "relay/inbox.h"
 #include "relay/internal.h"
@@ -51,13 +52,19 @@ static void reclaim(struct relay *r) {
     }
 }
 
+/* It waits for ReadyForQuery, which waits for a request of ours. */
+static bool held_back(const struct client *c) {
+    const struct session *x = c->server ? &c->server->session : NULL;
+    return x && (x->held || (x->listen && x->listen->ready));
+}
+
 static void kill_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
     struct client_row *row = &r->t->clients[k->a];
     if (!c || row->id != k->id) return;
     bool waits_for_it = client_waits(c) && k->token == row->wait_start;
     bool idle = !c->server || c->server->transaction != 'I' || (row->pinned && !row->request_start);
-    bool quiet = !client_waits(c) && idle && k->token == row->idle_start;
+    bool quiet = !client_waits(c) && idle && !held_back(c) && k->token == row->idle_start;
     bool works = c->server && (k->token == row->request_start || k->token == row->xact_start);
     bool never_reads = c->io.stuck && k->token == row->stuck_start;
     /* what it was to be punished for is over */

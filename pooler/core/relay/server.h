@@ -13,6 +13,7 @@
 #include "sql/digest.h"
 #include "statements/parsing.h"
 #include "statements/replay.h"
+#include "statements/sql_execute.h"
 
 struct client;
 struct command;
@@ -76,6 +77,7 @@ struct server {
     uint32_t renamed_request; /* number of the request in whose text a name was replaced, */
     uint32_t renamed_at;      /* place in the last Query or Parse behind a name that was replaced, */
     int32_t renamed_by;       /* and by how much the text became longer */
+    struct deallocating deallocating;
     struct parsing parsing;
     struct digest parsed; /* the text of the last ParseComplete */
     uint32_t parameters;  /* hash of the last ParameterDescription that answered us */

@@ -20,6 +20,7 @@
 #include "statements/replan.h"
 #include "statements/replay.h"
 #include "statements/replies.h"
+#include "statements/sql_execute.h"
 #include "tables/layout.h"
 
 /* What the server told of one of its parameters becomes its client's value.  n == 0: it is too long to be
@@ -83,6 +84,7 @@ bool server_ready(struct relay *r, struct server *s, uint8_t status) {
     if (!doubtful && s->internal == INTERNAL_STEP && head == ('Q' | INTERNAL) && !s->step_seen) return false;
     if (!doubtful && letter != 'Q' && letter != 'S' && letter != 'F')
         return s->state == SERVER_DEDICATED && !s->requests.count;
+    if (s->deallocating.count) execute_ended(r, s);
     if (!doubtful) requests_pop(&s->requests);
     /* what an error was kept for has been answered without one */
     if (!(head & INTERNAL) && s->replay.verdict == VERDICT_NONE) replay_release(&s->replay);

@@ -251,5 +251,6 @@ void session_restored(struct relay *r, struct server *s) {
         conn_send(&r->loop, &c->io, message, error_message(message, "ERROR", "40000", text));
         status = 'E';
     }
+    r->t->clients[c->row].idle_start = r->loop.now; /* it has waited for us until now */
     client_ready(r, c, status);
 }

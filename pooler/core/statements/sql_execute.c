@@ -4,7 +4,8 @@
  *   EXECUTE     the statement is prepared first where the server does not have it.
  *               A Parse under a name is kept longer than a server's names are: it is taken for the statement
  *               itself, if there are no arguments.
- *   DEALLOCATE  of that statement alone: the client's name is gone, and so is the server's statement.
+ *   DEALLOCATE  the client's name is gone, and so is the server's statement.  Among several statements of a
+ *               Query its tag says that it has run; behind it the name is one of SQL, or none.
  *   PREPARE     of a live name gets the name of a live statement: PostgreSQL itself says that it exists.
  *
  * What a name means is not known while a Parse or Close of it may still be skipped, nor behind DEALLOCATE ALL
@@ -34,6 +35,7 @@
 #include "statements/parsing.h"
 #include "statements/send.h"
 #include "statements/store.h"
+#include "tables/layout.h"
 #include "tables/server_statements.h"
 
 struct renaming {
@@ -45,6 +47,13 @@ struct renaming {
 /* What a text says about names: one of its statements stands `alone`; a name, found or not, is `unsettled`,
  * only just being made or closed; it `clears` all names, perhaps. */
 struct said { bool alone, unsettled, clears; };
+
+/* A DEALLOCATE of that name stands before. */
+static bool gone_by_then(const struct renaming *found, int count, const struct name *name) {
+    for (int i = 0; i < count; i++)
+        if (found[i].name == name && found[i].use.verb == SQL_DEALLOCATE) return true;
+    return false;
+}
 
 /* The names in a text that the client prepared by Parse; how many. */
 static int find_renamings(struct client *c, const char *text, uint32_t n, struct renaming found[SQL_USES_MAX],
@@ -58,7 +67,7 @@ static int find_renamings(struct client *c, const char *text, uint32_t n, struct
         said->unsettled |= names_unconfirmed(c->names, use->name, use->name_bytes);
         struct name *name = names_find(c->names, use->name, use->name_bytes);
         if (!name || (use->verb == SQL_PREPARE && use->statement)) continue;
-        if (use->verb == SQL_DEALLOCATE && statements > 1) return 0; /* whether it will be run is not known */
+        if (gone_by_then(found, count, name)) continue;
         found[count++] = (struct renaming){.use = *use, .name = name};
     }
     said->alone = statements == 1;
@@ -133,6 +142,49 @@ static void note_renaming(struct server *s, const struct renaming *one) {
     s->renamed_by = (int32_t)bytes - (int32_t)one->use.bytes;
 }
 
+static bool any_deallocates(const struct renaming *all, int count) {
+    for (int i = 0; i < count; i++)
+        if (all[i].use.verb == SQL_DEALLOCATE) return true;
+    return false;
+}
+
+/* A Query that deallocates names is about to be sent.  One alone is certain to. */
+static void note_deallocates(struct relay *r, struct client *c, bool alone, const struct renaming *all,
+                             int count) {
+    struct deallocating *d = &c->server->deallocating;
+    if (alone) {
+        names_confirm(&r->statements, c->names);
+        memory_count(r, c);
+        return;
+    }
+    *d = (struct deallocating){.request = c->server->requests.pushed};
+    for (int i = count - 1; i >= 0; i--)
+        if (all[i].use.verb == SQL_DEALLOCATE) d->statements[d->count++] = all[i].use.statement;
+    c->read_blocked = READ_BLOCKED_ALL;
+}
+
+/* A statement has run. */
+void execute_tag(struct relay *r, struct server *s) {
+    struct deallocating *d = &s->deallocating;
+    if (requests_number(&s->requests) != d->request || d->statements[d->count - 1] != d->tags++) return;
+    d->count--;
+    if (!s->client) return;
+    names_confirm(&r->statements, s->client->names);
+    memory_count(r, s->client);
+}
+
+/* ReadyForQuery: what has not run of that Query, if it is not still on its way, never will.  What was to be
+ * deallocated stays on the server, where nobody knows it any more. */
+void execute_ended(struct relay *r, struct server *s) {
+    struct deallocating *d = &s->deallocating;
+    struct client *c = s->client;
+    if ((int32_t)(requests_number(&s->requests) - d->request) < 0) return;
+    if (c) names_undo(&r->statements, c->names, d->count);
+    if (c) r->t->clients[c->row].prepared_statements = (int32_t)c->names->count;
+    r->t->slots[s->slot].flags |= SF_CLOSE_NEEDED;
+    d->count = 0;
+}
+
 /* Whether a statement is being parsed and may be skipped. */
 static bool any_unsure(struct relay *r, struct client *c, const struct renaming *all, int count) {
     for (int i = 0; i < count; i++)
@@ -161,7 +213,7 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     bool clears = said.clears;
     if (!count && clears) s->deeds |= MAY_CLEAR;
     if (!count) return REWRITTEN_NOT;
-    bool deallocates = all[0].use.verb == SQL_DEALLOCATE, open = fails || s->pipeline_open;
+    bool deallocates = any_deallocates(all, count), open = fails || s->pipeline_open;
     if (s->requests.count
         && (open || deallocates || statements_names_may_go(s) || any_unsure(r, c, all, count)))
         return REWRITTEN_WAIT_ALL;
@@ -172,10 +224,6 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
         clears |= all[i].use.verb == SQL_EXECUTE && all[i].name->statement->deeds & MAY_CLEAR;
     if (clears) s->deeds |= MAY_CLEAR;
     number_all(r, c, all, count);
-    if (deallocates) {
-        names_confirm(&r->statements, c->names);
-        memory_count(r, c);
-    }
     bool prepared = s->requests.count > before;
     /* as in end_own_run(): it would be told of a transaction */
     bool ours_alone = s->pipeline_ours && !s->pipeline_runs;
@@ -187,6 +235,7 @@ static enum rewritten forward_query(struct relay *r, struct client *c, const uns
     }
     send_renamed(r, s, p, total, 5, all, count);
     if (count == 1) note_renaming(s, &all[0]);
+    if (deallocates) note_deallocates(r, c, said.alone, all, count);
     s->replay.execute = count == 1 && said.alone && all[0].use.verb == SQL_EXECUTE;
     server_expects(s, 'Q');
     return REWRITTEN_ALL;

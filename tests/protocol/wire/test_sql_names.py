@@ -104,6 +104,40 @@ SCRIPTS: dict[str, Script] = {
         Step(parse("SELECT 'another'", "a") + SYNC),
         *sql("EXECUTE a", "EXECUTE a", "EXECUTE a"),
     ],
+    "deallocate_and_go_on": sql("DEALLOCATE a; SELECT 1", "EXECUTE a(1)", "SELECT 1; DEALLOCATE a"),
+    "deallocate_behind": sql(";; SELECT 1; /* ; */ DEALLOCATE PREPARE a; SELECT 2 -- ;", "EXECUTE a(1)"),
+    "deallocate_and_fail": sql("DEALLOCATE a; SELECT 1/0", "EXECUTE a(1)"),
+    "deallocate_behind_an_error": sql(
+        "SELECT 1/0; DEALLOCATE a", "EXECUTE a(1)", "DEALLOCATE a", "EXECUTE a(1)"
+    ),
+    "deallocate_around_an_error": [
+        Step(query('DEALLOCATE a; SELECT 1/0; DEALLOCATE "A ""b"""') + USE + SYNC, "ZZ"),
+        *sql("EXECUTE a(1)"),
+    ],
+    "deallocate_two": sql('DEALLOCATE a; DEALLOCATE "A ""b"""', "EXECUTE a(1)", 'EXECUTE "A ""b"""'),
+    "deallocate_twice": [
+        *sql("DEALLOCATE a; DEALLOCATE a"),
+        Step(parse("SELECT 4", "a") + bind((), "a") + RUN),
+    ],
+    "deallocate_and_execute": sql("EXECUTE a(1); DEALLOCATE a; EXECUTE a(2)", "EXECUTE a(3)"),
+    "deallocate_and_prepare": sql(
+        "DEALLOCATE a; PREPARE a AS SELECT 5; EXECUTE a; DEALLOCATE a", "EXECUTE a(1)"
+    ),
+    "deallocate_and_all": [
+        *sql("DEALLOCATE a; DEALLOCATE ALL; SELECT 7"),
+        Step(parse("SELECT 4", "a") + bind((), "a") + RUN + USE + SYNC, "ZZ"),
+    ],
+    "deallocate_with_a_syntax_error": sql("DEALLOCATE a; SELEC", "EXECUTE a(1)"),
+    "deallocate_others": sql(
+        "PREPARE q AS SELECT 1; DEALLOCATE q; DEALLOCATE a; DEALLOCATE q", "EXECUTE a(1)"
+    ),
+    "deallocate_in_a_pipeline": [
+        Step(parse("SELECT 8") + bind() + execute() + query("DEALLOCATE a; SELECT 3"), "12CCZ"),
+        *sql("EXECUTE a(1)"),
+    ],
+    "deallocate_several_in_a_transaction": sql(
+        "BEGIN", "DEALLOCATE a; SELECT 1/0", 'DEALLOCATE "A ""b"""; SELECT 1', "ROLLBACK", "EXECUTE a(1)"
+    ),
     "deallocate_in_a_transaction": sql("BEGIN", "DEALLOCATE a", "EXECUTE a(1)", "ROLLBACK", "EXECUTE a(1)"),
     "prepare_of_a_live_name": sql(
         "PREPARE a AS SELECT 2",

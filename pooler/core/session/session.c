@@ -234,10 +234,7 @@ static bool made_some(const struct relay *r, const struct client *c) {
 
 void session_scan(struct relay *r, struct client *c, const char *text, uint32_t bytes, struct scan *scan) {
     struct profile *p = session_profile(r, c);
-    struct readable in = {.text = (const unsigned char *)text,
-                          .bytes = bytes,
-                          .serial = p->serial,
-                          .backslash = c->settings->backslash};
+    struct readable in = {(const unsigned char *)text, bytes, p->serial, c->settings->backslash};
     if (!clean_texts_find(&r->clean_texts, r->builtin.key, &in, scan)) {
         scan_text(&r->builtin, &p->catalog, in.text, bytes, in.backslash, scan);
         clean_texts_keep(&r->clean_texts, r->builtin.key, &in, scan);

@@ -420,6 +420,19 @@ def test_floors(path: Path) -> None:
         assert may_include(path, header), f"{name_of(path)} must not include {header}"
 
 
+#: Names that say nothing of what they are for: a row number that is none is NO_ROW, a buffer has a size or
+#: space, an instance quota.
+BANNED_NAMES = re.compile(r"\bNOBODY\b|\b(?:\w+_)?rooms?(?:_\w+)?\b", re.IGNORECASE)
+
+
+@pytest.mark.parametrize("path", [*C_FILES, *CYTHON_FILES], ids=name_of)
+def test_banned_names(path: Path) -> None:
+    code = re.sub(r'"[^"\n]*"|#.*', "", code_of(path)) if path.suffix in {".pyx", ".pxd", ".pxi"} else ""
+    code = code or re.sub(r'"[^"\n]*"', "", code_of(path))
+    found = [name for name in BANNED_NAMES.findall(code) if name != "nobody"]
+    assert not found
+
+
 @pytest.mark.parametrize("path", [p for p in C_SOURCES if p.parent.name in FEATURES], ids=name_of)
 def test_back_door(path: Path) -> None:
     """Features see the structures of the relay, but call only what is declared for them."""

@@ -1,6 +1,6 @@
 """Two instances at a time: how this one replaces another, and how another replaces it (-R).
 
-`takeover` has the words up to `serving`. From then on both speak of rooms (core/tables/handoff.c): the old
+`takeover` has the words up to `serving`. From then on both speak of quota (core/tables/handoff.c): the old
 one gives back what it does not need any more, the new one what it owes, and cancel requests for clients of
 the old one are passed to it. The old one ends when its last client has left; after `shutdown_timeout` it
 closes those that are between two transactions.
@@ -28,13 +28,13 @@ from pooler.master.sockets import Listener
 from pooler.master.takeover import ANSWER_S, BOOT_S, HELLO_S, SERVE_S, Predecessor
 from pooler.master.takeover_socket import TakeoverSocket
 
-#: How often rooms are looked at while there are two instances: what a transaction may have to wait more.
+#: How often quota is looked at while there are two instances: what a transaction may have to wait more.
 LOOK_S = 0.01
 
 #: After the last process of an instance is gone PostgreSQL needs a moment to see its connections end.
 LAST_BACKENDS_S = 1.0
 
-#: To whom each piece of news about rooms goes.
+#: To whom each piece of news about quota goes.
 TO_SUCCESSOR = frozenset({"released", "wanted"})
 
 
@@ -64,14 +64,14 @@ class Handoff:
     def __init__(
         self,
         loop: Loop,
-        rooms: HandoffTables,
+        quotas: HandoffTables,
         busy: type[Exception],
         hooks: Hooks,
         predecessor: Predecessor | None,
     ) -> None:
         self.retiring = False
         self._loop = loop
-        self._rooms = rooms
+        self._quotas = quotas
         self._busy = busy
         self._hooks = hooks
         self._settings: Settings | None = None
@@ -87,10 +87,10 @@ class Handoff:
         self._predecessor: HandoffLink | None = None
         self._predecessor_pids: list[int] = []
         self._serving = predecessor is None
-        self._todo: deque[tuple[str, Any]] = deque()  # what was said of rooms, in order
+        self._todo: deque[tuple[str, Any]] = deque()  # what was said of quota, in order
         self._ticking = False
         if predecessor is not None:
-            rooms.handoff_retire()  # no server of ours before all of theirs are counted
+            quotas.handoff_retire()  # no server of ours before all of theirs are counted
             self._predecessor_pids = [predecessor.pid]
             self._predecessor = HandoffLink(
                 loop, predecessor.sock, self._from_predecessor, self._predecessor_left, self._take_baton
@@ -154,7 +154,7 @@ class Handoff:
             self._fail("the running process did not wait any longer, and goes on")
             return False
         self._serving = True
-        self._rooms.handoff_resume()
+        self._quotas.handoff_resume()
         self._hooks.serve()
         return True
 
@@ -167,13 +167,13 @@ class Handoff:
     def _predecessor_gone(self) -> None:
         if not self._serving and not self._begin():
             return
-        self._loop.after(LAST_BACKENDS_S if self._todo or self.two else 0, self._all_rooms_are_ours)
+        self._loop.after(LAST_BACKENDS_S if self._todo or self.two else 0, self._all_quota_is_ours)
 
-    def _all_rooms_are_ours(self) -> None:
+    def _all_quota_is_ours(self) -> None:
         try:
-            self._rooms.handoff_left()
+            self._quotas.handoff_left()
         except self._busy:
-            self._loop.after(LOOK_S, self._all_rooms_are_ours)
+            self._loop.after(LOOK_S, self._all_quota_is_ours)
             return
         log.info("the process that was replaced is gone")
 
@@ -283,7 +283,7 @@ class Handoff:
         self._accepts = False
         self._hooks.accept(False)
         try:
-            held = self._rooms.handoff_retire()
+            held = self._quotas.handoff_retire()
         except self._busy:
             self._loop.after(LOOK_S, self._commit)
             return
@@ -307,7 +307,7 @@ class Handoff:
             f", or closes it after {timeout_s:g} s (shutdown_timeout)" if timeout_s else "",
         )
         if timeout_s:
-            self._loop.after(timeout_s, self._rooms.handoff_retire_all)
+            self._loop.after(timeout_s, self._quotas.handoff_retire_all)
         self._tick_on()
 
     def _successor_left(self, reason: str) -> None:
@@ -317,7 +317,7 @@ class Handoff:
             Processes(
                 self._loop,
                 self._successor_pids,
-                lambda: self._loop.after(LAST_BACKENDS_S, self._rooms.handoff_resume),
+                lambda: self._loop.after(LAST_BACKENDS_S, self._quotas.handoff_resume),
             )
             return
         log.warning("the process that was to take over is gone (%s): this one goes on", reason)
@@ -334,10 +334,10 @@ class Handoff:
         self._socket.restore()
         if not self._accepts:
             self._accepts = True
-            self._rooms.handoff_resume()
+            self._quotas.handoff_resume()
             self._hooks.accept(True)
 
-    # -- rooms
+    # -- quota
 
     def _tick_on(self) -> None:
         if not self._ticking:
@@ -352,7 +352,7 @@ class Handoff:
         if not self._work_off():
             return
         try:
-            news = self._rooms.handoff_messages()
+            news = self._quotas.handoff_messages()
         except self._busy:
             return
         for word, pool in news:
@@ -360,17 +360,17 @@ class Handoff:
             if peer is not None:
                 peer.say(word, pool=pool)
         if self.retiring and self._predecessor is None:
-            clients, arriving, servers = self._rooms.in_use()
+            clients, arriving, servers = self._quotas.in_use()
             if not clients + arriving and (not servers or self._successor is None):
                 log.info("the last client has left")
                 self._hooks.end()
 
     def _work_off(self) -> bool:
-        """Do what was said of rooms; False when a stopped process holds the tables' lock."""
+        """Do what was said of quota; False when a stopped process holds the tables' lock."""
         try:
             while self._todo:
                 self._hooks.open_handoff_pool(*self._todo[0][1][:4])
-                if not self._rooms.handoff_told(*self._todo[0]):
+                if not self._quotas.handoff_told(*self._todo[0]):
                     log.error(
                         "no row is left for a server of the process that was replaced: %r", self._todo[0]
                     )

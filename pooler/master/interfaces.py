@@ -59,7 +59,7 @@ class HandoffTables(Protocol):
         """It does not, after all."""
 
     def handoff_messages(self) -> list[tuple[str, list[Any]]]:
-        """What the other instance is to be told of rooms. May raise `busy`."""
+        """What the other instance is to be told of quota. May raise `busy`."""
 
     def handoff_told(self, word: str, pool: list[Any]) -> bool:
         """What the other instance said; False when no row is left. May raise `busy`."""
@@ -87,7 +87,7 @@ class Interfaces:
     close_changed: Callable[[Any, Any], object]
     busy: type[Exception]
     set_up_tls: Callable[[Config], TlsSetup] = _leave_tls  # raises TlsSetupError
-    rooms: HandoffTables | None = None  # the tables again; None: no takeover
+    quotas: HandoffTables | None = None  # the tables again; None: no takeover
     open_handoff_pool: Callable[[Any, Config, str, str, str, int], object] | None = None
     login_key: bytes = b""  # see `pooler.master.login_key`
 

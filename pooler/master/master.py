@@ -75,7 +75,7 @@ class Master:
         self.draining: DrainMode | None = None
         self._tables = shared.tables
         self._notifier = notifier
-        self._rooms = shared.rooms
+        self._quotas = shared.quotas
         self._shared = shared
         self._duties = duties
         self._signals = SignalPipe()
@@ -89,8 +89,8 @@ class Master:
             config, overrides, shared, self._loop, self.workers, duties.check, self._adopted, self._settled
         )
         self._handoff: Handoff | None = None
-        if shared.rooms is not None:
-            self._handoff = Handoff(self._loop, shared.rooms, shared.busy, self._hooks(), predecessor)
+        if shared.quotas is not None:
+            self._handoff = Handoff(self._loop, shared.quotas, shared.busy, self._hooks(), predecessor)
         self._checked_s = time.monotonic()
         self._suspender: Worker | None = None
         self._boot_failure = ""  # why a worker could not start
@@ -339,8 +339,8 @@ class Master:
         self._reloader.worker_died(worker.number)
         if worker is self._suspender:  # and with it the console session that would have ended it
             self._suspender = None
-            if self._rooms is not None:
-                self._rooms.end_suspend()
+            if self._quotas is not None:
+                self._quotas.end_suspend()
             self._accept(True)
         if self.draining is not None:
             log.info("%s", how)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from pooler.core import WELCOME_ROOM
+from pooler.core import WELCOME_SPACE
 from pooler.protocol.startup import TRACKED
 
 
@@ -47,7 +47,7 @@ def pack_welcome(parameters: dict[str, str]) -> bytes:
     packed = b""
     for name, value in sorted(parameters.items(), key=lambda item: len(item[1])):
         entry = f"{name}\0{value}\0".encode("utf-8", "surrogateescape")
-        packed += entry if len(packed) + len(entry) <= WELCOME_ROOM else b""
+        packed += entry if len(packed) + len(entry) <= WELCOME_SPACE else b""
     return packed or b"\0\0"  # none at all is known, too: nobody waits for more
 
 

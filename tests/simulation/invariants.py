@@ -16,7 +16,7 @@ from tests.simulation.world import (
     CL_LOGIN,
     CL_WAITING,
     HANDED,
-    NOBODY,
+    NO_ROW,
     ORDER_CLOSE,
     ORDER_DIAL,
     SL_ACTIVE,
@@ -163,9 +163,9 @@ def check_pairs(slots: Rows, clients: Rows) -> None:
             assert (own["state"], own["client"], own["owner"]) == (SL_ACTIVE, row, client["worker"])
             assert own["pool"] == client["pool"]
         else:
-            assert client["slot"] == NOBODY
+            assert client["slot"] == NO_ROW
     for slot, server in slots.items():
-        if server["client"] != NOBODY:
+        if server["client"] != NO_ROW:
             assert clients[server["client"]]["slot"] == slot
 
 
@@ -179,12 +179,12 @@ def check_slots(world: World, slots: Rows) -> None:
         elif state == SL_CLOSING:
             assert world.closing.get(slot, owner) == owner
             assert (slot in world.closing) != bool(orders & ORDER_CLOSE), f"nobody closes slot {slot}"
-        elif state == SL_ACTIVE and server["client"] == NOBODY:
+        elif state == SL_ACTIVE and server["client"] == NO_ROW:
             assert world.tested.get(slot) == owner, f"slot {slot} is active for nobody"
         elif state == SL_PARKED:
             assert server["canceling"], f"slot {slot} is parked for ever"
         elif state in (SL_IDLE, SL_RECLAIM):
-            assert (owner, orders) == (NOBODY, 0)
+            assert (owner, orders) == (NO_ROW, 0)
     held = [*world.dials, *world.closing, *world.tested, *world.attached.values()]
     assert set(held) <= set(slots), "a worker holds a slot that is free"
     assert len(set(held)) == len(held), "two hold the same slot"

@@ -14,7 +14,7 @@ from pooler.core import TablesBusy
 from tests.simulation.drain import drain
 from tests.simulation.invariants import Watch, check_empty
 from tests.simulation.test_scenarios import client
-from tests.simulation.world import CL_IDLE, NOBODY, Pool, World
+from tests.simulation.world import CL_IDLE, NO_ROW, Pool, World
 
 #: Children that are killed at a random moment, and the longest of these moments.
 KILLS = 250
@@ -125,9 +125,9 @@ def burst(world: World, row: int) -> None:
     )
     for _ in range(1000):
         out = play("acquire", row, 1, now)
-        if out["dial"] != NOBODY:
+        if out["dial"] != NO_ROW:
             world.dials[out["dial"]] = 1
-        if out["slot"] == NOBODY:
+        if out["slot"] == NO_ROW:
             cancel(*key, 1)
         else:
             world._play("release", out["slot"], 1)

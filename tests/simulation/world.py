@@ -19,7 +19,7 @@ CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE = 1, 2, 3, 4
 SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM = 1, 2, 3, 4, 5, 6
 HANDED, CANCELED = 1, 2
 ORDER_DIAL, ORDER_CLOSE = 1, 4
-NOBODY = -1
+NO_ROW = -1
 
 #: Far ahead of any real clock, so that the few operations that look at the real one see "long ago", always.
 EPOCH_US = 10**15
@@ -139,7 +139,7 @@ class World:
 
     def opened_for(self, slot: int) -> int | None:
         """The client that a slot is opened for alone, if it is still there."""
-        row, number = self.tables.slot_dedicated(slot) or (NOBODY, 0)
+        row, number = self.tables.slot_dedicated(slot) or (NO_ROW, 0)
         there = row in self.members and self.tables.client_id(row) == number
         return row if there else None
 
@@ -162,7 +162,7 @@ class World:
         return self._attach(row, slot)
 
     def _attach(self, row: int, slot: int) -> int | None:
-        if slot == NOBODY:
+        if slot == NO_ROW:
             return None
         self.attached[row] = slot
         self.served.append(row)
@@ -191,7 +191,7 @@ class World:
         worker, _ = self.members[row]
         if row in self.attached:
             self.close_server(self.attached.pop(row), worker)
-        caller = NOBODY if row in self.logging_in else worker  # a login is a greenlet's, not the relay's
+        caller = NO_ROW if row in self.logging_in else worker  # a login is a greenlet's, not the relay's
         self.logging_in.discard(row)
         self.dedicated.discard(row)
         del self.members[row]
@@ -366,10 +366,10 @@ class World:
     def _play(self, what: str, row: int, worker: int) -> int:
         """Does it, takes the work that comes back; the slot for the caller's client."""
         out = self.tables._play(what, row, worker, self.now)
-        if out["dial"] != NOBODY:
+        if out["dial"] != NO_ROW:
             self.dials[out["dial"]] = worker
-        if out["close"] != NOBODY:
+        if out["close"] != NO_ROW:
             self.closing[out["close"]] = worker
-        if out["client"] != NOBODY:
+        if out["client"] != NO_ROW:
             self._attach(out["client"], self.tables._truth()[1][out["client"]]["slot"])
         return int(out["slot"])

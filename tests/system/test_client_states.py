@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from pooler.core import STATE_MACHINES
+from pooler.core._core import STATE_MACHINES
 from pooler.dev.postgres import SUPERUSER
 from pooler.dev.processes import Account
 from tests.support.fakeserver import PATIENCE_S, READY, WELCOME, FakeServer, Peer, Script, usual_answer

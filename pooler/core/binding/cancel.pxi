@@ -10,7 +10,7 @@ cdef class CancelKeys(SharedMap):
 
     def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
         """Looks up a cancel key: a CancelAnswer.  After FORWARD the server is held until cancel_end."""
-        cdef int32_t slot = NOBODY, row = NOBODY
+        cdef int32_t slot = NO_ROW, row = NO_ROW
         cdef uint32_t generation = 0
         cdef cancel_verdict verdict = cancel_begin(self.t, pid, secret, worker, &slot, &generation, &row)
         if verdict == CANCEL_FORWARD:

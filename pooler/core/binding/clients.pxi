@@ -38,7 +38,7 @@ cdef class ClientRows(SharedMap):
 
     def client_free(self, int row):
         cdef outcome out
-        client_free(self.t, row, NOBODY, clock_us(), &out)
+        client_free(self.t, row, NO_ROW, clock_us(), &out)
         tables_ring(self.t, out.ring)
 
     def client_id(self, int row):

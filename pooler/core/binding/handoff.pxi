@@ -12,7 +12,7 @@ cdef class Handoff(SharedMap):
 
     def handoff_retire(self):
         """Another instance replaces this one: open nothing beyond what there is.  Returns that: [database,
-        user, instance, kind, rooms] per pool."""
+        user, instance, kind, servers] per pool."""
         cdef uint64_t ring = 0
         cdef int32_t i
         self._take()
@@ -32,12 +32,12 @@ cdef class Handoff(SharedMap):
         self.t.h.retiring = RETIRING_NOT
 
     def handoff_messages(self):
-        """What the other instance is to be told: (word, [database, user, instance, kind, rooms])."""
+        """What the other instance is to be told: (word, [database, user, instance, kind, servers])."""
         cdef handoff_message found[64]
         cdef int n, i
         self._take()
         n = handoff_messages(self.t, clock_us(), found, 64)
-        news = [(HANDOFF_WORDS[found[i].word], [*_pool_name(self.t, found[i].pool), found[i].rooms])
+        news = [(HANDOFF_WORDS[found[i].word], [*_pool_name(self.t, found[i].pool), found[i].servers])
                 for i in range(n)]
         tables_unlock(self.t)
         return news
@@ -47,7 +47,7 @@ cdef class Handoff(SharedMap):
         it."""
         cdef handoff_message news
         cdef uint64_t ring = 0
-        database, user, instance, kind, rooms = pool
+        database, user, instance, kind, servers = pool
         cdef bytes database_name = encoded(database), user_name = encoded(user)
         cdef bytes instance_name = encoded(instance)
         cdef bint done = False
@@ -57,10 +57,10 @@ cdef class Handoff(SharedMap):
         d = tables_database(self.t, database_name, True)
         u = tables_user(self.t, user_name, True)
         n = tables_instance(self.t, instance_name, True)
-        news.word, news.rooms = <handoff_word>said, rooms
-        news.pool = NOBODY if min(d, u, n) < 0 else tables_pool_of_kind(
+        news.word, news.servers = <handoff_word>said, servers
+        news.pool = NO_ROW if min(d, u, n) < 0 else tables_pool_of_kind(
             self.t, d, u, n, <pool_kind><int>kind, True)
-        if news.pool != NOBODY:
+        if news.pool != NO_ROW:
             done = handoff_told(self.t, &news, clock_us(), &ring)
         tables_unlock(self.t)
         tables_ring(self.t, ring)

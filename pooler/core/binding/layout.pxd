@@ -25,7 +25,7 @@ cdef extern from "tables/server_statements.h" nogil:
         uint16_t count
 
 cdef extern from "tables/layout.h" nogil:
-    enum: PIN_REASONS, MAX_WORKERS, NOBODY, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS
+    enum: PIN_REASONS, MAX_WORKERS, NO_ROW, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS
     enum: SECRET_BYTES, CANCEL_MORE_BYTES, MAX_PEERS
     enum: CHANNELS_MAX
     struct list:

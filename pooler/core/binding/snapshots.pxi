@@ -246,7 +246,7 @@ cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):
     state = names[c.state]
     if c.state == CL_WAITING and c.flags & CF_LOGIN_WAIT:
         state = "waiting_login"
-    slot = c.slot if c.state == CL_ACTIVE else NOBODY
+    slot = c.slot if c.state == CL_ACTIVE else NO_ROW
     return {
         "id": c.id, "row": i, "worker": c.worker, "state": state, "pool": c.pool,
         "database": decoded(t.databases[c.database].name) if c.database >= 0 else "",

@@ -22,7 +22,7 @@ cdef extern from "tables/handoff.h" nogil:
     enum handoff_word: HANDOFF_TAKEN, HANDOFF_RELEASED, HANDOFF_WANTED, HANDOFF_GRANTED, HANDOFF_HURRY
     struct handoff_message:
         handoff_word word
-        int32_t pool, rooms
+        int32_t pool, servers
     void handoff_retire(tables *, uint64_t, uint64_t *)
     int handoff_messages(tables *, uint64_t, handoff_message *, int)
     int32_t handoff_quota(const tables *, int32_t)

@@ -93,12 +93,12 @@ cdef class TlsSession:
         """From now on this non-blocking socket is read and written."""
         tls_attach(self.t, fd)
 
-    def read(self, uint32_t room):
+    def read(self, uint32_t space):
         """Bytes; b"" at the end; or None: wait until the socket can be read. Raises TlsError."""
         cdef uint32_t got = 0
         cdef int how
-        data = PyBytes_FromStringAndSize(NULL, room)
-        how = tls_read(self.t, <char *>data, room, &got)
+        data = PyBytes_FromStringAndSize(NULL, space)
+        how = tls_read(self.t, <char *>data, space, &got)
         if got:
             return data[:got]
         if how == TLS_BROKEN:
@@ -106,7 +106,7 @@ cdef class TlsSession:
         return b"" if how == TLS_END else None
 
     def write(self, bytes data, uint32_t start):
-        """How many bytes behind `start` were taken; 0: wait until the socket has room, and come again with
+        """How many bytes behind `start` were taken; 0: wait until the socket has space, and come again with
         the same bytes. Raises TlsError."""
         cdef uint32_t done = 0
         cdef const char *p = data

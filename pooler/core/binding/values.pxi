@@ -30,7 +30,7 @@ POOL_MODES = ("session", "transaction", "statement")
 REPLICATION = ("none", "logical", "physical")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,
               "pooler is shutting down": 3, "database configuration changed": 4, "client_login_timeout": 5}
-WELCOME_ROOM = WELCOME_BYTES
+WELCOME_SPACE = WELCOME_BYTES
 WELCOME, FAIL, KILL, CANCELED = ORDER_WELCOME, ORDER_FAIL, ORDER_KILL, ORDER_CANCELED
 DIALING, CLOSING = SL_LOGIN, SL_CLOSING  # states of a slot whose connection is being opened, or ended
 LISTENER_STATES = ("none", "opening", "open", "refused")
@@ -53,8 +53,8 @@ cdef str decoded(const char *text):
     return text[:strlen(text)].decode("utf-8", "surrogateescape")
 
 
-cdef void put_text(char *target, size_t room, bytes text):
-    cdef size_t n = min(<size_t>len(text), room - 1)
+cdef void put_text(char *target, size_t space, bytes text):
+    cdef size_t n = min(<size_t>len(text), space - 1)
     memcpy(target, <const char *>text, n)
     target[n] = 0
 

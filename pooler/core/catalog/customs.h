@@ -8,7 +8,7 @@
 /* more than twice as many as there can be names, which have four bytes at least */
 #define BODY_CUSTOMS_PLACES 8192
 
-/* Names of settings with a dot, each with a NUL behind it; those for which there is no room are not asked
+/* Names of settings with a dot, each with a NUL behind it; those for which there is no space are not asked
  * for. */
 struct customs {
     uint32_t bytes;

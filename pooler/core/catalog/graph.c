@@ -40,21 +40,21 @@ static uint32_t *place_of_symbol(const struct graph *g, uint64_t symbol) {
 }
 
 static bool more_symbols(struct graph *g) {
-    uint32_t room = g->symbol_room ? g->symbol_room * 2 : 4096;
-    uint32_t *places = calloc(room * 2, sizeof *places);
-    bool grew = places && grow(&g->symbols, room, sizeof *g->symbols)
-        && grow(&g->effect_flags, room, sizeof *g->effect_flags)
-        && grow(&g->defined, room, sizeof *g->defined) && grow(&g->kinds, room, sizeof *g->kinds);
+    uint32_t space = g->symbol_space ? g->symbol_space * 2 : 4096;
+    uint32_t *places = calloc(space * 2, sizeof *places);
+    bool grew = places && grow(&g->symbols, space, sizeof *g->symbols)
+        && grow(&g->effect_flags, space, sizeof *g->effect_flags)
+        && grow(&g->defined, space, sizeof *g->defined) && grow(&g->kinds, space, sizeof *g->kinds);
     if (!grew) {
         free(places);
         return false;
     }
     free(g->symbol_places);
     g->symbol_places = places;
-    g->symbol_capacity = room * 2;
-    g->bytes += (room - g->symbol_room)
+    g->symbol_capacity = space * 2;
+    g->bytes += (space - g->symbol_space)
         * (sizeof *g->symbols + sizeof *g->effect_flags + 2 + 2 * sizeof *g->symbol_places);
-    g->symbol_room = room;
+    g->symbol_space = space;
     for (uint32_t i = 0; i < g->symbol_count; i++) *place_of_symbol(g, g->symbols[i]) = i + 1;
     return true;
 }
@@ -63,7 +63,7 @@ static bool more_symbols(struct graph *g) {
 
 /* NO_NUMBER: no memory, and the graph is not whole. */
 static uint32_t number_of(struct graph *g, uint64_t symbol) {
-    if (g->symbol_count == g->symbol_room && !more_symbols(g)) {
+    if (g->symbol_count == g->symbol_space && !more_symbols(g)) {
         g->starved = true;
         return NO_NUMBER;
     }
@@ -98,23 +98,23 @@ struct source *graph_find(const struct graph *g, uint8_t class, uint32_t oid) {
 
 /* By half: the list is nearly all of what a graph needs. */
 static bool larger_sources(struct graph *g) {
-    uint32_t room = g->source_room ? g->source_room + g->source_room / 2 : 4096, capacity = 8192;
-    while (capacity < room + room / 2) capacity *= 2;
+    uint32_t space = g->source_space ? g->source_space + g->source_space / 2 : 4096, capacity = 8192;
+    while (capacity < space + space / 2) capacity *= 2;
     uint32_t *places = calloc(capacity, sizeof *places);
-    if (!places || !grow(&g->sources, room, sizeof *g->sources)) {
+    if (!places || !grow(&g->sources, space, sizeof *g->sources)) {
         free(places);
         return false;
     }
     free(g->source_places);
     g->source_places = places;
-    g->bytes += (room - g->source_room) * sizeof *g->sources
+    g->bytes += (space - g->source_space) * sizeof *g->sources
         + (capacity - g->source_capacity) * sizeof *places;
     g->source_capacity = capacity;
-    g->source_room = room;
+    g->source_space = space;
     return true;
 }
 
-/* Makes room; what was dropped goes when it is much.  False: no memory. */
+/* Makes space; what was dropped goes when it is much.  False: no memory. */
 static bool more_sources(struct graph *g) {
     uint32_t kept = 0;
     if (g->dead > g->source_count / 4) {
@@ -123,11 +123,11 @@ static bool more_sources(struct graph *g) {
         g->source_count = kept;
         g->dead = 0;
     }
-    bool room = g->source_count < g->source_room || larger_sources(g);
+    bool space = g->source_count < g->source_space || larger_sources(g);
     if (g->source_places) memset(g->source_places, 0, g->source_capacity * sizeof *g->source_places);
     for (uint32_t i = 0; i < g->source_count; i++)
         *place_of_source(g, g->sources[i].class, g->sources[i].oid) = i + 1;
-    return room;
+    return space;
 }
 
 static void drop(struct graph *g, struct source *s) {
@@ -242,7 +242,7 @@ void graph_put(struct graph *g, struct draft *d) {
         last = d->ids[i];
     }
     unsigned char *ids = malloc(n ? n : 1);
-    if (!ids || (g->source_count == g->source_room && !more_sources(g))) {
+    if (!ids || (g->source_count == g->source_space && !more_sources(g))) {
         free(ids);
         g->starved = true;
         return;

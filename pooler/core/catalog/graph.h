@@ -46,10 +46,10 @@ struct graph {
     uint32_t *effect_flags;
     uint8_t *defined; /* an object has that name */
     uint8_t *kinds;   /* of names: 1 + enum catalog_kind; 0: of something else */
-    uint32_t symbol_count, symbol_room;
+    uint32_t symbol_count, symbol_space;
     uint32_t *symbol_places, symbol_capacity; /* open addressing: number + 1 */
     struct source *sources;
-    uint32_t source_count, source_room, dead;
+    uint32_t source_count, source_space, dead;
     uint32_t *source_places, source_capacity;
     uint64_t bytes; /* of all that, and of the lists */
     uint32_t at;    /* solving: the next source, */

@@ -51,7 +51,7 @@ struct catalog_reader *catalog_reader_of(struct relay *r, int32_t database) {
     struct catalog_reader *c = r->readers[database];
     if (!c) {
         if (!(c = r->readers[database] = calloc(1, sizeof *c))) return NULL;
-        c->slot = NOBODY;
+        c->slot = NO_ROW;
         c->limit = 64;
         c->graph.key = r->builtin.key;
         customs_forget(&c->customs, c->graph.key);
@@ -69,7 +69,7 @@ void catalog_forget_all(struct catalog_reader *c) {
 static void end_look(struct relay *r, int32_t database, struct catalog_reader *c) {
     catalog_paid(r->t, database, c->instance, r->worker, r->loop.now, c->cost_us);
     c->phase = READING_NOT;
-    c->slot = NOBODY;
+    c->slot = NO_ROW;
     c->next_at = r->loop.now + PROFILE_CHECK_US
         + (c->failures ? FAILED_US * (c->failures < 6 ? c->failures : 6) : 0);
 }
@@ -106,7 +106,7 @@ bool catalog_may_ask(struct relay *r, const struct server *s) {
         return false;
     if (!catalog_has_work(r, p->database)) return false;
     c = r->readers[p->database];
-    if (p->waiting.head != NOBODY
+    if (p->waiting.head != NO_ROW
         && r->loop.now < c->moved_at + (catalog_is_known(r, p->database) ? STARVED_US : UNKNOWN_STARVED_US))
         return false;
     if (c->phase != READING_NOT) return true;
@@ -121,32 +121,32 @@ static const char *text_of(const struct relay *r, uint8_t class, int which) {
     return r->catalogs[CATALOG_SUMS + 3 * class + which];
 }
 
-static uint32_t put_wanted(struct catalog_reader *c, char *out, uint32_t room, const char *key) {
-    uint32_t n = (uint32_t)snprintf(out, room, "%s OPERATOR(pg_catalog.=) ANY ('{", key);
+static uint32_t put_wanted(struct catalog_reader *c, char *out, uint32_t space, const char *key) {
+    uint32_t n = (uint32_t)snprintf(out, space, "%s OPERATOR(pg_catalog.=) ANY ('{", key);
     uint32_t end = c->wanted_at + (c->limit < CHANGED_MAX ? c->limit : CHANGED_MAX);
     for (bool first = true; c->wanted_at < c->wanted_count && c->wanted_at < end;
          c->wanted_at++, first = false)
-        n += (uint32_t)snprintf(out + n, room - n, first ? "%u" : ",%u", c->wanted[c->wanted_at]);
-    return n + (uint32_t)snprintf(out + n, room - n, "}'::pg_catalog.oid[])");
+        n += (uint32_t)snprintf(out + n, space - n, first ? "%u" : ",%u", c->wanted[c->wanted_at]);
+    return n + (uint32_t)snprintf(out + n, space - n, "}'::pg_catalog.oid[])");
 }
 
 /* `$W` and `$T` of a question replaced. */
-static void fill(char *out, uint32_t room, bool hurried, const char *text, const char *where,
+static void fill(char *out, uint32_t space, bool hurried, const char *text, const char *where,
                  const char *tail) {
-    uint32_t n = (uint32_t)snprintf(out, room, "%s%s%s", HEAD, hurried ? HURRIED : PATIENT, ENCODING);
-    for (; *text && n + 1 < room; text++) {
+    uint32_t n = (uint32_t)snprintf(out, space, "%s%s%s", HEAD, hurried ? HURRIED : PATIENT, ENCODING);
+    for (; *text && n + 1 < space; text++) {
         const char *put = text[0] == '$' && text[1] == 'W' ? where
             : text[0] == '$' && text[1] == 'T'             ? tail
                                                            : NULL;
         if (put) {
-            n += (uint32_t)snprintf(out + n, room - n, "%s", put);
-            if (n >= room) n = room - 1;
+            n += (uint32_t)snprintf(out + n, space - n, "%s", put);
+            if (n >= space) n = space - 1;
             text++;
         } else {
             out[n++] = *text;
         }
     }
-    snprintf(out + n, room - n, "%s", TAIL);
+    snprintf(out + n, space - n, "%s", TAIL);
 }
 
 static void send_piece(struct relay *r, struct server *s, struct catalog_reader *c) {
@@ -252,7 +252,7 @@ void catalog_answered(struct relay *r, struct server *s) {
     s->session.looked = s->client;
     uint64_t took = c->took_us ? c->took_us : r->loop.now - c->piece_at;
     uint32_t limit = c->limit;
-    c->slot = NOBODY;
+    c->slot = NO_ROW;
     c->cost_us += took;
     c->moved_at = r->loop.now;
     catalog_rows_end(c);

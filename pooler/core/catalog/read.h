@@ -78,8 +78,8 @@ struct catalog_reader {
     bool utf8;                  /* the encoding of the server that answers */
     uint8_t class;              /* of READING_SUMS: the piece */
     uint32_t last, rows, limit; /* of pages: the last key; rows of this piece, and how many it may have */
-    uint32_t *wanted, wanted_count, wanted_at, wanted_room; /* oids of rows that have changed */
-    int32_t slot, instance;                                 /* the server that answers a piece, or NOBODY */
+    uint32_t *wanted, wanted_count, wanted_at, wanted_space; /* oids of rows that have changed */
+    int32_t slot, instance;                                  /* the server that answers a piece, or NO_ROW */
     uint32_t slot_generation;
     uint64_t took_us; /* of the piece, as PostgreSQL says */
     uint64_t piece_at, moved_at, cost_us, next_at, failures;

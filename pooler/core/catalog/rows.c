@@ -29,8 +29,8 @@ static uint32_t number(struct field_text f) {
     return (uint32_t)n;
 }
 
-static void copy(struct field_text f, char *out, uint32_t room) {
-    uint32_t n = f.n < room ? f.n : room - 1;
+static void copy(struct field_text f, char *out, uint32_t space) {
+    uint32_t n = f.n < space ? f.n : space - 1;
     if (n) memcpy(out, f.p, n);
     out[n] = '\0';
 }
@@ -177,15 +177,15 @@ static void take_listed(struct catalog_reader *c, const struct field_text *f) {
         s->seen = true;
         return;
     }
-    if (c->wanted_count == c->wanted_room) {
-        uint32_t room = c->wanted_room ? 2 * c->wanted_room : 256;
-        uint32_t *larger = realloc(c->wanted, room * sizeof *larger);
+    if (c->wanted_count == c->wanted_space) {
+        uint32_t space = c->wanted_space ? 2 * c->wanted_space : 256;
+        uint32_t *larger = realloc(c->wanted, space * sizeof *larger);
         if (!larger) {
             c->graph.starved = true;
             return;
         }
         c->wanted = larger;
-        c->wanted_room = room;
+        c->wanted_space = space;
     }
     c->wanted[c->wanted_count++] = oid;
 }

@@ -23,8 +23,8 @@ bool catalog_matters(const struct relay *r, int32_t pool) {
 
 /* The server that had a piece was closed without an answer. */
 static bool lost(const struct relay *r, const struct catalog_reader *c) {
-    const struct server *s = c->slot == NOBODY ? NULL : r->servers[c->slot];
-    return c->slot != NOBODY
+    const struct server *s = c->slot == NO_ROW ? NULL : r->servers[c->slot];
+    return c->slot != NO_ROW
         && (!s || s->generation != c->slot_generation || s->internal != INTERNAL_CATALOG);
 }
 
@@ -41,11 +41,11 @@ bool catalog_has_work(struct relay *r, int32_t database) {
         catalog_forget_all(c);
         c->row_generation = d->generation;
         c->phase = READING_NOT;
-        c->slot = NOBODY;
+        c->slot = NO_ROW;
         c->next_at = c->failures = 0;
     }
     if (lost(r, c)) catalog_fail(r, database, c);
-    if (c->phase == READING_SOLVE || c->slot != NOBODY) return false;
+    if (c->phase == READING_SOLVE || c->slot != NO_ROW) return false;
     if (c->phase != READING_NOT) return true;
     if (r->loop.now < c->next_at) return false;
     return atomic_load(&d->catalog.used) || !catalog_is_known(r, database);
@@ -87,10 +87,10 @@ static void use_kept(struct relay *r, int32_t database) {
 
 /* An idle server of a database with work, whichever worker had it last: for one piece after the other. */
 static void use_idle(struct relay *r, int32_t database) {
-    for (int32_t pool = r->t->databases[database].first_pool; pool != NOBODY;
+    for (int32_t pool = r->t->databases[database].first_pool; pool != NO_ROW;
          pool = r->t->pools[pool].next_in_database) {
         int32_t slot = r->t->pools[pool].idle.head;
-        struct server *s = slot == NOBODY || !catalog_matters(r, pool) ? NULL : server_of(r, slot);
+        struct server *s = slot == NO_ROW || !catalog_matters(r, pool) ? NULL : server_of(r, slot);
         if (!s || s->state != SERVER_POOLED || !catalog_may_ask(r, s)) continue;
         if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
         conn_arm(&r->loop, &s->io);

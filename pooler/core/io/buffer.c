@@ -4,9 +4,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Room for n more bytes behind what is pending; false without memory, and for more than any message and
+/* Space for n more bytes behind what is pending; false without memory, and for more than any message and
  * buffer has. */
-static bool bytes_room(struct bytes *b, uint32_t n) {
+static bool bytes_space(struct bytes *b, uint32_t n) {
     if (b->start == b->end) b->start = b->end = 0;
     if ((size_t)b->end + n <= b->capacity) return true;
     size_t pending = bytes_pending(b), capacity = 512;
@@ -21,7 +21,7 @@ static bool bytes_room(struct bytes *b, uint32_t n) {
 }
 
 bool bytes_add(struct bytes *b, const void *p, uint32_t n) {
-    if (!bytes_room(b, n)) return false;
+    if (!bytes_space(b, n)) return false;
     memcpy(b->data + b->end, p, n);
     b->end += n;
     return true;

@@ -129,7 +129,7 @@ static uint32_t put_into_tls(struct conn *c, const unsigned char *p, uint32_t n,
         uint32_t sent;
         enum tls_result how = tls_write(c->tls, p + done, n - done, &sent);
         done += sent;
-        if (how == TLS_WANT_WRITE) { /* the record is made; its bytes are given again when there is room */
+        if (how == TLS_WANT_WRITE) { /* the record is made; its bytes are given again when there is space */
             *full = true;
             break;
         }
@@ -216,7 +216,7 @@ bool conn_need_buffer(struct conn_loop *l, uint32_t bytes) {
     return true;
 }
 
-/* A large message has been used: its room is not kept. */
+/* A large message has been used: its space is not kept. */
 void conn_trim_buffer(struct conn_loop *l) {
     if (l->buffer_bytes <= TRIM_BYTES) return;
     unsigned char *smaller = realloc(l->buffer, BUFFER_BYTES);

@@ -5,7 +5,7 @@
 
 #include "io/buffer.h"
 
-/* An ErrorResponse; `out` must have room for the texts and 64 bytes. */
+/* An ErrorResponse; `out` must have space for the texts and 64 bytes. */
 uint32_t error_message(char *out, const char *severity, const char *sqlstate, const char *text) {
     uint32_t n = 5;
     n += (uint32_t)sprintf(out + n, "S%s", severity) + 1;

@@ -115,12 +115,12 @@ int server_message_columns(const unsigned char *body, struct column *out, int ma
 }
 
 /* Copies a field of an ErrorResponse; `out` stays as it is where there is none. */
-void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room) {
+void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t space) {
     for (const unsigned char *p = body, *end = body + n; p < end && *p;) {
         const unsigned char *zero = memchr(p, 0, (size_t)(end - p));
         if (!zero) return;
         if (*p == (unsigned char)field) {
-            snprintf(out, room, "%s", (const char *)p + 1);
+            snprintf(out, space, "%s", (const char *)p + 1);
             return;
         }
         p = zero + 1;

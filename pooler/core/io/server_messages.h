@@ -36,7 +36,7 @@ struct column {
 extern const struct length_bounds server_message_lengths[256];
 bool server_message_well_formed(uint8_t type, const unsigned char *body, uint32_t n, bool internal);
 int server_message_columns(const unsigned char *body, struct column *out, int max);
-void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t room);
+void server_message_field(const unsigned char *body, uint32_t n, char field, char *out, size_t space);
 bool server_error_is_passing(const char *sqlstate);
 bool server_message_tag_starts(const unsigned char *tag, uint32_t n,
                                const char *with); /* of a CommandComplete */

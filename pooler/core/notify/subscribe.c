@@ -187,7 +187,7 @@ static bool encoding_of(struct relay *r, const struct client *c, char out[CHANNE
 static bool join(struct relay *r, struct client *c, struct listening *l) {
     char encoding[CHANNEL_NAME_BYTES], notes[MARKER_CHANNEL_BYTES];
     marker_channel(r->t, notes);
-    int32_t owner = NOBODY, have = count_subscriptions(c);
+    int32_t owner = NO_ROW, have = count_subscriptions(c);
     if (l->overflow || !encoding_of(r, c, encoding)) return false;
     for (int32_t i = 0; i < l->count; i++) {
         if (listen_find(c, l->names[i])) continue;
@@ -196,16 +196,16 @@ static bool join(struct relay *r, struct client *c, struct listening *l) {
             return false;
         }
         owner = have + l->joined_count >= CLIENT_CHANNELS_MAX
-            ? NOBODY
+            ? NO_ROW
             : channel_join(r->t, c->row, l->names[i], encoding, r->worker, r->loop.now,
                            &l->joined[l->joined_count]);
-        if (owner == NOBODY) {
+        if (owner == NO_ROW) {
             leave_joined(r, l);
             return false;
         }
         l->joined_count++;
     }
-    if (owner != NOBODY) wake_listener(r, c, owner);
+    if (owner != NO_ROW) wake_listener(r, c, owner);
     return true;
 }
 

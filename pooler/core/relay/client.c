@@ -219,7 +219,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
 bool client_acquire(struct relay *r, struct client *c) {
     struct outcome out;
     pool_acquire(r->t, c->row, r->loop.now, &out);
-    if (out.slot != NOBODY) client_attached(r, c, out.slot);
+    if (out.slot != NO_ROW) client_attached(r, c, out.slot);
     else client_move(c, client_ungreeted(c) ? CLIENT_GREETING_WAITING : CLIENT_WAITING);
     if (client_waits(c) && c->io.hangup) r->hangups = true;
     relay_apply(r, &out);
@@ -316,7 +316,7 @@ static bool released(const struct client *c, uint32_t ahead) {
     return c->held_for == HELD_FOR_ALL ? !c->server->requests.count : names_confirmed(c->names);
 }
 
-/* Whether reading makes sense now: nobody waits for room or for an answer to a request of ours. */
+/* Whether reading makes sense now: nobody waits for space or for an answer to a request of ours. */
 static bool may_read(struct client *c) {
     if (c->state == CLIENT_HELD && released(c, AHEAD_MAX)) client_move(c, CLIENT_SERVED);
     if (c->state == CLIENT_SERVED && client_far_ahead(c)) client_hold(c, HELD_FOR_BACKLOG);

@@ -166,7 +166,7 @@ static bool between_transactions(struct relay *r, const struct client *c, bool k
     return recv(c->io.fd, &byte, 1, MSG_PEEK | MSG_DONTWAIT) < 0;
 }
 
-/* We are being replaced, and this client's room is wanted or its time is over: it goes between two
+/* We are being replaced, and this client's quota is wanted or its time is over: it goes between two
  * transactions. */
 bool client_retired(struct relay *r, struct client *c) {
     const struct client_row *row = &r->t->clients[c->row];

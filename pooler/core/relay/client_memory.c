@@ -20,18 +20,18 @@
 #include "statements/client_names.h"
 #include "tables/layout.h"
 
-static uint64_t room_of(const struct bytes *b) { return b->data ? b->capacity : 0; }
+static uint64_t space_of(const struct bytes *b) { return b->data ? b->capacity : 0; }
 
 /* What its server has of it: in flight, kept to be sent again, not yet written. */
 static uint64_t at_server(const struct server *s) {
     const struct requests *q = &s->requests;
-    uint64_t bytes = room_of(&s->io.out) + s->replay.room + (s->replay.held ? s->replay.held_bytes : 0);
-    return bytes + s->parsing.room * sizeof *s->parsing.ring + (q->ring == q->small ? 0 : q->capacity);
+    uint64_t bytes = space_of(&s->io.out) + s->replay.space + (s->replay.held ? s->replay.held_bytes : 0);
+    return bytes + s->parsing.space * sizeof *s->parsing.ring + (q->ring == q->small ? 0 : q->capacity);
 }
 
 static uint64_t of_names(const struct names *n) {
     uint64_t bytes = sizeof *n + n->kept_bytes + n->capacity * (sizeof *n->buckets + sizeof *n->by_digest);
-    return bytes + n->unnamed_room + (n->unnamed_under ? n->unnamed_under->bytes : 0);
+    return bytes + n->unnamed_space + (n->unnamed_under ? n->unnamed_under->bytes : 0);
 }
 
 static uint64_t of_greeting(const struct greeting *g) {
@@ -41,7 +41,7 @@ static uint64_t of_greeting(const struct greeting *g) {
 /* The bytes that are kept for a client; SHOW has them from here. */
 uint64_t memory_count(struct relay *r, struct client *c) {
     struct client_row *row = &r->t->clients[c->row];
-    uint64_t bytes = sizeof *c + room_of(&c->io.out) + room_of(&c->io.stash) + room_of(&c->notifications);
+    uint64_t bytes = sizeof *c + space_of(&c->io.out) + space_of(&c->io.stash) + space_of(&c->notifications);
     if (c->settings) bytes += c->settings->bytes;
     if (c->startup) bytes += c->startup->bytes;
     bytes += of_greeting(c->greeting) + of_greeting(c->unconfirmed);

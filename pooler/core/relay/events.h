@@ -29,7 +29,7 @@ enum event_type {
     EVENT_WARNING,       /* text */
     EVENT_DATABASE,      /* a: pool of a client that does something to the database or role named `text`, to
                                     all roles if empty; b: an enum shared_ddl */
-    /* a: database whose listening connection has work here, b: pool to open it for, or NOBODY */
+    /* a: database whose listening connection has work here, b: pool to open it for, or NO_ROW */
     EVENT_LISTEN,
 };
 

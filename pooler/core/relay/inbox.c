@@ -29,7 +29,7 @@ static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
             server_forget(r, datagram[1], (uint32_t)datagram[2]);
         break;
     case INBOX_LISTEN:
-        relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = datagram[1], .b = NOBODY});
+        relay_emit(r, &(struct event){.type = EVENT_LISTEN, .a = datagram[1], .b = NO_ROW});
         break;
     default:
         if (fd >= 0) close(fd);
@@ -41,14 +41,14 @@ void relay_drain_inbox(struct relay *r) {
         int32_t datagram[3] = {0};
         union {
             struct cmsghdr h;
-            char room[CMSG_SPACE(sizeof(int))];
+            char space[CMSG_SPACE(sizeof(int))];
         } control;
         unsigned char notifications[NOTIFICATION_MESSAGE_MAX];
         struct iovec iov[2] = {{datagram, sizeof datagram}, {notifications, sizeof notifications}};
         struct msghdr m = {.msg_iov = iov,
                            .msg_iovlen = 2,
-                           .msg_control = control.room,
-                           .msg_controllen = sizeof control.room};
+                           .msg_control = control.space,
+                           .msg_controllen = sizeof control.space};
         ssize_t got = recvmsg(r->inbox.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (got <= 0 && errno != EINTR) return;
         int fd = -1;

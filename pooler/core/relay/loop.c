@@ -38,7 +38,7 @@
 #define BEAT_MS 500          /* an idle relay still shows that it lives */
 #define SUSPENDED_LOOK_MS 10 /* how often it tells what is not flushed yet */
 #define LOOK_US 250000       /* how often it looks for what no event brings */
-#define EVENTS_FIRST 64      /* room for so many is there from the beginning */
+#define EVENTS_FIRST 64      /* space for so many is there from the beginning */
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
@@ -141,8 +141,8 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     r->readers = calloc((size_t)t->h->sizes.databases, sizeof(struct catalog_reader *));
     r->accepted = calloc((size_t)t->h->sizes.pools, sizeof(struct accepted *));
     r->heard_by = calloc(CHANNELS_MAX, sizeof *r->heard_by);
-    bool room = r->heard_by && r->clients && r->servers && r->profiles && r->readers && r->accepted && copy;
-    if (!room) return NULL;
+    bool space = r->heard_by && r->clients && r->servers && r->profiles && r->readers && r->accepted && copy;
+    if (!space) return NULL;
     for (int i = 0; i < QUESTIONS; i++) r->questions[i] = strdup(questions[i]);
     for (int i = 0; i < CATALOG_TEXTS; i++) r->catalogs[i] = strdup(questions[QUESTIONS + i]);
     r->options.catalog_bytes = r->options.client_bytes = 64u << 20;

@@ -56,9 +56,9 @@ void relay_close_slot(struct relay *r, int32_t slot) {
 /* Does what an operation on the tables left to do.  Doorbells ring first: others can start meanwhile. */
 void relay_apply(struct relay *r, struct outcome *out) {
     tables_ring(r->t, out->ring);
-    if (out->dial != NOBODY) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = out->dial});
-    if (out->close != NOBODY) relay_close_slot(r, out->close);
-    if (out->client != NOBODY && r->clients[out->client])
+    if (out->dial != NO_ROW) relay_emit(r, &(struct event){.type = EVENT_DIAL, .a = out->dial});
+    if (out->close != NO_ROW) relay_close_slot(r, out->close);
+    if (out->client != NO_ROW && r->clients[out->client])
         client_attached(r, r->clients[out->client], r->t->clients[out->client].slot);
 }
 

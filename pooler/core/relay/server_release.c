@@ -88,7 +88,7 @@ static void server_give_back(struct relay *r, struct server *s) {
     server_move(s, SERVER_POOLED);
     struct outcome out;
     pool_release(r->t, s->slot, r->worker, r->loop.now, &out);
-    if (out.client == NOBODY && r->t->slots[s->slot].owner != r->worker
+    if (out.client == NO_ROW && r->t->slots[s->slot].owner != r->worker
         && r->t->slots[s->slot].state == SL_ACTIVE)
         conn_disarm(&r->loop, &s->io); /* went to another worker */
     relay_apply(r, &out);

@@ -10,7 +10,7 @@
 
 struct accepted {
     struct settings_scope scope;
-    int count, room;
+    int count, space;
     struct settings **sets;
 };
 
@@ -49,12 +49,12 @@ bool accepted_keep(struct relay *r, int32_t pool, struct settings *s) {
     for (int i = 0; i < a->count; i++)
         if (a->sets[i] == s) return true;
     if (a->count == ACCEPTED_MAX) return false;
-    if (a->count == a->room) {
-        int room = a->room ? a->room * 2 : 4;
-        struct settings **larger = realloc(a->sets, (size_t)room * sizeof *larger);
+    if (a->count == a->space) {
+        int space = a->space ? a->space * 2 : 4;
+        struct settings **larger = realloc(a->sets, (size_t)space * sizeof *larger);
         if (!larger) return false;
         a->sets = larger;
-        a->room = room;
+        a->space = space;
     }
     a->sets[a->count++] = settings_keep(s);
     return true;

@@ -177,22 +177,22 @@ static const char *one_of(const struct relay *r, const struct server *s, uint32_
     return named(x, number, true);
 }
 
-/* What puts the values back, or the one that it is the turn of.  Returns the bytes, `room` or more when they
+/* What puts the values back, or the one that it is the turn of.  Returns the bytes, `space` or more when they
  * do not fit. */
-static uint32_t put_values(const struct relay *r, const struct server *s, char *out, uint32_t room) {
+static uint32_t put_values(const struct relay *r, const struct server *s, char *out, uint32_t space) {
     const struct session *x = &s->session;
     const struct settings *startup = s->client->startup;
     uint32_t n = 0;
     bool unsure = x->reset == RESET_UNSURE || x->reset == RESET_OTHER;
     const char *name;
     if (x->resets_all && !unsure && !x->restore_one) {
-        n = settings_assign_all(&r->store, startup, out, room);
-        return named(x, 0, true) ? settings_assign(&r->store, startup, "role", out, n, room) : n;
+        n = settings_assign_all(&r->store, startup, out, space);
+        return named(x, 0, true) ? settings_assign(&r->store, startup, "role", out, n, space) : n;
     }
     uint32_t first = x->restore_one ? x->restore_one - 1 : 0;
     for (uint32_t i = first; (name = one_of(r, s, i)) && (!x->restore_one || i == first); i++)
-        n = unsure ? settings_assign_unset(&r->store, startup, name, out, n, room)
-                   : settings_assign(&r->store, startup, name, out, n, room);
+        n = unsure ? settings_assign_unset(&r->store, startup, name, out, n, space)
+                   : settings_assign(&r->store, startup, name, out, n, space);
     return n;
 }
 
@@ -205,11 +205,11 @@ void session_restore(struct relay *r, struct server *s) {
     if (x->restore_due) return;
     char query[INTERNAL_QUERY_BYTES];
     bool inside = x->held != 'I', again = s->transaction == 'E';
-    uint32_t room = sizeof query - 64, n = 0;
+    uint32_t space = sizeof query - 64, n = 0;
     if (inside)
-        n = sql_put(query, 0, room, again ? "ROLLBACK TO " SAVEPOINT ";" : "SAVEPOINT " SAVEPOINT ";");
-    uint32_t values = put_values(r, s, query + n, room - n);
-    if (values >= room - n) values = sql_put(query, n, room, "SELECT 1 OPERATOR(pg_catalog./) 0") - n;
+        n = sql_put(query, 0, space, again ? "ROLLBACK TO " SAVEPOINT ";" : "SAVEPOINT " SAVEPOINT ";");
+    uint32_t values = put_values(r, s, query + n, space - n);
+    if (values >= space - n) values = sql_put(query, n, space, "SELECT 1 OPERATOR(pg_catalog./) 0") - n;
     n += values;
     if (inside) n = sql_put(query, n, sizeof query, ";RELEASE " SAVEPOINT);
     query[n] = '\0';

@@ -31,12 +31,12 @@ static const struct {
 };
 
 /* `advisory lock, listen`: why a server is pinned. */
-const char *pin_reasons(uint32_t pinned, char *out, uint32_t room) {
+const char *pin_reasons(uint32_t pinned, char *out, uint32_t space) {
     uint32_t at = 0;
     out[0] = '\0';
     for (size_t i = 0; i < sizeof REASONS / sizeof *REASONS; i++)
-        if (pinned & REASONS[i].bit && at < room)
-            at += (uint32_t)snprintf(out + at, room - at, "%s%s", at ? ", " : "", REASONS[i].text);
+        if (pinned & REASONS[i].bit && at < space)
+            at += (uint32_t)snprintf(out + at, space - at, "%s%s", at ? ", " : "", REASONS[i].text);
     return out;
 }
 
@@ -49,7 +49,7 @@ static int pinned_servers(const struct relay *r, int32_t pool) {
     int n = 0;
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         const struct slot_row *row = &r->t->slots[i];
-        n += row->state == SL_ACTIVE && row->pool == pool && row->client != NOBODY
+        n += row->state == SL_ACTIVE && row->pool == pool && row->client != NO_ROW
             && strong(r->t->clients[row->client].pinned);
     }
     return n;
@@ -130,7 +130,7 @@ static bool weak(const struct relay *r, const struct server *s) {
 /* Clients wait, and for longer than that. */
 static bool waited(const struct relay *r, const struct pool_row *pool, uint64_t us) {
     int32_t first = pool->waiting.head;
-    return first != NOBODY && r->loop.now > r->t->clients[first].wait_start + us;
+    return first != NO_ROW && r->loop.now > r->t->clients[first].wait_start + us;
 }
 
 /* Clients wait, and not only for a moment, or for a server that is being opened. */

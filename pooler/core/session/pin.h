@@ -22,7 +22,7 @@ struct server;
 #define CURRVAL_BUSY_US 10000000u /* for so long where it may ask for what its sequences have left */
 #define WEAK_PIN_DIAL_US 2000000u /* what it may take to open a server for those who wait instead */
 
-const char *pin_reasons(uint32_t pinned, char *out, uint32_t room);
+const char *pin_reasons(uint32_t pinned, char *out, uint32_t space);
 void session_turn(struct relay *r, struct server *s);
 bool session_settle(struct relay *r, struct server *s);
 bool session_dirty(const struct server *s);

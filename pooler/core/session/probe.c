@@ -30,14 +30,14 @@ static const char LIFT_FIRST[] = "," SQL_LIFT_TRANSACTION_TIMEOUT ";";
 static const char LIFT_OTHERS[] = "SET LOCAL statement_timeout=0;SET LOCAL lock_timeout=0;";
 
 struct text {
-    uint32_t bytes, room;
+    uint32_t bytes, space;
     char *out;
 };
 
-static void add(struct text *t, const char *p) { t->bytes = sql_put(t->out, t->bytes, t->room, p); }
+static void add(struct text *t, const char *p) { t->bytes = sql_put(t->out, t->bytes, t->space, p); }
 
 static void add_literal(struct text *t, const char *p) {
-    t->bytes = sql_put_literal(t->out, t->bytes, t->room, p);
+    t->bytes = sql_put_literal(t->out, t->bytes, t->space, p);
 }
 
 static void begin_select(struct text *t, bool *first) {
@@ -141,8 +141,8 @@ static const char *login_user(const struct relay *r, const struct server *s) {
 void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     struct session *x = &s->session;
     char query[INTERNAL_QUERY_BYTES];
-    struct text t = {.out = query, .room = sizeof query - 1};
-    bool first = true, room = true;
+    struct text t = {.out = query, .space = sizeof query - 1};
+    bool first = true, space = true;
     add(&t, "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;"); /* no wait for a safe snapshot */
     if (may_be_limited(s, ask)) add_limits(&t, x, ask);
     for (int i = 0; i < QUESTION_DEFAULTS; i++)
@@ -153,7 +153,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     if (ask & ASK_SETTINGS) {
         struct profile *p = session_profile(r, s->client);
         for (const char *name = NULL, *value; settings_next_extra(s->client->settings, &name, &value);)
-            if (strchr(name, '.')) room &= profile_custom(p, name, false);
+            if (strchr(name, '.')) space &= profile_custom(p, name, false);
         add_value(&t, "role", &first);
         add_value(&t, "session_authorization", &first);
         add_customs(&t, p, &first);
@@ -165,7 +165,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
             if (kind == 's' && !is_limit(name)) add_value(&t, name, &first);
     }
     if (!x->answer) x->answer = malloc(sizeof *x->answer);
-    if (!x->answer || !room) {
+    if (!x->answer || !space) {
         server_without_memory(r, s);
         return;
     }
@@ -173,7 +173,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
     memset(x->answer->limits, 0, sizeof x->answer->limits);
     if (x->listen) x->listen->count = 0;
     query[t.bytes] = '\0';
-    x->answer->overflow = t.bytes >= t.room;
+    x->answer->overflow = t.bytes >= t.space;
     x->asked = ask | EFFECT_NAMED;
     counters_of(r, r->t->slots[s->slot].pool)->session_asks++;
     internal_send(r, s, INTERNAL_PROBE, query);

@@ -41,8 +41,8 @@ void defaults_ask(struct relay *r, struct server *s) {
 }
 
 /* A text of plain letters, so that no encoding turns it; else nothing is learnt from it. */
-static bool plain(const struct column *column, char *out, uint32_t room) {
-    if (!column->text || column->bytes >= room) return false;
+static bool plain(const struct column *column, char *out, uint32_t space) {
+    if (!column->text || column->bytes >= space) return false;
     for (uint32_t i = 0; i < column->bytes; i++)
         if (column->text[i] < ' ' || column->text[i] > '~') return false;
     memcpy(out, column->text, column->bytes);

@@ -162,13 +162,13 @@ static bool add_query(struct relay *r, struct server *s, const char *text) {
 }
 
 /* Functions that are newer than the newest that was looked at, and not in SQL or plpgsql. */
-static void put_question(const struct relay *r, struct server *s, char *out, uint32_t room) {
+static void put_question(const struct relay *r, struct server *s, char *out, uint32_t space) {
     const struct pool_row *pool = pool_of(r, s);
     s->looks = look_due(r, pool) || !pool->last_function;
     s->found = s->looks ? FOUND_NO_ANSWER : FOUND_NOTHING;
-    if (s->looks) snprintf(out, room, "%s", LOOK);
+    if (s->looks) snprintf(out, space, "%s", LOOK);
     else
-        snprintf(out, room,
+        snprintf(out, space,
                  "SELECT 'n' FROM pg_catalog.pg_proc WHERE oid OPERATOR(pg_catalog.>) %u AND prolang"
                  " OPERATOR(pg_catalog.<>) ALL ('{12,14,%u}'::pg_catalog.oid[]) LIMIT 1",
                  pool->last_function, pool->plpgsql);
@@ -279,8 +279,8 @@ static const char *why_failed(struct server *s) {
     char words[sizeof s->internal_text];
     if (s->handover == HANDOVER_QUERY || !s->internal_text[0]) return failed;
     memcpy(words, s->internal_text, sizeof words);
-    int room = (int)(sizeof words - sizeof failed - 2);
-    snprintf(s->internal_text, sizeof s->internal_text, "%s: %.*s", failed, room, words);
+    int space = (int)(sizeof words - sizeof failed - 2);
+    snprintf(s->internal_text, sizeof s->internal_text, "%s: %.*s", failed, space, words);
     return s->internal_text;
 }
 
@@ -315,7 +315,7 @@ const char *handover_done(struct relay *r, struct server *s) {
 /* A client has left: idle servers that it had last do not wait for the next one to be reset. */
 void handover_leftovers(struct relay *r, int32_t pool, uint64_t client) {
     if (r->t->pools[pool].limits.session_state != SESSION_STRICT) return;
-    for (int32_t slot; (slot = pool_claim_left(r->t, pool, client, r->worker)) != NOBODY;) {
+    for (int32_t slot; (slot = pool_claim_left(r->t, pool, client, r->worker)) != NO_ROW;) {
         struct server *s = server_of(r, slot);
         if (!s || !conn_arm(&r->loop, &s->io)) {
             pool_abandon(r->t, slot);

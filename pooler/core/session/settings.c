@@ -233,22 +233,22 @@ bool settings_tracked(const struct settings_store *store, const char *name) {
 }
 
 /* A custom setting that is empty again.  When a library has defined it meanwhile, empty is no value of it. */
-static uint32_t put_empty(char *out, uint32_t at, uint32_t room, const char *name) {
-    at = sql_put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
-    at = sql_put(out, sql_put_literal(out, at, room, name), room,
+static uint32_t put_empty(char *out, uint32_t at, uint32_t space, const char *name) {
+    at = sql_put(out, at, space, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
+    at = sql_put(out, sql_put_literal(out, at, space, name), space,
                  ",'',false) WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_settings "
                  "WHERE name OPERATOR(pg_catalog.=) ");
-    return sql_put(out, sql_put_literal(out, at, room, name), room, ")");
+    return sql_put(out, sql_put_literal(out, at, space, name), space, ")");
 }
 
 /* search_path and other lists: quoting them as one value would make them one name.  set_config() takes the
  * text as it was given. */
-static uint32_t put_set_config(char *out, uint32_t at, uint32_t room, const char *name, const char *value,
+static uint32_t put_set_config(char *out, uint32_t at, uint32_t space, const char *name, const char *value,
                                const char *encoding) {
-    if (!*value && strchr(name, '.')) return put_empty(out, at, room, name);
-    at = sql_put(out, at, room, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
-    at = sql_put(out, sql_put_literal(out, at, room, name), room, ",");
-    return sql_put(out, sql_put_encoded(out, at, room, value, encoding), room, ",false)");
+    if (!*value && strchr(name, '.')) return put_empty(out, at, space, name);
+    at = sql_put(out, at, space, at ? ";SELECT pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
+    at = sql_put(out, sql_put_literal(out, at, space, name), space, ",");
+    return sql_put(out, sql_put_encoded(out, at, space, value, encoding), space, ",false)");
 }
 
 /* The encoding in which the tracked values of a set were told: the client's, or, as they stood in a startup
@@ -257,15 +257,15 @@ static const char *encoding_of(const struct settings_store *store, const struct 
     return s->verified ? settings_value(store, s, "client_encoding") : NULL;
 }
 
-static uint32_t put_tracked(char *out, uint32_t at, uint32_t room, const char *name, const char *value,
+static uint32_t put_tracked(char *out, uint32_t at, uint32_t space, const char *name, const char *value,
                             const char *encoding) {
     /* not reported by the server */
     if (*value == '\0' && strcasecmp(name, "application_name") != 0) return at;
     if (strcasecmp(name, "search_path") == 0 || !sql_plain(value))
-        return put_set_config(out, at, room, name, value, encoding);
-    at = sql_put(out, at, room, at ? ";SET " : "SET ");
-    at = sql_put(out, sql_put(out, at, room, name), room, "=");
-    return sql_put_literal(out, at, room, value);
+        return put_set_config(out, at, space, name, value, encoding);
+    at = sql_put(out, at, space, at ? ";SET " : "SET ");
+    at = sql_put(out, sql_put(out, at, space, name), space, "=");
+    return sql_put_literal(out, at, space, value);
 }
 
 /* The session's role decides what it may set: the role comes last, behind the session's user. */
@@ -274,35 +274,35 @@ static int rank(const char *name) {
 }
 
 /* `SET a='x';SET b='y'`: brings a server from any state to this set; `reset`: from one that may have extras,
- * too. Returns the bytes, `room` or more when it does not fit. */
+ * too. Returns the bytes, `space` or more when it does not fit. */
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset,
-                            char *out, uint32_t room) {
+                            char *out, uint32_t space) {
     /* the settings of somebody else are in force: their limits are not for us, nor the waiting for a safe
      * snapshot */
     static const char begin[] =
         "SET TRANSACTION ISOLATION LEVEL READ COMMITTED;SET LOCAL statement_timeout=0;"
         "SET LOCAL lock_timeout=0;SET SESSION AUTHORIZATION DEFAULT;RESET ALL";
-    uint32_t at = reset ? sql_put(out, 0, room, begin) : 0;
+    uint32_t at = reset ? sql_put(out, 0, space, begin) : 0;
     const char *value = s->values, *encoding = encoding_of(store, s);
     for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1)
-        at = put_tracked(out, at, room, store->tracked.names[i], value, encoding);
+        at = put_tracked(out, at, space, store->tracked.names[i], value, encoding);
     for (int turn = 0; turn < 3; turn++)
         for (const char *p = NULL, *text; settings_next_extra(s, &p, &text);)
-            if (rank(p) == turn) at = put_set_config(out, at, room, p, text, NULL);
+            if (rank(p) == turn) at = put_set_config(out, at, space, p, text, NULL);
     return at;
 }
 
 /* The same in one SELECT, for a set and a server without extras. */
 uint32_t settings_select(const struct settings_store *store, const struct settings *s, char *out,
-                         uint32_t room) {
-    uint32_t at = sql_put(out, 0, room, "SELECT ");
+                         uint32_t space) {
+    uint32_t at = sql_put(out, 0, space, "SELECT ");
     const char *value = s->values, *encoding = encoding_of(store, s), *comma = "";
     for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1) {
         const char *name = store->tracked.names[i];
         if (*value == '\0' && strcasecmp(name, "application_name") != 0) continue;
-        at = sql_put(out, sql_put(out, at, room, comma), room, "pg_catalog.set_config(");
-        at = sql_put(out, sql_put_literal(out, at, room, name), room, ",");
-        at = sql_put(out, sql_put_encoded(out, at, room, value, encoding), room, ",false)");
+        at = sql_put(out, sql_put(out, at, space, comma), space, "pg_catalog.set_config(");
+        at = sql_put(out, sql_put_literal(out, at, space, name), space, ",");
+        at = sql_put(out, sql_put_encoded(out, at, space, value, encoding), space, ",false)");
         comma = ",";
     }
     return at;
@@ -311,48 +311,48 @@ uint32_t settings_select(const struct settings_store *store, const struct settin
 /* Appends what gives all settings the values that they have in this set; RESET ALL does not touch who the
  * session is. */
 uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out,
-                             uint32_t room) {
+                             uint32_t space) {
     uint32_t at = 0;
     const char *value = s->values, *encoding = encoding_of(store, s);
     for (int i = 0; i < store->tracked.count; i++, value += strlen(value) + 1)
-        at = put_tracked(out, at, room, store->tracked.names[i], value, encoding);
+        at = put_tracked(out, at, space, store->tracked.names[i], value, encoding);
     for (const char *p = NULL, *text; settings_next_extra(s, &p, &text);)
-        if (!rank(p)) at = put_set_config(out, at, room, p, text, NULL);
+        if (!rank(p)) at = put_set_config(out, at, space, p, text, NULL);
     return at;
 }
 
 /* Appends what gives one setting the value it has in this set; nothing when it has none there. */
 uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name,
-                         char *out, uint32_t at, uint32_t room) {
+                         char *out, uint32_t at, uint32_t space) {
     const char *value = settings_value(store, s, name);
     if (!value) return at;
-    return settings_tracked(store, name) ? put_tracked(out, at, room, name, value, encoding_of(store, s))
-                                         : put_set_config(out, at, room, name, value, NULL);
+    return settings_tracked(store, name) ? put_tracked(out, at, space, name, value, encoding_of(store, s))
+                                         : put_set_config(out, at, space, name, value, NULL);
 }
 
 /* A condition: nothing of the session has set that setting.  PostgreSQL does not tell that of a setting that
  * no library has defined: there it is empty; nor of `role`. */
-static uint32_t put_unset(char *out, uint32_t at, uint32_t room, const char *name) {
+static uint32_t put_unset(char *out, uint32_t at, uint32_t space, const char *name) {
     static const char of[] = "EXISTS (SELECT FROM pg_catalog.pg_settings"
                              " WHERE pg_catalog.lower(name) OPERATOR(pg_catalog.=) pg_catalog.lower(";
-    at = sql_put_literal(out, sql_put(out, sql_put(out, at, room, " WHERE NOT "), room, of), room, name);
-    at = sql_put(out, at, room, ") AND source OPERATOR(pg_catalog.=) 'session')");
+    at = sql_put_literal(out, sql_put(out, sql_put(out, at, space, " WHERE NOT "), space, of), space, name);
+    at = sql_put(out, at, space, ") AND source OPERATOR(pg_catalog.=) 'session')");
     if (strcmp(name, "role") == 0)
-        return sql_put(out, at, room,
+        return sql_put(out, at, space,
                        " AND pg_catalog.current_setting('role') OPERATOR(pg_catalog.=) 'none'");
     if (!strchr(name, '.')) return at;
-    at = sql_put_literal(out, sql_put(out, sql_put(out, at, room, " AND ("), room, of), room, name);
-    at = sql_put(out, at, room, ")) OR COALESCE(pg_catalog.current_setting(");
-    at = sql_put_literal(out, at, room, name);
-    return sql_put(out, at, room, ",true),'') OPERATOR(pg_catalog.=) '')");
+    at = sql_put_literal(out, sql_put(out, sql_put(out, at, space, " AND ("), space, of), space, name);
+    at = sql_put(out, at, space, ")) OR COALESCE(pg_catalog.current_setting(");
+    at = sql_put_literal(out, at, space, name);
+    return sql_put(out, at, space, ",true),'') OPERATOR(pg_catalog.=) '')");
 }
 
 /* The same as settings_assign(), where nothing of the session has set it. */
 uint32_t settings_assign_unset(const struct settings_store *store, const struct settings *s, const char *name,
-                               char *out, uint32_t at, uint32_t room) {
+                               char *out, uint32_t at, uint32_t space) {
     const char *value = settings_value(store, s, name);
     /* what is not reported by the server, or has no value */
     if (!value || (!*value && strcasecmp(name, "application_name") != 0)) return at;
     const char *encoding = settings_tracked(store, name) ? encoding_of(store, s) : NULL;
-    return put_unset(out, put_set_config(out, at, room, name, value, encoding), room, name);
+    return put_unset(out, put_set_config(out, at, space, name, value, encoding), space, name);
 }

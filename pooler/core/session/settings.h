@@ -76,14 +76,14 @@ bool settings_has_extras(const struct settings *s);
 const char *settings_value(const struct settings_store *store, const struct settings *s, const char *name);
 bool settings_tracked(const struct settings_store *store, const char *name);
 uint32_t settings_statement(const struct settings_store *store, const struct settings *s, bool reset,
-                            char *out, uint32_t room);
+                            char *out, uint32_t space);
 uint32_t settings_select(const struct settings_store *store, const struct settings *s, char *out,
-                         uint32_t room);
+                         uint32_t space);
 uint32_t settings_assign_all(const struct settings_store *store, const struct settings *s, char *out,
-                             uint32_t room);
+                             uint32_t space);
 uint32_t settings_assign(const struct settings_store *store, const struct settings *s, const char *name,
-                         char *out, uint32_t at, uint32_t room);
+                         char *out, uint32_t at, uint32_t space);
 uint32_t settings_assign_unset(const struct settings_store *store, const struct settings *s, const char *name,
-                               char *out, uint32_t at, uint32_t room);
+                               char *out, uint32_t at, uint32_t space);
 
 #endif

@@ -51,47 +51,47 @@ void settings_classify(const struct settings_store *store, struct settings *s) {
 }
 
 /* Where what was in force is kept meanwhile: a setting of ours. */
-static uint32_t put_kept(char *out, uint32_t at, uint32_t room, int number) {
+static uint32_t put_kept(char *out, uint32_t at, uint32_t space, int number) {
     char name[32];
     snprintf(name, sizeof name, "'pooler.kept_%d'", number);
-    return sql_put(out, at, room, name);
+    return sql_put(out, at, space, name);
 }
 
-static uint32_t put_current(char *out, uint32_t at, uint32_t room, const char *name) {
-    at = sql_put(out, at, room, "pg_catalog.current_setting(");
-    return sql_put(out, sql_put_literal(out, at, room, name), room, ",true)");
+static uint32_t put_current(char *out, uint32_t at, uint32_t space, const char *name) {
+    at = sql_put(out, at, space, "pg_catalog.current_setting(");
+    return sql_put(out, sql_put_literal(out, at, space, name), space, ",true)");
 }
 
 struct change_text {
     char *out;
-    uint32_t at, room;
+    uint32_t at, space;
     enum switching how;
     int count;
 };
 
-static void put(struct change_text *t, const char *text) { t->at = sql_put(t->out, t->at, t->room, text); }
+static void put(struct change_text *t, const char *text) { t->at = sql_put(t->out, t->at, t->space, text); }
 
 /* One more setting; value NULL: what it is without having been set. */
 static void put_local(struct change_text *t, const char *name, const char *value, const char *encoding) {
     int number = t->count++;
     put(t, number ? ",pg_catalog.set_config(" : "SELECT pg_catalog.set_config(");
     if (t->how == SWITCH_KEEPING) {
-        t->at = put_kept(t->out, t->at, t->room, number);
+        t->at = put_kept(t->out, t->at, t->space, number);
         put(t, ",");
-        t->at = put_current(t->out, t->at, t->room, name);
+        t->at = put_current(t->out, t->at, t->space, name);
         put(t, ",true),pg_catalog.set_config(");
     }
-    t->at = sql_put_literal(t->out, t->at, t->room, name);
+    t->at = sql_put_literal(t->out, t->at, t->space, name);
     put(t, ",");
     if (t->how == SWITCH_BACK) {
         put(t, "pg_catalog.current_setting(");
-        t->at = put_kept(t->out, t->at, t->room, number);
+        t->at = put_kept(t->out, t->at, t->space, number);
         put(t, ",true)");
     } else if (value) {
-        t->at = sql_put_encoded(t->out, t->at, t->room, value, encoding);
+        t->at = sql_put_encoded(t->out, t->at, t->space, value, encoding);
     } else {
         put(t, "(SELECT reset_val FROM pg_catalog.pg_settings WHERE name OPERATOR(pg_catalog.=) ");
-        t->at = sql_put_literal(t->out, t->at, t->room, name);
+        t->at = sql_put_literal(t->out, t->at, t->space, name);
         put(t, ")");
     }
     put(t, ",true)");
@@ -99,11 +99,11 @@ static void put_local(struct change_text *t, const char *name, const char *value
 
 /* Writes the query that puts in force, until the transaction ends, what literals are read under in `to`,
  * where `from` is in force (SWITCH_KNOWN), or may be, or something else (SWITCH_KEEPING); and the one that
- * brings that back (SWITCH_BACK, of the same two).  Returns its bytes; `room` or more when it does not
+ * brings that back (SWITCH_BACK, of the same two).  Returns its bytes; `space` or more when it does not
  * fit. */
 uint32_t settings_switch(const struct settings_store *store, const struct settings *from,
-                         const struct settings *to, enum switching how, char *out, uint32_t room) {
-    struct change_text t = {.out = out, .room = room, .how = how};
+                         const struct settings *to, enum switching how, char *out, uint32_t space) {
+    struct change_text t = {.out = out, .space = space, .how = how};
     bool all = how != SWITCH_KNOWN;
     if (!all && digest_same(from->literals, to->literals)) return 0;
     const char *old = from->values, *new = to->values,

@@ -11,6 +11,6 @@ enum switching { SWITCH_KNOWN, SWITCH_KEEPING, SWITCH_BACK };
 
 void settings_classify(const struct settings_store *store, struct settings *s);
 uint32_t settings_switch(const struct settings_store *store, const struct settings *from,
-                         const struct settings *to, enum switching how, char *out, uint32_t room);
+                         const struct settings *to, enum switching how, char *out, uint32_t space);
 
 #endif

@@ -68,27 +68,27 @@ static bool next_report(const struct relay *r, const struct greeting *g, uint32_
 /* Asks what a server has made of the values: those that are tracked, and those that it reports.  It does not
  * report what it had already, for another client. */
 uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at,
-                           uint32_t room) {
+                           uint32_t space) {
     const struct greeting *g = greeting_asked(c);
     const struct tracked *tracked = &r->store.tracked;
     const char *name, *value;
-    at = sql_put(out, at, room,
+    at = sql_put(out, at, space,
                  ";SELECT 's',n,pg_catalog.current_setting(n,true) FROM pg_catalog.unnest(ARRAY[");
     for (int i = 0; i < tracked->count; i++) {
-        if (i) at = sql_put(out, at, room, ",");
-        at = sql_put_literal(out, at, room, tracked->names[i]);
+        if (i) at = sql_put(out, at, space, ",");
+        at = sql_put_literal(out, at, space, tracked->names[i]);
     }
     if (settings_has_extras(c->settings))
         for (uint32_t next = 0; next_report(r, g, &next, &name, &value);) {
-            at = sql_put(out, at, room, ",");
-            at = sql_put_literal(out, at, room, name);
+            at = sql_put(out, at, space, ",");
+            at = sql_put_literal(out, at, space, name);
         }
-    at = sql_put(out, at, room, "]::pg_catalog.text[]) n");
+    at = sql_put(out, at, space, "]::pg_catalog.text[]) n");
     const char *user = settings_find_extra(c->startup, SESSION_USER);
     if (!user) return at;
     /* it ends with this request, and comes last: the answers before are those of the session's own user */
-    at = sql_put(out, at, room, ";SELECT pg_catalog.set_config('" SESSION_USER "',");
-    return sql_put(out, sql_put_literal(out, at, room, user), room, ",true)");
+    at = sql_put(out, at, space, ";SELECT pg_catalog.set_config('" SESSION_USER "',");
+    return sql_put(out, sql_put_literal(out, at, space, user), space, ",true)");
 }
 
 static void report(struct relay *r, struct client *c, const unsigned char *messages, uint32_t n) {

@@ -3,8 +3,8 @@
 
 #include <stddef.h>
 
-uint32_t sql_put(char *out, uint32_t at, uint32_t room, const char *text) {
-    for (; *text && at < room; text++) out[at++] = *text;
+uint32_t sql_put(char *out, uint32_t at, uint32_t space, const char *text) {
+    for (; *text && at < space; text++) out[at++] = *text;
     return at;
 }
 
@@ -20,25 +20,26 @@ bool sql_plain(const char *value) {
 }
 
 /* An expression for a value whose bytes are in the encoding of that name; NULL: in the database's own. */
-uint32_t sql_put_encoded(char *out, uint32_t at, uint32_t room, const char *value, const char *encoding) {
+uint32_t sql_put_encoded(char *out, uint32_t at, uint32_t space, const char *value, const char *encoding) {
     static const char digits[] = "0123456789abcdef";
     if (sql_plain(value)) {
-        at = sql_put(out, sql_put(out, at, room, "'"), room, value);
-        return sql_put(out, at, room, "'");
+        at = sql_put(out, sql_put(out, at, space, "'"), space, value);
+        return sql_put(out, at, space, "'");
     }
-    at = sql_put(out, at, room, "pg_catalog.convert_from(pg_catalog.decode('");
+    at = sql_put(out, at, space, "pg_catalog.convert_from(pg_catalog.decode('");
     for (char pair[3] = {0}; *value; value++) {
         pair[0] = digits[(unsigned char)*value >> 4];
         pair[1] = digits[(unsigned char)*value & 15];
-        at = sql_put(out, at, room, pair);
+        at = sql_put(out, at, space, pair);
     }
-    at = sql_put(out, at, room, "','hex'),");
-    if (!encoding || !sql_plain(encoding)) return sql_put(out, at, room, "pg_catalog.getdatabaseencoding())");
-    at = sql_put(out, sql_put(out, at, room, "'"), room, encoding);
-    return sql_put(out, at, room, "')");
+    at = sql_put(out, at, space, "','hex'),");
+    if (!encoding || !sql_plain(encoding))
+        return sql_put(out, at, space, "pg_catalog.getdatabaseencoding())");
+    at = sql_put(out, sql_put(out, at, space, "'"), space, encoding);
+    return sql_put(out, at, space, "')");
 }
 
 /* An expression for a value in the encoding of the database. */
-uint32_t sql_put_literal(char *out, uint32_t at, uint32_t room, const char *value) {
-    return sql_put_encoded(out, at, room, value, NULL);
+uint32_t sql_put_literal(char *out, uint32_t at, uint32_t space, const char *value) {
+    return sql_put_encoded(out, at, space, value, NULL);
 }

@@ -1,4 +1,4 @@
-/* Building SQL texts of our own in a buffer: each call appends and returns where it ended, `room` or more
+/* Building SQL texts of our own in a buffer: each call appends and returns where it ended, `space` or more
  * when it does not fit. */
 #ifndef POOLER_SQL_BUILDER_H
 #define POOLER_SQL_BUILDER_H
@@ -14,9 +14,9 @@
 #define SQL_NO_TRANSACTION_TIMEOUT \
     "SELECT NULL WHERE " SQL_LIFT_TRANSACTION_TIMEOUT " OPERATOR(pg_catalog.=) '';"
 
-uint32_t sql_put(char *out, uint32_t at, uint32_t room, const char *text);
+uint32_t sql_put(char *out, uint32_t at, uint32_t space, const char *text);
 bool sql_plain(const char *value);
-uint32_t sql_put_encoded(char *out, uint32_t at, uint32_t room, const char *value, const char *encoding);
-uint32_t sql_put_literal(char *out, uint32_t at, uint32_t room, const char *value);
+uint32_t sql_put_encoded(char *out, uint32_t at, uint32_t space, const char *value, const char *encoding);
+uint32_t sql_put_literal(char *out, uint32_t at, uint32_t space, const char *value);
 
 #endif

@@ -36,7 +36,7 @@ bool clean_texts_find(struct clean_texts *c, uint64_t key, const struct readable
 void clean_texts_keep(struct clean_texts *c, uint64_t key, const struct readable *in,
                       const struct scan *scan);
 
-/* The text without what stands in its literals; `out` has room for all of it.  Returns its bytes.  0: there
+/* The text without what stands in its literals; `out` has space for all of it.  Returns its bytes.  0: there
  * are no literals, or it is not told for certain where they end. */
 uint32_t clean_texts_mask(const unsigned char *text, uint32_t bytes, unsigned char *out);
 

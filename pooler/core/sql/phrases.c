@@ -30,7 +30,7 @@ static void note_meaning(struct scanner *s, const char *name, uint32_t bytes) {
     if (setting_is_literal(name, bytes)) s->out->effect_flags |= EFFECT_LITERAL;
 }
 
-/* Without room the names are lost, and everything is asked for instead. */
+/* Without space the names are lost, and everything is asked for instead. */
 void scan_note_name(struct scanner *s, char kind, const char *name, uint32_t bytes, bool fold) {
     struct scan *out = s->out;
     if (kind == 's' || kind == 'r') note_meaning(s, name, bytes);

@@ -278,11 +278,11 @@ bool names_keep_unnamed(struct statement_store *store, struct names *n, const un
     settings_drop(store->settings, n->unnamed_under);
     n->unnamed_under = n->unnamed_kept ? settings_keep(under) : NULL;
     if (!n->unnamed_kept) return true;
-    if (bytes > n->unnamed_room) {
+    if (bytes > n->unnamed_space) {
         free(n->unnamed);
-        n->unnamed_room = bytes < 256 ? 256 : bytes;
-        n->unnamed_kept = (n->unnamed = malloc(n->unnamed_room)) != NULL;
-        if (!n->unnamed_kept) n->unnamed_room = n->unnamed_bytes = 0;
+        n->unnamed_space = bytes < 256 ? 256 : bytes;
+        n->unnamed_kept = (n->unnamed = malloc(n->unnamed_space)) != NULL;
+        if (!n->unnamed_kept) n->unnamed_space = n->unnamed_bytes = 0;
     }
     if (!n->unnamed_kept) return false;
     memcpy(n->unnamed, body, bytes);

@@ -55,7 +55,7 @@ struct names {
     bool floating;                      /* some may be of such a statement */
     unsigned char *unnamed;             /* body of the unnamed Parse, */
     struct settings *unnamed_under;     /* and the settings of then */
-    uint32_t unnamed_bytes, unnamed_room;
+    uint32_t unnamed_bytes, unnamed_space;
     uint64_t unnamed_number;         /* counts them: another server may have an earlier one */
     uint32_t unnamed_pipeline;       /* in which it was parsed here */
     bool unnamed_live, unnamed_kept; /* there is one; its text is in `unnamed` */

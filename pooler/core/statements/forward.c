@@ -175,10 +175,10 @@ static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, c
     bool renamed = how == REWRITTEN_ALL;
     if (how != REWRITTEN_NOT && !renamed) return how;
     bool keep = here == total && !renamed;
-    uint32_t bytes = keep ? total - 6 : UNNAMED_BYTES_MAX + 1, room = n->unnamed_room;
+    uint32_t bytes = keep ? total - 6 : UNNAMED_BYTES_MAX + 1, space = n->unnamed_space;
     if (!names_keep_unnamed(&r->statements, n, keep ? p + 6 : NULL, bytes, meaning_now(c)))
         return REWRITTEN_NO_MEMORY;
-    if (n->unnamed_room > room && !memory_within(r, c, 0)) return REWRITTEN_NO_MEMORY;
+    if (n->unnamed_space > space && !memory_within(r, c, 0)) return REWRITTEN_NO_MEMORY;
     n->unnamed_misleading = session_misleading(c, (const char *)p + 6, here - 6);
     note_unnamed_here(r, c);
     statements_counters(r, s)->client_parse_count++;

@@ -22,20 +22,20 @@ struct digest parsing_of_unnamed(uint64_t number) {
  * server. */
 void parsing_push(struct server *s, const struct digest *d) {
     struct parsing *q = &s->parsing;
-    if (q->count == q->room) {
-        uint32_t room = q->room ? q->room * 2 : 8;
-        struct digest *larger = malloc(room * sizeof *larger);
+    if (q->count == q->space) {
+        uint32_t space = q->space ? q->space * 2 : 8;
+        struct digest *larger = malloc(space * sizeof *larger);
         if (!larger) {
             s->unrecorded = true;
             return;
         }
-        for (uint32_t i = 0; i < q->count; i++) larger[i] = q->ring[(q->head + i) & (q->room - 1)];
+        for (uint32_t i = 0; i < q->count; i++) larger[i] = q->ring[(q->head + i) & (q->space - 1)];
         free(q->ring);
         *q = (struct parsing){
-            .ring = larger, .room = room, .count = q->count, .named = q->named, .ended = q->ended};
+            .ring = larger, .space = space, .count = q->count, .named = q->named, .ended = q->ended};
     }
     if (!d) d = &NO_TEXT;
-    q->ring[(q->head + q->count++) & (q->room - 1)] = *d;
+    q->ring[(q->head + q->count++) & (q->space - 1)] = *d;
     q->named += parsing_is_named(d);
 }
 
@@ -48,7 +48,7 @@ struct digest parsing_pop(struct server *s) {
     struct parsing *q = &s->parsing;
     struct digest first = parsing_first(s);
     if (!q->count) return first;
-    q->head = (q->head + 1) & (q->room - 1);
+    q->head = (q->head + 1) & (q->space - 1);
     q->count--;
     q->named -= parsing_is_named(&first);
     q->ended -= q->ended > 0;
@@ -66,7 +66,7 @@ bool parsing_is_unsure(const struct server *s, const struct digest *d) {
     const struct parsing *q = &s->parsing;
     if (q->ended > UNSURE_MAX) return true;
     for (uint32_t i = 0; i < q->ended; i++)
-        if (digest_same(q->ring[(q->head + i) & (q->room - 1)], *d)) return true;
+        if (digest_same(q->ring[(q->head + i) & (q->space - 1)], *d)) return true;
     return false;
 }
 

@@ -12,7 +12,7 @@ struct server;
 /* Texts of Parses in flight, oldest first; all zero for those without one. */
 struct parsing {
     struct digest *ring;
-    uint32_t head, count, room;
+    uint32_t head, count, space;
     uint32_t named; /* those with a text: the latest so many numbers of the slot's prepared_set */
     uint32_t ended; /* the oldest so many are in pipelines that a Sync has ended */
 };

@@ -9,16 +9,16 @@ void replay_add(struct replay *k, const unsigned char *p, uint32_t n) {
         k->whole = false;
         return;
     }
-    if (k->bytes + n > k->room) {
-        uint32_t room = k->room ? k->room : 512;
-        while (room < k->bytes + n) room *= 2;
-        unsigned char *larger = realloc(k->data, room);
+    if (k->bytes + n > k->space) {
+        uint32_t space = k->space ? k->space : 512;
+        while (space < k->bytes + n) space *= 2;
+        unsigned char *larger = realloc(k->data, space);
         if (!larger) { /* it is not sent again */
             k->whole = false;
             return;
         }
         k->data = larger;
-        k->room = room;
+        k->space = space;
     }
     memcpy(k->data + k->bytes, p, n);
     k->bytes += n;
@@ -27,7 +27,7 @@ void replay_add(struct replay *k, const unsigned char *p, uint32_t n) {
 void replay_shrink(struct replay *k) {
     free(k->data);
     k->data = NULL;
-    k->room = 0;
+    k->space = 0;
 }
 
 void replay_release(struct replay *k) {

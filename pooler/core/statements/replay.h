@@ -6,13 +6,13 @@
 #include <stdint.h>
 
 #define REPLAY_BYTES_MAX 65536 /* of one pipeline; a longer one is not sent again */
-#define REPLAY_ROOM 4096       /* stays between pipelines */
+#define REPLAY_SPACE 4096      /* stays between pipelines */
 
 enum verdict { VERDICT_NONE, VERDICT_RENEW, VERDICT_AGAIN, VERDICT_WAIT };
 
 struct replay {
     unsigned char *data;
-    uint32_t bytes, room;
+    uint32_t bytes, space;
     uint32_t failed, from; /* where the message that failed begins, and what is to be sent again */
     bool ended;            /* its Sync has been sent: the next message begins another pipeline */
     bool whole;            /* `data` has everything of the pipeline */
@@ -34,7 +34,7 @@ void replay_free(struct replay *k);
  * has a place to take. */
 static inline void replay_begin(struct replay *k, bool answered) {
     if (k->held && answered) replay_release(k);
-    if (k->room > REPLAY_ROOM) replay_shrink(k);
+    if (k->space > REPLAY_SPACE) replay_shrink(k);
     k->bytes = 0;
     k->ended = k->again = k->execute = false;
     k->failed = k->from = 0;

@@ -89,10 +89,10 @@ bool columns_formatted(const unsigned char *bind, uint32_t total) {
 /* Whether the message behind the Bind at p describes its portal. */
 static enum columns look_ahead(const struct relay *r, const unsigned char *p, uint32_t portal_bytes,
                                uint32_t total) {
-    uint32_t room = total + 5 + 1 + portal_bytes; /* of both messages; portal_bytes is with its NUL */
+    uint32_t space = total + 5 + 1 + portal_bytes; /* of both messages; portal_bytes is with its NUL */
     if (total > STATEMENT_BYTES_MAX) return COLUMNS_CHANGED;
     if (r->ahead > total && p[total] != 'D') return COLUMNS_CHANGED;
-    if (r->ahead < room) return COLUMNS_WAIT;
+    if (r->ahead < space) return COLUMNS_WAIT;
     bool asks = p[total + 5] == 'P' && memcmp(p + total + 6, p + 5, portal_bytes) == 0;
     return asks && !columns_formatted(p, total) ? COLUMNS_FINE : COLUMNS_CHANGED;
 }

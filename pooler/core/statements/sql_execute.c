@@ -160,7 +160,7 @@ static void note_deallocates(struct relay *r, struct client *c, bool alone, cons
     *d = (struct deallocating){.request = c->server->requests.pushed};
     for (int i = count - 1; i >= 0; i--)
         if (all[i].use.verb == SQL_DEALLOCATE) d->statements[d->count++] = all[i].use.statement;
-    c->read_blocked = READ_BLOCKED_ALL;
+    client_hold(c, HELD_FOR_ALL);
 }
 
 /* A statement has run. */

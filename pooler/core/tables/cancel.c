@@ -17,7 +17,7 @@ bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, u
     if (bytes < 4) return false;
     uint32_t secret = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
     int32_t row = peer_client_of_key(t, pid, secret);
-    if (row == NOBODY) return false;
+    if (row == NO_ROW) return false;
     const struct client_row *c = &t->clients[row];
     if (bytes != (c->long_key ? 4 + CANCEL_MORE_BYTES : 4)) return false;
     unsigned char wrong = 0;
@@ -33,7 +33,7 @@ enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret
     uint64_t ring = 0;
     enum cancel_verdict verdict = CANCEL_NOTHING;
     *client = row;
-    if (row == NOBODY) return verdict;
+    if (row == NO_ROW) return verdict;
     tables_lock(t);
     struct client_row *c = &t->clients[row];
     uint32_t hops = (c->cancel_secret ^ secret) & PEER_HOPS && t->h->peer_id ? PEER_HOPS : 0;
@@ -72,10 +72,10 @@ void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t cli
     outcome_clear(&out);
     tables_lock(t);
     struct slot_row *s = &t->slots[slot];
-    if (client != NOBODY && t->clients[client].id == client_id) t->clients[client].cancel_requests--;
+    if (client != NO_ROW && t->clients[client].id == client_id) t->clients[client].cancel_requests--;
     if (s->generation == generation && s->state != SL_FREE) {
         cancel_over_locked(t, slot, worker, &out.ring);
-        if (s->state == SL_PARKED && !s->canceling) slot_place_locked(t, slot, NOBODY, now, &out);
+        if (s->state == SL_PARKED && !s->canceling) slot_place_locked(t, slot, NO_ROW, now, &out);
     }
     tables_unlock(t);
     tables_ring(t, out.ring);
@@ -84,7 +84,7 @@ void cancel_end(struct tables *t, int32_t slot, uint32_t generation, int32_t cli
 /* A cancel request of this worker is over, or was not sent: the server's client may wait for that. */
 void cancel_over_locked(struct tables *t, int32_t slot, int worker, uint64_t *ring) {
     struct slot_row *s = &t->slots[slot];
-    bool used = s->state == SL_ACTIVE && s->client != NOBODY;
+    bool used = s->state == SL_ACTIVE && s->client != NO_ROW;
     if (used)
         mailbox_order_client(t, s->client, ORDER_UNCANCELED, ring); /* first: whoever dies, it is told */
     s->canceling &= ~worker_bit(worker);

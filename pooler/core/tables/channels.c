@@ -30,13 +30,13 @@ static int32_t find_channel(const struct tables *t, int32_t database, const char
         const struct channel_row *c = &t->channels[i];
         if (c->state != CH_FREE && c->database == database && strcmp(c->name, name) == 0) return i;
     }
-    return NOBODY;
+    return NO_ROW;
 }
 
 static int32_t new_channel(struct tables *t, int32_t database, const char *name) {
     int32_t i = 0;
     while (i < t->h->channels_high && t->channels[i].state != CH_FREE) i++;
-    if (i >= CHANNELS_MAX || strlen(name) >= CHANNEL_NAME_BYTES) return NOBODY;
+    if (i >= CHANNELS_MAX || strlen(name) >= CHANNEL_NAME_BYTES) return NO_ROW;
     struct channel_row *c = &t->channels[i];
     memset(c, 0, sizeof *c);
     c->database = database;
@@ -48,11 +48,11 @@ static int32_t new_channel(struct tables *t, int32_t database, const char *name)
     return i;
 }
 
-/* A client wants to hear of a name.  Returns the worker that has the listener, or is to open it; NOBODY: it
+/* A client wants to hear of a name.  Returns the worker that has the listener, or is to open it; NO_ROW: it
  * cannot be heard that way. */
 int32_t channel_join(struct tables *t, int32_t client, const char *name, const char *encoding, int worker,
                      uint64_t now, struct joined *out) {
-    int32_t owner = NOBODY;
+    int32_t owner = NO_ROW;
     tables_lock(t);
     int32_t database = t->pools[t->clients[client].pool].database;
     struct listener *l = &t->databases[database].listener;
@@ -64,8 +64,8 @@ int32_t channel_join(struct tables *t, int32_t client, const char *name, const c
     }
     if ((l->state == LISTENER_WANTED || l->state == LISTENER_OPEN) && strcmp(l->encoding, encoding) == 0) {
         int32_t row = find_channel(t, database, name);
-        if (row == NOBODY) row = new_channel(t, database, name);
-        if (row != NOBODY) {
+        if (row == NO_ROW) row = new_channel(t, database, name);
+        if (row != NO_ROW) {
             t->channels[row].clients[worker]++;
             *out = (struct joined){row, t->channels[row].id};
             owner = l->owner;
@@ -139,14 +139,14 @@ static bool passing(const struct tables *t, const struct pool_row *own) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         const struct slot_row *s = &t->slots[i];
         const struct pool_row *p = &t->pools[s->pool];
-        if (s->state == SL_FREE || p->kind != POOL_CLIENTS || (s->state == SL_ACTIVE && s->client != NOBODY))
+        if (s->state == SL_FREE || p->kind != POOL_CLIENTS || (s->state == SL_ACTIVE && s->client != NO_ROW))
             continue;
         if (p->database == own->database || p->user == own->user || p->instance == own->instance) return true;
     }
     return false;
 }
 
-/* A slot for the listener of a database, logged in as the user of `pool`; NOBODY when a limit forbids it.
+/* A slot for the listener of a database, logged in as the user of `pool`; NO_ROW when a limit forbids it.
  * `ever`: it may be granted soon, an idle server has been told to go. */
 int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t now, int32_t *ever) {
     struct outcome out;
@@ -155,11 +155,11 @@ int32_t listener_reserve(struct tables *t, int32_t pool, int worker, uint64_t no
     tables_lock(t);
     const struct pool_row *like = &t->pools[pool];
     int32_t own = tables_pool_of_kind(t, like->database, like->user, like->instance, POOL_LISTENER, true);
-    if (own != NOBODY) {
+    if (own != NO_ROW) {
         enum blocked_by why = limits_blocked(t, &t->pools[own], 0);
         if (why == BLOCKED_NOT) slot_dial_for(t, own, worker, worker, now, &out);
         else
-            *ever = pool_opening(&t->pools[own]) || eviction_evict(t, own, why, NOBODY, true, now, &out)
+            *ever = pool_opening(&t->pools[own]) || eviction_evict(t, own, why, NO_ROW, true, now, &out)
                 || passing(t, &t->pools[own]);
     }
     tables_unlock(t);
@@ -184,7 +184,7 @@ bool listener_rest(struct tables *t, int32_t database) {
         if (t->channels[i].state != CH_FREE && t->channels[i].database == database) unused = false;
     if (unused) {
         t->databases[database].listener.state = LISTENER_NONE;
-        t->databases[database].listener.owner = NOBODY;
+        t->databases[database].listener.owner = NO_ROW;
     }
     tables_unlock(t);
     return unused;
@@ -195,7 +195,7 @@ static int kill_listening(struct tables *t, int32_t database, int worker, uint64
     for (int32_t i = 0; i < t->h->clients_high; i++) {
         const struct client_row *c = &t->clients[i];
         if (c->state == CL_FREE || !c->listens || t->pools[c->pool].database != database) continue;
-        if (worker == NOBODY || c->worker == worker)
+        if (worker == NO_ROW || c->worker == worker)
             killed += mailbox_tell_locked(t, i, c->id, ORDER_KILL, KILL_UNHEARD, ring);
     }
     return killed;
@@ -213,8 +213,8 @@ static int lost_locked(struct tables *t, int32_t database, uint64_t refused_unti
     l->generation++;
     l->refused_until = refused_until;
     l->state = refused_until ? LISTENER_REFUSED : LISTENER_NONE;
-    l->owner = NOBODY;
-    return kill_listening(t, database, NOBODY, ring);
+    l->owner = NO_ROW;
+    return kill_listening(t, database, NO_ROW, ring);
 }
 
 /* The listener of a database is gone, or could not be opened.  How many clients are closed for it. */

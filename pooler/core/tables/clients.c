@@ -19,29 +19,29 @@ void client_flag(struct tables *t, int32_t row, uint8_t flag) {
     atomic_fetch_or(&t->clients[row].flags, flag);
 }
 
-/* A key by which peers know whose client this is (peers.c): there is no room in it for the row. */
+/* A key by which peers know whose client this is (peers.c): there is no space in it for the row. */
 static void peer_key(struct client_row *c, uint16_t peer_id, const uint32_t random[2]) {
     c->cancel_pid = (random[1] & 0x7f0000ffu) | (uint32_t)(peer_id & 0xff) << 16
         | (uint32_t)(peer_id >> 8) << 8;
     c->cancel_secret = random[0] | PEER_HOPS;
 }
 
-/* A row for a client that begins to log in; NOBODY when the table is full. */
+/* A row for a client that begins to log in; NO_ROW when the table is full. */
 int32_t client_new(struct tables *t, int worker, uint64_t now) {
     struct {
         uint32_t words[2];
         unsigned char more[CANCEL_MORE_BYTES];
     } random;
-    if (getrandom(&random, sizeof random, 0) != sizeof random) return NOBODY;
+    if (getrandom(&random, sizeof random, 0) != sizeof random) return NO_ROW;
     tables_lock(t);
     int32_t i = t->h->free_clients.head;
-    if (i != NOBODY) client_queue_remove(t, &t->h->free_clients, i);
+    if (i != NO_ROW) client_queue_remove(t, &t->h->free_clients, i);
     else if (t->h->clients_high < t->h->sizes.clients) i = t->h->clients_high++;
-    if (i != NOBODY) {
+    if (i != NO_ROW) {
         struct client_row *c = &t->clients[i];
         memset(c, 0, sizeof *c);
         c->worker = (int16_t)worker;
-        c->pool = c->database = c->user = c->slot = NOBODY;
+        c->pool = c->database = c->user = c->slot = NO_ROW;
         c->id = tables_new_id(t);
         c->connected_at = c->idle_start = now;
         c->connect_time = clock_wall();
@@ -60,7 +60,7 @@ int32_t client_new(struct tables *t, int worker, uint64_t now) {
 
 /* Counts a client in or out: the console's not against max_client_conn, our own in its pool alone. */
 void client_count(struct tables *t, const struct client_row *c, int by) {
-    if (c->pool != NOBODY) t->pools[c->pool].clients += by;
+    if (c->pool != NO_ROW) t->pools[c->pool].clients += by;
     if (c->flags & CF_INTERNAL) return;
     if (!(c->flags & CF_CONSOLE)) t->h->clients += by;
     t->databases[c->database].clients += by;
@@ -78,7 +78,7 @@ enum login_verdict client_login(struct tables *t, int32_t row, int32_t database,
     struct database_row *d = &t->databases[database];
     struct user_row *u = &t->users[user];
     bool there = d->used && u->used
-        && (pool == NOBODY || (t->pools[pool].used && t->pools[pool].database == database));
+        && (pool == NO_ROW || (t->pools[pool].used && t->pools[pool].database == database));
     if (!there) verdict = LOGIN_FORGOTTEN;
     else if (!special && t->h->max_clients && t->h->clients >= t->h->max_clients)
         verdict = LOGIN_MAX_CLIENT_CONN;
@@ -107,20 +107,20 @@ void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now,
         client_attention_remove(t, &t->workers[c->worker].client_attention, row);
         c->orders = 0;
     }
-    int32_t slot = c->state == CL_ACTIVE ? c->slot : NOBODY;
+    int32_t slot = c->state == CL_ACTIVE ? c->slot : NO_ROW;
     if (c->flags & CF_COUNTED) client_count(t, c, -1);
     atomic_fetch_sub(&t->workers[c->worker].clients, 1);
-    c->slot = NOBODY;
+    c->slot = NO_ROW;
     c->state = CL_FREE;
     COMMIT();
     c->flags = 0; /* its key and its rights end with it */
     c->cancel_pid = c->cancel_secret = 0;
     memset(c->cancel_more, 0, sizeof c->cancel_more);
     client_queue_append(t, &t->h->free_clients, row);
-    if (slot != NOBODY && t->slots[slot].client == row) slot_place_locked(t, slot, worker, now, out);
+    if (slot != NO_ROW && t->slots[slot].client == row) slot_place_locked(t, slot, worker, now, out);
 }
 
-/* `worker` is NOBODY when the caller is not a relay. */
+/* `worker` is NO_ROW when the caller is not a relay. */
 void client_free(struct tables *t, int32_t row, int worker, uint64_t now, struct outcome *out) {
     outcome_clear(out);
     tables_lock(t);

@@ -40,7 +40,7 @@ static int32_t next_rival(struct tables *t, int32_t i, enum blocked_by why) {
     case BLOCKED_DATABASE: return t->pools[i].next_in_database;
     case BLOCKED_USER: return t->pools[i].next_in_user;
     case BLOCKED_INSTANCE: return t->pools[i].next_in_instance;
-    default: return i - 1; /* NOBODY behind the first */
+    default: return i - 1; /* NO_ROW behind the first */
     }
 }
 
@@ -48,14 +48,14 @@ static int32_t next_rival(struct tables *t, int32_t i, enum blocked_by why) {
 bool eviction_evict(struct tables *t, int32_t pool, enum blocked_by why, int worker, bool merciless,
                     uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
-    int32_t victim = NOBODY;
-    if (t->h->retiring) return false; /* room of one pool is not another's */
-    for (int32_t i = first_rival(t, p, why); i != NOBODY; i = next_rival(t, i, why)) {
+    int32_t victim = NO_ROW;
+    if (t->h->retiring) return false; /* quota of one pool is not another's */
+    for (int32_t i = first_rival(t, p, why); i != NO_ROW; i = next_rival(t, i, why)) {
         int32_t candidate = t->h->round_robin ? t->pools[i].idle.head : t->pools[i].idle.tail;
-        if (i == pool || candidate == NOBODY || (eviction_protected(&t->pools[i]) && !merciless)) continue;
-        if (victim == NOBODY || t->slots[candidate].used_at < t->slots[victim].used_at) victim = candidate;
+        if (i == pool || candidate == NO_ROW || (eviction_protected(&t->pools[i]) && !merciless)) continue;
+        if (victim == NO_ROW || t->slots[candidate].used_at < t->slots[victim].used_at) victim = candidate;
     }
-    if (victim == NOBODY) return false;
+    if (victim == NO_ROW) return false;
     struct slot_row *s = &t->slots[victim];
     slot_idle_remove(t, &t->pools[s->pool].idle, victim);
     s->evict_for = pool;
@@ -67,7 +67,7 @@ bool eviction_evict(struct tables *t, int32_t pool, enum blocked_by why, int wor
 
 /* Only limits shared with others stand in the way of this pool's oldest waiter: an idle server of theirs
  * goes. */
-void eviction_make_room(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
+void eviction_make_space(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     const struct pool_row *p = &t->pools[pool];
     bool merciless = clock_elapsed(now, t->clients[queue_first(t, p)].wait_start) > MIN_SIZE_MERCY_US;
     unsigned full = limits_full(t, p);
@@ -82,19 +82,19 @@ void eviction_make_room(struct tables *t, int32_t pool, int worker, uint64_t now
 void eviction_overdue(struct tables *t, uint64_t now) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         struct slot_row *s = &t->slots[i];
-        if (s->state == SL_FREE || s->evict_for == NOBODY
+        if (s->state == SL_FREE || s->evict_for == NO_ROW
             || clock_elapsed(now, s->closing_at) < EVICTION_PATIENCE_US)
             continue;
         t->pools[s->evict_for].evicting--;
-        s->evict_for = NOBODY;
+        s->evict_for = NO_ROW;
     }
 }
 
 /* Whether clients of another pool wait under a limit that a server of `p` would count against. */
 bool eviction_contested(struct tables *t, const struct pool_row *p) {
-    for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
+    for (int32_t i = t->h->starved.head; i != NO_ROW; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
-        if (queue_first(t, q) == NOBODY) continue;
+        if (queue_first(t, q) == NO_ROW) continue;
         if ((q->database == p->database && t->databases[p->database].max_db_connections)
             || (q->user == p->user && t->users[p->user].max_user_connections)
             || (q->instance == p->instance && t->instances[p->instance].max_server_connections))
@@ -106,15 +106,15 @@ bool eviction_contested(struct tables *t, const struct pool_row *p) {
 /* A starved pool whose oldest client should get the row of a server that `pool` just gave back. */
 int32_t eviction_rival(struct tables *t, int32_t pool, uint64_t now) {
     const struct pool_row *p = &t->pools[pool];
-    for (int32_t i = t->h->starved.head; i != NOBODY; i = t->pools[i].starved_link.next) {
+    for (int32_t i = t->h->starved.head; i != NO_ROW; i = t->pools[i].starved_link.next) {
         const struct pool_row *q = &t->pools[i];
         int32_t first = queue_first(t, q);
-        if (i == pool || first == NOBODY || pool_opening(q) || pool_held(t, q)) continue;
+        if (i == pool || first == NO_ROW || pool_opening(q) || pool_held(t, q)) continue;
         if (limits_full(t, q) & ~limits_shared(q, p)) continue; /* this row alone would not help it */
         uint64_t since = t->clients[first].wait_start;
         if (eviction_protected(p) && clock_elapsed(now, since) < MIN_SIZE_MERCY_US) continue;
-        if (p->waiting.head == NOBODY || since + RIVAL_QUANTUM_US < t->clients[p->waiting.head].wait_start)
+        if (p->waiting.head == NO_ROW || since + RIVAL_QUANTUM_US < t->clients[p->waiting.head].wait_start)
             return i;
     }
-    return NOBODY;
+    return NO_ROW;
 }

@@ -12,7 +12,7 @@ struct tables;
 enum handoff_word { HANDOFF_TAKEN, HANDOFF_RELEASED, HANDOFF_WANTED, HANDOFF_GRANTED, HANDOFF_HURRY };
 struct handoff_message {
     enum handoff_word word;
-    int32_t pool, rooms;
+    int32_t pool, servers;
 };
 
 int32_t handoff_usable(const struct pool_row *p);

@@ -12,10 +12,10 @@
 #include "tables/tables.h"
 
 /* Row of a name; it is made when there is none.  When all are taken, the one that was useful longest ago
- * goes. NOBODY: no name of a host. */
+ * goes. NO_ROW: no name of a host. */
 int32_t host_find(struct tables *t, const char *name, enum host_kind kind, uint64_t now) {
-    int32_t at = NOBODY;
-    if (!name[0] || strlen(name) >= HOST_NAME_BYTES) return NOBODY;
+    int32_t at = NO_ROW;
+    if (!name[0] || strlen(name) >= HOST_NAME_BYTES) return NO_ROW;
     tables_lock(t);
     for (int32_t i = 0; i < t->h->hosts_high; i++) {
         struct host_row *h = &t->hosts[i];
@@ -24,10 +24,10 @@ int32_t host_find(struct tables *t, const char *name, enum host_kind kind, uint6
             return i;
         }
         bool asked = h->asked_until > now;
-        if (!asked && (at == NOBODY || h->expires_at < t->hosts[at].expires_at)) at = i;
+        if (!asked && (at == NO_ROW || h->expires_at < t->hosts[at].expires_at)) at = i;
     }
     if (t->h->hosts_high < HOSTS_MAX) at = t->h->hosts_high++;
-    if (at != NOBODY) {
+    if (at != NO_ROW) {
         struct host_row *h = &t->hosts[at];
         h->kind = HOST_FREE; /* last: whoever reads it meanwhile, after a death, finds nothing */
         COMMIT();

@@ -39,7 +39,7 @@ struct prepared_set;
 #define ERROR_TEXT_BYTES 256
 #define SECRET_BYTES 2048    /* passwords that are tokens of a cloud have some 1500 */
 #define HISTOGRAM_BUCKETS 64 /* two per power of two: 1 us .. 1 h */
-#define NOBODY (-1)
+#define NO_ROW (-1)
 #define SEQUENCE_MIXED UINT64_MAX
 /* names that clients listen on, over all databases; one more: its client keeps a server */
 #define CHANNELS_MAX 4096
@@ -94,12 +94,12 @@ struct slot_row {
     _Atomic uint8_t orders;
     uint8_t close_reason; /* enum close_reason, for the log */
     uint8_t replication;  /* enum replication: it is one client's from its login to its end */
-    int16_t owner;        /* worker that may use the connection, or NOBODY */
+    int16_t owner;        /* worker that may use the connection, or NO_ROW */
     int16_t last_worker;  /* the last owner: watches an idle connection for end of stream */
     int32_t pool, client;
     int32_t dedicated_row;      /* in its login: the client it is opened for alone, */
     uint64_t dedicated_to;      /* and the id of that; 0: for whoever is next */
-    int32_t host;               /* row of the name that led to its address, or NOBODY */
+    int32_t host;               /* row of the name that led to its address, or NO_ROW */
     uint64_t unnamed_of;        /* id of the client whose unnamed statement is there; 0: none, */
     uint64_t unnamed_number;    /* and which of all that it has had */
     uint8_t served;             /* a client has had it */
@@ -108,7 +108,7 @@ struct slot_row {
     _Atomic uint64_t canceling; /* workers with a cancel request in flight; not reusable while any */
     /* a request of ours is or may be under way: no cancel request is sent (relay/cancel_guard.c) */
     _Atomic uint8_t guarded;
-    int32_t evict_for;   /* pool for which this slot is being closed, or NOBODY */
+    int32_t evict_for;   /* pool for which this slot is being closed, or NO_ROW */
     uint32_t generation; /* a reused row is another connection */
     int32_t backend_pid;
     uint16_t cancel_key_bytes, sockaddr_bytes;
@@ -173,7 +173,7 @@ struct pool_row {
     int32_t quota; /* while we are being replaced: servers this pool may have (handoff.c) */
     /* servers that the instance we replace is to be given; was given, and not told yet */
     int32_t owed, granted;
-    uint8_t asked, hurried, hurrying;    /* more room was asked for; our clients are to go; theirs are */
+    uint8_t asked, hurried, hurrying;    /* more quota was asked for; our clients are to go; theirs are */
     struct list idle, waiting;           /* derived; idle: most recently used first */
     struct list waiting_of[MAX_WORKERS]; /* derived */
     struct list dedicated;               /* derived; clients that wait for a server of their own */

@@ -10,7 +10,7 @@
 int32_t limits_size(struct tables *t, const struct pool_row *p, uint64_t now) {
     const struct pool_limits *l = &p->limits;
     int32_t first = queue_first(t, p);
-    if (!l->size || !l->reserve_size || !l->reserve_timeout_us || first == NOBODY) return l->size;
+    if (!l->size || !l->reserve_size || !l->reserve_timeout_us || first == NO_ROW) return l->size;
     uint64_t oldest = t->clients[first].wait_start;
     return clock_elapsed(now, oldest) >= l->reserve_timeout_us ? l->size + l->reserve_size : l->size;
 }

@@ -14,19 +14,19 @@ bool mailbox_take(struct tables *t, int worker, struct order *clients, int *clie
     struct worker_row *w = &t->workers[worker];
     *client_count = *slot_count = 0;
     tables_lock(t);
-    while (w->client_attention.head != NOBODY && *client_count < max) {
+    while (w->client_attention.head != NO_ROW && *client_count < max) {
         int32_t i = w->client_attention.head;
         client_attention_remove(t, &w->client_attention, i);
         clients[(*client_count)++] = (struct order){i, t->clients[i].orders, t->clients[i].id};
         t->clients[i].orders = 0;
     }
-    while (w->slot_attention.head != NOBODY && *slot_count < max) {
+    while (w->slot_attention.head != NO_ROW && *slot_count < max) {
         int32_t i = w->slot_attention.head;
         slot_attention_remove(t, &w->slot_attention, i);
         slots[(*slot_count)++] = (struct order){i, t->slots[i].orders, t->slots[i].id};
         t->slots[i].orders = 0;
     }
-    bool more = w->client_attention.head != NOBODY || w->slot_attention.head != NOBODY;
+    bool more = w->client_attention.head != NO_ROW || w->slot_attention.head != NO_ROW;
     tables_unlock(t);
     return more;
 }

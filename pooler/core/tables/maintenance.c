@@ -41,8 +41,8 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     for (int32_t i = 0; i < t->h->pools_high; i++) {
         struct pool_row *p = &t->pools[i];
         outcome_clear(&out);
-        if (queue_first(t, p) != NOBODY) {
-            queue_demand(t, i, NOBODY, now, &out);
+        if (queue_first(t, p) != NO_ROW) {
+            queue_demand(t, i, NO_ROW, now, &out);
         } else if (count < max && p->servers < p->limits.min_size && (p->clients || p->forced_user)
                    && !pool_opening(p) && !pool_held(t, p) && !t->h->retiring && !eviction_contested(t, p)
                    && now >= upkeep_at(p) && limits_blocked(t, p, p->limits.size) == BLOCKED_NOT) {
@@ -89,7 +89,7 @@ void slot_mark_obsolete(struct tables *t, int32_t slot, struct outcome *out) {
     if (s->state != SL_IDLE) return;
     slot_idle_remove(t, &t->pools[s->pool].idle, slot);
     s->close_reason = CLOSE_CHANGED;
-    slot_close_locked(t, slot, NOBODY, clock_us(), out);
+    slot_close_locked(t, slot, NO_ROW, clock_us(), out);
 }
 
 /* All servers of a database are obsolete. */
@@ -103,7 +103,7 @@ void pool_mark_obsolete(struct tables *t, int32_t database, uint64_t *ring) {
     *ring |= out.ring;
 }
 
-/* All idle servers of a database and of a pool (NOBODY: of all), for the caller to close; with `mark`, those
+/* All idle servers of a database and of a pool (NO_ROW: of all), for the caller to close; with `mark`, those
  * in use are to be closed when they come back. */
 int pool_take_idle(struct tables *t, int32_t database, int32_t pool, int worker, bool mark, int32_t *out,
                    int max) {
@@ -111,8 +111,8 @@ int pool_take_idle(struct tables *t, int32_t database, int32_t pool, int worker,
     tables_lock(t);
     for (int32_t i = 0; i < t->h->slots_high && count < max; i++) {
         struct slot_row *s = &t->slots[i];
-        if (s->state == SL_FREE || (database != NOBODY && t->pools[s->pool].database != database)) continue;
-        if (pool != NOBODY && s->pool != pool) continue;
+        if (s->state == SL_FREE || (database != NO_ROW && t->pools[s->pool].database != database)) continue;
+        if (pool != NO_ROW && s->pool != pool) continue;
         if (mark) s->flags |= SF_CLOSE_NEEDED;
         if (s->state != SL_IDLE) continue;
         slot_idle_remove(t, &t->pools[s->pool].idle, i);

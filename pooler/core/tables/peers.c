@@ -11,14 +11,14 @@
 #include "tables/states.h"
 #include "tables/tables.h"
 
-/* The row whose client has this key, or NOBODY.  Without the lock: who uses it compares again. */
+/* The row whose client has this key, or NO_ROW.  Without the lock: who uses it compares again. */
 int32_t peer_client_of_key(const struct tables *t, uint32_t pid, uint32_t secret) {
-    int32_t found = NOBODY, row = (int32_t)(pid & 0xfffff) - 1;
+    int32_t found = NO_ROW, row = (int32_t)(pid & 0xfffff) - 1;
     if (row >= 0 && row < t->h->clients_high && t->clients[row].state != CL_FREE
         && ((t->clients[row].cancel_pid ^ pid) | (t->clients[row].cancel_secret ^ secret)) == 0)
         return row;
     uint32_t peer = (pid >> 16 & 0xff) | (pid & 0xff00);
-    if (!t->h->peer_id || peer != t->h->peer_id) return NOBODY;
+    if (!t->h->peer_id || peer != t->h->peer_id) return NO_ROW;
     for (int32_t i = 0; i < t->h->clients_high; i++) { /* all of them: where it ends tells nothing */
         const struct client_row *c = &t->clients[i];
         bool match = ((c->cancel_pid ^ pid) | ((c->cancel_secret ^ secret) & ~PEER_HOPS)) == 0;
@@ -27,14 +27,14 @@ int32_t peer_client_of_key(const struct tables *t, uint32_t pid, uint32_t secret
     return found;
 }
 
-/* One more request waits for its turn to be sent; the row of its peer, NOBODY when there are too many
+/* One more request waits for its turn to be sent; the row of its peer, NO_ROW when there are too many
  * peers. */
 int32_t peer_wait(struct tables *t, int32_t id, int worker) {
-    int32_t at = NOBODY;
+    int32_t at = NO_ROW;
     tables_lock(t);
     for (int32_t i = MAX_PEERS - 1; i >= 0; i--)
-        if (t->peers[i].id == id || (!t->peers[i].id && (at == NOBODY || t->peers[at].id != id))) at = i;
-    if (at != NOBODY) {
+        if (t->peers[i].id == id || (!t->peers[i].id && (at == NO_ROW || t->peers[at].id != id))) at = i;
+    if (at != NO_ROW) {
         t->peers[at].id = id;
         t->peers[at].waiting[worker]++;
     }

@@ -28,12 +28,12 @@ static int fit_of(const struct slot_row *s, const struct client_row *c, bool str
         + 4 * (s->sequence_of == c->id) + (strict ? 16 * own + 8 * (own || s->left == LEFT_NOTHING) : 0);
 }
 
-/* NOBODY: none that this client can have. */
+/* NO_ROW: none that this client can have. */
 static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const struct client_row *c) {
     bool strict = p->limits.session_state == SESSION_STRICT;
     int32_t best = slot_usable_idle(t, p, c), i = best;
     int most = -1, deepest = strict ? AFFINITY_DEPTH_STRICT : AFFINITY_DEPTH;
-    for (int depth = 0; i != NOBODY && depth < deepest && !t->h->round_robin;
+    for (int depth = 0; i != NO_ROW && depth < deepest && !t->h->round_robin;
          depth++, i = t->slots[i].idle.next) {
         int fit = slot_usable_by(p, &t->slots[i], c) ? fit_of(&t->slots[i], c, strict) : -1;
         if (fit > most) {
@@ -41,15 +41,15 @@ static int32_t take_idle_locked(struct tables *t, struct pool_row *p, const stru
             best = i;
         }
     }
-    if (best != NOBODY) slot_idle_remove(t, &p->idle, best);
+    if (best != NO_ROW) slot_idle_remove(t, &p->idle, best);
     return best;
 }
 
 /* A server of this pool is idle, or will be in a moment: it answers a request of ours. */
 bool pool_has_free(const struct tables *t, int32_t pool) {
     const struct pool_row *p = &t->pools[pool];
-    if (p->idle.head != NOBODY) return true;
-    return p->waiting.head == NOBODY && queue_answers_us(t, pool, 0);
+    if (p->idle.head != NO_ROW) return true;
+    return p->waiting.head == NO_ROW && queue_answers_us(t, pool, 0);
 }
 
 /* A client could have a server at once, or after the login that runs or that it would start.  (Read without
@@ -67,9 +67,9 @@ void pool_acquire(struct tables *t, int32_t client, uint64_t now, struct outcome
     tables_lock(t);
     struct client_row *c = &t->clients[client];
     struct pool_row *p = &t->pools[c->pool];
-    if (p->idle.head != NOBODY && p->waiting.head == NOBODY && !pool_held(t, p))
+    if (p->idle.head != NO_ROW && p->waiting.head == NO_ROW && !pool_held(t, p))
         out->slot = take_idle_locked(t, p, c);
-    if (out->slot != NOBODY) {
+    if (out->slot != NO_ROW) {
         slot_attach(t, out->slot, client, c->worker);
     } else {
         queue_join(t, client, now);
@@ -83,16 +83,16 @@ void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome
     outcome_clear(out);
     tables_lock(t);
     struct client_row *c = &t->clients[client];
-    c->slot = NOBODY;
+    c->slot = NO_ROW;
     c->wait_start = now;
     COMMIT();
     c->state = CL_WAITING;
     queue_insert(t, client);
     struct pool_row *p = &t->pools[c->pool];
     int32_t first = p->waiting.head,
-            slot = p->idle.head == NOBODY || pool_held(t, p) ? NOBODY
+            slot = p->idle.head == NO_ROW || pool_held(t, p) ? NO_ROW
                                                              : take_idle_locked(t, p, &t->clients[first]);
-    if (slot != NOBODY) slot_hand(t, slot, first, c->worker, now, out);
+    if (slot != NO_ROW) slot_hand(t, slot, first, c->worker, now, out);
     else queue_demand(t, c->pool, c->worker, now, out);
     tables_unlock(t);
 }
@@ -107,16 +107,16 @@ void pool_wait_welcome(struct tables *t, int32_t client, uint64_t now, struct ou
     } else {
         c->flags |= CF_LOGIN_WAIT;
         queue_join(t, client, now);
-        queue_demand(t, c->pool, NOBODY, now, out);
+        queue_demand(t, c->pool, NO_ROW, now, out);
     }
     tables_unlock(t);
     tables_ring(t, out->ring);
 }
 
 static void client_becomes_idle(struct tables *t, int32_t client, uint64_t now) {
-    if (client == NOBODY) return;
+    if (client == NO_ROW) return;
     struct client_row *c = &t->clients[client];
-    c->slot = NOBODY;
+    c->slot = NO_ROW;
     c->idle_start = now;
     COMMIT();
     c->state = CL_IDLE;
@@ -135,7 +135,7 @@ void pool_release(struct tables *t, int32_t slot, int worker, uint64_t now, stru
 void pool_detach(struct tables *t, int32_t slot, uint64_t now) {
     tables_lock(t);
     client_becomes_idle(t, t->slots[slot].client, now);
-    t->slots[slot].client = NOBODY;
+    t->slots[slot].client = NO_ROW;
     tables_unlock(t);
 }
 
@@ -156,16 +156,16 @@ void pool_place(struct tables *t, int32_t slot, int worker, uint64_t now, struct
 void pool_begin_close(struct tables *t, int32_t slot, int worker, bool busy) {
     tables_lock(t);
     struct slot_row *s = &t->slots[slot];
-    if (s->client != NOBODY) {
+    if (s->client != NO_ROW) {
         struct client_row *c = &t->clients[s->client];
         if (c->state == CL_ACTIVE && c->slot == slot) {
-            c->slot = NOBODY;
+            c->slot = NO_ROW;
             COMMIT();
             c->state = CL_IDLE;
         }
     }
     mailbox_drop_slot_orders(t, slot);
-    s->client = NOBODY;
+    s->client = NO_ROW;
     s->owner = (int16_t)worker;
     s->closing_at = clock_us();
     if (busy) s->flags |= SF_WAS_BUSY;
@@ -177,12 +177,12 @@ void pool_begin_close(struct tables *t, int32_t slot, int worker, bool busy) {
 void pool_abandon(struct tables *t, int32_t slot) {
     tables_lock(t);
     struct slot_row *s = &t->slots[slot];
-    if (s->client != NOBODY) {
-        t->clients[s->client].slot = NOBODY;
+    if (s->client != NO_ROW) {
+        t->clients[s->client].slot = NO_ROW;
         t->clients[s->client].state = CL_IDLE;
     }
     mailbox_drop_slot_orders(t, slot);
-    s->owner = s->client = NOBODY;
+    s->owner = s->client = NO_ROW;
     s->flags |= SF_WAS_BUSY;
     slot_state(t, slot, SL_RECLAIM);
     tables_unlock(t);
@@ -197,24 +197,24 @@ bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int wo
     if (mine) {
         if (s->state == SL_IDLE) slot_idle_remove(t, &t->pools[s->pool].idle, slot);
         s->owner = s->last_worker = (int16_t)worker;
-        s->client = NOBODY;
+        s->client = NO_ROW;
         slot_state(t, slot, SL_ACTIVE);
     }
     tables_unlock(t);
     return mine;
 }
 
-/* Takes an idle server of the pool that nobody but this client has had since it was reset; NOBODY: there is
+/* Takes an idle server of the pool that nobody but this client has had since it was reset; NO_ROW: there is
  * none. */
 int32_t pool_claim_left(struct tables *t, int32_t pool, uint64_t client, int worker) {
     tables_lock(t);
     int32_t i = t->pools[pool].idle.head;
-    while (i != NOBODY && !(t->slots[i].left != LEFT_NOTHING && t->slots[i].left_by == client))
+    while (i != NO_ROW && !(t->slots[i].left != LEFT_NOTHING && t->slots[i].left_by == client))
         i = t->slots[i].idle.next;
-    if (i != NOBODY) {
+    if (i != NO_ROW) {
         slot_idle_remove(t, &t->pools[pool].idle, i);
         t->slots[i].owner = t->slots[i].last_worker = (int16_t)worker;
-        t->slots[i].client = NOBODY;
+        t->slots[i].client = NO_ROW;
         slot_state(t, i, SL_ACTIVE);
     }
     tables_unlock(t);
@@ -234,7 +234,7 @@ void pool_freed(struct tables *t, int32_t slot, int worker, uint64_t now, struct
 static void order_logins(struct tables *t, const struct pool_row *p, enum client_order order,
                          uint64_t *ring) {
     int32_t next;
-    for (int32_t i = p->waiting.head; i != NOBODY; i = next) {
+    for (int32_t i = p->waiting.head; i != NO_ROW; i = next) {
         next = t->clients[i].queue.next;
         if (!(t->clients[i].flags & CF_LOGIN_WAIT)) continue;
         mailbox_order_client(t, i, (uint8_t)order, ring); /* first: a rebuild does the rest */
@@ -262,7 +262,7 @@ static bool has_server(const struct tables *t, int32_t pool) {
 
 /* Clients that wait for a server to run something are closed, with PostgreSQL's words. */
 static void refuse_waiting(struct tables *t, const struct pool_row *p, uint64_t *ring) {
-    for (int32_t i = p->waiting.head; i != NOBODY; i = t->clients[i].queue.next) {
+    for (int32_t i = p->waiting.head; i != NO_ROW; i = t->clients[i].queue.next) {
         const struct client_row *c = &t->clients[i];
         if (!(c->flags & (CF_LOGIN_WAIT | CF_INTERNAL)))
             mailbox_tell_locked(t, i, c->id, ORDER_KILL, KILL_REFUSED, ring);

@@ -6,7 +6,7 @@
  * it, the row of a server that another pool does not need (eviction.c).
  *
  * `worker` is the caller: work for it comes back in `out`, work for others becomes an order in a row and a
- * doorbell in out->ring.  A caller that is not a relay passes NOBODY and gets no work at all.
+ * doorbell in out->ring.  A caller that is not a relay passes NO_ROW and gets no work at all.
  */
 #include "tables/queue.h"
 
@@ -29,11 +29,11 @@ void queue_insert(struct tables *t, int32_t client) {
     struct pool_row *p = &t->pools[c->pool];
     struct list *local = &p->waiting_of[c->worker];
     struct list *line = c->flags & CF_DEDICATED ? &p->dedicated : &p->waiting;
-    int32_t at = line->tail, after = NOBODY;
-    for (; at != NOBODY && t->clients[at].ticket > c->ticket; at = t->clients[at].queue.prev) after = at;
+    int32_t at = line->tail, after = NO_ROW;
+    for (; at != NO_ROW && t->clients[at].ticket > c->ticket; at = t->clients[at].queue.prev) after = at;
     client_queue_insert_before(t, line, after, client);
     if (c->flags & CF_DEDICATED) return;
-    for (after = NOBODY, at = local->tail; at != NOBODY && t->clients[at].ticket > c->ticket;
+    for (after = NO_ROW, at = local->tail; at != NO_ROW && t->clients[at].ticket > c->ticket;
          at = t->clients[at].local_queue.prev)
         after = at;
     client_local_insert_before(t, local, after, client);
@@ -43,7 +43,7 @@ void queue_join(struct tables *t, int32_t client, uint64_t now) {
     struct client_row *c = &t->clients[client];
     c->ticket = atomic_fetch_add(&t->h->next_ticket, 1);
     c->wait_start = now;
-    c->slot = NOBODY;
+    c->slot = NO_ROW;
     COMMIT();
     c->state = CL_WAITING;
     queue_insert(t, client);
@@ -66,9 +66,9 @@ void queue_leave(struct tables *t, int32_t client) {
  * current mean: staying local saves a doorbell, and measured within 1 % of the best throughput. */
 int32_t queue_choose(struct tables *t, const struct pool_row *p, int worker, uint64_t now) {
     int32_t oldest = p->waiting.head;
-    if (worker == NOBODY) return oldest;
+    if (worker == NO_ROW) return oldest;
     int32_t local = p->waiting_of[worker].head;
-    if (local == NOBODY || local == oldest) return oldest;
+    if (local == NO_ROW || local == oldest) return oldest;
     return clock_elapsed(now, t->clients[oldest].wait_start) > 2 * p->mean_wait_us ? oldest : local;
 }
 
@@ -80,7 +80,7 @@ int32_t queue_choose(struct tables *t, const struct pool_row *p, int worker, uin
 bool queue_answers_us(const struct tables *t, int32_t pool, uint64_t since) {
     for (int32_t i = 0; i < t->h->slots_high; i++) {
         const struct slot_row *s = &t->slots[i];
-        if (s->state == SL_ACTIVE && s->client == NOBODY && s->pool == pool && s->asked_at >= since)
+        if (s->state == SL_ACTIVE && s->client == NO_ROW && s->pool == pool && s->asked_at >= since)
             return true;
     }
     return false;
@@ -96,14 +96,14 @@ static bool soon_served(const struct tables *t, int32_t pool, int32_t first, uin
 void queue_demand(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     /* after a pause, or a rebuild */
-    while (p->idle.head != NOBODY && p->waiting.head != NOBODY && !pool_held(t, p)) {
+    while (p->idle.head != NO_ROW && p->waiting.head != NO_ROW && !pool_held(t, p)) {
         int32_t slot = slot_usable_idle(t, p, &t->clients[p->waiting.head]);
-        if (slot == NOBODY) break;
+        if (slot == NO_ROW) break;
         slot_idle_remove(t, &p->idle, slot);
         slot_hand(t, slot, p->waiting.head, worker, now, out);
     }
     int32_t first = queue_first(t, p);
-    if (first == NOBODY) {
+    if (first == NO_ROW) {
         limits_unstarve(t, pool);
         return;
     }
@@ -114,12 +114,12 @@ void queue_demand(struct tables *t, int32_t pool, int worker, uint64_t now, stru
         limits_unstarve(t, pool);
         if (t->clients[first].flags & CF_DEDICATED) walsender_open(t, pool, first, worker, now, out);
         else slot_dial_for(t, pool, t->clients[first].worker, worker, now, out);
-    } else if (p->idle.head != NOBODY || t->clients[first].flags & CF_DEDICATED) {
+    } else if (p->idle.head != NO_ROW || t->clients[first].flags & CF_DEDICATED) {
         /* idle servers that it cannot use */
         if (!walsender_evicts(t, pool, worker, now, out) && why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE)
-            eviction_make_room(t, pool, worker, now, out);
+            eviction_make_space(t, pool, worker, now, out);
     } else if (why != BLOCKED_SIZE && why != BLOCKED_ELSEWHERE) {
-        eviction_make_room(t, pool, worker, now, out);
+        eviction_make_space(t, pool, worker, now, out);
     }
 }
 
@@ -128,27 +128,27 @@ void queue_demand(struct tables *t, int32_t pool, int worker, uint64_t now, stru
 /* The pool that gets a free row: the one the row was vacated for, else the one whose oldest client waits
  * longest among those that were held back. */
 int32_t queue_next_pool(struct tables *t, int32_t pool, int32_t vacated_for, uint64_t now) {
-    int32_t candidates[2] = {vacated_for, pool}, best = NOBODY, i = t->h->starved.head;
-    for (int n = 0; n < 2 || i != NOBODY;) {
+    int32_t candidates[2] = {vacated_for, pool}, best = NO_ROW, i = t->h->starved.head;
+    for (int n = 0; n < 2 || i != NO_ROW;) {
         int32_t at = n < 2 ? candidates[n] : i;
         if (n < 2) n++;
         else i = t->pools[i].starved_link.next;
-        if (at == NOBODY) continue;
+        if (at == NO_ROW) continue;
         struct pool_row *p = &t->pools[at];
         int32_t first = queue_first(t, p);
-        if (first == NOBODY || pool_held(t, p) || pool_opening(p) || now < p->retry_at) continue;
+        if (first == NO_ROW || pool_held(t, p) || pool_opening(p) || now < p->retry_at) continue;
         if (limits_blocked(t, p, limits_size(t, p, now)) != BLOCKED_NOT) continue;
         if (at == vacated_for) return at;
-        if (best == NOBODY
+        if (best == NO_ROW
             || t->clients[first].wait_start < t->clients[queue_first(t, &t->pools[best])].wait_start)
             best = at;
     }
     return best;
 }
 
-/* Whose turn it is when the pool gets a row: the oldest of all that wait for it; NOBODY. */
+/* Whose turn it is when the pool gets a row: the oldest of all that wait for it; NO_ROW. */
 int32_t queue_first(struct tables *t, const struct pool_row *p) {
     int32_t any = p->waiting.head, own = p->dedicated.head;
-    if (any == NOBODY || own == NOBODY) return any == NOBODY ? own : any;
+    if (any == NO_ROW || own == NO_ROW) return any == NO_ROW ? own : any;
     return t->clients[own].ticket < t->clients[any].ticket ? own : any;
 }

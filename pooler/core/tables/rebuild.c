@@ -29,15 +29,15 @@ static void clear_derived(struct tables *t) {
     while (h->pools_high < h->sizes.pools && t->pools[h->pools_high].used) h->pools_high++;
     for (int i = 0; i < h->databases_high; i++) {
         t->databases[i].servers = t->databases[i].clients = 0;
-        t->databases[i].first_pool = NOBODY;
+        t->databases[i].first_pool = NO_ROW;
     }
     for (int i = 0; i < h->users_high; i++) {
         t->users[i].servers = t->users[i].clients = 0;
-        t->users[i].first_pool = NOBODY;
+        t->users[i].first_pool = NO_ROW;
     }
     for (int i = 0; i < h->instances_high; i++) {
         t->instances[i].servers = 0;
-        t->instances[i].first_pool = NOBODY;
+        t->instances[i].first_pool = NO_ROW;
     }
     for (int i = 0; i < h->pools_high; i++) {
         registry_clear_pool(&t->pools[i], h->sizes.workers);
@@ -56,19 +56,19 @@ static void rebuild_slot(struct tables *t, int32_t i) {
     }
     bool open = s->state == SL_LOGIN || s->state == SL_ACTIVE || s->state == SL_CLOSING;
     bool lost = s->state == SL_PARKED && !s->canceling; /* its canceler died on the way to giving it back */
-    if (lost || (open && s->owner == NOBODY)) {
-        s->client = s->owner = NOBODY;
+    if (lost || (open && s->owner == NO_ROW)) {
+        s->client = s->owner = NO_ROW;
         s->state = SL_RECLAIM;
     }
-    if (s->state == SL_ACTIVE && s->client == NOBODY && s->orders & ORDER_CLOSE) s->state = SL_CLOSING;
+    if (s->state == SL_ACTIVE && s->client == NO_ROW && s->orders & ORDER_CLOSE) s->state = SL_CLOSING;
     if (s->state == SL_IDLE) { /* it was about to be closed or given away */
-        s->owner = s->client = s->evict_for = NOBODY;
+        s->owner = s->client = s->evict_for = NO_ROW;
         s->orders = 0;
     }
-    if (s->state == SL_ACTIVE && s->client != NOBODY) {
+    if (s->state == SL_ACTIVE && s->client != NO_ROW) {
         struct client_row *c = &t->clients[s->client];
         if (c->state != CL_ACTIVE || c->slot != i || c->worker != s->owner) {
-            s->client = s->owner = NOBODY;
+            s->client = s->owner = NO_ROW;
             s->flags |= SF_WAS_BUSY;
             s->state = SL_RECLAIM;
         }
@@ -79,12 +79,12 @@ static void rebuild_slot(struct tables *t, int32_t i) {
     t->databases[p->database].servers++;
     t->users[p->user].servers++;
     t->instances[p->instance].servers++;
-    if (s->evict_for != NOBODY) t->pools[s->evict_for].evicting++;
-    if (s->orders && s->owner == NOBODY) s->orders = 0;
+    if (s->evict_for != NO_ROW) t->pools[s->evict_for].evicting++;
+    if (s->orders && s->owner == NO_ROW) s->orders = 0;
     if (s->orders) slot_attention_append(t, &t->workers[s->owner].slot_attention, i);
     if (s->state == SL_IDLE) {
         int32_t at = p->idle.head; /* the one used last comes first, or with server_round_robin last */
-        while (at != NOBODY && (t->slots[at].used_at > s->used_at) != t->h->round_robin)
+        while (at != NO_ROW && (t->slots[at].used_at > s->used_at) != t->h->round_robin)
             at = t->slots[at].idle.next;
         slot_idle_insert_before(t, &p->idle, at, i);
     }
@@ -99,8 +99,8 @@ static void rebuild_client(struct tables *t, int32_t i) {
     }
     t->workers[c->worker].clients++;
     if (c->flags & CF_COUNTED) client_count(t, c, 1);
-    if (c->state == CL_ACTIVE && (c->slot == NOBODY || t->slots[c->slot].client != i)) {
-        c->slot = NOBODY;
+    if (c->state == CL_ACTIVE && (c->slot == NO_ROW || t->slots[c->slot].client != i)) {
+        c->slot = NO_ROW;
         c->orders &= (uint8_t)~ORDER_HANDED;
         c->state = CL_WAITING;
     }
@@ -108,7 +108,7 @@ static void rebuild_client(struct tables *t, int32_t i) {
     if (c->state == CL_WAITING && c->orders & ORDER_CANCELED) c->state = CL_IDLE;
     if (c->state != CL_WAITING) c->flags &= (uint8_t)~CF_LOGIN_WAIT;
     if (c->state == CL_WAITING) {
-        c->slot = NOBODY;
+        c->slot = NO_ROW;
         c->orders &= (uint8_t)~ORDER_HANDED;
         queue_insert(t, i);
     }

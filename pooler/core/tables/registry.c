@@ -28,21 +28,21 @@ static bool rested(uint64_t forgotten_at, uint64_t now) {
 #define DEFINE_NAMED(FUNCTION, ROWS, HIGH, SIZE)                                              \
     int32_t FUNCTION(struct tables *t, const char *name, bool create) {                       \
         uint64_t now = clock_us();                                                            \
-        int32_t at = NOBODY;                                                                  \
+        int32_t at = NO_ROW;                                                                  \
         for (int32_t i = 0; i < t->h->HIGH; i++) {                                            \
             if (!t->ROWS[i].used) {                                                           \
-                if (at == NOBODY && rested(t->ROWS[i].forgotten_at, now)) at = i;             \
+                if (at == NO_ROW && rested(t->ROWS[i].forgotten_at, now)) at = i;             \
             } else if (strcmp(t->ROWS[i].name, name) == 0) {                                  \
                 t->ROWS[i].idle_since = 0;                                                    \
                 return i;                                                                     \
             }                                                                                 \
         }                                                                                     \
-        if (at == NOBODY && t->h->HIGH < t->h->sizes.SIZE) at = t->h->HIGH;                   \
-        if (!create || at == NOBODY || strlen(name) >= sizeof t->ROWS[0].name) return NOBODY; \
+        if (at == NO_ROW && t->h->HIGH < t->h->sizes.SIZE) at = t->h->HIGH;                   \
+        if (!create || at == NO_ROW || strlen(name) >= sizeof t->ROWS[0].name) return NO_ROW; \
         uint32_t generation = t->ROWS[at].generation;                                         \
         memset(&t->ROWS[at], 0, sizeof t->ROWS[at]);                                          \
         strcpy(t->ROWS[at].name, name);                                                       \
-        t->ROWS[at].first_pool = NOBODY;                                                      \
+        t->ROWS[at].first_pool = NO_ROW;                                                      \
         t->ROWS[at].generation = generation + 1;                                              \
         COMMIT();                                                                             \
         t->ROWS[at].used = 1;                                                                 \
@@ -77,20 +77,20 @@ static int32_t free_pool(struct tables *t) {
     uint64_t now = clock_us();
     for (int32_t i = 0; i < t->h->pools_high; i++)
         if (!t->pools[i].used && rested(t->pools[i].forgotten_at, now)) return i;
-    return t->h->pools_high < t->h->sizes.pools ? t->h->pools_high : NOBODY;
+    return t->h->pools_high < t->h->sizes.pools ? t->h->pools_high : NO_ROW;
 }
 
 /* The pool of (database, user) on that instance; a pool whose database moved to another instance is
  * another pool row (its servers are, too).  Caller holds the lock. */
 int32_t tables_pool_of_kind(struct tables *t, int32_t database, int32_t user, int32_t instance,
                             enum pool_kind kind, bool create) {
-    for (int32_t i = t->databases[database].first_pool; i != NOBODY; i = t->pools[i].next_in_database)
+    for (int32_t i = t->databases[database].first_pool; i != NO_ROW; i = t->pools[i].next_in_database)
         if (t->pools[i].user == user && t->pools[i].instance == instance && t->pools[i].kind == kind) {
             t->pools[i].idle_since = 0;
             return i;
         }
-    int32_t i = create ? free_pool(t) : NOBODY;
-    if (i == NOBODY) return NOBODY;
+    int32_t i = create ? free_pool(t) : NO_ROW;
+    if (i == NO_ROW) return NO_ROW;
     struct pool_row *p = &t->pools[i];
     memset(p, 0, sizeof *p);
     p->database = database;
@@ -117,8 +117,8 @@ static bool idle_for(uint64_t *idle_since, bool in_use, uint64_t now, uint64_t l
 /* `idle`: it is due for pool_idle_timeout, and not only with its database or user. */
 static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_t idle_us,
                      uint64_t pool_idle_us, bool *idle) {
-    bool in_use = p->clients || p->servers || p->evicting || p->waiting.head != NOBODY
-        || p->dedicated.head != NOBODY;
+    bool in_use = p->clients || p->servers || p->evicting || p->waiting.head != NO_ROW
+        || p->dedicated.head != NO_ROW;
     bool kept = t->databases[p->database].kept && t->users[p->user].kept;
     bool minimum = p->forced_user && p->limits.min_size && t->databases[p->database].kept;
     bool automatic = idle_for(&p->idle_since, in_use, now, idle_us) && !kept;
@@ -127,7 +127,7 @@ static bool pool_due(struct tables *t, struct pool_row *p, uint64_t now, uint64_
 }
 
 #define UNLINK(FIRST, NEXT, POOL)                                         \
-    for (int32_t *at = &(FIRST); *at != NOBODY; at = &t->pools[*at].NEXT) \
+    for (int32_t *at = &(FIRST); *at != NO_ROW; at = &t->pools[*at].NEXT) \
         if (*at == (POOL)) {                                              \
             *at = t->pools[POOL].NEXT;                                    \
             break;                                                        \
@@ -148,7 +148,7 @@ static void forget_pool(struct tables *t, int32_t pool, uint64_t now) {
 #define FORGET_NAMED(ROWS, HIGH, IN_USE, THEN)                                                     \
     for (int32_t i = 0; i < t->h->HIGH; i++) {                                                     \
         if (!t->ROWS[i].used || !idle_for(&t->ROWS[i].idle_since, IN_USE, now, idle_us)) continue; \
-        if (t->ROWS[i].kept || t->ROWS[i].first_pool != NOBODY) continue;                          \
+        if (t->ROWS[i].kept || t->ROWS[i].first_pool != NO_ROW) continue;                          \
         t->ROWS[i].forgotten_at = now;                                                             \
         COMMIT();                                                                                  \
         t->ROWS[i].used = 0;                                                                       \

@@ -69,11 +69,11 @@ void pool_roles_seen(struct tables *t, int32_t pool, const char *mark, struct ou
     if (strlen(mark) >= sizeof p->roles_mark) return;
     tables_lock(t);
     if (p->roles_mark[0] && strcmp(p->roles_mark, mark) != 0) {
-        bool room = p->idle.head != NOBODY || !p->limits.size || p->servers <= p->limits.size;
+        bool space = p->idle.head != NO_ROW || !p->limits.size || p->servers <= p->limits.size;
         p->default_count = 0;
         for (int32_t i = 0; i < t->h->slots_high; i++)
             if (t->slots[i].state != SL_FREE && t->slots[i].pool == pool) slot_mark_obsolete(t, i, out);
-        if (room) p->welcome_bytes = 0;
+        if (space) p->welcome_bytes = 0;
     }
     memset(p->roles_mark, 0, sizeof p->roles_mark);
     strcpy(p->roles_mark, mark);

@@ -25,7 +25,7 @@ bool slot_usable_by(const struct pool_row *p, const struct slot_row *s, const st
 /* The idle server used last, or, with server_round_robin, first, of those that this client can have. */
 int32_t slot_usable_idle(const struct tables *t, const struct pool_row *p, const struct client_row *c) {
     int32_t i = p->idle.head;
-    while (i != NOBODY && !slot_usable_by(p, &t->slots[i], c)) i = t->slots[i].idle.next;
+    while (i != NO_ROW && !slot_usable_by(p, &t->slots[i], c)) i = t->slots[i].idle.next;
     return i;
 }
 
@@ -69,7 +69,7 @@ void slot_hand(struct tables *t, int32_t slot, int32_t client, int worker, uint6
     queue_leave(t, client);
     p->mean_wait_us = (15 * p->mean_wait_us + clock_elapsed(now, c->wait_start)) / 16;
     /* the order comes first: a rebuild takes it back from a client that is still waiting */
-    if (c->worker == worker && out->client == NOBODY) out->client = client;
+    if (c->worker == worker && out->client == NO_ROW) out->client = client;
     else mailbox_order_client(t, client, ORDER_HANDED, &out->ring);
     slot_attach(t, slot, client, c->worker);
 }
@@ -80,7 +80,7 @@ void slot_hand(struct tables *t, int32_t slot, int32_t client, int worker, uint6
 int32_t slot_reserve(struct tables *t, int32_t pool, int owner, enum slot_state state, uint8_t order,
                      uint64_t now) {
     int32_t i = t->h->free_slots.head;
-    if (i != NOBODY) slot_idle_remove(t, &t->h->free_slots, i);
+    if (i != NO_ROW) slot_idle_remove(t, &t->h->free_slots, i);
     else i = t->h->slots_high++;
     struct slot_row *s = &t->slots[i];
     *s = (struct slot_row){/* the old generation is never lost: others may have descriptors of it */
@@ -88,10 +88,10 @@ int32_t slot_reserve(struct tables *t, int32_t pool, int owner, enum slot_state 
                            .pool = pool,
                            .owner = (int16_t)owner,
                            .last_worker = (int16_t)owner,
-                           .client = NOBODY,
-                           .dedicated_row = NOBODY,
-                           .host = NOBODY,
-                           .evict_for = NOBODY,
+                           .client = NO_ROW,
+                           .dedicated_row = NO_ROW,
+                           .host = NO_ROW,
+                           .evict_for = NO_ROW,
                            .orders = order,
                            .id = tables_new_id(t),
                            .connected_at = now};
@@ -108,7 +108,7 @@ int32_t slot_reserve(struct tables *t, int32_t pool, int owner, enum slot_state 
 /* The slot that `dialer` is to open. */
 int32_t slot_dial_for(struct tables *t, int32_t pool, int dialer, int worker, uint64_t now,
                       struct outcome *out) {
-    bool mine = dialer == worker && out->dial == NOBODY;
+    bool mine = dialer == worker && out->dial == NO_ROW;
     int32_t slot = slot_reserve(t, pool, dialer, SL_LOGIN, mine ? 0 : ORDER_DIAL, now);
     if (mine) {
         out->dial = slot;
@@ -124,10 +124,10 @@ int32_t slot_dial_for(struct tables *t, int32_t pool, int dialer, int worker, ui
  * nobody. */
 void slot_close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
-    int16_t owner = worker == NOBODY ? s->last_worker : (int16_t)worker;
-    s->client = NOBODY;
+    int16_t owner = worker == NO_ROW ? s->last_worker : (int16_t)worker;
+    s->client = NO_ROW;
     s->closing_at = now;
-    if (owner == worker && out->close == NOBODY) {
+    if (owner == worker && out->close == NO_ROW) {
         s->owner = owner;
         out->close = slot;
     } else {
@@ -157,7 +157,7 @@ static int reason_to_close(struct tables *t, const struct pool_row *p, const str
 void slot_place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
     struct pool_row *p = &t->pools[s->pool];
-    s->client = NOBODY;
+    s->client = NO_ROW;
     s->used_at = now;
     if (s->canceling) {
         slot_state(t, slot, SL_PARKED);
@@ -169,26 +169,26 @@ void slot_place_locked(struct tables *t, int32_t slot, int worker, uint64_t now,
         slot_close_locked(t, slot, worker, now, out);
         return;
     }
-    int32_t starving = t->h->owing ? handoff_owed_pool(t, s->pool) : NOBODY;
-    if (starving == NOBODY && t->h->starved.head != NOBODY && !t->h->retiring)
+    int32_t starving = t->h->owing ? handoff_owed_pool(t, s->pool) : NO_ROW;
+    if (starving == NO_ROW && t->h->starved.head != NO_ROW && !t->h->retiring)
         starving = eviction_rival(t, s->pool, now);
-    if (starving != NOBODY) {
+    if (starving != NO_ROW) {
         s->evict_for = starving;
         s->close_reason = CLOSE_EVICTED;
         t->pools[starving].evicting++;
         slot_close_locked(t, slot, worker, now, out);
-    } else if (p->dedicated.head != NOBODY && walsender_takes(t, slot, worker, now, out)) {
+    } else if (p->dedicated.head != NO_ROW && walsender_takes(t, slot, worker, now, out)) {
         return;
-    } else if (p->waiting.head != NOBODY
+    } else if (p->waiting.head != NO_ROW
                && !slot_usable_by(p, s, &t->clients[queue_choose(t, p, worker, now)])) {
         s->close_reason = CLOSE_BEYOND;
         slot_close_locked(t, slot, worker, now, out);
-    } else if (p->waiting.head != NOBODY) {
+    } else if (p->waiting.head != NO_ROW) {
         slot_hand(t, slot, queue_choose(t, p, worker, now), worker, now, out);
     } else {
         slot_state(t, slot, SL_IDLE); /* first: an owner is missing in no other state than IDLE and RECLAIM */
         COMMIT();
-        s->owner = NOBODY;
+        s->owner = NO_ROW;
         if (t->h->round_robin) slot_idle_append(t, &p->idle, slot);
         else slot_idle_prepend(t, &p->idle, slot);
     }
@@ -200,19 +200,19 @@ void slot_freed_locked(struct tables *t, int32_t slot, int worker, uint64_t now,
     struct slot_row *s = &t->slots[slot];
     struct pool_row *p = &t->pools[s->pool];
     int32_t pool = s->pool, vacated_for = s->evict_for;
-    if (vacated_for != NOBODY) t->pools[vacated_for].evicting--;
-    s->evict_for = NOBODY;
+    if (vacated_for != NO_ROW) t->pools[vacated_for].evicting--;
+    s->evict_for = NO_ROW;
     p->by_state[s->state]--;
     p->servers--;
     count_server(t, p, -1);
     s->state = SL_FREE; /* first: an owner is missing in no other state than IDLE and RECLAIM */
     COMMIT();
-    s->owner = s->client = NOBODY;
+    s->owner = s->client = NO_ROW;
     s->canceling = 0;
     slot_idle_append(t, &t->h->free_slots, slot);
     if (t->h->owing) handoff_settle_quota(t, false, now, out);
     int32_t next = queue_next_pool(t, pool, vacated_for, now);
-    if (next != NOBODY) queue_demand(t, next, worker, now, out);
+    if (next != NO_ROW) queue_demand(t, next, worker, now, out);
 }
 
 void slot_flag(struct tables *t, int32_t slot, uint8_t flag) { atomic_fetch_or(&t->slots[slot].flags, flag); }

@@ -44,7 +44,7 @@ static void close_for(struct tables *t, int32_t slot, int worker, uint64_t now, 
 bool walsender_evicts(struct tables *t, int32_t pool, int worker, uint64_t now, struct outcome *out) {
     struct pool_row *p = &t->pools[pool];
     int32_t victim = t->h->round_robin ? p->idle.head : p->idle.tail;
-    if (victim == NOBODY) return false;
+    if (victim == NO_ROW) return false;
     slot_idle_remove(t, &p->idle, victim);
     close_for(t, victim, worker, now, out);
     return true;
@@ -75,7 +75,7 @@ void walsender_wait(struct tables *t, int32_t client, enum replication kind, uin
         c->state = CL_WAITING;
         queue_insert(t, client);
     }
-    queue_demand(t, c->pool, NOBODY, now, out);
+    queue_demand(t, c->pool, NO_ROW, now, out);
     tables_unlock(t);
     tables_ring(t, out->ring);
 }

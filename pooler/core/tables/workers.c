@@ -32,8 +32,8 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
     for (int32_t i = 0; i < t->h->clients_high; i++) {
         struct client_row *c = &t->clients[i];
         if (c->state == CL_FREE || c->worker != worker) continue;
-        c->slot = NOBODY;
-        client_free_locked(t, i, NOBODY, now, out);
+        c->slot = NO_ROW;
+        client_free_locked(t, i, NO_ROW, now, out);
         ++*clients;
     }
     for (int32_t i = 0; i < t->h->slots_high; i++) {
@@ -43,14 +43,14 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
             /* its cancel request may still be on the way: nobody else may meet it */
             s->flags |= SF_CLOSE_NEEDED;
             if (s->state == SL_PARKED && !s->canceling && s->owner != worker)
-                slot_place_locked(t, i, NOBODY, now, out);
+                slot_place_locked(t, i, NO_ROW, now, out);
         }
         if (s->state == SL_RECLAIM) ++*reclaim; /* a rebuild found it */
         bool bridged = s->bridge_life && s->bridge == worker
             && s->bridge_life == t->workers[worker].restarts + 1;
         if (bridged && s->state == SL_IDLE) { /* who uses one of the others reads its end of stream */
             slot_idle_remove(t, &t->pools[s->pool].idle, i);
-            s->owner = NOBODY;
+            s->owner = NO_ROW;
             slot_state(t, i, SL_RECLAIM);
             ++*reclaim;
         }
@@ -58,12 +58,12 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
             continue;
         mailbox_drop_slot_orders(t, i);
         if (s->state == SL_LOGIN && !(s->flags & SF_DIALED)) {
-            slot_freed_locked(t, i, NOBODY, now, out);
+            slot_freed_locked(t, i, NO_ROW, now, out);
             continue;
         }
         if (s->state == SL_ACTIVE || s->state == SL_PARKED) s->flags |= SF_WAS_BUSY;
-        s->client = NOBODY;
-        s->owner = NOBODY;
+        s->client = NO_ROW;
+        s->owner = NO_ROW;
         slot_state(t, i, SL_RECLAIM);
         ++*reclaim;
     }

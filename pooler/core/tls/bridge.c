@@ -57,7 +57,7 @@ static void watch(struct bridge *p, struct end *e, int operation) {
     epoll_ctl(p->epoll, operation, e->fd, &event);
 }
 
-/* Room is asked for only while something waits for it. */
+/* Space is asked for only while something waits for it. */
 static void want_out(struct bridge *p, struct end *e, bool want) {
     if (e->wants_out == want) return;
     e->wants_out = want;
@@ -166,7 +166,7 @@ static uint32_t give_down(struct bridge *p, struct copied *c, const unsigned cha
             c->down_dead = c->raw.readable = true; /* reading tells what has become of it */
         }
     }
-    if (!full && c->raw.wants_out) c->raw.readable = true; /* reading may have waited for room, too */
+    if (!full && c->raw.wants_out) c->raw.readable = true; /* reading may have waited for space, too */
     want_out(p, &c->raw, full);
     return c->down_dead ? n : done;
 }
@@ -246,7 +246,7 @@ static void note(struct bridge *p, struct end *e, uint32_t events) {
     if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) e->readable = true;
     if (events & EPOLLOUT) {
         want_out(p, e, false);
-        if (e == &e->of->raw) e->readable = true; /* reading may have waited for room, too */
+        if (e == &e->of->raw) e->readable = true; /* reading may have waited for space, too */
     }
     make_ready(p, e->of);
 }

@@ -15,13 +15,13 @@
 
 /* False: no memory. */
 static bool keep(struct tls_bytes *b, const void *bytes, uint32_t n) {
-    if (b->end + n > b->room) {
-        uint32_t room = b->room ? b->room : 4096;
-        while (room < b->end + n) room *= 2;
-        unsigned char *data = realloc(b->data, room);
+    if (b->end + n > b->space) {
+        uint32_t space = b->space ? b->space : 4096;
+        while (space < b->end + n) space *= 2;
+        unsigned char *data = realloc(b->data, space);
         if (!data) return false;
         b->data = data;
-        b->room = room;
+        b->space = space;
     }
     memcpy(b->data + b->end, bytes, n);
     b->end += n;
@@ -95,8 +95,8 @@ static void make_method(void) {
 /* ---- life ------------------------------------------------------------------------------------- */
 
 static bool is_address(const char *host) {
-    unsigned char room[16];
-    return inet_pton(AF_INET, host, room) == 1 || inet_pton(AF_INET6, host, room) == 1;
+    unsigned char space[16];
+    return inet_pton(AF_INET, host, space) == 1 || inet_pton(AF_INET6, host, space) == 1;
 }
 
 static bool aim(SSL *ssl, const char *host, bool match) {
@@ -164,14 +164,14 @@ enum tls_result tls_handshake(struct tls *t) {
     return rc == 1 ? TLS_DONE : result_of(t, rc);
 }
 
-/* Fills the room as far as there are bytes.  DONE: there may be more; any other result: that is why it
+/* Fills the space as far as there are bytes.  DONE: there may be more; any other result: that is why it
  * stopped, beside the `done` bytes that are good.  END and BROKEN come again when asked again. */
-enum tls_result tls_read(struct tls *t, void *out, uint32_t room, uint32_t *done) {
+enum tls_result tls_read(struct tls *t, void *out, uint32_t space, uint32_t *done) {
     *done = 0;
-    while (*done < room) {
+    while (*done < space) {
         size_t got = 0;
         forget_errors();
-        int rc = SSL_read_ex(t->ssl, (char *)out + *done, room - *done, &got);
+        int rc = SSL_read_ex(t->ssl, (char *)out + *done, space - *done, &got);
         if (rc != 1) return result_of(t, rc);
         *done += (uint32_t)got;
         if (t->drained && t->input.end == t->input.start && !SSL_has_pending(t->ssl)) return TLS_DRAINED;
@@ -223,17 +223,17 @@ bool tls_speaks_postgresql(const struct tls *t) {
 
 /* The subject of the certificate the other side has shown; false: none.  A common name with a NUL inside
  * counts as none: it is made to look like another (CVE-2009-4034). */
-bool tls_peer(const struct tls *t, char *common_name, char *name, int room) {
+bool tls_peer(const struct tls *t, char *common_name, char *name, int space) {
     X509 *peer = SSL_get1_peer_certificate(t->ssl);
     common_name[0] = name[0] = 0;
     if (!peer) return false;
     X509_NAME *subject = X509_get_subject_name(peer);
-    int n = X509_NAME_get_text_by_NID(subject, NID_commonName, common_name, room);
-    if (n < 0 || n >= room - 1 || strlen(common_name) != (size_t)n) common_name[0] = 0;
+    int n = X509_NAME_get_text_by_NID(subject, NID_commonName, common_name, space);
+    if (n < 0 || n >= space - 1 || strlen(common_name) != (size_t)n) common_name[0] = 0;
     BIO *out = BIO_new(BIO_s_mem());
     if (out && X509_NAME_print_ex(out, subject, 0, XN_FLAG_RFC2253) >= 0) {
-        int got = BIO_read(out, name, room);
-        bool fits = got >= 0 && got < room;
+        int got = BIO_read(out, name, space);
+        bool fits = got >= 0 && got < space;
         name[fits ? got : 0] = 0;
         if (fits && strlen(name) != (size_t)got) name[0] = 0;
     }

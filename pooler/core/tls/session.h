@@ -34,7 +34,7 @@ enum tls_result {
 
 struct tls_bytes {
     unsigned char *data;
-    uint32_t start, end, room;
+    uint32_t start, end, space;
 };
 
 struct tls {
@@ -52,15 +52,15 @@ struct tls *tls_new(SSL_CTX *context, bool server, const char *host, bool match)
 void tls_free(struct tls *t);
 void tls_attach(struct tls *t, int fd);
 enum tls_result tls_handshake(struct tls *t);
-enum tls_result tls_read(struct tls *t, void *out, uint32_t room, uint32_t *done);
+enum tls_result tls_read(struct tls *t, void *out, uint32_t space, uint32_t *done);
 enum tls_result tls_write(struct tls *t, const void *bytes, uint32_t n, uint32_t *done);
 void tls_close(struct tls *t);
 
-/* What is known after a handshake; texts are cut to their room. */
+/* What is known after a handshake; texts are cut to their space. */
 void tls_error(const struct tls *t, char text[TLS_TEXT_BYTES]);
 void tls_describe(const struct tls *t, char text[TLS_TEXT_BYTES]);
 bool tls_speaks_postgresql(const struct tls *t);
-bool tls_peer(const struct tls *t, char *common_name, char *name, int room);
+bool tls_peer(const struct tls *t, char *common_name, char *name, int space);
 int tls_certificate_hash(const struct tls *t, bool peer, unsigned char hash[TLS_HASH_BYTES]);
 
 #endif

@@ -107,7 +107,7 @@ static void pair(int ends[2]) {
 static void join(struct player *me, bool wild) {
     int ends[2];
     int32_t row = client_new(tables, 0, relay->loop.now);
-    if (row == NOBODY) return;
+    if (row == NO_ROW) return;
     claim(client_login(tables, row, tables->pools[pool].database, 0, pool, 0, false) == LOGIN_OK, "no login");
     pair(ends);
     *me = (struct player){.fd = ends[0], .row = row, .wild = wild, .owed = 1};

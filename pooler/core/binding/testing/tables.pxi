@@ -17,9 +17,9 @@ cdef link *_link(tables *t, int kind, int32_t i):
 
 cdef object _walk(tables *t, list *l, int kind):
     """The rows of a list; ValueError when its links, its tail or its count are wrong."""
-    cdef int32_t i = l.head, before = NOBODY
+    cdef int32_t i = l.head, before = NO_ROW
     rows = []
-    while i != NOBODY and len(rows) <= l.count:
+    while i != NO_ROW and len(rows) <= l.count:
         rows.append(i)
         if _link(t, kind, i).prev != before:
             raise ValueError(f"list {kind}: {rows} does not lead back")

@@ -118,7 +118,9 @@ def break_off(wire: Wire) -> None:
 
 
 def a_query(place: Place) -> None:
-    with place.pooler().wire().login() as wire:
+    pooler = place.pooler()
+    with pooler.wire().login() as wire:
+        wait_for(lambda: pooler.pool()["sv_idle"] == 1, 5, "the server that has greeted it")
         wire.rows("SELECT 1")
 
 

@@ -30,6 +30,10 @@ CLIENT = next(machine for machine in STATE_MACHINES if machine.name == "client")
 
 BY_CHANCE = {
     ("LOGGED_IN", "CLOSED"),  # there is no memory for it
+    (
+        "DROPPING",
+        "LEAVING",
+    ),  # a client that was let in for its wait, has been canceled, and sends what is no message
     ("DROPPING", "CLOSED"),  # lasts from one turn of the relay's loop to the next
 }
 

@@ -94,6 +94,7 @@ static void use_idle(struct relay *r, int32_t database) {
         if (!s || s->state != SERVER_POOLED || !catalog_may_ask(r, s)) continue;
         if (!pool_claim_idle(r->t, slot, s->generation, r->worker)) continue;
         conn_arm(&r->loop, &s->io);
+        s->internal_since = r->loop.now;
         server_move(s, SERVER_RETURNING); /* from where it is given back the next piece is asked */
         conn_ready(&r->loop, &s->io);
         return;

@@ -27,6 +27,7 @@
 #include "statements/replay.h"
 #include "statements/replies.h"
 #include "statements/send.h"
+#include "statements/sql_execute.h"
 #include "statements/store.h"
 #include "tables/layout.h"
 #include "tables/states.h"
@@ -140,10 +141,7 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     text += parse;
     const unsigned char *zero = memchr(text, 0, (size_t)(end - text));
     uint32_t bytes = (uint32_t)((zero ? zero : end) - text);
-    if (!on && parse)
-        return session_keep_resets(r, c, (const char *)p + 5, (const char *)text, bytes)
-            ? REWRITTEN_NOT
-            : REWRITTEN_NO_MEMORY;
+    if (!on && parse) return session_keep_resets(r, c, (const char *)p + 5, (const char *)text, bytes);
     if (!on) {
         session_note_resets(r, c, (const char *)text, bytes);
         return REWRITTEN_NOT;
@@ -181,9 +179,11 @@ static enum rewritten end_own_run(struct relay *r, struct server *s) {
     return REWRITTEN_NOT;
 }
 
-/* Whether a message may have the text of a statement in it, or calls a function by its number. */
-static bool runs_text(enum frontend_effect effect) {
-    return effect == FE_PARSE || effect == FE_QUERY || effect == FE_FUNCTION;
+/* Whether what a message has in it, or what it runs, may say something about the session. */
+static bool runs_text(const struct client *c, enum frontend_effect effect) {
+    return effect == FE_PARSE || effect == FE_QUERY || effect == FE_FUNCTION
+        || (effect == FE_BIND && c->parsed_resets)
+        || (effect == FE_EXECUTE && c->server->session.reset_bound);
 }
 
 enum passing { PASS_NOW, PASS_LATER, PASS_NEVER, PASS_ELSEWHERE };
@@ -200,7 +200,7 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     r->ahead = n - at;
     if (effect == FE_PARSE || effect == FE_BIND) copy_note_deeds(r, c, p + at, here, total);
     if (effect == FE_QUERY || effect == FE_FUNCTION) how = end_own_run(r, c->server);
-    if (how == REWRITTEN_NOT && runs_text(effect) && (session_on(r, c) || session_resets(r, c)))
+    if (how == REWRITTEN_NOT && runs_text(c, effect) && (session_on(r, c) || session_resets(r, c)))
         how = note_text(r, c, effect, p + at, here, total);
     if (c->server->unfit) {
         c->server->unfit = false;
@@ -303,6 +303,7 @@ static enum turn turn_of(struct relay *r, struct client *c, const unsigned char 
     if (c->server->in_doubt && !c->server->skip) return TURN_LATER;
     if (client_far_ahead(c) || client_undecided(c)) return TURN_LATER;
     if (waits_for_copy(r, c, p, run, at)) return TURN_LATER;
+    if (execute_decides(c)) return TURN_LATER;
     if (effect != FE_PARSE && effect != FE_CLOSE && statements_due(c->server))
         statements_answer(r, c->server);
     if (*run == at && listen_first(r, c, p + at, here, total)) return TURN_BACK;

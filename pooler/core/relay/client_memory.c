@@ -16,6 +16,7 @@
 #include "relay/client.h"
 #include "relay/relay.h"
 #include "relay/server.h"
+#include "session/parsed_resets.h"
 #include "session/startup_values.h"
 #include "statements/client_names.h"
 #include "tables/layout.h"
@@ -47,6 +48,7 @@ uint64_t memory_count(struct relay *r, struct client *c) {
     bytes += of_greeting(c->greeting) + of_greeting(c->unconfirmed);
     bytes += (uint64_t)row->listens * sizeof *c->subscriptions;
     if (c->names) bytes += of_names(c->names);
+    for (const struct parsed_reset *p = c->parsed_resets; p; p = p->next) bytes += sizeof *p + p->bytes;
     if (c->server) bytes += at_server(c->server);
     return row->memory = bytes;
 }

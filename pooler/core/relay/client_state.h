@@ -70,6 +70,7 @@
     X(CLIENT_HELD, CLIENT_LEAVING, "Terminate behind the message for which it is held")                     \
     X(CLIENT_HELD, CLIENT_CLOSED, "it is broken or killed, or its server is lost")                          \
     X(CLIENT_DROPPING, CLIENT_IDLE, "the message is dropped")                                               \
+    X(CLIENT_DROPPING, CLIENT_LEAVING, "the end of its stream, or what is no message")                      \
     X(CLIENT_DROPPING, CLIENT_CLOSED, "it is broken or killed")                                             \
     X(CLIENT_SKIPPING, CLIENT_SERVED, "Sync, and it has its server still")                                  \
     X(CLIENT_SKIPPING, CLIENT_IDLE, "Sync, and it has no server")                                           \

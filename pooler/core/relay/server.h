@@ -102,6 +102,13 @@ static inline bool server_is_fresh(const struct server *s) {
     return s->state == SERVER_FRESH || s->state == SERVER_GREETED || s->state == SERVER_RESETTING;
 }
 
+/* Replies of ours to its client wait for their turn there: another server would not give them. */
+static inline bool server_owes_reply(const struct server *s) {
+    for (uint32_t i = 0; i < s->requests.count; i++)
+        if (!(requests_at(&s->requests, i) & INTERNAL)) return true;
+    return false;
+}
+
 /* A client has it and has used it. */
 static inline bool server_is_used(const struct server *s) {
     return s->state == SERVER_SERVING || s->state == SERVER_ANSWERED || s->state == SERVER_PROBING;

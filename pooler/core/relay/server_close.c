@@ -26,7 +26,7 @@ static void begin_close(struct relay *r, struct server *s, bool busy, bool termi
     static const unsigned char TERMINATE[5] = {'X', 0, 0, 0, 4};
     if (server_is_closing(s)) return;
     struct client *c = s->client;
-    bool fresh = server_is_fresh(s);
+    bool greeted = s->state == SERVER_GREETED, fresh = server_is_fresh(s) && !server_owes_reply(s);
     s->altered |= (s->session.effect_flags & EFFECT_SCHEMA) != 0;
     session_left(r, s);
     s->client = NULL;
@@ -42,6 +42,11 @@ static void begin_close(struct relay *r, struct server *s, bool busy, bool termi
     s->io.readable = true;
     conn_ready(&r->loop, &s->io);
     if (!c) return;
+    if (greeted && fresh) { /* it has not said anything: there is nothing to wait for */
+        client_parted(c);
+        conn_ready(&r->loop, &c->io);
+        return;
+    }
     c->server = NULL;
     /* nothing was lost: it waits for another */
     if (fresh && !c->io.hangup && c->lost_servers++ < LOST_SERVERS_MAX) {

@@ -94,7 +94,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if (s->copy != COPY_NONE && !copy_completed(s)) return false;
         if (effect == BE_COMMAND && n > 1 && (strchr("ACDR", body[0]) || body[1] == 'M'))
             statements_tag(r, s, body, n);
-        if (effect == BE_COMMAND && s->deallocating.count) execute_tag(r, s);
+        if (effect == BE_COMMAND && s->deallocating.count) execute_tag(r, s, body, n);
         if (effect == BE_COMMAND && n >= 8 && memcmp(body, "ROLLBACK", 8) == 0) session_failed(s);
         if ((requests_head(q) & 0x7f) == 'E') requests_pop(q);
         return true;

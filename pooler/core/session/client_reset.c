@@ -138,7 +138,7 @@ bool session_report_hidden(struct relay *r, const struct server *s, const char *
 /* ReadyForQuery came behind a RESET.  True: the client gets it later, behind INTERNAL_RESTORE. */
 bool session_hold(struct relay *r, struct server *s, uint8_t status) {
     struct session *x = &s->session;
-    bool last = s->requests.count == 1;
+    bool last = s->requests.count == 1 && !s->in_doubt;
     if (last && x->reset != RESET_SENT && status == 'E') return false; /* it may come back into force */
     if (last && x->reset != RESET_SENT) {
         x->held = status;

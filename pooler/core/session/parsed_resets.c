@@ -30,8 +30,10 @@ static void forget(struct parsed_reset **at) {
 /* The client parses a statement by this name, which resets something or does not.  False: no memory. */
 bool parsed_resets_note(struct client *c, const char *name, const struct scan *scan) {
     struct parsed_reset **at = place_of(c, name);
-    if (*at) forget(at);
-    if (!(scan->effect_flags & (EFFECT_RESET | EFFECT_RESET_ALL))) return true;
+    bool resets = scan->effect_flags & (EFFECT_RESET | EFFECT_RESET_ALL);
+    /* a Parse of a name may be refused, or skipped; the unnamed statement is gone with the next one */
+    if (*at && (!*name || resets)) forget(at);
+    if (!resets) return true;
     uint32_t name_bytes = (uint32_t)strlen(name) + 1, count = 0, next = 0;
     struct parsed_reset *p = malloc(sizeof *p + name_bytes + scan->names_bytes);
     char kind;

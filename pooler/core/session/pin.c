@@ -261,6 +261,12 @@ bool session_beyond_reset(struct relay *r, const struct server *s) {
     return p->connects || !p->catalog.known;
 }
 
+/* An idle server is not kept any more; its client may have begun a message. */
+static void go_back(struct relay *r, struct server *s) {
+    if (s->state == SERVER_SERVING) server_state_ready(s, true);
+    conn_ready(&r->loop, &s->io);
+}
+
 /* Servers that are kept only for what sequences remember, or for a setting of unknown name, are given up
  * while others wait for one.  Nobody else gets to see it: the server is reset, or sequences are discarded,
  * before. */
@@ -277,7 +283,7 @@ void session_tick(struct relay *r) {
         if (idle && row->pinned != s->session.pinned) {
             row->pinned = s->session.pinned;
             r->weak_pins += row->pinned != 0;
-            if (!row->pinned) conn_ready(&r->loop, &s->io);
+            if (!row->pinned) go_back(r, s);
             continue;
         }
         bool silent = r->loop.now > row->idle_start + silence(r, s) && idle;
@@ -287,6 +293,6 @@ void session_tick(struct relay *r) {
         }
         give_up(r, s);
         row->pinned = 0;
-        conn_ready(&r->loop, &s->io);
+        go_back(r, s);
     }
 }

@@ -171,12 +171,12 @@ void session_note_resets(struct relay *r, struct client *c, const char *text, ui
     note_resets(r, c, scan.effect_flags, scan.names, scan.names_bytes);
 }
 
-/* A Parse: it counts when it is run.  False: no memory. */
-bool session_keep_resets(struct relay *r, struct client *c, const char *name, const char *text,
-                         uint32_t bytes) {
+/* A Parse: it counts when it is run. */
+enum rewritten session_keep_resets(struct relay *r, struct client *c, const char *name, const char *text,
+                                   uint32_t bytes) {
     struct scan scan;
     session_scan(r, c, text, bytes, &scan);
-    return parsed_resets_note(c, name, &scan);
+    return parsed_resets_note(c, name, &scan) ? REWRITTEN_NOT : REWRITTEN_NO_MEMORY;
 }
 
 /* A Bind. */

@@ -28,6 +28,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "io/rewritten.h"
 #include "sql/effects.h"
 
 struct answer;
@@ -101,8 +102,8 @@ struct profile *session_profile(struct relay *r, const struct client *c);
 void session_note(struct relay *r, struct client *c, const struct scan *scan);
 bool session_resets(const struct relay *r, const struct client *c);
 void session_note_resets(struct relay *r, struct client *c, const char *text, uint32_t bytes);
-bool session_keep_resets(struct relay *r, struct client *c, const char *name, const char *text,
-                         uint32_t bytes);
+enum rewritten session_keep_resets(struct relay *r, struct client *c, const char *name, const char *text,
+                                   uint32_t bytes);
 void session_bound_resets(struct relay *r, struct client *c, const char *name);
 bool session_misleading(const struct client *c, const char *text, uint32_t bytes);
 void session_anything(const struct relay *r, struct client *c);

@@ -36,7 +36,9 @@ bool settings_ahead_failed(struct relay *r, struct server *s, const unsigned cha
     if (s->internal != INTERNAL_SETTINGS_AHEAD || !(head & INTERNAL)) return false;
     if (head == ('Q' | INTERNAL)) return true;
     struct client *c = s->client;
-    if (c && (!server_is_fresh(s) || c->lost_servers >= LOST_SERVERS_MAX)) { /* what it has sent is gone */
+    if (c
+        && (!server_is_fresh(s) || server_owes_reply(s)
+            || c->lost_servers >= LOST_SERVERS_MAX)) { /* what it has sent is gone */
         char sqlstate[6] = "08P01", text[EVENT_TEXT_BYTES] = "invalid server parameter";
         server_message_field(body, n, 'C', sqlstate, sizeof sqlstate);
         server_message_field(body, n, 'M', text, sizeof text);

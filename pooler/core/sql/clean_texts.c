@@ -23,6 +23,7 @@
 
 #include "sql/effects.h"
 #include "sql/lexer.h"
+#include "sql/scan.h"
 
 /* Eight bytes at a time.  Nothing depends on it but the place. */
 static uint64_t hash_of(uint64_t key, const unsigned char *text, uint32_t bytes) {
@@ -123,11 +124,13 @@ static bool is_doubtful(const unsigned char *p, const unsigned char *end) {
         || (c == '$' && !is_digit(next));
 }
 
-/* Behind the string that begins at p; NULL: it has no end, or is not what it seems. */
+/* Behind the string that begins at p; NULL: it has no end, is not what it seems, or may be the name of a
+ * setting, which counts where something else sets one. */
 static const unsigned char *behind_string(const unsigned char *p, const unsigned char *end) {
-    for (p++; p < end && *p != '\''; p++)
+    const unsigned char *from = ++p;
+    for (; p < end && *p != '\''; p++)
         if (!*p || *p >= 0x80 || *p == '\\') return NULL;
-    return p < end ? p + 1 : NULL;
+    return p == end || scan_names_a_setting(from, (uint32_t)(p - from)) ? NULL : p + 1;
 }
 
 uint32_t clean_texts_mask(const unsigned char *text, uint32_t bytes, unsigned char *out) {

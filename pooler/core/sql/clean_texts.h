@@ -28,8 +28,7 @@ struct readable {
     bool backslash; /* standard_conforming_strings is off */
 };
 
-/* Whether such a text was kept.  True: `out` is its scan, but for names in literals, which nothing asks for
- * where a text is clean. */
+/* Whether such a text was kept.  True: `out` is its scan. */
 bool clean_texts_find(struct clean_texts *c, uint64_t key, const struct readable *in, struct scan *out);
 
 /* Keeps a text whose scan says that it leaves nothing behind, when it comes for the second time. */

@@ -110,6 +110,7 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
              bool *clears) {
     struct lexer l = {.at = (const unsigned char *)text, .end = (const unsigned char *)text + n};
     bool first = true, creates = false, as = false;
+    uint32_t deallocates = 0;
     int count = 0;
     *statements = 0;
     *clears = false;
@@ -129,6 +130,7 @@ int sql_uses(const char *text, uint32_t n, struct sql_use uses[SQL_USES_MAX], ui
         if (may_use && take_use(&l, &t, &use.verb, &name)) {
             struct token behind;
             lexer_peek(&l, &behind);
+            if (use.verb == SQL_DEALLOCATE) use.deallocate = deallocates++;
             bool noted = note_name(text, &name, &behind, &use);
             if (noted && count == SQL_USES_MAX) return -1;
             use.bare = behind.kind == T_END || token_is_char(&behind, ';');

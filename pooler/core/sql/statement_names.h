@@ -16,9 +16,10 @@ enum sql_verb { SQL_EXECUTE, SQL_DEALLOCATE, SQL_PREPARE };
 
 struct sql_use {
     enum sql_verb verb;
-    uint32_t statement; /* which one of the text, from 0 */
-    bool bare;          /* the statement ends behind the name */
-    uint32_t at, bytes; /* of the name in the text, with its quotes */
+    uint32_t statement;  /* which one of the text, from 0 */
+    uint32_t deallocate; /* which DEALLOCATE of names, from 0 */
+    bool bare;           /* the statement ends behind the name */
+    uint32_t at, bytes;  /* of the name in the text, with its quotes */
     uint32_t name_bytes;
     char name[NAME_MAX_BYTES]; /* folded and unquoted as the server does */
 };

@@ -159,14 +159,24 @@ static void note_deallocates(struct relay *r, struct client *c, bool alone, cons
     }
     *d = (struct deallocating){.request = c->server->requests.pushed};
     for (int i = count - 1; i >= 0; i--)
-        if (all[i].use.verb == SQL_DEALLOCATE) d->statements[d->count++] = all[i].use.statement;
+        if (all[i].use.verb == SQL_DEALLOCATE) d->numbers[d->count++] = all[i].use.deallocate;
     client_hold(c, HELD_FOR_ALL);
 }
 
-/* A statement has run. */
-void execute_tag(struct relay *r, struct server *s) {
+/* Whether a message has to wait for what becomes of such a Query: the client is held then.  What a COPY in it
+ * reads does not wait. */
+bool execute_decides(struct client *c) {
+    if (!c->server->deallocating.count || c->server->copy == COPY_READING) return false;
+    client_hold(c, HELD_FOR_ALL);
+    return true;
+}
+
+/* A statement has run, by its tag. */
+void execute_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n) {
+    static const char DEALLOCATE[] = "DEALLOCATE";
     struct deallocating *d = &s->deallocating;
-    if (requests_number(&s->requests) != d->request || d->statements[d->count - 1] != d->tags++) return;
+    if (n != sizeof DEALLOCATE || memcmp(tag, DEALLOCATE, n) != 0) return;
+    if (requests_number(&s->requests) != d->request || d->numbers[d->count - 1] != d->run++) return;
     d->count--;
     if (!s->client) return;
     names_confirm(&r->statements, s->client->names);
@@ -289,7 +299,7 @@ enum rewritten execute_parse(struct relay *r, struct client *c, const unsigned c
         return REWRITTEN_NOT;
     struct said said;
     int count = find_renamings(c, (const char *)p + 6, (uint32_t)(end - p) - 6, all, &said);
-    if (!count) return REWRITTEN_NOT;
+    if (!count || !said.alone) return REWRITTEN_NOT; /* PostgreSQL refuses several statements in one Parse */
     enum rewritten first = discards_first(r, c, false, all, count);
     if (first != REWRITTEN_NOT) return first;
     bool deallocates = all[0].use.verb == SQL_DEALLOCATE;

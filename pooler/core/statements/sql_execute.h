@@ -15,10 +15,10 @@ struct server;
 
 /* A Query on its way with DEALLOCATE among several statements: which of them run is known by their tags. */
 struct deallocating {
-    uint32_t request;                  /* its number */
-    uint32_t tags;                     /* statements of it that have run */
-    uint32_t count;                    /* those DEALLOCATEs that have not, */
-    uint32_t statements[SQL_USES_MAX]; /* and which of its statements they are, the latest first */
+    uint32_t request;               /* its number */
+    uint32_t run;                   /* DEALLOCATEs of it that have run */
+    uint32_t count;                 /* those of the client's names that have not, */
+    uint32_t numbers[SQL_USES_MAX]; /* and which of its DEALLOCATEs they are, the latest first */
 };
 
 enum rewritten execute_query(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
@@ -27,7 +27,8 @@ bool execute_waits(struct client *c, const unsigned char *text, uint32_t bytes);
 struct name *execute_target(struct client *c, const unsigned char *body, uint32_t bytes);
 enum rewritten execute_parse(struct relay *r, struct client *c, const unsigned char *p, uint32_t total);
 
-void execute_tag(struct relay *r, struct server *s);
+void execute_tag(struct relay *r, struct server *s, const unsigned char *tag, uint32_t n);
+bool execute_decides(struct client *c);
 void execute_ended(struct relay *r, struct server *s);
 
 #endif

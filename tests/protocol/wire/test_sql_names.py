@@ -127,6 +127,17 @@ SCRIPTS: dict[str, Script] = {
         *sql("DEALLOCATE a; DEALLOCATE ALL; SELECT 7"),
         Step(parse("SELECT 4", "a") + bind((), "a") + RUN + USE + SYNC, "ZZ"),
     ],
+    "deallocate_behind_a_body": sql(
+        "CREATE OR REPLACE FUNCTION atomic_one() RETURNS int BEGIN ATOMIC SELECT 1; SELECT 2; END;"
+        " DROP FUNCTION atomic_one(); DEALLOCATE a",
+        "EXECUTE a(1)",
+    ),
+    "deallocate_among_several_of_a_parse": [
+        Step(parse("EXECUTE a(1); DEALLOCATE a") + SYNC, "EZ"),
+        Step(bind([b"1"], "a") + RUN),
+        Step(parse('DEALLOCATE a; DEALLOCATE "A ""b"""') + SYNC, "EZ"),
+        Step(bind([b"1"], "a") + RUN + USE + SYNC),
+    ],
     "deallocate_with_a_syntax_error": sql("DEALLOCATE a; SELEC", "EXECUTE a(1)"),
     "deallocate_others": sql(
         "PREPARE q AS SELECT 1; DEALLOCATE q; DEALLOCATE a; DEALLOCATE q", "EXECUTE a(1)"

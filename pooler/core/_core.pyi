@@ -11,6 +11,7 @@ Row: TypeAlias = dict[str, Any]
 
 class TablesBusy(Exception): ...
 
+DEBUG_BUILD: Final[bool]
 HANDOFF_WORDS: Final[tuple[str, ...]]
 SESSION_STATES: Final[tuple[str, ...]]
 POOL_MODES: Final[tuple[str, ...]]
@@ -424,8 +425,6 @@ class Settings:
     def look(
         self, values: bytes, told: bool = True, reset: bool = False
     ) -> tuple[tuple[int, int], tuple[int, int], tuple[int, int], bytes]: ...
-
-DEBUG_BUILD: Final[bool]
 
 class StateMachine:
     @property

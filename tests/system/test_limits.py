@@ -107,7 +107,10 @@ def test_max_db_connections(start: MakePooler, pg: Postgres) -> None:
 def test_max_user_connections(start: MakePooler, pg: Postgres) -> None:
     pooler = start(users={"bouncer": "max_user_connections=2"})
     assert watched(pg, pooler, ["p0", "p1", "p2"], ["bouncer"]) == 2
-    assert pooler.show("users", name="bouncer")[0]["current_connections"] == 2
+    # the last client may have left while a server made way for its own
+    there = [server for server in pooler.show("servers") if server["user"] == "bouncer"]
+    assert pooler.show("users", name="bouncer")[0]["current_connections"] == len(there)
+    assert 1 <= len(there) <= 2
 
 
 def test_max_server_connections(start: MakePooler, pg: Postgres) -> None:

@@ -113,10 +113,7 @@ bool profile_ready(struct relay *r, int32_t pool) {
 static void follow(struct relay *r, int32_t row, struct profile *p) {
     char *customs = NULL;
     uint32_t bytes = 0;
-    if (!catalog_follow(r->t, row, &p->catalog, &customs, &bytes)) {
-        p->serial = ++r->profile_serial; /* it may have been forgotten */
-        return;
-    }
+    catalog_follow(r->t, row, &p->catalog, &customs, &bytes);
     if (!renew(r, p, customs, bytes)) { /* nothing of it counts, and the next text tries again */
         catalog_forget(&p->catalog);
         p->everything = 0;

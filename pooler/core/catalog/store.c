@@ -245,23 +245,21 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
     return whole;
 }
 
-bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
+void catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
                     uint32_t *customs_bytes) {
     const struct catalog_row *row = &t->databases[database].catalog;
     uint32_t generation = catalog_generation(t, database);
-    if (generation == c->generation) return false;
     catalog_forget(c);
     *customs = NULL;
     *customs_bytes = 0;
-    if (!generation) return true;
+    if (!generation) return;
     bool whole = copy(t, row, c, customs, customs_bytes);
     atomic_thread_fence(memory_order_seq_cst);
     if (whole && atomic_load(&row->generation) == generation) {
         c->generation = generation;
-        return true;
+        return;
     }
     free(*customs); /* another one came meanwhile, or there is no memory: the next text finds it */
     *customs = NULL;
     catalog_forget(c);
-    return true;
 }

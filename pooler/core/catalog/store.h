@@ -52,8 +52,9 @@ static inline bool catalog_is_current(const struct tables *t, int32_t database) 
 
 void catalog_forget(struct catalog *c);
 
-/* Brings a worker's copy up to date.  True: it has changed; `customs` are to be freed then. */
-bool catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
+/* Brings a worker's copy up to date, where catalog_generation() is another than its; empty where it cannot
+ * be had.  `customs` are to be freed. */
+void catalog_follow(struct tables *t, int32_t database, struct catalog *c, char **customs,
                     uint32_t *customs_bytes);
 
 #endif

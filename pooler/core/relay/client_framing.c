@@ -116,7 +116,6 @@ static void forward(struct relay *r, struct client *c, const unsigned char *p, u
 /* Session pooling: what a Bind runs resets something, perhaps. */
 static enum rewritten note_bind(struct relay *r, struct client *c, const unsigned char *p, uint32_t here,
                                 uint32_t total) {
-    if (!c->parsed_resets) return REWRITTEN_NOT;
     const unsigned char *portal_end = memchr(p + 5, 0, here - 5), *end = p + here;
     const unsigned char *name = portal_end ? portal_end + 1 : end;
     if (!memchr(name, 0, (size_t)(end - name)))
@@ -131,7 +130,8 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     bool on = session_on(r, c);
     if (effect == FE_FUNCTION && on) return sequences_before_call(r, c, session_call(c, p, here));
     if (effect == FE_BIND && !on) return note_bind(r, c, p, here, total);
-    if (effect == FE_EXECUTE) session_note_executed(r, c);
+    if (effect == FE_EXECUTE)
+        session_note_reset(r, c, 0); /* it may have been bound to what resets something */
     bool parse = effect == FE_PARSE && (!statements_on(r, c) || (here > 5 && p[5] == 0));
     if (effect != FE_QUERY && !parse) return REWRITTEN_NOT;
     if (here < total && total <= WHOLE_MESSAGE_BYTES) return REWRITTEN_MORE;
@@ -157,9 +157,7 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     /* it gets another */
     if (c->server->unfit && !r->run_bytes && server_untouched(c->server)) return REWRITTEN_NOT;
     if (effect == FE_QUERY) return sequences_before_query(r, c, effect_flags, (const char *)text, bytes);
-    enum rewritten how = sequences_first(r, c, effect_flags);
-    if (how == REWRITTEN_NOT) sequences_before(r, c, effect_flags);
-    return how;
+    return sequences_before_statement(r, c, effect_flags);
 }
 
 /* The server was sent what is in no queue: there are too many, or there was no memory. */

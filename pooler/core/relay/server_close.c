@@ -62,9 +62,9 @@ void server_close(struct relay *r, struct server *s, bool busy, const char *reas
     begin_close(r, s, busy, true, reason);
 }
 
-/* The same where its client has left in the middle of a message: no Terminate goes into that. */
-void server_close_in_message(struct relay *r, struct server *s, bool busy, const char *reason) {
-    begin_close(r, s, busy, false, reason);
+/* The same where its client has left: no Terminate goes into the `half` of a message. */
+void server_close_left(struct relay *r, struct server *s, bool busy, bool half, const char *reason) {
+    begin_close(r, s, busy, !half, reason);
 }
 
 /* Nothing of its client, and nothing for it, is on its way there. */

@@ -8,7 +8,7 @@
 struct relay;
 struct server;
 
-void server_close_in_message(struct relay *r, struct server *s, bool busy, const char *reason);
+void server_close_left(struct relay *r, struct server *s, bool busy, bool half, const char *reason);
 bool server_untouched(const struct server *s);
 bool server_replace(struct relay *r, struct server *s);
 void server_overdue(struct relay *r, struct server *s);

@@ -105,8 +105,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         session_left(r, s);
         s->client = NULL;
         bool runs = s->requests.count != 0;
-        if (c->io.body_left) server_close_in_message(r, s, !clean, "replication client was closed");
-        else server_close(r, s, !clean, "replication client was closed");
+        server_close_left(r, s, !clean, c->io.body_left != 0, "replication client was closed");
         if (!clean || !runs) return;
         slot_flag(r->t, s->slot, SF_WAS_BUSY); /* a backup would be sent to its end, for nobody */
         relay_emit(r, &(struct event){.type = EVENT_CANCEL, .a = s->slot, .id = s->generation});
@@ -148,8 +147,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         internal_send(r, s, INTERNAL_ROLLBACK, "ROLLBACK");
         return;
     }
-    if (half) server_close_in_message(r, s, !clean, "client disconnect while server was not ready");
-    else server_close(r, s, !clean, "client disconnect while server was not ready");
+    server_close_left(r, s, !clean, half, "client disconnect while server was not ready");
 }
 
 /* server_fast_close: in session pooling an outdated server does not wait for the end of its session.  Its

@@ -38,11 +38,6 @@ void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags
     x->reset = x->reset_bound ? RESET_UNSURE : RESET_SENT;
 }
 
-/* A portal is about to run that may have been bound to such a statement in an earlier pipeline. */
-void session_note_executed(struct relay *r, struct client *c) {
-    if (c->server->session.reset_bound) session_note_reset(r, c, 0);
-}
-
 enum reset_event { RAN_RESET, RAN_ALL, RAN_OTHER, RAN_NEUTRAL, RAN_UNDOES };
 
 static const uint8_t BEHIND[][RAN_UNDOES + 1] = {

@@ -20,7 +20,6 @@ enum reset_state {
 };
 
 void session_note_reset(struct relay *r, struct client *c, uint32_t effect_flags);
-void session_note_executed(struct relay *r, struct client *c);
 void session_reset_undone(struct session *x);
 bool session_restoring(struct relay *r, struct server *s, int effect, const unsigned char *body, uint32_t n);
 bool session_resetting(const struct server *s);

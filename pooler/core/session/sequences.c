@@ -187,6 +187,13 @@ enum rewritten sequences_first(struct relay *r, struct client *c, uint32_t effec
     return discard_first(r, c, effect_flags);
 }
 
+/* Both for a statement of which nothing is sent in front of this. */
+enum rewritten sequences_before_statement(struct relay *r, struct client *c, uint32_t effect_flags) {
+    enum rewritten how = sequences_first(r, c, effect_flags);
+    if (how == REWRITTEN_NOT) sequences_before(r, c, effect_flags);
+    return how;
+}
+
 /* A FunctionCall is about to run.  Like a Query it is told whether it runs in a transaction, which an Execute
  * of ours makes of a pipeline; unlike a Query it leaves the unnamed portal where it is, which a Query of ours
  * does not.  So in a transaction, where PostgreSQL keeps portals, ours is executed, and ended if nothing of

@@ -14,6 +14,7 @@ struct server;
 
 bool sequences_left(const struct relay *r, const struct client *c);
 enum rewritten sequences_first(struct relay *r, struct client *c, uint32_t effect_flags);
+enum rewritten sequences_before_statement(struct relay *r, struct client *c, uint32_t effect_flags);
 void sequences_before(struct relay *r, struct client *c, uint32_t effect_flags);
 enum rewritten sequences_before_call(struct relay *r, struct client *c, uint32_t effect_flags);
 enum rewritten sequences_before_query(struct relay *r, struct client *c, uint32_t effect_flags,

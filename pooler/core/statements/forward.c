@@ -142,9 +142,7 @@ static enum rewritten note_unnamed(struct relay *r, struct client *c) {
         c->server->session.effect_flags |= session_types(r, c, n->unnamed + bytes + 1,
                                                          n->unnamed_bytes - bytes - 1);
     uint32_t effect_flags = session_text(r, c, (const char *)n->unnamed, bytes, true);
-    enum rewritten how = sequences_first(r, c, effect_flags);
-    if (how == REWRITTEN_NOT) sequences_before(r, c, effect_flags);
-    return how;
+    return sequences_before_statement(r, c, effect_flags);
 }
 
 /* Whether what is on its way may deallocate all names: then it is not known whether one that is said now is

@@ -238,6 +238,10 @@ class Wire:
     ) -> Wire:
         """Logs in with no, a clear text or an MD5 password and reads up to ReadyForQuery."""
         self.send(startup(user, database, **parameters))
+        return self.read_login(user, password)
+
+    def read_login(self, user: str = "bouncer", password: str = "") -> Wire:
+        """The same behind a startup packet that has been sent."""
         while True:
             got = self.receive()
             if got.type == "R":

@@ -150,19 +150,25 @@ def test_sequences_of_others_in_front(pooler: Pooler, backend: Backend) -> None:
         wire.close()
 
 
+def cancel_while_a_value_is_put_back(pooler: Pooler, backend: Backend, wire: Wire) -> threading.Thread:
+    """Neither the request nor the value gets on before `deliver` and `go_on`."""
+    backend.take(b"SET timezone='Asia/Tokyo'")
+    backend.go_on.clear()
+    backend.deliver.clear()
+    wire.send(query("RESET TimeZone"))
+    assert backend.begun.wait(10)
+    canceler = threading.Thread(target=cancel, args=(pooler, wire))
+    canceler.start()
+    assert backend.arrived.wait(10)
+    return canceler
+
+
 def test_a_cancel_request_on_its_way(pooler: Pooler, backend: Backend) -> None:
     """It was for a statement that has been answered: what pooler sends then waits until it has been there."""
     with pooler.wire() as wire:
         wire.login("bouncer", "one", TimeZone="Asia/Tokyo")
         wire.query("SELECT 1")
-        backend.take(b"SET timezone='Asia/Tokyo'")
-        backend.go_on.clear()
-        backend.deliver.clear()
-        wire.send(query("RESET TimeZone"))
-        assert backend.begun.wait(10)
-        canceler = threading.Thread(target=cancel, args=(pooler, wire))
-        canceler.start()
-        assert backend.arrived.wait(10)
+        canceler = cancel_while_a_value_is_put_back(pooler, backend, wire)
         backend.begun.clear()
         backend.go_on.set()
         assert not backend.begun.wait(0.3)
@@ -182,14 +188,7 @@ def test_a_server_that_has_a_value_to_put_back_is_not_given_up(pooler: Pooler, b
         wire.login("bouncer", "one", TimeZone="Asia/Tokyo")
         wire.query("SELECT anything()")
         assert [row["reason"] for row in pooler.show("pins", database="one")] == ["catalogs unread"]
-        backend.take(b"SET timezone='Asia/Tokyo'")
-        backend.go_on.clear()
-        backend.deliver.clear()
-        wire.send(query("RESET TimeZone"))
-        assert backend.begun.wait(10)
-        canceler = threading.Thread(target=cancel, args=(pooler, wire))
-        canceler.start()
-        assert backend.arrived.wait(10)
+        canceler = cancel_while_a_value_is_put_back(pooler, backend, wire)
         backend.go_on.set()
         other.send(query("SELECT 1"))
         other.expect_silence(2)

@@ -1,102 +1,58 @@
-"""Every transition of a client that the table has is taken by real connections, and no other.
-
-A debug build of the core writes the transitions that it takes into a file (core/io/state_machine.h), and
-aborts on others. Each case here has those that it is about; together with BY_CHANCE they are the table.
-"""
+"""Every transition of a client that the table has is taken by real connections, and no other."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import threading
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from pooler.core._core import STATE_MACHINES
 from pooler.dev.postgres import SUPERUSER
 from pooler.dev.processes import Account
-from tests.support.fakeserver import PATIENCE_S, READY, WELCOME, FakeServer, Peer, Script, usual_answer
+from tests.support import transitions
+from tests.support.fakeserver import PATIENCE_S, FakeServer, Peer
 from tests.support.pooler import Pooler
 from tests.support.processes import wait_for
+from tests.support.transitions import (
+    Cases,
+    MakePooler,
+    Place,
+    assert_complete,
+    assert_takes,
+    machine,
+    make_place,
+)
 from tests.support.wire import FLUSH, SYNC, TERMINATE, Wire, bind, execute, message, parse, query, startup
-
-MakePooler = Callable[..., Pooler]
-Transition = tuple[str, str]
-
-CLIENT = next(machine for machine in STATE_MACHINES if machine.name == "client")
 
 BY_CHANCE = {
     ("LOGGED_IN", "CLOSED"),  # there is no memory for it
-    (
-        "DROPPING",
-        "LEAVING",
-    ),  # a client that was let in for its wait, has been canceled, and sends what is no message
     ("DROPPING", "CLOSED"),  # lasts from one turn of the relay's loop to the next
 }
 
 
-def steps(text: str) -> set[Transition]:
-    """ "A B C, D E": A to B, B to C, and D to E."""
-    found = set()
-    for path in text.split(","):
-        found |= set(itertools.pairwise(path.split()))
-    return found
+class FakePostgres(transitions.FakePostgres):
+    """One whose first connection ends at what fits the pattern; the others are let in when they may be."""
+
+    def __init__(self, pattern: str = "never") -> None:
+        super().__init__(pattern)
+        self.may_log_in = threading.Event()
+        self.logins = 0
+
+    def log_in(self, peer: Peer) -> None:
+        self.logins += 1
+        if self.logins > 1:
+            self.may_log_in.wait(PATIENCE_S)
+        super().log_in(peer)
+
+    def met(self, peer: Peer, answer: bytes) -> bool:
+        self.may_log_in.set()
+        return self.logins == 1
 
 
-@dataclass
-class FakePostgres:
-    """A server that answers everything. The first one ends at a query that fits the pattern; from the second
-    login on it lets nobody in before it may."""
-
-    pattern: str = "never"
-    may_log_in: threading.Event = field(default_factory=threading.Event)
-    logins: int = 0
-
-    def script(self) -> Script:
-        def serve(peer: Peer) -> None:
-            self.logins += 1
-            if self.logins > 1:
-                self.may_log_in.wait(PATIENCE_S)
-            peer.send(WELCOME)
-            ready = READY
-            while True:
-                kind, body = peer.message()
-                if kind == b"X":
-                    return
-                if self.logins == 1 and re.search(self.pattern.encode(), body):
-                    self.may_log_in.set()
-                    return
-                if body.startswith((b"BEGIN", b"COMMIT")):
-                    ready = message("Z", b"T") if body.startswith(b"BEGIN") else READY
-                peer.send(usual_answer(kind, body).replace(READY, ready))
-
-        return serve
-
-
-@dataclass
-class Place:
-    """What a case gets: poolers that write their transitions down, and fake servers behind database f."""
-
-    make_pooler: MakePooler
-    file: Path
-
-    def taken(self) -> set[Transition]:
-        lines = [line.split() for line in self.file.read_text().splitlines()]
-        return {
-            (first.partition("_")[2], second.partition("_")[2])
-            for machine, first, second in lines
-            if machine == CLIENT.name
-        }
-
-    def pooler(self, **settings: object) -> Pooler:
-        return self.make_pooler(workers=1, databases={"p0": "pool_size=1"}, **settings)
-
-    def before(self, fake: FakeServer, **settings: object) -> Pooler:
-        databases = {"f": f"host=127.0.0.1 port={fake.port} pool_size=1"}
-        return self.make_pooler(workers=1, databases=databases, **{"session_state": "off", **settings})
+def before(place: Place, fake: FakeServer, **settings: object) -> Pooler:
+    """In most cases nothing of a session is looked after: pooler has no requests of its own then."""
+    return place.before(fake, **{"session_state": "off", **settings})
 
 
 def kill(pooler: Pooler, wire: Wire) -> None:
@@ -146,7 +102,7 @@ def startup_values_that_are_refused(place: Place) -> None:
 
 
 def replication(place: Place) -> None:
-    with FakeServer({"*": FakePostgres().script()}) as fake, place.before(fake).wire() as wire:
+    with FakeServer({"*": FakePostgres().script()}) as fake, before(place, fake).wire() as wire:
         wire.send(startup(SUPERUSER, "f", replication="database"))
         wire.receive_until("Z")
 
@@ -155,7 +111,7 @@ def beside_a_login(place: Place, after: Callable[[Pooler, FakePostgres, Wire], N
     """A client that is not greeted yet, while the only server is logging in."""
     server = FakePostgres()
     with FakeServer({"*": server.script()}) as fake:
-        pooler = place.before(fake, query_wait_notify=1)
+        pooler = before(place, fake, query_wait_notify=1)
         with pooler.wire() as wire:
             wire.login(database="f").rows("SELECT 1")
         pooler.console("RECONNECT f")
@@ -180,6 +136,18 @@ def let_in_and_canceled(place: Place) -> None:
         wire.login(database="f", TimeZone="Asia/Tokyo").expect("N")
         cancel(pooler, wire)
         wait_for(lambda: ("WAITING", "IDLE") in place.taken(), 5, "nothing to be canceled")
+
+    beside_a_login(place, after)
+
+
+def let_in_with_what_is_no_message(place: Place) -> None:
+    """It came behind the startup packet."""
+
+    def after(pooler: Pooler, _server: FakePostgres, wire: Wire) -> None:
+        wire.send(startup(database="f", TimeZone="Asia/Tokyo") + b"Q\0\0\0\3")
+        wire.read_login().expect("N")
+        cancel(pooler, wire)
+        wait_for(lambda: ("DROPPING", "LEAVING") in place.taken(), 5, "its end")
 
     beside_a_login(place, after)
 
@@ -244,7 +212,7 @@ def a_sync_behind_a_query(place: Place) -> None:
 
 def a_server_that_ends_behind_a_query(place: Place) -> None:
     server = FakePostgres("last")
-    with FakeServer({"*": server.script()}) as fake, place.before(fake).wire() as wire:
+    with FakeServer({"*": server.script()}) as fake, before(place, fake).wire() as wire:
         wire.login(database="f").rows("BEGIN")
         wire.send(query("last") + SYNC)
         wire.receive_until("E")
@@ -264,28 +232,25 @@ def an_execute_in_a_pipeline(place: Place) -> None:
         wire.receive_until("Z")
 
 
-def a_server_that_keeps_sequences(place: Place) -> None:
-    server = FakePostgres("DISCARD SEQUENCES")
-    with FakeServer({"*": server.script()}) as fake:
-        pooler = place.before(fake, session_state="auto")
-        with pooler.wire().login(database="f") as one, pooler.wire().login(database="f") as other:
-            one.rows("SELECT nextval('s')")
-            other.rows("SELECT lastval()")
+def a_server_that_ends_at(
+    pattern: str, session_state: str, said: str, behind: str
+) -> Callable[[Place], None]:
+    """It ends between two clients, before anything of the second one was sent."""
+
+    def case(place: Place) -> None:
+        with FakeServer({"*": FakePostgres(pattern).script()}) as fake:
+            pooler = place.before(fake, session_state=session_state)
+            with pooler.wire().login(database="f") as one, pooler.wire().login(database="f") as other:
+                one.rows(said)
+                other.rows(behind)
+
+    return case
 
 
 def a_server_that_takes_no_settings(place: Place) -> None:
     server = FakePostgres("(?i)^SET|set_config")
-    with FakeServer({"*": server.script()}) as fake, place.before(fake).wire() as wire:
+    with FakeServer({"*": server.script()}) as fake, before(place, fake).wire() as wire:
         wire.login(database="f", TimeZone="Asia/Tokyo")
-
-
-def a_server_that_is_not_reset(place: Place) -> None:
-    server = FakePostgres("RESET ALL")
-    with FakeServer({"*": server.script()}) as fake:
-        pooler = place.before(fake, session_state="strict")
-        with pooler.wire().login(database="f") as one, pooler.wire().login(database="f") as other:
-            one.rows("SELECT 1")
-            other.rows("SELECT 1")
 
 
 def a_failed_copy(place: Place) -> None:
@@ -308,7 +273,7 @@ def a_broken_statement(place: Place) -> None:
         wire.expect_closed()
 
 
-CASES: dict[str, tuple[Callable[[Place], None], str]] = {
+CASES: Cases = {
     "one server": (
         two_clients_and_one_server,
         "LOGGED_IN IDLE SERVED IDLE WAITING SERVED LEAVING CLOSED, IDLE LEAVING",
@@ -318,14 +283,18 @@ CASES: dict[str, tuple[Callable[[Place], None], str]] = {
     "replication": (replication, "LOGGED_IN SERVED"),
     "greeted late": (greeted_late, "LOGGED_IN GREETING_WAITING GREETING"),
     "let in": (let_in_and_canceled, "GREETING_WAITING WAITING IDLE"),
+    "let in with no message": (let_in_with_what_is_no_message, "DROPPING LEAVING"),
     "hanging up early": (hanging_up_early, "GREETING_WAITING CLOSED"),
     "kills": (kills, "IDLE CLOSED, WAITING CLOSED, WAITING SKIPPING CLOSED"),
     "canceled": (canceled_in_the_queue, "WAITING DROPPING IDLE, WAITING SKIPPING IDLE, SKIPPING LEAVING"),
     "Sync behind a query": (a_sync_behind_a_query, "SERVED HELD SERVED, HELD IDLE"),
     "end behind a query": (a_server_that_ends_behind_a_query, "HELD CLOSED"),
     "EXECUTE": (an_execute_in_a_pipeline, "HELD LEAVING"),
-    "sequences": (a_server_that_keeps_sequences, "HELD WAITING"),
-    "reset": (a_server_that_is_not_reset, "SERVED WAITING"),
+    "sequences": (
+        a_server_that_ends_at("DISCARD SEQUENCES", "auto", "SELECT nextval('s')", "SELECT lastval()"),
+        "HELD WAITING",
+    ),
+    "reset": (a_server_that_ends_at("RESET ALL", "strict", "SELECT 1", "SELECT 1"), "SERVED WAITING"),
     "settings": (a_server_that_takes_no_settings, "GREETING GREETING_WAITING"),
     "COPY": (a_failed_copy, "SERVED SKIPPING SERVED"),
     "end in a statement": (a_broken_statement, "SERVED CLOSED"),
@@ -334,22 +303,13 @@ CASES: dict[str, tuple[Callable[[Place], None], str]] = {
 
 @pytest.fixture
 def place(make_pooler: MakePooler, owner: Account, monkeypatch: pytest.MonkeyPatch, work: Path) -> Place:
-    file = work / f"transitions-{sum(1 for _ in work.glob('transitions-*'))}"
-    file.touch()
-    owner.give(file)
-    monkeypatch.setenv("POOLER_TRANSITIONS", str(file))
-    return Place(make_pooler, file)
+    return make_place(make_pooler, owner, monkeypatch, work, machine("client"))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_transitions_are_taken(name: str, place: Place) -> None:
-    case, wanted = CASES[name]
-    case(place)
-    wait_for(lambda: steps(wanted) <= place.taken(), 10, f"{steps(wanted) - place.taken()}")
+    assert_takes(place, *CASES[name])
 
 
 def test_every_transition_has_a_case() -> None:
-    driven = set().union(*(steps(wanted) for _, wanted in CASES.values()))
-    table = {(first.partition("_")[2], second.partition("_")[2]) for first, second, _ in CLIENT.transitions}
-    assert driven | BY_CHANCE == table
-    assert not driven & BY_CHANCE
+    assert_complete(machine("client"), CASES, BY_CHANCE)

@@ -1,35 +1,31 @@
-"""Every transition of a server that the table has is taken by real connections, and no other.
-
-A debug build of the core writes the transitions that it takes into a file (core/io/state_machine.h), and
-aborts on others. Each case here has those that it is about; together with BY_CHANCE they are the table.
-"""
+"""Every transition of a server that the table has is taken by real connections, and no other."""
 
 from __future__ import annotations
 
-import itertools
-import re
 import socket
 import struct
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 
-from pooler.core._core import STATE_MACHINES
 from pooler.dev.postgres import SUPERUSER
 from pooler.dev.processes import Account
-from tests.support.fakeserver import PATIENCE_S, READY, WELCOME, FakeServer, Peer, Script, usual_answer
-from tests.support.pooler import Pooler
+from tests.support import transitions
+from tests.support.fakeserver import PATIENCE_S, FakeServer, Peer
 from tests.support.processes import wait_for
-from tests.support.wire import Wire, message, parse, query, startup
-
-MakePooler = Callable[..., Pooler]
-Transition = tuple[str, str]
-
-SERVER = next(machine for machine in STATE_MACHINES if machine.name == "server")
+from tests.support.transitions import (
+    Cases,
+    MakePooler,
+    Place,
+    assert_complete,
+    assert_takes,
+    machine,
+    make_place,
+)
+from tests.support.wire import Wire, parse, query, startup
 
 #: GREETED lasts from one turn of the relay's loop to the next: these have to come in between.
 BY_CHANCE = {
@@ -37,78 +33,28 @@ BY_CHANCE = {
     ("GREETED", "CLOSING"),  # the end of the server
 }
 
-IN_TRANSACTION = message("Z", b"T")
 
+class FakePostgres(transitions.FakePostgres):
+    """One that stops at the `at`-th message that fits the pattern: it ends, or waits until it may go on."""
 
-def steps(text: str) -> set[Transition]:
-    """ "A B C, D E": A to B, B to C, and D to E."""
-    found = set()
-    for path in text.split(","):
-        names = path.split()
-        found |= set(itertools.pairwise(names))
-    return found
+    def __init__(
+        self, pattern: str = "never", at: int = 1, ends: bool = False, answers_first: bool = False
+    ) -> None:
+        super().__init__(pattern)
+        self._left, self._ends, self._answers_first = at, ends, answers_first
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
 
-
-@dataclass
-class FakePostgres:
-    """A server that answers everything, and stops at the `at`-th query that fits the pattern: it ends, or
-    waits until it may go on."""
-
-    pattern: str = "never"
-    at: int = 1
-    ends: bool = False  # else it waits
-    answers_first: bool = False
-    asked: threading.Event = field(default_factory=threading.Event)
-    go_on: threading.Event = field(default_factory=threading.Event)
-
-    def script(self) -> Script:
-        count = 0
-
-        def serve(peer: Peer) -> None:
-            nonlocal count
-            peer.send(WELCOME)
-            ready = READY
-            while True:
-                kind, body = peer.message()
-                if kind == b"X":
-                    return
-                if re.search(self.pattern.encode(), body):
-                    count += 1
-                    if count == self.at:
-                        self.asked.set()
-                        if self.ends and self.answers_first:
-                            peer.send(usual_answer(kind, body))
-                        if self.ends:
-                            return
-                        self.go_on.wait(PATIENCE_S)
-                if body.startswith((b"BEGIN", b"ROLLBACK")):
-                    ready = IN_TRANSACTION if body.startswith(b"BEGIN") else READY
-                peer.send(usual_answer(kind, body).replace(READY, ready))
-
-        return serve
-
-
-@dataclass
-class Place:
-    """What a case gets: poolers that write their transitions down, and fake servers behind database f."""
-
-    make_pooler: MakePooler
-    file: Path
-
-    def taken(self) -> set[Transition]:
-        lines = [line.split() for line in self.file.read_text().splitlines()]
-        return {
-            (first.partition("_")[2], second.partition("_")[2])
-            for machine, first, second in lines
-            if machine == SERVER.name
-        }
-
-    def pooler(self, **settings: object) -> Pooler:
-        return self.make_pooler(workers=1, databases={"p0": "pool_size=1"}, **settings)
-
-    def before(self, fake: FakeServer, **settings: object) -> Pooler:
-        databases = {"f": f"host=127.0.0.1 port={fake.port} pool_size=1"}
-        return self.make_pooler(workers=1, databases=databases, **settings)
+    def met(self, peer: Peer, answer: bytes) -> bool:
+        self._left -= 1
+        if self._left:
+            return False
+        self.asked.set()
+        if not self._ends:
+            self.go_on.wait(PATIENCE_S)
+        elif self._answers_first:
+            peer.send(answer)
+        return self._ends
 
 
 def break_off(wire: Wire) -> None:
@@ -278,7 +224,7 @@ def ends_at(pattern: str, *texts: str, **settings: object) -> Callable[[Place], 
     return case
 
 
-CASES: dict[str, tuple[Callable[[Place], None], str]] = {
+CASES: Cases = {
     "query": (
         a_query,
         "ABSENT POOLED FRESH SERVING ANSWERED RETURNING POOLED, FRESH GREETED RETURNING",
@@ -311,22 +257,13 @@ CASES: dict[str, tuple[Callable[[Place], None], str]] = {
 
 @pytest.fixture
 def place(make_pooler: MakePooler, owner: Account, monkeypatch: pytest.MonkeyPatch, work: Path) -> Place:
-    file = work / f"transitions-{sum(1 for _ in work.glob('transitions-*'))}"
-    file.touch()
-    owner.give(file)
-    monkeypatch.setenv("POOLER_TRANSITIONS", str(file))
-    return Place(make_pooler, file)
+    return make_place(make_pooler, owner, monkeypatch, work, machine("server"))
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_transitions_are_taken(name: str, place: Place) -> None:
-    case, wanted = CASES[name]
-    case(place)
-    wait_for(lambda: steps(wanted) <= place.taken(), 10, f"{steps(wanted) - place.taken()}")
+    assert_takes(place, *CASES[name])
 
 
 def test_every_transition_has_a_case() -> None:
-    driven = set().union(*(steps(wanted) for _, wanted in CASES.values()))
-    table = {(first.partition("_")[2], second.partition("_")[2]) for first, second, _ in SERVER.transitions}
-    assert driven | BY_CHANCE == table
-    assert not driven & BY_CHANCE
+    assert_complete(machine("server"), CASES, BY_CHANCE)

@@ -155,7 +155,7 @@ def half_a_message(place: Place) -> None:
     pooler = place.pooler()
     with pooler.wire().login() as wire:
         wire.rows("SELECT 1")
-        wire.send(parse("SELECT 1", "name")[:-6])
+        wire.send(parse(f"SELECT '{'long' * 10_000}'", "name")[:-6])
         wait_for(lambda: pooler.pool()["sv_active"] == 1, 5, "its server")
 
 

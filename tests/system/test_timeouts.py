@@ -158,6 +158,30 @@ def test_transaction_timeout(running_postgres: Postgres, pooler: Pooler) -> None
     assert_nothing_runs(running_postgres, pooler)
 
 
+def test_half_a_message_keeps_no_server(pooler: Pooler) -> None:
+    """A client that falls silent in the middle of its message is idle; others are served meanwhile."""
+    parsed = parse("SELECT 1", "half")
+    with pooled(pooler) as silent, pooled(pooler) as slow:
+        silent.send(parsed[:-6])
+        slow.send(parsed[:-6])
+        with pooled(pooler) as other:
+            assert other.rows("SELECT 1") == [[b"1"]]
+            other.close()
+        slow.send(parsed[-6:] + SYNC)
+        slow.expect("1Z")
+        slow.close()
+        with pooler.configured(client_idle_timeout=1):
+            expect_end(silent, "client_idle_timeout")
+
+
+def test_half_a_long_message_is_a_query_under_way(pooler: Pooler) -> None:
+    """It may be passed on in pieces, so there is a server for it."""
+    with pooler.configured(query_timeout=1), pooled(pooler) as wire:
+        wire.send(parse(f"SELECT '{'x' * 50_000}'", "half")[:-6])
+        expect_end(wire, "query timeout")
+    wait_until_free(pooler, "p0")
+
+
 def test_client_idle_timeout(pooler: Pooler) -> None:
     with pooler.configured(client_idle_timeout=1), pooled(pooler) as idle, pooled(pooler) as busy:
         idle.query("SELECT 1")

@@ -25,6 +25,7 @@
 #include "relay/server.h"
 #include "relay/server_release.h"
 #include "relay/suspend.h"
+#include "relay/whole_message.h"
 #include "session/accepted_settings.h"
 #include "session/parsed_resets.h"
 #include "session/pin.h"
@@ -330,21 +331,6 @@ void client_resume(struct relay *r, struct client *c) {
     if (c->state == CLIENT_HELD && released(c, AHEAD_MAX / 2)) conn_ready(&r->loop, &c->io);
 }
 
-/* Reads on until the message that has to come whole is there; only what is new is touched.  False: it is not
- * yet. */
-static bool read_whole(struct relay *r, struct client *c) {
-    for (int round = 0; round < ROUNDS; round++) {
-        uint32_t there = bytes_pending(&c->io.stash);
-        if (there >= c->whole_bytes || c->io.eof) return true;
-        if (!c->io.readable) return false;
-        if (conn_read_on(&r->loop, &c->io, c->whole_bytes - there)) continue;
-        memory_refuse(r, c);
-        return false;
-    }
-    conn_ready(&r->loop, &c->io);
-    return false;
-}
-
 void client_run(struct relay *r, struct client *c) {
     if (bytes_pending(&c->io.out)) {
         conn_flush(&r->loop, &c->io);
@@ -369,7 +355,7 @@ void client_run(struct relay *r, struct client *c) {
         }
         bool received;
         uint32_t limit = c->server ? BUFFER_BYTES : FIRST_READ_BYTES;
-        if (c->whole_bytes && !read_whole(r, c)) return;
+        if (c->whole_bytes && !whole_read(r, c)) return;
         if (bytes_pending(&c->io.stash) > limit) limit = bytes_pending(&c->io.stash);
         limit = suspended_limit(r, &c->io, limit);
         c->whole_bytes = 0;

@@ -17,6 +17,7 @@
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "relay/server_close.h"
+#include "relay/whole_message.h"
 #include "session/client_reset.h"
 #include "session/sequences.h"
 #include "session/session.h"
@@ -89,7 +90,8 @@ static void never_again(struct relay *r, const struct server *s) {
         r->t->slots[s->slot].flags |= SF_CLOSE_NEEDED;
 }
 
-static void stamp(struct relay *r, struct client *c) {
+/* A statement of the client begins. */
+void client_begins(struct relay *r, struct client *c) {
     struct client_row *row = &r->t->clients[c->row];
     if (row->request_start) return;
     row->request_start = r->loop.now;
@@ -220,15 +222,7 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
         if (*run < at) forward_later(r, c, p + *run, at - *run);
         *run = at + here;
         return PASS_NOW;
-    case REWRITTEN_MORE: /* first its head, which says what it is about: a length alone is not believed */
-        c->whole_bytes = here < HEAD_BYTES_MAX && total > HEAD_BYTES_MAX ? HEAD_BYTES_MAX : total;
-        if (!memory_within(r, c, c->whole_bytes)) { /* so it will be when its bytes are there */
-            memory_refuse(r, c);
-            return PASS_NEVER;
-        }
-        if (c->whole_bytes <= WHOLE_BYTES_MAX) return PASS_LATER;
-        client_close(r, c, "53200", "message is too long", "message is too long");
-        return PASS_NEVER;
+    case REWRITTEN_MORE: return whole_wanted(r, c, here, total) ? PASS_LATER : PASS_NEVER;
     case REWRITTEN_WAIT_ALL: client_hold(c, HELD_FOR_ALL); return PASS_LATER;
     case REWRITTEN_WAIT:
         client_hold(c, effect == FE_QUERY ? HELD_FOR_ALL : HELD_FOR_NAMES);
@@ -296,7 +290,7 @@ enum turn { TURN_NOW, TURN_LATER, TURN_BACK };
 static enum turn turn_of(struct relay *r, struct client *c, const unsigned char *p, uint32_t at,
                          uint32_t here, uint32_t total, uint32_t *run, uint32_t *first) {
     enum frontend_effect effect = frontend_effects[p[at]];
-    if (!c->server && !client_acquire(r, c)) return TURN_BACK;
+    if (!c->server && (whole_before_server(r, c, here, total) || !client_acquire(r, c))) return TURN_BACK;
     if (c->server->internal_blocks) return TURN_BACK;
     if (c->server->in_doubt && !c->server->skip) return TURN_LATER;
     if (client_far_ahead(c) || client_undecided(c)) return TURN_LATER;
@@ -321,7 +315,7 @@ static enum turn turn_of(struct relay *r, struct client *c, const unsigned char 
 /* A message has been passed on, or will be with those behind it. */
 static void note_passed(struct relay *r, struct client *c, enum frontend_effect effect) {
     struct server *s = c->server;
-    if (s->requests.count) stamp(r, c);
+    if (s->requests.count) client_begins(r, c);
     if (effect == FE_SYNC && c->names && s->copy != COPY_READING) c->names->pipeline++;
     if (effect == FE_QUERY || effect == FE_FUNCTION) never_again(r, s);
     if (effect >= FE_PARSE && effect <= FE_CLOSE) {

@@ -9,6 +9,7 @@
 
 struct relay;
 
+void client_begins(struct relay *r, struct client *c);
 void client_ask_for_answers(struct relay *r, struct client *c);
 
 /* A client that pipelines without an end is read only so far ahead: what a server was sent it runs, even for

@@ -7,7 +7,7 @@ import socket
 import threading
 from collections.abc import Callable
 
-from tests.support.fakeserver import FakeServer, Peer
+from tests.support.fakeserver import FakeServer, Peer, Script
 from tests.support.postgres import Postgres
 from tests.support.wire import CANCEL_REQUEST, SSL_REQUEST, message, untyped
 
@@ -18,10 +18,13 @@ FAILING = b"SELECT spoilt"
 
 
 class Spoiler(FakeServer):
-    """Stands before a PostgreSQL, and changes the texts of Query and Parse as `spoil` says."""
+    """Stands before a PostgreSQL, and changes the texts of Query and Parse as `spoil` says.
 
-    def __init__(self, pg: Postgres) -> None:
-        super().__init__({})
+    A cancel request is passed on behind `on_cancel`.
+    """
+
+    def __init__(self, pg: Postgres, on_cancel: Script = lambda peer: None) -> None:
+        super().__init__({}, on_cancel)
         self.pg = pg
         self.spoil: Spoil = lambda text: None
         self.spoilt: list[bytes] = []
@@ -51,10 +54,12 @@ class Spoiler(FakeServer):
         if code == SSL_REQUEST:
             peer.send(b"N")
             code, rest = peer.startup()
+        if code == CANCEL_REQUEST:
+            self.cancels += 1
+            self.on_cancel(peer)
         with socket.create_connection((self.pg.host, self.pg.port)) as server:
             server.sendall(untyped(code, rest))
             if code == CANCEL_REQUEST:
-                self.cancels += 1
                 server.recv(1)
                 return
             back = threading.Thread(target=self._back, args=(server, peer.socket))

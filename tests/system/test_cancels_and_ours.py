@@ -4,6 +4,7 @@ that statement or behind it, and is not lost for it.
 
 from __future__ import annotations
 
+import socket
 import struct
 import threading
 from collections.abc import Callable, Iterator
@@ -13,7 +14,9 @@ import pytest
 from tests.support.exchange import pooled
 from tests.support.fakeserver import READY, FakeServer, Peer, error, parameter, usual_answer
 from tests.support.pooler import Pooler
+from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
+from tests.support.spoiler import Spoiler
 from tests.support.wire import SYNC, Message, Wire, bind, execute, message, parse, query
 from tests.system.conftest import MakeShared
 
@@ -198,6 +201,34 @@ def test_a_server_that_has_a_value_to_put_back_is_not_given_up(pooler: Pooler, b
         assert errors(other.receive_until()) == []
         other.close()
         wire.close()
+
+
+def test_the_last_statement_of_a_client_behind_a_cancel_request_on_its_way(
+    make_pooler: Callable[..., Pooler], pg: Postgres
+) -> None:
+    """It waits with what pooler has to say first, also where the client sends nothing more."""
+    deliver = threading.Event()
+
+    def hold(_peer: Peer) -> None:
+        deliver.wait(20)
+
+    with Spoiler(pg, hold) as spoiler:
+        pooler = make_pooler(workers=1, databases={"p0": f"port={spoiler.port} pool_size=3"})
+        with pooled(pooler) as listener, pooled(pooler) as wire:
+            listener.query("LISTEN last_words")
+            wire.query("BEGIN")
+            canceler = threading.Thread(target=cancel, args=(pooler, wire))
+            canceler.start()
+            wait_for(lambda: spoiler.cancels, 5, "the cancel request")
+            wire.send(query("NOTIFY last_words") + query("COMMIT"))
+            wire.socket.shutdown(socket.SHUT_WR)
+            wire.expect_silence(0.5)
+            deliver.set()
+            canceler.join()
+            wire.expect("CZCZ")
+            wire.expect_closed()
+            listener.receive_until("A")
+            listener.close()
 
 
 WAITING: dict[str, Callable[[], bytes]] = {

@@ -137,5 +137,6 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
         return true;
     }
     if (guard_take(r, s)) prepare(r, c, again, notifies);
+    else client_hold(c, HELD_FOR_CANCEL);
     return true;
 }

@@ -310,16 +310,17 @@ void client_canceled(struct relay *r, struct client *c) {
 /* ---- reading --------------------------------------------------------------------------------- */
 
 /* Whether what the client is held for has come. */
-static bool released(const struct client *c, uint32_t ahead) {
+static bool released(const struct relay *r, const struct client *c, uint32_t ahead) {
     if (c->held_for == HELD_FOR_BACKLOG) return c->server->requests.count < ahead;
+    if (c->held_for == HELD_FOR_CANCEL) return !r->t->slots[c->server->slot].canceling;
     /* nothing is answered before the client has said more */
     if (c->server->copy == COPY_READING) return true;
     return c->held_for == HELD_FOR_ALL ? !c->server->requests.count : names_confirmed(c->names);
 }
 
 /* Whether reading makes sense now: nobody waits for space or for an answer to a request of ours. */
-static bool may_read(struct client *c) {
-    if (c->state == CLIENT_HELD && released(c, AHEAD_MAX)) client_move(c, CLIENT_SERVED);
+static bool may_read(const struct relay *r, struct client *c) {
+    if (c->state == CLIENT_HELD && released(r, c, AHEAD_MAX)) client_move(c, CLIENT_SERVED);
     if (c->state == CLIENT_SERVED && client_far_ahead(c)) client_hold(c, HELD_FOR_BACKLOG);
     bool reads = c->state == CLIENT_IDLE || c->state == CLIENT_SERVED || c->state == CLIENT_DROPPING
         || c->state == CLIENT_SKIPPING;
@@ -328,7 +329,7 @@ static bool may_read(struct client *c) {
 
 /* The server of a client has answered something. */
 void client_resume(struct relay *r, struct client *c) {
-    if (c->state == CLIENT_HELD && released(c, AHEAD_MAX / 2)) conn_ready(&r->loop, &c->io);
+    if (c->state == CLIENT_HELD && released(r, c, AHEAD_MAX / 2)) conn_ready(&r->loop, &c->io);
 }
 
 void client_run(struct relay *r, struct client *c) {
@@ -349,7 +350,7 @@ void client_run(struct relay *r, struct client *c) {
     if (suspended_at(r, &c->io)) return;
     if (r->t->h->retiring && client_retired(r, c)) return;
     for (int round = 0; round < ROUNDS; round++) {
-        if (!may_read(c)) {
+        if (!may_read(r, c)) {
             if (c->io.broken || (c->io.hangup && c->state == CLIENT_GREETING_WAITING)) client_leave(r, c);
             return;
         }
@@ -373,7 +374,8 @@ void client_run(struct relay *r, struct client *c) {
         conn_trim_buffer(&r->loop);
         /* a late CopyData has come to its end */
         if (c->server && server_is_releasable(c->server)) conn_ready(&r->loop, &c->server->io);
-        if (c->io.eof && (!used || used == n) && !received && may_read(c)) { /* the rest is no message */
+        /* the rest is no message, if it is not held back */
+        if (c->io.eof && (!used || used == n) && !received && c->state != CLIENT_HELD && may_read(r, c)) {
             client_end(r, c, LEAVING_EOF);
             return;
         }

@@ -31,6 +31,7 @@ enum held_for {
     HELD_FOR_BACKLOG, /* it is too far ahead of its server */
     HELD_FOR_NAMES,   /* it says a name that a pipeline on its way makes or closes */
     HELD_FOR_ALL,     /* what is to be sent first depends on the state of its transaction */
+    HELD_FOR_CANCEL,  /* something of ours is to be sent first, and a cancel request is on its way there */
 };
 
 /* How a client that is CLIENT_LEAVING leaves.  FAULT: it has sent what is no message. */

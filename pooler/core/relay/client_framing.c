@@ -327,11 +327,17 @@ static void note_passed(struct relay *r, struct client *c, enum frontend_effect 
     s->replay.ended = effect == FE_SYNC || effect == FE_QUERY || effect == FE_FUNCTION;
 }
 
-/* What was passed on goes out, and what follows from how far the client is. */
-static void feed_end(struct relay *r, struct client *c, const unsigned char *p, uint32_t first, uint32_t run,
+/* What was passed on goes out: p[run..at); p[first..at) may have to be sent again. */
+static void pass_run(struct relay *r, struct client *c, const unsigned char *p, uint32_t first, uint32_t run,
                      uint32_t at) {
     if (at > first) keep(c, p + first, at - first);
     forward(r, c, p + run, at - run);
+}
+
+/* The same, and what follows from how far the client is. */
+static void feed_end(struct relay *r, struct client *c, const unsigned char *p, uint32_t first, uint32_t run,
+                     uint32_t at) {
+    pass_run(r, c, p, first, run, at);
     if (!c->server->internal_blocks) doubt_ask(r, c->server);
     /* the next answer may be what it waits for */
     if (client_far_ahead(c) && !client_undecided(c)) client_hold(c, HELD_FOR_BACKLOG);
@@ -358,7 +364,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
         bool faulty = is_faulty(r, effect, length);
         if (faulty) memcpy(c->faulty, p + at, sizeof c->faulty);
         if (faulty || effect == FE_TERMINATE) {
-            if (c->server) forward(r, c, p + run, at - run);
+            if (c->server) pass_run(r, c, p, first, run, at);
             client_end(r, c, faulty ? LEAVING_FAULT : LEAVING_TERMINATE);
             return n;
         }

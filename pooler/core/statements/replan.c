@@ -175,10 +175,13 @@ static bool asked(const struct replay *k, const struct replay_message *failed) {
     return false;
 }
 
-/* The same for an EXECUTE alone in a Query: rows come with their columns, and nothing has been run. */
+/* The same for an EXECUTE alone in a Query: rows come with their columns, and nothing has been run.  All of
+ * it is there, also of a client that leaves. */
 static enum verdict judge_execute(const struct server *s) {
     const struct replay *k = &s->replay;
-    if (!k->execute || !k->whole || k->data[0] != 'Q' || s->requests.count != 1 || !s->client->names->used)
+    struct replay_message m;
+    if (!k->execute || !k->whole || !message_at(k, 0, &m) || m.letter != 'Q' || m.next != k->bytes
+        || s->requests.count != 1 || !s->client->names->used)
         return VERDICT_NONE;
     return !k->again && s->transaction == 'I' && !s->internal && !s->client->io.body_left ? VERDICT_AGAIN
                                                                                           : VERDICT_RENEW;

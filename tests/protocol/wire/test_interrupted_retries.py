@@ -28,7 +28,7 @@ WAITING = "SELECT pid FROM pg_locks WHERE NOT granted AND relation = %s::regclas
 
 @pytest.fixture(scope="module")
 def pooler(start_pooler: StartPooler) -> Pooler:
-    return start_pooler(workers=2, databases={"tx": "dbname=p0 pool_size=2"})
+    return start_pooler(workers=2, databases={"tx": "dbname=p0 pool_size=2", "one": "dbname=p0 pool_size=1"})
 
 
 @pytest.fixture
@@ -140,3 +140,31 @@ def test_client_ends_in_the_pipeline_that_failed(wire: Wire, how: str) -> None:
     wire.socket.shutdown(socket.SHUT_WR)
     assert wire.expect_error("0A000")["M"] == "cached plan must not change result type"
     wire.expect_closed()
+
+
+EXECUTED = {
+    "rows": f"SELECT * FROM {TABLE}",
+    "setting": f"SELECT set_config('search_path', 'public', false), * FROM {TABLE}",
+}
+
+
+@pytest.mark.parametrize("kind", EXECUTED)
+@pytest.mark.parametrize("end", [b"", TERMINATE], ids=["end of stream", "terminate"])
+def test_client_ends_behind_an_execute_in_a_query(
+    running_postgres: Postgres, pooler: Pooler, wire: Wire, kind: str, end: bytes
+) -> None:
+    """All of it is there, so it is asked again, and its answer is that of any other client."""
+    pg = running_postgres
+    with pooled(pooler, "one") as client, direct(pg) as other:
+        client.send(parse(EXECUTED[kind], "b") + SYNC)
+        client.receive_until()
+        client.query("EXECUTE b")
+        pg.sql(f"ALTER TABLE {TABLE} ADD COLUMN three int", user="bouncer", dbname="p0")
+        other.query(f"BEGIN; LOCK TABLE {TABLE} IN ACCESS EXCLUSIVE MODE")
+        client.send(query("EXECUTE b") + end)
+        client.socket.shutdown(socket.SHUT_WR)
+        wait_for(lambda: pg.sql(WAITING, (TABLE,), dbname="p0"), what="the use")
+        client.expect_silence(0.3)  # its end is noticed meanwhile
+        other.query("COMMIT")
+        client.expect("TDCZ")
+        client.expect_closed()

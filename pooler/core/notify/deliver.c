@@ -61,14 +61,39 @@ void listen_take(struct relay *r, const int32_t datagram[3], const unsigned char
     r->undelivered_lost = true;
 }
 
-static void tell(struct relay *r, struct client *c, const unsigned char *message, uint32_t n) {
+/* Whether more is waiting for a client then than may. */
+static bool too_much(const struct client *c, uint32_t n) {
+    return bytes_pending(&c->notifications) + bytes_pending(&c->io.out) + n > NOTIFICATIONS_BYTES_MAX;
+}
+
+/* False: the client is to be closed, for there is too much for it, or no memory. */
+static bool tell(struct relay *r, struct client *c, const unsigned char *message, uint32_t n) {
+    bool waits = bytes_pending(&c->notifications) || bytes_pending(&c->io.out);
+    if (too_much(c, n) || (waits && !memory_within(r, c, n))) return false;
+    if (quiet(c) && !bytes_pending(&c->notifications)) {
+        conn_send(&r->loop, &c->io, message, n);
+        return true;
+    }
+    r->listen_work = true;
+    return bytes_add(&c->notifications, message, n);
+}
+
+/* Tells all clients that are subscribed.  Those that cannot be told are closed when all others have been:
+ * the end of one may be that of others, whose subscriptions are gone then, too. */
+static void deliver(struct relay *r, const struct datagram_head *head, const unsigned char *message) {
     static const char text[] = "too many notifications are waiting for the client";
-    uint32_t waiting = bytes_pending(&c->notifications) + bytes_pending(&c->io.out);
-    if (waiting + n > NOTIFICATIONS_BYTES_MAX) client_close(r, c, "53200", text, text);
-    else if (waiting && !memory_within(r, c, n)) memory_refuse(r, c);
-    else if (quiet(c) && !bytes_pending(&c->notifications)) conn_send(&r->loop, &c->io, message, n);
-    else if (!bytes_add(&c->notifications, message, n)) memory_refuse(r, c);
-    else r->listen_work = true;
+    struct subscription *const *list = &r->heard_by[head->a], *one;
+    for (one = *list; one; one = one->next)
+        one->missed = one->channel.id == (uint32_t)head->b && !tell(r, one->client, message, head->bytes);
+    for (one = *list; one;) {
+        if (!one->missed) {
+            one = one->next;
+            continue;
+        }
+        if (too_much(one->client, head->bytes)) client_close(r, one->client, "53200", text, text);
+        else memory_refuse(r, one->client);
+        one = *list;
+    }
 }
 
 static void marker_returned(struct relay *r, const struct datagram_head *head) {
@@ -106,13 +131,8 @@ void listen_deliver(struct relay *r) {
         memcpy(&head, undelivered.data + at, sizeof head);
         at += sizeof head;
         if (head.kind == INBOX_MARKER) marker_returned(r, &head);
-        struct subscription *one = head.kind == INBOX_NOTIFICATION && head.a >= 0 && head.a < CHANNELS_MAX
-            ? r->heard_by[head.a]
-            : NULL;
-        for (struct subscription *next; one; one = next) {
-            next = one->next;
-            if (one->channel.id == (uint32_t)head.b) tell(r, one->client, undelivered.data + at, head.bytes);
-        }
+        if (head.kind == INBOX_NOTIFICATION && head.a >= 0 && head.a < CHANNELS_MAX)
+            deliver(r, &head, undelivered.data + at);
         at += head.bytes;
     }
     free(undelivered.data);

@@ -48,6 +48,7 @@ struct subscription {
     struct client *client;
     struct joined channel;
     char name[CHANNEL_NAME_BYTES];
+    bool missed; /* there was no place for what is being delivered: its client is closed */
     struct subscription *next_of_client, *next, **link;
 };
 

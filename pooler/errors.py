@@ -18,6 +18,9 @@ PROTOCOL_VIOLATION = "08P01"
 #: cant_change_runtime_param: a setting that only the beginning of a session takes.
 CANNOT_CHANGE_NOW = "55P02"
 
+#: insufficient_privilege.
+INSUFFICIENT_PRIVILEGE = "42501"
+
 
 class PoolerError(Exception):
     """Base of every error that pooler raises on purpose."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from pooler.errors import CANNOT_CHANGE_NOW, ClientFault
+from pooler.errors import CANNOT_CHANGE_NOW, INSUFFICIENT_PRIVILEGE, ClientFault
 from pooler.protocol import codes
 from pooler.protocol.messages import decode
 
@@ -34,6 +34,11 @@ _OF_TRANSACTIONS = {
     "transaction_read_only": _TRUE | _FALSE,
     "transaction_deferrable": _TRUE | _FALSE,
 }
+
+#: What only sessions of superusers may begin with; PostgreSQL looks at that before anything else about them.
+OF_SUPERUSERS = frozenset(
+    {"log_connections", "log_disconnections", "jit_debugging_support", "jit_profiling_support"}
+)
 
 Replication = Literal["none", "physical", "logical"]
 
@@ -153,6 +158,13 @@ def _other(name: str, value: str) -> dict[str, str]:
     if name == "local_preload_libraries" and value.strip():
         raise ClientFault(f'parameter "{name}" cannot be set after connection start', CANNOT_CHANGE_NOW)
     return {} if value.lower() in _OF_TRANSACTIONS.get(name, ()) else {name: value}
+
+
+def refuse_those_of_superusers(others: Iterable[str]) -> None:
+    """For a client whose user is none: what is among the names of its settings that it must not have."""
+    for name in others:
+        if name in OF_SUPERUSERS:
+            raise ClientFault(f'permission denied to set parameter "{name}"', INSUFFICIENT_PRIVILEGE)
 
 
 def verbatim(packet: StartupPacket, ignored: Iterable[str]) -> tuple[tuple[str, str], ...]:

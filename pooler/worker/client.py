@@ -27,7 +27,7 @@ from pooler.core import CANCELED, FAIL, KILL, LoginVerdict
 from pooler.errors import NO_DATABASE, NOT_PERMITTED, ClientFault
 from pooler.protocol import codes, messages
 from pooler.protocol.client_login import ClientPolicy, ClientSession, client_login
-from pooler.protocol.startup import CancelRequest, StartupPacket
+from pooler.protocol.startup import CancelRequest, StartupPacket, refuse_those_of_superusers
 from pooler.protocol.startup_values import spelled_as
 from pooler.worker import cancel, refusal, replication
 from pooler.worker.access import Access
@@ -251,6 +251,8 @@ class Client:
         _, pool = self._admit(session)
         self.defaults = context.tables.pool_defaults_version(pool)
         welcome = self._welcome(pool)
+        if welcome.get("is_superuser") == "off":
+            refuse_those_of_superusers(session.others)
         self.usual = welcome
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}
         if config.settings.application_name_add_host:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import psycopg2
 import pytest
 
+from pooler.dev.postgres import SUPERUSER
+from pooler.protocol.startup import OF_SUPERUSERS
 from tests.support.crowd import at_once, refusal
 from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
@@ -246,6 +249,24 @@ def test_any_setting_at_startup(pooler: Pooler) -> None:
             wire.send(startup(**dict[str, Any]({name: value})))
             assert wire.expect_error(code)["S"] == "FATAL"
             wire.expect_closed()
+
+
+@pytest.mark.parametrize("name", sorted(OF_SUPERUSERS))
+@pytest.mark.parametrize("way", ["parameter", "options"])
+def test_a_setting_with_which_only_sessions_of_superusers_begin(
+    running_postgres: Postgres, pooler: Pooler, name: str, way: str
+) -> None:
+    given = {name: "on"} if way == "parameter" else {"options": f"-c {name.title()}=on"}
+    refusals = []
+    for port in (running_postgres.port, pooler.port):
+        with Wire(socket.create_connection(("127.0.0.1", port), 10)) as wire:
+            wire.send(startup(**dict[str, Any](given)))
+            fields = wire.receive_until("E")[-1].fields
+            refusals.append((fields["S"], fields["C"], fields["M"].lower()))
+    assert refusals[0] == refusals[1]
+    with pooler.wire() as wire:
+        wire.send(startup(SUPERUSER, **dict[str, Any](given)))
+        wire.expect_error("55P02")
 
 
 # What the pooler adds.

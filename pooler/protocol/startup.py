@@ -6,7 +6,7 @@ bytes long, walks it once from left to right, and either returns a value or rais
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
@@ -160,10 +160,10 @@ def _other(name: str, value: str) -> dict[str, str]:
     return {} if value.lower() in _OF_TRANSACTIONS.get(name, ()) else {name: value}
 
 
-def refuse_those_of_superusers(others: Iterable[str]) -> None:
-    """For a client whose user is none: what is among the names of its settings that it must not have."""
+def refuse_those_of_superusers(others: Iterable[str], welcome: Mapping[str, str]) -> None:
+    """A setting that a client may not have, for its user is no superuser, as the pool's servers report."""
     for name in others:
-        if name in OF_SUPERUSERS:
+        if name in OF_SUPERUSERS and welcome.get("is_superuser") == "off":
             raise ClientFault(f'permission denied to set parameter "{name}"', INSUFFICIENT_PRIVILEGE)
 
 

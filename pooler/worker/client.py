@@ -250,10 +250,8 @@ class Client:
         context, config = self.context, self.context.config
         _, pool = self._admit(session)
         self.defaults = context.tables.pool_defaults_version(pool)
-        welcome = self._welcome(pool)
-        if welcome.get("is_superuser") == "off":
-            refuse_those_of_superusers(session.others)
-        self.usual = welcome
+        welcome = self.usual = self._welcome(pool)
+        refuse_those_of_superusers(session.others, welcome)
         parameters = {**welcome, **spelled_as(welcome, session.parameters)}
         if config.settings.application_name_add_host:
             name = parameters.get("application_name") or "app"

@@ -182,6 +182,20 @@ def test_half_a_long_message_is_a_query_under_way(pooler: Pooler) -> None:
     wait_until_free(pooler, "p0")
 
 
+def test_half_a_long_message_behind_requests_of_ours(running_postgres: Postgres, pooler: Pooler) -> None:
+    """What others have left of sequences is discarded for it, in its pipeline."""
+    running_postgres.sql("CREATE SEQUENCE half; GRANT ALL ON half TO PUBLIC", dbname="p0")
+    try:
+        with pooler.configured(query_timeout=1), pooled(pooler) as other, pooled(pooler) as wire:
+            other.query("SELECT nextval('half')")
+            wire.send(parse(f"SELECT lastval(), '{'x' * 50_000}'")[:-6])
+            expect_end(wire, "query timeout")
+            other.close()
+        wait_until_free(pooler, "p0")
+    finally:
+        running_postgres.sql("DROP SEQUENCE half", dbname="p0")
+
+
 def test_client_idle_timeout(pooler: Pooler) -> None:
     with pooler.configured(client_idle_timeout=1), pooled(pooler) as idle, pooled(pooler) as busy:
         idle.query("SELECT 1")

@@ -60,6 +60,8 @@ static void server_give_back(struct relay *r, struct server *s) {
     }
     session_left(r, s);
     if (s->client) {
+        struct client_row *row = &r->t->clients[s->client->row];
+        row->request_start = row->xact_start = 0; /* it may have begun a message */
         client_parted(s->client);
         /* it may have to leave now, or wait with a message for what this server does not do any more */
         if (r->t->h->retiring || bytes_pending(&s->client->io.stash)) conn_ready(&r->loop, &s->client->io);

@@ -17,6 +17,12 @@
 #include "statements/store.h"
 #include "tables/layout.h"
 
+/* Whether others cannot have the server for the message.  (Behind what is answered it goes back or is kept as
+ * that of an idle client; in a transaction that is idle, idle_transaction_timeout runs.) */
+static bool holds_back(const struct server *s) {
+    return !server_is_releasable(s) && (s->transaction == 'I' || s->requests.count);
+}
+
 /* The message of which `here` bytes are there comes again when it is whole.  False: its client is closed,
  * for it is too long. */
 bool whole_wanted(struct relay *r, struct client *c, uint32_t here, uint32_t total) {
@@ -30,7 +36,7 @@ bool whole_wanted(struct relay *r, struct client *c, uint32_t here, uint32_t tot
         client_close(r, c, "53200", "message is too long", "message is too long");
         return false;
     }
-    if (c->server && c->server->state == SERVER_FRESH) client_begins(r, c);
+    if (c->server && holds_back(c->server)) client_begins(r, c);
     return true;
 }
 

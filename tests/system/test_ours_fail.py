@@ -119,7 +119,7 @@ def test_values_that_are_refused_in_a_transaction(pooler: Pooler, spoiler: Spoil
         wire.login(database=database, options="-c search_path=here", TimeZone="Asia/Tokyo")
         wire.rows("SET search_path = there; SET TimeZone = 'Asia/Seoul'")
         wire.rows("BEGIN")
-        spoiler.fails(b"here")
+        spoiler.fails(b"pooler_restore")
         got = wire.query("RESET search_path")
         assert spoiler.spoilt
         assert got[-1].body == b"E"
@@ -141,7 +141,7 @@ def test_a_client_that_waits_for_us_is_not_idle(
     with pooler.wire() as wire:
         wire.login(database="one", options="-c app.own=mine")
         wire.rows("BEGIN" if limit == "idle_transaction_timeout" else "SELECT pg_advisory_lock(4712)")
-        spoiler.spoil = lambda text: b"SELECT pg_sleep(2);" + text if b"mine" in text else None
+        spoiler.spoil = lambda text: text + b", pg_catalog.pg_sleep(2)" if b"mine" in text else None
         assert errors(wire.query("RESET ALL")) == []
         spoiler.heals()
         assert value(wire, "app.own") == "mine"

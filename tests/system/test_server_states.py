@@ -199,7 +199,7 @@ def leaving_while_a_session_is_asked(place: Place) -> None:
 
 
 def leaving_while_startup_values_are_put_back(place: Place) -> None:
-    server = FakePostgres("^SAVEPOINT")
+    server = FakePostgres("SAVEPOINT pooler_restore")
     with FakeServer({"*": server.script()}) as fake, place.before(fake).wire() as wire:
         wire.login(database="f", options="-c work_mem=123kB").rows("BEGIN")
         wire.send(query("RESET ALL"))

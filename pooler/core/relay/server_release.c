@@ -127,7 +127,7 @@ void server_left(struct relay *r, struct server *s, bool clean) {
         c->server = NULL;
         return;
     }
-    if (internal_is(s, REQUEST_OUTLIVES) && s->requests.count == 1 && !bytes_pending(&s->io.out)
+    if (internal_is(s, REQUEST_OUTLIVES) && !server_owes_reply(s) && !bytes_pending(&s->io.out)
         && !session_beyond_reset(r, s)) {
         session_left(r, s); /* when our question is answered the server is cleaned */
         s->client = NULL;

@@ -50,6 +50,14 @@ static bool is_own(const struct server *s, enum backend_effect effect) {
         && !(effect == BE_PARAMETER && s->internal == INTERNAL_NONE);
 }
 
+/* Whether an error now would be that of a request of ours; else it is its client's, as that of our own Parse
+ * is: its statement cannot be prepared any more. */
+static bool error_is_own(const struct server *s) {
+    uint8_t head = requests_head(&s->requests);
+    bool parts = s->internal == INTERNAL_SETTINGS_AHEAD || s->internal == INTERNAL_RESTORE;
+    return head == ('Q' | INTERNAL) || (head & INTERNAL && parts);
+}
+
 /* A server may say it whenever it likes. */
 static bool owed_by_nobody(enum backend_effect effect) {
     return effect == BE_NOTICE || effect == BE_PARAMETER || effect == BE_NOTIFY;
@@ -103,7 +111,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
         if (settings_ahead_failed(r, s, body, n)) return true;
         /* no Sync leads to an error */
         if (s->internal == INTERNAL_STEP && requests_head(q) == ('Q' | INTERNAL)) return is_fatal(body, n);
-        if (requests_head(q) == ('Q' | INTERNAL) && is_fatal(body, n)) { /* no answer follows it */
+        if (error_is_own(s) && is_fatal(body, n)) { /* no answer follows it */
             server_close(r, s, false, "server conn crashed?");
             return true;
         }
@@ -112,7 +120,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
             server_close(r, s, false, "server conn crashed?");
             return true;
         }
-        if (requests_head(q) == ('Q' | INTERNAL)) internal_error(r, s, body, n);
+        if (error_is_own(s)) internal_error(r, s, body, n);
         else s->fatal_sent = s->client && is_fatal(body, n);
         if (s->fatal_sent) server_state_requested(s); /* behind its last answer: nobody gets it any more */
         session_failed(s);
@@ -261,10 +269,7 @@ static bool admit(struct relay *r, struct server *s, const struct feeding *f) {
         out_of_step(r, s, f->p, f->run, f->at, f->effect != BE_ERROR);
         return false;
     }
-    /* an error that our own Parse meets is the client's: its statement cannot be prepared any more */
-    s->internal_body = p[0] != 'A' && is_own(s, f->effect)
-        && (f->effect != BE_ERROR || requests_head(&s->requests) == ('Q' | INTERNAL)
-            || s->internal == INTERNAL_SETTINGS_AHEAD);
+    s->internal_body = p[0] != 'A' && is_own(s, f->effect) && (f->effect != BE_ERROR || error_is_own(s));
     if (malformed(s, p, f->effect, f->here, f->length)) {
         out_of_step(r, s, f->p, f->run, f->at, true);
         return false;

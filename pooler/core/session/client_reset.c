@@ -25,6 +25,8 @@
 #include "sql/digest.h"
 #include "sql/effects.h"
 #include "sql/lexer.h"
+#include "sql/statement_names.h"
+#include "statements/send.h"
 
 /* A statement that may reset something is about to be sent: where the client's values are not the server's
  * own, they have to come back. */
@@ -191,6 +193,38 @@ static uint32_t put_values(const struct relay *r, const struct server *s, char *
     return n;
 }
 
+/* Closes the statement and the portal of a name, with its NUL, or neither. */
+static void close_name(struct relay *r, struct server *s, const char *name, uint32_t n) {
+    for (const char *kind = "SP"; *kind; kind++) {
+        send_head(r, s, 'C', n + 1);
+        send_bytes(r, s, kind, 1);
+        send_bytes(r, s, name, n);
+        server_expects(s, 'C' | INTERNAL);
+    }
+}
+
+/* In a transaction PostgreSQL keeps portals, of which a Query would end the unnamed one: the statements of
+ * the text are executed, by a name that an attempt that has failed may have left. */
+static void execute_all(struct relay *r, struct server *s, const char *text, uint32_t bytes) {
+    static const char name[] = SERVER_NAME_PREFIX "restore";
+    const unsigned char *begin = (const unsigned char *)text;
+    struct lexer l = {.at = begin, .end = begin + bytes};
+    struct token t;
+    internal_begin(r, s, INTERNAL_RESTORE);
+    do {
+        lexer_next(&l, &t);
+        bool ends = t.kind == T_END;
+        if (!ends && !token_is_char(&t, ';')) continue;
+        const unsigned char *end = ends ? l.end : t.start;
+        close_name(r, s, name, sizeof name);
+        send_execute(r, s, name, sizeof name, (const char *)begin, (uint32_t)(end - begin));
+        begin = l.at;
+    } while (t.kind != T_END);
+    close_name(r, s, name, sizeof name);
+    send_sync(r, s);
+    conn_flush(&r->loop, &s->io);
+}
+
 /* Sets what was reset to the values of the startup packet; in a transaction behind a savepoint: an error does
  * not end it. */
 void session_restore(struct relay *r, struct server *s) {
@@ -208,7 +242,8 @@ void session_restore(struct relay *r, struct server *s) {
     n += values;
     if (inside) n = sql_put(query, n, sizeof query, ";RELEASE " SAVEPOINT);
     query[n] = '\0';
-    internal_send(r, s, INTERNAL_RESTORE, query);
+    if (inside) execute_all(r, s, query, n);
+    else internal_send(r, s, INTERNAL_RESTORE, query);
 }
 
 /* An error of the moment does not count; what is refused otherwise (temp_buffers, behind temporary tables) is

@@ -52,6 +52,18 @@ SCRIPTS: dict[str, Script] = {
         LOOK,
         Step(query("COMMIT")),
     ],
+    "behind_a_failed_copy": [
+        Step(query("CREATE TEMP TABLE copied (n int)")),
+        Step(query("RESET TimeZone; COPY copied FROM STDIN"), "G"),
+        Step(message("d", b"none\n") + SYNC, "EZZ"),
+    ],
+    "beside_a_portal": [  # which a Query of ours would end
+        Step(query("BEGIN")),
+        Step(parse("SELECT generate_series(1, 3)") + bind() + execute(max_rows=1) + SYNC),
+        Step(parse("RESET TimeZone", "b") + bind(name="b", portal="p") + execute("p") + SYNC),
+        Step(execute() + SYNC),
+        Step(query("COMMIT")),
+    ],
     "committed_before_an_error": [Step(query("BEGIN; RESET ALL; COMMIT; SELECT 1/0"))],
     "failed_discard": [Step(query("BEGIN")), Step(query("DISCARD ALL")), Step(query("ROLLBACK"))],
     "set_behind": [

@@ -17,7 +17,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import StartPooler
-from tests.support.wire import FLUSH, SYNC, Message, Wire, bind, close, execute, parse, query
+from tests.support.wire import FLUSH, SYNC, Message, Wire, bind, close, execute, message, parse, query
 
 OPTIONS = "-c TimeZone=Asia/Tokyo -c DateStyle=German -c xmloption=document"
 SHOW = (

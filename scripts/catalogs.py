@@ -1,19 +1,22 @@
 """How fast the catalogs of a large database are known, what that costs, and what clients notice of it.
 
-A database with many functions and tables; clients that log in, run one query, and leave. The time is that
-from the query to its answer: first at PostgreSQL itself, then through pooler from the first server on until
-everything is known, then while functions are replaced past pooler all the time.
+A database with many functions and tables; clients that log in, run one query, and leave, one after the other
+and in turns at PostgreSQL itself and through pooler. The time is that from the query to its answer: from the
+first server on until everything is known, then when it is, then while functions are replaced past pooler all
+the time.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import os
 import statistics
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -54,15 +57,45 @@ def fill(pg: Postgres, functions: int, tables: int, lines: int) -> None:
     pg.sql("GRANT ALL ON ALL TABLES IN SCHEMA public TO bouncer", dbname=DATABASE)
 
 
-def first_queries(connect: Callable[[], Wire], until: Callable[[int], bool]) -> list[float]:
-    """Milliseconds of the first query of one client after the other."""
-    found: list[float] = []
-    while not until(len(found)):
-        with connect() as wire:
-            begin = time.perf_counter()
-            wire.rows(TEXT)
-            found.append(1000 * (time.perf_counter() - begin))
-    return found
+def first_query(wire: Wire) -> float:
+    """Milliseconds of the only query of a client."""
+    with wire:
+        begin = time.perf_counter()
+        wire.rows(TEXT)
+        return 1000 * (time.perf_counter() - begin)
+
+
+class Pairs:
+    """First queries at PostgreSQL itself and through pooler, one after the other: of each turn a list."""
+
+    def __init__(self, what: str) -> None:
+        self.what = what
+        self.direct: list[list[float]] = []
+        self.pooled: list[list[float]] = []
+
+    def take(self, pg: Postgres, pooler: Pooler, until: Callable[[int], bool]) -> None:
+        at_pg: list[float] = []
+        through: list[float] = []
+        while not until(len(through)):
+            through.append(first_query(pooler.wire().login(database=DATABASE)))
+            at_pg.append(first_query(direct(pg, database=DATABASE)))
+        self.direct.append(at_pg)
+        self.pooled.append(through)
+
+    def rows(self) -> Iterator[str]:
+        at_pg, through = [list(itertools.chain(*turns)) for turns in (self.direct, self.pooled)]
+        above = [p99(here) - p99(there) for here, there in zip(self.pooled, self.direct, strict=True)]
+        spread = f"{min(above):.1f} to {max(above):.1f}"
+        yield f"| {self.what}: direct | {figures(at_pg)} | | |"
+        yield f"| {self.what}: pooler | {figures(through)} | {p99(through) - p99(at_pg):.1f} | {spread} |"
+
+
+def p99(times: Sequence[float]) -> float:
+    return statistics.quantiles(times, n=100)[98]
+
+
+def figures(times: Sequence[float]) -> str:
+    return f"{len(times)} | {statistics.median(times):.1f} | {p99(times):.1f} | {max(times):.1f}"
 
 
 @contextmanager
@@ -87,22 +120,15 @@ def replacing(pg: Postgres, per_s: float, lines: int, tables: int, functions: in
         thread.join()
 
 
-def row(what: str, times: Sequence[float]) -> str:
-    cuts = statistics.quantiles(times, n=100)
-    return f"| {what} | {len(times)} | {times[0]:.1f} | {cuts[49]:.1f} | {cuts[98]:.1f} | {max(times):.1f} |"
-
-
 def known(pooler: Pooler) -> dict[str, object] | None:
     """The row of the database once everything is known of it."""
     rows = pooler.show("catalogs", database=DATABASE)
     return rows[0] if rows and rows[0]["state"] == "known" and not rows[0]["asked"] else None
 
 
-def measure(pg: Postgres, pooler: Pooler, options: argparse.Namespace) -> Iterator[str]:
-    yield "| what | queries | first, ms | median | p99 | longest |"
-    yield "|---|---|---|---|---|---|"
-    yield row("direct", first_queries(lambda: direct(pg, database=DATABASE), lambda n: n == options.queries))
-    found: dict[str, object] = {}
+@contextmanager
+def watched(pooler: Pooler, found: dict[str, object]) -> Iterator[threading.Thread]:
+    """When everything is known, and what it has cost."""
     before, began = cpu_s(pooler.pid), time.monotonic()
 
     def watch() -> None:
@@ -112,31 +138,45 @@ def measure(pg: Postgres, pooler: Pooler, options: argparse.Namespace) -> Iterat
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    yield row(
-        "until all is known",
-        first_queries(
-            lambda: pooler.wire().login(database=DATABASE), lambda n: n > 100 and not watcher.is_alive()
-        ),
-    )
-    yield row(
-        "known", first_queries(lambda: pooler.wire().login(database=DATABASE), lambda n: n == options.queries)
-    )
+    try:
+        yield watcher
+    finally:
+        watcher.join()
+
+
+def turn(
+    pg: Postgres, pooler: Pooler, options: argparse.Namespace, unread: Pairs, read: Pairs, changing: Pairs
+) -> dict[str, object]:
+    """One pooler from its start on; what is known then, and how it came."""
+    found: dict[str, object] = {}
+    with watched(pooler, found) as watcher:
+        unread.take(pg, pooler, lambda n: n > 100 and not watcher.is_alive())
+    read.take(pg, pooler, lambda n: n == options.queries)
     with replacing(pg, options.replaced, options.lines, options.tables, options.functions) as done:
-        begin = time.monotonic()
-        times = first_queries(
-            lambda: direct(pg, database=DATABASE), lambda n: time.monotonic() > begin + options.seconds
+        end = time.monotonic() + options.seconds
+        changing.take(pg, pooler, lambda n: n > 100 and time.monotonic() > end)
+        found["replaced"] = f"{done[0] / options.seconds:.0f}"
+    return found
+
+
+def measure(
+    start: Callable[[int], AbstractContextManager[Pooler]], pg: Postgres, options: argparse.Namespace
+) -> Iterator[str]:
+    kinds = [Pairs("until all is known"), Pairs("known"), Pairs("functions are replaced")]
+    for number in range(options.turns):
+        load = os.getloadavg()[0]
+        with start(number) as pooler:
+            found = turn(pg, pooler, options, *kinds)
+        after, cpu, replaced = found.pop("after"), found.pop("cpu"), found.pop("replaced")
+        yield (
+            f"turn {number}: known {after:.2f} s after the first client came; CPU of pooler {cpu:.2f} s,"
+            f" clients' too; then {replaced} functions a second replaced; load before {load:.1f}"
         )
-        yield row(f"direct, {done[0] / options.seconds:.0f} functions replaced a second", times)
-    with replacing(pg, options.replaced, options.lines, options.tables, options.functions) as done:
-        begin = time.monotonic()
-        times = first_queries(
-            lambda: pooler.wire().login(database=DATABASE),
-            lambda n: time.monotonic() > begin + options.seconds,
-        )
-        yield row(f"pooler, {done[0] / options.seconds:.0f} functions replaced a second", times)
-    after, cpu = found.pop("after"), found.pop("cpu")
-    yield f"\nknown {after:.2f} s after the first client came; CPU of pooler {cpu:.2f} s, clients' too"
-    yield "; ".join(f"{name} {value}" for name, value in found.items())
+    yield "; ".join(f"{name} {value}" for name, value in found.items()) + "\n"
+    yield "| what | queries | median, ms | p99 | longest | p99 above direct | turn by turn |"
+    yield "|---|---|---|---|---|---|---|"
+    for kind in kinds:
+        yield from kind.rows()
 
 
 def main(argv: Sequence[str]) -> int:
@@ -144,8 +184,11 @@ def main(argv: Sequence[str]) -> int:
     parser.add_argument("--functions", type=int, default=10_000)
     parser.add_argument("--tables", type=int, default=5_000)
     parser.add_argument("--lines", type=int, default=60, help="of each function, of about 80 bytes")
-    parser.add_argument("--queries", type=int, default=1000, help="where nothing is waited for")
-    parser.add_argument("--seconds", type=float, default=20, help="in which functions are replaced")
+    parser.add_argument("--turns", type=int, default=10, help="each with a pooler that knows nothing yet")
+    parser.add_argument("--queries", type=int, default=300, help="of a turn, when all is known")
+    parser.add_argument(
+        "--seconds", type=float, default=10, help="of a turn, in which functions are replaced"
+    )
     parser.add_argument("--replaced", type=float, default=100, help="functions a second")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--pool-size", type=int, default=5)
@@ -157,13 +200,18 @@ def main(argv: Sequence[str]) -> int:
         try:
             fill(pg, options.functions, options.tables, options.lines)
             databases = {DATABASE: f"pool_size={options.pool_size}"}
-            pooler = Pooler(pg, owner, work / "pooler", databases, workers=options.workers)
-            pooler.start()
-            try:
-                for line in measure(pg, pooler, options):
-                    print(line, flush=True)
-            finally:
-                pooler.stop()
+
+            @contextmanager
+            def start(number: int) -> Iterator[Pooler]:
+                pooler = Pooler(pg, owner, work / f"pooler{number}", databases, workers=options.workers)
+                pooler.start()
+                try:
+                    yield pooler
+                finally:
+                    pooler.stop()
+
+            for line in measure(start, pg, options):
+                print(line, flush=True)
         finally:
             pg.stop()
     return 0

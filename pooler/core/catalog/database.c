@@ -56,30 +56,26 @@ static bool called_unnamed(const struct relay *r, const struct catalog_entry *e)
 
 /* A name that the table of words has, too, is judged by that; what is more than that, of a user's object of
  * the same name, is asked for everywhere, as is that of an operator that texts need not name.  It pins nobody
- * till the end of its session: who may make a function could keep all others from their servers.  False: no
- * memory. */
-static bool add_entry(struct relay *r, struct profile *p, const struct catalog_entry *e) {
+ * till the end of its session: who may make a function could keep all others from their servers. */
+static void add_entry(struct relay *r, struct profile *p, const struct catalog_entry *e) {
+    if (!e->effect_flags) return; /* as nearly all */
     uint32_t effect_flags = catalog_effects(&p->catalog, (enum catalog_kind)e->kind, e->hash)
         & ~CATALOG_UNKNOWN;
     const struct word *built_in = words_find(&r->builtin, e->hash);
-    if (built_in && !built_in->where) built_in = NULL;                     /* a keyword only */
-    if (e->kind == CATALOG_OPERATOR && !called_unnamed(r, e)) return true; /* texts that call it name it */
+    if (built_in && !built_in->where) built_in = NULL;                /* a keyword only */
+    if (e->kind == CATALOG_OPERATOR && !called_unnamed(r, e)) return; /* texts that call it name it */
     if (built_in || e->kind == CATALOG_OPERATOR) {
         uint32_t own = built_in ? built_in->effect_flags | built_in->ends : 0, usual = own;
         if (built_in) usual |= ASK_SETTINGS | PIN_OPAQUE | EFFECT_UNSURE;
-        if (!(e->effect_flags & CATALOG_UNKNOWN) && !(effect_flags & ~usual)) return true;
+        if (!(e->effect_flags & CATALOG_UNKNOWN) && !(effect_flags & ~usual)) return;
         p->everything |= effect_flags & ~(own | PIN_LOADED);
     }
     p->nameless |= (effect_flags & PIN_OPAQUE) != 0;
     p->folds |= (effect_flags & EFFECT_FOLDS) != 0;
-    if (built_in || e->kind == CATALOG_OPERATOR) return true;
-    return words_add(
-        &p->words,
-        &(struct word){.hash = e->hash, .effect_flags = effect_flags, .ends = effect_flags & ASK_ALL});
 }
 
-/* What follows from the snapshot for names; what was learnt of others is forgotten.  False: no memory. */
-static bool judge_names(struct relay *r, struct profile *p) {
+/* What follows from the snapshot for every statement; what was learnt of names that it lacks is forgotten. */
+static void judge_names(struct relay *r, struct profile *p) {
     words_free(&p->words);
     p->words.key = r->builtin.key;
     p->everything = catalog_everything(&p->catalog) | catalog_ddl(&p->catalog);
@@ -88,13 +84,12 @@ static bool judge_names(struct relay *r, struct profile *p) {
     p->serial = ++r->profile_serial;
     p->absent_count = p->learnt = 0;
     for (uint32_t i = 0; i < p->catalog.capacity; i++)
-        if (p->catalog.entries[i].hash && !add_entry(r, p, &p->catalog.entries[i])) return false;
-    return true;
+        if (p->catalog.entries[i].hash) add_entry(r, p, &p->catalog.entries[i]);
 }
 
 /* Another snapshot is there.  False: there is no memory for what it says. */
 static bool renew(struct relay *r, struct profile *p, const char *customs, uint32_t customs_bytes) {
-    if (!judge_names(r, p)) return false;
+    judge_names(r, p);
     for (uint32_t at = 0; at < customs_bytes; at += (uint32_t)strlen(customs + at) + 1)
         if (!profile_custom(p, customs + at, true)) return false;
     p->connects = catalog_has(&p->catalog, CATALOG_FUNCTION, words_hash(&r->builtin, "dblink_connect", 14))
@@ -136,6 +131,19 @@ struct profile *profile_of(struct relay *r, int32_t pool) {
     return p;
 }
 
+/* Whether an object of the catalogs has that name, of whatever kind, and what it leaves. */
+static bool find_name(const struct profile *p, uint64_t hash, uint32_t *effect_flags) {
+    bool found = false;
+    *effect_flags = 0;
+    for (int kind = CATALOG_FUNCTION; kind <= CATALOG_TYPE; kind++) {
+        if (!catalog_has(&p->catalog, (enum catalog_kind)kind, hash)) continue;
+        *effect_flags |= catalog_effects(&p->catalog, (enum catalog_kind)kind, hash)
+            & ~(uint32_t)CATALOG_UNKNOWN;
+        found = true;
+    }
+    return found;
+}
+
 /* The place of a name among those that were called and are in no catalog; NULL: it is new. */
 static struct absent *find_absent(struct profile *p, uint64_t hash) {
     for (uint32_t i = 0; i < p->absent_count; i++)
@@ -150,13 +158,14 @@ void profile_unknown(struct relay *r, int32_t pool, const uint64_t *unknown, uin
     struct profile *p = profile_of(r, pool);
     uint64_t read_at = r->t->databases[r->t->pools[pool].database].catalog.read_at;
     for (uint32_t i = 0; i < count; i++) {
-        const struct word *known = words_find(&p->words, unknown[i]);
-        struct absent *a = known ? NULL : find_absent(p, unknown[i]);
-        if (known) {
-            *effect_flags |= known->effect_flags;
-            *ends |= known->ends;
+        uint32_t found;
+        if (find_name(p, unknown[i], &found)) {
+            *effect_flags |= found;
+            *ends |= found & ASK_ALL;
             continue;
         }
+        if (words_find(&p->words, unknown[i])) continue;
+        struct absent *a = find_absent(p, unknown[i]);
         *effect_flags |= ASK_ALL | EFFECT_UNSURE;
         if (!a) {
             uint32_t at = p->absent_count < ABSENT_MAX ? p->absent_count++ : p->absent_next++ % ABSENT_MAX;

@@ -20,7 +20,7 @@ struct absent { uint64_t hash, at; };
 
 /* What one worker knows of one database. */
 struct profile {
-    struct words words; /* names of the catalogs, and what was called and is in none */
+    struct words words; /* what was called and is in no catalog */
     struct catalog catalog;
     uint32_t row_generation; /* the row may have become another database's */
     uint32_t serial;         /* changes with what texts are judged by */

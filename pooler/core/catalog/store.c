@@ -219,9 +219,7 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
                  uint32_t *bytes) {
     uint64_t offset = row->offset, size = row->bytes;
     if (offset + size > CATALOG_STORE_BYTES || size < sizeof(struct snapshot)) return false;
-    unsigned char *all = malloc(size);
-    if (!all) return false;
-    memcpy(all, t->catalogs + offset, size);
+    const unsigned char *all = t->catalogs + offset;
     struct snapshot s;
     memcpy(&s, all, sizeof s);
     uint64_t entries = (uint64_t)s.capacity * sizeof(struct catalog_entry);
@@ -241,7 +239,6 @@ static bool copy(struct tables *t, const struct catalog_row *row, struct catalog
         c->ddl = s.ddl;
         c->bodies = s.bodies;
     }
-    free(all);
     return whole;
 }
 

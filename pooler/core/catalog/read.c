@@ -12,6 +12,7 @@
 #include "catalog/rows.h"
 #include "catalog/schedule.h"
 #include "catalog/store.h"
+#include "io/buffer.h"
 #include "relay/internal.h"
 #include "sql/builder.h"
 #include "sql/catalog_names.h"
@@ -66,7 +67,7 @@ void catalog_forget_all(struct catalog_reader *c) {
     customs_forget(&c->customs, c->graph.key);
 }
 
-static void end_look(struct relay *r, int32_t database, struct catalog_reader *c) {
+void catalog_end_look(struct relay *r, int32_t database, struct catalog_reader *c) {
     catalog_paid(r->t, database, c->instance, r->worker, r->loop.now, c->cost_us);
     c->phase = READING_NOT;
     c->slot = NO_ROW;
@@ -86,7 +87,7 @@ void catalog_fail(struct relay *r, int32_t database, struct catalog_reader *c) {
     if (too_large(r, c)) catalog_forget_all(c); /* what is gone from the catalogs does not count for ever */
     struct catalog_row *row = &r->t->databases[database].catalog;
     if (!atomic_load(&row->generation)) row->state = CATALOG_FAILED;
-    end_look(r, database, c);
+    catalog_end_look(r, database, c);
 }
 
 /* ---- when ---------------------------------------------------------------------------------------- */
@@ -231,15 +232,25 @@ static void compare(struct relay *r, int32_t database, struct catalog_reader *c)
     if (c->complete && memcmp(c->sums, c->next_sums, sizeof c->sums) == 0
         && catalog_is_published(r->t, database)) {
         catalog_publish(r->t, database, r->worker, r->loop.now, c->version);
-        end_look(r, database, c);
+        catalog_end_look(r, database, c);
         return;
     }
     next_class(r, c);
 }
 
-static void adapt(struct catalog_reader *c, uint64_t took) {
+/* A client has come while its server, or one of its pool, has answered a piece. */
+static bool has_waited(const struct relay *r, const struct server *s) {
+    const struct client *c = s->client;
+    if (c) return c->io.readable || bytes_pending(&c->io.stash);
+    return r->t->pools[r->t->slots[s->slot].pool].waiting.head != NO_ROW;
+}
+
+/* How many rows the next piece has, by what those of this one took. */
+static void adapt(struct catalog_reader *c, uint64_t now) {
+    uint64_t took = now - c->piece_at; /* with the time in which its rows are read here */
+    bool waited = c->waited_at && now < c->waited_at + WAITED_FOR_US;
     if (c->phase == READING_SUMS) return;
-    uint64_t limit = took ? c->limit * (uint64_t)PIECE_US / took : LIMIT_MAX;
+    uint64_t limit = took ? c->limit * (uint64_t)(waited ? WAITED_US : PIECE_US) / took : LIMIT_MAX;
     if (limit > c->limit * 4u) limit = c->limit * 4u;
     c->limit = limit < LIMIT_MIN ? LIMIT_MIN : limit > LIMIT_MAX ? LIMIT_MAX : (uint32_t)limit;
 }
@@ -262,7 +273,8 @@ void catalog_answered(struct relay *r, struct server *s) {
         return;
     }
     c->failures = 0;
-    adapt(c, r->loop.now - c->piece_at); /* with the time in which its rows are read here */
+    if (has_waited(r, s)) c->waited_at = r->loop.now;
+    adapt(c, r->loop.now);
     bool last = c->rows < limit;
     switch (c->phase) {
     case READING_SUMS:
@@ -281,7 +293,9 @@ void catalog_answered(struct relay *r, struct server *s) {
         if (last) class_done(r, c);
         break;
     case READING_NOT:
-    case READING_SOLVE: break;
+    case READING_SOLVE:
+    case READING_COUNT:
+    case READING_WRITE: break;
     }
     if (c->phase == READING_SOLVE) r->catalog_work = true;
 }
@@ -291,60 +305,4 @@ void catalog_hear(struct relay *r, struct server *s, unsigned char letter, const
     struct catalog_reader *c = catalog_reader_of(r, catalog_database_of(r, s));
     if (letter == 'D' && c->slot == s->slot && c->slot_generation == s->generation)
         catalog_rows_take(c, body, n, whole, r->options.trusted);
-}
-
-/* ---- the snapshot -------------------------------------------------------------------------------- */
-
-static void put_entry(struct snapshot *to, const struct catalog_entry *e) {
-    struct catalog_entry *entries = (struct catalog_entry *)(to + 1);
-    uint32_t at = catalog_place(e->hash, (enum catalog_kind)e->kind, to->capacity);
-    while (entries[at].hash) at = (at + 1) & (to->capacity - 1);
-    entries[at] = *e;
-}
-
-static bool has_bodies(const struct graph *g) {
-    for (uint32_t i = 0; i < g->source_count; i++)
-        if (g->sources[i].ids && g->sources[i].body != BODY_NONE) return true;
-    return false;
-}
-
-/* Writes what is known for all workers. */
-static void publish(struct relay *r, int32_t database, struct catalog_reader *c) {
-    const struct graph *g = &c->graph;
-    struct catalog_row *row = &r->t->databases[database].catalog;
-    struct catalog_entry e;
-    uint32_t count = 0, capacity = 1024;
-    row->functions = row->relations = 0;
-    for (uint32_t i = 0; i < g->symbol_count; i++) {
-        if (!graph_entry(g, i, &e)) continue;
-        count++;
-        row->functions += e.kind == CATALOG_FUNCTION;
-        row->relations += e.kind == CATALOG_RELATION;
-    }
-    while (capacity < count + count / 3) capacity *= 2;
-    row->reader_bytes = g->bytes + sizeof *c;
-    struct snapshot *to = catalog_reserve(r->t, database, r->worker, capacity, c->customs.bytes);
-    if (!to) {
-        catalog_fail(r, database, c);
-        return;
-    }
-    to->everything = graph_effect_flags(g, SYMBOL_EVERYTHING);
-    to->ddl = graph_effect_flags(g, SYMBOL_DDL);
-    to->bodies = has_bodies(g);
-    for (uint32_t i = 0; i < g->symbol_count; i++)
-        if (graph_entry(g, i, &e)) put_entry(to, &e);
-    memcpy((struct catalog_entry *)(to + 1) + capacity, c->customs.names, c->customs.bytes);
-    catalog_publish(r->t, database, r->worker, r->loop.now, c->version);
-    end_look(r, database, c);
-}
-
-/* A step of what needs no server; called in each turn of the relay while there is any. */
-void catalog_work(struct relay *r) {
-    r->catalog_work = false;
-    for (int32_t i = 0; i < r->t->h->databases_high; i++) {
-        struct catalog_reader *c = r->readers[i];
-        if (!c || c->phase != READING_SOLVE) continue;
-        if (graph_solve_step(&c->graph, SOLVE_SOURCES)) publish(r, i, c);
-        else r->catalog_work = true;
-    }
 }

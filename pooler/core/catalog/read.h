@@ -2,11 +2,12 @@
  *
  * Theory.  No client waits for it, and no connection is opened for it.  A server that is given back while
  * nothing waits for one of its pool, or that is idle, answers one piece of at most PIECE_US; then the next
- * one, unless a client has come, which gets the server first.  A server that its client keeps is used while
- * that says nothing.  Where clients always wait, a piece goes between two transactions when a look has stood
- * still for STARVED_US, or UNKNOWN_STARVED_US.  So what is read counts in no limit, evicts nothing, and is
- * never in the way for longer than a piece.  Until it is done, and whenever it fails, everything is asked
- * for.
+ * one, unless a client has come, which gets the server first; the pieces behind it are shorter (WAITED_US).
+ * A server that its client keeps is used while that says nothing.  Where clients always wait, a piece goes
+ * between two transactions when a look has stood still for STARVED_US, or UNKNOWN_STARVED_US.  So what is
+ * read counts in no limit, evicts nothing, and is never in the way for longer than a piece.  What the relay
+ * does with it goes in steps, too: one buffer of rows in each turn, and see publish.c.  Until all of it is
+ * done, and whenever it fails, everything is asked for.
  *
  * A look asks for count and sum of xmin of each catalog, in a few pieces, and reads only the classes of
  * objects that have changed: of functions and rules, whose rows are long, only the rows.  It begins when
@@ -24,6 +25,7 @@
 
 struct relay;
 struct server;
+struct snapshot;
 
 /* In the order of _CLASSES in worker/catalog_queries.py. */
 enum catalog_class {
@@ -54,10 +56,12 @@ enum catalog_class {
 
 #define CATALOG_FIELDS 9
 #define PIECE_US 2500u
+/* where a client has waited for the end of a piece: of those behind it, for so long */
+#define WAITED_US 1000u
+#define WAITED_FOR_US 100000u
 /* clients wait all the time: a piece goes between two transactions, each so often, */
 #define STARVED_US 200000u
 #define UNKNOWN_STARVED_US 20000u /* or so often as long as everything is asked for */
-#define SOLVE_SOURCES 1000        /* a step of the fixed point; about 0.1 ms */
 
 enum reading {
     READING_NOT, /* no look is under way */
@@ -65,7 +69,16 @@ enum reading {
     READING_LIST,
     READING_CHANGED,
     READING_PAGES,
-    READING_SOLVE,
+    READING_SOLVE, /* the steps of publish.c from here on: no server is asked */
+    READING_COUNT,
+    READING_WRITE,
+};
+
+/* The snapshot that is made of the graph. */
+struct writing {
+    uint32_t at; /* the next symbol to be counted or written */
+    uint32_t count, functions, relations;
+    struct snapshot *to;
 };
 
 struct catalog_reader {
@@ -82,7 +95,8 @@ struct catalog_reader {
     int32_t slot, instance;                                  /* the server that answers a piece, or NO_ROW */
     uint32_t slot_generation;
     uint64_t took_us; /* of the piece, as PostgreSQL says */
-    uint64_t piece_at, moved_at, cost_us, next_at, failures;
+    uint64_t piece_at, moved_at, waited_at, cost_us, next_at, failures;
+    struct writing writing;
     struct graph graph;
     struct draft draft;
     struct customs customs;
@@ -91,12 +105,12 @@ struct catalog_reader {
 int32_t catalog_database_of(const struct relay *r, const struct server *s);
 struct catalog_reader *catalog_reader_of(struct relay *r, int32_t database);
 void catalog_forget_all(struct catalog_reader *c);
+void catalog_end_look(struct relay *r, int32_t database, struct catalog_reader *c);
 void catalog_fail(struct relay *r, int32_t database, struct catalog_reader *c);
 bool catalog_may_ask(struct relay *r, const struct server *s);
 void catalog_ask(struct relay *r, struct server *s);
 void catalog_answered(struct relay *r, struct server *s);
 void catalog_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
                   uint32_t n, bool whole);
-void catalog_work(struct relay *r);
 
 #endif

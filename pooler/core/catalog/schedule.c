@@ -45,7 +45,7 @@ bool catalog_has_work(struct relay *r, int32_t database) {
         c->next_at = c->failures = 0;
     }
     if (lost(r, c)) catalog_fail(r, database, c);
-    if (c->phase == READING_SOLVE || c->slot != NO_ROW) return false;
+    if (c->phase >= READING_SOLVE || c->slot != NO_ROW) return false;
     if (c->phase != READING_NOT) return true;
     if (r->loop.now < c->next_at) return false;
     return atomic_load(&d->catalog.used) || !catalog_is_known(r, database);

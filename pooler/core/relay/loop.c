@@ -10,7 +10,7 @@
 #include <sys/eventfd.h>
 
 #include "catalog/database.h"
-#include "catalog/read.h"
+#include "catalog/publish.h"
 #include "catalog/schedule.h"
 #include "io/connection.h"
 #include "notify/deliver.h"

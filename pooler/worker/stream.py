@@ -95,7 +95,10 @@ class Stream:
                 data: bytes | None = self.session.read(READ_BYTES)
                 if data is not None:
                     return data
-                socket.wait_read(self.sock.fileno())
+                if self.session.paused:
+                    gevent.sleep(0)
+                else:
+                    socket.wait_read(self.sock.fileno())
             return bytes(self.sock.recv(READ_BYTES))
         except (OSError, TlsError) as error:
             raise Hangup(str(error)) from error

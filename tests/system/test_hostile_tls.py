@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from pooler.core._core import TlsContext, TlsSession, tls_key_updates
 from pooler.dev.processes import Account
 from tests.support.certificates import Authority
 from tests.support.hostile import assert_refused
@@ -270,6 +271,33 @@ def test_new_keys(shared: Pooler) -> None:
             client.wait_for(b"KEYUPDATE")
             client.send(extended("SELECT 'served' || ' still'") + SYNC)
             client.wait_for(b"served still")
+
+
+def test_new_keys_without_end(shared: Pooler) -> None:
+    """More of them than one turn reads, in front of the startup packet and of a query, which are answered."""
+    session = TlsContext(server=False).session()
+    with shared.wire() as wire:
+        wire.send(SSL)
+        assert wire.read_exactly(1) == b"S"
+        received, done = b"", False
+        while not done:
+            done, reply, _ = session.handshake(received)
+            wire.send(reply)
+            received = b"" if done else wire.socket.recv(65536)
+        for data, end in ((startup(), b"Z"), (query("SELECT 'behind them'"), b"behind them")):
+            wire.send(tls_key_updates(session, 5_000, data))
+            answer = b""
+            while end not in answer:
+                answer += _decrypted(session, wire)
+
+
+def _decrypted(session: TlsSession, wire: Wire) -> bytes:
+    """What comes next, in clear; the session keeps away from the socket."""
+    data = session.read(65536)
+    while data is None:
+        session.handshake(wire.socket.recv(65536))  # which takes them
+        data = session.read(65536)
+    return data
 
 
 def test_silent_clients_end_their_turns(shared: Pooler) -> None:

@@ -7,12 +7,14 @@ cdef extern from "tls/session.h" nogil:
         pass
     void SSL_CTX_free(SSL_CTX *)
     enum: TLS_TEXT_BYTES, TLS_HASH_BYTES, TLS_VERIFY_NOT, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED
-    enum: TLS_DONE, TLS_DRAINED, TLS_WANT_READ, TLS_WANT_WRITE, TLS_END, TLS_BROKEN
+    enum: TLS_DONE, TLS_DRAINED, TLS_PAUSED, TLS_WANT_READ, TLS_WANT_WRITE, TLS_END, TLS_BROKEN
     ctypedef struct tls_bytes "struct tls_bytes":
         unsigned char *data
         uint32_t start, end
     struct tls:
+        void *ssl
         tls_bytes output
+        bint paused
     tls *tls_new(SSL_CTX *, bint, const char *, bint)
     void tls_free(tls *)
     void tls_feed(tls *, const void *, uint32_t)

@@ -94,7 +94,8 @@ cdef class TlsSession:
         tls_attach(self.t, fd)
 
     def read(self, uint32_t space):
-        """Bytes; b"" at the end; or None: wait until the socket can be read. Raises TlsError."""
+        """Bytes; b"" at the end; or None: wait until the socket can be read, or, where it `paused`, until
+        others have had their turn. Raises TlsError."""
         cdef uint32_t got = 0
         cdef int how
         data = PyBytes_FromStringAndSize(NULL, space)
@@ -104,6 +105,11 @@ cdef class TlsSession:
         if how == TLS_BROKEN:
             raise TlsError("broken TLS session")
         return b"" if how == TLS_END else None
+
+    @property
+    def paused(self):
+        """The last `read` has stopped because nothing came of much that it read: there may be more."""
+        return self.t.paused
 
     def write(self, bytes data, uint32_t start):
         """How many bytes behind `start` were taken; 0: wait until the socket has space, and come again with

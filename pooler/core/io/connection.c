@@ -50,6 +50,13 @@ static void want_out(struct conn_loop *l, struct conn *c, bool want) {
     control(l, c, EPOLL_CTL_MOD);
 }
 
+/* Its next turn begins. */
+void conn_turn(struct conn *c) {
+    c->queued = false;
+    if (c->paused) c->readable = true;
+    c->paused = false;
+}
+
 /* Keeps what was read and cannot be used yet.  False: no memory; the caller ends the connection. */
 bool conn_stash(struct conn *c, const unsigned char *p, uint32_t n) {
     return !n || bytes_add(&c->stash, p, n);
@@ -76,6 +83,11 @@ static uint32_t fill_from_tls(struct conn_loop *l, struct conn *c, uint32_t n, u
     case TLS_DONE: break;
     case TLS_DRAINED:
         if (!c->hangup) c->readable = false;
+        break;
+    case TLS_PAUSED:
+        c->readable = false;
+        c->paused = true;
+        conn_ready(l, c);
         break;
     case TLS_WANT_WRITE:
         c->read_wants_out = c->wants_out = true;

@@ -22,7 +22,8 @@ enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_DOORBELL, KIND_INBOX, KIND_COMMA
 struct conn {
     uint8_t kind;
     bool readable, hangup, broken, eof, stuck, queued, dead, wants_out, armed;
-    bool gap; /* there was no memory for something that is to be written: nothing is any more */
+    bool paused; /* it is not readable before its next turn, for there was much of which nothing has come */
+    bool gap;    /* there was no memory for something that is to be written: nothing is any more */
     int fd;
     uint32_t body_left;   /* of the message that is passing through */
     uint64_t stuck_since; /* nothing that is to be written went out since */
@@ -42,6 +43,7 @@ struct conn_loop {
 };
 
 void conn_ready(struct conn_loop *l, struct conn *c);
+void conn_turn(struct conn *c);
 bool conn_arm(struct conn_loop *l, struct conn *c);
 void conn_disarm(struct conn_loop *l, struct conn *c);
 bool conn_stash(struct conn *c, const unsigned char *p, uint32_t n);

@@ -48,7 +48,7 @@ static void run_ready(struct relay *r) {
         NULL; /* what becomes ready meanwhile has its turn after epoll_wait */
     while (c) {
         struct conn *next = c->next_ready;
-        c->queued = false;
+        conn_turn(c);
         if (c->dead) conn_bury(&r->loop, c);
         else if (c->kind == KIND_CLIENT) client_run(r, (struct client *)c);
         else server_run(r, (struct server *)c);

@@ -125,7 +125,8 @@ static uint32_t read_from_server(struct bridge *p, struct copied *c) {
     uint32_t got;
     if (c->raw.ended) return read_raw_to_its_end(p, c);
     switch (tls_read(c->session, p->buffer, sizeof p->buffer, &got)) {
-    case TLS_DONE: break;
+    case TLS_DONE:
+    case TLS_PAUSED: break;
     case TLS_WANT_WRITE: want_out(p, &c->raw, true); /* fall through */
     case TLS_DRAINED:
     case TLS_WANT_READ: c->raw.readable = false; break;
@@ -221,6 +222,7 @@ static void run(struct bridge *p, struct copied *c) {
     for (int round = 0; more && round < ROUNDS; round++) {
         more = bridge_down(p, c);
         more = bridge_up(p, c) || more;
+        if (c->session->paused) break;
     }
     if (c->raw.ended && c->session->ended && !holds(&c->up)) finish(p, c);
     else if (more) make_ready(p, c);

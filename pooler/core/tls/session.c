@@ -48,11 +48,20 @@ static int bio_read(BIO *b, char *out, int n) {
         if (!t->ended) BIO_set_retry_read(b);
         return -1;
     }
+    if (!t->allowance) {
+        t->paused = true;
+        BIO_set_retry_read(b);
+        return -1;
+    }
+    if ((uint32_t)n > t->allowance) n = (int)t->allowance;
     ssize_t got;
     do got = recv(t->fd, out, (size_t)n, MSG_DONTWAIT);
     while (got < 0 && errno == EINTR);
     t->drained = got < n;
-    if (got > 0) return (int)got;
+    if (got > 0) {
+        t->allowance -= (uint32_t)got;
+        return (int)got;
+    }
     if (got < 0 && (errno == EAGAIN || errno == EWOULDBLOCK)) BIO_set_retry_read(b);
     else t->ended = true;
     return got == 0 ? 0 : -1;
@@ -168,12 +177,18 @@ enum tls_result tls_handshake(struct tls *t) {
  * stopped, beside the `done` bytes that are good.  END and BROKEN come again when asked again. */
 enum tls_result tls_read(struct tls *t, void *out, uint32_t space, uint32_t *done) {
     *done = 0;
+    t->allowance = TLS_IDLE_BYTES;
+    t->paused = false;
     while (*done < space) {
         size_t got = 0;
         forget_errors();
         int rc = SSL_read_ex(t->ssl, (char *)out + *done, space - *done, &got);
-        if (rc != 1) return result_of(t, rc);
+        if (rc != 1) {
+            enum tls_result why = result_of(t, rc);
+            return why == TLS_WANT_READ && t->paused ? TLS_PAUSED : why;
+        }
         *done += (uint32_t)got;
+        t->allowance += (uint32_t)got;
         if (t->drained && t->input.end == t->input.start && !SSL_has_pending(t->ssl)) return TLS_DRAINED;
     }
     return TLS_DONE;

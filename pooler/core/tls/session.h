@@ -6,6 +6,10 @@
  * the bytes.  From tls_attach on it uses the descriptor, without ever waiting.  One thread at a time uses a
  * session.
  *
+ * Reading is bounded: OpenSSL itself reads on behind messages that carry nothing (new keys, refused
+ * handshakes) for as long as they come, so the session gives it no more of the socket than what comes of it,
+ * and some more.
+ *
  * There is no renegotiation, no compression, no ticket and no cache of sessions, as in PostgreSQL: each
  * handshake checks certificates anew.
  */
@@ -19,6 +23,8 @@
 #define TLS_ALPN "postgresql"
 #define TLS_TEXT_BYTES 256
 #define TLS_HASH_BYTES 64
+#define TLS_IDLE_BYTES \
+    17408 /* one tls_read may read so much of which nothing comes: the longest record, and more */
 
 enum tls_verify { TLS_VERIFY_NOT, TLS_VERIFY_OPTIONAL, TLS_VERIFY_REQUIRED };
 enum tls_protocol { TLS_1_0 = 1, TLS_1_1 = 2, TLS_1_2 = 4, TLS_1_3 = 8, TLS_ALL = 15 };
@@ -26,6 +32,7 @@ enum tls_protocol { TLS_1_0 = 1, TLS_1_1 = 2, TLS_1_2 = 4, TLS_1_3 = 8, TLS_ALL 
 enum tls_result {
     TLS_DONE,
     TLS_DRAINED, /* reading: nothing more is there at this moment */
+    TLS_PAUSED,  /* reading: others first, for there was much of which nothing has come */
     TLS_WANT_READ,
     TLS_WANT_WRITE,
     TLS_END, /* the other side is done, politely or not */
@@ -41,6 +48,8 @@ struct tls {
     SSL *ssl;
     int fd;                         /* -1 until tls_attach */
     bool drained;                   /* the last read of the socket got less than it asked for */
+    bool paused;                    /* OpenSSL was told that nothing is there, though something may be */
+    uint32_t allowance;             /* what one tls_read may still read of the socket */
     bool ended;                     /* the socket's end of stream was read, or it failed */
     struct tls_bytes input, output; /* of the handshake */
 };

@@ -23,6 +23,7 @@
 #include "session/session.h"
 #include "statements/client_names.h"
 #include "statements/forward.h"
+#include "statements/parse_settings.h"
 #include "statements/parsing.h"
 #include "statements/replan.h"
 #include "statements/replay.h"
@@ -151,6 +152,7 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
     struct session *x = &c->server->session;
     if (parse && zero) x->effect_flags |= session_types(r, c, zero + 1, (uint32_t)(end - zero) - 1);
     bool before = x->sets_meaning;
+    if (parse && !x->noted) x->parsed_unreported = meaning_unreported(c->server);
     x->sets_meaning = false;
     uint32_t effect_flags = session_text(r, c, (const char *)text, bytes, zero != NULL);
     /* its Bind and Execute will; itself it is read under what is in force */
@@ -208,6 +210,7 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     }
     if (how == REWRITTEN_NOT && effect <= FE_CLOSE && effect != FE_EXECUTE && statements_on(r, c))
         how = statements_forward(r, c, p + at, here, total, &head);
+    c->server->session.noted = how == REWRITTEN_WAIT || how == REWRITTEN_WAIT_ALL;
     if (!r->run_bytes) *run = at;
     r->run_bytes = 0;
     switch (how) {

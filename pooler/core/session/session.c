@@ -383,7 +383,7 @@ void session_left(struct relay *r, struct server *s) {
     x->prepared_effect_flags = x->prepared_serial = x->pinned = x->asked = 0;
     x->touched_sequence = x->opaque = x->given_up = x->sets_meaning = x->doomed = x->looked = false;
     x->held = 0;
-    x->restore_due = x->may_skip_discard = false;
+    x->restore_due = x->may_skip_discard = x->parsed_unreported = x->noted = false;
     x->restore_one = x->restore_tries = x->discard_tries = 0;
     listen_forget(r, s);
     settings_drop(&r->store, x->told);

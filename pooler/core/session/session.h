@@ -75,6 +75,8 @@ struct session {
     bool given_up;            /* a pin was, for others that wait */
     bool sets_meaning;        /* a statement does that is not answered yet */
     bool parsed_sets_meaning; /* the latest unnamed statement will, when it is run */
+    bool parsed_unreported;   /* what that was read under is not known: something before it has set it */
+    bool noted;               /* the message that comes next has been looked at already, and had to wait */
     /* something set a setting whose name is not known: the server is reset before its next client */
     bool opaque;
     bool named;            /* a literal or a parameter gave the name of the setting that is an argument */

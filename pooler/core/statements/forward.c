@@ -174,7 +174,7 @@ static enum rewritten forward_parse_unnamed(struct relay *r, struct client *c, c
     if (how != REWRITTEN_NOT && !renamed) return how;
     bool keep = here == total && !renamed;
     uint32_t bytes = keep ? total - 6 : UNNAMED_BYTES_MAX + 1, space = n->unnamed_space;
-    if (!names_keep_unnamed(&r->statements, n, keep ? p + 6 : NULL, bytes, meaning_now(c)))
+    if (!names_keep_unnamed(&r->statements, n, keep ? p + 6 : NULL, bytes, meaning_of_unnamed(c)))
         return REWRITTEN_NO_MEMORY;
     if (n->unnamed_space > space && !memory_within(r, c, 0)) return REWRITTEN_NO_MEMORY;
     n->unnamed_misleading = session_misleading(c, (const char *)p + 6, here - 6);

@@ -52,7 +52,7 @@ static bool unanswered(const struct server *s) {
 
 /* Whether a statement has set, in the transaction under way, what literals are read under and no server
  * reports: its value is asked for behind the transaction. */
-static bool unreported(const struct server *s) {
+bool meaning_unreported(const struct server *s) {
     const struct notes *notes = s->session.notes;
     char kind;
     const char *name;
@@ -71,9 +71,14 @@ bool meaning_waits(const struct client *c) {
     return !c->server->pipeline_open || last == 'S' || last == 'Q' || last == 'F';
 }
 
-/* The settings under which a text that the client sends now is read; NULL: unknown. */
-struct settings *meaning_now(struct client *c) {
-    return unanswered(c->server) || unreported(c->server) ? NULL : c->settings;
+/* The settings under which a named statement that the client sends now is read; NULL: unknown. */
+static struct settings *meaning_now(struct client *c) {
+    return unanswered(c->server) || meaning_unreported(c->server) ? NULL : c->settings;
+}
+
+/* The same for the unnamed one, whose text has been looked at: what it sets itself does not count. */
+struct settings *meaning_of_unnamed(struct client *c) {
+    return unanswered(c->server) || c->server->session.parsed_unreported ? NULL : c->settings;
 }
 
 /* The statement that a Parse of the client is about to make; NULL: no memory. */

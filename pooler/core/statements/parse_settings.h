@@ -14,7 +14,8 @@ struct settings;
 struct statement;
 
 bool meaning_waits(const struct client *c);
-struct settings *meaning_now(struct client *c);
+bool meaning_unreported(const struct server *s);
+struct settings *meaning_of_unnamed(struct client *c);
 struct statement *meaning_parsed(struct relay *r, struct client *c, const unsigned char *body,
                                  uint32_t bytes);
 const struct prepared_entry *meaning_find(struct relay *r, struct server *s, const struct name *name);

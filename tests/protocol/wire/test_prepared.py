@@ -176,6 +176,10 @@ SCRIPTS: dict[str, Script] = {
         Step(use("", b"x")),
         Step(use("", b"y")),
     ],
+    "unnamed_that_resets": [Step(parse("RESET TimeZone") + SYNC), Step(use(""))],
+    "unnamed_that_resets_in_one_write": [Step(parse("RESET TimeZone") + SYNC + use(""), "ZZ")],
+    "unnamed_that_sets": [Step(parse("SET array_nulls = off") + SYNC), Step(use(""))],
+    "unnamed_that_sets_by_default": [Step(parse("SET DateStyle TO DEFAULT") + SYNC), Step(use(""))],
     "unnamed_of_nobody": [Step(use(""))],
     "unnamed_ends_with_a_query": [Step(parse("SELECT 1") + SYNC), Step(query("SELECT 2")), Step(use(""))],
     "unnamed_that_failed": [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import gevent
@@ -38,6 +39,8 @@ BUSY_S = 0.02
 #: peers among them, and so many a second with keys that nobody here has are told to the master, in which the
 #: instance that this one replaces may know them.
 SERVED_MAX = 200
+#: So many of them for one client, or for one peer: where PostgreSQL or a peer hangs, others are served still.
+SERVED_EACH_MAX = 40
 ELSEWHERE_PER_S = 100
 #: The longest key that pooler gives out.
 KEY_BYTES_MAX = 32
@@ -50,8 +53,24 @@ class Allowance:
 
     def __init__(self) -> None:
         self.served = 0
+        self._each: Counter[int] = Counter()  # of these, by the client's number in its key, or the peer's
         self._left = float(ELSEWHERE_PER_S)
         self._at = time.monotonic()
+
+    def begin(self, target: int) -> bool:
+        """Whether one more is served now; `end` has to follow."""
+        if self.served >= SERVED_MAX or self._each[target] >= SERVED_EACH_MAX:
+            return False
+        self.served += 1
+        self._each[target] += 1
+        return True
+
+    def end(self, target: int) -> None:
+        """One is over."""
+        self.served -= 1
+        self._each[target] -= 1
+        if not self._each[target]:
+            del self._each[target]
 
     def may_tell(self, now: float) -> bool:
         """Whether the master is to hear of one more key, at `now` (monotonic seconds)."""
@@ -70,22 +89,28 @@ def serve(context: WorkerContext, request: CancelRequest) -> str:
     allowance = context.cancels
     if len(request.key) > KEY_BYTES_MAX:
         return OUTCOMES[CancelVerdict.NOTHING]
-    if allowance.served >= SERVED_MAX:
+    peer = _peer_of(context, request)
+    target = request.pid if peer is None else -peer
+    if not allowance.begin(target):
         return "too many cancel requests"
-    allowance.served += 1
     try:
-        return _serve(context, request)
+        return _serve(context, request, peer)
     finally:
-        allowance.served -= 1
+        allowance.end(target)
 
 
-def _serve(context: WorkerContext, request: CancelRequest) -> str:
+def _peer_of(context: WorkerContext, request: CancelRequest) -> int | None:
+    """The number of the peer whose client has the key; None: a client of ours."""
     own = context.config.settings.peer_id
+    peer = peer_key.peer_of(request.pid)
+    return peer if own and peer != own else None
+
+
+def _serve(context: WorkerContext, request: CancelRequest, peer: int | None) -> str:
     key = request.key
-    if own:
-        peer = peer_key.peer_of(request.pid)
-        if peer != own:
-            return peers.forward(context, request, peer)
+    if peer is not None:
+        return peers.forward(context, request, peer)
+    if context.config.settings.peer_id:
         key = peer_key.arrived(key)
     verdict, slot, generation, row, client_id = _begin(context, request.pid, key)
     log.debug("cancel request for key %d: %s", request.pid, verdict.name.lower())

@@ -32,7 +32,7 @@ def test_a_key_that_is_too_long_is_not_told(scene: Scene) -> None:
 
 
 def test_so_many_are_served_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cancel, "_serve", lambda worker, request: gevent.sleep(60) or "")
+    monkeypatch.setattr(cancel, "_serve", lambda *_: gevent.sleep(60) or "")
     busy = [
         gevent.spawn(cancel.serve, scene.worker.context, CancelRequest(number, b"1234"))
         for number in range(cancel.SERVED_MAX)
@@ -42,3 +42,27 @@ def test_so_many_are_served_at_once(scene: Scene, monkeypatch: pytest.MonkeyPatc
     gevent.killall(busy)
     monkeypatch.undo()
     assert cancel.serve(scene.worker.context, CancelRequest(1, b"1234")) == "failed cancel request"
+
+
+@pytest.mark.parametrize("peer_id", [0, 1], ids=["client", "peer"])
+def test_those_for_one_leave_space_for_others(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, peer_id: int
+) -> None:
+    """A client whose PostgreSQL hangs, or a peer that does, takes a part of what a worker serves at once."""
+    context = scene.worker.context
+    scene.limit(peer_id=peer_id)
+    monkeypatch.setattr(cancel, "_serve", lambda *_: gevent.sleep(60) or "")
+    hung, other = 0x01020001, 0x01030001  # of peers 2 and 3
+    busy = [
+        gevent.spawn(cancel.serve, context, CancelRequest(hung + (number if peer_id else 0), b"1234"))
+        for number in range(cancel.SERVED_MAX)
+    ]
+    refused = cancel.SERVED_MAX - cancel.SERVED_EACH_MAX
+    scene.until(lambda: sum(one.ready() for one in busy) == refused, "all of them")
+    assert context.cancels.served == cancel.SERVED_EACH_MAX
+    assert cancel.serve(context, CancelRequest(hung, b"1234")) == "too many cancel requests"
+    monkeypatch.undo()
+    assert cancel.serve(context, CancelRequest(other, b"1234")) != "too many cancel requests"
+    gevent.killall(busy)
+    assert cancel.serve(context, CancelRequest(hung, b"1234")) != "too many cancel requests"
+    assert context.cancels.served == 0

@@ -18,6 +18,9 @@ from pooler.core._core import PlayedTables
 SIZE, DATABASE_LIMIT = 3, 4
 POOLS = (("d", "u"), ("d", "v"))
 STEP_US = 1000
+#: Messages go by the clock of the machine, the rest by that of the world, which stays behind: clients have
+#: waited for long by then. All steps together take less than ten seconds, and no machine is up for less.
+BEGIN_US = 10**6
 
 
 class Generation:
@@ -82,7 +85,7 @@ class World:
     def __init__(self, seed: int, limit: int) -> None:
         self.chance = random.Random(seed)
         self.limit = limit
-        self.now = 10**9
+        self.now = BEGIN_US
         self.all = [Generation(limit)]
         self.served = 0
 

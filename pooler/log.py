@@ -73,13 +73,13 @@ class Sink:
         # first.
         self._poll = select.poll()
         self._poll.register(self.fd, select.POLLOUT)
-        return self._write_if_room
+        return self._write_if_it_fits
 
     def _write_socket(self, line: bytes) -> int:
         with socket.socket(fileno=os.dup(self.fd)) as sock:
             return sock.send(line, socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL)
 
-    def _write_if_room(self, line: bytes) -> int:
+    def _write_if_it_fits(self, line: bytes) -> int:
         assert self._poll is not None
         events = self._poll.poll(0)
         if not events or not events[0][1] & select.POLLOUT:

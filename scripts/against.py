@@ -3,7 +3,7 @@
 The other commit lies in a worktree below build/against, with a compiled core of its own and the packages of
 this tree's environment. Both poolers run all the time, with one worker, on the same core; PostgreSQL and
 pgbench are on the others. One after the other has the load, and each turn begins with the one that had it
-last. A ratio is that of a turn, so a drift of the machine is to nobody's favour. It is measured in the midst
+last. A ratio is that of a turn, so a drift of the machine favours neither. It is measured in the midst
 of a run of pgbench: logins and first Parses are no part of it. Before that both have read the catalogs, if
 their pooler is one that does.
 """

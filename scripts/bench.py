@@ -2,7 +2,7 @@
 
 What counts first is the pooler's CPU time per transaction: throughput and latency on one machine also measure
 pgbench and PostgreSQL. Every turn runs all programs one after the other, each turn begins with the next one,
-and a ratio is the median of the turns' ratios to PgBouncer; so a drift of the machine is to nobody's favour.
+and a ratio is the median of the turns' ratios to PgBouncer; so a drift of the machine favours none.
 """
 
 from __future__ import annotations

@@ -259,7 +259,7 @@ class _Reader:
         return self.maps[name]
 
     def _check_ldap(self, options: str) -> None:
-        """Bad options leave the rule in force, to let in nobody: the next one might let in anybody."""
+        """Bad options leave the rule in force, to let no client in: the next one might let in any."""
         try:
             parse_ldap_options(options)
         except ValueError as error:

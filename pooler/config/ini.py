@@ -94,8 +94,8 @@ def read_limited(path: str, limit: int) -> bytes:
 def read_with_mode(path: str, limit: int) -> tuple[bytes, int]:
     """The bytes and the permissions of a file; raises OSError, also if it has more than `limit`.
 
-    Whoever reads a configuration waits for nobody: what has a writer at its other end, as a FIFO or a socket,
-    is refused.
+    A configuration is read without waiting for a writer: what has one at its other end, as a FIFO or a
+    socket, is refused.
     """
     fd = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOCTTY | os.O_CLOEXEC)
     mode = os.fstat(fd).st_mode

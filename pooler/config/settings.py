@@ -394,7 +394,7 @@ class Settings:
     max_unauthenticated: int = _own.integer(
         100,
         "Clients in their login at once, per worker, but for those that pooler waits for; more wait their"
-        " turn, and who has been silent for two seconds then makes room; 0: no limit.",
+        " turn, and one that has been silent for two seconds is closed then; 0: no limit.",
         own=True,
     )
     max_silent_per_address: int = _own.integer(

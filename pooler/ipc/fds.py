@@ -21,7 +21,7 @@ FULL = frozenset({errno.EAGAIN, errno.ENOBUFS, errno.ENOMEM, errno.ETOOMANYREFS}
 
 
 class Received(NamedTuple):
-    """One datagram. `fd` belongs to the caller; -1 if there was none (or no room for it in this process)."""
+    """One datagram. `fd` belongs to the caller; -1 if there was none (or this process may have no more)."""
 
     payload: bytes
     fd: int
@@ -50,6 +50,6 @@ def receive(sock: socket.socket, max_bytes: int) -> Received | None:
     for level, kind, data in ancillary:
         if level == socket.SOL_SOCKET and kind == socket.SCM_RIGHTS:
             received.frombytes(data[: len(data) - len(data) % FD_BYTES])
-    for extra in received[1:]:  # padding has room for two: more than we ask for must not leak
+    for extra in received[1:]:  # padding has space for two: more than we ask for must not leak
         os.close(extra)
     return Received(payload, received[0] if received else -1)

@@ -16,7 +16,7 @@ from pooler.ipc import fds
 
 VERSION = 1
 
-#: Room for some hundred pools in one datagram; longer lists are cut into several.
+#: Some hundred pools fit into one datagram; longer lists are cut into several.
 MESSAGE_BYTES = 65536
 POOLS_PER_MESSAGE = 100
 

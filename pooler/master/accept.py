@@ -1,7 +1,7 @@
 """Accepting clients and giving each to the worker that has the fewest.
 
 A socket that was accepted is never lost: if the best worker's inbox is full the next best gets it, and if
-all are full it is kept, and accepting stops, until one has room. Meanwhile clients wait in the kernel's
+all are full it is kept, and accepting stops, until one has space. Meanwhile clients wait in the kernel's
 backlog.
 """
 

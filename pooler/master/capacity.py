@@ -88,7 +88,7 @@ def check_rows(config: Config, sizes: Mapping[str, int]) -> None:
 def table_sizes(config: Config, fd_limit: int) -> dict[str, int]:
     """The number of rows of each shared table, as `pooler.core.Tables` takes them.
 
-    Reload may raise every limit but cannot add rows, so there is room for several times what is configured.
+    Reload may raise every limit but cannot add rows, so there are several times as many as configured.
     """
     settings = config.settings
     workers = settings.worker_count

@@ -97,7 +97,7 @@ class Duties:
     """What `start` wants done at the turns of the master's life."""
 
     ready: Callable[[], None]  # everything works
-    check: Callable[[Config], None]  # raises BootError if there is no room for a new configuration
+    check: Callable[[Config], None]  # raises BootError if a new configuration does not fit
     log_changed: Callable[[Config], None]  # reopen the log, with these settings
     replacing: Callable[[], None]  # a worker died, another is about to be forked
     replaced: Callable[[str], None]  # another instance serves now, and has this pid file

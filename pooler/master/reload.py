@@ -61,7 +61,7 @@ class _Change:
 class Reloader:
     """Keeps the configuration in force.
 
-    `check(config)` raises BootError for what this process has no room for. `adopted(config)` is called for
+    `check(config)` raises BootError for what does not fit into this process. `adopted(config)` is called for
     each new one, when the tables have its limits and before the workers hear of it; `settled()` when no
     change is on its way any more.
     """

@@ -204,7 +204,7 @@ class _Start:
             raise
 
     def check(self, config: Config) -> None:
-        """Raise BootError if this process has no room for what `config` asks for; also at a reload."""
+        """Raise BootError if what `config` asks for does not fit into this process; also at a reload."""
         capacity.check_fds(config, self.fd_limit)
         capacity.check_rows(config, self.sizes)
 

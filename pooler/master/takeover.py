@@ -4,7 +4,7 @@
          <- listener (each with its descriptor), offer
     new: makes its tables, forks its workers; when all are ready: commit ->
                                        old: stops accepting, opens no more servers
-         <- rooms (what its pools have), baton (a descriptor), yours
+         <- "rooms" (what its pools have), baton (a descriptor), yours
     new: takes the baton, accepts clients; serving ->
                                        old: closes its listeners, lets its clients finish, ends
 

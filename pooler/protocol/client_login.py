@@ -42,7 +42,7 @@ BAD_PASSWORD = "password authentication failed"
 BAD_PASSWORD_PACKET = "bad password packet"
 
 #: Takes the place of a secret that does not exist; its text never counts, only the time it takes.
-_NOBODY = Secret("plain", "\x00no such user")
+_NO_SECRET = Secret("plain", "\x00no such user")
 
 
 @dataclass(frozen=True)
@@ -204,7 +204,7 @@ def _authenticate(policy: ClientPolicy, packet: StartupPacket, tls: TlsInfo | No
 def _check_secret(
     policy: ClientPolicy, method: Method, user: bytes, secret: Secret | None, tls: TlsInfo | None
 ) -> Conversation[ScramKeys | None]:
-    """The methods that need a stored secret; None stands for nobody's."""
+    """The methods that need a stored secret; None: it has none."""
     if method.name == "plain":
         yield from _check_plain(policy, user, secret)
         return None
@@ -236,7 +236,7 @@ def _check_plain(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Co
     if verifier is not None:
         right: bool = yield Offload(scram.verify_password, (verifier, password))
     else:
-        right = check_password(secret or _NOBODY, user, password)
+        right = check_password(secret or _NO_SECRET, user, password)
     if not right or secret is None:
         raise ClientFault(BAD_PASSWORD, WRONG_PASSWORD)
 
@@ -245,7 +245,7 @@ def _check_md5(policy: ClientPolicy, user: bytes, secret: Secret | None) -> Conv
     salt = policy.random(4)
     yield Send(messages.authentication_md5(salt))
     answer = yield from _password(codes.MAX_MD5_BODY_BYTES)
-    right = check_md5_answer(secret or _NOBODY, user, salt, answer)
+    right = check_md5_answer(secret or _NO_SECRET, user, salt, answer)
     if not right or secret is None:
         raise ClientFault(BAD_PASSWORD, WRONG_PASSWORD)
 

@@ -66,7 +66,7 @@ class StartTLS:
 
 @dataclass(frozen=True)
 class Offload:
-    """Answer: `function(*arguments)`, computed where milliseconds of work delay nobody."""
+    """Answer: `function(*arguments)`, computed where milliseconds of work delay no other client."""
 
     function: Callable[..., Any]
     arguments: tuple[Any, ...]

@@ -1,8 +1,8 @@
 """Messages that a backend sends: built for our clients, taken apart when they come from our servers.
 
 Text is `str` decoded as UTF-8 with surrogateescape, so that any byte survives the way through pooler.
-Builders trust their caller (a NUL in a text is a ValueError). Parsers trust nobody: what cannot be understood
-is a `ServerFault`, except for errors and notices, where half an answer is better than none.
+Builders trust their caller (a NUL in a text is a ValueError). Parsers trust neither side: what cannot be
+understood is a `ServerFault`, except for errors and notices, where half an answer is better than none.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from pooler.worker.server import names_of
 if TYPE_CHECKING:
     from pooler.worker.client import Client
 
-#: What a pool remembers for logins at PostgreSQL; a row has room for that many bytes.
+#: What a pool remembers for logins at PostgreSQL; a row has space for that many bytes.
 SECRET_BYTES_MAX = 2048
 
 #: In the place of a password that is NULL: who has it exists, and an empty one never lets anybody in.

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pooler.worker.context import WorkerContext
 
 #: Look-ups of one worker at once, in one pool and in all: each has a row and two descriptors. One database
-#: that does not answer leaves room for the others.
+#: that does not answer leaves rows for the others.
 POOL_MAX, MAX = 16, 64
 #: A look-up that waits looks this often whether its client is still there, and PostgreSQL refuses the login.
 LOOK_S = 0.25

@@ -1,4 +1,4 @@
-"""A client's login: from an accepted socket to a client of the relay, of the console, or to nobody.
+"""A client's login: from an accepted socket to a client of the relay, of the console, or none.
 
 Who it is comes first (a conversation of `pooler.protocol`), then whether it may: database, limits. Nothing
 about databases or limits is told to somebody who has not proven who he is.
@@ -83,7 +83,7 @@ class Client:
         self.is_local = addr == local_addr
         self.origin = f"user id {self._peer()[1]}" if self.is_unix else network_of(addr)
         tables, number = self.context.tables, self.context.number
-        while (row := tables.client_new(number)) < 0 and self.services.login_queue.make_room(self):
+        while (row := tables.client_new(number)) < 0 and self.services.login_queue.make_way(self):
             pass
         self.row = row
         if row < 0:

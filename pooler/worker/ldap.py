@@ -17,7 +17,7 @@ from pooler.config.ldap import LdapOptions
 NETWORK_S = 3.0
 ANSWER_S = 10.0
 
-#: Would have to be escaped, and nobody's name has them.
+#: Would have to be escaped; names of users do not have them.
 FORBIDDEN = frozenset("*()\\/")
 
 

@@ -1,7 +1,7 @@
-"""The login queue: how many clients may be in their login at once, and who makes room when that many are.
+"""The login queue: how many clients may be in their login at once, and which leave when that many are.
 
-More wait their turn, so that a storm of logins takes its time and refuses nobody. Three rules see to it that
-connections which say nothing do not keep the others out:
+More wait their turn, so that a storm of logins takes its time and no client is refused. Three rules see to
+it that connections which say nothing do not keep the others out:
 
 * A connection that has not sent its first byte takes no place: it is outside until that byte is there.
   A login that has waited for its client for STALL_S in all takes no place any more, and is sent away after
@@ -102,7 +102,7 @@ class LoginQueue:
         self.leave(client)
 
     def resume(self, client: Client) -> None:
-        """It goes on, and need not wait again; but it may have to make room like the others."""
+        """It goes on, and need not wait again; but it may have to leave like the others."""
         self._inside.add(client)
 
     def reject(self, client: Client) -> bool:
@@ -123,7 +123,7 @@ class LoginQueue:
         return True
 
     def tick(self, now: float) -> None:
-        """Make room for those that wait (monotonic seconds); end those that have waited too long."""
+        """End those that keep others waiting, and those that have waited too long (monotonic seconds)."""
         self._end_late(now)
         self._stalled = {one for one in self._inside if one.waited_s(now) >= STALL_S}
         self._let_in()
@@ -192,7 +192,7 @@ class LoginQueue:
             self._silent_said_s = now
             log.warning("%d connections from %s say nothing (max_silent_per_address)", count, origin)
 
-    def make_room(self, newcomer: Client) -> bool:
+    def make_way(self, newcomer: Client) -> bool:
         """No row is left for a client: of the origin that has most connections here the newest silent one
         gives up its own, or else the newest that waits, for the client of another origin. False if there is
         none, or the newcomer is the newest of them.

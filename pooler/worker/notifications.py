@@ -41,9 +41,9 @@ if TYPE_CHECKING:
 #: A channel, and the connection, are kept for so long after the last client has left. One after the other,
 #: they must not outlast the five seconds that PostgreSQL waits before it refuses a DROP DATABASE.
 LINGER_S = 1.5
-#: How long a limit may forbid the connection while a server makes room for it; then clients keep servers.
-ROOM_PATIENCE_S = 2.0
-ROOM_LOOK_S = 0.02
+#: How long a limit may forbid the connection while a server is closed for it; then clients keep servers.
+EVICTION_PATIENCE_S = 2.0
+EVICTION_LOOK_S = 0.02
 #: After a failure clients keep their servers for so long before it is tried again.
 REFUSED_S = 5.0
 #: What a worker may leave untaken: about a second of the most that PostgreSQL sends.
@@ -152,12 +152,12 @@ class ListeningConnection:
     # -- opening
 
     def _reserve(self) -> int:
-        due = time.monotonic() + ROOM_PATIENCE_S
+        due = time.monotonic() + EVICTION_PATIENCE_S
         while True:
             slot, soon = self.tables.listener_reserve(self.pool, self.context.number)
             if slot >= 0 or not soon or time.monotonic() >= due:
                 return int(slot)
-            gevent.sleep(ROOM_LOOK_S)
+            gevent.sleep(EVICTION_LOOK_S)
 
     def _login(self, dial: Dial) -> None:
         database_name, user, _ = self.tables.pool_key(self.pool)

@@ -1,4 +1,4 @@
-"""Names of hosts: looked up where waiting delays nobody, and remembered for all workers
+"""Names of hosts: looked up where waiting delays no client, and remembered for all workers
 (core/tables/hosts.c).
 
 An answer holds for `dns_max_ttl`, a failure for `dns_nxdomain_ttl`, and a failure forgets nothing: the last

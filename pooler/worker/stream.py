@@ -123,7 +123,7 @@ class Stream:
         return self.take(5)[:1], self.take(length)
 
     def send(self, data: bytes) -> None:
-        """Send all of it; waits for room. Raises Hangup."""
+        """Send all of it; waits until the socket takes it. Raises Hangup."""
         try:
             if self.session is None:
                 self.sock.sendall(data)
@@ -166,7 +166,7 @@ class Stream:
         return self.tls
 
     def _handshake(self, session: TlsSession, received: bytes) -> bool:
-        """One step, computed where its milliseconds delay nobody; whether it was the last."""
+        """One step, computed where its milliseconds delay no other client; whether it was the last."""
         done, reply, failure = offload(session.handshake, received)
         try:
             if reply:

@@ -1,4 +1,4 @@
-"""TLS of a worker: contexts of the configuration in force, and handshakes that delay nobody."""
+"""TLS of a worker: contexts of the configuration in force, and handshakes that delay no other client."""
 
 from __future__ import annotations
 

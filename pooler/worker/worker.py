@@ -134,7 +134,7 @@ class Worker:
         dial(self.context, slot, self._grant)
 
     def _grant(self, slot: int, generation: int, row: int, client_id: int) -> None:
-        """A slot is there for a client that gets a server of its own; nobody's if that has left."""
+        """A slot is there for a client that gets a server of its own; no client's if that has left."""
         client = self.context.logins.get(row)
         waits = isinstance(client, Client) and client.id == client_id
         if not waits or not replication.take(cast(Client, client), slot, generation):

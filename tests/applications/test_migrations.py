@@ -261,7 +261,7 @@ def test_maintenance(service: Service) -> None:
 
 
 def test_alter_system(service: Service) -> None:
-    """A setting of the cluster reaches all servers of the pool, and nobody's own setting is lost by it."""
+    """A setting of the cluster reaches all servers of the pool, and no client's own setting is lost by it."""
     service.pg.sql("GRANT ALTER SYSTEM ON PARAMETER log_lock_waits, deadlock_timeout TO bouncer")
     service.pg.sql("GRANT EXECUTE ON FUNCTION pg_reload_conf TO bouncer", dbname=service.database)
 

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 OTHER_DATABASE = "suite_other"  # for frameworks that test with two
 
-#: What the suites' own set-up instructions ask for, and room for their clients.
+#: What the suites' own set-up instructions ask for, and places for their clients.
 POSTGRES_SETTINGS = {
     "max_connections": "100",
     "max_prepared_transactions": "10",

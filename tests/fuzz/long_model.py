@@ -224,7 +224,7 @@ def databases(pg: Postgres) -> dict[str, str]:
 
 
 def learn(pooler: Pooler) -> None:
-    """What the catalogs say: before, each transaction is asked for, and texts are shared by nobody."""
+    """What the catalogs say: before, each transaction is asked for, and texts are not shared."""
     for name, (_, keys, _) in POOLS.items():
         if "off" not in keys:
             pooler.learn_catalogs(name)

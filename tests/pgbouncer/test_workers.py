@@ -64,7 +64,7 @@ def test_lists_are_those_of_the_moment(subject: Bouncer) -> None:
 
 @made_of_each(since="1.24")
 def test_client_limits_are_exact(start: Callable[..., Bouncer]) -> None:
-    """Whoever is told no is told so rightly: as many get in as there is room for, not one more or less.
+    """Whoever is told no is told so rightly: as many get in as the limit says, not one more or less.
 
     PgBouncer counts who is told no until it has looked at all that it was woken up for: there are never more,
     but somebody else may be told no for that. A client that has left counts, with both, until

@@ -118,7 +118,7 @@ def test_pool_that_is_to_get_a_row_stays() -> None:
 
 
 def test_client_that_looked_up_what_was_forgotten_then() -> None:
-    """Not counted in rows that are nobody's any more, or another's: it has to look again."""
+    """Not counted in rows that were given back, or are another's: it has to look again."""
     world = made_of_star([Pool()])
     pool = world.pools[0]
     rows = (world.database(pool), world.user(pool), 0)

@@ -224,7 +224,7 @@ def test_end_of_a_cancel_request() -> None:
 
 
 def test_server_of_another_worker_is_free() -> None:
-    """A server that ended leaves room for a pool of another worker."""
+    """A server that ended leaves its place to a pool of another worker."""
     world = World([Pool(size=1)], workers=2)
     first, second = client(world, 0), client(world, 1)
     serve(world, [first])

@@ -82,7 +82,7 @@ def test_the_longest_idle_server_of_one_pool_is_evicted(round_robin: bool) -> No
 
 @pytest.mark.parametrize("kind", SHARING)
 def test_eviction_that_does_not_end_is_given_up(kind: str) -> None:
-    """The host of the evicted server is dead: another server makes room, or whatever is closed first."""
+    """The host of the evicted server is dead: another server goes, or whatever is closed first."""
     world = shared(kind, servers=2)
     watch = Watch(world)
     first = [client(world, 0, 0) for _ in range(2)]

@@ -326,7 +326,7 @@ def test_cancel_of_an_idle_or_unknown_client_does_nothing() -> None:
 
 
 def test_key_of_a_client_that_has_left() -> None:
-    """It is nobody's: the row gets no order, so the list of orders is whole when the row is used again."""
+    """No client has it: the row gets no order, so the list of orders is whole when the row is used again."""
     world = World([Pool(size=1)], workers=2)
     tables = world.tables
     database, user = tables.database("console"), tables.user("admin")

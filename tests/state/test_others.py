@@ -1,5 +1,5 @@
 """State of clients whose worker is killed, who undo it, or whose neighbours discard everything; prepared
-transactions, which belong to nobody; and that these tests find a leak where there is one.
+transactions, which belong to no session; and that these tests find a leak where there is one.
 """
 
 from __future__ import annotations
@@ -192,7 +192,7 @@ def narrow(one_server: Scene) -> Iterator[Scene]:
 @pytest.mark.parametrize("extended", [False, True], ids=["simple", "extended"])
 @pytest.mark.parametrize("name", UNDONE)
 def test_undone(narrow: Scene, name: str, extended: bool) -> None:
-    """Then nothing is left, for nobody, and the only server is free for others while its client stays."""
+    """Then nothing is left, for any client, and the only server is free for others while its client stays."""
     (kind,) = named(name)
     narrow.reference.prepare(kind)
     maker, other = narrow.client(kind.user), narrow.client(kind.user)

@@ -53,7 +53,7 @@ DATABASES = {
 }
 POOL_SIZE = 3
 
-#: The shared table of databases has room for about a thousand.
+#: The shared table of databases has about a thousand rows.
 MAX_DATABASES = 500
 
 #: Databases whose servers lie: pools are new for most seeds, so that nobody backs off.

@@ -1,4 +1,4 @@
-"""Databases are made, copied, altered and dropped through pooler, whose idle servers are nobody's session.
+"""Databases are made, copied, altered and dropped through pooler, whose idle servers are no client's session.
 
 PostgreSQL refuses to drop, rename or copy a database that others are connected to. It waits for five seconds.
 """

@@ -218,7 +218,7 @@ def test_server_whose_cancel_request_is_lost_is_not_used_again(make_pooler: Make
 
 
 def test_server_that_ends_while_a_cancel_request_is_under_way(make_pooler: MakePooler) -> None:
-    """It is nobody's then, and still somebody reads what it has to say."""
+    """It is no client's then, and still what it has to say is read."""
     over, gone = threading.Event(), threading.Event()
 
     def then(peer: Peer) -> None:

@@ -189,7 +189,7 @@ def test_thousands_pipelined(shared: Pooler) -> None:
 
 
 def test_pipelining_without_reading_is_bounded(shared: Pooler) -> None:
-    """A client that asks for ever and never reads: its writer is stopped, nobody's memory grows."""
+    """A client that asks for ever and never reads: its writer is stopped, no memory grows."""
     with shared.wire() as wire:
         wire.login()
         before = pss_kb(shared.pid)

@@ -195,7 +195,7 @@ FAREWELL = message("E", b"SFATAL\0VFATAL\0C57P01\0Mfarewell\0\0")
 
 
 def says_farewell_while_idle(peer: Peer) -> None:
-    """Ends the session of nobody's server, and does not close the connection."""
+    """Ends the session of a server that no client has, and does not close the connection."""
     peer.send(WELCOME)
     while True:
         kind, body = peer.message()
@@ -203,7 +203,7 @@ def says_farewell_while_idle(peer: Peer) -> None:
             return
         peer.send(ANSWER)
         if b"SELECT 1" in body:
-            time.sleep(0.2)  # by then it is nobody's
+            time.sleep(0.2)  # by then no client has it
             peer.send(FAREWELL)
             peer.wait_for_end()
 
@@ -215,7 +215,7 @@ def says_farewell_behind_an_answer(peer: Peer) -> None:
 
 
 def speaks_while_idle(peer: Peer) -> None:
-    """Babbles after its login, when it is nobody's server."""
+    """Babbles after its login, when no client has it."""
     peer.send(WELCOME + message("D", 1, struct.pack("!I", 5), b"other") * 3)
     peer.serve()
 

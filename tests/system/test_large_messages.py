@@ -43,7 +43,7 @@ def test_length_of_what_never_comes(make_pooler: Callable[..., Pooler]) -> None:
 
 
 def test_single_bytes_of_a_large_message(make_pooler: Callable[..., Pooler]) -> None:
-    """Each costs what a byte costs, however many are there already; and the room is given back."""
+    """Each costs what a byte costs, however many are there already; and the space is given back."""
     pooler = make_pooler(workers=1)
     worker = worker_pids(pooler)[0]
     with pooler.wire() as wire, pooler.wire() as other:

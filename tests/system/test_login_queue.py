@@ -1,4 +1,4 @@
-"""More logins at once than max_unauthenticated: a storm is served in turn, silent sockets make room."""
+"""More logins at once than max_unauthenticated: a storm is served in turn, silent sockets are closed."""
 
 from __future__ import annotations
 

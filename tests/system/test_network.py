@@ -134,7 +134,7 @@ def test_without_server_fast_close_a_session_stays(make_pooler: MakePooler) -> N
 
 
 def test_a_log_that_cannot_be_written_stops_nothing(make_pooler: MakePooler) -> None:
-    """/dev/full has no room, ever."""
+    """/dev/full has no space, ever."""
     pooler = make_pooler(workers=2)
     with pooled(pooler) as wire:
         pooler.configure(logfile="/dev/full")

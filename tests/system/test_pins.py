@@ -131,7 +131,7 @@ class Client:
         self.wire = self.pooler.wire().login(database=self.database, user=self.user)
 
     def wait_until_settled(self) -> None:
-        """Waits until every server of the database is nobody's, or stays with a pinned client."""
+        """Waits until every server of the database is no client's, or stays with a pinned one."""
 
         def settled() -> bool:
             active = sum(int(row["sv_active"]) for row in self.pooler.show("pools", database=self.database))
@@ -490,7 +490,7 @@ def test_cancel_reaches_the_pinned_server(running_postgres: Postgres, pooler: Po
 
 
 def test_worker_dies(running_postgres: Postgres, pooler: Pooler) -> None:
-    """Its pinned servers end; what was in their sessions reaches nobody."""
+    """Its pinned servers end; what was in their sessions reaches no other client."""
     with Client(pooler) as client:
         row = client.pin(f"{LOCK}; {TEMP}; SET app.tenant = 'blue'")
         pid = pooler.kill_worker(row["worker"])

@@ -173,7 +173,7 @@ def first_line(error: Exception) -> str:
 
 
 @pytest.mark.parametrize("workers", [1, 3])
-def test_it_counts_and_idle_servers_make_room(
+def test_it_counts_and_idle_servers_are_closed_for_it(
     make_pooler: Callable[..., Pooler], pg: Postgres, workers: int
 ) -> None:
     pooler = make_pooler(workers=workers, databases={"p0": "pool_size=2"}, query_wait_timeout=3)

@@ -249,7 +249,7 @@ def test_one_server_for_both(pooler: Pooler, restarts: Restarts, pg: Postgres) -
         restarts.again()
         for number in range(5):
             assert pooler.sql("SELECT %s", (number,), dbname="p1") == [(number,)]
-            with contextlib.suppress(psycopg2.Error):  # it may have had to make room
+            with contextlib.suppress(psycopg2.Error):  # it may have been closed for another pool
                 idle.cursor().execute("SELECT 2")
     assert watch.most == 1
     restarts.wait_for_old()
@@ -275,7 +275,7 @@ def test_cancel_finds_its_query_in_the_old_instance(pooler: Pooler, restarts: Re
 
 
 def test_the_old_master_is_killed(pooler: Pooler, restarts: Restarts, pg: Postgres) -> None:
-    """Its workers end their transactions, then the new instance has all the room."""
+    """Its workers end their transactions, then the new instance may open all servers."""
     bank = Bank(pg, pooler.dsn, tellers=6)
     with LimitWatch(pg) as watch, bank:
         bank.wait_for_commits(30)

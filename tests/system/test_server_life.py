@@ -228,7 +228,7 @@ def test_server_reset_query_always(start: MakePooler) -> None:
 
 @pytest.mark.parametrize("text", ["SELECT 1/0", "BEGIN"])
 def test_failing_reset_query_costs_the_server(start: MakePooler, text: str) -> None:
-    """So does one that leaves a transaction open: the server would be nobody's for ever."""
+    """So does one that leaves a transaction open: the server would be no client's for ever."""
     pooler = start(databases=SESSION, server_reset_query=text)
     with pooled(pooler) as wire:
         first = backend(wire)

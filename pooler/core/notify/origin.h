@@ -4,8 +4,8 @@
  * and every role of a database may listen to it and send there.  So each note ends with a number and a seal.
  * The seal is a keyed hash of the note, the pid of the backend that sends it and the address of its
  * PostgreSQL: what another backend repeats does not fit.  The numbers of one backend grow, so what it repeats
- * itself later does not count either.  The listener ignores all that does not fit, and nobody's LISTEN or
- * UNLISTEN of that channel reaches it.
+ * itself later does not count either.  The listener ignores all that does not fit, and no
+ * client's LISTEN or UNLISTEN of that channel reaches it.
  */
 #ifndef POOLER_NOTIFY_ORIGIN_H
 #define POOLER_NOTIFY_ORIGIN_H

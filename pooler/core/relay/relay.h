@@ -7,8 +7,8 @@
  *
  * A client is read only when it has a server, or to find out that it wants one.  What was read and cannot be
  * used yet is its `stash` (a waiting client's first statement; a message cut in two).  What could not be
- * written is `out`, and while it is stuck its source is not read: nobody's memory grows by more than one
- * buffer because somebody else is slow.
+ * written is `out`, and while it is stuck its source is not read: a connection takes one buffer more at
+ * the most because another is slow.
  *
  * Edge-triggered epoll, one registration per descriptor for its life: `readable` remembers the edge until the
  * socket was read empty.  A connection with work left is on the ready list.

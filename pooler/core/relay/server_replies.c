@@ -59,13 +59,13 @@ static bool error_is_own(const struct server *s) {
 }
 
 /* A server may say it whenever it likes. */
-static bool owed_by_nobody(enum backend_effect effect) {
+static bool answers_no_request(enum backend_effect effect) {
     return effect == BE_NOTICE || effect == BE_PARAMETER || effect == BE_NOTIFY;
 }
 
 /* What may come while the server reads CopyData. */
 static bool during_copy(enum backend_effect effect) {
-    return owed_by_nobody(effect) || effect == BE_COMMAND || effect == BE_ERROR;
+    return answers_no_request(effect) || effect == BE_COMMAND || effect == BE_ERROR;
 }
 
 /* One message of the server.  False: it is out of step. */
@@ -185,9 +185,9 @@ static bool unasked(const struct server *s, enum backend_effect effect, const un
     if (s->state == SERVER_DEDICATED) return false;
     /* it says why it ends */
     if (!s->requests.count && s->client && effect == BE_ERROR) return !is_fatal(body, n);
-    if (!s->requests.count) return !owed_by_nobody(effect) && !(effect == BE_READY && s->in_doubt);
+    if (!s->requests.count) return !answers_no_request(effect) && !(effect == BE_READY && s->in_doubt);
     return effect == BE_READY && s->requests.count == 1 && !s->in_doubt && next
-        && !owed_by_nobody(backend_effects[*next]) && backend_effects[*next] != BE_ERROR;
+        && !answers_no_request(backend_effects[*next]) && backend_effects[*next] != BE_ERROR;
 }
 
 /* Whether a message breaks the protocol (io/server_messages.h).  Nothing in it is read before this. */

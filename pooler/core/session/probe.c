@@ -255,7 +255,7 @@ static void take_setting(struct relay *r, struct server *s, const struct column 
     for (char *c = at; *c; c++) *c = (char)lower((unsigned char)*c); /* one spelling for all */
     bool none = (strcmp(at, "role") == 0 && strcmp(text, "none") == 0)
         || (strcmp(at, "session_authorization") == 0 && strcmp(text, login_user(r, s)) == 0);
-    /* a custom setting that somebody had: it is empty for ever after, and nobody's */
+    /* a custom setting that another client had: it is empty for ever after, and not of this one */
     bool faded = !value_bytes && strchr(at, '.') && s->session.asked & ASK_SETTINGS
         && !settings_find_extra(s->client->settings, at);
     if (none || faded || passing(at) || settings_tracked(&r->store, at)) return;

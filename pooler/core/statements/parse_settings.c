@@ -14,7 +14,7 @@
  *   the settings differ from those of the Parse, in what literals are read under: those are put in force for
  *            the transaction, and back again behind the Parse, in the pipeline under way.
  *   they may be others than the client's, for something was set whose answer is not known yet, or the
- *            client has objects that only it sees: what is used then is its own, and shared with nobody.
+ *            client has objects that only it sees: what is used then is its own, and not shared.
  *            Around the Parse, what is in force is kept in settings of ours, for the transaction, and comes
  *            back from there.
  *   nobody can know them, for a statement of the same pipeline may have set them: the statement is good

@@ -33,8 +33,8 @@ static _Atomic uint64_t *clock_of(const struct relay *r, const struct server *s)
 
 uint64_t statements_altered_at(const struct relay *r, const struct server *s) { return *clock_of(r, s); }
 
-#define ANSWERS_BYTES 4096      /* of ours that are sent in one write */
-#define NOBODY_KNOWS UINT64_MAX /* instead of a client's id */
+#define ANSWERS_BYTES 4096         /* of ours that are sent in one write */
+#define UNNAMED_UNKNOWN UINT64_MAX /* instead of a client's id */
 
 /* ---- replies --------------------------------------------------------------------------------- */
 
@@ -66,7 +66,7 @@ void statements_answer(struct relay *r, struct server *s) {
 static void unnamed_lost(struct relay *r, struct server *s, uint64_t number, bool own) {
     struct names *n = s->client ? s->client->names : NULL;
     if (n && n->unnamed_number != number) return;
-    r->t->slots[s->slot].unnamed_of = NOBODY_KNOWS;
+    r->t->slots[s->slot].unnamed_of = UNNAMED_UNKNOWN;
     if (n && !own) n->unnamed_live = false;
 }
 
@@ -81,7 +81,7 @@ void statements_parsed(struct relay *r, struct server *s, uint8_t request) {
 void statements_skipped(struct relay *r, struct server *s, uint8_t request, uint32_t *names_lost) {
     uint8_t letter = request & (uint8_t)~INTERNAL;
     struct slot_row *row = &r->t->slots[s->slot];
-    if ((letter == 'Q' || letter == 'C') && !row->unnamed_of) row->unnamed_of = NOBODY_KNOWS;
+    if ((letter == 'Q' || letter == 'C') && !row->unnamed_of) row->unnamed_of = UNNAMED_UNKNOWN;
     if (letter == 'P' || letter == 'U') {
         struct digest d = parsing_pop(s);
         if (parsing_is_named(&d)) prepared_remove(statements_set(r, s), &d);

@@ -188,7 +188,7 @@ void pool_abandon(struct tables *t, int32_t slot) {
     tables_unlock(t);
 }
 
-/* Takes one particular server that is nobody's, idle or parked (something arrived on it); false when it is
+/* Takes one particular server that no client has, idle or parked (something arrived on it); false when it is
  * not any more. */
 bool pool_claim_idle(struct tables *t, int32_t slot, uint32_t generation, int worker) {
     tables_lock(t);

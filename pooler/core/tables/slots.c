@@ -120,8 +120,8 @@ int32_t slot_dial_for(struct tables *t, int32_t pool, int dialer, int worker, ui
 }
 
 /* Marks a slot CLOSING and gives the work to the caller, or to its last worker if the caller has no relay.
- * The order comes first: a slot without a client whose owner lives and has no order would be closed by
- * nobody. */
+ * The order comes first: no process would close a slot without a client whose owner lives and has no
+ * order. */
 void slot_close_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
     int16_t owner = worker == NO_ROW ? s->last_worker : (int16_t)worker;
@@ -153,7 +153,7 @@ static int reason_to_close(struct tables *t, const struct pool_row *p, const str
     return CLOSE_ORDER;
 }
 
-/* A server that is provably in step and belongs to nobody: next waiter, rival, or the idle list. */
+/* A server that is provably in step and that no client has: next waiter, rival, or the idle list. */
 void slot_place_locked(struct tables *t, int32_t slot, int worker, uint64_t now, struct outcome *out) {
     struct slot_row *s = &t->slots[slot];
     struct pool_row *p = &t->pools[s->pool];

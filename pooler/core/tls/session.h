@@ -1,6 +1,6 @@
 /* TLS of one connection, by OpenSSL: the handshake away from the socket, then reading and writing at it.
  *
- * Theory.  A handshake is dear (milliseconds for a signature), so it runs in a thread where it delays nobody,
+ * Theory.  A handshake is dear (milliseconds for a signature), so it has a thread where it delays no query,
  * and that thread must not touch a descriptor that may be closed and used again meanwhile: until tls_attach
  * the session reads what tls_feed gave it and writes into `output`, and whoever drives the handshake carries
  * the bytes.  From tls_attach on it uses the descriptor, without ever waiting.  One thread at a time uses a

@@ -156,7 +156,7 @@ def by_name(text: str) -> bytes:
     return close("S", "quiet") + parse(text, "quiet") + bind((), "quiet") + describe() + execute() + SYNC
 
 
-#: What neighbours do who leave servers as they found them, but for what belongs to a name, or to nobody.
+#: What neighbours do who leave servers as they found them, but for what belongs to a name, or to no session.
 QUIET_HARMS = [
     Harm("nothing"),
     Harm("names", (close("S", "a") + parse("SELECT 'evil'", "a") + bind((), "a") + execute() + SYNC,)),

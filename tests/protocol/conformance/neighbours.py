@@ -159,7 +159,7 @@ class Neighbour:
 
 class Gang:
     """The neighbours of one pool. `quiet` ones do nothing that ends what another client has on a server: they
-    find what is there although it should be replaced, or is nobody's.
+    find what is there although it should be replaced, or is no client's.
     """
 
     def __init__(

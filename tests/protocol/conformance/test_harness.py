@@ -1,4 +1,4 @@
-"""The harness itself: on PostgreSQL neighbours harm nobody; they use every server, and are noticed."""
+"""The harness itself: on PostgreSQL neighbours do no harm; they use every server, and are noticed."""
 
 from __future__ import annotations
 

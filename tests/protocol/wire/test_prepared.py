@@ -214,7 +214,7 @@ SCRIPTS: dict[str, Script] = {
     scope="module", params=[(1, 1), (2, 2), (3, 1)], ids=lambda p: f"{p[0]}-workers-{p[1]}-servers"
 )
 def pooler(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
-    """Few servers with room for few statements, so that statements are evicted and prepared again."""
+    """Few servers that keep few statements, so that statements are evicted and prepared again."""
     workers, servers = request.param
     return start_pooler(
         workers=workers,

@@ -1,4 +1,4 @@
-"""Files of a configuration that are none: whoever reads them waits for nobody."""
+"""Files of a configuration that are none: they are read without waiting for a writer."""
 
 from __future__ import annotations
 

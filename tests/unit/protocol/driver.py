@@ -109,7 +109,7 @@ class Driver(Generic[T]):
         return True
 
     def _answer(self, request: Request | None) -> Any:
-        """The answer to a request that waits for nobody."""
+        """The answer to a request that needs no waiting."""
         match request:
             case Send(data):
                 self.sent += data

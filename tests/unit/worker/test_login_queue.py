@@ -134,7 +134,7 @@ def test_stalled_logins_take_no_place(make_bed: MakeBed) -> None:
     assert not any(one.fault for one in stalled)
 
 
-def test_the_newest_of_the_origin_with_most_make_room(make_bed: MakeBed) -> None:
+def test_the_newest_of_the_origin_with_most_leave(make_bed: MakeBed) -> None:
     bed = make_bed(max_unauthenticated=1)
     silent = {}
     for name, origin, age in (("x1", "x", 9), ("y1", "y", 8), ("x2", "x", 7), ("x3", "x", 6)):
@@ -170,16 +170,16 @@ def test_rows_are_given_up_for_who_speaks(make_bed: MakeBed) -> None:
     many = [bed.come("many", says=False, ago=age) for age in (9, 8)]
     newcomer = FakeClient(bed, "many", bed.now, True)
     bed.clients.append(newcomer)
-    assert bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
+    assert bed.login_queue.make_way(newcomer)  # type: ignore[arg-type]
     assert [one.has_row for one in many] == [True, False]
     assert many[1].fault == TOO_MANY
     newcomer.says = False
-    assert not bed.login_queue.make_room(newcomer), "it is the newest of them"  # type: ignore[arg-type]
+    assert not bed.login_queue.make_way(newcomer), "it is the newest of them"  # type: ignore[arg-type]
     newcomer.origin, newcomer.says = "else", True
-    assert bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
+    assert bed.login_queue.make_way(newcomer)  # type: ignore[arg-type]
     assert few.has_row != many[0].has_row
-    bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
-    assert not bed.login_queue.make_room(newcomer), "there is none"  # type: ignore[arg-type]
+    bed.login_queue.make_way(newcomer)  # type: ignore[arg-type]
+    assert not bed.login_queue.make_way(newcomer), "there is none"  # type: ignore[arg-type]
 
 
 def test_rows_of_a_flood_that_speaks_are_given_up_for_others(make_bed: MakeBed) -> None:
@@ -187,9 +187,9 @@ def test_rows_of_a_flood_that_speaks_are_given_up_for_others(make_bed: MakeBed) 
     flood = [bed.come("flood", ago=age) for age in (9, 8, 7)]
     newcomer = FakeClient(bed, "flood", bed.now, True)
     bed.clients.append(newcomer)
-    assert not bed.login_queue.make_room(newcomer), "it is the newest of them"  # type: ignore[arg-type]
+    assert not bed.login_queue.make_way(newcomer), "it is the newest of them"  # type: ignore[arg-type]
     newcomer.origin = "else"
-    assert bed.login_queue.make_room(newcomer)  # type: ignore[arg-type]
+    assert bed.login_queue.make_way(newcomer)  # type: ignore[arg-type]
     assert [one.has_row for one in flood] == [True, True, False]
 
 

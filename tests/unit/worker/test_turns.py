@@ -25,7 +25,7 @@ class OfClient:
         return 0.0 if self.silent_since is None else now - self.silent_since
 
 
-class Room:
+class Arrivals:
     """The clients that have got a turn, in that order, of one worker with a core of its own."""
 
     def __init__(self) -> None:
@@ -46,59 +46,59 @@ class Room:
 
 
 @pytest.fixture
-def room() -> Room:
-    return Room()
+def queue() -> Arrivals:
+    return Arrivals()
 
 
-def test_one_after_the_other(room: Room) -> None:
+def test_one_after_the_other(queue: Arrivals) -> None:
     a, b, c = map(OfClient, "abc")
-    waiting = [room.come(one) for one in (a, b, c)]
-    assert room.entered == ["a"]
-    room.end(a)
+    waiting = [queue.come(one) for one in (a, b, c)]
+    assert queue.entered == ["a"]
+    queue.end(a)
     waiting[1].join(5)
-    assert room.entered == ["a", "b"]
-    room.end(a)  # it has none any more: this frees nothing
+    assert queue.entered == ["a", "b"]
+    queue.end(a)  # it has none any more: this frees nothing
     gevent.sleep(0.01)
-    assert room.entered == ["a", "b"]
-    room.end(b)
+    assert queue.entered == ["a", "b"]
+    queue.end(b)
     gevent.joinall(waiting, 5, raise_error=True)
-    assert room.entered == ["a", "b", "c"]
+    assert queue.entered == ["a", "b", "c"]
 
 
-def test_a_turn_is_kept_until_its_end(room: Room) -> None:
+def test_a_turn_is_kept_until_its_end(queue: Arrivals) -> None:
     a, b = map(OfClient, "ab")
     for one in (a, a, b):
-        room.come(one)
-    assert room.entered == ["a", "a"]
+        queue.come(one)
+    assert queue.entered == ["a", "a"]
 
 
-def test_clients_elsewhere_wait_for_nobody(room: Room) -> None:
+def test_clients_elsewhere_wait_for_nobody(queue: Arrivals) -> None:
     far = OfClient("far", is_local=False)
     for one in (OfClient("near"), far):
-        room.come(one)
-    assert room.entered == ["near", "far"]
-    room.end(far)
+        queue.come(one)
+    assert queue.entered == ["near", "far"]
+    queue.end(far)
 
 
-def test_the_silent_lose_their_turns(room: Room) -> None:
+def test_the_silent_lose_their_turns(queue: Arrivals) -> None:
     a, b, c = OfClient("a", silent_since=time.monotonic()), OfClient("b"), OfClient("c")
-    waiting = [room.come(one) for one in (a, b, c)]
+    waiting = [queue.come(one) for one in (a, b, c)]
     waiting[1].join(5)
     gevent.sleep(0.3)
-    assert room.entered == ["a", "b"]  # who computes keeps it
-    again = room.come(a)
-    room.end(b)
+    assert queue.entered == ["a", "b"]  # who computes keeps it
+    again = queue.come(a)
+    queue.end(b)
     waiting[2].join(5)
-    assert room.entered == ["a", "b", "c"]
-    room.end(c)
+    assert queue.entered == ["a", "b", "c"]
+    queue.end(c)
     again.join(5)
-    assert room.entered == ["a", "b", "c", "a"]
+    assert queue.entered == ["a", "b", "c", "a"]
 
 
-def test_who_leaves_the_queue_takes_no_turn_along(room: Room) -> None:
+def test_who_leaves_the_queue_takes_no_turn_along(queue: Arrivals) -> None:
     a, b, c = map(OfClient, "abc")
-    waiting = [room.come(one) for one in (a, b, c)]
+    waiting = [queue.come(one) for one in (a, b, c)]
     waiting[1].kill()
-    room.end(a)
+    queue.end(a)
     gevent.joinall(waiting, 5)
-    assert room.entered == ["a", "c"]
+    assert queue.entered == ["a", "c"]

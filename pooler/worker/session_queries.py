@@ -4,7 +4,7 @@ Each question is a SELECT of three columns of type text (kind, name, value); the
 UNION ALL. All names are qualified: the session that answers has the search_path of a stranger.
 
 Kinds of rows: `s` a setting and its value, in hex and in the encoding of the database; `d` the default of
-a limit that is not in force for the question itself (its value comes first, as `v`: `core/session/probe.c`); `p` something that pins, by the number of its bit in `enum trait`
+a limit that is not in force for the question itself (its value comes first, as `v`: `core/session/probe.c`); `p` something that pins, by the number of its bit in `enum effect_flag`
 (`core/sql/effects.h`); `l` a channel that it listens on.
 """
 

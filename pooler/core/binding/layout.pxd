@@ -61,6 +61,7 @@ cdef extern from "tables/layout.h" nogil:
         int16_t owner, last_worker
         uint64_t canceling
         uint8_t guarded
+        digest settings
         int32_t pool, client, evict_for
         uint32_t generation
         int32_t backend_pid

@@ -154,7 +154,8 @@ cdef class Snapshots(SharedMap):
         self.t.workers[worker].console_queries += 1
 
     def histograms(self, int pool):
-        """(query times, waiting times): 64 counts each, bucket b from 2**(b/2) microseconds on."""
+        """(query times, waiting times): 64 counts each, the one of number 2 k from 2**k microseconds on, the
+        next from half as long again; the last has all that take longer."""
         cdef int w, b
         query, wait = [0] * HISTOGRAM_BUCKETS, [0] * HISTOGRAM_BUCKETS
         for w in range(self.t.h.sizes.workers):

@@ -45,7 +45,9 @@ struct names {
     struct name **by_digest; /* as many buckets */
     struct name *confirmed;  /* names whose Parse has been answered, removed ones too while that is not */
     uint32_t count, capacity;
-    uint64_t kept_bytes; /* of names, their changes and texts, each text once */
+    /* of names, their changes and texts, each text once; one that is made again while the Close of its last
+     * name is not answered counts twice */
+    uint64_t kept_bytes;
     struct pending pending[PENDING_BUCKETS];
     struct change *first, *last;        /* the journal, oldest first */
     uint32_t pipeline;                  /* Syncs that the client has sent since it has names */

@@ -225,7 +225,7 @@ def test_a_peer_that_is_gone_takes_all(line: Line) -> None:
 
 def test_connections_with_work_left_have_their_turns_once(line: Line) -> None:
     other = Connection(line.loop, -1, "other")
-    for one in (other, line.connection, other, line.connection):
+    for one in (other, line.connection, other):
         one.work_left()
     assert line.loop.ready == ["other", "it"]
 

@@ -1,13 +1,13 @@
 """pooler: a PostgreSQL connection pooler that stands where PgBouncer stood, with one pool over all cores.
 
 A master process listens and spreads clients over workers; the workers share every server connection through
-one map of memory, so that limits hold over all of them. What is rare (logins, console, timers) is done by
-gevent greenlets, every query by compiled code.
+one map of memory, so that limits hold over all of them. What is rare (console, timers, opening a server) is
+done by gevent greenlets, every login of a client and every query by compiled code.
 
     cli          the command line
     master/      listens, accepts, forks, reloads; no gevent, no protocol
-    worker/      one process of several: logins, console, timers; the only user of gevent
-    core/        compiled: the shared tables (limits, queues) and the relay (what happens at every query)
+    worker/      one process of several: servers, console, timers; the only user of gevent
+    core/        compiled: the shared tables (limits, queues), logins, the relay (what happens at every query)
     admin/       the console: commands declared in one table
     config/      settings declared in one table; files in, one frozen Config out
     provisioning from a Config to the rows of the tables

@@ -34,14 +34,13 @@ def _import_for_workers() -> None:
     another, starts sooner, and all share its memory.
     """
     import pooler.admin.console
+    import pooler.auth.method
     import pooler.auth.passwords
     import pooler.protocol.auth_query
-    import pooler.protocol.client_login
-    import pooler.protocol.external_methods
     import pooler.protocol.peer_key
     import pooler.protocol.query
     import pooler.protocol.server_login
-    import pooler.protocol.startup_values  # noqa: F401
+    import pooler.protocol.startup  # noqa: F401
 
 
 def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> None:

@@ -15,19 +15,13 @@ from dataclasses import dataclass
 #: protocol_violation: the code PgBouncer gives to every error of its own.
 PROTOCOL_VIOLATION = "08P01"
 
-#: cant_change_runtime_param: a setting that only the beginning of a session takes.
-CANNOT_CHANGE_NOW = "55P02"
-
-#: insufficient_privilege.
-INSUFFICIENT_PRIVILEGE = "42501"
-
 
 class PoolerError(Exception):
     """Base of every error that pooler raises on purpose."""
 
 
-#: SQLSTATEs of refused logins: a wrong password, whatever else PostgreSQL's rules refuse, no such database.
-WRONG_PASSWORD, NOT_PERMITTED, NO_DATABASE = "28P01", "28000", "3D000"
+#: SQLSTATEs of refused logins: what PostgreSQL's rules refuse, no such database.
+NOT_PERMITTED, NO_DATABASE = "28000", "3D000"
 
 
 class ClientFault(PoolerError):

@@ -7,9 +7,10 @@ was switched off (-q, -d). Rules:
 
 * Nothing here raises and nothing waits. A line that cannot be written now (disk full, reader of a pipe
   asleep) is dropped and counted; the next line that gets through says how many are missing.
-* A line is one `write` of at most LINE_BYTES to a file opened with O_APPEND: lines of several processes
-  never mix.
+* Lines are written whole, in a `write` of at most LINE_BYTES to a file opened with O_APPEND (regular files
+  take more at once): lines of several processes never mix.
 * No lock, of threads or of processes: usable after a fork, in a thread, in any greenlet.
+* The relay makes its lines itself (core/relay/log.h); `write_lines` takes them by the batch.
 * Control characters, and bytes of names that are not UTF-8, are shown as \\xNN: no client can forge a line.
 """
 
@@ -20,14 +21,19 @@ import os
 import select
 import socket
 import stat
+import struct
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 FATAL, ERROR, WARNING, LOG, DEBUG, NOISE = "FATAL", "ERROR", "WARNING", "LOG", "DEBUG", "NOISE"
 
 #: Longest line, with its newline: PIPE_BUF, up to which the kernel keeps writes to a pipe in one piece.
 LINE_BYTES = 4096
+
+#: Of a line that the relay made (core/relay/log.h): its bytes, those before its text, its level as a number.
+RECORD = struct.Struct("=HHH")
+LEVELS = (ERROR, WARNING, LOG, DEBUG)
 
 #: The log names clients and users, so it is not for everybody's eyes.
 FILE_MODE = 0o640
@@ -56,6 +62,7 @@ class Sink:
         self.fd = fd
         self.owned = owned
         self.missing = 0  # lines dropped since the last one that got through
+        self.write_bytes: int | None = LINE_BYTES  # how much one write may have; None: any number of lines
         self._torn = False  # a line was written in part
         self._poll: select.poll | None = None
         self._write: Callable[[bytes], int] = self._choose()
@@ -67,6 +74,8 @@ class Sink:
             return lambda line: os.write(self.fd, line)
         if stat.S_ISSOCK(mode):
             return self._write_socket
+        if stat.S_ISREG(mode):
+            self.write_bytes = None  # O_APPEND keeps any write in one piece
         if stat.S_ISREG(mode) or not os.get_blocking(self.fd):
             return lambda line: os.write(self.fd, line)
         # O_NONBLOCK would change a terminal or pipe for everybody who shares it, our shell included: ask
@@ -94,6 +103,18 @@ class Sink:
             return False
         self._torn = written < len(line) + self._torn
         return not self._torn
+
+    def put_lines(self, lines: bytes) -> int:
+        """Write whole lines at once; how many of them were dropped."""
+        before = b"\n" if self._torn else b""
+        try:
+            written = self._write(before + lines)
+        except (OSError, ValueError):
+            return lines.count(b"\n")
+        there = (before + lines)[:written]
+        if there:
+            self._torn = not there.endswith(b"\n")
+        return lines.count(b"\n") - there[len(before) :].count(b"\n")
 
     def close(self) -> None:
         if self.owned and self.fd >= 0:
@@ -186,11 +207,37 @@ class Log:
         line = self._line(level, shown)
         for sink in sinks:
             own = sink.line(level, shown) if isinstance(sink, Syslog) else line
-            if sink.missing and sink.put(self._lost(sink)):
-                sink.missing = 0
+            self._tell_missing(sink)
             if not sink.put(own):
                 sink.missing += 1
                 self.dropped += 1
+
+    def write_lines(self, lines: bytes, records: bytes, lost: int) -> None:
+        """Write lines that are made already. Never raises."""
+        for sink in [sink for sink in (self.file, self.stderr) if sink is not None]:
+            for piece in _pieces(lines, sink.write_bytes):
+                self._tell_missing(sink)
+                dropped = sink.put_lines(piece)
+                sink.missing += dropped
+                self.dropped += dropped
+        if self.syslog is not None:
+            self._send_lines(self.syslog, lines, records)
+        if lost:
+            self.dropped += lost
+            self.write(WARNING, "%d log lines were lost", (lost,))
+
+    def _send_lines(self, syslog: Syslog, lines: bytes, records: bytes) -> None:
+        at = 0
+        for size, head, level in RECORD.iter_unpack(records):
+            self._tell_missing(syslog)
+            if not syslog.put(syslog.line(LEVELS[level], lines[at + head : at + size - 1])):
+                syslog.missing += 1
+                self.dropped += 1
+            at += size
+
+    def _tell_missing(self, sink: Sink) -> None:
+        if sink.missing and sink.put(self._lost(sink)):
+            sink.missing = 0
 
     def _lost(self, sink: Sink) -> bytes:
         text = _shown("%d log lines were lost", (sink.missing,))
@@ -206,6 +253,15 @@ class Log:
         stamp, zone = self._stamp
         head = f"{stamp}.{int((now - second) * 1000):03d} {zone} [{os.getpid()}] {level} "
         return (head.encode("utf-8", "backslashreplace") + text)[: LINE_BYTES - 1] + b"\n"
+
+
+def _pieces(lines: bytes, limit: int | None) -> Iterator[bytes]:
+    """Whole lines, as many as fit into `limit` bytes each; none of them is longer."""
+    at = 0
+    while at < len(lines):
+        end = len(lines) if limit is None else lines.rfind(b"\n", at, at + limit) + 1
+        yield lines[at:end]
+        at = end
 
 
 def _shown(text: str, args: tuple[object, ...]) -> bytes:
@@ -245,6 +301,11 @@ def follow(path: str, verbose: int, syslog: tuple[str, str] | None = None) -> No
         warning("cannot open log file %s: %s", path, e.strerror)
 
 
+def verbosity() -> int:
+    """From 1 on DEBUG is shown, from 2 on NOISE."""
+    return _log.verbose
+
+
 def dropped() -> int:
     """Lines of this process that were lost since it started."""
     return _log.dropped
@@ -280,6 +341,12 @@ def noise(text: str, *args: object) -> None:
     """Shown from -v -v on."""
     if _log.verbose >= 2:
         _log.write(NOISE, text, args)
+
+
+def write_lines(lines: bytes, records: bytes, lost: int) -> None:
+    """What the relay has said; `records`: a RECORD of each line, `lost`: how many it had no space for."""
+    if lines or lost:
+        _log.write_lines(lines, records, lost)
 
 
 def exception(text: str, exc: BaseException) -> None:

@@ -8,9 +8,7 @@ and a ratio is the median of the turns' ratios to PgBouncer; so a drift of the m
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import re
 import statistics
 import subprocess
@@ -19,8 +17,7 @@ import tempfile
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +26,9 @@ sys.path.insert(0, str(ROOT))
 
 from pooler.dev.postgres import SUPERUSER  # noqa: E402
 from pooler.dev.processes import Account, account, workplace  # noqa: E402
-from scripts import against  # noqa: E402
+from scripts import against, connect, pgbouncer  # noqa: E402
 from scripts.against import Workload  # noqa: E402
+from scripts.figures import BASE, Cell, Figure, markdown, quantile, versions_of, write_json  # noqa: E402
 from tests.support.affinity import on_one_core  # noqa: E402
 from tests.support.certificates import Authority  # noqa: E402
 from tests.support.pooler import Bouncer, PgBouncer, Pooler  # noqa: E402
@@ -38,14 +36,16 @@ from tests.support.postgres import Postgres  # noqa: E402
 from tests.support.processes import cpu_s  # noqa: E402
 from tests.support.tls_postgres import debians_programs  # noqa: E402
 
-BASE = "pgbouncer"  # what ratios are to
 DIRECT = "direct"
 OFF = ", session_state off"
 SCALE = 10
 
-#: Figures of a run: attribute, heading, format.
-FIGURES = (("cpu_us", "CPU µs/tx", "{:.1f}"), ("tps", "tx/s", "{:.0f}"), ("p50_ms", "p50 ms", "{:.2f}"),
-           ("p99_ms", "p99 ms", "{:.2f}"))  # fmt: skip
+FIGURES: tuple[Figure, ...] = (
+    ("cpu_us", "CPU µs/tx", "{:.1f}"),
+    ("tps", "tx/s", "{:.0f}"),
+    ("p50_ms", "p50 ms", "{:.2f}"),
+    ("p99_ms", "p99 ms", "{:.2f}"),
+)
 
 
 @dataclass(frozen=True)
@@ -68,27 +68,6 @@ class Program:
     port: int
     pid: int | None  # the process tree whose CPU time counts
     databases: dict[str, str]  # by transport: both ways of a transaction use the same
-
-
-@dataclass
-class Cell:
-    """All turns of one program on one workload."""
-
-    workload: Workload
-    program: str
-    runs: list[Run] = field(default_factory=list)
-
-    def median(self, figure: str) -> float | None:
-        values = [getattr(run, figure) for run in self.runs]
-        return statistics.median(values) if values and None not in values else None
-
-    def ratio(self, base: Cell | None, figure: str) -> float | None:
-        """Median of the ratios to the base's run of the same turn."""
-        if base is None:
-            return None
-        pairs = [(getattr(a, figure), getattr(b, figure)) for a, b in zip(self.runs, base.runs, strict=True)]
-        ratios = [a / b for a, b in pairs if a is not None and b]
-        return statistics.median(ratios) if ratios else None
 
 
 def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
@@ -120,17 +99,32 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "bench", help="directory of JSON and plot (default bench)"
     )
+    parser.add_argument("--pgbouncer", metavar="PROGRAM|SUITES", help=pgbouncer.HELP)
     parser.add_argument("--against", metavar="COMMIT", help=against.HELP)
-    if parser.parse_args(argv).against:
+    parser.add_argument("--connect", action="store_true", help=connect.HELP)
+    names = ",".join(connect.LOGINS)
+    parser.add_argument("--logins", type=several(str), default=list(connect.LOGINS), help=f"default {names}")
+    drivers = ",".join(connect.DRIVERS)
+    parser.add_argument(
+        "--drivers", type=several(str), default=list(connect.DRIVERS), help=f"default {drivers}"
+    )
+    chosen = parser.parse_args(argv)
+    if chosen.against:
         parser.set_defaults(**against.DEFAULTS)
+    if chosen.connect:
+        parser.set_defaults(**connect.DEFAULTS)
     return parser.parse_args(argv)
 
 
 def main(argv: Sequence[str]) -> int:
     """Measures all workloads, prints the table, writes JSON and plot."""
     arguments = parse_arguments(argv)
+    if arguments.pgbouncer:
+        os.environ["POOLER_PGBOUNCER"] = str(pgbouncer.program(arguments.pgbouncer))
     if arguments.against:
         return against.compare(arguments)
+    if arguments.connect:
+        return connect.compare(arguments)
     workloads = [
         Workload(mode, clients, transport)
         for transport in arguments.transports
@@ -155,12 +149,12 @@ def main(argv: Sequence[str]) -> int:
         for workload in workloads:
             cells += measure(pg, programs, workload, arguments.turns, arguments.seconds)
         # before anything is stopped: minutes of measuring must not be lost to trouble at the end
-        print(f"\n{markdown(cells)}", flush=True)
+        print(f"\n{markdown(cells, FIGURES)}", flush=True)
         if arguments.session_state:
             ratios = auto_to_off(pg, programs, workloads, 4 * arguments.turns, arguments.seconds)
             print(f"\n{ratios}", flush=True)
-        arguments.output.mkdir(parents=True, exist_ok=True)
-        write_json(arguments.output / "bench.json", cells, versions_of(pg), arguments)
+        settings = {"turns": arguments.turns, "seconds": arguments.seconds, "scale": SCALE}
+        write_json(arguments.output / "bench.json", cells, FIGURES, versions_of(pg), settings)
         write_plot(arguments.output / "bench.svg", cells)
     return 0
 
@@ -262,33 +256,6 @@ def run(pg: Postgres, program: Program, workload: Workload, seconds: int) -> Run
     return Run(cpu_us, float(rate[1]), quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99))
 
 
-def quantile(ordered: Sequence[float], share: float) -> float:
-    return ordered[min(len(ordered) - 1, int(len(ordered) * share))]
-
-
-def base_of(cell: Cell, cells: Sequence[Cell]) -> Cell | None:
-    """PgBouncer's cell of the same workload."""
-    return next((c for c in cells if c.workload == cell.workload and c.program == BASE), None)
-
-
-def markdown(cells: Sequence[Cell]) -> str:
-    """The table of docs/performance.md: medians, and in brackets the ratio to PgBouncer."""
-    headings = ["workload", "program", *(heading for _, heading, _ in FIGURES)]
-    rows = [headings, ["---"] * 2 + ["---:"] * len(FIGURES)]
-    previous = None
-    for cell in cells:
-        row = [str(cell.workload) if cell.workload != previous else "", cell.program]
-        previous = cell.workload
-        base = base_of(cell, cells)
-        for figure, _, form in FIGURES:
-            value = cell.median(figure)
-            ratio = cell.ratio(base, figure) if cell.program != BASE else None
-            text = form.format(value) if value is not None else "-"
-            row.append(f"{text} ({ratio:.2f}×)" if ratio is not None else text)
-        rows.append(row)
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)
-
-
 def auto_to_off(
     pg: Postgres, programs: Sequence[Program], workloads: Sequence[Workload], turns: int, seconds: int
 ) -> str:
@@ -314,41 +281,6 @@ def auto_to_off(
                     f"{workload}, {auto.name}: auto / off = {median:.3f} (quartiles {low:.3f}, {high:.3f})"
                 )
     return "\n".join(lines)
-
-
-def versions_of(pg: Postgres) -> dict[str, str]:
-    """What was measured, and on what."""
-    from pooler import __version__
-
-    found = {"pooler": __version__, "python": platform.python_version(), "kernel": platform.release()}
-    found["postgresql"] = str(pg.sql("SHOW server_version")[0][0])
-    if path := PgBouncer.find():
-        found["pgbouncer"] = subprocess.run([path, "-V"], capture_output=True, text=True).stdout.split("\n")[
-            0
-        ]
-    model = re.search(r"^model name\s*: (.*)", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    found["cpu"] = f"{os.cpu_count()} x {model[1] if model else platform.machine()}"
-    return found
-
-
-def write_json(
-    path: Path, cells: Sequence[Cell], versions: dict[str, str], arguments: argparse.Namespace
-) -> None:
-    results = []
-    for cell in cells:
-        base = base_of(cell, cells)
-        results.append(
-            {
-                **asdict(cell),
-                "median": {figure: cell.median(figure) for figure, _, _ in FIGURES},
-                "ratio": {figure: cell.ratio(base, figure) for figure, _, _ in FIGURES},
-            }
-        )
-    settings = {"turns": arguments.turns, "seconds": arguments.seconds, "scale": SCALE}
-    when = datetime.now(UTC).isoformat(timespec="seconds")
-    document = {"when": when, "versions": versions, "settings": settings, "results": results}
-    path.write_text(json.dumps(document, indent=1) + "\n")
-    print(f"figures: {path}", file=sys.stderr)
 
 
 def write_plot(path: Path, cells: Sequence[Cell]) -> None:

@@ -59,7 +59,10 @@ CYTHON_FILES = sorted(path for path in PACKAGE.rglob("*.p*") if path.suffix in {
 SIZED_FILES = [
     *PYTHON_FILES,
     *sorted((ROOT / "tests/support").glob("*.py")),
-    *(ROOT / "scripts/bench.py", ROOT / "scripts/against.py"),
+    *(
+        ROOT / f"scripts/{name}.py"
+        for name in ("against", "bench", "connect", "figures", "pgbouncer", "storm")
+    ),
 ]
 TEXT_FILES = [
     path
@@ -364,15 +367,20 @@ FLOORS = [
     {"sql", "tls"},
     {"tables", "io"},
     {"catalog"},
-    {"statements", "session", "notify"},
+    {"statements", "session", "notify", "login"},
     {"relay"},
     {"binding"},
 ]
-FEATURES = {"catalog", "statements", "session", "notify"}
+FEATURES = {"catalog", "statements", "session", "notify", "login"}
 BACK_DOOR = "relay/internal.h"
 
 #: Where the header of a source has another name.
 C_HEADERS = {
+    "login/logins": "login/login.h",
+    "login/opening": "login/login.h",
+    "login/proof": "login/login.h",
+    "login/refusal": "login/login.h",
+    "login/scram_proof": "login/login.h",
     "relay/client_memory": BACK_DOOR,
     "sql/phrases": "sql/scan.h",
     "sql/scan": "sql/effects.h",
@@ -387,6 +395,7 @@ C_PREFIXES = {
     "io/buffer": {"bytes"},
     "io/connection": {"conn"},
     "io/message_table": {"backend", "frontend"},
+    "login/packet": {"wanted"},
     "notify/announce": {"listen"},
     "notify/deliver": {"listen"},
     "notify/origin": {"marker"},

@@ -1,9 +1,8 @@
-"""Secrets as they are stored, and how a password is checked against one or an answer made from one."""
+"""Secrets as they are stored, and what one allows us at a server."""
 
 from __future__ import annotations
 
 import hashlib
-import hmac
 import re
 from dataclasses import dataclass
 from typing import Literal
@@ -62,20 +61,6 @@ def md5_secret(password: bytes, user: bytes) -> bytes:
 def md5_answer(stored: bytes, salt: bytes) -> bytes:
     """The answer to an MD5 challenge by someone who has the stored form."""
     return _md5(stored[3:] + salt)
-
-
-def check_md5_answer(secret: Secret, user: bytes, salt: bytes, answer: bytes) -> bool:
-    """Whether this answers the challenge; a SCRAM secret never does."""
-    stored = secret.raw if secret.kind == "md5" else md5_secret(secret.raw, user)
-    right = hmac.compare_digest(md5_answer(stored, salt), answer)
-    return right and secret.kind != "scram"
-
-
-def check_password(secret: Secret, user: bytes, password: bytes) -> bool:
-    """Whether this is the password of a plain or MD5 secret; for SCRAM see `scram.verify_password`."""
-    if secret.kind == "md5":
-        return hmac.compare_digest(secret.raw, md5_secret(password, user))
-    return hmac.compare_digest(secret.raw, password) and secret.kind == "plain"
 
 
 def _md5(data: bytes) -> bytes:

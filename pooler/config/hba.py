@@ -1,4 +1,4 @@
-"""auth_hba_file: by which way who may log in to what from where. The first rule that fits decides.
+"""auth_hba_file: by which way who may log in to what from where. The core looks for the rule that decides.
 
     local     DATABASE  USER            METHOD  [map=NAME]
     host      DATABASE  USER  ADDRESS   METHOD  [map=NAME]      hostssl: with TLS only; hostnossl: without
@@ -53,10 +53,6 @@ class Names:
     keywords: frozenset[str]
     names: frozenset[str]
 
-    def contain(self, name: str, other: str) -> bool:
-        """Whether `name` is among them; `other` is the user where this is a database, and the reverse."""
-        return "all" in self.keywords or ("sameuser" in self.keywords and name == other) or name in self.names
-
 
 @dataclass(frozen=True)
 class HbaRule:
@@ -79,50 +75,6 @@ class HbaRule:
             return None
         address = ipaddress.ip_address(self.address)
         return address.version, int(address), int(ipaddress.ip_address(self.mask))
-
-    def fits(self, client: Client) -> bool:
-        """Whether this rule is for such a client."""
-        if self.kind == "local" or client.address is None:
-            if self.kind != "local" or client.address is not None:
-                return False
-        elif (self.kind == "hostssl" and not client.tls) or (self.kind == "hostnossl" and client.tls):
-            return False
-        elif self.network is not None:
-            version, address, mask = self.network
-            if client.address.version != version or int(client.address) & mask != address:
-                return False
-        if client.physical_replication:
-            if "replication" not in self.databases.keywords:
-                return False
-        elif not self.databases.contain(client.database, client.user):
-            return False
-        return self.users.contain(client.user, client.database)
-
-
-@dataclass(frozen=True)
-class Client:
-    """What a rule looks at."""
-
-    database: str
-    user: str
-    address: Address | None  # None: unix socket
-    tls: bool = False
-    physical_replication: bool = False
-
-
-def address_of(text: str) -> Address | None:
-    """The address of a peer as its socket tells it, without a zone, IPv4 as such; None: it is no address."""
-    try:
-        address = ipaddress.ip_address(text.partition("%")[0])
-    except ValueError:
-        return None
-    mapped = address.ipv4_mapped if isinstance(address, ipaddress.IPv6Address) else None
-    return mapped or address
-
-
-def find_rule(rules: Iterable[HbaRule], client: Client) -> HbaRule | None:
-    """The rule that decides; None: there is none for such a client."""
-    return next((rule for rule in rules if rule.fits(client)), None)
 
 
 # -- reading -------------------------------------------------------------------------------------------------

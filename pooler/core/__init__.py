@@ -1,9 +1,10 @@
-"""The compiled core: shared tables and relay.  It knows no configuration, no users, no SQL, no policy.
+"""The compiled core: shared tables, logins of clients, relay. It reads no configuration: rows and
+`LoginPolicy` have what it needs of one, and Python fills them.
 
 README.md has the folders and who may include whom. Reading order: tables/layout.h (the rows, why they
-survive a SIGKILL), tables/queue.c, limits.c, pool.c (who gets which server), relay/relay.h (the theory of
-the relay), relay/client.c and server.c (the life of a query), relay/loop.c, tls/session.h and bridge.h (TLS
-with clients and with PostgreSQL), binding/tables.pxi and relay.pxi.
+survive a SIGKILL), tables/queue.c, limits.c, pool.c (who gets which server), login/login.h (a client logs
+in), relay/relay.h (the theory of the relay), relay/client.c and server.c (the life of a query), relay/loop.c,
+tls/session.h and bridge.h (TLS with clients and with PostgreSQL), binding/tables.pxi, policy.pxi, relay.pxi.
 """
 
 from ._core import (
@@ -14,9 +15,15 @@ from ._core import (
     KILL,
     WELCOME,
     WELCOME_SPACE,
+    AcceptEnd,
+    AcceptThread,
     Bridge,
     CancelVerdict,
     CatalogState,
+    LoginAnswer,
+    LoginPass,
+    LoginPolicy,
+    LoginQuestion,
     LoginVerdict,
     PeerState,
     Relay,
@@ -37,9 +44,15 @@ __all__ = [
     "KILL",
     "WELCOME",
     "WELCOME_SPACE",
+    "AcceptEnd",
+    "AcceptThread",
     "Bridge",
     "CancelVerdict",
     "CatalogState",
+    "LoginAnswer",
+    "LoginPass",
+    "LoginPolicy",
+    "LoginQuestion",
     "LoginVerdict",
     "PeerState",
     "Relay",

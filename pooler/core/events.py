@@ -8,14 +8,44 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
-    from pooler.core._core import CancelVerdict
+    from pooler.core._core import AcceptEnd, CancelVerdict, TlsSession
 
 
-class Accepted(NamedTuple):
-    """The master has sent a client's socket."""
+class LoginAsks(NamedTuple):
+    """The core needs an answer to go on with a login: a LoginQuestion, with its fields."""
 
+    row: int
+    client_id: int
+    question: int
+    fields: list[bytes]
+
+    def __repr__(self) -> str:
+        """Without the fields: the log shows events, and one of these is a password."""
+        return f"LoginAsks(row={self.row}, client_id={self.client_id}, question={self.question})"
+
+
+class LoginLeft(NamedTuple):
+    """A client in its login that has asked needs no answer any more."""
+
+    client_id: int
+
+
+class LoginPassed(NamedTuple):
+    """A client that is Python's from here on: its row, its descriptor, its TLS. `how`: a LoginPass; fields:
+    what was read behind its login, how the log writes its address, when it came (monotonic microseconds), and
+    what stands in core/login/questions.h."""
+
+    row: int
+    client_id: int
     fd: int
     is_unix: bool
+    how: int
+    fields: list[bytes]
+    session: TlsSession | None
+
+    def __repr__(self) -> str:
+        """Without the fields: the key of a cancel request is among them, and what the client has said."""
+        return f"LoginPassed(row={self.row}, client_id={self.client_id}, how={self.how})"
 
 
 class DialNeeded(NamedTuple):
@@ -32,40 +62,11 @@ class CancelNeeded(NamedTuple):
 
 
 class LoginOrdered(NamedTuple):
-    """A client in its login has got orders: bits of WELCOME, FAIL, KILL and CANCELED."""
+    """A client that Python has got orders for: bits of WELCOME, FAIL, KILL and CANCELED."""
 
     row: int
     client_id: int
     orders: int
-
-
-class ClientClosed(NamedTuple):
-    """A client of the relay has been closed; `told`: it was sent an error message."""
-
-    client_id: int
-    pool: int
-    address: str
-    port: int
-    age_us: int
-    reason: str
-    told: bool
-
-
-class ServerClosed(NamedTuple):
-    """A server connection has been closed."""
-
-    server_id: int
-    pool: int
-    address: str
-    port: int
-    age_us: int
-    reason: str
-
-
-class Warned(NamedTuple):
-    """The log is to have this text."""
-
-    text: str
 
 
 class ListenNeeded(NamedTuple):
@@ -84,16 +85,23 @@ class SharedDdlSeen(NamedTuple):
 
 
 RelayEvent = (
-    Accepted
+    LoginAsks
+    | LoginLeft
+    | LoginPassed
     | DialNeeded
     | CancelNeeded
     | LoginOrdered
-    | ClientClosed
-    | ServerClosed
-    | Warned
     | ListenNeeded
     | SharedDdlSeen
 )
+
+
+class LogLines(NamedTuple):
+    """What the relay has for the log."""
+
+    lines: bytes
+    records: bytes  # of each line, log.RECORD
+    lost: int  # lines behind these
 
 
 class Slot(NamedTuple):
@@ -104,6 +112,16 @@ class Slot(NamedTuple):
     id: int
     owner: int
     state: int
+
+
+class Accepting(NamedTuple):
+    """Why accepting has stopped, or how giving a client away ended."""
+
+    end: AcceptEnd
+    fd: int  # KEPT: the client that nobody could take
+    error: int  # SHORT: the errno; KEPT: that of a worker who failed otherwise than by being full, or 0
+    is_unix: bool
+    listener: int = -1  # where it has stopped: its descriptor
 
 
 class CancelAnswer(NamedTuple):

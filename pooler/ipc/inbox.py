@@ -4,8 +4,8 @@ Every worker has one, and so has the master. Whoever holds the send end may drop
 the owner reads. They are made before the first fork and live as long as the master, so that what was queued
 for a worker that died reaches its replacement.
 
-A datagram is three integers and at most one descriptor. The workers read theirs in the compiled relay: the
-format is fixed.
+A datagram is three integers and at most one descriptor. The workers read theirs in the compiled relay, and
+the master sends clients by core/tables/accept.c: the format is fixed.
 
     kind           a                      b            descriptor
     CLIENT         1 if a unix socket     0            an accepted client
@@ -69,11 +69,6 @@ def open_pair() -> tuple[socket.socket, socket.socket]:
     receive_end.setblocking(False)
     send_end.setblocking(False)
     return receive_end, send_end
-
-
-def send_client(outbox: socket.socket, fd: int, is_unix: bool) -> bool:
-    """Hand a client socket over; False if the inbox is full. The caller closes its own descriptor."""
-    return fds.send(outbox, FORMAT.pack(Kind.CLIENT, int(is_unix), 0), fd)
 
 
 def send_server(outbox: socket.socket, slot: int, generation: int, fd: int) -> bool:

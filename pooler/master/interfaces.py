@@ -6,12 +6,13 @@ tests of the master use stand-ins of a few lines.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from pooler.config import Config
 from pooler.config.tls import TlsSetup
+from pooler.core import AcceptThread
 
 
 class SharedTables(Protocol):
@@ -29,17 +30,14 @@ class SharedTables(Protocol):
     def heartbeat_age(self, number: int) -> float:
         """Seconds since the worker was last seen alive."""
 
-    def load(self, number: int) -> int:
-        """Clients of a worker, and those on their way to it."""
-
     def pause_mode(self) -> str:
         """What holds all clients back: `PAUSE`, `SUSPEND`, or nothing."""
 
     def set_paused(self, database: int, paused: bool) -> None:
         """Hold back the waiters of a database (-1: of all)."""
 
-    def client_sent(self, number: int) -> None:
-        """One more client is on its way to a worker."""
+    def acceptor(self, outboxes: Sequence[int], most: int) -> AcceptThread:
+        """The thread that accepts, and gives each client to the eligible worker that has the fewest."""
 
 
 def _leave_tls(config: Config) -> TlsSetup:

@@ -82,9 +82,7 @@ class Master:
         self._loop = Loop()
         events = Events(self._on_message, self._on_death, self._let_go)
         self.workers = Workers(config.settings.worker_count, self._loop, shared, run_worker, events)
-        self._acceptor = Acceptor(
-            self._loop, listeners, self.workers.outboxes, shared.tables, self.workers.eligible
-        )
+        self._acceptor = Acceptor(self._loop, listeners, self.workers.accept_thread)
         self._reloader = Reloader(
             config, overrides, shared, self._loop, self.workers, duties.check, self._adopted, self._settled
         )
@@ -114,6 +112,7 @@ class Master:
             while self.exit_code is None:
                 self._loop.run_once()
         finally:
+            self._acceptor.wait()  # who comes now is in the backlog, not a dead worker's
             self.workers.kill_all()
             if self._handoff is not None and self._handoff.has_successor:
                 self._acceptor.leave_files()

@@ -27,6 +27,7 @@ from pooler.ipc import inbox
 from pooler.ipc.boot import WorkerBoot
 from pooler.ipc.messages import Message, Reclaim
 from pooler.master import signals
+from pooler.master.accept import BATCH
 from pooler.master.child import RunWorker, run_child
 from pooler.master.interfaces import Interfaces
 from pooler.master.loop import Loop
@@ -54,7 +55,7 @@ class Events:
 
 
 class Workers:
-    """All workers, their inboxes, and the master's own inbox."""
+    """All workers, their inboxes and the thread that puts clients there, and the master's own inbox."""
 
     def __init__(
         self, count: int, loop: Loop, shared: Interfaces, run_worker: RunWorker, events: Events
@@ -71,6 +72,7 @@ class Workers:
         self._events = events
         self._inboxes, self.outboxes = map(list, zip(*(inbox.open_pair() for _ in self.all), strict=True))
         self._own_inbox, self._own_outbox = inbox.open_pair()
+        self.accept_thread = shared.tables.acceptor([box.fileno() for box in self.outboxes], BATCH)
         self._reclaim_due = False
         loop.watch(self._own_inbox.fileno(), self.read_inbox)
 
@@ -87,6 +89,10 @@ class Workers:
         load stays even after a crash. One whose last start failed does not.
         """
         return [w.number for w in self.all if w.pid and (w.ready or not w.failures)]
+
+    def _tell_eligible(self) -> None:
+        """After every change of what `eligible` goes by."""
+        self.accept_thread.set_eligible(self.eligible())
 
     # -- forking
 
@@ -115,6 +121,7 @@ class Workers:
             undo.pop_all()
         theirs.close()
         worker.pid, worker.ready, worker.started_s = pid, False, time.monotonic()
+        self._tell_eligible()
         worker.channel = WorkerChannel(
             self._loop,
             ours,
@@ -125,8 +132,8 @@ class Workers:
         log.debug("worker %d is process %d", worker.number, pid)
 
     def _fork_process(self, worker: Worker, ours: socket.socket, theirs: socket.socket) -> int:
-        """Fork; returns in the parent only."""
-        with signals.blocked():
+        """Fork; returns in the parent only. No client's descriptor of the thread that accepts is copied."""
+        with signals.blocked(), self.accept_thread:
             pid = os.fork()
             if pid == 0:
                 ours.close()
@@ -177,6 +184,7 @@ class Workers:
     def became_ready(self, worker: Worker) -> None:
         """It has said so."""
         worker.ready, worker.failures = True, 0
+        self._tell_eligible()
         self._order_reclaim()
 
     def read_inbox(self) -> None:
@@ -273,6 +281,7 @@ class Workers:
         else:
             worker.failures += 1
         worker.pid, worker.ready = 0, False
+        self._tell_eligible()
         self._events.died(worker, text)
         self._release_rows(worker)
 

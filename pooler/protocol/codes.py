@@ -5,13 +5,11 @@ from __future__ import annotations
 # -- packets without a type byte, sent first on a connection (documentation, "Message Formats") --
 PROTOCOL_3_0 = 3 << 16
 
-#: The newest minor version that clients may have; 3.2 brought long cancel keys. Servers are asked for 3.0.
-LATEST_MINOR = 2
+#: The minor version of protocol 3 that brought long cancel keys. Servers are asked for 3.0.
 LONG_KEYS_MINOR = 2
 
 CANCEL_REQUEST = 80877102
 SSL_REQUEST = 80877103
-GSSENC_REQUEST = 80877104
 
 # -- authentication requests: the first word of a message of type R --
 AUTH_OK = 0
@@ -40,26 +38,8 @@ TYPE_SIZES = {OID_BOOL: 1, OID_INT8: 8, OID_INT4: 4, OID_OID: 4}
 
 # -- limits: every length that a peer names is checked against one of these before anything is allocated -----
 
-#: A startup packet is at least its length and its code; the cap is PostgreSQL's MAX_STARTUP_PACKET_LENGTH.
-MIN_STARTUP_BYTES = 8
-MAX_STARTUP_BYTES = 10_000
-
-#: PostgreSQL's PG_MAX_SASL_MESSAGE_LENGTH; real messages are about 200 bytes.
-MAX_SASL_BYTES = 1_024
-
-#: Longest password (PgBouncer: below 65,532), and the body that holds it with its terminator.
-MAX_PASSWORD_BYTES = 65_531
-MAX_PASSWORD_BODY_BYTES = MAX_PASSWORD_BYTES + 1
-
-#: "md5", 32 digits and the terminator are 36; with more, a plain password is refused by its proper text.
-MAX_MD5_BODY_BYTES = 1_024
-
-#: The secret in a CancelRequest; 3.2 allows up to 256 bytes.
-MIN_CANCEL_KEY_BYTES, MAX_CANCEL_KEY_BYTES = 4, 256
-
-#: PgBouncer's limits: NAMEDATALEN for databases; users may be longer because they can be mapped.
+#: PgBouncer's limit of users, who may have longer names than in PostgreSQL because they can be mapped.
 MAX_USER_BYTES = 127
-MAX_DATABASE_BYTES = 63
 
 #: One message of a server during its login. Error texts are the longest; 10 kB is generous (CVE-2026-6665).
 MAX_LOGIN_BYTES = 10_000

@@ -3,24 +3,14 @@
 A login or a query of our own is a generator that reads top to bottom like the protocol's documentation. It
 yields one of the requests below and is sent the answer. The driver owns the socket, the clock and the
 threads; a test is a driver too, with a list of bytes. A conversation ends by returning its result or by
-raising `ClientFault` or `ServerFault`. If the peer goes away, the driver closes the generator.
+raising `ServerFault`. If the peer goes away, the driver closes the generator.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, TypeVar
-
-from pooler.auth.method import Method
-
-
-@dataclass(frozen=True)
-class NeedStartup:
-    """Answer: `bytes` of one packet without a type byte, from its length word on.
-
-    The driver reads the length word, asks `startup.check_length` and then reads exactly the rest.
-    """
 
 
 @dataclass(frozen=True)
@@ -55,11 +45,6 @@ class Send:
 
 
 @dataclass(frozen=True)
-class NeedTurn:
-    """Answer: None, when this login may go on: what comes next makes its client compute for milliseconds."""
-
-
-@dataclass(frozen=True)
 class StartTLS:
     """Answer: the `tls.TlsInfo`, when the handshake is done; everything after it goes through TLS."""
 
@@ -72,38 +57,7 @@ class Offload:
     arguments: tuple[Any, ...]
 
 
-@dataclass(frozen=True)
-class CheckPassword:
-    """Answer: `bool`, whether who keeps the passwords of this method (a directory, PAM) finds this one right.
-
-    May take seconds. Whoever answers logs why not.
-    """
-
-    method: Method
-    user: str
-    password: bytes = field(repr=False)
-
-
-@dataclass(frozen=True)
-class AskSecret:
-    """Answer: the `auth.passwords.Secret` stored for this user, or None if there is no such user."""
-
-    user: str
-    database: str
-
-
-Request = (
-    NeedStartup
-    | NeedMessage
-    | NeedByte
-    | NeedTurn
-    | Pending
-    | Send
-    | StartTLS
-    | Offload
-    | CheckPassword
-    | AskSecret
-)
+Request = NeedMessage | NeedByte | Pending | Send | StartTLS | Offload
 
 Result = TypeVar("Result")
 

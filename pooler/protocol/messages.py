@@ -81,38 +81,7 @@ def body_length(header: bytes, max_bytes: int, fault: type[ClientFault] | type[S
 
 def authentication_ok() -> bytes:
     """AuthenticationOk."""
-    return _authentication(codes.AUTH_OK)
-
-
-def authentication_cleartext() -> bytes:
-    """AuthenticationCleartextPassword."""
-    return _authentication(codes.AUTH_CLEARTEXT)
-
-
-def authentication_md5(salt: bytes) -> bytes:
-    """AuthenticationMD5Password."""
-    return _authentication(codes.AUTH_MD5, salt)
-
-
-def authentication_sasl(mechanisms: Sequence[str]) -> bytes:
-    """AuthenticationSASL, with the mechanisms in order of preference."""
-    return _authentication(codes.AUTH_SASL, *map(cstring, mechanisms), b"\0")
-
-
-def authentication_sasl_continue(data: bytes) -> bytes:
-    """AuthenticationSASLContinue."""
-    return _authentication(codes.AUTH_SASL_CONTINUE, data)
-
-
-def authentication_sasl_final(data: bytes) -> bytes:
-    """AuthenticationSASLFinal."""
-    return _authentication(codes.AUTH_SASL_FINAL, data)
-
-
-def negotiate_protocol_version(options: Sequence[str], minor: int = codes.LATEST_MINOR) -> bytes:
-    """NegotiateProtocolVersion: we speak up to 3.`minor` and know none of these `_pq_.` options."""
-    head = struct.pack("!II", codes.PROTOCOL_3_0 + minor, len(options))
-    return message(b"v", head, *map(cstring, options))
+    return message(b"R", _WORD.pack(codes.AUTH_OK))
 
 
 def backend_key_data(pid: int, key: bytes) -> bytes:
@@ -129,10 +98,6 @@ def welcome(parameters: Mapping[str, str], pid: int, key: bytes) -> bytes:
     """Everything behind AuthenticationOk: settings, cancel key, ReadyForQuery."""
     settings = b"".join(parameter_status(name, value) for name, value in parameters.items())
     return settings + backend_key_data(pid, key) + ready()
-
-
-def _authentication(code: int, *parts: bytes) -> bytes:
-    return message(b"R", _WORD.pack(code), *parts)
 
 
 # -- building: results ---------------------------------------------------------------------------------------

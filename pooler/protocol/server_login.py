@@ -46,7 +46,6 @@ class ServerSession:
     cancel_key: bytes = field(repr=False)  # behind the pid in a CancelRequest; empty: the server gave none
     parameters: dict[str, str]  # all that it reported
     notices: tuple[dict[str, str], ...] = ()
-    tls: TlsInfo | None = None
 
 
 def server_login(target: ServerTarget) -> Conversation[ServerSession]:
@@ -64,7 +63,7 @@ def server_login(target: ServerTarget) -> Conversation[ServerSession]:
         elif kind == b"K":
             pid, key = messages.parse_backend_key_data(body)
         elif kind == b"Z" and messages.parse_ready(body) == codes.STATUS_IDLE:
-            return ServerSession(pid, key, parameters, tuple(inbox.notices), tls)
+            return ServerSession(pid, key, parameters, tuple(inbox.notices))
         else:
             raise _unexpected(kind)
 

@@ -62,7 +62,6 @@ class Lookups:
         self._context = context
         self._all = Semaphore(MAX)
         self._pools: dict[tuple[str, str], Semaphore] = {}
-        self._ids: set[int] = set()  # of our own clients, whose ends the relay reports like others'
 
     def find(self, database: Database | None, name: str, has_left: Callable[[], bool]) -> StoredUser | None:
         """The user called `name` on this database (None: the console); None: there is none.
@@ -75,7 +74,8 @@ class Lookups:
         query = (database.auth_query if database else None) or settings.auth_query
         query = SAFE_AUTH_QUERY if query == AUTH_QUERY else query
         target = self._target(database)
-        assert auth_user is not None
+        if auth_user is None:
+            raise config_error("a reload has taken auth_user away meanwhile")
         key = (target.name, auth_user)
         in_pool = self._pools.setdefault(key, Semaphore(POOL_MAX))
         try:
@@ -84,12 +84,6 @@ class Lookups:
         finally:
             if in_pool.counter == POOL_MAX:  # nobody else: names that strangers thought of are not kept
                 self._pools.pop(key, None)
-
-    def forget(self, client_id: int) -> bool:
-        """Whether this was a client of our own, which has left."""
-        known = client_id in self._ids
-        self._ids.discard(client_id)
-        return known
 
     def _target(self, database: Database | None) -> Database:
         """Where the query is to run."""
@@ -107,7 +101,6 @@ class Lookups:
         self, target: Database, auth_user: str, query: str, name: str, has_left: Callable[[], bool]
     ) -> StoredUser | None:
         client = _OwnClient(self._context, target, auth_user, has_left)
-        self._ids.add(client.id)
         try:
             return client.run(query, name)
         except ServerFault as fault:
@@ -121,8 +114,7 @@ class Lookups:
         except OSError as error:
             raise config_error(f"auth_query: {error.strerror or error}") from error
         finally:
-            if client.close():
-                self._ids.discard(client.id)
+            client.close()
 
 
 def config_error(reason: str) -> ClientFault:
@@ -200,14 +192,12 @@ class _OwnClient:
         converse(auth_query.ask(query, name), stream)
         return converse(auth_query.answer(), stream)
 
-    def close(self) -> bool:
-        """The end, in whatever state it is; whether the relay never heard of it."""
+    def close(self) -> None:
+        """The end, in whatever state it is."""
         if self._sock is not None:
             self._sock.close()
-            return False
-        if self.context.logins.pop(self.row, None) is self:
+        elif self.context.logins.pop(self.row, None) is self:
             self.tables.client_free(self.row)
-        return True
 
     # -- until there is a server
 

@@ -13,18 +13,16 @@ if TYPE_CHECKING:
     from pooler.config import Config
     from pooler.core import Bridge, Relay, Tables
     from pooler.ipc.messages import Message
-    from pooler.worker.auth_query import Lookups
     from pooler.worker.cancel import Allowance
     from pooler.worker.console_operations import ConsoleOperations
-    from pooler.worker.login_queue import LoginQueue
+    from pooler.worker.login_questions import LoginQuestions
     from pooler.worker.parameters import TrackedParameters
     from pooler.worker.resolver import Resolver
     from pooler.worker.tls import Contexts
-    from pooler.worker.unknown_users import UnknownUsers
 
 
 class Login(Protocol):
-    """What waits in a login: a client, or one of our own."""
+    """What Python has of a client in the tables: its own, or one of the console."""
 
     id: int
 
@@ -47,7 +45,7 @@ class WorkerContext:
     relay: Relay
     config: Config  # a reload puts another one here
     #: Runs a function in a greenlet of its own; a bug in it is logged and ends nothing else.
-    spawn: Callable[..., None]
+    spawn: Callable[..., Any]
     tell_master: Callable[[Message], None]
     #: Opens the connection of a slot that is this worker's.
     dial: Callable[[int], None]
@@ -66,10 +64,8 @@ class WorkerContext:
 
 @dataclass(slots=True, eq=False)
 class LoginServices:
-    """What a client's login needs beyond the context."""
+    """What logins, and clients with which Python goes on, need beyond the context."""
 
-    login_queue: LoginQueue
-    lookups: Lookups
-    unknown_users: UnknownUsers
+    questions: LoginQuestions
     operations: ConsoleOperations
     console: Console

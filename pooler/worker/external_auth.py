@@ -4,10 +4,12 @@ threads, of which there are few: a server that hangs holds up its own users, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import gevent
 from gevent.threadpool import ThreadPool
 
-from pooler.protocol.conversation import CheckPassword
+from pooler.auth.method import Method
 from pooler.worker import ldap, pam
 
 #: Of one worker, for each method. More clients wait their turn, as long as their login may take.
@@ -16,12 +18,16 @@ THREADS = 16
 _pools: dict[str, ThreadPool] = {}
 
 
-def check(request: CheckPassword, address: str) -> bool:
-    """Whether the password is right; logs why not. `address` is the client's, empty for a unix socket."""
-    method, user, password = request.method, request.user, request.password
+def check(method: Method, user: str, password: bytes, address: str, wanted: Callable[[], bool]) -> bool:
+    """Whether the password is right; logs why not. `address` is the client's, empty for a unix socket;
+    `wanted`: asked once more when a thread is free, for the client may have left."""
     if method.name == "ldap":
-        return bool(_pool("ldap").apply(ldap.check, (method.options, user, password)))
-    return bool(_pool("pam").apply(pam.check, (user, password, address)))
+        return bool(_pool("ldap").apply(_if_wanted, (wanted, ldap.check, method.options, user, password)))
+    return bool(_pool("pam").apply(_if_wanted, (wanted, pam.check, user, password, address)))
+
+
+def _if_wanted(wanted: Callable[[], bool], function: Callable[..., bool], *arguments: object) -> bool:
+    return wanted() and function(*arguments)
 
 
 def _pool(name: str) -> ThreadPool:

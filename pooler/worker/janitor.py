@@ -18,7 +18,6 @@ from pooler.worker import cancel
 if TYPE_CHECKING:
     from pooler.admin.console import Console
     from pooler.worker.context import WorkerContext
-    from pooler.worker.login_queue import LoginQueue
 
 TICK_S = 1 / 3
 #: A server that was told to end and still runs something is sent a cancel request again after this.
@@ -43,9 +42,8 @@ QUEUED = "No server connection available in postgres backend, client being queue
 class Janitor:
     """The timer of one worker."""
 
-    def __init__(self, context: WorkerContext, login_queue: LoginQueue, console: Console) -> None:
+    def __init__(self, context: WorkerContext, console: Console) -> None:
         self.context = context
-        self._login_queue = login_queue
         self._console = console
         self._title_due = 0.0
         self._forget_due = 0.0
@@ -71,7 +69,6 @@ class Janitor:
         for slot in context.tables.expired_idle(context.number, context.config.settings.server_idle_timeout):
             context.relay.close_slot(slot)
         self._overdue()
-        self._login_queue.tick(now)
         for slot, generation in context.tables.closing_slots(context.number, INSIST_S):
             context.spawn(cancel.insist, context, slot, generation)
         if now >= self._title_due:
@@ -102,7 +99,7 @@ class Janitor:
         for what, row, client_id, since in found:
             if what == "query_wait_notify":
                 context.relay.send(row, client_id, messages.notice(QUEUED))
-            elif row in context.logins:  # it waits for its pool's first server
+            elif row in context.logins:  # one of our own, which waits for its pool's first server
                 context.logins[row].end(TEXTS[what])
             else:
                 context.relay.kill(row, client_id, since, "08P01", TEXTS[what])

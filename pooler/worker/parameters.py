@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pooler.core import WELCOME_SPACE
 from pooler.protocol.startup import TRACKED
 
@@ -16,11 +14,6 @@ class TrackedParameters:
         names = {name.lower(): name for name in (*extra, *TRACKED)}
         usual = [name.lower() for name in TRACKED]
         self.names = (*TRACKED, *(name for lower, name in names.items() if lower not in usual))
-        self._lower = frozenset(map(str.lower, self.names))
-
-    def has(self, name: str) -> bool:
-        """Whether this parameter is one of them; in any case of letters."""
-        return name.lower() in self._lower
 
     def values_of(self, parameters: dict[str, str]) -> bytes:
         """The tracked values as the relay takes them: one NUL-terminated text per tracked name."""
@@ -28,18 +21,6 @@ class TrackedParameters:
         return b"".join(
             values.get(name.lower(), "").encode("utf-8", "surrogateescape") + b"\0" for name in self.names
         )
-
-    def bits_of(self, names: Iterable[str]) -> int:
-        """Which of the tracked parameters these are, a bit each."""
-        given = {name.lower() for name in names}
-        return sum(1 << place for place, name in enumerate(self.names) if name.lower() in given)
-
-
-def extras_of(settings: dict[str, str]) -> bytes:
-    """Other settings as the relay takes them: names and values, by name."""
-    return b"".join(
-        f"{name}\0{value}\0".encode("utf-8", "surrogateescape") for name, value in sorted(settings.items())
-    )
 
 
 def pack_welcome(parameters: dict[str, str]) -> bytes:

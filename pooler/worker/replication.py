@@ -33,8 +33,7 @@ from pooler.worker.stream import HandshakeFailed, Hangup, converse
 
 if TYPE_CHECKING:
     from pooler.config import Database
-    from pooler.protocol.client_login import ClientSession
-    from pooler.worker.client import Client
+    from pooler.worker.client import Client, Session
     from pooler.worker.context import WorkerContext
 
 #: SQLSTATEs of a PostgreSQL that starts or stops. 53300 is final here: it may be about max_wal_senders.
@@ -54,7 +53,7 @@ def take(client: Client, slot: int, generation: int) -> bool:
     return True
 
 
-def enter(client: Client, session: ClientSession, database: Database) -> bool:
+def enter(client: Client, session: Session, database: Database) -> bool:
     """Wait for a row, log in, greet the client, and give both to the relay; True when that is done."""
     context = client.context
     while True:
@@ -77,7 +76,7 @@ def enter(client: Client, session: ClientSession, database: Database) -> bool:
                 client.grant = None
 
 
-def _open(client: Client, grant: Dial, session: ClientSession, database: Database) -> ServerSession:
+def _open(client: Client, grant: Dial, session: Session, database: Database) -> ServerSession:
     context = client.context
     pool = context.tables.slot(grant.slot).pool
     user = context.tables.pool_key(pool)[1]
@@ -124,7 +123,7 @@ def _later(context: WorkerContext, grant: Dial, database: Database, fault: Serve
     raise _TryLater
 
 
-def _hand_over(client: Client, grant: Dial, session: ClientSession, server: ServerSession) -> None:
+def _hand_over(client: Client, grant: Dial, session: Session, server: ServerSession) -> None:
     """The client hears what its server said; from then on both are the relay's."""
     context, sock, stream = client.context, grant.sock, grant.stream
     assert sock is not None
@@ -132,7 +131,9 @@ def _hand_over(client: Client, grant: Dial, session: ClientSession, server: Serv
     slot, generation = grant.slot, grant.generation
     shared, inner = plain_ends(context, slot, generation, stream) if stream.session else (sock, None)
     context.tables.client_application(client.row, dict(session.startup).get("application_name", ""))
-    client.stream.send(session.auth_ok + messages.welcome(server.parameters, *client.cancel_key(session)))
+    client.stream.send(
+        messages.authentication_ok() + messages.welcome(server.parameters, *client.cancel_key(session))
+    )
     rest = bytes(client.stream.buffer)
     values = context.tracked.values_of(server.parameters)
     del context.logins[client.row]

@@ -9,7 +9,6 @@ it can use it. And a connection whose login failed is read to its end before the
 from __future__ import annotations
 
 import contextlib
-import ipaddress
 import random
 import time
 from collections.abc import Callable
@@ -350,19 +349,6 @@ def names_of(sock: socket.socket, listen_port: int = 0) -> tuple[str, int, str, 
     except OSError:  # gone already
         return "", 0, "", 0
     return peer[0], peer[1], own[0], own[1]
-
-
-def network_of(addr: str) -> str:
-    """What one stranger can have many addresses of counts as one: a /64 of IPv6, the loopback network."""
-    if ":" not in addr:
-        return "127.0.0.0/8" if addr.startswith("127.") else addr
-    try:
-        parsed = ipaddress.IPv6Address(addr.partition("%")[0])
-    except ValueError:
-        return addr
-    if parsed.ipv4_mapped is not None:
-        return network_of(str(parsed.ipv4_mapped))
-    return str(ipaddress.IPv6Network((int(parsed), 64), strict=False))
 
 
 def place(addr: str, port: int, is_unix: bool) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import select
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any, TypeVar, cast
 
 import gevent
@@ -13,15 +11,11 @@ from gevent import socket
 
 from pooler.core import TlsError, TlsSession
 from pooler.errors import ClientFault, ServerFault
-from pooler.protocol import messages, startup
+from pooler.protocol import messages
 from pooler.protocol.conversation import (
-    AskSecret,
-    CheckPassword,
     Conversation,
     NeedByte,
     NeedMessage,
-    NeedStartup,
-    NeedTurn,
     Offload,
     Pending,
     Send,
@@ -32,9 +26,6 @@ from pooler.worker import tls
 
 #: One recv of a login; longer packets take several.
 READ_BYTES = 8192
-
-#: First byte of a TLS connection: the type of a handshake record.
-TLS_HANDSHAKE = 0x16
 
 T = TypeVar("T")
 
@@ -59,33 +50,14 @@ class Stream:
         self.sock = sock
         self.secure = secure
         self.session: TlsSession | None = None  # in use
-        self.tls: TlsInfo | None = None
         self.buffer = bytearray()
-        self.waits_since: float | None = None  # for bytes of the other side
-        self.waited_s = 0.0  # in all, until then
-        self.abandoned = False  # what comes now is too late
-        self.heard_s = time.monotonic()  # when it said something
         self._fault = fault
-
-    @contextmanager
-    def _waiting(self) -> Iterator[None]:
-        """What is inside waits for bytes of the other side."""
-        self.waits_since = began = time.monotonic()
-        try:
-            yield
-        finally:
-            self.waits_since = None
-            self.waited_s += time.monotonic() - began
-        if self.abandoned:  # the bytes came at the moment at which it was given up
-            raise Hangup("sent away")
 
     def _fill(self, n: int) -> None:
         while len(self.buffer) < n:
-            with self._waiting():
-                data = self._receive()
+            data = self._receive()
             if not data:
                 raise Hangup("unexpected eof")
-            self.heard_s = time.monotonic()
             self.buffer += data
 
     def _receive(self) -> bytes:
@@ -110,11 +82,6 @@ class Stream:
         del self.buffer[:n]
         return data
 
-    def startup_packet(self) -> bytes:
-        """One packet without a type byte, its length word included."""
-        self._fill(4)
-        return self.take(startup.check_length(bytes(self.buffer[:4])))
-
     def message(self, max_bytes: int) -> tuple[bytes, bytes]:
         """One typed message: (kind, body). Whole or not at all: who is interrupted can call it again."""
         self._fill(5)
@@ -137,33 +104,22 @@ class Stream:
         except (OSError, TlsError) as error:
             raise Hangup(str(error)) from error
 
-    def begins_with_tls(self) -> bool:
-        """Whether the first byte that comes is that of TLS; it stays where it is. Raises Hangup."""
-        with self._waiting():
-            try:
-                return bytes(self.sock.recv(1, socket.MSG_PEEK)) == bytes((TLS_HANDSHAKE,))
-            except OSError as error:
-                raise Hangup(str(error)) from error
-
     def start_tls(self) -> TlsInfo:
         """The handshake; everything after it goes through TLS. Raises HandshakeFailed."""
         assert self.secure is not None, "TLS without a context"
         session = self.secure()
-        done, received = False, b""
-        if not session.server:
-            self._handshake(session, received)
+        done, received = self._handshake(session, b""), b""
         while not done:
-            with self._waiting():
-                try:
-                    received = self.sock.recv(READ_BYTES)
-                except OSError as error:
-                    raise HandshakeFailed(str(error)) from error
+            try:
+                received = self.sock.recv(READ_BYTES)
+            except OSError as error:
+                raise HandshakeFailed(str(error)) from error
             if not received:
                 raise HandshakeFailed("unexpected eof")
             done = self._handshake(session, received)
         session.attach(self.sock.fileno())
-        self.session, self.tls = session, tls.info_of(session)
-        return self.tls
+        self.session = session
+        return TlsInfo(session.certificate_hash())
 
     def _handshake(self, session: TlsSession, received: bytes) -> bool:
         """One step, computed where its milliseconds delay no other client; whether it was the last."""
@@ -225,7 +181,6 @@ def offload(function: Callable[..., T], *arguments: Any) -> T:
 def converse(
     conversation: Conversation[T],
     stream: Stream,
-    ask: Callable[[AskSecret | CheckPassword | NeedTurn], Any] | None = None,
 ) -> T:
     """Drive a conversation to its end and return its result.
 
@@ -241,8 +196,6 @@ def converse(
                 case Send():
                     stream.send(request.data)
                     answer = None
-                case NeedStartup():
-                    answer = stream.startup_packet()
                 case NeedByte():
                     answer = stream.take(1)
                 case Pending():
@@ -251,8 +204,6 @@ def converse(
                     answer = stream.start_tls()
                 case Offload():
                     answer = offload(request.function, *request.arguments)
-                case AskSecret() | CheckPassword() | NeedTurn() if ask is not None:
-                    answer = ask(request)
                 case _:
                     raise NotImplementedError(f"nobody answers {request!r}")
     except StopIteration as end:

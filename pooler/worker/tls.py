@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pooler import tls
 from pooler.config.tls import TlsSetup
 from pooler.core import TlsContext, TlsSession
-from pooler.protocol.tls import TlsInfo
 
 #: Threads that compute handshakes and passwords leave the cores to the relay, which serves running queries.
 BACKGROUND_NICE = 10
@@ -36,23 +35,12 @@ class Contexts:
             self.server = tls.server_context(setup.server)
         self.setup = setup
 
-    def for_client(self) -> MakeSession | None:
-        """For a connection from a client; None: clients have no TLS."""
-        return self.client.session if self.client is not None else None
-
     def for_server(self, host: str | None) -> MakeSession | None:
         """For a connection to PostgreSQL on `host` (None: a unix socket); None: it is to be plain."""
         context, match = self.server, self.setup.server.mode == "verify-full"
         if context is None or host is None:
             return None
         return lambda: context.session(host, match)
-
-
-def info_of(session: TlsSession) -> TlsInfo:
-    """What logins may know of a session whose handshake is done."""
-    version, _, cipher = session.description.partition("/")
-    common_name, dn = session.peer()
-    return TlsInfo(version, cipher, common_name, dn, session.certificate_hash())
 
 
 def in_background() -> None:

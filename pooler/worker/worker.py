@@ -1,7 +1,8 @@
 """The life of a worker process: a gevent hub around one relay.
 
-The relay moves the bytes on a thread of its own. Here, in the hub, greenlets do everything that is rare: log
-in clients and servers, send cancel requests, serve the console, keep the time, talk with the master.
+The relay logs clients in and moves the bytes on a thread of its own. Here, in the hub, greenlets do what is
+rare: answer what logins ask, log in at servers, send cancel requests, serve the console, keep the time, talk
+with the master.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from gevent import socket
 from gevent.event import Event
 from gevent.lock import Semaphore
 
-from pooler import log
+from pooler import log, provisioning
 from pooler.admin.console import Console
 from pooler.config import Config
 from pooler.core import KILL, Bridge, Relay, events, monotonic_us
@@ -33,11 +34,11 @@ from pooler.worker.console_operations import ConsoleOperations
 from pooler.worker.context import LoginServices, WorkerContext
 from pooler.worker.database_ddl import DatabaseDdl
 from pooler.worker.janitor import Janitor
-from pooler.worker.login_queue import LoginQueue
+from pooler.worker.login_questions import LoginQuestions
 from pooler.worker.notifications import ListeningConnections
 from pooler.worker.parameters import TrackedParameters
 from pooler.worker.resolver import Resolver
-from pooler.worker.server import dial, place
+from pooler.worker.server import dial
 from pooler.worker.session_queries import QUESTIONS
 from pooler.worker.tls import Contexts
 from pooler.worker.unknown_users import UnknownUsers
@@ -83,9 +84,7 @@ class Worker:
         context.resolver = Resolver(context)
         operations = ConsoleOperations(context)
         self.services = LoginServices(
-            login_queue=LoginQueue(context),
-            lookups=Lookups(context),
-            unknown_users=UnknownUsers(boot.login_key),
+            questions=LoginQuestions(context, Lookups(context), UnknownUsers(boot.login_key)),
             operations=operations,
             console=Console(
                 operations, lambda: context.config, boot.tables, log=lambda text: log.info("%s", text)
@@ -94,7 +93,7 @@ class Worker:
         self.listening = ListeningConnections(context)
         self.changes = DatabaseDdl(context, operations)
         self._inherit(boot)
-        self._apply(config)
+        self._apply(config, log.verbosity())
 
     # -- life
 
@@ -108,10 +107,11 @@ class Worker:
         watcher = gevent.get_hub().loop.io(self.context.relay.event_fd, 1)
         watcher.start(self._drain_events)
         spawn(self._listen)
-        spawn(Janitor(self.context, self.services.login_queue, self.services.console).run)
+        spawn(Janitor(self.context, self.services.console).run)
         self.context.tables.beat(self.context.number)
         self.tell_master(ipc.Ready(self.context.number))
         self.stopped.wait()
+        log.write_lines(*self.context.relay.log_lines())
         return 0
 
     def _inherit(self, boot: WorkerBoot) -> None:
@@ -143,17 +143,23 @@ class Worker:
     # -- the relay's events
 
     def _drain_events(self) -> None:
-        while found := self.context.relay.events():
+        while True:
+            log.write_lines(*self.context.relay.log_lines())
+            found = self.context.relay.events()
+            if not found:
+                return
             for event in found:
                 self._event(event)
 
     def _event(self, event: events.RelayEvent) -> None:
         log.noise("event of the relay: %s", event)
         match event:
-            case events.Accepted(fd, is_unix):
-                client = Client(self.context, self.services, fd, is_unix)
-                client.arrive()
-                self.services.login_queue.enter(client)
+            case events.LoginAsks():
+                self.services.questions.asked(event)
+            case events.LoginLeft(client_id):
+                self.services.questions.left(client_id)
+            case events.LoginPassed():
+                spawn(Client(self.context, self.services, event).serve)
             case events.DialNeeded(slot):
                 spawn(self.dial, slot)
             case events.CancelNeeded(slot, generation):
@@ -164,13 +170,6 @@ class Worker:
                 self.changes.heard(pool, name, change)
             case events.ListenNeeded(database, pool):
                 self.listening.wake(database, pool)
-            case events.ClientClosed():
-                if not self.services.lookups.forget(event.client_id):
-                    self._log_closing(event, f"C-{event.client_id}", event.told)
-            case events.ServerClosed():
-                self._log_closing(event, f"S-{event.server_id}")
-            case events.Warned(text):
-                log.warning("%s", text)
 
     def _order(self, event: events.LoginOrdered) -> None:
         row, client_id, orders = event
@@ -179,17 +178,6 @@ class Worker:
             known.obey(orders)
         elif orders & KILL:  # it was handed to the relay a moment ago (or has left: nobody has its id)
             self.context.relay.kill(row, client_id, 0, "08P01", self.context.tables.kill_text(row))
-
-    def _log_closing(
-        self, event: events.ClientClosed | events.ServerClosed, name: str, told: bool = False
-    ) -> None:
-        database, user, _ = self.context.tables.pool_key(event.pool)
-        where = place(event.address, event.port, event.address.startswith("unix"))
-        who = f"{name}: {database}/{user}@{where}"
-        if self.context.config.settings.log_disconnections:
-            log.info("%s closing because: %s (age=%ds)", who, event.reason, event.age_us // 1000000)
-        if told and self.context.config.settings.log_pooler_errors:
-            log.warning("%s pooler error: %s", who, event.reason)
 
     # -- the master
 
@@ -242,12 +230,14 @@ class Worker:
             case ipc.CancelHere():
                 spawn(cancel.serve, self.context, CancelRequest(message.pid, message.key))
             case ipc.Quit():
+                log.write_lines(*self.context.relay.log_lines())
                 os._exit(0)
 
     def _drain(self, mode: str) -> None:
         """Take no new work; end when what there is has ended."""
         context, tables = self.context, self.context.tables
         context.draining = True
+        context.relay.drain()
         if mode == "wait_for_servers":
             self._serve_waiting()
             tables.set_draining(True)
@@ -282,18 +272,19 @@ class Worker:
         """Take a new configuration, whole or not at all; returns why not."""
         try:
             config = Config.from_wire(wire)
-            self._apply(config)
+            self._apply(config, config.settings.verbose)
         except Exception as error:  # whoever asked waits for an answer
             log.exception("bug while a configuration was taken", error)
             return "internal error, see the log"
         self.context.config = config
+        provisioning.apply(self.context.tables, config)  # rows that were made by the old one meanwhile
         log.follow(config.settings.logfile, config.settings.verbose, config.settings.syslog_names)
         return None
 
-    def _apply(self, config: Config) -> None:
+    def _apply(self, config: Config, verbose: int) -> None:
         settings = config.settings
         self.context.tls.adopt(config.tls)
-        self.services.unknown_users.adopt(config)
+        self.services.questions.adopt(config)
         self.context.relay.options(
             check_delay_s=settings.server_check_delay,
             check_query=settings.check_query,
@@ -307,12 +298,15 @@ class Worker:
             trusted_extensions=settings.session_trusted_extensions,
             catalog_bytes=settings.catalog_memory,
             client_bytes=settings.client_memory_limit,
+            log_disconnections=settings.log_disconnections,
+            log_pooler_errors=settings.log_pooler_errors,
+            log_debug=verbose >= 1,
         )
 
 
-def spawn(function: Callable[..., object], *arguments: Any) -> None:
+def spawn(function: Callable[..., object], *arguments: Any) -> gevent.Greenlet:
     """A greenlet of its own; a bug in it is logged and ends nothing else."""
-    gevent.spawn(guarded, function, *arguments)
+    return gevent.spawn(guarded, function, *arguments)
 
 
 def guarded(function: Callable[..., object], *arguments: Any) -> None:

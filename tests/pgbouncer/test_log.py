@@ -275,5 +275,6 @@ def test_verbose(start: Callable[..., Bouncer]) -> None:
     lines(bouncer, "DEBUG .*")
     assert not re.search(r"\] NOISE ", bouncer.log.read_text())
     bouncer.console("SET verbose = 2")
+    bouncer.console("SHOW VERSION")  # a client that Python goes on with
     bouncer.sql("SELECT 1")
     lines(bouncer, "NOISE .*")

@@ -37,7 +37,7 @@ def need(package: str, *there: str) -> None:
     hint = f"missing: {there[0]}. On Debian or Ubuntu: sudo apt-get install {package}"
     assert os.geteuid() == 0, hint
     assert shutil.which("apt-get"), hint
-    with _alone(DEBIAN):  # apt-get waits for dpkg's lock, not for that of the package lists
+    with alone(DEBIAN):  # apt-get waits for dpkg's lock, not for that of the package lists
         if not found():
             _apt_get("update")
             _apt_get("install", "-y", "--no-install-recommends", package)
@@ -54,7 +54,7 @@ def npm_packages(manifest: Path) -> Path:
     text = manifest.read_text()
     directory = BUILD / "node" / hashlib.sha256(text.encode()).hexdigest()[:12]
     modules = directory / "node_modules"
-    with _alone(BUILD / "node"):
+    with alone(BUILD / "node"):
         if not (directory / "done").exists():
             shutil.rmtree(directory, ignore_errors=True)
             directory.mkdir(parents=True)
@@ -68,7 +68,7 @@ def npm_packages(manifest: Path) -> Path:
 
 
 @contextmanager
-def _alone(directory: Path) -> Iterator[None]:
+def alone(directory: Path) -> Iterator[None]:
     """Two runs of the tests at once install one after the other."""
     directory.mkdir(parents=True, exist_ok=True)
     with open(directory / "lock", "w") as file:
@@ -92,7 +92,7 @@ def python_package(name: str, module: str, *headers: tuple[str, str]) -> None:
         return
     for package, file in headers:
         need(package, file)
-    with _alone(BUILD / "pip"):
+    with alone(BUILD / "pip"):
         if importlib.util.find_spec(module) is None:
             run([sys.executable, "-m", "pip", "install", "-q", name])
             importlib.invalidate_caches()

@@ -70,7 +70,7 @@ def stop_process(pid: int) -> None:
 
 #: Timeouts are those of a quiet machine; where the tests run they are so many times as long, but no longer
 #: than fits into the time of a test.
-PATIENCE, PATIENCE_MAX_S = 4, 60.0
+PATIENCE, PATIENCE_MAX_S = 1, 8.0
 
 
 def wait_for(fact: Callable[[], object], timeout_s: float = 10, what: str = "") -> None:

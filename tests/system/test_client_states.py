@@ -90,7 +90,11 @@ def two_clients_and_one_server(place: Place) -> None:
 
 
 def new_startup_values(place: Place) -> None:
-    with place.pooler().wire() as wire:
+    pooler = place.pooler()
+    with pooler.wire().login() as first:
+        first.rows("SELECT 1")
+    wait_for(lambda: pooler.pool()["sv_idle"] == 1, 5, "an idle server")
+    with pooler.wire() as wire:
         wire.login(TimeZone="Asia/Tokyo").rows("SELECT 1")
 
 

@@ -6,11 +6,13 @@ import time
 
 import pytest
 
-from pooler.worker.refusal import PACE_S
 from tests.support.hostile import Scram
 from tests.support.pooler import Pooler
 from tests.support.wire import message, startup
 from tests.system.conftest import GuardedPooler, MakeShared
+
+#: PACE_US of core/login/refusal.c.
+PACE_S = 0.05
 
 
 def salt_of(pooler: Pooler, user: str) -> bytes:

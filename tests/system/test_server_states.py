@@ -67,16 +67,23 @@ def break_off(wire: Wire) -> None:
 
 
 def a_query(place: Place) -> None:
+    """Of a client with settings of its own, which a server has to take before the client is greeted."""
     pooler = place.pooler()
-    with pooler.wire().login() as wire:
+    with pooler.wire().login(TimeZone="Asia/Tokyo") as wire:
         wait_for(lambda: pooler.pool()["sv_idle"] == 1, 5, "the server that has greeted it")
         wire.rows("SELECT 1")
 
 
 def a_login_and_a_query(place: Place) -> None:
-    """In one write, while there is no server yet: the first one greets the client, which is read then."""
-    with place.pooler().wire() as wire:
-        wire.send(startup(), query("SELECT 1"))
+    """In one write, to a server that has its settings, which none has taken from a startup packet yet:
+    it greets the client, which is read then."""
+    pooler = place.pooler(session_state="off")
+    with pooler.wire().login() as one:
+        one.rows("SET TimeZone = 'Asia/Tokyo'")
+        one.rows("SELECT 1")
+    wait_for(lambda: pooler.pool()["sv_idle"] == 1, 5, "an idle server")
+    with pooler.wire() as wire:
+        wire.send(startup(TimeZone="Asia/Tokyo"), query("SELECT 1"))
         wire.receive_until("Z")
         wire.receive_until("Z")
 

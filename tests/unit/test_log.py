@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from pooler import log
-from pooler.log import LINE_BYTES, Log, Sink
+from pooler.log import LEVELS, LINE_BYTES, RECORD, Log, Sink
 
 LINE = re.compile(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d{3} \S+ \[(\d+)\] (\w+) (.*)")
 
@@ -286,3 +286,105 @@ def test_syslog_that_does_not_read_is_not_waited_for(daemon: Path, file: Path) -
             log.info("x" * 100)
         assert log.dropped() > before
     assert len(lines(file)) == 5000
+
+
+def made(*texts: str, level: str = log.LOG) -> tuple[bytes, bytes, int]:
+    """Lines as the relay makes them."""
+    whole = [log._log._line(level, text.encode()) for text in texts]
+    records = [
+        RECORD.pack(len(line), len(line) - len(text.encode()) - 1, LEVELS.index(level))
+        for line, text in zip(whole, texts, strict=True)
+    ]
+    return b"".join(whole), b"".join(records), 0
+
+
+def test_lines_of_the_relay(file: Path) -> None:
+    log.write_lines(*made("one", "two"))
+    log.write_lines(b"", b"", 0)
+    log.write_lines(*made("three", level=log.WARNING))
+    assert [(level, text) for _, level, text in lines(file)] == [
+        ("LOG", "one"),
+        ("LOG", "two"),
+        ("WARNING", "three"),
+    ]
+
+
+def test_lines_that_the_relay_lost_are_missing_where_they_would_be(file: Path) -> None:
+    batch, records, _ = made("one", "two")
+    log.write_lines(batch, records, 7)
+    assert [text for _, _, text in lines(file)] == ["one", "two", "7 log lines were lost"]
+    assert log.dropped() == 7
+
+
+def test_many_lines_in_few_writes(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A pipe gets whole lines, at most LINE_BYTES of them at once; a file all."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    written: list[bytes] = []
+    assert log._log.file is not None
+    real = log._log.file._write
+
+    def write(data: bytes) -> int:
+        written.append(data)
+        return real(data)
+
+    log._log.file._write = write
+    with ours, theirs:
+        log._log.stderr = Sink(ours.fileno(), owned=False)
+        batch = made(*(f"{n} " + "x" * 500 for n in range(40)))
+        log.write_lines(*batch)
+        pieces: list[bytes] = []
+        while sum(map(len, pieces)) < len(batch[0]):
+            pieces.append(theirs.recv(65536))
+        log._log.stderr = None
+    assert written == [batch[0]]
+    assert b"".join(pieces) == batch[0]
+    assert all(len(piece) <= LINE_BYTES and piece.endswith(b"\n") for piece in pieces)
+    assert len(pieces) < 10
+
+
+def test_lines_of_the_relay_that_a_full_pipe_drops(file: Path) -> None:
+    reader, writer = os.pipe()
+    log._log.file, former = Sink(writer), log._log.file
+    assert former is not None
+    former.close()
+    log.write_lines(*made(*["x" * 1000] * 100))
+    dropped = log.dropped()
+    assert 0 < dropped < 100
+    there = os.read(reader, 1 << 20).decode().splitlines()
+    assert len(there) == 100 - dropped
+    log.write_lines(*made("here again"))
+    report, line = os.read(reader, 65536).decode().splitlines()
+    assert report.endswith(f"WARNING {dropped} log lines were lost")
+    assert line.endswith("LOG here again")
+    os.close(reader)
+
+
+def test_a_batch_that_was_written_in_part(file: Path) -> None:
+    """What is there of a line stays by itself, and counts as dropped."""
+    log.write_lines(*made("one"))
+    sink = log._log.file
+    assert sink is not None
+    whole, sink._write = sink._write, lambda data: os.write(sink.fd, data[:-5])
+    log.write_lines(*made("two", "three"))
+    assert log.dropped() == 1
+    sink._write = whole
+    log.write_lines(*made("four"))
+    texts = [line.split("] ")[1] for line in file.read_text().splitlines()]
+    assert texts == ["LOG one", "LOG two", "LOG t", "WARNING 1 log lines were lost", "LOG four"]
+
+
+def test_lines_of_the_relay_in_syslog(daemon: Path, file: Path) -> None:
+    with listening(daemon) as sock:
+        log.configure(str(file), stderr=False, syslog=("bouncer", "daemon"))
+        log.write_lines(*made("one", "two"))
+        log.write_lines(*made("three", level=log.WARNING))
+        told = [sock.recv(4096) for _ in range(3)]
+    assert [datagram[:4] for datagram in told] == [b"<30>", b"<30>", b"<28>"]
+    assert [datagram.split(b": ", 1)[1] for datagram in told] == [b"one", b"two", b"three"]
+
+
+def test_lines_of_the_relay_without_syslog(daemon: Path, file: Path) -> None:
+    log.configure(str(file), stderr=False, syslog=("bouncer", "daemon"))
+    log.write_lines(*made("one", "two"))
+    assert log.dropped() == 2
+    assert len(lines(file)) == 2

@@ -10,6 +10,7 @@ cdef extern from "relay/relay.h" nogil:
         uint64_t check_delay_us, answer_timeout_us
         uint32_t max_packet_bytes, max_prepared_statements
         bint reset_always, disable_pqexec, has_check, fast_close
+        bint log_disconnections, log_pooler_errors, log_debug
         char check_query[256]
         char trusted[2048]
         uint64_t catalog_bytes, client_bytes
@@ -21,24 +22,37 @@ cdef extern from "session/settings.h" nogil:
     enum: TRACKED_MAX
 
 cdef extern from "relay/events.h" nogil:
-    enum: EVENT_ACCEPT, EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN, EVENT_CLIENT_CLOSED, EVENT_SERVER_CLOSED
-    enum: EVENT_WARNING
+    enum: EVENT_LOGIN_ASKS, EVENT_LOGIN_LEFT, EVENT_LOGIN_PASSED
+    enum: EVENT_DIAL, EVENT_CANCEL, EVENT_LOGIN
     enum: EVENT_LISTEN, EVENT_DATABASE
     enum: DDL_BEGINS, DDL_DATABASE, DDL_ROLE, DDL_ROLE_GONE
     struct event:
         uint8_t type
-        int32_t a, b, database, user
-        uint64_t id, age_us
-        bint told
-        int32_t port
-        char addr[48]
+        int32_t a, b
+        uint64_t id
         char text[200]
+        bint is_unix
+        uint8_t how
+        tls *tls
+        unsigned char *data
+        uint32_t data_bytes
     int relay_events(relay *, event *, int)
+
+cdef extern from "relay/log.h" nogil:
+    enum: LOG_LINE_BYTES, LEVEL_ERROR, LEVEL_WARNING, LEVEL_LOG, LEVEL_DEBUG
+    struct log_record:
+        uint16_t bytes
+    struct log_batch:
+        uint32_t bytes, count, lost
+        log_record records[1]
+        char lines[1]
+    const log_batch *log_take(relay *)
 
 cdef extern from "relay/commands.h" nogil:
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
     enum: COMMAND_DEDICATED
     enum: COMMAND_RECLAIM, COMMAND_OPTIONS, COMMAND_STOP
+    enum: COMMAND_POLICY, COMMAND_UNKNOWN_USERS, COMMAND_DRAIN, COMMAND_LOGIN_ANSWER
     struct command:
         uint8_t type
         int32_t a, b
@@ -48,6 +62,11 @@ cdef extern from "relay/commands.h" nogil:
         uint32_t data_bytes, extra_bytes
         unsigned char data[1]
     void relay_command(relay *, command *)
+
+cdef extern from "login/questions.h" nogil:
+    enum: ANSWER_YES, ANSWER_NO, ANSWER_FAULT, ANSWER_LEFT
+    enum: ASKS_SECRET, ASKS_LDAP, ASKS_PAM, ASKS_PREPARED, ASKS_PEER, ASKS_MAP, ASKS_POOL
+    enum: PASS_CONSOLE, PASS_REPLICATION, PASS_CANCEL
 
 cdef extern from "session/probe.h" nogil:
     enum: QUESTIONS

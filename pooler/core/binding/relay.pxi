@@ -28,23 +28,21 @@ cdef class Bridge:
 
 
 cdef object _event(const event *e):
-    if e.type == EVENT_ACCEPT:
-        return Accepted(e.a, e.b != 0)
+    if e.type == EVENT_LOGIN_ASKS:
+        return LoginAsks(e.a, e.id, e.b, _fields(e))
+    if e.type == EVENT_LOGIN_LEFT:
+        return LoginLeft(e.id)
+    if e.type == EVENT_LOGIN_PASSED:
+        return LoginPassed(e.a, e.id, e.b, e.is_unix, e.how, _fields(e), _session(e.tls))
     if e.type == EVENT_DIAL:
         return DialNeeded(e.a)
     if e.type == EVENT_CANCEL:
         return CancelNeeded(e.a, e.id)
     if e.type == EVENT_LOGIN:
         return LoginOrdered(e.a, e.id, e.b)
-    if e.type == EVENT_CLIENT_CLOSED:
-        return ClientClosed(e.id, e.b, decoded(e.addr), e.port, e.age_us, decoded(e.text), e.told)
-    if e.type == EVENT_SERVER_CLOSED:
-        return ServerClosed(e.id, e.b, decoded(e.addr), e.port, e.age_us, decoded(e.text))
     if e.type == EVENT_LISTEN:
         return ListenNeeded(e.a, e.b)
-    if e.type == EVENT_DATABASE:
-        return SharedDdlSeen(e.a, decoded(e.text), e.b)
-    return Warned(decoded(e.text))
+    return SharedDdlSeen(e.a, decoded(e.text), e.b)
 
 
 cdef tls *_taken(TlsSession session):
@@ -107,6 +105,12 @@ cdef class Relay:
         cdef int n = relay_events(self.r, found, 64)
         cdef int i
         return [_event(&found[i]) for i in range(n)]
+
+    def log_lines(self):
+        """Lines of the log since the last call: before events(), so that the log has them first."""
+        cdef const log_batch *batch = log_take(self.r)
+        records = (<char *>batch.records)[:batch.count * sizeof(log_record)]
+        return LogLines((<char *>batch.lines)[:batch.bytes], records, batch.lost)
 
     cdef command *_new(self, int kind, bytes data=b"", bytes extra=b"") except NULL:
         """A command to be filled in and passed to relay_command, which frees it."""
@@ -174,6 +178,28 @@ cdef class Relay:
         c.a, c.id = row, client_id
         relay_command(self.r, c)
 
+    def set_policy(self, LoginPolicy policy):
+        """Logins that begin from now on go by it; it is the relay's."""
+        cdef command *c = self._new(COMMAND_POLICY)
+        c.token, policy.p = <uint64_t>policy.p, NULL
+        relay_command(self.r, c)
+
+    def unknown_users(self, bint have_scram, int iterations, bytes key):
+        """What a user who does not exist would have; `key` makes its salt."""
+        cdef command *c = self._new(COMMAND_UNKNOWN_USERS, key)
+        c.a, c.b = have_scram, iterations
+        relay_command(self.r, c)
+
+    def answer_login(self, int row, uint64_t client_id, int verdict, fields):
+        """The answer to a LoginAsks: a LoginAnswer, and its fields."""
+        cdef command *c = self._new(COMMAND_LOGIN_ANSWER, _packed(fields))
+        c.a, c.id, c.b = row, client_id, verdict
+        relay_command(self.r, c)
+
+    def drain(self):
+        """Logins are refused from now on."""
+        relay_command(self.r, self._new(COMMAND_DRAIN))
+
     def reclaim(self):
         """Finishes the slots that dead workers left."""
         relay_command(self.r, self._new(COMMAND_RECLAIM))
@@ -181,7 +207,8 @@ cdef class Relay:
     def options(self, *, double check_delay_s, check_query, reset_query, bint reset_always,
                 bint disable_pqexec,
                 bint fast_close, uint32_t max_packet_bytes, uint32_t max_prepared_statements,
-                double answer_timeout_s, trusted_extensions=(), uint64_t catalog_bytes=64 << 20,
+                double answer_timeout_s, bint log_disconnections, bint log_pooler_errors, bint log_debug,
+                trusted_extensions=(), uint64_t catalog_bytes=64 << 20,
                 uint64_t client_bytes=64 << 20):
         """What the relay has to know of the configuration; check_query None: no checks."""
         cdef options o
@@ -192,6 +219,8 @@ cdef class Relay:
         o.max_prepared_statements = max_prepared_statements
         o.reset_always, o.disable_pqexec, o.fast_close = reset_always, disable_pqexec, fast_close
         o.has_check = check_query is not None
+        o.log_disconnections, o.log_pooler_errors = log_disconnections, log_pooler_errors
+        o.log_debug = log_debug
         put_text(o.check_query, 256, encoded(check_query or ""))
         put_text(o.reset_query, 1024, encoded(reset_query))
         o.catalog_bytes = catalog_bytes

@@ -18,6 +18,32 @@ cdef extern from "tables/tables.h" nogil:
     void tables_unlock(tables *)
     void tables_ring(tables *, uint64_t)
 
+cdef extern from "tables/accept.h" nogil:
+    enum accept_end: ACCEPT_EMPTY, ACCEPT_MORE, ACCEPT_KEPT, ACCEPT_SHORT
+    struct accept_result:
+        accept_end end
+        int fd, error
+
+cdef extern from "tables/acceptor.h" nogil:
+    struct acceptor
+    struct acceptor_stop:
+        accept_result result
+        int listener
+        bint is_unix
+    acceptor *acceptor_open(tables *, const int *, int, int)
+    void acceptor_close(acceptor *)
+    void acceptor_close_in_child(acceptor *)
+    int acceptor_bell(const acceptor *)
+    void acceptor_eligible(acceptor *, uint64_t)
+    int acceptor_watch(acceptor *, int, bint)
+    void acceptor_forget(acceptor *, int)
+    void acceptor_go(acceptor *)
+    void acceptor_halt(acceptor *)
+    bint acceptor_take(acceptor *, acceptor_stop *)
+    accept_result acceptor_give(acceptor *, int, bint)
+    void acceptor_hold(acceptor *)
+    void acceptor_release(acceptor *)
+
 cdef extern from "tables/handoff.h" nogil:
     enum handoff_word: HANDOFF_TAKEN, HANDOFF_RELEASED, HANDOFF_WANTED, HANDOFF_GRANTED, HANDOFF_HURRY
     struct handoff_message:

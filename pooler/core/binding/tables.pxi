@@ -4,6 +4,7 @@ The parts have neither fields nor C methods of their own, so that one object can
 """
 
 include "shared_map.pxi"
+include "accepting.pxi"
 include "workers.pxi"
 include "limits.pxi"
 include "clients.pxi"

@@ -2,8 +2,8 @@
 
 import os
 
-from pooler.core.events import (Accepted, CancelAnswer, CancelNeeded, ClientClosed, DialNeeded, ListenNeeded,
-                                LoginOrdered, Overdue, ServerClosed, SharedDdlSeen, Slot, Warned)
+from pooler.core.events import (Accepting, CancelAnswer, CancelNeeded, DialNeeded, ListenNeeded, LoginAsks,
+                                LoginLeft, LoginOrdered, LoginPassed, LogLines, Overdue, SharedDdlSeen, Slot)
 
 
 cdef extern from "io/state_machine.h" nogil:

@@ -14,6 +14,15 @@ class LoginVerdict(IntEnum):
     FORGOTTEN = LOGIN_FORGOTTEN  # the rows were, meanwhile: they have to be looked up again
 
 
+class AcceptEnd(IntEnum):
+    """How a batch of accepting, or AcceptThread.give(), ended."""
+
+    EMPTY = ACCEPT_EMPTY  # nobody is left in the backlog
+    MORE = ACCEPT_MORE  # somebody may be
+    KEPT = ACCEPT_KEPT  # no worker could take the last one
+    SHORT = ACCEPT_SHORT  # of descriptors or memory
+
+
 class CancelVerdict(IntEnum):
     """What the client of a cancel key is doing."""
 

@@ -45,8 +45,9 @@ cdef class WorkerRows(SharedMap):
         cdef worker_row *w = &self.t.workers[worker]
         return w.clients + <int64_t>(w.sent - w.taken)
 
-    def client_sent(self, int worker):
-        self.t.workers[worker].sent += 1
+    def acceptor(self, outboxes, int most):
+        """The thread that accepts, not begun: see AcceptThread."""
+        return AcceptThread(self, outboxes, most)
 
     def own_load(self, int worker):
         """(clients on pools, those of them that wait, clients on the console, servers in use) of one

@@ -2,7 +2,7 @@
  * then the names that the snapshot has are counted, and written into the store.
  *
  * Theory.  None of it needs a server, and with many objects it takes milliseconds, in which the relay would
- * serve nobody: so it goes in steps, one in each turn.  Until the last of them the graph does not change,
+ * serve no client: so it goes in steps, one in each turn.  Until the last of them the graph does not change,
  * for no piece is asked meanwhile. */
 #include "catalog/publish.h"
 

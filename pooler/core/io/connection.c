@@ -193,15 +193,21 @@ void conn_flush(struct conn_loop *l, struct conn *c) {
 }
 
 void conn_send(struct conn_loop *l, struct conn *c, const void *p, uint32_t n) {
-    if (bytes_pending(&c->out)) {
+    if (c->corked || bytes_pending(&c->out)) {
         conn_append(l, c, p, n);
-        if (!c->stuck) conn_flush(l, c);
+        if (!c->stuck && !c->corked) conn_flush(l, c);
         return;
     }
     bool full = false;
     uint32_t done = put_out(c, p, n, &full);
     if (done < n) conn_append(l, c, (const unsigned char *)p + done, n - done);
     if (full) want_out(l, c, true);
+}
+
+/* What was collected goes out in one piece: each piece wakes the other side. */
+void conn_uncork(struct conn_loop *l, struct conn *c) {
+    c->corked = false;
+    if (bytes_pending(&c->out) && !c->stuck) conn_flush(l, c);
 }
 
 /* Ends a connection's memory after the current round: events for it may still be in the batch. */

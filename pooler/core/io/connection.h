@@ -17,12 +17,13 @@ struct tls;
 #define TRIM_BYTES (1u << 20) /* a read buffer that has grown beyond this is made small again */
 #define ROUNDS 8              /* reads of one connection before the others get their turn */
 
-enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_DOORBELL, KIND_INBOX, KIND_COMMAND };
+enum conn_kind { KIND_CLIENT, KIND_SERVER, KIND_LOGIN, KIND_DOORBELL, KIND_INBOX, KIND_COMMAND, KIND_JOBS };
 
 struct conn {
     uint8_t kind;
     bool readable, hangup, broken, eof, stuck, queued, dead, wants_out, armed;
     bool paused; /* it is not readable before its next turn, for there was much of which nothing has come */
+    bool corked; /* what is sent is collected until conn_uncork() */
     bool gap;    /* there was no memory for something that is to be written: nothing is any more */
     int fd;
     uint32_t body_left;   /* of the message that is passing through */
@@ -53,6 +54,7 @@ bool conn_read_on(struct conn_loop *l, struct conn *c, uint32_t n);
 void conn_append(struct conn_loop *l, struct conn *c, const void *p, uint32_t n);
 void conn_flush(struct conn_loop *l, struct conn *c);
 void conn_send(struct conn_loop *l, struct conn *c, const void *p, uint32_t n);
+void conn_uncork(struct conn_loop *l, struct conn *c);
 void conn_bury(struct conn_loop *l, struct conn *c);
 bool conn_need_buffer(struct conn_loop *l, uint32_t bytes);
 void conn_trim_buffer(struct conn_loop *l);

@@ -18,9 +18,9 @@
 #include "relay/client_leave.h"
 #include "relay/commands.h"
 #include "relay/counters.h"
-#include "relay/events.h"
 #include "relay/internal.h"
 #include "relay/internal_requests.h"
+#include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "relay/server_release.h"
@@ -69,91 +69,9 @@ void client_requeue(struct relay *r, struct client *c) {
         return;
     }
     client_move(c, client_ungreeted(c) ? CLIENT_GREETING_WAITING : CLIENT_WAITING);
+    r->t->clients[c->row].request_start = r->t->clients[c->row].xact_start = 0; /* nothing of it was sent */
     pool_requeue(r->t, c->row, r->loop.now, &out);
     relay_apply(r, &out);
-}
-
-/* Closes a client that there is no memory for. */
-void client_turn_away(struct relay *r, const struct command *command) {
-    const struct client_row *row = &r->t->clients[command->a];
-    struct event e = {.type = EVENT_CLIENT_CLOSED,
-                      .a = command->a,
-                      .b = row->pool,
-                      .database = row->database,
-                      .user = row->user,
-                      .id = row->id,
-                      .age_us = r->loop.now - row->connected_at,
-                      .port = row->where.port,
-                      .text = "out of memory"};
-    struct outcome out;
-    memcpy(e.addr, row->where.addr, sizeof e.addr);
-    relay_emit(r, &e);
-    client_free(r->t, command->a, r->worker, r->loop.now, &out);
-    tls_free(command->tls);
-    close(command->b);
-    relay_apply(r, &out);
-}
-
-/* Takes over a client whose login is done.  It is greeted at once when a server has accepted its startup
- * values before; else one has to, as it would be at a PostgreSQL of its own. */
-void client_add(struct relay *r, struct command *command) {
-    struct client *c = calloc(1, sizeof *c);
-    struct settings_scope scope = accepted_scope(r->t, r->t->clients[command->a].pool);
-    struct settings *given = settings_intern(&r->store, &scope, (const char *)command->data,
-                                             command->data_bytes, false);
-    struct settings *begun = given ? startup_settings(r, given) : NULL;
-    struct greeting *greeting = greeting_of(command->data + command->data_bytes, command->generation,
-                                            (uint32_t)command->token);
-    if (!c || !begun || !greeting || !profile_ready(r, r->t->clients[command->a].pool)) {
-        free(c);
-        free(greeting);
-        settings_drop(&r->store, begun);
-        settings_drop(&r->store, given);
-        client_turn_away(r, command);
-        return;
-    }
-    if (command->id & 1) { /* they are what servers of the pool have by themselves */
-        struct settings *key = greeting_without_name(r, given);
-        if (key) {
-            key->verified = true;
-            accepted_keep(r, r->t->clients[command->a].pool, key);
-            settings_drop(&r->store, key);
-        }
-    }
-    c->io.kind = KIND_CLIENT;
-    c->io.fd = command->b;
-    c->io.tls = command->tls;
-    c->row = command->a;
-    struct client_row *row = &r->t->clients[c->row];
-    row->idle_start = r->loop.now;
-    COMMIT();
-    row->state = CL_IDLE;
-    r->clients[c->row] = c;
-    c->own_values = c->startup_values = (uint32_t)(command->id >> 1) & 0x7fffffffu;
-    c->defaults_seen = (uint32_t)(command->id >> 32);
-    c->greeting = greeting;
-    uint32_t greeted = c->greeting->head_bytes + c->greeting->tail_bytes;
-    bool kept = conn_stash(&c->io, command->data + command->data_bytes + greeted,
-                           command->extra_bytes - greeted);
-    c->io.readable = true;
-    struct settings *known = greeting_accepted(r, c, given);
-    c->startup = known ? settings_keep(known) : settings_keep(given);
-    client_settings(r, c, known ? known : begun);
-    if (known) settings_drop(&r->store, begun);
-    settings_drop(&r->store, given);
-    conn_arm(&r->loop, &c->io);
-    conn_ready(&r->loop, &c->io);
-    if (!kept) {
-        memory_refuse(r, c);
-        return;
-    }
-    const struct pool_row *pool = &r->t->pools[row->pool];
-    bool soon = pool_serves_soon(r->t, row->pool);
-    bool stale = pool->limits.mode != MODE_SESSION && defaults_stale(r, row->pool);
-    if (known && !stale) client_greet(r, c);
-    else if (known ? !pool_has_free(r->t, row->pool) : !soon)
-        client_let_in(r, c); /* it need not wait for a server to get in */
-    else client_acquire(r, c);
 }
 
 /* Reads and drops what is there: closing a socket with unread bytes resets the connection, and the reset
@@ -170,20 +88,14 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
                   const char *reason) {
     if (c->state == CLIENT_CLOSED) return;
     bool may_send = text || c->state == CLIENT_LEAVING;
+    /* it has said goodbye, and all that it has sent was read: closing resets nothing */
+    bool finished = !text && c->state == CLIENT_LEAVING && c->leaving == LEAVING_TERMINATE && !c->io.readable
+        && !c->io.paused;
     client_move(c, CLIENT_CLOSED);
     struct client_row *row = &r->t->clients[c->row];
-    struct event e = {.type = EVENT_CLIENT_CLOSED,
-                      .a = c->row,
-                      .b = row->pool,
-                      .database = row->database,
-                      .user = row->user,
-                      .id = row->id,
-                      .age_us = r->loop.now - row->connected_at,
-                      .port = row->where.port};
-    memcpy(e.addr, row->where.addr, sizeof e.addr);
-    snprintf(e.text, sizeof e.text, "%s", reason);
-    e.told = text != NULL;
-    relay_emit(r, &e); /* first: the log should know by the time that the client does */
+    int32_t pool = row->pool;
+    uint64_t id = row->id;
+    log_client_closing(r, row, reason, text); /* first: the log should know before the client does */
     bool half = c->server && server_in_message(c->server);
     if (c->server) server_left(r, c->server, false);
     if (text && !half) { /* nothing of ours fits into the middle of a message */
@@ -193,10 +105,11 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     r->clients[c->row] = NULL;
     struct outcome out;
     client_free(r->t, c->row, r->worker, r->loop.now, &out);
+    conn_uncork(&r->loop, &c->io);
     conn_disarm(&r->loop, &c->io);
     if (c->io.tls && !bytes_pending(&c->io.out)) tls_close(c->io.tls);
-    shutdown(c->io.fd, SHUT_WR);
-    if (may_send) swallow_input(&c->io);
+    if (!finished) shutdown(c->io.fd, SHUT_WR);
+    if (may_send && !finished) swallow_input(&c->io);
     close(c->io.fd);
     c->io.fd = -1;
     settings_drop(&r->store, c->settings);
@@ -211,7 +124,7 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     listen_client_gone(r, c);
     conn_bury(&r->loop, &c->io);
     relay_apply(r, &out);
-    handover_leftovers(r, e.b, e.id);
+    handover_leftovers(r, pool, id);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------- */
@@ -250,9 +163,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     if (me->flags & CF_NOTIFIED) me->flags &= (uint8_t)~CF_NOTIFIED;
     /* its descriptor never reached us: nobody may use a half-known server */
     if (!s || !conn_arm(&r->loop, &s->io)) {
-        struct event e = {.type = EVENT_WARNING};
-        snprintf(e.text, sizeof e.text, "slot %d has no usable connection here", slot);
-        relay_emit(r, &e);
+        relay_log(r, LEVEL_WARNING, "slot %d has no usable connection here", slot);
         pool_abandon(r->t, slot);
         client_close(r, c, "08P01", "server conn crashed?", "server conn crashed?");
         return;

@@ -11,6 +11,7 @@
 #include "session/startup_values.h"
 
 struct command;
+struct login;
 struct names;
 struct parsed_reset;
 struct relay;
@@ -69,11 +70,22 @@ struct client {
     struct subscription *subscriptions; /* channels that are heard for it */
     struct bytes notifications;         /* notifications that came while it was not idle */
     uint32_t whole_bytes; /* of the message in the stash: not looked at before they are there; 0: none */
+    struct login *login;  /* until it is over */
+};
+
+/* What a client begins with: the connection may be watched already, and may have a stash. */
+struct newcomer {
+    struct client *client; /* with its row and its connection */
+    char *values;          /* tracked parameters' values, each NUL-terminated, then other settings, by name */
+    uint32_t values_bytes;
+    struct greeting *greeting; /* the relay's from now on */
+    bool usual;                /* the values are what servers of the pool have by themselves */
+    uint32_t given;            /* bits of the tracked parameters that its startup packet has */
+    uint32_t defaults;         /* version of the pool's defaults that the values are of */
+    bool waited;               /* for the pool's first server, which is about to be there */
 };
 
 void client_requeue(struct relay *r, struct client *c);
-void client_turn_away(struct relay *r, const struct command *command);
-void client_add(struct relay *r, struct command *command);
 bool client_acquire(struct relay *r, struct client *c);
 void client_attached(struct relay *r, struct client *c, int32_t slot);
 void client_canceled(struct relay *r, struct client *c);

@@ -204,13 +204,13 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
     if (effect == FE_QUERY || effect == FE_FUNCTION) how = end_own_run(r, c->server);
     if (how == REWRITTEN_NOT && runs_text(c, effect) && (session_on(r, c) || session_resets(r, c)))
         how = note_text(r, c, effect, p + at, here, total);
-    if (c->server->unfit) {
-        c->server->unfit = false;
-        if (*run == at && server_replace(r, c->server)) return PASS_ELSEWHERE;
-    }
-    if (how == REWRITTEN_NOT && effect <= FE_CLOSE && effect != FE_EXECUTE && statements_on(r, c))
-        how = statements_forward(r, c, p + at, here, total, &head);
-    c->server->session.noted = how == REWRITTEN_WAIT || how == REWRITTEN_WAIT_ALL;
+    bool unfit = c->server->unfit;
+    c->server->unfit = false;
+    if (unfit && *run == at && server_replace(r, c->server)) return PASS_ELSEWHERE;
+    bool forwards = how == REWRITTEN_NOT && effect <= FE_CLOSE && effect != FE_EXECUTE && statements_on(r, c);
+    if (forwards) how = statements_forward(r, c, p + at, here, total, &head);
+    bool waits = how == REWRITTEN_WAIT || how == REWRITTEN_WAIT_ALL;
+    c->server->session.noted = waits || (forwards && how == REWRITTEN_MORE);
     if (!r->run_bytes) *run = at;
     r->run_bytes = 0;
     switch (how) {

@@ -7,8 +7,11 @@
 #include <unistd.h>
 
 #include "io/connection.h"
+#include "login/login.h"
+#include "login/questions.h"
 #include "notify/subscribe.h"
 #include "relay/client.h"
+#include "relay/client_enter.h"
 #include "relay/inbox.h"
 #include "relay/internal.h"
 #include "relay/orders.h"
@@ -61,7 +64,12 @@ static bool held_back(const struct client *c) {
 static void kill_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
     struct client_row *row = &r->t->clients[k->a];
-    if (!c || row->id != k->id) return;
+    if (row->id != k->id) return;
+    if (!c) { /* in its login: what it was to be punished for may be over */
+        if (!k->token || k->token == row->wait_start)
+            login_ordered(r, k->a, k->id, ORDER_KILL, (const char *)k->data + 6);
+        return;
+    }
     bool waits_for_it = client_waits(c) && k->token == row->wait_start;
     bool idle = !c->server || c->server->transaction != 'I' || (row->pinned && !row->request_start);
     bool quiet = !client_waits(c) && idle && !held_back(c) && k->token == row->idle_start;
@@ -97,6 +105,10 @@ static void obey(struct relay *r, struct command *k) {
     case COMMAND_RECLAIM: reclaim(r); break;
     case COMMAND_OPTIONS: memcpy(&r->options, k->data, sizeof r->options); break;
     case COMMAND_STOP: r->stop = true; break;
+    case COMMAND_POLICY: logins_policy(r, (struct policy *)(uintptr_t)k->token); break;
+    case COMMAND_UNKNOWN_USERS: logins_unknown(r, k); break;
+    case COMMAND_DRAIN: r->logins->draining = true; break;
+    case COMMAND_LOGIN_ANSWER: question_answered(r, k); break;
     }
 }
 

@@ -21,6 +21,10 @@ enum command_type {
     COMMAND_RECLAIM,    /* finish the slots of dead workers */
     COMMAND_OPTIONS,    /* data: struct options */
     COMMAND_STOP,
+    COMMAND_POLICY,        /* token: a struct policy, which is the relay's from now on */
+    COMMAND_UNKNOWN_USERS, /* a: most users have SCRAM, b: iterations; data: the key of their salts */
+    COMMAND_DRAIN,         /* no login comes in any more */
+    COMMAND_LOGIN_ANSWER,  /* a: row, id, b: enum login_answer; data: fields (login/questions.h) */
 };
 
 struct command {

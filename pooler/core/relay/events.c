@@ -7,14 +7,12 @@
 #include <unistd.h>
 
 #include "relay/internal.h"
+#include "relay/log.h"
 #include "relay/relay.h"
 
-#define EVENTS_MAX 65536 /* unread events; beyond them log events are dropped, orders never are */
+#define EVENTS_MAX 65536 /* unread events; beyond them news are dropped, orders never are */
 
-static bool may_drop(const struct event *e) {
-    return e->type == EVENT_CLIENT_CLOSED || e->type == EVENT_SERVER_CLOSED || e->type == EVENT_WARNING
-        || e->type == EVENT_DATABASE;
-}
+static bool may_drop(const struct event *e) { return e->type == EVENT_DATABASE; }
 
 bool events_grow(struct relay *r, uint32_t capacity) {
     struct event *events = malloc(capacity * sizeof *events);
@@ -57,7 +55,7 @@ int relay_events(struct relay *r, struct event *out, int max) {
         r->event_head = (r->event_head + 1) % r->event_capacity;
         r->event_count--;
     }
-    if (!r->event_count) (void)!read(r->event_bell, &drained, sizeof drained);
+    if (!r->event_count && !log_has_rung(r)) (void)!read(r->event_bell, &drained, sizeof drained);
     pthread_mutex_unlock(&r->lock);
     return n;
 }

@@ -7,6 +7,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "login/login.h"
 #include "notify/deliver.h"
 #include "relay/events.h"
 #include "relay/internal.h"
@@ -14,11 +15,14 @@
 #include "relay/server.h"
 #include "tables/layout.h"
 
+/* An accepted client costs some ten microseconds, and queries wait for it. */
+#define DATAGRAMS_PER_TURN 32
+
 static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
     switch (datagram[0]) {
     case INBOX_CLIENT:
         atomic_fetch_add(&r->t->workers[r->worker].taken, 1);
-        if (fd >= 0) relay_emit(r, &(struct event){.type = EVENT_ACCEPT, .a = fd, .b = datagram[1]});
+        if (fd >= 0) login_accept(r, fd, datagram[1] != 0);
         break;
     case INBOX_SERVER:
         if (fd >= 0 && datagram[1] >= 0 && datagram[1] < r->t->h->sizes.slots)
@@ -36,8 +40,9 @@ static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
     }
 }
 
-void relay_drain_inbox(struct relay *r) {
-    for (;;) {
+/* At most so many datagrams; false: it is empty. */
+static bool take(struct relay *r, int most) {
+    for (int i = 0; i < most; i++) {
         int32_t datagram[3] = {0};
         union {
             struct cmsghdr h;
@@ -50,7 +55,7 @@ void relay_drain_inbox(struct relay *r) {
                            .msg_control = control.space,
                            .msg_controllen = sizeof control.space};
         ssize_t got = recvmsg(r->inbox.fd, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
-        if (got <= 0 && errno != EINTR) return;
+        if (got <= 0 && errno != EINTR) return false;
         int fd = -1;
         struct cmsghdr *h = CMSG_FIRSTHDR(&m);
         if (h && h->cmsg_type == SCM_RIGHTS) memcpy(&fd, CMSG_DATA(h), sizeof fd);
@@ -59,4 +64,13 @@ void relay_drain_inbox(struct relay *r) {
             listen_take(r, datagram, notifications, (uint32_t)got - (uint32_t)sizeof datagram);
         else if (got == (ssize_t)sizeof datagram) take_datagram(r, datagram, fd);
     }
+    return true;
+}
+
+/* In a turn of the loop; the descriptor stays readable while there are more. */
+void relay_look_into_inbox(struct relay *r) { take(r, DATAGRAMS_PER_TURN); }
+
+/* All that is there: a descriptor is looked for that was sent before. */
+void relay_drain_inbox(struct relay *r) {
+    while (take(r, DATAGRAMS_PER_TURN)) continue;
 }

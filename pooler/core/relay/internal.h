@@ -6,13 +6,16 @@
 #ifndef POOLER_RELAY_INTERNAL_H
 #define POOLER_RELAY_INTERNAL_H
 
+#include <stdarg.h>
 #include <stdbool.h>
 #include <stdint.h>
 
 #include "relay/client.h"
+#include "relay/commands.h"
 #include "relay/events.h"
 #include "relay/inbox.h"
 #include "relay/internal_table.h"
+#include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "session/settings.h"
@@ -24,6 +27,9 @@ struct outcome;
 
 /* cancel_guard.c */
 bool guard_take(struct relay *r, struct server *s);
+
+/* client_enter.c */
+void client_enter(struct relay *r, const struct newcomer *n);
 
 /* client.c */
 void client_settings(struct relay *r, struct client *c, struct settings *s);
@@ -55,6 +61,13 @@ void relay_emit(struct relay *r, const struct event *e);
 /* internal_requests.c */
 void internal_begin(struct relay *r, struct server *s, enum internal_request what);
 void internal_send(struct relay *r, struct server *s, enum internal_request what, const char *text);
+
+/* log.c */
+void relay_log(struct relay *r, enum log_level level, const char *format, ...);
+void log_of(struct relay *r, enum log_level level, const char *who, const char *format, va_list arguments);
+void log_place(char out[LOG_PLACE_BYTES], const struct client_row *row);
+void log_who(char out[LOG_WHO_BYTES], char kind, uint64_t id, const char *database, const char *user,
+             const char *place);
 
 /* orders.c */
 void relay_apply(struct relay *r, struct outcome *out);

@@ -8,11 +8,14 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "catalog/database.h"
 #include "catalog/publish.h"
 #include "catalog/schedule.h"
 #include "io/connection.h"
+#include "login/jobs.h"
+#include "login/login.h"
 #include "notify/deliver.h"
 #include "relay/client.h"
 #include "relay/client_leave.h"
@@ -20,6 +23,7 @@
 #include "relay/events.h"
 #include "relay/inbox.h"
 #include "relay/internal.h"
+#include "relay/log.h"
 #include "relay/orders.h"
 #include "relay/relay.h"
 #include "relay/server.h"
@@ -42,14 +46,27 @@
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
+/* Logins get so much of one turn: the others have theirs in the next, behind the queries that are ready
+ * then. */
+static void run_login(struct relay *r, struct client *c) {
+    if (r->login_budget_at && clock_us() >= r->login_budget_at) {
+        conn_ready(&r->loop, &c->io);
+        return;
+    }
+    if (!r->login_budget_at) r->login_budget_at = clock_us() + LOGIN_BUDGET_US;
+    login_run(r, c->login);
+}
+
 static void run_ready(struct relay *r) {
     struct conn *c = r->loop.ready_head;
+    r->login_budget_at = 0;
     r->loop.ready_head = r->loop.ready_tail =
         NULL; /* what becomes ready meanwhile has its turn after epoll_wait */
     while (c) {
         struct conn *next = c->next_ready;
         conn_turn(c);
         if (c->dead) conn_bury(&r->loop, c);
+        else if (c->kind == KIND_LOGIN) run_login(r, (struct client *)c);
         else if (c->kind == KIND_CLIENT) client_run(r, (struct client *)c);
         else server_run(r, (struct server *)c);
         c = next;
@@ -67,8 +84,9 @@ static void free_closed(struct relay *r) {
 static void note_events(struct relay *r, struct conn *c, uint32_t events) {
     switch (c->kind) {
     case KIND_DOORBELL: relay_attention(r); break;
-    case KIND_INBOX: relay_drain_inbox(r); break;
+    case KIND_INBOX: relay_look_into_inbox(r); break;
     case KIND_COMMAND: relay_obey_commands(r); break;
+    case KIND_JOBS: jobs_take(r); break;
     default:
         if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
         if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->hangup = r->hangups = true;
@@ -101,8 +119,11 @@ static void *loop(void *argument) {
     pthread_setname_np(pthread_self(), "relay");
     while (!r->stop) {
         int pause = r->t->h->suspended ? SUSPENDED_LOOK_MS : r->weak_pins ? WEAK_PIN_LOOK_MS : BEAT_MS;
+        int logins = logins_pause(r);
+        if (logins >= 0 && logins < pause) pause = logins;
         int n = epoll_wait(r->loop.epoll, events, EVENTS_PER_WAIT,
-                           r->loop.ready_head || r->undelivered.end || r->catalog_work ? 0 : pause);
+                           r->loop.ready_head || r->undelivered.end || r->catalog_work ? 0
+                                                                                       : log_pause(r, pause));
         r->loop.now = clock_us();
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->loop.now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note_events(r, events[i].data.ptr, events[i].events);
@@ -111,8 +132,10 @@ static void *loop(void *argument) {
         if (r->catalog_work) catalog_work(r);
         if (r->t->h->suspended || r->suspended) suspend_look(r);
         if (r->loop.now >= r->look_at) look(r);
+        logins_tick(r);
         run_ready(r);
         free_closed(r);
+        log_look(r);
     }
     return NULL;
 }
@@ -146,7 +169,8 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     for (int i = 0; i < QUESTIONS; i++) r->questions[i] = strdup(questions[i]);
     for (int i = 0; i < CATALOG_TEXTS; i++) r->catalogs[i] = strdup(questions[QUESTIONS + i]);
     r->options.catalog_bytes = r->options.client_bytes = 64u << 20;
-    if (!events_grow(r, EVENTS_FIRST)) return NULL;
+    r->log = log_new();
+    if (!r->log || !events_grow(r, EVENTS_FIRST)) return NULL;
     if (!words_builtin(&r->builtin, t->h->statement_key[0])) return NULL;
     memcpy(copy, outboxes, sizeof(int) * (size_t)outbox_count);
     r->outboxes = copy;
@@ -154,14 +178,15 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
     r->options.max_packet_bytes = 0x7fffffffu;
     pthread_mutex_init(&r->lock, NULL);
     settings_open(&r->store, t->h->statement_key, tracked, tracked_count);
-    if (!conn_need_buffer(&r->loop, BUFFER_BYTES)) return NULL;
+    if (!conn_need_buffer(&r->loop, BUFFER_BYTES) || !logins_open(r)) return NULL;
     memcpy(r->statements.key, t->h->statement_key, sizeof r->statements.key);
     r->statements.settings = &r->store;
     r->loop.epoll = epoll_create1(EPOLL_CLOEXEC);
     r->event_bell = eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC);
     if (r->loop.epoll < 0 || r->event_bell < 0 || !watch(r, &r->doorbell, KIND_DOORBELL, t->doorbells[worker])
         || !watch(r, &r->inbox, KIND_INBOX, inbox)
-        || !watch(r, &r->command_bell, KIND_COMMAND, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC)))
+        || !watch(r, &r->command_bell, KIND_COMMAND, eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC))
+        || !watch(r, &r->job_bell, KIND_JOBS, r->logins->jobs->bell))
         return NULL;
     return r;
 }
@@ -169,6 +194,7 @@ struct relay *relay_open(struct tables *t, int worker, int inbox, const int *out
 /* Watches the idle servers that this worker number used last, and starts the thread.  Signals stay with the
  * main thread.  Returns an errno, 0 for success. */
 int relay_start(struct relay *r) {
+    relay_obey_commands(r); /* the first configuration comes before the first client */
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         const struct slot_row *row = &r->t->slots[i];
         struct server *s = row->state == SL_IDLE && row->last_worker == r->worker ? server_of(r, i) : NULL;
@@ -182,4 +208,10 @@ int relay_start(struct relay *r) {
     return rc;
 }
 
-void relay_join(struct relay *r) { pthread_join(r->thread, NULL); }
+/* What it watched stays open, and is not watched any more. */
+void relay_join(struct relay *r) {
+    pthread_join(r->thread, NULL);
+    close(r->loop.epoll);
+    close(r->command_bell.fd);
+    close(r->event_bell);
+}

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "login/login.h"
 #include "notify/deliver.h"
 #include "relay/cancel_guard.h"
 #include "relay/client.h"
@@ -62,12 +63,14 @@ void relay_apply(struct relay *r, struct outcome *out) {
         client_attached(r, r->clients[out->client], r->t->clients[out->client].slot);
 }
 
-/* The row may have another client by now: rows of logins are Python's to free. */
+/* The row may have another client by now.  One that the relay does not have is in its login, or Python's. */
 static void obey_client(struct relay *r, const struct order *o) {
     struct client *c = r->clients[o->row];
     struct client_row *there = &r->t->clients[o->row];
     if (there->state == CL_FREE || there->id != o->id) return;
     if (!c) {
+        const char *why = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
+        if (login_ordered(r, o->row, o->id, o->orders, why)) return;
         relay_emit(r, &(struct event){.type = EVENT_LOGIN, .a = o->row, .b = o->orders, .id = o->id});
         return;
     }

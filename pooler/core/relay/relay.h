@@ -1,9 +1,11 @@
-/* The relay: moves the bytes of all queries of one worker, on a thread of its own, without Python.
+/* The relay: logs in the clients of one worker and moves the bytes of all their queries, on a thread of its
+ * own, without Python.
  *
- * Theory.  Python logs clients and servers in and gives their descriptors to the relay (commands); the relay
- * tells Python what it cannot do itself (events: log in an accepted socket, open a server, send a cancel
- * request).  Everything in between happens here.  Commands and events cross between the two threads through
- * small locked lists with an eventfd each; every other structure belongs to the relay's thread alone.
+ * Theory.  A client comes through the inbox (inbox.h), and is in its login first (login/login.h).  Python
+ * logs servers in and gives their descriptors to the relay (commands); the relay tells Python what it cannot
+ * do itself (events: open a server, answer a question of a login, send a cancel request).  Everything in
+ * between happens here.  Commands and events cross between the two threads through small locked lists with an
+ * eventfd each; every other structure belongs to the relay's thread alone.
  *
  * A client is read only when it has a server, or to find out that it wants one.  What was read and cannot be
  * used yet is its `stash` (a waiting client's first statement; a message cut in two).  What could not be
@@ -35,7 +37,9 @@ struct accepted;
 struct client;
 struct command;
 struct event;
+struct logins;
 struct profile;
+struct relay_log;
 struct server;
 struct subscription;
 
@@ -45,6 +49,7 @@ struct options {
     uint64_t check_delay_us, answer_timeout_us, catalog_bytes, client_bytes;
     uint32_t max_packet_bytes, max_prepared_statements;
     bool reset_always, disable_pqexec, has_check, fast_close;
+    bool log_disconnections, log_pooler_errors, log_debug;
     char check_query[256], reset_query[1024];
     char trusted[TRUSTED_BYTES]; /* extensions: names with a NUL behind each, and an empty one */
 };
@@ -53,12 +58,13 @@ struct relay {
     struct tables *t;
     int worker;
     struct conn_loop loop;
-    struct conn doorbell, inbox, command_bell;
+    struct conn doorbell, inbox, command_bell, job_bell;
     int event_bell;
     const int *outboxes; /* send ends by worker; the last one is the master's */
     int outbox_count;
     struct client **clients; /* by row */
     struct server **servers; /* by slot */
+    struct logins *logins;   /* of clients that are not there yet (login/login.h) */
     struct settings_store store;
     struct statement_store statements;
     uint64_t apart; /* counts statements that are not shared */
@@ -79,14 +85,16 @@ struct relay {
     uint64_t weak_checked_at;
     char *questions[QUESTIONS], *catalogs[CATALOG_TEXTS];
     struct options options;
-    uint64_t look_at; /* for what no event brings */
+    uint64_t look_at;         /* for what no event brings */
+    uint64_t login_budget_at; /* of this turn: logins have had theirs then; 0: none had its turn yet */
     bool suspended;
     bool stop;
     pthread_t thread;
-    pthread_mutex_t lock; /* guards commands and events, both short */
+    pthread_mutex_t lock; /* guards commands, events and lines of the log, all short */
     struct command *commands_head, *commands_tail;
     struct event *events;
     uint32_t event_head, event_count, event_capacity;
+    struct relay_log *log;
     struct order client_orders[64], slot_orders[64];
     const unsigned char *run; /* what the client being fed sent before, not yet passed on */
     uint32_t run_bytes;

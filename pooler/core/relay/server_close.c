@@ -12,6 +12,7 @@
 #include "relay/inbox.h"
 #include "relay/internal.h"
 #include "relay/internal_requests.h"
+#include "relay/log.h"
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "session/session.h"
@@ -133,17 +134,8 @@ void server_gone(struct relay *r, struct server *s) {
         server_lost(r, s);
         return;
     }
-    struct event e = {.type = EVENT_SERVER_CLOSED,
-                      .a = s->slot,
-                      .b = row->pool,
-                      .id = row->id,
-                      .age_us = r->loop.now - row->connected_at,
-                      .port = row->where.port,
-                      .database = r->t->pools[row->pool].database,
-                      .user = r->t->pools[row->pool].user};
-    memcpy(e.addr, row->where.addr, sizeof e.addr);
     if (!server_is_closing(s)) server_close(r, s, false, "server conn crashed?");
-    snprintf(e.text, sizeof e.text, "%s", s->reason ? s->reason : "server conn crashed?");
+    log_server_closing(r, row, s->reason ? s->reason : "server conn crashed?");
     if (s->altered) session_made(r, s); /* whatever still ran has ended by now */
     uint32_t generation = s->generation;
     server_drop_descriptor(r, s);
@@ -151,6 +143,5 @@ void server_gone(struct relay *r, struct server *s) {
     pool_freed(r->t, s->slot, r->worker, r->loop.now, &out);
     /* Only now: if we are killed before, somebody must still be able to read the end of this connection. */
     server_tell_closed(r, s->slot, generation);
-    relay_emit(r, &e);
     relay_apply(r, &out);
 }

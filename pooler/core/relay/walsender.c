@@ -9,6 +9,7 @@
 #include "io/connection.h"
 #include "relay/cancel_guard.h"
 #include "relay/client.h"
+#include "relay/client_enter.h"
 #include "relay/commands.h"
 #include "relay/internal.h"
 #include "relay/relay.h"
@@ -55,7 +56,7 @@ void walsender_add(struct relay *r, struct command *k) {
         settings_drop(&r->store, settings);
         if (s) server_close(r, s, true, "out of memory");
         else pool_abandon(r->t, slot);
-        client_turn_away(r, k);
+        client_turn_away(r, k->a, k->b, k->tls);
         return;
     }
     row->settings = row->login_settings = settings->digest;

@@ -118,27 +118,30 @@ void settings_drop(struct settings_store *store, struct settings *s) {
     free(s);
 }
 
+/* The place of a tracked name; -1: it is none. */
+static int tracked_place(const struct settings_store *store, const char *name) {
+    for (int i = 0; i < store->tracked.count; i++)
+        if (strcasecmp(store->tracked.names[i], name) == 0) return i;
+    return -1;
+}
+
 /* A reference to `from` with one tracked value changed; NULL when the name is not tracked or the set grew too
  * large. */
 struct settings *settings_change(struct settings_store *store, const struct settings *from, const char *name,
                                  const char *value) {
     char values[SETTINGS_BYTES];
     store->starved = false;
-    uint32_t at = 0, extras = from->bytes - from->tracked_bytes;
+    int place = tracked_place(store, name);
+    if (place < 0) return NULL;
     const char *old = from->values;
-    bool found = false;
-    for (int i = 0; i < store->tracked.count; i++, old += strlen(old) + 1) {
-        bool this = strcasecmp(store->tracked.names[i], name) == 0;
-        const char *text = this ? value : old;
-        size_t n = strlen(text) + 1;
-        if (at + n > sizeof values) return NULL;
-        memcpy(values + at, text, n);
-        at += (uint32_t)n;
-        found |= this;
-    }
-    if (!found || at + extras > sizeof values) return NULL;
-    memcpy(values + at, from->values + from->tracked_bytes, extras);
-    return settings_intern(store, &from->scope, values, at + extras, from->verified);
+    for (int i = 0; i < place; i++) old += strlen(old) + 1;
+    size_t before = (size_t)(old - from->values), n = strlen(value) + 1;
+    size_t rest = from->bytes - before - (strlen(old) + 1);
+    if (before + n + rest > sizeof values) return NULL;
+    memcpy(values, from->values, before);
+    memcpy(values + before, value, n);
+    memcpy(values + before + n, old + strlen(old) + 1, rest);
+    return settings_intern(store, &from->scope, values, (uint32_t)(before + n + rest), from->verified);
 }
 
 static int by_name(const void *a, const void *b) {
@@ -227,9 +230,7 @@ const char *settings_value(const struct settings_store *store, const struct sett
 }
 
 bool settings_tracked(const struct settings_store *store, const char *name) {
-    for (int i = 0; i < store->tracked.count; i++)
-        if (strcasecmp(store->tracked.names[i], name) == 0) return true;
-    return false;
+    return tracked_place(store, name) >= 0;
 }
 
 /* A custom setting that is empty again.  When a library has defined it meanwhile, empty is no value of it. */

@@ -42,12 +42,17 @@ struct settings *greeting_without_name(struct relay *r, const struct settings *s
     return key ? key : settings_intern(&r->store, &s->scope, s->values, s->bytes, false);
 }
 
+/* With space for so many bytes; NULL: no memory. */
+struct greeting *greeting_new(uint32_t head, uint32_t tail) {
+    struct greeting *g = malloc(sizeof *g + head + tail);
+    if (g) *g = (struct greeting){.head_bytes = head, .tail_bytes = tail};
+    return g;
+}
+
 /* NULL: no memory. */
 struct greeting *greeting_of(const unsigned char *bytes, uint32_t head, uint32_t tail) {
-    struct greeting *g = malloc(sizeof *g + head + tail);
-    if (!g) return NULL;
-    *g = (struct greeting){.head_bytes = head, .tail_bytes = tail};
-    memcpy(g->bytes, bytes, head + tail);
+    struct greeting *g = greeting_new(head, tail);
+    if (g) memcpy(g->bytes, bytes, head + tail);
     return g;
 }
 
@@ -152,21 +157,21 @@ static uint32_t welcome_version(const struct relay *r, const struct client *c) {
     return r->t->pools[r->t->clients[c->row].pool].welcome_version;
 }
 
-/* What a server of the pool has made of these values before, all but application_name; NULL: none has seen
- * them. */
-struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given) {
-    struct settings *key = greeting_without_name(r, given), *found = NULL;
-    if (!key) return NULL;
+/* What a server of the pool has made of these values before, all but application_name: of `key`, by
+ * greeting_without_name(); NULL: none has seen them. */
+struct settings *greeting_accepted(struct relay *r, struct client *c, struct settings *given,
+                                   const struct settings *key) {
+    struct settings *found = NULL;
     const char *name = settings_value(&r->store, given, "application_name");
     bool current = key->remembered && key->welcome_version == welcome_version(r, c);
     const struct settings *canonical = current && key->canonical ? key->canonical
         : current || key->verified                               ? key
                                                                  : NULL;
     if (settings_has_extras(given) && !current) canonical = NULL; /* nobody knows what is reported of them */
-    if (canonical && name) found = settings_change(&r->store, canonical, "application_name", name);
+    if (canonical == key && key != given) found = settings_keep(given); /* with its name again */
+    else if (canonical && name) found = settings_change(&r->store, canonical, "application_name", name);
     if (found) found->verified = true;
     if (found && current && key->reports) report(r, c, key->reports, key->reports_bytes);
-    settings_drop(&r->store, key);
     return found;
 }
 
@@ -215,9 +220,11 @@ static void confirm(struct relay *r, struct client *c) {
 }
 
 static void send_greeting(struct relay *r, struct client *c, const struct greeting *g) {
+    c->io.corked = true;
     conn_send(&r->loop, &c->io, g->bytes, g->head_bytes);
     session_send_parameters(r, c, NULL);
     conn_send(&r->loop, &c->io, g->bytes + g->head_bytes, g->tail_bytes);
+    conn_uncork(&r->loop, &c->io);
 }
 
 /* The client is in: AuthenticationOk, its parameters, its key, ReadyForQuery. */

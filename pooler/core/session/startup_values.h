@@ -20,12 +20,14 @@ struct greeting {
 
 struct settings *startup_settings(struct relay *r, struct settings *given);
 struct settings *greeting_without_name(struct relay *r, const struct settings *s);
+struct greeting *greeting_new(uint32_t head, uint32_t tail);
 struct greeting *greeting_of(const unsigned char *bytes, uint32_t head, uint32_t tail);
 uint32_t greeting_question(const struct relay *r, const struct client *c, char *out, uint32_t at,
                            uint32_t space);
 void greeting_hear(struct relay *r, struct server *s, unsigned char letter, const unsigned char *body,
                    uint32_t n, bool whole);
-struct settings *greeting_accepted(struct relay *r, struct client *c, const struct settings *given);
+struct settings *greeting_accepted(struct relay *r, struct client *c, struct settings *given,
+                                   const struct settings *key);
 void client_greet(struct relay *r, struct client *c);
 void client_let_in(struct relay *r, struct client *c);
 void greeting_renew(struct relay *r, struct client *c);

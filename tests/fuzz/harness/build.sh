@@ -27,3 +27,5 @@ link() { # NAME SOURCES...
 }
 link scan scan
 link relay relay small_postgres
+link startup startup
+link login login

@@ -9,15 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pooler.config.hba import (
-    Client,
-    HbaRule,
-    address_of,
-    find_rule,
-    read_hba,
-    rules_from_wire,
-    rules_to_wire,
-)
+from pooler.config.hba import HbaRule, read_hba, rules_from_wire, rules_to_wire
+from tests.support.hba_rules import Client, address_of, find_rule
 
 
 def rules_of(folder: Path, text: str, ident: str = "") -> tuple[tuple[HbaRule, ...], list[str]]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pooler.core import CancelVerdict, CatalogState, LoginVerdict, PeerState, SharedDdl, _core
+from pooler.core import AcceptEnd, CancelVerdict, CatalogState, LoginVerdict, PeerState, SharedDdl, _core
 
 CORE = Path(__file__).resolve().parents[3] / "pooler/core"
 
@@ -23,6 +23,7 @@ def enumerators_of(name: str) -> list[str]:
 @pytest.mark.parametrize(
     ("python", "name", "prefix"),
     [
+        (AcceptEnd, "accept_end", "ACCEPT_"),
         (LoginVerdict, "login_verdict", "LOGIN_"),
         (CancelVerdict, "cancel_verdict", "CANCEL_"),
         (PeerState, "peer_state", "PEER_"),

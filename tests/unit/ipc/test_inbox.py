@@ -11,7 +11,7 @@ import pytest
 
 from pooler.ipc import fds, inbox
 from pooler.ipc.inbox import Datagram, Kind, MalformedDatagram
-from tests.support.messages import send_closed
+from tests.support.messages import send_client, send_closed
 
 Pair = tuple[socket.socket, socket.socket]
 
@@ -45,7 +45,7 @@ def test_empty(pair: Pair) -> None:
 def test_client(pair: Pair, is_unix: bool) -> None:
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        assert inbox.send_client(pair[1], theirs.fileno(), is_unix)
+        assert send_client(pair[1], theirs.fileno(), is_unix)
         got = inbox.receive(pair[0])
         assert got is not None
         assert got[:3] == (Kind.CLIENT, int(is_unix), 0)
@@ -72,7 +72,7 @@ def test_full_is_an_answer(pair: Pair) -> None:
     before = open_fds()
     with open(os.devnull) as null:
         sent = 0
-        while inbox.send_client(pair[1], null.fileno(), False):
+        while send_client(pair[1], null.fileno(), False):
             sent += 1
         assert sent > 50
         assert not send_closed(pair[1], 0, 0)

@@ -21,6 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 from pooler.config import Config
+from pooler.core._core import PlayedTables
 from pooler.ipc import inbox
 from pooler.ipc.boot import WorkerBoot
 from pooler.ipc.channel import Decoder, encode
@@ -50,13 +51,14 @@ class Busy(Exception):
 
 
 class Tables:
-    """Beats, client counts and reclaim counts in a map that children share."""
+    """Beats and reclaim counts in a map that children share; clients are given away by the real tables."""
 
-    ROW = struct.Struct("dqq")  # last beat, clients, what to reclaim after a death
+    ROW = struct.Struct("dqq")  # last beat, refusals of the lock, what to reclaim after a death
 
     def __init__(self) -> None:
         self._map = mmap.mmap(-1, self.ROW.size * (WORKERS + 1))
-        self._sent = dict.fromkeys(range(WORKERS), 0)
+        self.spread = PlayedTables(workers=WORKERS, slots=4, clients=4)
+        self.acceptor = self.spread.acceptor
         self.paused = False  # the master's view
 
     def get(self, number: int) -> tuple[float, int, int]:
@@ -87,26 +89,21 @@ class Tables:
 
     def worker_died(self, number: int, timeout_s: float = 0.1) -> Mapping[str, int]:
         self.check_lock()
-        beat, clients, reclaim = self.get(number)
+        beat, _, reclaim = self.get(number)
         self.put(number, beat, 0, 0)
+        clients = self.spread.load(number)
+        for _ in range(clients):
+            self.spread._play_taken(number)
         return {"clients": clients, "reclaim": reclaim}
 
     def heartbeat_age(self, number: int) -> float:
         return time.monotonic() - self.get(number)[0]
-
-    def load(self, number: int) -> int:
-        return self.get(number)[1]
 
     def pause_mode(self) -> str:
         return "PAUSE" if self.paused else ""
 
     def set_paused(self, database: int, paused: bool) -> None:
         self.paused = paused
-
-    def client_sent(self, number: int) -> None:
-        """Counted as a client at once: the fake worker takes it off again at its end."""
-        beat, clients, reclaim = self.get(number)
-        self.put(number, beat, clients + 1, reclaim)
 
 
 class _Worker:
@@ -202,8 +199,8 @@ class _Worker:
             self.selector.unregister(client)
             self.clients.discard(client)
             client.close()
-            beat, clients, reclaim = self.tables.get(self.number)
-            self.tables.put(self.number, beat, max(0, clients - 1), reclaim)
+            if self.tables.spread.load(self.number):
+                self.tables.spread._play_taken(self.number)  # only now: until then it counts as on its way
             return
         answer = self.order(client, data.decode().split())
         if answer is not None:

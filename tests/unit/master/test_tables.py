@@ -2,28 +2,37 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
+from pooler import core
 from pooler.config import Config, Database, Settings
+from pooler.ipc import inbox
 from pooler.master import capacity
 from pooler.master.interfaces import SharedTables
 
-core = pytest.importorskip("pooler.core", reason="the extension is not built", exc_type=ImportError)
 
-
-def make_tables() -> SharedTables:
+def make_tables() -> core.Tables:
     config = Config("p.ini", Settings(workers=2), {"d": Database("d")})
-    tables: SharedTables = core.Tables(**capacity.table_sizes(config, 4096))
-    return tables
+    return core.Tables(**capacity.table_sizes(config, 4096))
 
 
 def test_life_of_a_worker() -> None:
     tables = make_tables()
+    needed: SharedTables = tables
+    assert needed.pause_mode() == ""
     tables.worker_starting(0, 4711)
     assert tables.heartbeat_age(0) < 10
     assert tables.load(0) == 0
-    tables.client_sent(0)
-    tables.client_sent(0)
+    ours, theirs = inbox.open_pair()
+    with ours, theirs:
+        thread = needed.acceptor([theirs.fileno()] * 2, 1)
+        thread.set_eligible([0])
+        for _ in range(2):
+            given = os.open(os.devnull, os.O_RDONLY)
+            assert thread.give(given, True).end is core.AcceptEnd.MORE
+        thread.close()
     assert (tables.load(0), tables.load(1)) == (2, 0)
     left = tables.worker_died(0)
     assert (left["clients"], left["reclaim"]) == (0, 0)

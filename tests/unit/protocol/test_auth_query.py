@@ -8,8 +8,8 @@ import pytest
 
 from pooler.errors import ServerFault
 from pooler.protocol import auth_query, messages
+from tests.support.login_driver import Driver, split_messages
 from tests.support.messages import row_description
-from tests.unit.protocol.driver import Driver, split_messages
 
 READY = messages.ready()
 DONE = messages.command_complete("SELECT 1") + READY

@@ -10,8 +10,8 @@ import pytest
 from pooler.errors import ClientFault, ServerFault
 from pooler.protocol import messages
 from pooler.protocol.messages import Column
-from tests.support.messages import row_description
-from tests.unit.protocol.driver import split_messages
+from tests.support.login_driver import split_messages
+from tests.support.messages import negotiate_protocol_version, row_description
 
 
 def test_error_has_the_fields_in_order() -> None:
@@ -65,9 +65,9 @@ def test_result_set() -> None:
 
 
 def test_negotiate_protocol_version() -> None:
-    data = messages.negotiate_protocol_version(["_pq_.x"])
+    data = negotiate_protocol_version(["_pq_.x"])
     assert split_messages(data) == [(b"v", b"\0\3\0\2\0\0\0\1_pq_.x\0")]
-    assert split_messages(messages.negotiate_protocol_version([], 0)) == [(b"v", b"\0\3\0\0\0\0\0\0")]
+    assert split_messages(negotiate_protocol_version([], 0)) == [(b"v", b"\0\3\0\0\0\0\0\0")]
 
 
 @pytest.mark.parametrize("length", [0, 1, 3, 105, 0x7FFFFFFF, 0x80000000, 0x80000001, 0xFFFFFFFF])

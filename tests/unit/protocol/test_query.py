@@ -7,8 +7,8 @@ import pytest
 from pooler.errors import ServerFault
 from pooler.protocol import codes, frontend, messages
 from pooler.protocol.query import QueryResult, simple_query
+from tests.support.login_driver import Driver
 from tests.support.messages import empty_query_response, row_description
-from tests.unit.protocol.driver import Driver
 
 ROWS = (
     row_description([("a", 25), ("b", 23)])

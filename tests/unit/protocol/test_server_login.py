@@ -7,12 +7,22 @@ from typing import Any
 
 import pytest
 
-from pooler.auth import passwords, scram, scram_server
+from pooler.auth import passwords, scram
 from pooler.auth.passwords import credential, parse_secret
 from pooler.errors import ServerFault
 from pooler.protocol import codes, frontend, messages
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
-from tests.unit.protocol.driver import Driver, scram_secret, split_messages
+from tests.support import scram_server
+from tests.support.login_driver import Driver, split_messages
+from tests.support.messages import (
+    authentication_cleartext,
+    authentication_md5,
+    authentication_sasl,
+    authentication_sasl_continue,
+    authentication_sasl_final,
+    negotiate_protocol_version,
+)
+from tests.support.stored_secrets import scram_secret
 
 MD5 = "md5" + hashlib.md5(b"secretme").hexdigest()
 SALT = b"0123456789abcdef"
@@ -68,26 +78,26 @@ def test_cut_anywhere_it_waits() -> None:
 
 
 def test_clear_text() -> None:
-    driver = started("secret").feed(messages.authentication_cleartext())
+    driver = started("secret").feed(authentication_cleartext())
     assert driver.take_sent() == frontend.password(b"secret")
     driver.feed(OK + WELCOME).finished()
 
 
 @pytest.mark.parametrize("stored", ["secret", MD5])
 def test_md5(stored: str) -> None:
-    driver = started(stored).feed(messages.authentication_md5(b"salt"))
+    driver = started(stored).feed(authentication_md5(b"salt"))
     assert driver.take_sent() == frontend.password(passwords.md5_answer(MD5.encode(), b"salt"))
     driver.feed(OK + WELCOME).finished()
 
 
 def answer_first(driver: Driver[ServerSession]) -> tuple[scram_server.ClientFirst, bytes]:
     """Play the server up to its first SCRAM message."""
-    driver.feed(messages.authentication_sasl(["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]))
+    driver.feed(authentication_sasl(["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]))
     ((_, body),) = split_messages(driver.take_sent())
     assert body.startswith(b"SCRAM-SHA-256\0")
     first = scram_server.parse_client_first(body[18:])
     said = scram_server.server_first(first, SALT, 1000, b"s" * 18)
-    driver.feed(messages.authentication_sasl_continue(said))
+    driver.feed(authentication_sasl_continue(said))
     return first, said
 
 
@@ -101,7 +111,7 @@ def test_scram(stored: str | None, keys: scram.ScramKeys | None) -> None:
     verifier = parse_secret(SCRAM).verifier
     assert verifier is not None
     proven = scram_server.check_client_final(final, first, said, verifier)
-    driver.feed(messages.authentication_sasl_final(proven.server_final) + OK + WELCOME).finished()
+    driver.feed(authentication_sasl_final(proven.server_final) + OK + WELCOME).finished()
 
 
 def test_second_scram_login_finds_its_keys() -> None:
@@ -113,7 +123,7 @@ def test_second_scram_login_finds_its_keys() -> None:
 
 
 def test_server_must_prove_itself() -> None:
-    for data in (OK + WELCOME, messages.authentication_sasl_final(b"v=" + scram.b64encode(bytes(32))) + OK):
+    for data in (OK + WELCOME, authentication_sasl_final(b"v=" + scram.b64encode(bytes(32))) + OK):
         driver = started("secret")
         answer_first(driver)
         fault = refused(driver, data)
@@ -124,14 +134,14 @@ def test_server_must_prove_itself() -> None:
 @pytest.mark.parametrize(
     ("stored", "keys", "request_bytes"),
     [
-        (None, None, messages.authentication_cleartext()),
-        (None, None, messages.authentication_md5(b"salt")),
-        (None, None, messages.authentication_sasl(["SCRAM-SHA-256"])),
-        (MD5, None, messages.authentication_cleartext()),
-        (MD5, None, messages.authentication_sasl(["SCRAM-SHA-256"])),
-        (SCRAM, None, messages.authentication_sasl(["SCRAM-SHA-256"])),
-        (SCRAM, KEYS, messages.authentication_cleartext()),
-        (SCRAM, KEYS, messages.authentication_md5(b"salt")),
+        (None, None, authentication_cleartext()),
+        (None, None, authentication_md5(b"salt")),
+        (None, None, authentication_sasl(["SCRAM-SHA-256"])),
+        (MD5, None, authentication_cleartext()),
+        (MD5, None, authentication_sasl(["SCRAM-SHA-256"])),
+        (SCRAM, None, authentication_sasl(["SCRAM-SHA-256"])),
+        (SCRAM, KEYS, authentication_cleartext()),
+        (SCRAM, KEYS, authentication_md5(b"salt")),
     ],
 )
 def test_wrong_password_type(stored: str | None, keys: scram.ScramKeys | None, request_bytes: bytes) -> None:
@@ -152,7 +162,7 @@ def test_other_authentication_requests(code: int) -> None:
 
 
 def test_no_mechanism_that_we_know() -> None:
-    fault = refused(started("secret"), messages.authentication_sasl(["SCRAM-SHA-256-PLUS", "OAUTHBEARER"]))
+    fault = refused(started("secret"), authentication_sasl(["SCRAM-SHA-256-PLUS", "OAUTHBEARER"]))
     assert "SASL authentication mechanisms" in fault.message
 
 
@@ -163,7 +173,7 @@ def test_postgresql_says_no() -> None:
         "3D000",
         True,
     )
-    fault = refused(started("x").feed(messages.authentication_cleartext()), messages.error("no", "28P01"))
+    fault = refused(started("x").feed(authentication_cleartext()), messages.error("no", "28P01"))
     assert (fault.message, fault.sqlstate, fault.from_server) == ("no", "28P01", True)
     fault = refused(started().feed(OK), messages.error("too many", "53300"))
     assert (fault.message, fault.sqlstate, fault.from_server) == ("too many", "53300", True)
@@ -171,7 +181,7 @@ def test_postgresql_says_no() -> None:
 
 def test_notices_are_tolerated_everywhere() -> None:
     notice = messages.notice("hello", "01000", "WARNING")
-    driver = started("secret").feed(notice + messages.authentication_md5(b"salt"))
+    driver = started("secret").feed(notice + authentication_md5(b"salt"))
     driver.feed(notice + OK + notice)
     for kind, body in split_messages(WELCOME):
         driver.feed(notice + messages.message(kind, body))
@@ -191,7 +201,7 @@ def test_server_without_cancel_key() -> None:
         messages.ready(),
         messages.parameter_status("a", "b"),
         messages.backend_key_data(1, b"abcd"),
-        messages.negotiate_protocol_version([]),
+        negotiate_protocol_version([]),
         OK + OK,
         OK + messages.ready(b"T"),
         OK + messages.ready(b"x"),
@@ -199,8 +209,8 @@ def test_server_without_cancel_key() -> None:
         OK + messages.message(b"S", b"a"),
         OK + messages.message(b"K", b"abc"),
         messages.message(b"R", b"\0\0\0"),
-        messages.authentication_md5(b"abc"),
-        messages.authentication_md5(b"abcde"),
+        authentication_md5(b"abc"),
+        authentication_md5(b"abcde"),
         b"HTTP/1.1 400 Bad Request\r\n\r\n",
         bytes(5),
         b"R\0\0\0\3",
@@ -214,10 +224,8 @@ def test_out_of_place_or_out_of_shape(data: bytes) -> None:
 
 
 def test_second_authentication_request() -> None:
-    driver = started("secret").feed(messages.authentication_md5(b"salt"))
-    assert refused(driver, messages.authentication_cleartext()).message.endswith(
-        "unexpected authentication request"
-    )
+    driver = started("secret").feed(authentication_md5(b"salt"))
+    assert refused(driver, authentication_cleartext()).message.endswith("unexpected authentication request")
 
 
 def test_endless_stream_ends() -> None:
@@ -244,7 +252,7 @@ def test_tls_accepted(mode: str) -> None:
     driver = begin(tls=mode).feed(b"S")
     assert driver.tls
     assert driver.take_sent() == frontend.ssl_request() + STARTUP
-    assert driver.feed(OK + WELCOME).finished().tls
+    assert driver.feed(OK + WELCOME).finished().backend_pid == 4711
 
 
 @pytest.mark.parametrize("answer", [b"E", b"\0", b"s", b"\x16"])
@@ -254,9 +262,9 @@ def test_tls_answered_with_nonsense(answer: bytes) -> None:
 
 REQUESTS = {
     "none": OK,
-    "password": messages.authentication_cleartext(),
-    "md5": messages.authentication_md5(b"salt"),
-    "scram-sha-256": messages.authentication_sasl(["SCRAM-SHA-256"]),
+    "password": authentication_cleartext(),
+    "md5": authentication_md5(b"salt"),
+    "scram-sha-256": authentication_sasl(["SCRAM-SHA-256"]),
 }
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import gevent
 import pytest
 
@@ -50,7 +52,7 @@ def test_those_for_one_leave_space_for_others(
 ) -> None:
     """A client whose PostgreSQL hangs, or a peer that does, takes a part of what a worker serves at once."""
     context = scene.worker.context
-    scene.limit(peer_id=peer_id)
+    context.config = replace(context.config, settings=replace(context.config.settings, peer_id=peer_id))
     monkeypatch.setattr(cancel, "_serve", lambda *_: gevent.sleep(60) or "")
     hung, other = 0x01020001, 0x01030001  # of peers 2 and 3
     busy = [

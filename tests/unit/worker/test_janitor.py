@@ -16,7 +16,7 @@ def test_one_that_replaces_another_writes_the_stats_in_its_turn(period_s: int) -
     context: Any = SimpleNamespace(config=SimpleNamespace(settings=SimpleNamespace(stats_period=period_s)))
     unused: Any = None
     due = {
-        Janitor(context, unused, unused)._next_stats(600 * period_s + started * period_s)
+        Janitor(context, unused)._next_stats(600 * period_s + started * period_s)
         for started in (0.0, 0.3, 0.9)
     }
     assert due == {601 * period_s}

@@ -16,6 +16,7 @@ cdef extern from "io/buffer.h" nogil:
 cdef extern from "io/connection.h" nogil:
     enum: BUFFER_BYTES, TRIM_BYTES
     struct conn:
+        uint8_t kind
         c_bool readable, hangup, broken, eof, stuck, queued, dead, wants_out, armed, gap
         int fd
         uint64_t stuck_since
@@ -26,6 +27,7 @@ cdef extern from "io/connection.h" nogil:
         int epoll
         uint64_t now
         conn *ready_head
+        conn *ready_tail
         conn *closed_list
         unsigned char *buffer
         uint32_t buffer_bytes

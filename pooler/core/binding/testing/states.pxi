@@ -17,6 +17,9 @@ cdef extern from "io/state_machine.h" nogil:
     bint state_may_follow(const state_machine *, uint8_t, uint8_t)
     void state_move(const state_machine *, uint8_t *, uint8_t)
 
+cdef extern from "login/login_state.h" nogil:
+    const state_machine login_machine
+
 cdef extern from "relay/client_state.h" nogil:
     const state_machine client_machine
 
@@ -69,4 +72,4 @@ cdef StateMachine _machine(const state_machine *m):
 
 
 #: All of them, in the order in which the page shows them.
-STATE_MACHINES = (_machine(&client_machine), _machine(&server_machine))
+STATE_MACHINES = (_machine(&login_machine), _machine(&client_machine), _machine(&server_machine))

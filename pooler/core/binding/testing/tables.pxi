@@ -105,6 +105,10 @@ cdef class PoolOperations(SharedMap):
         cdef int n = pool_expired_idle(self.t, worker, now, idle_timeout_us, found, 256)
         return [found[i] for i in range(n)]
 
+    def _play_taken(self, int worker):
+        """As a worker that has taken a client out of its inbox."""
+        self.t.workers[worker].taken += 1
+
     def _play_unguard(self, int row):
         """What is under way on the server of this client, if it has one, is its own."""
         if self.t.clients[row].slot >= 0:

@@ -29,10 +29,6 @@ cdef extern from "sql/lexer.h" nogil:
     void lexer_next(lexer *, token *)
 
 
-cdef extern from "<stdbool.h>" nogil:
-    ctypedef bint c_bool "bool"
-
-
 cdef extern from "sql/statement_names.h" nogil:
     enum: SQL_USES_MAX
     enum sql_verb:
@@ -194,3 +190,25 @@ def keyed_digest(key, bytes text):
     digest_of(parts, copy, <uint32_t>len(text), &d)
     free(copy)
     return _digest_of(d)
+
+
+cdef extern from "relay/log.h" nogil:
+    uint32_t log_escape(char *, uint32_t, const char *)
+    void relay_log(relay *, int, const char *, ...)
+    void log_client_closing(relay *, const client_row *, const char *, bint)
+
+
+def log_shown(bytes text, int space=4096):
+    """A text as a line of the log shows it."""
+    cdef char shown[4096]
+    return shown[:log_escape(shown, min(space, 4096), text)]
+
+
+def relay_say(Relay relay, int level, bytes text):
+    """Has a relay that is not started say something to the log."""
+    relay_log(relay.r, level, "%s", <const char *>text)
+
+
+def relay_client_closes(Relay relay, SharedMap tables, int row, bytes reason, bint told):
+    """Has a relay that is not running say that a client is closed."""
+    log_client_closing(relay.r, &tables.t.clients[row], reason, told)

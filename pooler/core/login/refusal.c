@@ -1,0 +1,76 @@
+/* How a client hears that it cannot come in, and what the log says about it. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "io/buffer.h"
+#include "io/connection.h"
+#include "io/error_message.h"
+#include "login/jobs.h"
+#include "login/login.h"
+#include "login/login_queue.h"
+#include "login/policy.h"
+#include "login/questions.h"
+#include "relay/internal.h"
+#include "tls/session.h"
+
+/* Longer than PBKDF2 takes: what is refused while nothing is proven yet is refused at this pace. */
+#define PACE_US 50000
+#define GRAIN_US 10000 /* those that are due within so much are told in one walk over all logins */
+/* How long the refusal may take to be sent and read. */
+#define TELL_US 1000000
+
+/* How long a proof took to be found wrong tells what is known of the user: the answer comes at a fixed time
+ * after what the client said last, or at a multiple of that. */
+static uint64_t pace(const struct relay *r, const struct login *l) {
+    uint64_t took = r->loop.now > l->heard_at ? r->loop.now - l->heard_at : 0;
+    uint64_t due = r->loop.now + PACE_US - took % PACE_US;
+    return (due + GRAIN_US - 1) / GRAIN_US * GRAIN_US;
+}
+
+/* Ends a login; the first reason counts.  `note` is for the log alone, and may be NULL. */
+void login_refuse(struct relay *r, struct login *l, const char *sqlstate, const char *text,
+                  const char *note) {
+    if (l->state == LOGIN_REFUSED || l->state == LOGIN_TOLD || l->state == LOGIN_OVER) return;
+    if (l->state == LOGIN_ASKING) question_left(r, l);
+    if (l->job) job_abandon(l->job);
+    l->job = NULL;
+    login_queue_leave(r, l);
+    if (sqlstate != l->fault.sqlstate) snprintf(l->fault.sqlstate, sizeof l->fault.sqlstate, "%s", sqlstate);
+    if (text != l->fault.text) snprintf(l->fault.text, sizeof l->fault.text, "%s", text);
+    free(l->note);
+    l->note = note ? strdup(note) : NULL;
+    if (!l->attempted || l->proven) {
+        refusal_tell(r, l);
+        return;
+    }
+    login_move(l, LOGIN_REFUSED);
+    l->due_at = pace(r, l);
+    r->logins->refused++;
+    if (l->due_at < r->logins->tick_at) r->logins->tick_at = l->due_at;
+}
+
+/* Logs the fault, tells the client, and closes our side. */
+void refusal_tell(struct relay *r, struct login *l) {
+    char message[FAULT_BYTES + 64], name[256];
+    struct conn *io = &l->client->io;
+    const struct policy *p = l->policy ? l->policy : r->logins->policy;
+    if (l->state == LOGIN_REFUSED) r->logins->refused--;
+    login_move(l, LOGIN_TOLD);
+    l->due_at = r->loop.now + TELL_US;
+    l->waits_since = 0;
+    login_closing(r, l, l->fault.text);
+    if (l->note) login_log(r, l, "%s", l->note);
+    if (!p || p->settings.log_pooler_errors)
+        relay_log(r, LEVEL_WARNING, "C-%llu: %s@%s pooler error: %s", (unsigned long long)l->id,
+                  login_name(l, name), l->where, l->fault.text);
+    conn_send(&r->loop, io, message, error_message(message, "FATAL", l->fault.sqlstate, l->fault.text));
+    conn_uncork(&r->loop, io);
+    if (!bytes_pending(&io->out)) {
+        if (io->tls) tls_close(io->tls);
+        shutdown(io->fd, SHUT_WR);
+    }
+    bytes_free(&io->stash);
+    conn_ready(&r->loop, io); /* what it has sent, unread, would reset the connection */
+}

@@ -128,7 +128,7 @@ static void begin_statement(struct scanner *s) {
     s->at.before = BEFORE_START;
     s->at.relation = RELATION_NONE;
     s->at.place = PLACE_NONE;
-    s->at.type = s->at.juxtaposed = s->at.recursive = s->at.quiet = s->at.ddl = false;
+    s->at.type = s->at.juxtaposed = s->at.recursive = s->at.quiet = s->at.ddl = s->at.set = false;
     s->at.depth = s->at.with_count = 0;
     s->at.from = s->at.cast = s->at.fromless = s->at.with = 0;
 }

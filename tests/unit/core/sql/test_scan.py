@@ -189,6 +189,9 @@ SPEAKING = [
     ("SELECT setval('s', 1)", "sequence", ""),
     ("SELECT currval('s'), lastval()", "currval", ""),
     ("INSERT INTO t VALUES (1)", "insert", ""),
+    ("UPDATE t SET n = DEFAULT", "insert", ""),
+    # behind a SET, too: whether the statement is one was not forgotten, and anything at all for the first
+    ("SET x = 1; UPDATE t SET n = DEFAULT", "insert named", "s:x"),
     ("WITH x AS (INSERT INTO t VALUES (1) RETURNING *) SELECT * FROM x", "insert", ""),
     ("DISCARD ALL", "settings reset_all unlisten", "r:session_authorization u:*"),
     ("DISCARD TEMP", "", ""),

@@ -145,6 +145,8 @@ def test_request_of_ours_that_is_never_answered(make_pooler: MakePooler, what: s
         )
         with pooler.wire(timeout_s=6) as wire:
             wire.login(database="f", TimeZone=zone)
+            if what == "check":  # of a server that was idle
+                wait_for(lambda: states(pooler, "f") == ["idle"], 3, "an idle server")
             for text in asks:
                 wire.query(text)
             if what in ("check", "settings"):

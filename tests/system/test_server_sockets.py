@@ -13,7 +13,7 @@ import pytest
 from tests.support.health import worker_pids
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
-from tests.support.processes import open_descriptors
+from tests.support.processes import open_descriptors, wait_for
 from tests.support.wire import Wire
 
 MakePooler = Callable[..., Pooler]
@@ -102,7 +102,10 @@ def test_server_round_robin(make_pooler: MakePooler, workers: int) -> None:
         workers=workers, databases={"p0": "pool_size=3"}, server_round_robin=1, session_state="off"
     )
     three_servers(pooler)
-    found = [pooler.sql("SELECT pg_backend_pid()")[0][0] for _ in range(9)]
+    found = []
+    for _ in range(9):
+        wait_for(lambda: pooler.pool()["sv_idle"] == 3, 5, "the one before to be back")
+        found.append(pooler.sql("SELECT pg_backend_pid()")[0][0])
     assert len(set(found)) == 3
     assert found == found[:3] * 3
     pooler.configure(server_round_robin=0)

@@ -21,6 +21,7 @@ static bool bytes_space(struct bytes *b, uint32_t n) {
 }
 
 bool bytes_add(struct bytes *b, const void *p, uint32_t n) {
+    if (!n) return true; /* there may be no buffer yet */
     if (!bytes_space(b, n)) return false;
     memcpy(b->data + b->end, p, n);
     b->end += n;

@@ -190,7 +190,10 @@ def test_a_server_that_has_a_value_to_put_back_is_not_given_up(pooler: Pooler, b
     with pooler.wire() as wire, pooled(pooler, "one") as other:
         wire.login("bouncer", "one", TimeZone="Asia/Tokyo")
         wire.query("SELECT anything()")
-        assert [row["reason"] for row in pooler.show("pins", database="one")] == ["catalogs unread"]
+        reasons = ["catalogs unread"]  # shown a moment after the client has its answer
+        wait_for(
+            lambda: [row["reason"] for row in pooler.show("pins", database="one")] == reasons, 5, "the pin"
+        )
         canceler = cancel_while_a_value_is_put_back(pooler, backend, wire)
         backend.go_on.set()
         other.send(query("SELECT 1"))

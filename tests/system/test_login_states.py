@@ -91,6 +91,11 @@ def turns(place: Place) -> None:
         end(other)
 
 
+def login_clients(cursor: RealDictCursor) -> int:
+    cursor.execute("SHOW LISTS")
+    return next(int(row["items"]) for row in cursor.fetchall() if row["list"] == "login_clients")
+
+
 def killed(place: Place) -> None:
     """By a console that was there before, while those in front of it take their time. Clients that have not
     logged in are not shown: they are numbered behind the console's."""
@@ -103,7 +108,7 @@ def killed(place: Place) -> None:
         waiting = [stack.enter_context(pooler.wire()) for _ in range(6)]
         for wire in waiting:
             wire.send(b"\0")
-        wait_for(lambda: ("OUTSIDE", "QUEUED") in place.taken(), 5, "one that waits")
+        wait_for(lambda: login_clients(cursor) == len(waiting), 5, "all that wait")
         cursor.execute(f"KILL_CLIENT {number + len(waiting)}")
         end(waiting[-1])
 

@@ -42,6 +42,8 @@ ROUND_S = 5.0
 QUIET_S = 0.003
 #: So long they stay in their transactions for a client that waits.
 HOLD_S = 0.3
+#: So many looks in a row have to say it: a client is shown with its server a moment longer than it has it.
+LOOKS = 3
 #: At the end nobody holds anything any more, so all have to come to their end.
 FINISH_S = 10.0
 #: So many more than servers may wait in the queue.
@@ -268,14 +270,17 @@ class Gang:
     def _pump(self, unfinished: Callable[[], list[Neighbour]]) -> None:
         """Lets neighbours go on until those are ready, or all of them wait in the queue."""
         deadline = time.monotonic() + ROUND_S
-        while unfinished():
+        looks = 0
+        while unfinished() and looks < LOOKS and time.monotonic() < deadline:
             if self._step([], QUIET_S):
-                continue
-            if time.monotonic() > deadline or self._waiting(self._departed) >= sum(
-                one.busy for one in self._all
-            ):
-                break
+                looks = 0
+            else:
+                looks = looks + 1 if self._all_wait() else 0
         self._forget([])
+
+    def _all_wait(self) -> bool:
+        left = {one.port for one in self._all if one.phase is Phase.GONE}
+        return self._waiting(self._departed | left) >= sum(one.busy for one in self._all)
 
     def _step(self, others: list[Wire], timeout_s: float) -> bool:
         """Takes what has come for neighbours, waits so long for it; whether something came (for `others`)."""

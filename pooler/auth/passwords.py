@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import Literal
 
+from pooler.auth.saslprep import saslprep
 from pooler.auth.scram import ScramKeys, Verifier, parse_verifier
 
 _MD5 = re.compile(r"md5[0-9a-f]{32}")
@@ -24,6 +25,11 @@ class Secret:
     def raw(self) -> bytes:
         """The text as bytes."""
         return self.text.encode("utf-8", "surrogateescape")
+
+    @property
+    def prepared(self) -> bytes:
+        """What SASLprep makes of a password in clear; of other secrets nothing is needed."""
+        return saslprep(self.raw) if self.kind == "plain" else b""
 
 
 @dataclass(frozen=True, repr=False)

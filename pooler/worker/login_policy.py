@@ -6,7 +6,6 @@ import os
 from typing import TYPE_CHECKING, TypedDict
 
 from pooler.auth.passwords import parse_secret
-from pooler.auth.saslprep import saslprep
 from pooler.config import CONSOLE_DATABASES, Config, Database
 from pooler.core import LoginPolicy
 from pooler.protocol import messages
@@ -71,7 +70,7 @@ def login_policy(
 def _add_users(policy: LoginPolicy, config: Config) -> None:
     for user, text in config.userlist.items():
         secret = parse_secret(text)
-        policy.add_secret(user, secret.raw, saslprep(secret.raw) if secret.kind == "plain" else b"")
+        policy.add_secret(user, secret.raw, secret.prepared)
     for options in config.users.values():
         if options.session_state is not None:
             policy.add_user(options.name, follows=options.session_state != "off")

@@ -104,7 +104,7 @@ class LoginQuestions:
         secret = parse_secret(found.secret)
         self._unknown_users.learn(secret)
         self._tell_usual()
-        return LoginAnswer.YES, (encode(found.name), b"1", secret.raw, prepared(secret.kind, secret.raw))
+        return LoginAnswer.YES, (encode(found.name), b"1", secret.raw, secret.prepared)
 
     def _ldap(self, event: LoginAsks) -> Answer:
         user, password, serial, number, _ = event.fields
@@ -161,15 +161,14 @@ class LoginQuestions:
 
     def _pool(self, event: LoginAsks) -> Answer:
         """Rows for a client's database, user and pool."""
-        database_name, user, name, where = map(decode, event.fields)
+        database_name, user, where = map(decode, event.fields)
         tables, config = self._context.tables, self._context.config
         database = config.find_database(database_name)
         if database is None:
             raise ClientFault(f"no such database: {database_name}", NO_DATABASE)
         if database.name not in config.databases and tables.meet_database(database.name):
-            log.info(
-                "C-%d: %s@%s registered new auto-database: %s", event.client_id, name, where, database.name
-            )
+            who = f"C-{event.client_id}: {database_name}/{user}@{where}"
+            log.info("%s registered new auto-database: %s", who, database.name)
         rows = provisioning.open_pool(tables, config, database, database.user or user)
         if min(*rows, provisioning.open_user(tables, config, user)) < 0:
             log.error("a shared table is full: restart with more workers' room for databases, users or pools")
@@ -190,11 +189,6 @@ class LoginQuestions:
         LoginQuestion.MAP: _map,
         LoginQuestion.POOL: _pool,
     }
-
-
-def prepared(kind: str, raw: bytes) -> bytes:
-    """What SASLprep makes of a password in clear; of other secrets nothing is needed."""
-    return saslprep(raw) if kind == "plain" else b""
 
 
 def account_name(uid: int) -> str | None:

@@ -5,8 +5,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
+#include "login/names.h"
 #include "login/parameters.h"
 #include "login/policy.h"
 #include "login/questions.h"
@@ -20,9 +21,7 @@
 #include "tables/states.h"
 #include "tables/tables.h"
 
-#define PROTOCOL_VIOLATION "08P01"
 #define POOL_ASKED_MAX 3
-#define NO_DATABASE "3D000"
 
 /* Rows that a client counts in. */
 struct rows { int32_t database, user, pool; };
@@ -60,10 +59,8 @@ static bool look_up(struct tables *t, struct known_pool *k, const struct login *
 }
 
 static struct known_pool *place_of(struct relay *r, const struct login *l) {
-    uint32_t hash = 2166136261u; /* of a cache: what is found there is compared */
-    for (const char *p = l->packet.database; *p; p++) hash = (hash ^ (unsigned char)*p) * 16777619u;
-    for (const char *p = login_user(l); *p; p++) hash = (hash ^ (unsigned char)*p) * 16777619u;
-    return &r->logins->known[hash % KNOWN_POOLS];
+    uint64_t hash = names_mix(names_mix(NAMES_MIX, l->packet.database), login_user(l));
+    return &r->logins->known[hash % KNOWN_POOLS]; /* a cache: what is found there is compared */
 }
 
 static bool find_rows(struct relay *r, const struct login *l, const struct policy_database *d,
@@ -129,9 +126,7 @@ static bool count(struct relay *r, struct login *l, const struct policy_database
         verdict = client_login(r->t, l->row, rows.database, rows.user, rows.pool, 0, false);
     if (verdict == LOGIN_FORGOTTEN) {
         if (l->pool_asked++ < POOL_ASKED_MAX) question_pool(r, l);
-        else
-            login_refuse(r, l, PROTOCOL_VIOLATION, "bouncer config error",
-                         "the rows of its pool are not there");
+        else login_config_error(r, l, "the rows of its pool are not there");
         return false;
     }
     if (verdict != LOGIN_OK) {
@@ -155,7 +150,7 @@ void admission_begin(struct relay *r, struct login *l) {
         snprintf(text, sizeof text, "no such database: %s", l->packet.database);
         login_refuse(r, l, NO_DATABASE, text, NULL);
     } else if ((l->method == METHOD_ANY || p->settings.auth_type == METHOD_ANY) && !d->forced_user)
-        login_refuse(r, l, PROTOCOL_VIOLATION, "bouncer config error", NULL);
+        login_config_error(r, l, NULL);
     else if (r->logins->draining) login_refuse(r, l, PROTOCOL_VIOLATION, "pooler is shutting down", NULL);
     else if (count(r, l, d)) {
         if (l->packet.replication != REPLICATION_NONE) question_pass(r, l, PASS_REPLICATION);
@@ -172,19 +167,16 @@ static void hand_over(struct relay *r, struct login *l, const struct welcome *w,
     const char *refused = w ? parameters_refused(l, w) : NULL;
     if (refused) {
         snprintf(text, sizeof text, "permission denied to set parameter \"%s\"", refused);
-        login_refuse(r, l, "42501", text, NULL);
+        login_refuse(r, l, NO_PRIVILEGE, text, NULL);
         return;
     }
     struct newcomer n = {
         .client = l->client, .usual = true, .defaults = defaults, .waited = l->state == LOGIN_WELCOME};
-    char name[256];
     if (!w || !parameters_of(r, l, w, &n)) {
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return;
     }
-    if (l->policy->settings.verbose)
-        relay_log(r, LEVEL_DEBUG, "C-%llu: %s@%s logged in, waits for its greeting",
-                  (unsigned long long)l->id, login_name(l, name), l->where);
+    if (l->policy->settings.verbose) login_log(r, l, LEVEL_DEBUG, "logged in, waits for its greeting");
     login_move(l, LOGIN_OVER);
     login_free(r, l);
     n.client->io.kind = KIND_CLIENT;

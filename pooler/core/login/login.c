@@ -13,6 +13,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "login/admission.h"
 #include "login/jobs.h"
 #include "login/login_queue.h"
@@ -35,26 +36,20 @@ void login_move(struct login *l, enum login_state to) { state_move(&login_machin
 
 const char *login_user(const struct login *l) { return l->renamed ? l->renamed : l->packet.user; }
 
-const char *login_name(const struct login *l, char out[256]) {
-    if (l->attempted) snprintf(out, 256, "%s/%s", l->packet.database, login_user(l));
-    else snprintf(out, 256, "(nodb)/(nouser)");
-    return out;
-}
-
-void login_log(struct relay *r, const struct login *l, const char *format, ...) {
+void login_log(struct relay *r, const struct login *l, int level, const char *format, ...) {
     char who[LOG_WHO_BYTES];
     va_list arguments;
     log_who(who, 'C', l->id, l->attempted ? l->packet.database : "(nodb)",
             l->attempted ? login_user(l) : "(nouser)", l->where);
     va_start(arguments, format);
-    log_of(r, LEVEL_LOG, who, format, arguments);
+    log_of(r, (enum log_level)level, who, format, arguments);
     va_end(arguments);
 }
 
 void login_closing(struct relay *r, const struct login *l, const char *reason) {
     const struct policy *p = l->policy ? l->policy : r->logins->policy;
     if (p && !p->settings.log_disconnections) return;
-    login_log(r, l, "closing because: %s (age=%llds)", reason,
+    login_log(r, l, LEVEL_LOG, "closing because: %s (age=%llds)", reason,
               (long long)((r->loop.now - l->started_at) / 1000000));
 }
 
@@ -70,7 +65,7 @@ void login_attempt(struct relay *r, struct login *l) {
         snprintf(row->tls, sizeof row->tls, "%.*s", (int)sizeof row->tls - 1, tls);
     }
     if (l->policy->settings.log_connections)
-        login_log(r, l, "login attempt: db=%s user=%s tls=%s replication=%s", l->packet.database,
+        login_log(r, l, LEVEL_LOG, "login attempt: db=%s user=%s tls=%s replication=%s", l->packet.database,
                   l->packet.user, tls[0] ? tls : "no", replications[l->packet.replication]);
 }
 
@@ -173,9 +168,9 @@ void login_accept(struct relay *r, int fd, bool is_unix) {
     all->last = l;
     take_row(r, l, &where);
     bool watched = conn_arm(&r->loop, &l->client->io);
-    if (!watched) login_refuse(r, l, "53200", "out of memory", "it cannot be watched");
+    if (!watched) login_refuse(r, l, OUT_OF_MEMORY, "out of memory", "it cannot be watched");
     else if (l->row == NO_ROW)
-        login_refuse(r, l, "08P01", "no more connections allowed (max_client_conn)", NULL);
+        login_refuse(r, l, PROTOCOL_VIOLATION, "no more connections allowed (max_client_conn)", NULL);
     else conn_ready(&r->loop, &l->client->io);
 }
 
@@ -244,7 +239,7 @@ void login_hang_up(struct relay *r, struct login *l) {
 bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, const char *text) {
     struct login *l = r->logins->by_row[row];
     if (!l || l->id != id) return false;
-    if (orders & ORDER_KILL) login_refuse(r, l, "08P01", text, NULL);
+    if (orders & ORDER_KILL) login_refuse(r, l, PROTOCOL_VIOLATION, text, NULL);
     else if (orders & (ORDER_WELCOME | ORDER_FAIL) && l->state == LOGIN_WELCOME) {
         const struct pool_row *pool = &r->t->pools[r->t->clients[row].pool];
         char said[ERROR_TEXT_BYTES], code[6];
@@ -289,13 +284,13 @@ static bool take_message(struct relay *r, struct login *l) {
     if (length < 4 || length > most + 4) {
         char text[64];
         snprintf(text, sizeof text, "bad packet header: '%02x%08x'", p[0], length);
-        login_refuse(r, l, "08P01", text, NULL);
+        login_refuse(r, l, PROTOCOL_VIOLATION, text, NULL);
         return true;
     }
     if (n < length + 1) return false;
     unsigned char *body = malloc(length - 4 + 1); /* what is asked next may read on into the stash */
     if (!body) {
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return true;
     }
     memcpy(body, p + 5, length - 4);
@@ -329,7 +324,7 @@ static bool read_on(struct relay *r, struct login *l) {
     if (!io->readable || io->eof) return false;
     uint32_t most = l->state == LOGIN_OUTSIDE ? LOGIN_FIRST_BYTES : LOGIN_READ_BYTES;
     if (!conn_read_on(&r->loop, io, most)) {
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return false;
     }
     if (bytes_pending(&io->stash) == before) return io->readable && !io->eof;

@@ -53,6 +53,9 @@ enum login_question {
     ASKS_POOL,     /* rows for its database, user and pool are to be made */
 };
 
+/* Kinds of the message AuthenticationRequest. */
+enum authentication { AUTH_CLEARTEXT = 3, AUTH_MD5 = 5, AUTH_SASL = 10, AUTH_CONTINUE = 11, AUTH_FINAL = 12 };
+
 struct login {
     struct client *client;
     struct login *next, *previous; /* all of a relay, in the order in which they came */
@@ -138,8 +141,9 @@ void login_run(struct relay *r, struct login *l);
 void login_begin(struct relay *r, struct login *l);
 void login_move(struct login *l, enum login_state to);
 void login_free(struct relay *r, struct login *l);
-const char *login_name(const struct login *l, char out[256]);
-void login_log(struct relay *r, const struct login *l, const char *format, ...);
+/* `level`: enum log_level (relay/log.h). */
+void login_log(struct relay *r, const struct login *l, int level, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
 void login_closing(struct relay *r, const struct login *l, const char *reason);
 void login_hang_up(struct relay *r, struct login *l);
 void login_attempt(struct relay *r, struct login *l);
@@ -152,6 +156,8 @@ bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, co
 
 /* refusal.c: `note` (may be NULL) is for the log alone. */
 void login_refuse(struct relay *r, struct login *l, const char *sqlstate, const char *text, const char *note);
+void login_without_memory(struct relay *r, struct login *l);
+void login_config_error(struct relay *r, struct login *l, const char *note);
 void refusal_tell(struct relay *r, struct login *l);
 
 /* opening.c, proof.c, admission.c: false: the login is over, or is not the caller's any more. */
@@ -171,6 +177,14 @@ bool proof_rename(struct relay *r, struct login *l, const char *name);
 void proof_unknown(struct relay *r, struct login *l);
 void proof_verify(struct relay *r, struct login *l, const void *prepared, uint32_t n);
 void proof_outside(struct relay *r, struct login *l, bool right);
+/* An authentication request: `n` bytes behind its number. */
+void proof_request(struct relay *r, struct login *l, enum authentication what, const void *bytes, uint32_t n);
+/* The secret that counts; NULL: no answer is right. */
+struct secret *proof_secret(const struct login *l);
+/* How often PBKDF2 is iterated where no verifier says so. */
+uint32_t proof_iterations(const struct relay *r, const struct login *l);
+/* A thread goes on with a job that is `whole`, or may be NULL; else there was no memory for it. */
+void proof_derive(struct relay *r, struct login *l, struct job *j, bool whole);
 /* scram_proof.c */
 void scram_proof_first(struct relay *r, struct login *l, const unsigned char *body, uint32_t n);
 void scram_proof_final(struct relay *r, struct login *l, const unsigned char *body, uint32_t n);

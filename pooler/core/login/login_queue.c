@@ -6,9 +6,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "login/login.h"
+#include "login/names.h"
 #include "login/policy.h"
 #include "relay/internal.h"
 
@@ -26,7 +27,6 @@
 
 #define TOO_MANY "too many clients in their login (max_unauthenticated)"
 #define TOO_SILENT "too many silent connections from one address (max_silent_per_address)"
-#define TOO_MANY_CONNECTIONS "53300"
 
 /* ---- origins ----------------------------------------------------------------------------------- */
 
@@ -51,9 +51,8 @@ void login_queue_network(const char *address, char out[ADDRESS_BYTES]) {
 }
 
 static struct origin **place_of(struct login_queue *q, const char *name) {
-    uint64_t hash = 14695981039346656037u; /* FNV-1a: an address costs more to have than a bucket to fill */
-    for (const char *p = name; *p; p++) hash = (hash ^ (unsigned char)*p) * 1099511628211u;
-    struct origin **at = &q->buckets[hash % ORIGIN_BUCKETS];
+    /* an address costs more to have than a bucket to fill */
+    struct origin **at = &q->buckets[names_mix(NAMES_MIX, name) % ORIGIN_BUCKETS];
     while (*at && strcmp((*at)->name, name) != 0) at = &(*at)->next_in_bucket;
     return at;
 }
@@ -80,6 +79,13 @@ void login_queue_gone(struct relay *r, struct login *l) {
 
 /* ---- the line ---------------------------------------------------------------------------------- */
 
+static void join_turns(struct login_queue *q, struct origin *o) {
+    o->next_turn = NULL;
+    if (q->last_turn) q->last_turn->next_turn = o;
+    else q->first_turn = o;
+    q->last_turn = o;
+}
+
 static void join_line(struct login_queue *q, struct login *l) {
     struct origin *o = l->origin;
     l->next_queued = NULL;
@@ -87,11 +93,7 @@ static void join_line(struct login_queue *q, struct login *l) {
     else o->first = l;
     o->last = l;
     q->waiting++;
-    if (o->waiting++) return;
-    o->next_turn = NULL;
-    if (q->last_turn) q->last_turn->next_turn = o;
-    else q->first_turn = o;
-    q->last_turn = o;
+    if (!o->waiting++) join_turns(q, o);
 }
 
 static void leave_turns(struct login_queue *q, struct origin *o) {
@@ -123,6 +125,11 @@ static bool is_free(const struct relay *r) {
     return !limit || q->inside - q->stalled < limit;
 }
 
+static void begin(struct relay *r, struct login *l) {
+    login_queue_resume(r, l);
+    login_begin(r, l);
+}
+
 static void let_in(struct relay *r) {
     struct login_queue *q = r->logins->queue;
     while (q->waiting && is_free(r)) {
@@ -131,23 +138,16 @@ static void let_in(struct relay *r) {
         leave_line(q, l);
         if (o->waiting) { /* behind the others */
             leave_turns(q, o);
-            o->next_turn = NULL;
-            if (q->last_turn) q->last_turn->next_turn = o;
-            else q->first_turn = o;
-            q->last_turn = o;
+            join_turns(q, o);
         }
-        l->inside = true;
-        q->inside++;
-        login_begin(r, l);
+        begin(r, l);
     }
 }
 
 void login_queue_join(struct relay *r, struct login *l) {
     struct login_queue *q = r->logins->queue;
     if (!q->waiting && is_free(r)) {
-        l->inside = true;
-        q->inside++;
-        login_begin(r, l);
+        begin(r, l);
         return;
     }
     login_move(l, LOGIN_QUEUED);

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "login/jobs.h"
 #include "login/login.h"
 #include "login/login_queue.h"
@@ -49,7 +50,7 @@ static void look_at(struct relay *r, struct login *l) {
     } else if (l->state == LOGIN_TOLD) {
         if (r->loop.now >= l->due_at) login_over(r, l);
     } else if (is_late(r, l)) {
-        login_refuse(r, l, "08P01",
+        login_refuse(r, l, PROTOCOL_VIOLATION,
                      l->waits_for_server ? "client_login_timeout (server down)" : "client_login_timeout",
                      NULL);
     }

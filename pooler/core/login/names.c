@@ -8,11 +8,15 @@
 
 #define NAMES_MIN 8 /* places of the smallest table */
 
+uint64_t names_hash(const uint64_t key[2], const char *name) {
+    struct digest d;
+    digest_of(key, (const unsigned char *)name, (uint32_t)strlen(name), &d);
+    return d.low;
+}
+
 /* The place of a name, or the free one where it belongs.  There is a free one: a quarter of them are. */
 static struct name_entry *place(const struct name_set *s, const char *name) {
-    struct digest d;
-    digest_of(s->key, (const unsigned char *)name, (uint32_t)strlen(name), &d);
-    uint32_t at = (uint32_t)d.low & (s->capacity - 1);
+    uint32_t at = (uint32_t)names_hash(s->key, name) & (s->capacity - 1);
     while (s->entries[at].name && strcmp(s->entries[at].name, name) != 0) at = (at + 1) & (s->capacity - 1);
     return &s->entries[at];
 }

@@ -18,6 +18,17 @@ struct name_set {
     uint64_t key[2];
 };
 
+/* The hash of a name under a key. */
+uint64_t names_hash(const uint64_t key[2], const char *name);
+
+/* For tables that strangers gain nothing by aiming at: FNV-1a, of a name behind others; of the first with
+ * NAMES_MIX. */
+#define NAMES_MIX 14695981039346656037u
+static inline uint64_t names_mix(uint64_t hash, const char *name) {
+    for (; *name; name++) hash = (hash ^ (unsigned char)*name) * 1099511628211u;
+    return hash;
+}
+
 /* False: no memory.  A name that is there already gets the new value; what it had is returned in `old`
  * (NULL: there was none). */
 bool names_put(struct name_set *s, const char *name, void *value, void **old);

@@ -6,6 +6,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "login/jobs.h"
 #include "login/login.h"
 #include "login/policy.h"
@@ -40,9 +41,7 @@ static void secure(struct relay *r, struct login *l) {
 }
 
 void opening_failed(struct relay *r, struct login *l, const char *why) {
-    char name[256];
-    relay_log(r, LEVEL_WARNING, "C-%llu: %s@%s TLS handshake error: %s", (unsigned long long)l->id,
-              login_name(l, name), l->where, why);
+    login_log(r, l, LEVEL_WARNING, "TLS handshake error: %s", why);
     login_hang_up(r, l);
 }
 
@@ -87,7 +86,7 @@ void opening_stepped(struct relay *r, struct login *l, struct job *j) {
     login_move(l, LOGIN_OPENING);
     io->readable = true; /* the last step may have been fed more than it used */
     if (l->direct_tls && !tls_speaks_postgresql(t))
-        login_refuse(r, l, "08P01",
+        login_refuse(r, l, PROTOCOL_VIOLATION,
                      "received direct SSL connection request without ALPN protocol negotiation extension",
                      NULL);
     else conn_ready(&r->loop, io);
@@ -97,12 +96,12 @@ void opening_stepped(struct relay *r, struct login *l, struct job *j) {
 static void answer_request(struct relay *r, struct login *l, bool ssl) {
     bool *answered = ssl ? &l->asked_ssl : &l->asked_gss;
     if (l->client->io.tls || *answered) {
-        login_refuse(r, l, "08P01", "SSL or GSSAPI encryption was already negotiated", NULL);
+        login_refuse(r, l, PROTOCOL_VIOLATION, "SSL or GSSAPI encryption was already negotiated", NULL);
         return;
     }
     *answered = true;
     if (login_spoke(l)) { /* it would be taken for what came through TLS (CVE-2021-3935) */
-        login_refuse(r, l, "08P01", "received unencrypted data after encryption request", NULL);
+        login_refuse(r, l, PROTOCOL_VIOLATION, "received unencrypted data after encryption request", NULL);
         return;
     }
     bool wanted = ssl && l->policy->tls && !l->is_unix;
@@ -146,7 +145,7 @@ static void identify(struct relay *r, struct login *l) {
     l->policy = policy_keep(r->logins->policy);
     bool console = policy_is_console(l->policy, p->database);
     if (l->policy->settings.tls_required && !l->client->io.tls && !l->is_unix) {
-        login_refuse(r, l, "28000", "SSL required", NULL);
+        login_refuse(r, l, NOT_PERMITTED, "SSL required", NULL);
         return;
     }
     bool any = console || p->replication != REPLICATION_NONE
@@ -159,13 +158,20 @@ static void identify(struct relay *r, struct login *l) {
     }
     uint16_t minor = p->minor < PROTOCOL_MINOR ? p->minor : PROTOCOL_MINOR;
     if ((p->minor > minor || p->extension_count) && !negotiate(r, l, minor)) {
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return;
     }
     l->packet.minor = minor;
     l->own_user = is_own_user(l, console);
     if (l->own_user) proof_done(r, l);
     else proof_begin(r, l);
+}
+
+static void forget_packet(struct login *l) {
+    packet_free(&l->packet);
+    memset(&l->packet, 0, sizeof l->packet);
+    free(l->packet_bytes);
+    l->packet_bytes = NULL;
 }
 
 /* A packet that is whole is taken out of the stash, and kept.  False: it is not whole, or was refused. */
@@ -175,19 +181,18 @@ static bool take_packet(struct relay *r, struct login *l) {
     if (bytes_pending(there) < 4) return false;
     uint32_t length = packet_length(p, &l->fault);
     if (length && bytes_pending(there) < length) return false;
-    packet_free(&l->packet);
-    free(l->packet_bytes);
-    l->packet_bytes = length ? malloc(length) : NULL;
-    if (length && !l->packet_bytes) {
-        login_refuse(r, l, "53200", "out of memory", NULL);
-        return false;
-    }
+    forget_packet(l);
     if (length) {
+        l->packet_bytes = malloc(length);
+        if (!l->packet_bytes) {
+            login_without_memory(r, l);
+            return false;
+        }
         memcpy(l->packet_bytes, p, length);
         there->start += length;
+        if (packet_read(&l->packet, l->packet_bytes, length, &l->fault)) return true;
+        forget_packet(l);
     }
-    if (length && packet_read(&l->packet, l->packet_bytes, length, &l->fault)) return true;
-    memset(&l->packet, 0, sizeof l->packet); /* nothing of it is used */
     login_refuse(r, l, l->fault.sqlstate, l->fault.text, NULL);
     return false;
 }

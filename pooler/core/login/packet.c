@@ -7,8 +7,8 @@
 #include <string.h>
 
 #include "io/buffer.h"
+#include "io/sqlstate.h"
 #include "login/names.h"
-#include "sql/digest.h"
 
 enum { CODE_CANCEL = 80877102, CODE_SSL, CODE_GSS };
 
@@ -41,9 +41,9 @@ __attribute__((format(printf, 3, 4))) static bool refuse(struct fault *f, const 
     return false;
 }
 
-#define REFUSE(f, ...) refuse(f, "08P01", __VA_ARGS__)
+#define REFUSE(f, ...) refuse(f, PROTOCOL_VIOLATION, __VA_ARGS__)
 
-static bool no_memory(struct fault *f) { return refuse(f, "53200", "out of memory"); }
+static bool no_memory(struct fault *f) { return refuse(f, OUT_OF_MEMORY, "out of memory"); }
 
 static bool bad_header(struct fault *f, const unsigned char *bytes, uint32_t n) {
     char digits[2 * STARTUP_BYTES_MIN + 1] = "";
@@ -296,13 +296,12 @@ static int tracked_place(const struct sorting *s, const char *name) {
  * and ours have begun. */
 static bool put_other(struct sorting *s, const char *name, const char *value) {
     if (strcmp(name, "local_preload_libraries") == 0 && value[strspn(value, SPACES "\x1c\x1d\x1e\x1f")])
-        return refuse(s->fault, "55P02", "parameter \"%s\" cannot be set after connection start", name);
+        return refuse(s->fault, CANNOT_CHANGE_NOW, "parameter \"%s\" cannot be set after connection start",
+                      name);
     for (size_t i = 0; i < sizeof(of_transactions) / sizeof(*of_transactions); i++)
         if (strcmp(name, of_transactions[i].name) == 0 && is_one_of(value, of_transactions[i].words))
             return true;
-    struct digest d;
-    digest_of(s->ignored->key, (const unsigned char *)name, (uint32_t)strlen(name), &d);
-    uint32_t at = (uint32_t)d.low & s->places_mask;
+    uint32_t at = (uint32_t)names_hash(s->ignored->key, name) & s->places_mask;
     for (; s->places[at]; at = (at + 1) & s->places_mask) {
         struct pair *there = &s->w->others[s->places[at] - 1];
         if (strcmp(there->name, name) != 0) continue;

@@ -8,6 +8,7 @@
 #include <strings.h>
 
 #include "io/buffer.h"
+#include "io/utf8.h"
 #include "login/login.h"
 #include "login/policy.h"
 #include "login/welcome.h"
@@ -19,27 +20,12 @@
 
 /* ---- spelling ---------------------------------------------------------------------------------- */
 
-/* Bytes of the character that begins here; 0: it is no UTF-8. */
-static uint32_t character(const unsigned char *p, size_t left) {
-    uint32_t n = p[0] < 0x80          ? 1
-        : p[0] >= 0xc2 && p[0] < 0xe0 ? 2
-        : (p[0] & 0xf0) == 0xe0       ? 3
-        : p[0] >= 0xf0 && p[0] < 0xf5 ? 4
-                                      : 0;
-    if (!n || n > left) return 0;
-    for (uint32_t i = 1; i < n; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)) return 0;
-    if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
-    return n;
-}
-
 /* How much of a name is kept: cut where a character ends, if all of it is UTF-8. */
 static size_t kept(const unsigned char *name, size_t n) {
     size_t whole = 0, at = 0;
     if (n <= NAME_KEPT_BYTES) return n;
     while (at < n) {
-        uint32_t bytes = character(name + at, n - at);
+        uint32_t code, bytes = utf8_character(name + at, n - at, &code);
         if (!bytes) return NAME_KEPT_BYTES;
         at += bytes;
         if (at <= NAME_KEPT_BYTES) whole = at;

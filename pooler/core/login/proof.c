@@ -5,6 +5,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "login/admission.h"
 #include "login/crypto.h"
 #include "login/jobs.h"
@@ -18,16 +19,8 @@
 #include "tables/states.h"
 #include "tls/session.h"
 
-#define WRONG_PASSWORD "28P01"
-#define NOT_PERMITTED "28000"
-#define PROTOCOL_VIOLATION "08P01"
-#define SASL_FAILED "SASL authentication failed"
-
-enum authentication { AUTH_CLEARTEXT = 3, AUTH_MD5 = 5, AUTH_SASL = 10, AUTH_CONTINUE = 11, AUTH_FINAL = 12 };
-
-/* An authentication request: `n` bytes behind its number. */
-static void request(struct relay *r, struct login *l, enum authentication what, const void *bytes,
-                    uint32_t n) {
+void proof_request(struct relay *r, struct login *l, enum authentication what, const void *bytes,
+                   uint32_t n) {
     unsigned char message[9 + SERVER_FIRST_BYTES_MAX];
     message[0] = 'R';
     store_be32(message + 1, 8 + n);
@@ -53,8 +46,7 @@ static bool choose(struct relay *r, struct login *l) {
     const struct policy_database *database = policy_find(l->policy, l->packet.database);
     l->method = l->policy->settings.auth_type;
     if (l->method == METHOD_PAM && database && database->auth_user) {
-        login_refuse(r, l, PROTOCOL_VIOLATION, "bouncer config error",
-                     "PAM can't be used together with database authentication");
+        login_config_error(r, l, "PAM can't be used together with database authentication");
         return false;
     }
     if (l->method == METHOD_NONE) {
@@ -67,8 +59,7 @@ static bool choose(struct relay *r, struct login *l) {
     if (l->method == METHOD_NONE)
         login_refuse(r, l, NOT_PERMITTED, "no authentication method is found", NULL);
     else if (l->method == METHOD_REJECT) login_refuse(r, l, NOT_PERMITTED, "login rejected", NULL);
-    else if (l->method == METHOD_UNKNOWN)
-        login_refuse(r, l, PROTOCOL_VIOLATION, "bouncer config error", NULL);
+    else if (l->method == METHOD_UNKNOWN) login_config_error(r, l, NULL);
     else return true;
     return false;
 }
@@ -84,7 +75,7 @@ bool proof_rename(struct relay *r, struct login *l, const char *name) {
         return false;
     }
     l->renamed = strdup(name);
-    if (!l->renamed) login_refuse(r, l, "53200", "out of memory", NULL);
+    if (!l->renamed) login_without_memory(r, l);
     return l->renamed != NULL;
 }
 
@@ -96,7 +87,7 @@ void proof_unknown(struct relay *r, struct login *l) {
 
 static void ask_for_password(struct relay *r, struct login *l) {
     login_move(l, LOGIN_PASSWORD);
-    request(r, l, AUTH_CLEARTEXT, "", 0);
+    proof_request(r, l, AUTH_CLEARTEXT, "", 0);
 }
 
 /* Where its secret is to be found: auth_file first, then auth_query, if there is an auth_user. */
@@ -142,11 +133,11 @@ static void check_certificate(struct relay *r, struct login *l) {
 
 static void ask_for_md5(struct relay *r, struct login *l) {
     if (!crypto_random(l->salt, sizeof l->salt)) {
-        login_refuse(r, l, PROTOCOL_VIOLATION, "bouncer config error", "no random numbers");
+        login_config_error(r, l, "no random numbers");
         return;
     }
     login_move(l, LOGIN_PASSWORD);
-    request(r, l, AUTH_MD5, l->salt, sizeof l->salt);
+    proof_request(r, l, AUTH_MD5, l->salt, sizeof l->salt);
 }
 
 static void ask_for_scram(struct relay *r, struct login *l) {
@@ -154,12 +145,12 @@ static void ask_for_scram(struct relay *r, struct login *l) {
     static const char plain[] = SCRAM_NAME "\0";
     l->scram = calloc(1, sizeof *l->scram);
     if (!l->scram) {
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return;
     }
     login_move(l, LOGIN_SASL_FIRST);
-    if (l->certificate_bytes) request(r, l, AUTH_SASL, both, sizeof both);
-    else request(r, l, AUTH_SASL, plain, sizeof plain);
+    if (l->certificate_bytes) proof_request(r, l, AUTH_SASL, both, sizeof both);
+    else proof_request(r, l, AUTH_SASL, plain, sizeof plain);
 }
 
 /* The secret is known, or that there is none: what the method asks for. */
@@ -182,8 +173,7 @@ void proof_with_secret(struct relay *r, struct login *l) {
     else ask_for_scram(r, l);
 }
 
-/* The secret that counts; NULL: no answer is right. */
-static struct secret *secret_of(const struct login *l) { return l->empty ? NULL : l->secret; }
+struct secret *proof_secret(const struct login *l) { return l->empty ? NULL : l->secret; }
 
 /* ---- passwords --------------------------------------------------------------------------------- */
 
@@ -191,14 +181,26 @@ static void wrong_password(struct relay *r, struct login *l) {
     login_refuse(r, l, WRONG_PASSWORD, "password authentication failed", NULL);
 }
 
-static int32_t mock_iterations(const struct relay *r, const struct login *l) {
-    int32_t usual = r->logins->unknown_iterations;
-    return usual ? usual : l->policy->settings.scram_iterations;
+/* Those of verifiers that pooler makes; of a user who does not exist what is usual, if that is known. */
+uint32_t proof_iterations(const struct relay *r, const struct login *l) {
+    int32_t usual = proof_secret(l) ? 0 : r->logins->unknown_iterations;
+    return (uint32_t)(usual ? usual : l->policy->settings.scram_iterations);
+}
+
+void proof_derive(struct relay *r, struct login *l, struct job *j, bool whole) {
+    if (!whole) {
+        job_free(j);
+        login_without_memory(r, l);
+        return;
+    }
+    login_move(l, LOGIN_DERIVING);
+    l->job = j;
+    job_start(r, j);
 }
 
 /* PBKDF2 of a password against a verifier, or for as long as that would take. */
 void proof_verify(struct relay *r, struct login *l, const void *prepared, uint32_t n) {
-    const struct secret *s = secret_of(l);
+    const struct secret *s = proof_secret(l);
     unsigned char salt[STABLE_SALT_BYTES], stored[SHA256_BYTES];
     struct job *j = job_new(l, JOB_DERIVE);
     bool good = j && job_password(j, prepared, n);
@@ -208,17 +210,10 @@ void proof_verify(struct relay *r, struct login *l, const void *prepared, uint32
     } else if (good) {
         const struct logins *all = r->logins;
         good = secret_stable_salt(all->unknown_key, SHA256_BYTES, l->packet.user, salt)
-            && job_salt(j, salt, sizeof salt, (uint32_t)mock_iterations(r, l))
+            && job_salt(j, salt, sizeof salt, proof_iterations(r, l))
             && secret_mock(all->unknown_key, SHA256_BYTES, l->packet.user, stored, j->server_key);
     }
-    if (!good) {
-        job_free(j);
-        login_refuse(r, l, "53200", "out of memory", NULL);
-        return;
-    }
-    login_move(l, LOGIN_DERIVING);
-    l->job = j;
-    job_start(r, j);
+    proof_derive(r, l, j, good);
 }
 
 static bool is_ascii(const unsigned char *bytes, uint32_t n) {
@@ -228,7 +223,7 @@ static bool is_ascii(const unsigned char *bytes, uint32_t n) {
 }
 
 static void check_plain(struct relay *r, struct login *l, const unsigned char *password, uint32_t n) {
-    const struct secret *s = secret_of(l);
+    const struct secret *s = proof_secret(l);
     bool verifier = s ? s->kind == SECRET_SCRAM : r->logins->unknown_scram;
     if (verifier && is_ascii(password, n)) proof_verify(r, l, password, n); /* SASLprep changes no ASCII */
     else if (verifier) question_password(r, l, ASKS_PREPARED, password, n);
@@ -245,7 +240,7 @@ static void check_outside(struct relay *r, struct login *l, const unsigned char 
     }
     l->password = malloc(n);
     if (!l->password) {
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return;
     }
     memcpy(l->password, password, n);
@@ -270,7 +265,7 @@ static void password_message(struct relay *r, struct login *l, const unsigned ch
     }
     if (l->method == METHOD_LDAP || l->method == METHOD_PAM) check_outside(r, l, body, n - 1);
     else if (l->method == METHOD_PLAIN) check_plain(r, l, body, n - 1);
-    else if (secret_answers_md5(secret_of(l), l->packet.user, l->salt, body, n - 1)) proof_done(r, l);
+    else if (secret_answers_md5(proof_secret(l), l->packet.user, l->salt, body, n - 1)) proof_done(r, l);
     else wrong_password(r, l);
 }
 
@@ -297,7 +292,7 @@ void proof_derived(struct relay *r, struct login *l, struct job *j) {
         scram_proof_derived(r, l, j);
         return;
     }
-    bool right = j->good && crypto_same(j->keys.server_key, j->server_key, SHA256_BYTES) && secret_of(l);
+    bool right = j->good && crypto_same(j->keys.server_key, j->server_key, SHA256_BYTES) && proof_secret(l);
     job_free(j);
     if (right) proof_done(r, l);
     else wrong_password(r, l);

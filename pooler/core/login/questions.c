@@ -7,6 +7,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "login/admission.h"
 #include "login/login_queue.h"
 #include "login/policy.h"
@@ -58,7 +59,7 @@ static void ask(struct relay *r, struct login *l, enum login_question question, 
                 bool whole) {
     if (!whole) {
         bytes_free(fields);
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return;
     }
     if (l->state != LOGIN_ASKING) login_move(l, LOGIN_ASKING); /* one question after another */
@@ -111,9 +112,7 @@ void question_map(struct relay *r, struct login *l, const char *common_name) {
 
 void question_pool(struct relay *r, struct login *l) {
     struct bytes f = {0};
-    char name[256];
-    bool whole = put_text(&f, l->packet.database) && put_text(&f, login_user(l))
-        && put_text(&f, login_name(l, name)) && put_text(&f, l->where);
+    bool whole = put_text(&f, l->packet.database) && put_text(&f, login_user(l)) && put_text(&f, l->where);
     ask(r, l, ASKS_POOL, &f, whole);
 }
 
@@ -129,8 +128,7 @@ static void take_secret(struct relay *r, struct login *l, const unsigned char *a
                  prepared = take(&at, &left);
     text_of(&user, name, sizeof name);
     if (user.n >= sizeof name) {
-        login_refuse(r, l, "08P01", "bouncer config error",
-                     "auth_query has returned a name that is too long");
+        login_config_error(r, l, "auth_query has returned a name that is too long");
         return;
     }
     if (!proof_rename(r, l, name)) return;
@@ -138,12 +136,12 @@ static void take_secret(struct relay *r, struct login *l, const unsigned char *a
     l->secret = secret_new(raw.bytes, raw.n, prepared.bytes, prepared.n);
     l->secret_is_own = true;
     if (l->secret) proof_with_secret(r, l);
-    else login_refuse(r, l, "53200", "out of memory", NULL);
+    else login_without_memory(r, l);
 }
 
 static void no_secret(struct relay *r, struct login *l) {
     if (l->method == METHOD_TRUST) { /* nothing is proven there */
-        login_refuse(r, l, "28000", "no such user", NULL);
+        login_refuse(r, l, NOT_PERMITTED, "no such user", NULL);
         return;
     }
     proof_unknown(r, l); /* told as late, and in the same words, as a wrong password */
@@ -167,7 +165,7 @@ static void go_on(struct relay *r, struct login *l, bool yes, const unsigned cha
     case ASKS_PEER:
     case ASKS_MAP:
         if (yes) proof_done(r, l);
-        else login_refuse(r, l, "28000", "login rejected", NULL);
+        else login_refuse(r, l, NOT_PERMITTED, "login rejected", NULL);
         break;
     case ASKS_POOL: admission_begin(r, l); break;
     }
@@ -247,7 +245,7 @@ void question_pass(struct relay *r, struct login *l, enum login_pass how) {
         && put_number(&f, (int64_t)l->started_at) && put_passed(r, &f, l, how);
     if (!whole) {
         bytes_free(&f);
-        login_refuse(r, l, "53200", "out of memory", NULL);
+        login_without_memory(r, l);
         return;
     }
     l->proven = true;

@@ -9,7 +9,7 @@
  *     ASKS_PREPARED      password                             YES: its prepared form
  *     ASKS_PEER          user, "1" if it exists, RULE, uid or ""       YES, FAULT
  *     ASKS_MAP           user, "1" if it exists, RULE, common name     YES, FAULT
- *     ASKS_POOL          database, user, name and place for the log    YES, FAULT
+ *     ASKS_POOL          database, user, place for the log             YES, FAULT
  *
  * RULE is two fields: the serial number of the policy, and the number of the rule in it, or "".
  *

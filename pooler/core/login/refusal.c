@@ -7,6 +7,7 @@
 #include "io/buffer.h"
 #include "io/connection.h"
 #include "io/error_message.h"
+#include "io/sqlstate.h"
 #include "login/jobs.h"
 #include "login/login.h"
 #include "login/login_queue.h"
@@ -51,9 +52,18 @@ void login_refuse(struct relay *r, struct login *l, const char *sqlstate, const 
     if (l->due_at < r->logins->tick_at) r->logins->tick_at = l->due_at;
 }
 
+void login_without_memory(struct relay *r, struct login *l) {
+    login_refuse(r, l, OUT_OF_MEMORY, "out of memory", NULL);
+}
+
+/* The client hears no more of it; what is wrong is the operator's to read, where `note` says it. */
+void login_config_error(struct relay *r, struct login *l, const char *note) {
+    login_refuse(r, l, PROTOCOL_VIOLATION, "bouncer config error", note);
+}
+
 /* Logs the fault, tells the client, and closes our side. */
 void refusal_tell(struct relay *r, struct login *l) {
-    char message[FAULT_BYTES + 64], name[256];
+    char message[FAULT_BYTES + 64];
     struct conn *io = &l->client->io;
     const struct policy *p = l->policy ? l->policy : r->logins->policy;
     if (l->state == LOGIN_REFUSED) r->logins->refused--;
@@ -61,10 +71,9 @@ void refusal_tell(struct relay *r, struct login *l) {
     l->due_at = r->loop.now + TELL_US;
     l->waits_since = 0;
     login_closing(r, l, l->fault.text);
-    if (l->note) login_log(r, l, "%s", l->note);
+    if (l->note) login_log(r, l, LEVEL_LOG, "%s", l->note);
     if (!p || p->settings.log_pooler_errors)
-        relay_log(r, LEVEL_WARNING, "C-%llu: %s@%s pooler error: %s", (unsigned long long)l->id,
-                  login_name(l, name), l->where, l->fault.text);
+        login_log(r, l, LEVEL_WARNING, "pooler error: %s", l->fault.text);
     conn_send(&r->loop, io, message, error_message(message, "FATAL", l->fault.sqlstate, l->fault.text));
     conn_uncork(&r->loop, io);
     if (!bytes_pending(&io->out)) {

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "login/jobs.h"
 #include "login/login.h"
 #include "login/policy.h"
@@ -12,31 +12,14 @@
 #include "login/secret.h"
 #include "relay/internal.h"
 
-#define PROTOCOL_VIOLATION "08P01"
-
 static void failed(struct relay *r, struct login *l, const char *reason, bool wrong) {
-    login_refuse(r, l, wrong ? "28P01" : PROTOCOL_VIOLATION, "SASL authentication failed", reason);
-}
-
-static void request(struct relay *r, struct login *l, uint32_t what, const void *bytes, uint32_t n) {
-    unsigned char message[9 + SERVER_FIRST_BYTES_MAX];
-    message[0] = 'R';
-    store_be32(message + 1, 8 + n);
-    store_be32(message + 5, what);
-    memcpy(message + 9, bytes, n);
-    conn_send(&r->loop, &l->client->io, message, 9 + n);
+    login_refuse(r, l, wrong ? WRONG_PASSWORD : PROTOCOL_VIOLATION, "SASL authentication failed", reason);
 }
 
 /* The verifier that is stored; NULL: none is. */
 static const struct secret *stored(const struct login *l) {
-    return !l->empty && l->secret && l->secret->kind == SECRET_SCRAM ? l->secret : NULL;
-}
-
-/* Iterations of a client whose secret is no verifier: of those that pooler makes, or of what is usual. */
-static uint32_t iterations_of(const struct relay *r, const struct login *l) {
-    bool known = l->secret && !l->empty;
-    int32_t usual = known ? 0 : r->logins->unknown_iterations;
-    return (uint32_t)(usual ? usual : l->policy->settings.scram_iterations);
+    const struct secret *s = proof_secret(l);
+    return s && s->kind == SECRET_SCRAM ? s : NULL;
 }
 
 /* The client-first-message: our nonce, the salt and the iterations follow. */
@@ -64,13 +47,13 @@ void scram_proof_first(struct relay *r, struct login *l, const unsigned char *bo
     if (!s) good = good && secret_stable_salt(r->logins->unknown_key, SHA256_BYTES, l->packet.user, salt);
     uint32_t length = !good ? 0
         : s ? scram_server_first(l->scram, secret_salt(s), s->salt_bytes, s->iterations, random)
-            : scram_server_first(l->scram, salt, sizeof salt, iterations_of(r, l), random);
+            : scram_server_first(l->scram, salt, sizeof salt, proof_iterations(r, l), random);
     if (!length) {
-        login_refuse(r, l, PROTOCOL_VIOLATION, "bouncer config error", "no nonce could be made");
+        login_config_error(r, l, "no nonce could be made");
         return;
     }
     login_move(l, LOGIN_SASL_FINAL);
-    request(r, l, 11, l->scram->first, length);
+    proof_request(r, l, AUTH_CONTINUE, l->scram->first, length);
 }
 
 /* Compares the proof with these keys. */
@@ -86,7 +69,7 @@ static void check(struct relay *r, struct login *l, const unsigned char *body, u
     }
     memcpy(l->keys.server_key, server_key, SHA256_BYTES);
     l->keeps_keys = stored(l) != NULL; /* those of a verifier that we made ourselves fit no server */
-    request(r, l, 12, final, sizeof final);
+    proof_request(r, l, AUTH_FINAL, final, sizeof final);
     proof_done(r, l);
 }
 
@@ -106,22 +89,15 @@ static void derive(struct relay *r, struct login *l, const unsigned char *body, 
     bool good = j && job_password(j, secret_prepared(l->secret), l->secret->prepared_bytes)
         && secret_stable_salt(r->logins->unknown_key, SHA256_BYTES, l->packet.user, salt)
         && job_salt(j, salt, sizeof salt, iterations) && job_message(j, body, n);
-    if (!good) {
-        job_free(j);
-        login_refuse(r, l, "53200", "out of memory", NULL);
-        return;
-    }
-    login_move(l, LOGIN_DERIVING);
-    l->job = j;
-    job_start(r, j);
+    proof_derive(r, l, j, good);
 }
 
 /* The client-final-message. */
 void scram_proof_final(struct relay *r, struct login *l, const unsigned char *body, uint32_t n) {
     const struct secret *s = stored(l);
     unsigned char stored_key[SHA256_BYTES], server_key[SHA256_BYTES];
-    bool plain = l->secret && !l->empty && l->secret->kind == SECRET_PLAIN;
-    uint32_t iterations = iterations_of(r, l);
+    bool plain = proof_secret(l) && l->secret->kind == SECRET_PLAIN;
+    uint32_t iterations = proof_iterations(r, l);
     if (s) check(r, l, body, n, s->stored_key, s->server_key);
     else if (plain && l->secret->derived && l->secret->derived_iterations == iterations)
         check_derived(r, l, body, n, &l->secret->keys);

@@ -5,7 +5,7 @@
 #include <string.h>
 #include <strings.h>
 
-#include "io/buffer.h"
+#include "io/parameter_status.h"
 #include "login/login.h"
 #include "relay/internal.h"
 #include "tables/layout.h"
@@ -27,22 +27,12 @@ static void note(const char **place, const char *wanted, const char *name, const
     if (!*place && strcasecmp(wanted, name) == 0) *place = value;
 }
 
-/* One ParameterStatus. */
-static unsigned char *put_report(unsigned char *out, const char *name, const char *value) {
-    uint32_t name_bytes = (uint32_t)strlen(name) + 1, value_bytes = (uint32_t)strlen(value) + 1;
-    *out++ = 'S';
-    store_be32(out, 4 + name_bytes + value_bytes);
-    memcpy(out + 4, name, name_bytes);
-    memcpy(out + 4 + name_bytes, value, value_bytes);
-    return out + 4 + name_bytes + value_bytes;
-}
-
 /* NULL: no memory. */
 static struct welcome *take_apart(const struct settings_store *store, const char *texts, uint32_t bytes) {
     const char *at = texts, *name, *value;
     size_t count = 0;
     while (next_reported(&at, texts + bytes, &name, &value)) count++;
-    struct welcome *w = malloc(sizeof *w + 2 * (size_t)bytes + 5 * count);
+    struct welcome *w = malloc(sizeof *w + 2 * (size_t)bytes + PARAMETER_STATUS_BYTES * count);
     if (!w) return NULL;
     *w = (struct welcome){.bytes = bytes};
     memcpy(w->texts, texts, bytes);
@@ -54,7 +44,7 @@ static struct welcome *take_apart(const struct settings_store *store, const char
         note(&w->is_superuser, "is_superuser", name, value);
         for (int i = 0; i < store->tracked.count; i++)
             note(&w->tracked[i], store->tracked.names[i], name, value);
-        if (!settings_tracked(store, name)) end = put_report(end, name, value);
+        if (!settings_tracked(store, name)) end += parameter_status(end, name, value);
     }
     w->reports = reports;
     w->reports_bytes = (uint32_t)(end - reports);

@@ -10,6 +10,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "io/utf8.h"
 #include "relay/internal.h"
 #include "relay/relay.h"
 #include "tables/layout.h"
@@ -52,26 +53,13 @@ struct relay_log *log_new(void) {
 
 /* ---- one line --------------------------------------------------------------------------------- */
 
-/* Bytes of the character in UTF-8 at `p`, which ends with a NUL; 0: these bytes are none. */
-static uint32_t character_at(const unsigned char *p, uint32_t *code) {
-    uint32_t n = p[0] < 0x80 ? 1 : p[0] < 0xc2 ? 0 : p[0] < 0xe0 ? 2 : p[0] < 0xf0 ? 3 : p[0] < 0xf5 ? 4 : 0;
-    *code = n == 1 ? p[0] : n ? p[0] & (0x7fu >> n) : 0;
-    for (uint32_t i = 1; i < n; i++) {
-        if ((p[i] & 0xc0) != 0x80) return 0; /* the NUL, too */
-        *code = *code << 6 | (p[i] & 0x3fu);
-    }
-    bool overlong = (n == 3 && *code < 0x800) || (n == 4 && *code < 0x10000);
-    bool surrogate = *code >= 0xd800 && *code < 0xe000;
-    return overlong || surrogate || *code > 0x10ffff ? 0 : n;
-}
-
 /* As _shown() of pooler/log.py: nothing in a text looks like another line. */
 uint32_t log_escape(char *out, uint32_t space, const char *text) {
     const unsigned char *p = (const unsigned char *)text;
     uint32_t used = 0;
     while (*p && used < space) {
         char shown[8];
-        uint32_t code, n = character_at(p, &code), bytes = n;
+        uint32_t code, n = utf8_character(p, UTF8_BYTES_MAX, &code), bytes = n;
         if (!n) bytes = (uint32_t)snprintf(shown, sizeof shown, "\\x%02x", *p);
         else if (code < 0x20 || (code >= 0x7f && code < 0xa0))
             bytes = (uint32_t)snprintf(shown, sizeof shown, "\\x%02x", code & 0xff);

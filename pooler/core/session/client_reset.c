@@ -11,10 +11,10 @@
 
 #include <string.h>
 
-#include "io/buffer.h"
 #include "io/connection.h"
 #include "io/error_message.h"
 #include "io/message_table.h"
+#include "io/parameter_status.h"
 #include "io/request_queue.h"
 #include "io/server_messages.h"
 #include "relay/internal.h"
@@ -82,14 +82,9 @@ bool session_resetting(const struct server *s) { return s->session.told && s->re
 
 /* ParameterStatus. */
 void session_send_parameter(struct relay *r, struct client *c, const char *name, const char *value) {
-    char message[512];
-    uint32_t n = (uint32_t)(strlen(name) + strlen(value)) + 2, length = n + 4;
-    if (n > sizeof message - 5) return;
-    message[0] = 'S';
-    store_be32(message + 1, length);
-    memcpy(message + 5, name, strlen(name) + 1);
-    memcpy(message + 6 + strlen(name), value, strlen(value) + 1);
-    conn_send(&r->loop, &c->io, message, n + 5);
+    unsigned char message[512];
+    if (strlen(name) + strlen(value) + PARAMETER_STATUS_BYTES > sizeof message) return;
+    conn_send(&r->loop, &c->io, message, parameter_status(message, name, value));
 }
 
 /* ParameterStatus of all tracked values, or of those that are not what `told` says. */

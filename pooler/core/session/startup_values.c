@@ -11,6 +11,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/parameter_status.h"
 #include "io/server_messages.h"
 #include "relay/internal.h"
 #include "session/accepted_settings.h"
@@ -120,12 +121,8 @@ static void add_report(struct relay *r, struct client *c, const char *name, cons
             asked = true;
         }
     if (!asked) return;
-    unsigned char message[5 + 2 * GREETING_VALUE_BYTES] = {'S'};
-    uint32_t name_bytes = (uint32_t)strlen(name) + 1, value_bytes = (uint32_t)strlen(value) + 1;
-    memcpy(message + 5, name, name_bytes);
-    memcpy(message + 5 + name_bytes, value, value_bytes);
-    store_be32(message + 1, 4 + name_bytes + value_bytes);
-    report(r, c, message, 5 + name_bytes + value_bytes);
+    unsigned char message[PARAMETER_STATUS_BYTES + 2 * GREETING_VALUE_BYTES];
+    report(r, c, message, parameter_status(message, name, value));
 }
 
 /* The answer to greeting_question(): a row for each value. */

@@ -217,7 +217,7 @@ void login_free(struct relay *r, struct login *l) {
 /* The connection ends, without a word. */
 void login_over(struct relay *r, struct login *l) {
     struct client *c = l->client;
-    if (l->state == LOGIN_ASKING) question_left(r, l);
+    question_left(r, l);
     login_move(l, LOGIN_OVER);
     conn_uncork(&r->loop, &c->io);
     conn_disarm(&r->loop, &c->io);

@@ -51,6 +51,7 @@ enum login_question {
     ASKS_PEER,     /* whether the account of a unix socket may be this user */
     ASKS_MAP,      /* whether the owner of a certificate may be */
     ASKS_POOL,     /* rows for its database, user and pool are to be made */
+    ASKS_NOTHING,  /* it was answered, and what follows from that is under way */
 };
 
 /* Kinds of the message AuthenticationRequest. */

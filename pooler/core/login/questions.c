@@ -117,6 +117,7 @@ void question_pool(struct relay *r, struct login *l) {
 }
 
 void question_left(struct relay *r, struct login *l) {
+    if (l->state != LOGIN_ASKING || l->question == ASKS_NOTHING) return;
     relay_emit(r, &(struct event){.type = EVENT_LOGIN_LEFT, .a = l->row, .id = l->id});
 }
 
@@ -148,9 +149,10 @@ static void no_secret(struct relay *r, struct login *l) {
     proof_with_secret(r, l);
 }
 
-static void go_on(struct relay *r, struct login *l, bool yes, const unsigned char *at, uint32_t left) {
+static void go_on(struct relay *r, struct login *l, enum login_question question, bool yes,
+                  const unsigned char *at, uint32_t left) {
     struct field f;
-    switch (l->question) {
+    switch (question) {
     case ASKS_SECRET:
         l->waits_for_server = false;
         if (yes) take_secret(r, l, at, left);
@@ -168,6 +170,7 @@ static void go_on(struct relay *r, struct login *l, bool yes, const unsigned cha
         else login_refuse(r, l, NOT_PERMITTED, "login rejected", NULL);
         break;
     case ASKS_POOL: admission_begin(r, l); break;
+    case ASKS_NOTHING: break;
     }
 }
 
@@ -177,11 +180,13 @@ void question_answered(struct relay *r, const struct command *k) {
     const unsigned char *at = k->data;
     uint32_t left = k->data_bytes;
     if (!l || l->id != k->id || l->state != LOGIN_ASKING) return;
+    enum login_question question = l->question;
+    l->question = ASKS_NOTHING;
     if (k->b == ANSWER_LEFT) {
         login_hang_up(r, l);
         return;
     }
-    if (l->question != ASKS_POOL) login_queue_resume(r, l);
+    if (question != ASKS_POOL) login_queue_resume(r, l);
     if (k->b == ANSWER_FAULT) {
         struct field sqlstate = take(&at, &left), text = take(&at, &left), note = take(&at, &left);
         char code[6], said[FAULT_BYTES], why[FAULT_BYTES];
@@ -191,7 +196,7 @@ void question_answered(struct relay *r, const struct command *k) {
         login_refuse(r, l, code, said, note.n ? why : NULL);
         return;
     }
-    go_on(r, l, k->b == ANSWER_YES, at, left);
+    go_on(r, l, question, k->b == ANSWER_YES, at, left);
     if (r->clients[k->a]) return;
     l = r->logins->by_row[k->a];
     if (l && l->id == k->id) conn_ready(&r->loop, &l->client->io);

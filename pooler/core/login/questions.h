@@ -40,7 +40,7 @@ void question_password(struct relay *r, struct login *l, enum login_question que
 void question_peer(struct relay *r, struct login *l);
 void question_map(struct relay *r, struct login *l, const char *common_name);
 void question_pool(struct relay *r, struct login *l);
-/* The login that asked has ended: Python need not go on. */
+/* The login ends: where it has asked and was not answered, Python need not go on. */
 void question_left(struct relay *r, struct login *l);
 void question_answered(struct relay *r, const struct command *k);
 void question_pass(struct relay *r, struct login *l, enum login_pass how);

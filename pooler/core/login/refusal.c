@@ -34,7 +34,7 @@ static uint64_t pace(const struct relay *r, const struct login *l) {
 void login_refuse(struct relay *r, struct login *l, const char *sqlstate, const char *text,
                   const char *note) {
     if (l->state == LOGIN_REFUSED || l->state == LOGIN_TOLD || l->state == LOGIN_OVER) return;
-    if (l->state == LOGIN_ASKING) question_left(r, l);
+    question_left(r, l);
     if (l->job) job_abandon(l->job);
     l->job = NULL;
     login_queue_leave(r, l);

@@ -176,6 +176,25 @@ def test_a_login(pooler: StarvingPooler) -> None:
     each_fails(pooler, pooler.wire, attempt)
 
 
+@pytest.mark.parametrize("number", [1, 2, 3], ids=["its login", "itself", "its origin"])
+def test_a_client_for_which_there_is_nothing_is_in_the_log(pooler: StarvingPooler, number: int) -> None:
+    """It cannot be told."""
+
+    def is_closed() -> bool:
+        pooler.memory.begin(number)  # what else the relay does just then may meet the failure instead
+        try:
+            with pooler.wire() as wire:
+                wire.login()
+        except (EndOfStream, ConnectionError):
+            return True
+        finally:
+            pooler.memory.end()
+        return False
+
+    with pooler.expect_log("WARNING a client was closed: out of memory", 1):
+        assert any(is_closed() for _ in range(20))
+
+
 def test_a_worker_that_takes_over_what_is_known(pooler: StarvingPooler) -> None:
     """Its first text of a database begins with a copy of what the catalogs say."""
 

@@ -145,19 +145,24 @@ static void take_row(struct relay *r, struct login *l, const struct endpoint *wh
     log_place(l->where, row);
 }
 
+/* There is no memory to tell it. */
+static void close_unheard(struct relay *r, int fd) {
+    relay_log(r, LEVEL_WARNING, "a client was closed: out of memory");
+    close(fd);
+}
+
 /* A client has come: the descriptor is ours. */
 void login_accept(struct relay *r, int fd, bool is_unix) {
     struct logins *all = r->logins;
     struct login *l = login_new(fd, is_unix);
     if (!l) {
-        relay_log(r, LEVEL_WARNING, "a client was closed: out of memory");
-        close(fd);
+        close_unheard(r, fd);
         return;
     }
     struct endpoint where = endpoint_of(l, all->policy ? all->policy->settings.listen_port : 0);
     l->started_at = l->heard_at = r->loop.now;
     if (!login_queue_enter(r, l, where.addr)) {
-        close(fd);
+        close_unheard(r, fd);
         free(l->client);
         free(l);
         return;

@@ -81,8 +81,7 @@ class PidFile:
         if not self.path:
             return
         try:
-            with open(self.path, encoding="ascii", errors="replace") as f:
-                text = f.read(64).strip()
+            text = self._content()
         except FileNotFoundError:
             return
         except OSError as e:
@@ -97,6 +96,10 @@ class PidFile:
             return
         except OSError as e:
             raise BootError(f"could not remove stale pidfile: {e.strerror}") from None
+
+    def _content(self) -> str:
+        with open(self.path, encoding="ascii", errors="replace") as f:
+            return f.read(64).strip()
 
     def write(self) -> None:
         """Create the file. Signals must be handled by now: people send them as soon as it exists."""
@@ -131,9 +134,8 @@ class PidFile:
         if not self._written:
             return
         try:
-            with open(self.path, encoding="ascii", errors="replace") as f:
-                if f.read(64).strip() == str(os.getpid()):
-                    return
+            if self._content() == str(os.getpid()):
+                return
         except OSError as e:
             log.debug("pidfile %s: %s", self.path, e.strerror)
         self.take_over()

@@ -131,8 +131,10 @@ cdef class ClientRows(SharedMap):
 
     def pool_error(self, int pool):
         """(failures in a row, SQLSTATE, text) of the last failed server login."""
-        cdef pool_row *p = &self.t.pools[pool]
-        return p.failures, decoded(p.error_sqlstate), decoded(p.error_text)
+        cdef char sqlstate[SQLSTATE_BYTES]
+        cdef char text[ERROR_TEXT_BYTES]
+        pool_error_of(self.t, pool, sqlstate, text)
+        return self.t.pools[pool].failures, decoded(sqlstate), decoded(text)
 
     def find_client(self, uint64_t client_id):
         """Row of the client with this id; -1."""

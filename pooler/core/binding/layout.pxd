@@ -26,7 +26,7 @@ cdef extern from "tables/server_statements.h" nogil:
 
 cdef extern from "tables/layout.h" nogil:
     enum: PIN_REASONS, MAX_WORKERS, NO_ROW, CANCEL_KEY_BYTES, WELCOME_BYTES, HISTOGRAM_BUCKETS
-    enum: SECRET_BYTES, CANCEL_MORE_BYTES, MAX_PEERS
+    enum: SECRET_BYTES, CANCEL_MORE_BYTES, MAX_PEERS, SQLSTATE_BYTES, ERROR_TEXT_BYTES
     enum: CHANNELS_MAX
     struct list:
         int32_t head, tail, count

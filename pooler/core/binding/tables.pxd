@@ -131,6 +131,7 @@ cdef extern from "tables/pool.h" nogil:
     void pool_abandon(tables *, int32_t)
     void pool_freed(tables *, int32_t, int, uint64_t, outcome *)
     void pool_welcome_known(tables *, int32_t, uint64_t *)
+    void pool_error_of(tables *, int32_t, char *, char *)
     void pool_login_failed(tables *, int32_t, bint, const char *, const char *, uint64_t, uint64_t *)
     void pool_login_forgiven(tables *, int32_t)
 

@@ -24,6 +24,7 @@
 #include "tables/clients.h"
 #include "tables/layout.h"
 #include "tables/outcome.h"
+#include "tables/pool.h"
 #include "tables/states.h"
 #include "tables/tables.h"
 #include "tls/session.h"
@@ -246,12 +247,8 @@ bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, co
     if (!l || l->id != id) return false;
     if (orders & ORDER_KILL) login_refuse(r, l, PROTOCOL_VIOLATION, text, NULL);
     else if (orders & (ORDER_WELCOME | ORDER_FAIL) && l->state == LOGIN_WELCOME) {
-        const struct pool_row *pool = &r->t->pools[r->t->clients[row].pool];
-        char said[ERROR_TEXT_BYTES], code[6];
-        tables_lock(r->t);
-        memcpy(said, pool->error_text, sizeof said);
-        memcpy(code, pool->error_sqlstate, sizeof code);
-        tables_unlock(r->t);
+        char code[SQLSTATE_BYTES], said[ERROR_TEXT_BYTES];
+        pool_error_of(r->t, r->t->clients[row].pool, code, said);
         if (orders & ORDER_FAIL) login_refuse(r, l, code, said, NULL);
         else admission_enter(r, l);
     }

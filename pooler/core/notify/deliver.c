@@ -8,6 +8,7 @@
 #include "io/connection.h"
 #include "io/request_queue.h"
 #include "io/server_messages.h"
+#include "io/sqlstate.h"
 #include "notify/subscribe.h"
 #include "relay/internal.h"
 #include "tables/layout.h"
@@ -90,7 +91,7 @@ static void deliver(struct relay *r, const struct datagram_head *head, const uns
             one = one->next;
             continue;
         }
-        if (too_much(one->client, head->bytes)) client_close(r, one->client, "53200", text, text);
+        if (too_much(one->client, head->bytes)) client_close(r, one->client, OUT_OF_MEMORY, text, text);
         else memory_refuse(r, one->client);
         one = *list;
     }

@@ -11,6 +11,7 @@
 #include "io/buffer.h"
 #include "io/connection.h"
 #include "io/error_message.h"
+#include "io/sqlstate.h"
 #include "notify/deliver.h"
 #include "notify/subscribe.h"
 #include "relay/cancel_guard.h"
@@ -165,7 +166,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     if (!s || !conn_arm(&r->loop, &s->io)) {
         relay_log(r, LEVEL_WARNING, "slot %d has no usable connection here", slot);
         pool_abandon(r->t, slot);
-        client_close(r, c, "08P01", "server conn crashed?", "server conn crashed?");
+        client_close(r, c, PROTOCOL_VIOLATION, "server conn crashed?", "server conn crashed?");
         return;
     }
     row->last_worker = (int16_t)r->worker;
@@ -212,7 +213,7 @@ void client_canceled(struct relay *r, struct client *c) {
     }
     bool simple = memchr("QF", stash->data[stash->start], 2);
     conn_send(&r->loop, &c->io, message,
-              error_message(message, "ERROR", "57014", "canceling statement due to user request"));
+              error_message(message, "ERROR", QUERY_CANCELED, "canceling statement due to user request"));
     if (simple) conn_send(&r->loop, &c->io, READY_IDLE, READY_IDLE_BYTES);
     client_move(c, simple ? CLIENT_DROPPING : CLIENT_SKIPPING);
     conn_ready(&r->loop, &c->io);

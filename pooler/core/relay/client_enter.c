@@ -8,6 +8,7 @@
 
 #include "catalog/database.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "relay/client.h"
 #include "relay/commands.h"
 #include "relay/events.h"
@@ -85,7 +86,7 @@ void client_enter(struct relay *r, const struct newcomer *n) {
     settings_drop(&r->store, key);
     settings_drop(&r->store, given);
     if (!conn_arm(&r->loop, &c->io)) {
-        client_close(r, c, "53200", "out of memory", "it cannot be watched");
+        client_close(r, c, OUT_OF_MEMORY, "out of memory", "it cannot be watched");
         return;
     }
     conn_ready(&r->loop, &c->io);

@@ -8,6 +8,7 @@
 #include "io/message_table.h"
 #include "io/request_queue.h"
 #include "io/rewritten.h"
+#include "io/sqlstate.h"
 #include "notify/announce.h"
 #include "relay/cancel_guard.h"
 #include "relay/client.h"
@@ -34,8 +35,8 @@
 #include "tables/layout.h"
 #include "tables/states.h"
 
-static void fault(struct relay *r, struct client *c, const char *text) {
-    client_close(r, c, "08P01", text, text);
+static void fault(struct relay *r, struct client *c, const char *sqlstate, const char *text) {
+    client_close(r, c, sqlstate, text, text);
 }
 
 /* Notes in the server's queue what this message will be answered with.  False: too many are in flight. */
@@ -168,7 +169,7 @@ static enum rewritten note_text(struct relay *r, struct client *c, enum frontend
 static void refuse_unrecorded(struct relay *r, struct client *c) {
     const struct server *s = c->server;
     if (s->requests.count >= REQUESTS_MAX || s->copy_syncs >= AHEAD_MAX)
-        fault(r, c, "too many requests in flight");
+        fault(r, c, PROTOCOL_VIOLATION, "too many requests in flight");
     else memory_refuse(r, c);
 }
 
@@ -231,9 +232,7 @@ static enum passing pass_on(struct relay *r, struct client *c, enum frontend_eff
         client_hold(c, effect == FE_QUERY ? HELD_FOR_ALL : HELD_FOR_NAMES);
         return PASS_LATER;
     case REWRITTEN_NO_MEMORY: memory_refuse(r, c); return PASS_NEVER;
-    default:
-        client_close(r, c, "54000", "prepared statement is too long", "prepared statement is too long");
-        return PASS_NEVER;
+    default: fault(r, c, TOO_LONG, "prepared statement is too long"); return PASS_NEVER;
     }
 }
 

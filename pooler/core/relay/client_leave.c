@@ -21,6 +21,7 @@
 #include "io/buffer.h"
 #include "io/connection.h"
 #include "io/message_table.h"
+#include "io/sqlstate.h"
 #include "notify/subscribe.h"
 #include "relay/client.h"
 #include "relay/client_framing.h"
@@ -65,7 +66,7 @@ static void close_faulty(struct relay *r, struct client *c, bool half) {
              p[4]);
     if (frontend_effects[p[0]] == FE_FORBIDDEN) text = "unknown pkt";
     else if (frontend_effects[p[0]] == FE_QUERY && fits) text = "PQexec disallowed";
-    client_close(r, c, half ? NULL : "08P01", half ? NULL : text, text);
+    client_close(r, c, half ? NULL : PROTOCOL_VIOLATION, half ? NULL : text, text);
 }
 
 static void gone(struct relay *r, struct client *c, bool done) {
@@ -173,6 +174,6 @@ bool client_retired(struct relay *r, struct client *c) {
     bool all = r->t->h->retiring == RETIRING_ALL;
     if (!r->t->h->retiring || (!all && !(r->t->pools[row->pool].hurried && !c->server))) return false;
     if (!between_transactions(r, c, all)) return false;
-    client_close(r, c, "57P01", "server shutting down", "server shutting down");
+    client_close(r, c, SHUTTING_DOWN, "server shutting down", "server shutting down");
     return true;
 }

@@ -12,6 +12,7 @@
 #include "io/buffer.h"
 #include "io/connection.h"
 #include "io/request_queue.h"
+#include "io/sqlstate.h"
 #include "notify/subscribe.h"
 #include "relay/client.h"
 #include "relay/relay.h"
@@ -74,5 +75,5 @@ void memory_refuse(struct relay *r, struct client *c) {
     if (c->state == CLIENT_CLOSED) return;
     static const char text[] = "client needs more memory than client_memory_limit allows";
     bool its_own = memory_count(r, c) + c->whole_bytes > r->options.client_bytes;
-    client_close(r, c, "53200", its_own ? text : "out of memory", its_own ? text : "out of memory");
+    client_close(r, c, OUT_OF_MEMORY, its_own ? text : "out of memory", its_own ? text : "out of memory");
 }

@@ -8,6 +8,7 @@
 #include "io/connection.h"
 #include "io/request_queue.h"
 #include "io/server_messages.h"
+#include "io/sqlstate.h"
 #include "notify/subscribe.h"
 #include "relay/client.h"
 #include "relay/copy.h"
@@ -121,7 +122,7 @@ static void settings_refused(struct relay *r, struct server *s) {
         memcpy(text, s->internal_text, sizeof text);
         client_close(r, c, sqlstate, text, text);
     } else {
-        client_close(r, c, "08P01", "invalid server parameter", "invalid server parameter");
+        client_close(r, c, PROTOCOL_VIOLATION, "invalid server parameter", "invalid server parameter");
     }
 }
 
@@ -264,9 +265,11 @@ void internal_done(struct relay *r, struct server *s) {
 void internal_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
     s->internal_failed = true;
     s->internal_text[0] = '\0';
-    memcpy(s->internal_sqlstate, "XX000", sizeof s->internal_sqlstate); /* an error need not have a code */
+    /* an error need not have a code */
+    memcpy(s->internal_sqlstate, INTERNAL_ERROR, sizeof s->internal_sqlstate);
     server_message_field(body, n, 'C', s->internal_sqlstate, sizeof s->internal_sqlstate);
-    if (strlen(s->internal_sqlstate) != 5) memcpy(s->internal_sqlstate, "XX000", sizeof s->internal_sqlstate);
+    if (strlen(s->internal_sqlstate) != 5)
+        memcpy(s->internal_sqlstate, INTERNAL_ERROR, sizeof s->internal_sqlstate);
     server_message_field(body, n, 'M', s->internal_text, sizeof s->internal_text);
     if (s->internal == INTERNAL_NONE) sequences_not_discarded(r, s);
 }

@@ -7,6 +7,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "relay/client.h"
 #include "relay/events.h"
 #include "relay/inbox.h"
@@ -54,7 +55,7 @@ static void begin_close(struct relay *r, struct server *s, bool busy, bool termi
         client_requeue(r, c);
     } else {
         const char *text = s->fatal_sent || server_in_message(s) ? NULL : "server conn crashed?";
-        client_close(r, c, "08P01", text, "server conn crashed?");
+        client_close(r, c, PROTOCOL_VIOLATION, text, "server conn crashed?");
     }
 }
 

@@ -7,6 +7,7 @@
 #include "catalog/schedule.h"
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "notify/subscribe.h"
 #include "relay/client.h"
 #include "relay/events.h"
@@ -160,7 +161,7 @@ bool server_fast_closed(struct relay *r, struct server *s) {
         && s->mode == MODE_SESSION && server_in_step(s) && !s->client->io.body_left
         && !bytes_pending(&s->client->io.stash);
     if (due)
-        client_close(r, s->client, "08P01", "database configuration changed",
+        client_close(r, s->client, PROTOCOL_VIOLATION, "database configuration changed",
                      "database configuration changed");
     return due;
 }

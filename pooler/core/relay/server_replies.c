@@ -11,6 +11,7 @@
 #include "io/message_table.h"
 #include "io/request_queue.h"
 #include "io/server_messages.h"
+#include "io/sqlstate.h"
 #include "notify/deliver.h"
 #include "notify/subscribe.h"
 #include "relay/client.h"
@@ -168,7 +169,7 @@ static bool open_transaction_refused(struct relay *r, struct server *s, uint8_t 
     if (!s->client || s->state == SERVER_DEDICATED || status == 'I' || s->mode != MODE_STATEMENT)
         return false;
     static const char text[] = "transaction blocks not allowed in statement pooling mode";
-    client_close(r, s->client, "08P01", text, text);
+    client_close(r, s->client, PROTOCOL_VIOLATION, text, text);
     return true;
 }
 
@@ -256,7 +257,7 @@ static bool ends_broken_copy(struct relay *r, struct server *s, const struct fee
     if (!c || !copy_was_refused(s, f->p + f->at + 5, f->here - 5, refusal)) return false;
     to_client(r, s, f->p + f->run, f->at - f->run);
     if (c->state == CLIENT_LEAVING) client_left_copy(r, c);
-    else client_close(r, c, "08P01", refusal, refusal);
+    else client_close(r, c, PROTOCOL_VIOLATION, refusal, refusal);
     return true;
 }
 

@@ -9,6 +9,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "relay/client.h"
 #include "relay/internal.h"
 #include "relay/relay.h"
@@ -49,7 +50,8 @@ void suspend_look(struct relay *r) {
     for (int32_t i = 0; i < r->t->h->clients_high; i++) {
         struct client *c = r->clients[i];
         if (!c || c->state == CLIENT_CLOSED || suspended_at(r, &c->io)) continue;
-        if (wanted == SUSPENDED_FORCED) client_close(r, c, "08P01", "suspend_timeout", "suspend_timeout");
+        if (wanted == SUSPENDED_FORCED)
+            client_close(r, c, PROTOCOL_VIOLATION, "suspend_timeout", "suspend_timeout");
         else left++;
     }
     r->t->workers[r->worker].unflushed = left;

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "relay/cancel_guard.h"
 #include "relay/client.h"
 #include "relay/client_enter.h"
@@ -77,7 +78,7 @@ void walsender_add(struct relay *r, struct command *k) {
         conn_ready(&r->loop, &c->io);
     } else {
         server_close(r, s, true, "replication client was closed");
-        client_close(r, c, "08P01", "server conn crashed?", "server conn crashed?");
+        client_close(r, c, PROTOCOL_VIOLATION, "server conn crashed?", "server conn crashed?");
     }
     relay_apply(r, &out);
 }

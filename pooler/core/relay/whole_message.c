@@ -9,6 +9,7 @@
 
 #include "io/buffer.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "relay/client.h"
 #include "relay/client_framing.h"
 #include "relay/internal.h"
@@ -33,7 +34,7 @@ bool whole_wanted(struct relay *r, struct client *c, uint32_t here, uint32_t tot
         return false;
     }
     if (c->whole_bytes > WHOLE_BYTES_MAX) {
-        client_close(r, c, "53200", "message is too long", "message is too long");
+        client_close(r, c, OUT_OF_MEMORY, "message is too long", "message is too long");
         return false;
     }
     if (c->server && holds_back(c->server)) client_begins(r, c);

@@ -17,6 +17,7 @@
 #include "io/parameter_status.h"
 #include "io/request_queue.h"
 #include "io/server_messages.h"
+#include "io/sqlstate.h"
 #include "relay/internal.h"
 #include "session/probe.h"
 #include "session/session.h"
@@ -273,7 +274,7 @@ void session_restored(struct relay *r, struct server *s) {
     x->held = 0;
     if (s->transaction == 'E') {
         char message[512];
-        conn_send(&r->loop, &c->io, message, error_message(message, "ERROR", "40000", text));
+        conn_send(&r->loop, &c->io, message, error_message(message, "ERROR", ROLLED_BACK, text));
         status = 'E';
     }
     r->t->clients[c->row].idle_start = r->loop.now; /* it has waited for us until now */

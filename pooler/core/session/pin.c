@@ -6,6 +6,7 @@
 #include "catalog/database.h"
 #include "catalog/store.h"
 #include "io/connection.h"
+#include "io/sqlstate.h"
 #include "relay/internal.h"
 #include "session/probe.h"
 #include "session/sequences.h"
@@ -81,10 +82,11 @@ static bool decide(struct relay *r, struct server *s) {
     row->pinned = pinned;
     if (!pinned) return false;
     if (limits->session_state == SESSION_ERROR && pinned & ~(uint32_t)(PIN_SEQUENCE | PIN_UNJUDGED))
-        return refuse(r, c, "0A000", "session state is not allowed here (session_state = error)", pinned);
+        return refuse(r, c, NOT_SUPPORTED, "session state is not allowed here (session_state = error)",
+                      pinned);
     if (strong(pinned) && !strong(before) && limits->pin_limit
         && pinned_servers(r, row->pool) > limits->pin_limit)
-        return refuse(r, c, "53400", "too many pinned servers (pin_limit)", pinned);
+        return refuse(r, c, LIMIT_EXCEEDED, "too many pinned servers (pin_limit)", pinned);
     return false;
 }
 

@@ -14,6 +14,7 @@
 #include "io/connection.h"
 #include "io/request_queue.h"
 #include "io/server_messages.h"
+#include "io/sqlstate.h"
 #include "relay/internal.h"
 #include "statements/send.h"
 
@@ -39,7 +40,7 @@ bool settings_ahead_failed(struct relay *r, struct server *s, const unsigned cha
     if (c
         && (!server_is_fresh(s) || server_owes_reply(s)
             || c->lost_servers >= LOST_SERVERS_MAX)) { /* what it has sent is gone */
-        char sqlstate[6] = "08P01", text[EVENT_TEXT_BYTES] = "invalid server parameter";
+        char sqlstate[6] = PROTOCOL_VIOLATION, text[EVENT_TEXT_BYTES] = "invalid server parameter";
         server_message_field(body, n, 'C', sqlstate, sizeof sqlstate);
         server_message_field(body, n, 'M', text, sizeof text);
         client_close(r, c, sqlstate, text, text);

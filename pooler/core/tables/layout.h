@@ -37,6 +37,7 @@ struct prepared_set;
 #define CANCEL_MORE_BYTES 28 /* as PostgreSQL 18: 32 bytes in all */
 #define WELCOME_BYTES 4096   /* ParameterStatus values of one pool; PostgreSQL 18 reports about 500 bytes */
 #define ERROR_TEXT_BYTES 256
+#define SQLSTATE_BYTES 6     /* with its NUL */
 #define SECRET_BYTES 2048    /* passwords that are tokens of a cloud have some 1500 */
 #define HISTOGRAM_BUCKETS 64 /* two per power of two: 1 us .. 1 h */
 #define NO_ROW (-1)
@@ -185,7 +186,7 @@ struct pool_row {
     unsigned char scram_keys[64]; /* ClientKey, ServerKey */
     uint16_t secret_bytes;        /* of what a client of this pool has shown, or auth_query brought */
     unsigned char secret[SECRET_BYTES];
-    char error_sqlstate[6];
+    char error_sqlstate[SQLSTATE_BYTES];
     char error_text[ERROR_TEXT_BYTES];
     uint32_t welcome_version; /* changes with the bytes of `welcome` */
     _Atomic uint64_t defaults_checked_at;

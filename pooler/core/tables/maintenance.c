@@ -55,6 +55,13 @@ int pool_tick(struct tables *t, int worker, uint64_t now, int32_t *dials, int ma
     return count;
 }
 
+static void take_idle(struct tables *t, int32_t slot, int worker) {
+    struct slot_row *s = &t->slots[slot];
+    slot_idle_remove(t, &t->pools[s->pool].idle, slot);
+    s->owner = (int16_t)worker;
+    slot_state(t, slot, SL_CLOSING);
+}
+
 /* Idle servers that `worker` watches and that are to be closed: marked, outlived, or idle for too long
  * (not below min_pool_size).  They are CLOSING and the caller's when this returns. */
 int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_timeout_us, int32_t *out,
@@ -73,9 +80,7 @@ int pool_expired_idle(struct tables *t, int worker, uint64_t now, uint64_t idle_
                  && !eviction_protected(p))
             s->close_reason = CLOSE_IDLE;
         else continue;
-        slot_idle_remove(t, &p->idle, i);
-        s->owner = (int16_t)worker;
-        slot_state(t, i, SL_CLOSING);
+        take_idle(t, i, worker);
         out[count++] = i;
     }
     tables_unlock(t);
@@ -115,10 +120,8 @@ int pool_take_idle(struct tables *t, int32_t database, int32_t pool, int worker,
         if (pool != NO_ROW && s->pool != pool) continue;
         if (mark) s->flags |= SF_CLOSE_NEEDED;
         if (s->state != SL_IDLE) continue;
-        slot_idle_remove(t, &t->pools[s->pool].idle, i);
         s->close_reason = mark ? CLOSE_CHANGED : CLOSE_PAUSED;
-        s->owner = (int16_t)worker;
-        slot_state(t, i, SL_CLOSING);
+        take_idle(t, i, worker);
         out[count++] = i;
     }
     tables_unlock(t);

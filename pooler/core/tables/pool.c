@@ -291,6 +291,14 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
     tables_unlock(t);
 }
 
+void pool_error_of(struct tables *t, int32_t pool, char sqlstate[SQLSTATE_BYTES],
+                   char text[ERROR_TEXT_BYTES]) {
+    tables_lock(t); /* another worker may be writing them */
+    memcpy(sqlstate, t->pools[pool].error_sqlstate, SQLSTATE_BYTES);
+    memcpy(text, t->pools[pool].error_text, ERROR_TEXT_BYTES);
+    tables_unlock(t);
+}
+
 bool pool_held(struct tables *t, const struct pool_row *p) {
     return t->h->paused || t->h->draining || t->databases[p->database].paused;
 }

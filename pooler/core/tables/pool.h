@@ -27,6 +27,9 @@ void pool_welcome_known(struct tables *t, int32_t pool, uint64_t *ring); /* call
 void pool_login_forgiven(struct tables *t, int32_t pool);
 void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *sqlstate, const char *text,
                        uint64_t retry_at, uint64_t *ring);
+/* What its last failed login was told. */
+void pool_error_of(struct tables *t, int32_t pool, char sqlstate[SQLSTATE_BYTES],
+                   char text[ERROR_TEXT_BYTES]);
 bool pool_held(struct tables *t, const struct pool_row *p);
 
 /* One at a time per pool: a storm of clients must not become a storm at PostgreSQL, and one failing login

@@ -32,18 +32,17 @@ def error(fields: bytes) -> bytes:
 AUTH_OK = authentication(0)
 KEY = message("K", struct.pack("!II", 4711, 42))
 READY = message("Z", b"I")
-PARAMETERS = b"".join(
-    parameter(name, value)
-    for name, value in {
-        "server_version": "16.0",
-        "client_encoding": "UTF8",
-        "DateStyle": "ISO, MDY",
-        "TimeZone": "UTC",
-        "standard_conforming_strings": "on",
-        "IntervalStyle": "postgres",
-        "application_name": "",
-    }.items()
-)
+#: What it reports when a session begins.
+REPORTED = {
+    "server_version": "16.0",
+    "client_encoding": "UTF8",
+    "DateStyle": "ISO, MDY",
+    "TimeZone": "UTC",
+    "standard_conforming_strings": "on",
+    "IntervalStyle": "postgres",
+    "application_name": "",
+}
+PARAMETERS = b"".join(parameter(name, value) for name, value in REPORTED.items())
 WELCOME = AUTH_OK + PARAMETERS + KEY + READY
 
 ROW = message("T", 1, "n", b"\0" * 6 + struct.pack("!IhiH", 25, -1, -1, 0)) + message(
@@ -76,6 +75,14 @@ class Peer:
         (length,) = struct.unpack("!I", self.read(4))
         body = self.read(length - 4)
         return struct.unpack_from("!I", body)[0], body[4:]
+
+    def begin(self) -> tuple[int, bytes]:
+        """The same, behind a request for TLS, which it does not have."""
+        code, rest = self.startup()
+        if code == SSL_REQUEST:
+            self.send(b"N")
+            code, rest = self.startup()
+        return code, rest
 
     def message(self) -> tuple[bytes, bytes]:
         """(type, body) of the next message."""
@@ -183,10 +190,7 @@ class FakeServer:
         self._open.discard(sock)
 
     def _run(self, peer: Peer) -> None:
-        code, rest = peer.startup()
-        if code == SSL_REQUEST:
-            peer.send(b"N")
-            code, rest = peer.startup()
+        code, rest = peer.begin()
         if code == CANCEL_REQUEST:
             self.cancels += 1
             self.on_cancel(peer)

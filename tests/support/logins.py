@@ -28,20 +28,10 @@ from pooler.protocol.auth_query import StoredUser
 from pooler.worker.parameters import pack_welcome
 from pooler.worker.stream import Hangup
 from pooler.worker.worker import Worker
-from tests.support.fakeserver import ANSWER
+from tests.support.fakeserver import ANSWER, REPORTED
 from tests.support.login_peer import PATIENCE_S, Peer, Welcome
 from tests.support.messages import send_client
 
-#: What the servers report.
-PARAMETERS = {
-    "server_version": "16.0",
-    "client_encoding": "UTF8",
-    "DateStyle": "ISO, MDY",
-    "TimeZone": "UTC",
-    "standard_conforming_strings": "on",
-    "IntervalStyle": "postgres",
-    "application_name": "",
-}
 FOREVER_S = 1e9
 EVERYBODY = Names(frozenset({"all"}), frozenset())
 
@@ -151,9 +141,9 @@ class Machine:
         ours, theirs = socket.socketpair()
         self.tables.slot_dialed(slot)
         self.tables.slot_key(slot, 4711, b"key!", "")
-        self.tables.slot_login(slot, pack_welcome(PARAMETERS), FOREVER_S)
+        self.tables.slot_login(slot, pack_welcome(REPORTED), FOREVER_S)
         generation = self.tables.slot(slot).generation
-        context.relay.add_server(slot, generation, theirs.detach(), context.tracked.values_of(PARAMETERS))
+        context.relay.add_server(slot, generation, theirs.detach(), context.tracked.values_of(REPORTED))
         self._ends.append(ours)
         self._servers.append(gevent.spawn(self._serve, ours))
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from tests.support.fakeserver import FakeServer, Peer, Script
 from tests.support.postgres import Postgres
-from tests.support.wire import CANCEL_REQUEST, SSL_REQUEST, message, untyped
+from tests.support.wire import CANCEL_REQUEST, message, untyped
 
 #: Takes a text; what PostgreSQL gets instead, None: the same.
 Spoil = Callable[[bytes], "bytes | None"]
@@ -50,10 +50,7 @@ class Spoiler(FakeServer):
         self.spoil = lambda text: None
 
     def _run(self, peer: Peer) -> None:
-        code, rest = peer.startup()
-        if code == SSL_REQUEST:
-            peer.send(b"N")
-            code, rest = peer.startup()
+        code, rest = peer.begin()
         if code == CANCEL_REQUEST:
             self.cancels += 1
             self.on_cancel(peer)

@@ -32,6 +32,34 @@ def scram_secret(password: str, salt: bytes = b"0123456789abcdef", iterations: i
     )
 
 
+#: What PostgreSQL stores of `secret`, the password of `me`.
+MD5 = md5_secret(b"secret", b"me").decode()
+SCRAM = scram_secret("secret", b"salt", 10)
+
+#: Texts, and what kinds of secrets they are.
+KINDS = [
+    ("", "plain"),
+    ("secret", "plain"),
+    (MD5, "md5"),
+    (MD5.upper(), "plain"),
+    (MD5[:-1], "plain"),
+    (MD5 + "0", "plain"),
+    (MD5 + "\n", "plain"),
+    ("md5" + "g" * 32, "plain"),
+    ("md5" + "٣" * 32, "plain"),
+    (SCRAM, "scram"),
+    (SCRAM + "\n", "plain"),
+    (SCRAM.replace(":salt", ":"), "scram"),
+    (SCRAM.replace("$10:", "$0:"), "plain"),
+    (SCRAM.replace("$10:", "$-1:"), "plain"),
+    (SCRAM.replace("$10:", "$9999999999:"), "plain"),
+    (SCRAM[:-4], "plain"),
+    ("SCRAM-SHA-256$10:!!!!$aa:bb", "plain"),
+    ("SCRAM-SHA-256$10:a$aa:bb", "plain"),
+    ("SCRAM-SHA-256$", "plain"),
+]
+
+
 def check_md5_answer(secret: Secret, user: bytes, salt: bytes, answer: bytes) -> bool:
     """Whether this answers the challenge; a SCRAM secret never does."""
     stored = secret.raw if secret.kind == "md5" else md5_secret(secret.raw, user)

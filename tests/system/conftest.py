@@ -16,6 +16,7 @@ from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
 from tests.support.shared import start_pooler  # noqa: F401  # a fixture
+from tests.support.transitions import MakePooler, Place, make_place
 from tests.support.wire import Wire
 
 MakeShared = Callable[..., Pooler]
@@ -104,3 +105,15 @@ def nothing_left(pooler: Pooler, pg: Postgres, table: str) -> Iterator[None]:
     wait_until_slots_work(pooler, 2, timeout_s=8)
     wait_for(lambda: not pg.sql(BUSY), 5, "the end of what it ran")
     assert pg.sql(f"SELECT count(*) FROM {table}", dbname="p0") == [(0,)]
+
+
+@pytest.fixture
+def place(
+    request: pytest.FixtureRequest,
+    make_pooler: MakePooler,
+    owner: Account,
+    monkeypatch: pytest.MonkeyPatch,
+    work: Path,
+) -> Place:
+    """Where the transitions of the module's MACHINE are written down."""
+    return make_place(make_pooler, owner, monkeypatch, work, request.module.MACHINE)

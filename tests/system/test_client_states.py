@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
-from pooler.dev.processes import Account
 from tests.support import transitions
 from tests.support.fakeserver import PATIENCE_S, FakeServer, Peer
 from tests.support.pooler import Pooler
 from tests.support.processes import wait_for
-from tests.support.transitions import (
-    Cases,
-    MakePooler,
-    Place,
-    assert_complete,
-    assert_takes,
-    machine,
-    make_place,
-)
+from tests.support.transitions import Cases, Place, assert_complete, assert_takes, machine
 from tests.support.wire import FLUSH, SYNC, TERMINATE, Wire, bind, execute, message, parse, query, startup
+
+MACHINE = machine("client")
 
 BY_CHANCE = {
     ("LOGGED_IN", "CLOSED"),  # there is no memory for it
@@ -305,15 +297,10 @@ CASES: Cases = {
 }
 
 
-@pytest.fixture
-def place(make_pooler: MakePooler, owner: Account, monkeypatch: pytest.MonkeyPatch, work: Path) -> Place:
-    return make_place(make_pooler, owner, monkeypatch, work, machine("client"))
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_transitions_are_taken(name: str, place: Place) -> None:
     assert_takes(place, *CASES[name])
 
 
 def test_every_transition_has_a_case() -> None:
-    assert_complete(machine("client"), CASES, BY_CHANCE)
+    assert_complete(MACHINE, CASES, BY_CHANCE)

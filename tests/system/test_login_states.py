@@ -17,16 +17,10 @@ from tests.support.fakeserver import PATIENCE_S, WELCOME, FakeServer, Peer
 from tests.support.hostile import Scram
 from tests.support.pooler import Pooler
 from tests.support.processes import wait_for
-from tests.support.transitions import (
-    Cases,
-    MakePooler,
-    Place,
-    assert_complete,
-    assert_takes,
-    machine,
-    make_place,
-)
+from tests.support.transitions import Cases, Place, assert_complete, assert_takes, machine
 from tests.support.wire import SSL_REQUEST, Wire, message, startup, untyped
+
+MACHINE = machine("login")
 
 BY_CHANCE: set[tuple[str, str]] = set()
 
@@ -320,11 +314,6 @@ CASES: Cases = {
 TLS_STEPS = "OPENING HANDSHAKE OPENING, HANDSHAKE OVER, HANDSHAKE TOLD"
 
 
-@pytest.fixture
-def place(make_pooler: MakePooler, owner: Account, monkeypatch: pytest.MonkeyPatch, work: Path) -> Place:
-    return make_place(make_pooler, owner, monkeypatch, work, machine("login"))
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_transitions_are_taken(name: str, place: Place) -> None:
     assert_takes(place, *CASES[name])
@@ -336,4 +325,4 @@ def test_transitions_of_tls_are_taken(place: Place, work: Path, owner: Account) 
 
 def test_every_transition_has_a_case() -> None:
     cases = {**CASES, "TLS": (trust, TLS_STEPS)}
-    assert_complete(machine("login"), cases, BY_CHANCE)
+    assert_complete(MACHINE, cases, BY_CHANCE)

@@ -7,25 +7,17 @@ import struct
 import threading
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
-from pooler.dev.processes import Account
 from tests.support import transitions
 from tests.support.fakeserver import PATIENCE_S, FakeServer, Peer
 from tests.support.processes import wait_for
-from tests.support.transitions import (
-    Cases,
-    MakePooler,
-    Place,
-    assert_complete,
-    assert_takes,
-    machine,
-    make_place,
-)
+from tests.support.transitions import Cases, Place, assert_complete, assert_takes, machine
 from tests.support.wire import Wire, parse, query, startup
+
+MACHINE = machine("server")
 
 #: GREETED lasts from one turn of the relay's loop to the next: these have to come in between.
 BY_CHANCE = {
@@ -262,15 +254,10 @@ CASES: Cases = {
 }
 
 
-@pytest.fixture
-def place(make_pooler: MakePooler, owner: Account, monkeypatch: pytest.MonkeyPatch, work: Path) -> Place:
-    return make_place(make_pooler, owner, monkeypatch, work, machine("server"))
-
-
 @pytest.mark.parametrize("name", CASES)
 def test_transitions_are_taken(name: str, place: Place) -> None:
     assert_takes(place, *CASES[name])
 
 
 def test_every_transition_has_a_case() -> None:
-    assert_complete(machine("server"), CASES, BY_CHANCE)
+    assert_complete(MACHINE, CASES, BY_CHANCE)

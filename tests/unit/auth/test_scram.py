@@ -8,19 +8,7 @@ from pooler.auth import scram, scram_client
 from pooler.auth.scram import KeyCache, ScramKeys, Verifier
 from pooler.errors import ServerFault
 from tests.support import scram_server
-from tests.support.stored_secrets import verifier_of
-
-SALT = scram.b64decode(b"W22ZaJ0SNY7soEsUEjb6gQ==")
-KEYS = scram.derive_keys(b"pencil", SALT, 4096)
-VERIFIER = verifier_of(KEYS, SALT, 4096)
-
-# RFC 7677, section 3
-FIRST = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
-SAID = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
-SIGNED = b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
-PROOF = b"p=dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-FINAL = SIGNED + b"," + PROOF
-ANSWER = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
+from tests.support.scram_texts import ANSWER, FINAL, FIRST, KEYS, SAID, SALT, VERIFIER
 
 
 def check(final: bytes, said: bytes = SAID, verifier: Verifier = VERIFIER) -> scram_server.Proven:

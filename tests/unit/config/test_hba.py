@@ -10,7 +10,17 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from pooler.config.hba import HbaRule, read_hba, rules_from_wire, rules_to_wire
-from tests.support.hba_rules import Client, address_of, find_rule
+from tests.support.hba_rules import (
+    ADDRESSES,
+    KINDS,
+    NAMED,
+    NAMES,
+    REPLICATION,
+    Client,
+    address_of,
+    find_rule,
+    write_names,
+)
 
 
 def rules_of(folder: Path, text: str, ident: str = "") -> tuple[tuple[HbaRule, ...], list[str]]:
@@ -71,15 +81,7 @@ def test_first_match_decides(one: Any) -> None:
     assert [rule.line for rule in rules] == [1, 4, 5]
 
 
-@pytest.mark.parametrize(
-    ("kind", "unix", "plain", "tls"),
-    [
-        ("local", True, False, False),
-        ("host", False, True, True),
-        ("hostssl", False, False, True),
-        ("hostnossl", False, True, False),
-    ],
-)
+@pytest.mark.parametrize(("kind", "unix", "plain", "tls"), KINDS)
 def test_kinds(one: Any, kind: str, unix: bool, plain: bool, tls: bool) -> None:
     rules = one(f"{kind} all all {'' if kind == 'local' else 'all'} trust")
     assert (method(rules) is not None) == unix
@@ -87,20 +89,7 @@ def test_kinds(one: Any, kind: str, unix: bool, plain: bool, tls: bool) -> None:
     assert (method(rules, "10.1.1.1", tls=True) is not None) == tls
 
 
-@pytest.mark.parametrize(
-    ("address", "inside", "outside"),
-    [
-        ("10.1.0.0/16", ["10.1.0.0", "10.1.255.255", "::ffff:10.1.2.3"], ["10.2.0.0", "::1", ""]),
-        ("10.1.0.0 255.255.0.0", ["10.1.7.7"], ["10.2.0.0"]),
-        ("10.0.0.1 255.0.0.255", ["10.9.9.1"], ["10.9.9.2"]),
-        ("127.0.0.1/32", ["127.0.0.1"], ["127.0.0.2"]),
-        ("0.0.0.0/0", ["1.2.3.4"], ["::1", "fe80::1%eth0"]),
-        ("::/0", ["::1", "fe80::1%eth0"], ["1.2.3.4", "::ffff:1.2.3.4"]),
-        ("fe80::/10", ["fe80::1", "febf::1%2"], ["fec0::1"]),
-        ("::1 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ["::1"], ["::2"]),
-        ("all", ["::1", "1.2.3.4"], [""]),
-    ],
-)
+@pytest.mark.parametrize(("address", "inside", "outside"), ADDRESSES)
 def test_addresses(one: Any, address: str, inside: list[str], outside: list[str]) -> None:
     rules = one(f"host all all {address} trust")
     assert [text for text in inside if method(rules, text) is None] == []
@@ -108,27 +97,14 @@ def test_addresses(one: Any, address: str, inside: list[str], outside: list[str]
 
 
 def test_names(one: Any, tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "more").write_text("# people\n\nanna, berta\n@deeper\n")
-    (tmp_path / "sub" / "deeper").write_text('"all"\n')
-    rules = one('local d,"my ""db""",sameuser all,x md5\nlocal e @sub/more trust\nlocal "all" all reject')
-    assert method(rules) == "md5"
-    assert method(rules, database='my "db"') == "md5"
-    assert method(rules, database="u") == "md5"
-    assert method(rules, database="v") is None
-    assert method(rules, database="e") is None
-    for name in ("anna", "berta", "all"):
-        assert method(rules, database="e", user=name) == "trust"
-    assert method(rules, database="all") == "reject"
+    write_names(tmp_path)
+    rules = one(NAMES)
+    assert [(name, user, method(rules, database=name, user=user)) for name, user, _ in NAMED] == NAMED
 
 
-def test_replication(one: Any) -> None:
-    """Physical replication needs the keyword; logical is a connection to a database."""
-    rules = one('local all all md5\nlocal "replication" all trust\nlocal replication all reject')
-    assert method(rules, physical_replication=True) == "reject"
-    assert method(rules, database="replication") == "md5"
-    assert method(one("local replication all trust")) is None
-    assert method(one("local all all trust"), physical_replication=True) is None
+@pytest.mark.parametrize(("lines", "database", "physical", "expected"), REPLICATION)
+def test_replication(one: Any, lines: str, database: str, physical: bool, expected: str | None) -> None:
+    assert method(one(lines), database=database, physical_replication=physical) == expected
 
 
 @pytest.mark.parametrize(

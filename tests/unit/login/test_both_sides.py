@@ -12,8 +12,9 @@ from pooler.auth.passwords import credential, parse_secret
 from pooler.config import Database
 from pooler.errors import ClientFault, ServerFault
 from pooler.protocol.server_login import ServerSession, ServerTarget, server_login
+from tests.support.fakeserver import REPORTED
 from tests.support.login_driver import Driver
-from tests.support.logins import PARAMETERS, Machine
+from tests.support.logins import Machine
 from tests.support.stored_secrets import scram_secret
 from tests.unit.login.conftest import MakeMachine
 
@@ -77,7 +78,7 @@ def test_every_method_with_every_secret(
             log_in(machine, SECRETS[ours])
         return
     found = log_in(machine, SECRETS[ours])
-    assert found.session.parameters == {**PARAMETERS, "application_name": "x"}
+    assert found.session.parameters == {**REPORTED, "application_name": "x"}
     assert len(found.session.cancel_key) == 4
     assert (found.keys is not None) == (known == "scram" and method in ("md5", "scram-sha-256"))
 
@@ -99,7 +100,7 @@ def test_keys_of_a_client_open_the_server(make_machine: MakeMachine) -> None:
     keys = log_in(machine, PASSWORD).keys
     assert keys is not None
     again = log_in(machine, SCRAM, keys)
-    assert again.session.parameters["server_version"] == PARAMETERS["server_version"]
+    assert again.session.parameters["server_version"] == REPORTED["server_version"]
     assert again.keys == keys
 
 

@@ -13,6 +13,7 @@ from pooler.errors import ClientFault
 from pooler.protocol import frontend, messages
 from tests.support.login_packets import parse, wanted_of
 from tests.support.logins import Machine, config_of
+from tests.support.scram_texts import TEXTS as SCRAM_TEXTS
 from tests.support.stored_secrets import scram_secret
 
 SECRETS = {"me": scram_secret("secret", iterations=1), "plain": "secret"}
@@ -84,14 +85,6 @@ def messages_of(kinds: bytes) -> st.SearchStrategy[bytes]:
     return st.lists(st.builds(messages.message, kind, body), max_size=8).map(b"".join)
 
 
-SCRAM_TEXT = st.lists(
-    st.sampled_from(
-        [b"n", b"y", b"p=x", b"", b"n=", b"r=abc", b"r=abcdef", b"c=biws", b"i=1", b"i=99999999999", b"m="]
-    )
-    | st.binary(max_size=8).map(lambda raw: b"s=" + scram.b64encode(raw))
-    | st.binary(max_size=40).map(lambda raw: b"p=" + scram.b64encode(raw))
-    | st.binary(max_size=8)
-).map(b",".join)
 ANSWERS = st.sampled_from(
     [
         frontend.password(b"secret"),
@@ -101,7 +94,7 @@ ANSWERS = st.sampled_from(
         frontend.startup("me", "db", {}),
     ]
 )
-SASL = SCRAM_TEXT.map(lambda text: frontend.sasl_initial_response("SCRAM-SHA-256", text)) | SCRAM_TEXT.map(
+SASL = SCRAM_TEXTS.map(lambda text: frontend.sasl_initial_response("SCRAM-SHA-256", text)) | SCRAM_TEXTS.map(
     frontend.sasl_response
 )
 CHUNKS = st.lists(ANSWERS | SASL | messages_of(b"pXQ\0") | st.binary(max_size=30), max_size=5)

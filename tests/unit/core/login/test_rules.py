@@ -11,6 +11,7 @@ from pooler.config import Config, Settings
 from pooler.config.hba import read_hba
 from pooler.core import LoginPolicy, _core
 from pooler.worker.login_policy import login_policy
+from tests.support.hba_rules import ADDRESSES, KINDS, NAMED, NAMES, REPLICATION, write_names
 
 ReadRules = Callable[[str], LoginPolicy]
 
@@ -81,15 +82,7 @@ def test_first_match_decides(table: ReadRules) -> None:
     assert method(policy, "10.0.0.1") is None
 
 
-@pytest.mark.parametrize(
-    ("kind", "unix", "plain", "tls"),
-    [
-        ("local", True, False, False),
-        ("host", False, True, True),
-        ("hostssl", False, False, True),
-        ("hostnossl", False, True, False),
-    ],
-)
+@pytest.mark.parametrize(("kind", "unix", "plain", "tls"), KINDS)
 def test_kinds(table: ReadRules, kind: str, unix: bool, plain: bool, tls: bool) -> None:
     policy = table(f"{kind} all all {'' if kind == 'local' else 'all'} trust")
     assert (method(policy) is not None) == unix
@@ -98,20 +91,7 @@ def test_kinds(table: ReadRules, kind: str, unix: bool, plain: bool, tls: bool) 
     assert (method(policy, "10.1.1.1", tls=True) is not None) == tls
 
 
-@pytest.mark.parametrize(
-    ("address", "inside", "outside"),
-    [
-        ("10.1.0.0/16", ["10.1.0.0", "10.1.255.255", "::ffff:10.1.2.3"], ["10.2.0.0", "::1", ""]),
-        ("10.1.0.0 255.255.0.0", ["10.1.7.7"], ["10.2.0.0"]),
-        ("10.0.0.1 255.0.0.255", ["10.9.9.1"], ["10.9.9.2"]),
-        ("127.0.0.1/32", ["127.0.0.1"], ["127.0.0.2"]),
-        ("0.0.0.0/0", ["1.2.3.4"], ["::1", "fe80::1%eth0"]),
-        ("::/0", ["::1", "fe80::1%eth0"], ["1.2.3.4", "::ffff:1.2.3.4"]),
-        ("fe80::/10", ["fe80::1", "febf::1%2"], ["fec0::1"]),
-        ("::1 ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff", ["::1"], ["::2"]),
-        ("all", ["::1", "1.2.3.4"], [""]),
-    ],
-)
+@pytest.mark.parametrize(("address", "inside", "outside"), ADDRESSES)
 def test_addresses(table: ReadRules, address: str, inside: list[str], outside: list[str]) -> None:
     policy = table(f"host all all {address} trust")
     assert [text for text in inside if method(policy, text) is None] == []
@@ -140,18 +120,9 @@ def test_a_network_has_its_bytes(network: tuple[int, bytes, bytes]) -> None:
 
 
 def test_names(table: ReadRules, tmp_path: Path) -> None:
-    (tmp_path / "sub").mkdir()
-    (tmp_path / "sub" / "more").write_text("# people\n\nanna, berta\n@deeper\n")
-    (tmp_path / "sub" / "deeper").write_text('"all"\n')
-    policy = table('local d,"my ""db""",sameuser all,x md5\nlocal e @sub/more trust\nlocal "all" all reject')
-    assert method(policy) == "md5"
-    assert method(policy, database='my "db"') == "md5"
-    assert method(policy, database="u") == "md5"
-    assert method(policy, database="v") is None
-    assert method(policy, database="e") is None
-    for name in ("anna", "berta", "all"):
-        assert method(policy, database="e", user=name) == "trust"
-    assert method(policy, database="all") == "reject"
+    write_names(tmp_path)
+    policy = table(NAMES)
+    assert [(name, user, method(policy, database=name, user=user)) for name, user, _ in NAMED] == NAMED
 
 
 def test_a_name_with_a_nul_is_not_its_beginning() -> None:
@@ -163,13 +134,11 @@ def test_a_name_with_a_nul_is_not_its_beginning() -> None:
     assert method(policy) is None
 
 
-def test_replication(table: ReadRules) -> None:
-    """Physical replication needs the keyword; logical is a connection to a database."""
-    policy = table('local all all md5\nlocal "replication" all trust\nlocal replication all reject')
-    assert method(policy, physical_replication=True) == "reject"
-    assert method(policy, database="replication") == "md5"
-    assert method(table("local replication all trust")) is None
-    assert method(table("local all all trust"), physical_replication=True) is None
+@pytest.mark.parametrize(("lines", "database", "physical", "expected"), REPLICATION)
+def test_replication(
+    table: ReadRules, lines: str, database: str, physical: bool, expected: str | None
+) -> None:
+    assert method(table(lines), database=database, physical_replication=physical) == expected
 
 
 @pytest.mark.parametrize(

@@ -17,16 +17,12 @@ from pooler.core._core import (
 )
 from pooler.errors import ClientFault
 from pooler.protocol import frontend
-from tests.support import scram_server
-from tests.support.stored_secrets import verifier_of
+from tests.support import scram_server, scram_texts
+from tests.support.scram_texts import FIRST, KEYS, SALT, VERIFIER
 
-SALT = scram.b64decode(b"W22ZaJ0SNY7soEsUEjb6gQ==")
-KEYS = scram.derive_keys(b"pencil", SALT, 4096)
-VERIFIER = verifier_of(KEYS, SALT, 4096)
 RANDOM = b"s" * 18
 HASH = bytes(range(32))
 
-FIRST = b"n,,n=user,r=rOprNGfwEbeRWgbNEkqO"
 BOUND_FIRST = scram.BOUND + b",,n=,r=abc"
 
 #: Reasons that Python has words for; others are those of its interpreter.
@@ -102,14 +98,10 @@ def test_both_sides() -> None:
 
 
 def test_rfc_7677() -> None:
-    said = b"r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0,s=W22ZaJ0SNY7soEsUEjb6gQ==,i=4096"
-    signed = b"c=biws,r=rOprNGfwEbeRWgbNEkqO%hvYDpWUa2RaTCAfuxFIlj)hNlF$k0"
-    proof = b"dHzbZapWIk4jUhN+Ute9ytag9zjfMHgsqmmiz7AndVQ="
-    answer = b"v=6rriTRBi23WpRR/wtup+mMhUZUn/dB5nLTJRsjl95G4="
     exchange = begun()
-    exchange.say(said)
-    got = exchange.client_final(signed + b",p=" + proof, VERIFIER.stored_key, VERIFIER.server_key)
-    assert got == (None, False, KEYS.client_key, answer)
+    exchange.say(scram_texts.SAID)
+    got = exchange.client_final(scram_texts.FINAL, VERIFIER.stored_key, VERIFIER.server_key)
+    assert got == (None, False, KEYS.client_key, scram_texts.ANSWER)
 
 
 def test_server_first() -> None:

@@ -20,10 +20,9 @@ from pooler.core._core import (
     login_stable_salt,
 )
 from tests.support import stored_secrets
+from tests.support.stored_secrets import KINDS, MD5, SCRAM
 from tests.unit.core.login.sources import login_source
 
-MD5 = md5_secret(b"secret", b"me").decode()
-SCRAM = stored_secrets.scram_secret("secret", b"salt", 10)
 KEY = "A" * 43 + "="
 
 
@@ -43,35 +42,20 @@ def verifier_of(secret: Secret) -> tuple[int, bytes, bytes, bytes] | None:
 @pytest.mark.parametrize(
     ("text", "kind"),
     [
-        ("", "plain"),
-        ("secret", "plain"),
-        (MD5, "md5"),
-        (MD5.upper(), "plain"),
-        (MD5[:-1], "plain"),
-        (MD5 + "0", "plain"),
-        (MD5 + "\n", "plain"),
-        ("md5" + "g" * 32, "plain"),
+        *KINDS,
         ("md5" + "A" * 32, "plain"),
-        ("md5" + "٣" * 32, "plain"),
         ("md5" + "٣" * 16, "plain"),
-        (SCRAM, "scram"),
-        (SCRAM + "\n", "plain"),
         (SCRAM + "=", "plain"),
         (SCRAM + "A", "plain"),
         (SCRAM + ":", "plain"),
-        (SCRAM.replace(":salt", ":"), "scram"),
-        (SCRAM.replace("$10:", "$0:"), "plain"),
         (SCRAM.replace("$10:", "$000000000:"), "plain"),
-        (SCRAM.replace("$10:", "$-1:"), "plain"),
         (SCRAM.replace("$10:", "$+1:"), "plain"),
         (SCRAM.replace("$10:", "$:"), "plain"),
         (SCRAM.replace("$10:", "$1 :"), "plain"),
         (SCRAM.replace("$10:", "$٣:"), "plain"),
         (SCRAM.replace("$10:", "$000000010:"), "scram"),
         (SCRAM.replace("$10:", "$999999999:"), "scram"),
-        (SCRAM.replace("$10:", "$9999999999:"), "plain"),
         (SCRAM.lower(), "plain"),
-        (SCRAM[:-4], "plain"),
         (f"SCRAM-SHA-256$1:AA==${KEY}:{KEY}", "scram"),
         (f"SCRAM-SHA-256$1:AA==${KEY}:{KEY}:", "plain"),
         (f"SCRAM-SHA-256$1:AA==${KEY}:{KEY}${KEY}", "plain"),
@@ -84,9 +68,6 @@ def verifier_of(secret: Secret) -> tuple[int, bytes, bytes, bytes] | None:
         (f"SCRAM-SHA-256$1:AA==${KEY}:{'A' * 44}", "plain"),
         (f"SCRAM-SHA-256$1:AA==$:{KEY}", "plain"),
         (f"SCRAM-SHA-256$1:{'AAAA' * 3000}${KEY}:{KEY}", "scram"),
-        ("SCRAM-SHA-256$10:!!!!$aa:bb", "plain"),
-        ("SCRAM-SHA-256$10:a$aa:bb", "plain"),
-        ("SCRAM-SHA-256$", "plain"),
         ("SCRAM-SHA-256", "plain"),
     ],
 )

@@ -17,7 +17,7 @@ compile() { # SOURCE
 export out flags cc
 export -f compile
 printf '%s\n' tests/fuzz/harness/*.c pooler/core/*/*.c | grep -v core/binding/_core.c | xargs -P 2 -I{} bash -c 'compile {}'
-# An archive gives what is missing only: the harness of the relay has that source itself.
+# An archive gives what is missing only: world.c has the loop of the relay itself.
 rm -f "$out/core.a"
 ar rcs "$out/core.a" "$out"/pooler-core-*.o
 link() { # NAME SOURCES...
@@ -25,7 +25,7 @@ link() { # NAME SOURCES...
     while shift && [ $# -gt 0 ]; do objects+=("$out/tests-fuzz-harness-$1.o"); done
     $cc -pthread -fsanitize=fuzzer,address,undefined "${objects[@]}" "$out/core.a" -lssl -lcrypto -o "$out/$name"
 }
-link scan scan
-link relay relay small_postgres
-link startup startup
-link login login
+while read -r name sources; do
+    # shellcheck disable=SC2086  # a list of words is meant
+    link "$name" $sources
+done <tests/fuzz/harness/programs

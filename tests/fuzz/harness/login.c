@@ -1,24 +1,24 @@
 /* The whole login of a client whose bytes are the input; the first of them says by which method, what Python
  * answers, and in which pieces the others come.  Nobody gets in who does not know the secret, unless the method
  * or the answer says so, and nothing is left of a login that is over. */
-#define _GNU_SOURCE
-#include "../../../pooler/core/relay/loop.c" /* for its static functions: the loop's turn is played here */
-
-#include <errno.h>
 #include <poll.h>
-#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
+#include "claim.h"
+#include "io/connection.h"
+#include "login/jobs.h"
+#include "login/login.h"
 #include "login/login_queue.h"
 #include "login/policy.h"
 #include "login/questions.h"
+#include "relay/internal.h"
 #include "tables/clients.h"
 #include "tables/outcome.h"
-#include "tables/pool.h"
-#include "tables/registry.h"
-#include "tables/slots.h"
-#include "tables/tables.h"
-#include "tables/workers.h"
+#include "tables/states.h"
+#include "world.h"
 
 #define CLIENTS 4
 #define SLOTS 2
@@ -31,45 +31,20 @@ static const enum method methods[] = {METHOD_SCRAM, METHOD_MD5,  METHOD_PLAIN, M
 #define METHODS (sizeof methods / sizeof *methods)
 
 static struct relay *relay;
-static struct tables *tables;
 static enum method method;
 static enum login_answer answer;
 
-static void claim(bool right, const char *what) {
-    if (right) return;
-    fprintf(stderr, "broken: %s\n", what);
-    abort();
-}
-
 static void open_world(void) {
-    static const char *const tracked[] = {"client_encoding", "application_name", "DateStyle"};
-    static const char *questions[QUESTIONS + CATALOG_TEXTS];
     static const char welcome[] = "server_version\0"
                                   "16.0\0client_encoding\0UTF8\0DateStyle\0ISO, MDY\0application_name\0";
-    const struct sizes sizes = {.workers = 1,
-                                .slots = SLOTS,
-                                .clients = CLIENTS,
-                                .databases = 2,
-                                .users = 2,
-                                .pools = 2,
-                                .instances = 2};
-    int box[2];
-    for (int i = 0; i < QUESTIONS + CATALOG_TEXTS; i++) questions[i] = "SELECT 1";
-    claim((tables = tables_create(&sizes)) != NULL, "no tables");
-    claim(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, box) == 0, "no sockets");
-    tables_lock(tables);
-    int32_t database = tables_database(tables, "d", true), user = tables_user(tables, "me", true);
-    int32_t pool = tables_pool_of_kind(tables, database, user, tables_instance(tables, "i", true),
-                                       POOL_CLIENTS, true);
-    tables->pools[pool].limits = (struct pool_limits){
-        .mode = MODE_TRANSACTION, .size = 1, .session_state = SESSION_OFF};
-    memcpy(tables->pools[pool].welcome, welcome, sizeof welcome);
-    tables->pools[pool].welcome_bytes = sizeof welcome;
-    tables_unlock(tables);
-    worker_starting(tables, 0, getpid());
-    const int boxes[2] = {box[1], box[1]};
-    relay = relay_open(tables, 0, box[0], boxes, 2, tracked, 3, questions);
-    claim(relay != NULL, "no relay");
+    const struct world_shape shape = {.clients = CLIENTS,
+                                      .slots = SLOTS,
+                                      .pool_size = 1,
+                                      .user = "me",
+                                      .tracked = {"client_encoding", "application_name", "DateStyle"},
+                                      .welcome = welcome,
+                                      .welcome_bytes = sizeof welcome};
+    relay = world_open(&shape);
 }
 
 static void configure(void) {
@@ -95,32 +70,18 @@ static void configure(void) {
     logins_policy(relay, p);
 }
 
-static void told(struct command *k) {
-    claim(k != NULL, "no memory");
-    relay_command(relay, k);
-}
-
-static struct command *command(enum command_type type, int32_t a, int32_t b) {
-    struct command *k = calloc(1, sizeof *k);
-    claim(k != NULL, "no memory");
-    k->type = (uint8_t)type;
-    k->a = a;
-    k->b = b;
-    return k;
-}
-
 /* What is good enough to be let in by. */
 static void may_come_in(const char *how) { claim(method == METHOD_ANY || answer == ANSWER_YES, how); }
 
 static void asked(const struct event *e) {
-    struct command *k = command(COMMAND_LOGIN_ANSWER, e->a, answer);
+    struct command *k = world_command(COMMAND_LOGIN_ANSWER, e->a, answer, 0);
     k->id = e->id;
     if (e->b == ASKS_POOL) { /* its rows are not made: there are no others here */
         may_come_in("a pool is asked for without the secret");
         k->b = ANSWER_YES;
     }
     free(e->data);
-    told(k);
+    world_tell(relay, k);
 }
 
 static void passed(const struct event *e) {
@@ -128,15 +89,7 @@ static void passed(const struct event *e) {
     close(e->b);
     free(e->data);
     struct outcome out;
-    client_free(tables, e->a, NO_ROW, relay->loop.now, &out);
-}
-
-/* Nobody serves those who are in. */
-static void dial(int32_t slot) {
-    struct command *k = command(COMMAND_FREED_SLOT, slot, 0);
-    pool_begin_close(tables, slot, 0, false);
-    k->generation = tables->slots[slot].generation;
-    told(k);
+    client_free(relay->t, e->a, NO_ROW, relay->loop.now, &out);
 }
 
 static void events(void) {
@@ -145,7 +98,8 @@ static void events(void) {
     for (int i = 0; i < n; i++) {
         if (found[i].type == EVENT_LOGIN_ASKS) asked(&found[i]);
         else if (found[i].type == EVENT_LOGIN_PASSED) passed(&found[i]);
-        else if (found[i].type == EVENT_DIAL) dial(found[i].a);
+        else if (found[i].type == EVENT_DIAL)
+            world_refuse_dial(relay, found[i].a); /* those who are in are not served */
     }
 }
 
@@ -158,14 +112,8 @@ static void wait_for_jobs(void) {
 }
 
 static void turn(void) {
-    struct epoll_event ready[EVENTS_PER_WAIT];
     wait_for_jobs();
-    int n = epoll_wait(relay->loop.epoll, ready, EVENTS_PER_WAIT, 0);
-    relay->loop.now += TURN_US;
-    for (int i = 0; i < n; i++) note_events(relay, ready[i].data.ptr, ready[i].events);
-    logins_tick(relay);
-    run_ready(relay);
-    free_closed(relay);
+    world_turn(relay, relay->loop.now + TURN_US);
     events();
     for (int i = 0; i < CLIENTS; i++)
         if (relay->clients[i]) may_come_in("it is in without the secret");
@@ -174,11 +122,10 @@ static void turn(void) {
 
 static bool all_gone(void) {
     for (int i = 0; i < CLIENTS; i++)
-        if (tables->clients[i].state != CL_FREE || relay->clients[i]) return false;
-    for (int i = 0; i < SLOTS; i++)
-        if (tables->slots[i].state != SL_FREE) return false;
+        if (relay->clients[i]) return false;
     const struct login_queue *q = relay->logins->queue;
-    return !relay->logins->first && !q->inside && !q->waiting && !q->stalled && !relay->logins->refused;
+    return world_is_empty(relay) && !relay->logins->first && !q->inside && !q->waiting && !q->stalled
+        && !relay->logins->refused;
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
@@ -191,7 +138,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
     if (first < METHODS) answer = ANSWER_NO; /* as the corpus has always had it */
     size_t piece = first / (METHODS * 4) ? first / (METHODS * 4) * 3 : size;
     configure();
-    claim(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0, "no pair");
+    world_pair(ends);
     login_accept(relay, ends[1], true);
     for (size_t at = 1; at < size; at += piece) {
         size_t n = size - at < piece ? size - at : piece;
@@ -204,7 +151,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
     close(ends[0]);
     for (int i = 0; i < TURNS_MAX && !all_gone(); i++) {
         turn();
-        for (int k = 0; k < tables->h->pools_high; k++) tables->pools[k].retry_at = 0;
+        for (int k = 0; k < relay->t->h->pools_high; k++) relay->t->pools[k].retry_at = 0;
     }
     claim(all_gone(), "something is left of a login");
     return 0;

@@ -2,30 +2,23 @@
  * statements, who gets which server.  Clients speak well or send any bytes; servers answer as PostgreSQL
  * does, as late as the input likes, or lie. While no server has lied, a client that speaks well hears its own
  * rows alone, and no more ReadyForQuery than it is owed. */
-#define _GNU_SOURCE
-#include "../../../pooler/core/relay/loop.c" /* for its static functions: the loop's turn is played here */
-
 #include <errno.h>
 #include <stdio.h>
+#include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
-#include "catalog/read.h"
+#include "claim.h"
 #include "io/buffer.h"
-#include "relay/commands.h"
 #include "relay/events.h"
-#include "relay/loop.h"
 #include "relay/relay.h"
-#include "session/probe.h"
 #include "small_postgres.h"
 #include "tables/clients.h"
 #include "tables/clock.h"
 #include "tables/layout.h"
-#include "tables/pool.h"
-#include "tables/registry.h"
 #include "tables/slots.h"
 #include "tables/states.h"
-#include "tables/tables.h"
-#include "tables/workers.h"
+#include "world.h"
 
 #define CLIENTS 3
 #define SERVERS 3
@@ -40,78 +33,43 @@ struct player {
 };
 
 static struct relay *relay;
-static struct tables *tables;
-static int32_t pool;
 static struct player players[CLIENTS];
 static struct small_postgres servers[SERVERS];
 static bool lied;
 
-static void claim(bool right, const char *what) {
-    if (right) return;
-    fprintf(stderr, "broken: %s\n", what);
-    abort();
-}
-
 static void open_world(void) {
-    static const char *const tracked[] = {"client_encoding", "TimeZone", "standard_conforming_strings"};
-    static const char *questions[QUESTIONS + CATALOG_TEXTS];
-    const struct sizes sizes = {.workers = 1,
-                                .slots = SERVERS,
-                                .clients = CLIENTS + 1,
-                                .databases = 2,
-                                .users = 2,
-                                .pools = 2,
-                                .instances = 2};
-    int box[2];
-    for (int i = 0; i < QUESTIONS + CATALOG_TEXTS; i++) questions[i] = "SELECT 1";
-    claim((tables = tables_create(&sizes)) != NULL, "no tables");
-    memset(tables->h->statement_key, 7, sizeof tables->h->statement_key);
-    claim(socketpair(AF_UNIX, SOCK_DGRAM | SOCK_NONBLOCK, 0, box) == 0, "no sockets");
-    tables_lock(tables);
-    int32_t database = tables_database(tables, "d", true), user = tables_user(tables, "u", true);
-    pool = tables_pool_of_kind(tables, database, user, tables_instance(tables, "i", true), POOL_CLIENTS,
-                               true);
-    tables->pools[pool].limits = (struct pool_limits){
-        .mode = MODE_TRANSACTION, .size = 2, .session_state = SESSION_OFF};
-    tables_unlock(tables);
-    worker_starting(tables, 0, getpid());
-    const int boxes[2] = {box[1], box[1]};
-    relay = relay_open(tables, 0, box[0], boxes, 2, tracked, 3, questions);
-    claim(relay != NULL, "no relay");
+    const struct world_shape shape = {
+        .clients = CLIENTS + 1,
+        .slots = SERVERS,
+        .pool_size = 2,
+        .user = "u",
+        .tracked = {"client_encoding", "TimeZone", "standard_conforming_strings"}};
+    relay = world_open(&shape);
     relay->options.max_prepared_statements = 4;
     for (int i = 0; i < CLIENTS; i++) players[i].fd = -1;
     for (int i = 0; i < SERVERS; i++) servers[i].fd = -1;
 }
 
-static void command(enum command_type type, int32_t a, int32_t b, uint32_t generation, uint64_t id,
-                    const void *data, uint32_t bytes, uint32_t extra) {
-    struct command *k = calloc(1, sizeof *k + bytes + extra);
-    claim(k != NULL, "no memory");
-    k->type = (uint8_t)type;
-    k->a = a;
-    k->b = b;
-    k->generation = generation;
-    k->id = id;
-    k->data_bytes = bytes;
-    k->extra_bytes = extra;
-    if (bytes) memcpy(k->data, data, bytes);
-    relay_command(relay, k);
-}
-
 static const char VALUES[] = "UTF8\0UTC\0on";
 
-static void pair(int ends[2]) {
-    claim(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK, 0, ends) == 0, "no pair");
+/* With the values of its session. */
+static void hand_over(enum command_type type, int32_t row, int fd, uint32_t generation, uint64_t id) {
+    struct command *k = world_command(type, row, fd, sizeof VALUES);
+    k->generation = generation;
+    k->id = id;
+    memcpy(k->data, VALUES, sizeof VALUES);
+    world_tell(relay, k);
 }
 
 static void join(struct player *me, bool wild) {
     int ends[2];
-    int32_t row = client_new(tables, 0, relay->loop.now);
+    int32_t row = client_new(relay->t, 0, relay->loop.now);
     if (row == NO_ROW) return;
-    claim(client_login(tables, row, tables->pools[pool].database, 0, pool, 0, false) == LOGIN_OK, "no login");
-    pair(ends);
+    int32_t database = relay->t->pools[0].database;
+    claim(client_login(relay->t, row, database, 0, 0, 0, false) == LOGIN_OK, "no login");
+    world_pair(ends);
     *me = (struct player){.fd = ends[0], .row = row, .wild = wild, .owed = 1};
-    command(COMMAND_CLIENT, row, ends[1], 0, 1, VALUES, sizeof VALUES, 0);
+    hand_over(COMMAND_CLIENT, row, ends[1], 0, 1);
 }
 
 static void leave(struct player *me) {
@@ -125,15 +83,15 @@ static void dial(int32_t slot) {
     for (int i = 0; i < SERVERS && !p; i++)
         if (servers[i].fd < 0) p = &servers[i];
     if (!p) { /* one that is closed here and not yet there */
-        pool_begin_close(tables, slot, 0, false);
-        command(COMMAND_FREED_SLOT, slot, 0, tables->slots[slot].generation, 0, NULL, 0, 0);
+        world_refuse_dial(relay, slot);
         return;
     }
-    pair(ends);
-    small_postgres_open(p, ends[0], slot, tables->slots[slot].generation);
-    slot_flag(tables, slot, SF_DIALED);
-    tables->slots[slot].connected_at = tables->slots[slot].used_at = relay->loop.now;
-    command(COMMAND_SERVER, slot, ends[1], p->generation, 0, VALUES, sizeof VALUES, 0);
+    world_pair(ends);
+    struct slot_row *row = &relay->t->slots[slot];
+    small_postgres_open(p, ends[0], slot, row->generation);
+    slot_flag(relay->t, slot, SF_DIALED);
+    row->connected_at = row->used_at = relay->loop.now;
+    hand_over(COMMAND_SERVER, slot, ends[1], p->generation, 0);
 }
 
 static void hear(struct player *me) {
@@ -172,12 +130,7 @@ static void events(void) {
 
 /* One round of the relay's loop, and what others do about it. */
 static void turn(void) {
-    struct epoll_event ready[EVENTS_PER_WAIT];
-    int n = epoll_wait(relay->loop.epoll, ready, EVENTS_PER_WAIT, 0);
-    relay->loop.now = clock_us();
-    for (int i = 0; i < n; i++) note_events(relay, ready[i].data.ptr, ready[i].events);
-    run_ready(relay);
-    free_closed(relay);
+    world_turn(relay, clock_us());
     events();
     for (int i = 0; i < CLIENTS; i++) hear(&players[i]);
 }
@@ -276,14 +229,6 @@ static size_t step(const unsigned char *p, size_t n) {
     }
 }
 
-static bool all_gone(void) {
-    for (int i = 0; i <= CLIENTS; i++)
-        if (tables->clients[i].state != CL_FREE) return false;
-    for (int i = 0; i < SERVERS; i++)
-        if (tables->slots[i].state != SL_FREE) return false;
-    return true;
-}
-
 /* What is under way is answered, all leave, and nothing may be left. */
 static void close_world(void) {
     for (int i = 0; i < 4; i++) {
@@ -295,12 +240,12 @@ static void close_world(void) {
     for (int i = 0; i < CLIENTS; i++) leave(&players[i]);
     for (int i = 0; i < 4; i++) rest(1);
     for (int i = 0; i < SERVERS; i++) small_postgres_close(&servers[i]);
-    for (int i = 0; i < TURNS_MAX && !all_gone(); i++) {
+    for (int i = 0; i < TURNS_MAX && !world_is_empty(relay); i++) {
         rest(1);
         for (int s = 0; s < SERVERS; s++) small_postgres_close(&servers[s]);
-        tables->pools[pool].retry_at = 0;
+        relay->t->pools[0].retry_at = 0;
     }
-    claim(all_gone(), "a client or a server is left");
+    claim(world_is_empty(relay), "a client or a server is left");
 }
 
 int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {

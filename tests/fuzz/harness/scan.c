@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "claim.h"
 #include "sql/catalog_names.h"
 #include "sql/effects.h"
 #include "sql/scan.h"
@@ -11,21 +12,18 @@
 static struct words builtin;
 static struct catalog catalog; /* of a database of which nothing is known */
 
-static void check(bool right) {
-    if (!right) abort();
-}
-
 static void scan(const unsigned char *text, uint32_t bytes, bool backslash) {
     static struct scan found;
     memset(&found, 0xee, sizeof found);
     scan_text(&builtin, &catalog, text, bytes, backslash, &found);
-    check(found.names_bytes <= SCAN_NAMES_BYTES && found.unknown_count <= SCAN_UNKNOWN_MAX);
+    claim(found.names_bytes <= SCAN_NAMES_BYTES && found.unknown_count <= SCAN_UNKNOWN_MAX,
+          "more than there is space for");
     uint32_t at = 0;
     char kind;
     const char *name;
     while (scan_next_name(found.names, found.names_bytes, &at, &kind, &name)) {
-        check((unsigned)((kind | 0x20) - 'a') < 26);
-        check(name + strlen(name) < found.names + found.names_bytes);
+        claim((unsigned)((kind | 0x20) - 'a') < 26, "a kind of names that is none");
+        claim(name + strlen(name) < found.names + found.names_bytes, "a name outside");
         scan_names_a_setting((const unsigned char *)name, (uint32_t)strlen(name));
     }
 }
@@ -36,8 +34,8 @@ static void find_names(const unsigned char *text, uint32_t bytes) {
     bool clears;
     int count = sql_uses((const char *)text, bytes, uses, &statements, &clears);
     for (int i = 0; i < count && i < SQL_USES_MAX; i++) {
-        check(uses[i].at + uses[i].bytes <= bytes);
-        check(uses[i].name_bytes <= NAME_MAX_BYTES);
+        claim(uses[i].at + uses[i].bytes <= bytes, "a use outside of the text");
+        claim(uses[i].name_bytes <= NAME_MAX_BYTES, "a name that is too long");
     }
 }
 

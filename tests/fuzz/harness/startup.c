@@ -1,20 +1,14 @@
 /* A packet of a stranger that opens a connection, and what it asks to be set. */
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "claim.h"
 #include "login/names.h"
 #include "login/packet.h"
 
 #define TRACKED 2
 
 static struct name_set ignored;
-
-static void claim(bool right, const char *what) {
-    if (right) return;
-    fprintf(stderr, "broken: %s\n", what);
-    abort();
-}
 
 /* Reads all of a text: the sanitizer looks whether it ends. */
 static void read_text(const char *text) { claim(strlen(text) < STARTUP_BYTES_MAX, "a text of the packet"); }

@@ -1,9 +1,9 @@
 /* What the tables ask of this worker: outcomes of its own operations, orders of other processes. */
 #include "relay/orders.h"
 
-#include <string.h>
 #include <unistd.h>
 
+#include "io/sqlstate.h"
 #include "login/login.h"
 #include "notify/deliver.h"
 #include "relay/cancel_guard.h"
@@ -79,15 +79,13 @@ static void obey_client(struct relay *r, const struct order *o) {
     if (o->orders & ORDER_CANCELED && c->state != CLIENT_CLOSED) client_canceled(r, c);
     if (o->orders & ORDER_UNCANCELED && c->state != CLIENT_CLOSED) guard_over(r, c);
     if (o->orders & ORDER_KILL && c->state != CLIENT_CLOSED) {
-        char said[ERROR_TEXT_BYTES], code[6];
+        char said[ERROR_TEXT_BYTES], code[SQLSTATE_BYTES];
         const char *text = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
-        const char *sqlstate = there->kill_text == KILL_UNHEARD ? "57P01" : "08P01";
+        const char *sqlstate = there->kill_text == KILL_UNHEARD ? SHUTTING_DOWN : PROTOCOL_VIOLATION;
         if (there->kill_text == KILL_REFUSED) {
-            const struct pool_row *pool = &r->t->pools[there->pool];
-            tables_lock(r->t);
-            text = memcpy(said, pool->error_text, sizeof said);
-            sqlstate = memcpy(code, pool->error_sqlstate, sizeof code);
-            tables_unlock(r->t);
+            pool_error_of(r->t, there->pool, code, said);
+            text = said;
+            sqlstate = code;
         }
         client_close(r, c, sqlstate, text, text);
     }

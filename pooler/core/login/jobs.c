@@ -153,27 +153,35 @@ void job_start(struct relay *r, struct job *j) {
     pthread_mutex_unlock(&all->lock);
 }
 
-void jobs_take(struct relay *r) {
-    struct jobs *all = r->logins->jobs;
+/* Appends what is done, in the order in which it was; the threads' list has the last one first. */
+static void take_done(struct jobs *all) {
     uint64_t drained;
     (void)!read(all->bell, &drained, sizeof drained);
     pthread_mutex_lock(&all->lock);
-    struct job *j = all->done, *in_order = NULL;
+    struct job *done = all->done, *in_order = NULL;
     all->done = NULL;
     pthread_mutex_unlock(&all->lock);
-    while (j) { /* the last that was done is the first of the list */
-        struct job *next = j->next;
-        j->next = in_order;
-        in_order = j;
-        j = next;
+    while (done) {
+        struct job *next = done->next;
+        done->next = in_order;
+        in_order = done;
+        done = next;
     }
-    while (in_order) {
-        struct job *next = in_order->next;
-        struct login *l = in_order->login;
-        if (l) l->job = NULL;
-        if (!l) job_free(in_order);
-        else if (in_order->kind == JOB_HANDSHAKE) opening_stepped(r, l, in_order);
-        else proof_derived(r, l, in_order);
-        in_order = next;
+    struct job **end = &all->taken;
+    while (*end) end = &(*end)->next;
+    *end = in_order;
+}
+
+void jobs_take(struct relay *r) {
+    struct jobs *all = r->logins->jobs;
+    take_done(all);
+    while (all->taken && !logins_had_their_time(r)) {
+        struct job *j = all->taken;
+        all->taken = j->next;
+        if (j->login) j->login->job = NULL;
+        if (!j->login) job_free(j);
+        else if (j->kind == JOB_HANDSHAKE) opening_stepped(r, j->login, j);
+        else proof_derived(r, j->login, j);
     }
+    if (all->taken) (void)!write(all->bell, &(uint64_t){1}, sizeof(uint64_t)); /* in the next turn */
 }

@@ -33,16 +33,17 @@ struct job {
 };
 
 struct jobs {
-    pthread_mutex_t lock; /* guards the two lists */
+    pthread_mutex_t lock; /* guards the threads' lists */
     pthread_cond_t more;
     struct job *todo_head, *todo_tail, *done;
-    int bell; /* eventfd: some are done */
+    struct job *taken; /* by the relay's thread, in the order in which they were done */
+    int bell;          /* eventfd: some are done */
     int threads;
 };
 
 /* NULL with errno on failure.  The threads begin with the first job. */
 struct jobs *jobs_open(int threads);
-/* Takes what is done to its logins. */
+/* Takes what is done to its logins, as far as they have time in this turn of the loop. */
 void jobs_take(struct relay *r);
 
 /* NULL: no memory. */

@@ -131,6 +131,8 @@ struct logins {
 bool logins_open(struct relay *r);
 /* Milliseconds until logins_tick() has something to do; -1: an event will tell. */
 int logins_pause(const struct relay *r);
+/* Whether logins have had LOGIN_BUDGET_US of this turn of the loop, which begin with the first question. */
+bool logins_had_their_time(struct relay *r);
 void logins_tick(struct relay *r);
 /* Another configuration: takes over the reference. */
 void logins_policy(struct relay *r, struct policy *p);

@@ -10,6 +10,7 @@
 #include "login/login_queue.h"
 #include "login/policy.h"
 #include "relay/internal.h"
+#include "tables/clock.h"
 
 #define THREADS_MAX 4
 
@@ -34,6 +35,13 @@ int logins_pause(const struct relay *r) {
     if (!all->first) return -1;
     if (all->tick_at <= r->loop.now) return 0;
     return (int)((all->tick_at - r->loop.now) / 1000) + 1;
+}
+
+bool logins_had_their_time(struct relay *r) {
+    uint64_t now = clock_us();
+    if (r->login_budget_at) return now >= r->login_budget_at;
+    r->login_budget_at = now + LOGIN_BUDGET_US;
+    return false;
 }
 
 /* Whether the time of a login is over; those that were refused have times of their own. */

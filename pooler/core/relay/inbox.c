@@ -22,6 +22,7 @@ static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
     switch (datagram[0]) {
     case INBOX_CLIENT:
         atomic_fetch_add(&r->t->workers[r->worker].taken, 1);
+        (void)logins_had_their_time(r); /* accepting is a part of it */
         if (fd >= 0) login_accept(r, fd, datagram[1] != 0);
         break;
     case INBOX_SERVER:

@@ -46,20 +46,14 @@
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-/* Logins get so much of one turn: the others have theirs in the next, behind the queries that are ready
- * then. */
+/* The others have their turn in the next, behind the queries that are ready then. */
 static void run_login(struct relay *r, struct client *c) {
-    if (r->login_budget_at && clock_us() >= r->login_budget_at) {
-        conn_ready(&r->loop, &c->io);
-        return;
-    }
-    if (!r->login_budget_at) r->login_budget_at = clock_us() + LOGIN_BUDGET_US;
-    login_run(r, c->login);
+    if (logins_had_their_time(r)) conn_ready(&r->loop, &c->io);
+    else login_run(r, c->login);
 }
 
 static void run_ready(struct relay *r) {
     struct conn *c = r->loop.ready_head;
-    r->login_budget_at = 0;
     r->loop.ready_head = r->loop.ready_tail =
         NULL; /* what becomes ready meanwhile has its turn after epoll_wait */
     while (c) {
@@ -125,6 +119,7 @@ static void *loop(void *argument) {
                            r->loop.ready_head || r->undelivered.end || r->catalog_work ? 0
                                                                                        : log_pause(r, pause));
         r->loop.now = clock_us();
+        r->login_budget_at = 0;
         atomic_store_explicit(&r->t->workers[r->worker].relay_beat, r->loop.now, memory_order_relaxed);
         for (int i = 0; i < n; i++) note_events(r, events[i].data.ptr, events[i].events);
         if (r->undelivered.end || r->undelivered_lost) listen_deliver(r);

@@ -86,7 +86,7 @@ struct relay {
     char *questions[QUESTIONS], *catalogs[CATALOG_TEXTS];
     struct options options;
     uint64_t look_at;         /* for what no event brings */
-    uint64_t login_budget_at; /* of this turn: logins have had theirs then; 0: none had its turn yet */
+    uint64_t login_budget_at; /* of this turn: logins have had their time then; 0: none has begun */
     bool suspended;
     bool stop;
     pthread_t thread;

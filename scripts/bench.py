@@ -99,6 +99,12 @@ def parse_arguments(argv: Sequence[str]) -> argparse.Namespace:
     parser.add_argument(
         "--output", type=Path, default=ROOT / "bench", help="directory of JSON and plot (default bench)"
     )
+    parser.add_argument(
+        "--load",
+        type=float,
+        metavar="SHARE",
+        help="all get the same load: this share of what PgBouncer can do (0.7: latencies at seven tenths)",
+    )
     parser.add_argument("--pgbouncer", metavar="PROGRAM|SUITES", help=pgbouncer.HELP)
     parser.add_argument("--against", metavar="COMMIT", help=against.HELP)
     parser.add_argument("--connect", action="store_true", help=connect.HELP)
@@ -144,16 +150,19 @@ def main(argv: Sequence[str]) -> int:
         most = max(arguments.clients)
         programs = start_programs(pg, work, arguments.workers, stack, arguments.session_state, tls, most)
         if BASE not in {program.name for program in programs}:
+            if arguments.load:
+                raise SystemExit("--load is a share of what PgBouncer can do: it is not installed")
             print("pgbouncer is not installed: no ratios", file=sys.stderr)
         cells = []
         for workload in workloads:
-            cells += measure(pg, programs, workload, arguments.turns, arguments.seconds)
+            cells += measure(pg, programs, workload, arguments)
         # before anything is stopped: minutes of measuring must not be lost to trouble at the end
         print(f"\n{markdown(cells, FIGURES)}", flush=True)
         if arguments.session_state:
             ratios = auto_to_off(pg, programs, workloads, 4 * arguments.turns, arguments.seconds)
             print(f"\n{ratios}", flush=True)
         settings = {"turns": arguments.turns, "seconds": arguments.seconds, "scale": SCALE}
+        settings["load"] = arguments.load
         write_json(arguments.output / "bench.json", cells, FIGURES, versions_of(pg), settings)
         write_plot(arguments.output / "bench.svg", cells)
     return 0
@@ -213,37 +222,44 @@ def start_programs(
 
 
 def measure(
-    pg: Postgres, programs: Sequence[Program], workload: Workload, turns: int, seconds: int
+    pg: Postgres, programs: Sequence[Program], workload: Workload, arguments: argparse.Namespace
 ) -> list[Cell]:
     """All turns of one workload."""
     cells = [Cell(workload, program.name) for program in programs]
-    for program in programs:
-        run(pg, program, workload, 3)  # opens its servers, fills caches
-    for turn in range(turns):
-        print(f"{workload}: turn {turn + 1} of {turns}", file=sys.stderr)
+    # Opens their servers, fills caches; what PgBouncer can do is that of the second of two such runs.
+    most = {program.name: run(pg, program, workload, 3).tps for program in (*programs, *programs)}
+    rate = arguments.load * most[BASE] if arguments.load else None
+    if rate:
+        print(f"{workload}: {rate:.0f} transactions/s for all", file=sys.stderr)
+    for turn in range(arguments.turns):
+        print(f"{workload}: turn {turn + 1} of {arguments.turns}", file=sys.stderr)
         for step in range(len(programs)):
             chosen = (turn + step) % len(programs)
-            cells[chosen].runs.append(run(pg, programs[chosen], workload, seconds))
+            cells[chosen].runs.append(run(pg, programs[chosen], workload, arguments.seconds, rate))
     return cells
 
 
-def run(pg: Postgres, program: Program, workload: Workload, seconds: int) -> Run:
-    """One run of pgbench; latencies are of one transaction in ten, so that writing them costs little."""
+def run(pg: Postgres, program: Program, workload: Workload, seconds: int, rate: float | None = None) -> Run:
+    """One run of pgbench; latencies are of one transaction in ten, so that writing them costs little.
+
+    At a `rate` (transactions per second) a latency counts from when its transaction was due.
+    """
     host = program.host if workload.transport == "tcp" else program.socket_dir
     with tempfile.TemporaryDirectory() as directory:
         command = [
             *(pg.programs / "pgbench", "-S", "-n", "-M", workload.mode, "-c", workload.clients, "-j", 1),
             *("-T", seconds, "-h", host, "-p", program.port, "-U", SUPERUSER),
             *("--log", "--log-prefix", f"{directory}/log", "--sampling-rate", 0.1),
+            *(("-R", round(rate)) if rate else ()),
             program.databases[workload.transport],
         ]
         before = cpu_s(program.pid) if program.pid else 0
         result = subprocess.run(list(map(str, command)), capture_output=True, text=True)
         after = cpu_s(program.pid) if program.pid else 0
         count = re.search(r"actually processed: (\d+)", result.stdout)
-        rate = re.search(r"^tps = ([\d.]+)", result.stdout, re.MULTILINE)
+        tps = re.search(r"^tps = ([\d.]+)", result.stdout, re.MULTILINE)
         failed = re.search(r"failed transactions: (\d+)", result.stdout)
-        if result.returncode or not count or not rate or (failed and failed[1] != "0"):
+        if result.returncode or not count or not tps or (failed and failed[1] != "0"):
             raise SystemExit(
                 f"pgbench on {program.name}, {workload}:\n{result.stdout[-800:]}{result.stderr[-800:]}"
             )
@@ -253,7 +269,7 @@ def run(pg: Postgres, program: Program, workload: Workload, seconds: int) -> Run
             for line in log.read_text().splitlines()
         )
     cpu_us = (after - before) / int(count[1]) * 1e6 if program.pid else None
-    return Run(cpu_us, float(rate[1]), quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99))
+    return Run(cpu_us, float(tps[1]), quantile(latencies_ms, 0.5), quantile(latencies_ms, 0.99))
 
 
 def auto_to_off(

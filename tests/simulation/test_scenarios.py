@@ -397,3 +397,16 @@ def test_servers_that_were_being_opened_when_the_worker_died() -> None:
     world.reclaim(1)
     drain(world, watch.check)
     check_empty(world)
+
+
+def test_workers_keep_to_the_servers_that_they_used_last() -> None:
+    """However the idle servers of two workers lie in a row, each takes up its own."""
+    world = World([Pool(size=12)], workers=2)
+    rows = [client(world, worker) for worker in (0,) * 6 + (1,) * 6]
+    serve(world, rows)
+    used = {row: world.attached[row] for row in rows}
+    for row in rows[6:] + rows[:6]:  # those of worker 0 were used last
+        world.release(row)
+    for row in rows[6:]:
+        world.acquire(row)
+    assert {world.attached[row] for row in rows[6:]} == {used[row] for row in rows[6:]}

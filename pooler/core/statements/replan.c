@@ -305,13 +305,9 @@ bool replan_error(struct relay *r, struct server *s, const unsigned char *messag
         default: break;
         }
     }
-    if (uses && is_refused(s) && is_of_no_statement(message, n)) { /* this is why it does not exist */
-        struct changed instead = changed_message();
-        if (run_bytes) conn_send(&r->loop, &s->client->io, run, run_bytes);
-        conn_send(&r->loop, &s->client->io, &instead, sizeof instead);
-        return true;
-    }
-    if (is_of_other_columns(r, s, message, n)) {
+    /* this is why it does not exist */
+    bool refused = uses && is_refused(s) && is_of_no_statement(message, n);
+    if (refused || is_of_other_columns(r, s, message, n)) {
         struct changed instead = changed_message();
         if (run_bytes) conn_send(&r->loop, &s->client->io, run, run_bytes);
         conn_send(&r->loop, &s->client->io, &instead, sizeof instead);
@@ -367,6 +363,7 @@ void replan_settle(struct relay *r, struct server *s) {
         server_expects(s, 'S' | INTERNAL);
         s->skip = false;
     }
+    s->deeds = 0; /* nothing of it has run: its names are where they were, and it need not wait for itself */
     struct replay old = *k;
     struct client *c = s->client;
     *k = (struct replay){.ended = true};

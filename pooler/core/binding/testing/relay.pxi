@@ -34,7 +34,7 @@ cdef extern from "statements/replay.h" nogil:
 
 
 cdef extern from "relay/client_state.h" nogil:
-    enum: CLIENT_SERVED, CLIENT_CLOSED
+    enum: CLIENT_SERVED, CLIENT_LEAVING, CLIENT_CLOSED
 
 
 cdef extern from "relay/server_state.h" nogil:
@@ -149,7 +149,9 @@ cdef class Scene:
         return used
 
     def take_unused(self):
-        """What the relay has put aside of what the client has said: it comes again."""
+        """What the relay has put aside of what the client has said: it comes again, unless it leaves."""
+        if self.c.state == CLIENT_LEAVING:
+            return b""
         left = _pending(&self.c.io.stash)
         bytes_free(&self.c.io.stash)
         return left

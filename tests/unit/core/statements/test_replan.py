@@ -10,7 +10,7 @@ import pytest
 from pooler.protocol import codes
 from pooler.protocol.messages import command_complete, data_row, message, ready
 from tests.support.messages import row_description
-from tests.support.wire import FLUSH, SYNC, bind, close, describe, execute, parse, query
+from tests.support.wire import FLUSH, SYNC, TERMINATE, bind, close, describe, execute, parse, query
 from tests.unit.core.stage import Stage, messages
 
 TEXT = "SELECT * FROM t"
@@ -25,6 +25,10 @@ def error(code: str = "0A000", routine: str = "RevalidateCachedQuery", text: str
 
 
 CHANGED = error()
+
+
+def gone(name: str) -> bytes:
+    return error("26000", "FetchPreparedStatement", f'prepared statement "{name}" does not exist')
 
 
 def named(letter: str, body: bytes) -> bytes:
@@ -56,6 +60,12 @@ class Postgres:
             return ready(self.status)
         if self.skips:
             return b""
+        executed = re.fullmatch(rb"EXECUTE (pooler_\d+)\0", body) if letter == "Q" else None
+        if executed:
+            self.heard += letter
+        if executed and self.fails_at == "Q":
+            self.fails_at = ""
+            return gone(executed[1].decode()) + ready(self.status)
         if letter == self.fails_at and uses and self.errors:
             self.skips = True
             return self.errors.pop(0)
@@ -204,6 +214,20 @@ def test_other_errors_are_the_clients(play: Play, code: str, routine: str) -> No
     assert play.say(bind((), "a") + RUN) == "EZ"
     assert other in play.last
     assert play.postgres.heard == "B", "nothing is parsed anew"
+
+
+# ---- EXECUTE in a Query ----
+
+
+@pytest.mark.parametrize("end", [b"", TERMINATE], ids=["stays", "leaves"])
+@pytest.mark.parametrize("text", [TEXT, "DISCARD PLANS"], ids=["rows", "might take statements away"])
+def test_an_execute_is_asked_again(play: Play, text: str, end: bytes) -> None:
+    """All of it is there, and nothing of it has run."""
+    assert play.say(parse(text, "d") + SYNC) == "1Z"
+    assert play.say(query("EXECUTE d")) == "CZ"
+    play.fail("Q")
+    assert play.say(query("EXECUTE d") + end) == "CZ"
+    assert play.postgres.heard == "QPDQ", "it was parsed anew, and executed"
 
 
 # ---- more of the pipeline decides ----

@@ -66,7 +66,8 @@ class Postgres:
         if executed and self.fails_at == "Q":
             self.fails_at = ""
             return gone(executed[1].decode()) + ready(self.status)
-        if letter == self.fails_at and uses and self.errors:
+        theirs = uses or (letter == "B" and not named(letter, body))
+        if letter == self.fails_at and theirs and self.errors:
             self.skips = True
             return self.errors.pop(0)
         columns = row_description([(self.column, 23)])
@@ -147,8 +148,9 @@ def test_a_client_that_was_told_of_columns_hears_it(play: Play) -> None:
         (bind((), "a", "p") + describe("P", "p") + execute("p") + SYNC, "2TDCZ"),
         (bind((), "a", "p") + describe("P", "q") + execute("p") + SYNC, "EZ"),  # another portal
         (bind((), "a") + execute() + describe() + SYNC, "EZ"),  # it is run before
+        (bind((), "a", "b") + describe("S", "b") + execute("b") + SYNC, "EZ"),  # a statement of that name
     ],
-    ids=["portal", "named portal", "another portal", "too late"],
+    ids=["portal", "named portal", "another portal", "too late", "statement"],
 )
 def test_a_client_that_asks_again_hears_nothing(play: Play, pipeline: bytes, hears: str) -> None:
     tell(play)
@@ -162,6 +164,40 @@ def test_a_client_that_asks_for_formats_by_column_hears_it(play: Play) -> None:
     play.fail("B", CHANGED)
     formats = message(b"B", b"\0a\0", b"\0\0", b"\0\0", b"\0\2\0\0\0\1")
     assert play.say(formats + describe() + RUN) == "EZ"
+
+
+@pytest.mark.parametrize("told", [False, True])
+def test_a_client_that_asks_for_the_columns_hears_nothing(play: Play, told: bool) -> None:
+    if told:
+        tell(play)
+    play.fail("D", CHANGED)
+    assert play.say(describe("S", "a") + SYNC) == "tTZ"
+    assert play.postgres.heard.count("D") > 2, "it was asked again, of a statement that was parsed anew"
+
+
+def test_a_client_that_parses_in_the_same_pipeline_hears_nothing(play: Play) -> None:
+    """It may ask for the columns of a portal with a name later."""
+    play.fail("B", CHANGED)
+    assert play.say(parse(TEXT, "c") + bind((), "c", "p") + execute("p") + SYNC) == "1" + FINE
+
+
+def test_a_client_that_parses_another_statement_hears_it(play: Play) -> None:
+    tell(play)
+    play.fail("B", CHANGED)
+    assert play.say(parse("SELECT 2", "b") + bind((), "a") + RUN) == "1EZ"
+
+
+def test_a_client_that_parses_it_later_hears_it(play: Play) -> None:
+    tell(play)
+    play.fail("B", CHANGED)
+    assert play.say(bind((), "a") + execute() + close("S", "a") + parse(TEXT, "a") + SYNC) == "EZ"
+
+
+def test_the_unnamed_statement_is_the_clients(play: Play) -> None:
+    """It has parsed it itself, on this server."""
+    assert play.say(parse(TEXT) + SYNC) == "1Z"
+    play.fail("B", CHANGED)
+    assert play.say(bind(()) + RUN) == "EZ"
 
 
 def test_a_client_that_parses_it_anew_hears_nothing(play: Play) -> None:
@@ -197,6 +233,12 @@ def test_twice_is_too_often(play: Play) -> None:
     play.fail("B", CHANGED, CHANGED)
     assert play.say(bind((), "a") + RUN) == "EZ"
     assert play.postgres.heard.count("B") == 2
+
+
+def test_before_another_pipeline_it_hears_it(play: Play) -> None:
+    """Answers of both are on their way."""
+    play.fail("B", CHANGED)
+    assert play.say((bind((), "a") + RUN) * 2) == "EZ" + FINE
 
 
 def test_a_long_pipeline_is_not_kept(play: Play) -> None:

@@ -11,7 +11,7 @@ from setuptools.command.build_ext import build_ext
 #: Packages have no test hooks; scripts/env compiles them for the tests (binding/testing/).
 TEST_HOOKS = os.environ.get("POOLER_TEST_HOOKS") == "1"
 
-BINDING = "pooler/core/binding/testing" if TEST_HOOKS else "pooler/core/binding"
+SOURCE = "pooler/core/binding/" + ("testing/_core_testing.pyx" if TEST_HOOKS else "_core.pyx")
 GENERATED = "pooler/core/binding/_core.c"  # Cython's output lies among our own C files
 
 #: scripts/sanitize compiles with less, which takes half the time.
@@ -24,7 +24,7 @@ FOLDER = "build/debug" if DEBUG else "build/release"
 
 core = Extension(
     "pooler.core._core",
-    sources=[f"{BINDING}/_core.pyx", *sorted(set(glob("pooler/core/*/*.c")) - {GENERATED})],
+    sources=[SOURCE, *sorted(set(glob("pooler/core/*/*.c")) - {GENERATED})],
     depends=[
         *sorted(glob("pooler/core/*/*.h")),
         *sorted(glob("pooler/core/binding/**/*.p[xy]*", recursive=True)),

@@ -4,7 +4,8 @@
 README.md has the folders and who may include whom. Reading order: tables/layout.h (the rows, why they
 survive a SIGKILL), tables/queue.c, limits.c, pool.c (who gets which server), login/login.h (a client logs
 in), relay/relay.h (the theory of the relay), relay/client.c and server.c (the life of a query), relay/loop.c,
-tls/session.h and bridge.h (TLS with clients and with PostgreSQL), binding/tables.pxi, policy.pxi, relay.pxi.
+tls/tls_session.h and bridge.h (TLS with clients and with PostgreSQL), binding/tables.pxi, policy.pxi,
+relay.pxi.
 """
 
 from ._core import (

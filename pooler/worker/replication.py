@@ -1,9 +1,9 @@
 """Replication: a client that wants a walsender gets a server of its own, opened with its own startup packet.
 
-The client stands in line for a row like everybody (core/tables/walsender.c). When one is there its greenlet
-opens the connection itself, because what PostgreSQL says concerns this client alone. What a dead host says
-concerns the whole pool: then the client waits again, at its old place, and the pool's pause between two tries
-holds.
+The client stands in line for a row like everybody (core/tables/walsender_queue.c). When one is there its
+greenlet opens the connection itself, because what PostgreSQL says concerns this client alone. What a dead
+host says concerns the whole pool: then the client waits again, at its old place, and the pool's pause between
+two tries holds.
 """
 
 from __future__ import annotations

@@ -135,7 +135,7 @@ cdef extern from "tables/pool.h" nogil:
     void pool_login_failed(tables *, int32_t, bint, const char *, const char *, uint64_t, uint64_t *)
     void pool_login_forgiven(tables *, int32_t)
 
-cdef extern from "tables/walsender.h" nogil:
+cdef extern from "tables/walsender_queue.h" nogil:
     void walsender_wait(tables *, int32_t, int, uint64_t, outcome *)
     bint walsender_attach(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t, outcome *)
 

@@ -1,8 +1,8 @@
-"""Sessions and contexts: tls/session.h."""
+"""Sessions and contexts: tls/tls_session.h."""
 
 from libc.stdint cimport uint32_t
 
-cdef extern from "tls/session.h" nogil:
+cdef extern from "tls/tls_session.h" nogil:
     ctypedef struct SSL_CTX:
         pass
     void SSL_CTX_free(SSL_CTX *)

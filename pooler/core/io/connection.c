@@ -9,7 +9,7 @@
 #include <sys/socket.h>
 
 #include "io/buffer.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 void conn_ready(struct conn_loop *l, struct conn *c) {
     if (c->queued || c->dead) return;

@@ -11,7 +11,7 @@
 #include <stdint.h>
 
 #include "login/secret.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 struct login;
 struct relay;

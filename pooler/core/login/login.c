@@ -27,7 +27,7 @@
 #include "tables/pool.h"
 #include "tables/states.h"
 #include "tables/tables.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 STATE_MACHINE(login_machine, "login", LOGIN_STATES, LOGIN_TRANSITIONS);
 

@@ -12,7 +12,7 @@
 #include "login/policy.h"
 #include "login/questions.h"
 #include "relay/internal.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 #define TLS_HANDSHAKE_BYTE 0x16  /* first byte of a TLS connection: the type of a handshake record */
 #define CONSOLE_USER "pgbouncer" /* whose account, over a unix socket, is the console's administrator */

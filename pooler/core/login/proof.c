@@ -17,7 +17,7 @@
 #include "login/secret.h"
 #include "relay/internal.h"
 #include "tables/states.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 void proof_request(struct relay *r, struct login *l, enum authentication what, const void *bytes,
                    uint32_t n) {

@@ -14,7 +14,7 @@
 #include "login/policy.h"
 #include "login/questions.h"
 #include "relay/internal.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 /* Longer than PBKDF2 takes: what is refused while nothing is proven yet is refused at this pace. */
 #define PACE_US 50000

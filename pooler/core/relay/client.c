@@ -41,7 +41,7 @@
 #include "tables/outcome.h"
 #include "tables/pool.h"
 #include "tables/states.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 /* ---- coming and going ---------------------------------------------------------------------- */
 

@@ -24,7 +24,7 @@
 #include "tables/outcome.h"
 #include "tables/pool.h"
 #include "tables/states.h"
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 /* Closes a client that there is no memory for. */
 void client_turn_away(struct relay *r, int32_t at, int fd, struct tls *tls) {

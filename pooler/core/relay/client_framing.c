@@ -31,7 +31,7 @@
 #include "statements/replies.h"
 #include "statements/send.h"
 #include "statements/sql_execute.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/layout.h"
 #include "tables/states.h"
 

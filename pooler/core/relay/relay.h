@@ -29,7 +29,7 @@
 #include "session/settings.h"
 #include "sql/clean_texts.h"
 #include "sql/effects.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/layout.h"
 #include "tables/mailbox.h"
 

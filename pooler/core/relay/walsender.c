@@ -22,7 +22,7 @@
 #include "tables/pool.h"
 #include "tables/server_statements.h"
 #include "tables/states.h"
-#include "tables/walsender.h"
+#include "tables/walsender_queue.h"
 
 /* NULL: no memory. */
 static struct client *client_struct(struct relay *r, const struct command *k, struct settings *settings) {

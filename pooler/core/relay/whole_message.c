@@ -15,7 +15,7 @@
 #include "relay/internal.h"
 #include "relay/relay.h"
 #include "relay/server.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/layout.h"
 
 /* Whether others cannot have the server for the message.  (Behind what is answered it goes back or is kept as

@@ -12,7 +12,7 @@
 #include "sql/lexer.h"
 #include "tables/layout.h"
 #include "tables/outcome.h"
-#include "tables/server_defaults.h"
+#include "tables/pool_defaults.h"
 #include "tables/states.h"
 #include "tables/tables.h"
 

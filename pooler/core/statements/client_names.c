@@ -7,7 +7,7 @@
 #include "session/settings.h"
 #include "sql/digest.h"
 #include "sql/lexer.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/server_statements.h"
 
 static uint32_t hash_name(const struct names *n, const char *text, uint32_t bytes) {

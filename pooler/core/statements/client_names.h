@@ -1,4 +1,4 @@
-/* The names of one client's prepared statements: the theory stands in store.h. */
+/* The names of one client's prepared statements: the theory stands in statement_store.h. */
 #ifndef POOLER_STATEMENTS_CLIENT_NAMES_H
 #define POOLER_STATEMENTS_CLIENT_NAMES_H
 

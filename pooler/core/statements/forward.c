@@ -1,4 +1,5 @@
-/* What a Parse, Bind, Describe, Close becomes on its way to a server.  The theory stands in store.h. */
+/* What a Parse, Bind, Describe, Close becomes on its way to a server.  The theory stands in
+ * statement_store.h. */
 #include "statements/forward.h"
 
 #include <stdlib.h>
@@ -19,7 +20,7 @@
 #include "statements/row_description.h"
 #include "statements/send.h"
 #include "statements/sql_execute.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/clock.h"
 #include "tables/layout.h"
 #include "tables/server_statements.h"

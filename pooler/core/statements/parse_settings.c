@@ -38,7 +38,7 @@
 #include "statements/parsing.h"
 #include "statements/replan.h"
 #include "statements/send.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/clock.h"
 #include "tables/server_statements.h"
 

@@ -20,7 +20,7 @@
 #include "statements/parsing.h"
 #include "statements/row_description.h"
 #include "statements/send.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/clock.h"
 #include "tables/layout.h"
 #include "tables/server_statements.h"

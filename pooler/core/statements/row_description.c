@@ -22,7 +22,7 @@
 #include "statements/parse_settings.h"
 #include "statements/replan.h"
 #include "statements/send.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/server_statements.h"
 
 static uint32_t hash(uint32_t h, const unsigned char *p, uint32_t n) {

@@ -12,7 +12,7 @@
 #include "sql/digest.h"
 #include "sql/statement_names.h"
 #include "statements/parsing.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/layout.h"
 #include "tables/server_statements.h"
 

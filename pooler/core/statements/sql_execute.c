@@ -34,7 +34,7 @@
 #include "statements/parse_settings.h"
 #include "statements/parsing.h"
 #include "statements/send.h"
-#include "statements/store.h"
+#include "statements/statement_store.h"
 #include "tables/layout.h"
 #include "tables/server_statements.h"
 

@@ -19,7 +19,7 @@
 #include "tables/pool.h"
 #include "tables/slots.h"
 #include "tables/states.h"
-#include "tables/walsender.h"
+#include "tables/walsender_queue.h"
 
 /* ---- the queue ----------------------------------------------------------------------------- */
 

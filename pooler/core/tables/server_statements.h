@@ -1,4 +1,4 @@
-/* What is prepared on a server: the theory stands in statements/store.h. */
+/* What is prepared on a server: the theory stands in statements/statement_store.h. */
 #ifndef POOLER_TABLES_SERVER_STATEMENTS_H
 #define POOLER_TABLES_SERVER_STATEMENTS_H
 

@@ -13,7 +13,7 @@
 #include "tables/queue.h"
 #include "tables/states.h"
 #include "tables/tables.h"
-#include "tables/walsender.h"
+#include "tables/walsender_queue.h"
 #include "tables/workers.h"
 
 /* Where no reset undoes what clients may have left, a server is its client's until it is closed. */

@@ -37,7 +37,7 @@ enum client_flag {
     CF_CONSOLE = 4,
     CF_NOTIFIED = 8,
     CF_COUNTED = 16,
-    CF_DEDICATED = 32, /* it gets a server of its own (walsender.c) */
+    CF_DEDICATED = 32, /* it gets a server of its own (walsender_queue.c) */
     CF_INTERNAL = 64
 }; /* pooler's own: runs auth_query, and counts in its pool only */
 enum slot_flag {

@@ -13,7 +13,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 #define COPY_BYTES 65536 /* one read; also what may be held for a side that does not take it */
 #define ROUNDS 8         /* reads of one connection before the others get their turn */

@@ -5,7 +5,7 @@
 #include <openssl/pem.h>
 #include <stdio.h>
 
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 static const unsigned char ALPN_WIRE[] = "\x0a" TLS_ALPN;
 

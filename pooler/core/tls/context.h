@@ -5,7 +5,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 /* What a context is made of.  Files come as their contents: who reads them is another matter. */
 struct tls_setup {

@@ -3,7 +3,7 @@
 cimport cython
 
 
-cdef extern from "statements/store.h" nogil:
+cdef extern from "statements/statement_store.h" nogil:
     struct statement:
         digest digest
         digest literals
@@ -62,7 +62,7 @@ cdef extern from "tables/server_statements.h" nogil:
 
 
 cdef class StatementStore:
-    """The texts of a worker's clients (see core/statements/store.h). `key`: of their digests, two numbers."""
+    """The texts of a worker's clients: statements/statement_store.h. `key`: of digests, two numbers."""
     cdef statement_store store
     cdef Settings settings
 

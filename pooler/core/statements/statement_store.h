@@ -29,8 +29,8 @@
  * An error skips everything up to Sync, so names and texts count only when answered: `journal` (names) and
  * `parsing` (texts) hold what is in flight, and are undone for what was skipped.
  */
-#ifndef POOLER_STATEMENTS_STORE_H
-#define POOLER_STATEMENTS_STORE_H
+#ifndef POOLER_STATEMENTS_STATEMENT_STORE_H
+#define POOLER_STATEMENTS_STATEMENT_STORE_H
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,5 +1,5 @@
 /* One TLS session: see session.h. */
-#include "tls/session.h"
+#include "tls/tls_session.h"
 
 #include <arpa/inet.h>
 #include <errno.h>

@@ -1,6 +1,6 @@
 /* The values that servers of a pool have by themselves, in its row.  The theory stands in
  * session/server_defaults.h. */
-#include "tables/server_defaults.h"
+#include "tables/pool_defaults.h"
 
 #include <string.h>
 

@@ -1,5 +1,5 @@
 /* Texts of prepared statements that clients of a worker use. */
-#include "statements/store.h"
+#include "statements/statement_store.h"
 
 #include <stdlib.h>
 #include <string.h>

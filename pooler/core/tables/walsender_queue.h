@@ -1,6 +1,6 @@
 /* Clients with a server of their own. */
-#ifndef POOLER_TABLES_WALSENDER_H
-#define POOLER_TABLES_WALSENDER_H
+#ifndef POOLER_TABLES_WALSENDER_QUEUE_H
+#define POOLER_TABLES_WALSENDER_QUEUE_H
 
 #include <stdbool.h>
 #include <stdint.h>

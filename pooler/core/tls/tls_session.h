@@ -13,8 +13,8 @@
  * There is no renegotiation, no compression, no ticket and no cache of sessions, as in PostgreSQL: each
  * handshake checks certificates anew.
  */
-#ifndef POOLER_TLS_SESSION_H
-#define POOLER_TLS_SESSION_H
+#ifndef POOLER_TLS_TLS_SESSION_H
+#define POOLER_TLS_TLS_SESSION_H
 
 #include <openssl/ssl.h>
 #include <stdbool.h>

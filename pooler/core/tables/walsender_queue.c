@@ -5,7 +5,7 @@
  * row: every limit counts them.  Their turn comes by the same tickets as everybody's.  When it has come and
  * no row is free, a server of their own pool that is idle, or comes back, is closed for it.
  */
-#include "tables/walsender.h"
+#include "tables/walsender_queue.h"
 
 #include "tables/layout.h"
 #include "tables/limits.h"

@@ -1,6 +1,6 @@
 /* The values that servers of a pool have by themselves, in its row. */
-#ifndef POOLER_TABLES_SERVER_DEFAULTS_H
-#define POOLER_TABLES_SERVER_DEFAULTS_H
+#ifndef POOLER_TABLES_POOL_DEFAULTS_H
+#define POOLER_TABLES_POOL_DEFAULTS_H
 
 #include <stdint.h>
 

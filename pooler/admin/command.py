@@ -7,7 +7,7 @@ forgot: a statistics user could kill clients). Adding a command is adding an ent
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pooler.admin import (
     control,
@@ -29,21 +29,26 @@ _HELP_WORDS = 6
 
 
 def _show(
-    name: str, text: str, shown: tuple[Column, ...], rows: Callable[[Sources], list[Row]]
+    name: str, text: str, shown: tuple[Column, ...], rows: Callable[[Sources], Sequence[Row]]
 ) -> Declaration:
     return Declaration(("show", name), show.showing(shown, rows), access="stats", columns=shown, text=text)
 
 
 def _extended(
-    name: str, text: str, shown: tuple[Column, ...], ours: int, rows: Callable[[Sources], list[Row]]
+    name: str,
+    text: str,
+    shown: tuple[Column, ...],
+    ours: int,
+    rows: Callable[[Sources, tuple[Column, ...]], Sequence[Row]],
 ) -> Iterator[Declaration]:
-    """SHOW with PgBouncer's columns, which tools go by, and SHOW ... EXTENDED with so many of ours behind."""
+    """SHOW with PgBouncer's columns, which tools go by, and SHOW ... EXTENDED with so many of ours behind.
+    `rows` is told which it is."""
 
-    def shorter(sources: Sources) -> list[Row]:
-        return [row[:-ours] for row in rows(sources)]
+    def of(columns: tuple[Column, ...]) -> Callable[[Sources], Sequence[Row]]:
+        return lambda sources: rows(sources, columns)
 
-    yield _show(name, text, shown[:-ours], shorter)
-    run = show.showing(shown, rows)
+    yield _show(name, text, shown[:-ours], of(shown[:-ours]))
+    run = show.showing(shown, of(shown))
     more = f"As SHOW {name.upper()}, with columns of pooler's own behind PgBouncer's."
     yield Declaration(("show", name, EXTENDED), run, access="stats", columns=shown, text=more)
 
@@ -181,6 +186,13 @@ _SHOWS = (
         "The worker processes: pid, clients, restarts, age of the last sign of life, lateness of timers.",
         show_sockets.WORKER_COLUMNS,
         show_sockets.workers,
+    ),
+    _show(
+        "turns",
+        "The longest turn of each worker's relay since this was last asked for, at most a minute ago, in"
+        " microseconds of its thread's CPU time: no query waits longer for pooler's own work.",
+        show_sockets.TURN_COLUMNS,
+        show_sockets.turns,
     ),
     _show(
         "pins",

@@ -6,6 +6,7 @@ import struct
 from collections.abc import Sequence
 
 from pooler.admin.model import Column, CommandError, Notice, Result, Row, Value
+from pooler.admin.text_rows import TextRows
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault, PoolerError, ServerFault
 from pooler.protocol import codes, messages
 
@@ -30,7 +31,7 @@ def result(outcome: Result) -> bytes:
     if outcome.columns is not None:
         formats = [TEXT] * len(outcome.columns)
         parts.append(description(outcome.columns, formats))
-        parts += [row(each, outcome.columns, formats) for each in outcome.rows]
+        parts.append(rows(outcome.rows, outcome.columns, formats))
     return b"".join((*parts, messages.command_complete(outcome.tag), ready()))
 
 
@@ -59,6 +60,13 @@ def description(columns: Sequence[Column], formats: Sequence[int]) -> bytes:
         for column, form in zip(columns, formats, strict=True)
     ]
     return messages.message(b"T", struct.pack("!H", len(fields)), *fields)
+
+
+def rows(several: Sequence[Row], columns: Sequence[Column], formats: Sequence[int]) -> bytes:
+    """One DataRow after the other."""
+    if isinstance(several, TextRows) and BINARY not in formats:
+        return several.data
+    return b"".join(row(each, columns, formats) for each in several)
 
 
 def row(values: Row, columns: Sequence[Column], formats: Sequence[int]) -> bytes:

@@ -9,7 +9,7 @@ lives in the transaction that Sync ends.
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pooler.admin import encode
@@ -142,7 +142,7 @@ class ConsoleSession:
         if portal.result.tag is None:
             return b""
         rows = _next_rows(portal, portal.result, limit)
-        parts += [encode.row(row, portal.columns or (), portal.formats) for row in rows]
+        parts.append(encode.rows(rows, portal.columns or (), portal.formats))
         suspended = not portal.ended
         parts.append(messages.message(b"s") if suspended else messages.command_complete(portal.result.tag))
         return b"".join(parts)
@@ -257,11 +257,11 @@ def _described(columns: tuple[Column, ...] | None, formats: list[int]) -> bytes:
     return messages.message(b"n") if columns is None else encode.description(columns, formats)
 
 
-def _next_rows(portal: _Portal, result: Result, limit: int) -> list[Row]:
+def _next_rows(portal: _Portal, result: Result, limit: int) -> Sequence[Row]:
     """The rows of this Execute; a limit of 0 is none. PostgreSQL reads it signed: negative is none, too."""
     unlimited = limit == 0 or limit >= 1 << 31
     end = len(result.rows) if unlimited else min(portal.sent + limit, len(result.rows))
-    rows = list(result.rows[portal.sent : end])
+    rows = result.rows[portal.sent : end]
     portal.sent = end
     # Like PostgreSQL, a limit that is reached exactly suspends: that there is no more shows at the next
     # Execute.

@@ -4,7 +4,7 @@ settings."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from pooler import PGBOUNCER_VERSION
 from pooler.admin import show_pools
@@ -37,7 +37,7 @@ PRETENDED = {
 }
 
 
-def showing(shown: tuple[Column, ...], rows: Callable[[Sources], list[Row]]) -> Run:
+def showing(shown: tuple[Column, ...], rows: Callable[[Sources], Sequence[Row]]) -> Run:
     """A command that prints rows."""
 
     def run(sources: Sources, _argument: str, _value: str) -> Result:

@@ -35,8 +35,7 @@ PIN_TOTAL_COLUMNS = columns(
 
 def pins(sources: Sources) -> list[Row]:
     """Rows of SHOW PINS: one per pinned client, the longest pinned of each pool first."""
-    pinned = [row for row in sources.tables.clients() if row["pinned"]]
-    return [_pin(row) for row in sorted(pinned, key=_order)]
+    return [_pin(row) for row in sorted(sources.tables.clients(pinned=True), key=_order)]
 
 
 def pin_totals(sources: Sources) -> list[Row]:

@@ -8,7 +8,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pooler.admin.model import CONSOLE_DATABASE, OWN_USER, Row, Sources, TableRow, columns, name_order
+from pooler.admin.model import (
+    CONSOLE_DATABASE,
+    OWN_USER,
+    Column,
+    Row,
+    Sources,
+    TableRow,
+    columns,
+    name_order,
+)
 from pooler.config import Database
 
 POOL_COLUMNS = columns("""
@@ -53,10 +62,11 @@ _POOL_COUNTS = (
 )
 
 
-def pools(sources: Sources) -> list[Row]:
+def pools(sources: Sources, shown: tuple[Column, ...]) -> list[Row]:
     """Rows of SHOW POOLS."""
     rows = [_pool(sources, row) for row in sources.tables.pools() if row["database"] != CONSOLE_DATABASE]
     rows.append(_console_pool(sources))
+    rows = [row[: len(shown)] for row in rows]
     return sorted(rows, key=lambda row: (name_order(str(row[0])), name_order(str(row[1]))))
 
 

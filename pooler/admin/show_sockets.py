@@ -7,9 +7,11 @@ behind. Rows are sorted as PgBouncer keeps its lists: by pool, then by state, th
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 
-from pooler.admin.model import Row, Sources, TableRow, Value, columns, name_order
+from pooler.admin import encode
+from pooler.admin.model import Column, Row, Sources, TableRow, Value, columns, name_order
+from pooler.admin.text_rows import TextRows
 
 _CONNECTION = """
     type text, user text, database text, replication text, state text, addr text, port int4,
@@ -34,26 +36,12 @@ SOCKET_COLUMNS = columns(_CONNECTION + _BUFFERS + _OURS)
 #: stuck, and positions in its shared read buffer say nothing about one connection.
 _NO_BUFFERS: Row = (0,) * 7
 
-# State in the tables -> state shown, in the order shown. States that are missing are not shown: a client
-# that has not logged in yet is in SOCKETS only, a server that is closing (its slot is freed when PostgreSQL
-# has let go) is in SHOW SLOTS only, because tools take what SHOW SERVERS lists for usable connections.
-_CLIENT_STATES = {
-    "idle": "idle",
-    "active": "active",
-    "waiting": "waiting",
-    "waiting_login": "waiting",
-    "active_cancel_req": "active_cancel_req",
-    "waiting_cancel_req": "waiting_cancel_req",
-}
+# State of a server in the tables -> state shown, in the order shown. States that are missing are not shown: a
+# server that is closing (its slot is freed when PostgreSQL has let go) is in SHOW SLOTS only, because tools
+# take what SHOW SERVERS lists for usable connections. What is shown of clients is the core's
+# (core/relay/shown_clients.c).
 _SERVER_STATES = {
     name: name for name in ("active", "idle", "used", "tested", "new", "active_cancel", "being_canceled")
-}
-_CLIENT_SOCKETS = {
-    "idle": "cl_active",
-    "active": "cl_active",
-    "waiting": "cl_waiting",
-    "waiting_login": "cl_waiting",
-    "login": "cl_login",
 }
 _SERVER_SOCKETS = {
     "active": "sv_active",
@@ -63,36 +51,30 @@ _SERVER_SOCKETS = {
     "new": "sv_login",
 }
 
-#: Sockets on which something is under way; the others only wait for their next user.
-_BUSY = frozenset({"active", "waiting", "waiting_login", "login", "tested", "new"})
+#: Sockets of servers on which something is under way; the others only wait for their next user.
+_BUSY = frozenset({"active", "tested", "new"})
 
 
-def clients(sources: Sources) -> list[Row]:
+def clients(sources: Sources, shown: tuple[Column, ...]) -> TextRows:
     """Rows of SHOW CLIENTS."""
-    return [
-        _connection("C", row, state)
-        + _ours(row)
-        + (row["pinned"] or None, time_text(row["pinned_since"]), row["memory"])
-        for row, state in _listed(sources.tables.clients(), _CLIENT_STATES)
-    ]
+    return TextRows(*sources.tables.shown_clients("clients", shown == CLIENT_COLUMNS), shown)
 
 
-def servers(sources: Sources) -> list[Row]:
+def servers(sources: Sources, shown: tuple[Column, ...]) -> list[Row]:
     """Rows of SHOW SERVERS."""
-    return [
-        _connection("S", row, state) + _ours(row)
-        for row, state in _listed(sources.tables.servers(), _SERVER_STATES)
-    ]
+    listed = _listed(sources.tables.servers(), _SERVER_STATES)
+    return [(_server(row, state) + _ours(row))[: len(shown)] for row, state in listed]
 
 
-def sockets(sources: Sources) -> list[Row]:
+def sockets(sources: Sources, shown: tuple[Column, ...]) -> TextRows:
     """Rows of SHOW SOCKETS."""
-    return _sockets(sources.tables.clients(), sources.tables.servers())
+    return _sockets(sources, "sockets", sources.tables.servers(), shown)
 
 
-def active_sockets(sources: Sources) -> list[Row]:
+def active_sockets(sources: Sources, shown: tuple[Column, ...]) -> TextRows:
     """Rows of SHOW ACTIVE_SOCKETS."""
-    return _sockets(_busy(sources.tables.clients()), _busy(sources.tables.servers()))
+    busy = (row for row in sources.tables.servers() if row["state"] in _BUSY)
+    return _sockets(sources, "active_sockets", busy, shown)
 
 
 def time_text(seconds: float) -> str | None:
@@ -102,21 +84,19 @@ def time_text(seconds: float) -> str | None:
     return time.strftime("%Y-%m-%d %H:%M:%S %Z", time.localtime(seconds))
 
 
-def _sockets(client_rows: Iterable[TableRow], server_rows: Iterable[TableRow]) -> list[Row]:
-    listed = [("C", *entry) for entry in _listed(client_rows, _CLIENT_SOCKETS)]
-    listed += [("S", *entry) for entry in _listed(server_rows, _SERVER_SOCKETS)]
-    return [_connection(kind, row, state) + _NO_BUFFERS + _ours(row) for kind, row, state in listed]
-
-
-def _busy(rows: Iterable[TableRow]) -> Iterator[TableRow]:
-    return (row for row in rows if row["state"] in _BUSY)
+def _sockets(
+    sources: Sources, what: str, server_rows: Iterable[TableRow], shown: tuple[Column, ...]
+) -> TextRows:
+    data, count = sources.tables.shown_clients(what, shown == SOCKET_COLUMNS)
+    listed = _listed(server_rows, _SERVER_SOCKETS)
+    rows = [(_server(row, state) + _NO_BUFFERS + _ours(row))[: len(shown)] for row, state in listed]
+    return TextRows(data + encode.rows(rows, shown, [encode.TEXT] * len(shown)), count + len(rows), shown)
 
 
 def _listed(rows: Iterable[TableRow], states: dict[str, str]) -> list[tuple[TableRow, str]]:
-    """The rows that have one of these states, sorted, each with the state to show; none of our own."""
+    """The servers that have one of these states, sorted, each with the state to show."""
     ranks = {state: rank for rank, state in enumerate(states.values())}
-    seen = (row for row in rows if row["state"] in states and not row.get("own"))
-    listed = [(row, states[row["state"]]) for row in seen]
+    listed = [(row, states[row["state"]]) for row in rows if row["state"] in states]
     listed.sort(key=lambda entry: _order(entry[0], ranks[entry[1]]))
     return listed
 
@@ -125,13 +105,10 @@ def _order(row: TableRow, rank: int) -> tuple[bytes, bytes, int, int]:
     return name_order(row["database"]), name_order(row["user"]), rank, row["id"]
 
 
-def _connection(kind: str, row: TableRow, state: str) -> Row:
-    if state == "active" and not row["link"] and kind == "C":
-        state = "idle"  # a console session has no server, so it is never more than that
-    wait_s, wait_us = divmod(row.get("wait_us", 0), 1_000_000)
+def _server(row: TableRow, state: str) -> Row:
     unix = row["is_unix"]
     return (
-        kind,
+        "S",
         row["user"] or "(nouser)",
         row["database"] or "(nodb)",
         row["replication"],
@@ -142,23 +119,17 @@ def _connection(kind: str, row: TableRow, state: str) -> Row:
         row["local_port"],
         time_text(row["connect_time"]),
         time_text(row["request_time"] or row["connect_time"]),
-        wait_s,
-        wait_us,
+        0,
+        0,
         int(row["close_needed"]),
         pointer(row["id"]),
         pointer(row["link"]),
-        row["remote_pid"] if kind == "S" else peer_pid(row["addr"]) if unix else 0,
+        row["remote_pid"],
         row["tls"],
         row["application_name"],
         row["prepared_statements"],
         row["id"],
     )
-
-
-def peer_pid(addr: str) -> int:
-    """The process behind a client on a unix socket, whose address is `unix(4711)`."""
-    digits = addr.removeprefix("unix(").removesuffix(")")
-    return int(digits) if digits.isdigit() else 0
 
 
 def _ours(row: TableRow) -> Row:
@@ -212,6 +183,17 @@ WORKER_COLUMNS = columns("""
 def workers(sources: Sources) -> list[Row]:
     """Rows of SHOW WORKERS."""
     return [_worker(row) for row in _by_number(sources.tables.workers())]
+
+
+TURN_COLUMNS = columns("worker int4, turns int8, longest_us int8")
+
+#: Turns of relays are measured for so long after they were shown.
+TURNS_S = 60.0
+
+
+def turns(sources: Sources) -> list[Row]:
+    """Rows of SHOW TURNS."""
+    return [(row["worker"], row["turns"], row["longest_us"]) for row in sources.tables.turns(TURNS_S)]
 
 
 def _by_number(rows: Sequence[TableRow]) -> list[TableRow]:

@@ -1,6 +1,7 @@
 """What time brings: timeouts, lifetimes, minimum sizes, stats, the heartbeat of the hub.
 
-Three times a second, as PgBouncer: every timeout has a grain of about a third of a second.
+Three times a second, as PgBouncer: every timeout has a grain of about a third of a second. While nothing is
+under way, and no limit is about to be over, once a second is enough: clients that do nothing cost nothing.
 """
 
 from __future__ import annotations
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
     from pooler.worker.context import WorkerContext
 
 TICK_S = 1 / 3
+#: The pause while nothing is under way.
+REST_S = 1.0
+#: Of `worker_timeout`, in which the hub has to be heard.
+BEATS = 4
 #: A server that was told to end and still runs something is sent a cancel request again after this.
 INSIST_S = 5.0
 TITLE_S = 2.0
@@ -46,6 +51,7 @@ class Janitor:
         self.context = context
         self._console = console
         self._title_due = 0.0
+        self._shown_title = ""
         self._forget_due = 0.0
         self._zones_due = 0.0
         self._stats_due = self._next_stats(time.monotonic())
@@ -53,11 +59,20 @@ class Janitor:
     def run(self) -> None:
         """For ever."""
         while True:
-            due = time.monotonic() + TICK_S
-            gevent.sleep(TICK_S)
+            pause_s = self._pause_s()
+            due = time.monotonic() + pause_s
+            gevent.sleep(pause_s)
             now = time.monotonic()
             self.context.tables.beat(self.context.number, now - due)
             self.tick(now)
+
+    def _pause_s(self) -> float:
+        """Until the next tick."""
+        context = self.context
+        rest_s = min(REST_S, context.config.settings.worker_timeout / BEATS or REST_S)
+        if context.tables.is_suspended() or context.draining:
+            rest_s = TICK_S
+        return max(TICK_S, min(rest_s, context.tables.quiet_us(context.number) / 1e6))
 
     def tick(self, now: float) -> None:
         """Everything that is due at `now` (monotonic seconds)."""
@@ -116,10 +131,13 @@ class Janitor:
             log.info("dropping database '%s' as it does not exist anymore or inactive auto-database", name)
 
     def _title(self) -> None:
-        row = self.context.tables.workers()[self.context.number]
-        setproctitle(
-            f"pooler: worker {self.context.number} [{row['clients']} clients, {row['active']} active]"
-        )
+        """Written when it has changed: what is idle does nothing."""
+        number, tables = self.context.number, self.context.tables
+        clients, active = tables.clients_of(number), tables.busy_clients(number)
+        title = f"pooler: worker {number} [{clients} clients, {active} active]"
+        if title != self._shown_title:
+            self._shown_title = title
+            setproctitle(title)
 
     def _stats(self, now: float) -> None:
         """Every worker samples (any of them may be asked); one of them logs."""

@@ -6,7 +6,7 @@ cdef extern from "tables/states.h" nogil:
     enum: SL_STATES
     enum pool_kind: POOL_CLIENTS, POOL_LISTENER, POOL_AUTH
     enum: CH_FREE, CH_HEARD
-    enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE
+    enum: CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE, CL_STATES
     enum: SL_FREE, SL_LOGIN, SL_IDLE, SL_ACTIVE, SL_PARKED, SL_CLOSING, SL_RECLAIM, SL_ELSEWHERE
     enum: SUSPENDED_NOT, SUSPENDED, SUSPENDED_FORCED
     enum: RETIRING_NOT, RETIRING, RETIRING_ALL
@@ -144,9 +144,12 @@ cdef extern from "tables/layout.h" nogil:
         int32_t waiting[64]
         int32_t connecting[64]
         int32_t active[64]
+    struct common_limits:
+        uint64_t notify_us, write_us
     struct worker_row:
         int32_t pid, clients
         uint32_t restarts
+        uint64_t turns, longest_turn_us
         uint64_t relay_beat, hub_beat, started_at, sent, taken, hub_lag_us, console_logins, console_queries
         int32_t unflushed
         double start_time
@@ -168,7 +171,7 @@ cdef extern from "tables/layout.h" nogil:
         sizes sizes
         uint64_t rebuilds
         uint8_t paused, suspended, draining, shutting_down, retiring, round_robin
-        uint64_t suspended_by
+        uint64_t suspended_by, turns_until
         uint64_t check_delay_us
         int32_t max_clients, clients, clients_high, slots_high, pools_high, databases_high, users_high
         int32_t instances_high, channels_high, hosts_high

@@ -71,6 +71,7 @@ cdef class Limits(SharedMap):
                  bint forced_user, str session_state="auto", int pin_limit=0):
         """Writes the limits of a pool (times in seconds, 0: none)."""
         cdef pool_limits *l = &self.t.pools[row].limits
+        cdef pool_limits before = l[0]
         l.mode, l.size, l.min_size, l.reserve_size = POOL_MODES.index(mode), size, min_size, reserve_size
         l.session_state, l.pin_limit = SESSION_STATES.index(session_state), pin_limit
         l.reserve_timeout_us = <uint64_t>(reserve_timeout * 1e6)
@@ -81,6 +82,8 @@ cdef class Limits(SharedMap):
         l.client_idle_timeout_us = <uint64_t>(client_idle_timeout * 1e6)
         l.server_lifetime_us = <uint64_t>(server_lifetime * 1e6)
         self.t.pools[row].forced_user = forced_user
+        if self.t.pools[row].clients and memcmp(&before, l, sizeof(before)) != 0:
+            deadlines_look_at_all(self.t)
 
     def login_forgiven(self, int pool):
         """What refused the last login of this pool may have changed: the next client asks at once."""

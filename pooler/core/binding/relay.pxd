@@ -48,6 +48,15 @@ cdef extern from "relay/log.h" nogil:
         char lines[1]
     const log_batch *log_take(relay *)
 
+cdef extern from "relay/shown_clients.h" nogil:
+    enum shown_as: SHOWN_CLIENTS, SHOWN_SOCKETS, SHOWN_ACTIVE_SOCKETS
+    struct shown:
+        unsigned char *bytes
+        uint64_t count
+        int32_t rows
+        bint starved
+    void shown_clients(const tables *, shown_as, bint, uint64_t, shown *)
+
 cdef extern from "relay/commands.h" nogil:
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND
     enum: COMMAND_DEDICATED

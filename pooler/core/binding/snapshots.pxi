@@ -4,17 +4,31 @@
 cdef class Snapshots(SharedMap):
     """Copies of the rows, as the console shows them."""
 
-    def clients(self):
-        """One dict per client that exists now."""
+    def clients(self, bint pinned=False):
+        """One dict per client that exists now; `pinned`: and keeps its server."""
         cdef int32_t i
         cdef client_row copy
         cdef uint64_t now = clock_us()
         rows = []
         for i in range(self.t.h.clients_high):
+            if pinned and not self.t.clients[i].pinned:
+                continue
             memcpy(&copy, &self.t.clients[i], sizeof(client_row))
             if copy.state != CL_FREE:
                 rows.append(_client_dict(self.t, i, &copy, now))
         return rows
+
+    def shown_clients(self, str what, bint ours):
+        """(DataRow messages, how many) of SHOW `what`: clients, sockets or active_sockets; `ours`: with
+        pooler's own columns."""
+        cdef shown found
+        shown_clients(self.t, SHOWN_AS[what], ours, clock_us(), &found)
+        try:
+            if found.starved:
+                raise MemoryError
+            return PyBytes_FromStringAndSize(<char *>found.bytes, found.count), found.rows
+        finally:
+            free(found.bytes)
 
     def servers(self):
         """One dict per server connection (or slot on its way to be one)."""
@@ -34,11 +48,7 @@ cdef class Snapshots(SharedMap):
         cdef int32_t i
         cdef pool_row *p
         cdef uint64_t now = clock_us()
-        cl = {}
-        for c in self.clients():
-            if c["pool"] >= 0:
-                per = cl.setdefault(c["pool"], {})
-                per[c["state"]] = per.get(c["state"], 0) + 1
+        cl = _clients_by_pool(self.t)
         sv = {}
         for s in self.servers():
             per = sv.setdefault(s["pool"], {})
@@ -69,9 +79,7 @@ cdef class Snapshots(SharedMap):
                 "user": decoded(self.t.users[p.user].name),
                 "instance": decoded(self.t.instances[p.instance].name),
                 "cl_active": c.get("active", 0) + c.get("idle", 0), "cl_idle": c.get("idle", 0),
-                "cl_waiting": c.get("waiting", 0) + c.get("waiting_login", 0),
-                "cl_active_cancel_req": c.get("active_cancel_req", 0),
-                "cl_waiting_cancel_req": c.get("waiting_cancel_req", 0),
+                "cl_waiting": c.get("waiting", 0), "cl_active_cancel_req": 0, "cl_waiting_cancel_req": 0,
                 "sv_active": s.get("active", 0), "sv_active_cancel": s.get("active_cancel", 0),
                 "sv_being_canceled": s.get("being_canceled", 0), "sv_idle": s.get("idle", 0),
                 "sv_used": s.get("used", 0), "sv_tested": s.get("tested", 0), "sv_login": s.get("new", 0),
@@ -111,15 +119,25 @@ cdef class Snapshots(SharedMap):
 
     def workers(self):
         cdef int w
-        busy = {}
-        for c in self.clients():
-            if c["state"].startswith("active"):
-                busy[c["worker"]] = busy.get(c["worker"], 0) + 1
+        cdef int32_t busy[MAX_WORKERS]
+        workers_busy(self.t, busy)
         return [{"worker": w, "pid": self.t.workers[w].pid, "clients": self.t.workers[w].clients,
-                 "active": busy.get(w, 0), "heartbeat_age_s": self.heartbeat_age(w),
+                 "active": busy[w], "heartbeat_age_s": self.heartbeat_age(w),
                  "started": self.t.workers[w].start_time, "restarts": self.t.workers[w].restarts,
                  "loop_lag_us": self.t.workers[w].hub_lag_us}
                 for w in range(self.t.h.sizes.workers)]
+
+    def turns(self, double for_s):
+        """One dict per worker: how many turns its relay had, and how much CPU time the longest took, since
+        this was asked last, if that is not longer ago than for_s."""
+        cdef int w
+        rows = []
+        for w in range(self.t.h.sizes.workers):
+            rows.append({"worker": w, "turns": self.t.workers[w].turns,
+                         "longest_us": self.t.workers[w].longest_turn_us})
+            self.t.workers[w].turns = self.t.workers[w].longest_turn_us = 0
+        self.t.h.turns_until = clock_us() + <uint64_t>(for_s * 1e6)
+        return rows
 
     def stats(self):
         """Counters since the start by pool row, added up over workers; times in microseconds.  -1: the
@@ -240,6 +258,26 @@ cdef class Snapshots(SharedMap):
                          "cost_us": c.cost_us, "bytes": c.bytes + c.reader_bytes})
         tables_unlock(self.t)
         return rows
+
+
+cdef dict _clients_by_pool(tables *t):
+    """How many clients of each pool are in which state."""
+    cdef int32_t i, pool, high = t.h.pools_high
+    cdef uint8_t state
+    cdef int32_t *counts = <int32_t *>calloc(CL_STATES * (high + 1), sizeof(int32_t))
+    if counts is NULL:
+        raise MemoryError
+    for i in range(t.h.clients_high):
+        pool, state = t.clients[i].pool, t.clients[i].state
+        if 0 <= pool < high and state < CL_STATES:
+            counts[CL_STATES * pool + state] += 1
+    found = {}
+    for pool in range(high):
+        found[pool] = {"idle": counts[CL_STATES * pool + CL_IDLE],
+                       "waiting": counts[CL_STATES * pool + CL_WAITING],
+                       "active": counts[CL_STATES * pool + CL_ACTIVE]}
+    free(counts)
+    return found
 
 
 cdef dict _client_dict(tables *t, int32_t i, client_row *c, uint64_t now):

@@ -44,6 +44,19 @@ cdef extern from "tables/acceptor.h" nogil:
     void acceptor_hold(acceptor *)
     void acceptor_release(acceptor *)
 
+cdef extern from "tables/deadlines.h" nogil:
+    enum client_limit:
+        pass
+    struct overdue:
+        int32_t row
+        client_limit limit
+        uint64_t id, since
+    void deadlines_look(tables *, int32_t)
+    void deadlines_look_at_all(tables *)
+    const char *deadlines_name(client_limit)
+    uint64_t deadlines_quiet(const tables *, int, uint64_t)
+    int deadlines_over(tables *, int, uint64_t, const common_limits *, int32_t *, overdue *, int)
+
 cdef extern from "tables/handoff.h" nogil:
     enum handoff_word: HANDOFF_TAKEN, HANDOFF_RELEASED, HANDOFF_WANTED, HANDOFF_GRANTED, HANDOFF_HURRY
     struct handoff_message:
@@ -109,6 +122,7 @@ cdef extern from "tables/registry.h" nogil:
 cdef extern from "tables/workers.h" nogil:
     void worker_starting(tables *, int, int32_t)
     void worker_died_locked(tables *, int, int32_t *, int32_t *, outcome *)
+    void workers_busy(const tables *, int32_t *)
 
 cdef extern from "tables/channels.h" nogil:
     void channel_heard(tables *, int32_t, uint32_t)

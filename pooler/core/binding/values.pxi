@@ -26,6 +26,7 @@ class TablesBusy(Exception):
 
 HANDOFF_WORDS = ("taken", "released", "wanted", "granted", "hurry")  # enum handoff_word
 SESSION_STATES = ("off", "auto", "error", "strict")
+SHOWN_AS = {"clients": SHOWN_CLIENTS, "sockets": SHOWN_SOCKETS, "active_sockets": SHOWN_ACTIVE_SOCKETS}
 POOL_MODES = ("session", "transaction", "statement")
 REPLICATION = ("none", "logical", "physical")
 KILL_TEXTS = {"admin forced disconnect": 0, "database removed": 1, "server shutting down": 2,

@@ -41,6 +41,16 @@ cdef class WorkerRows(SharedMap):
         cdef uint64_t now = clock_us()
         return (now - oldest) / 1e6 if now > oldest else 0.0
 
+    def busy_clients(self, int worker):
+        """How many of this worker's clients have a server."""
+        cdef int32_t busy[MAX_WORKERS]
+        workers_busy(self.t, busy)
+        return busy[worker]
+
+    def clients_of(self, int worker):
+        """How many clients this worker has."""
+        return self.t.workers[worker].clients
+
     def load(self, int worker):
         cdef worker_row *w = &self.t.workers[worker]
         return w.clients + <int64_t>(w.sent - w.taken)

@@ -20,6 +20,7 @@
 #include "session/settings.h"
 #include "session/startup_values.h"
 #include "tables/clients.h"
+#include "tables/deadlines.h"
 #include "tables/layout.h"
 #include "tables/outcome.h"
 #include "tables/pool.h"
@@ -75,6 +76,7 @@ void client_enter(struct relay *r, const struct newcomer *n) {
     row->idle_start = r->loop.now;
     COMMIT();
     row->state = CL_IDLE;
+    deadlines_look(r->t, c->row);
     r->clients[c->row] = c;
     c->own_values = c->startup_values = n->given & 0x7fffffffu;
     c->defaults_seen = n->defaults;

@@ -30,6 +30,7 @@
 #include "relay/server_close.h"
 #include "relay/server_release.h"
 #include "relay/suspend.h"
+#include "relay/turns.h"
 #include "session/pin.h"
 #include "session/probe.h"
 #include "session/settings.h"
@@ -131,6 +132,7 @@ static void *loop(void *argument) {
         run_ready(r);
         free_closed(r);
         log_look(r);
+        turns_measure(r);
     }
     return NULL;
 }

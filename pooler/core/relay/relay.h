@@ -87,6 +87,7 @@ struct relay {
     struct options options;
     uint64_t look_at;         /* for what no event brings */
     uint64_t login_budget_at; /* of this turn: logins have had their time then; 0: none has begun */
+    uint64_t turn_began_at;   /* CPU time of the thread, where turns are measured (turns.h) */
     bool suspended;
     bool stop;
     pthread_t thread;

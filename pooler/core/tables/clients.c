@@ -5,6 +5,7 @@
 #include <sys/random.h>
 
 #include "tables/clock.h"
+#include "tables/deadlines.h"
 #include "tables/layout.h"
 #include "tables/list.h"
 #include "tables/outcome.h"
@@ -40,6 +41,7 @@ int32_t client_new(struct tables *t, int worker, uint64_t now) {
     if (i != NO_ROW) {
         struct client_row *c = &t->clients[i];
         memset(c, 0, sizeof *c);
+        deadlines_none(t, i);
         c->worker = (int16_t)worker;
         c->pool = c->database = c->user = c->slot = NO_ROW;
         c->id = tables_new_id(t);
@@ -116,6 +118,7 @@ void client_free_locked(struct tables *t, int32_t row, int worker, uint64_t now,
     c->flags = 0; /* its key and its rights end with it */
     c->cancel_pid = c->cancel_secret = 0;
     memset(c->cancel_more, 0, sizeof c->cancel_more);
+    deadlines_none(t, row);
     client_queue_append(t, &t->h->free_clients, row);
     if (slot != NO_ROW && t->slots[slot].client == row) slot_place_locked(t, slot, worker, now, out);
 }

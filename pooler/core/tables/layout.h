@@ -288,6 +288,9 @@ struct peer_row {
     int32_t waiting[MAX_WORKERS], connecting[MAX_WORKERS], active[MAX_WORKERS];
 };
 
+/* Limits that are no pool's: query_wait_notify and client_write_timeout; 0: none. */
+struct common_limits { uint64_t notify_us, write_us; };
+
 struct worker_row {
     _Atomic int32_t pid;
     _Atomic uint32_t restarts;
@@ -298,8 +301,10 @@ struct worker_row {
     /* connections in the middle of a message while we are suspended; -1: not looked yet */
     _Atomic int32_t unflushed;
     _Atomic uint64_t console_logins, console_queries;
+    _Atomic uint64_t turns, longest_turn_us; /* of its relay, since they were asked for (relay/turns.h) */
     double start_time;
     struct list client_attention, slot_attention; /* derived */
+    struct common_limits watched;                 /* as its clients were last looked at for (deadlines.h) */
 } __attribute__((aligned(64)));
 
 struct counters {
@@ -316,7 +321,9 @@ struct header {
     uint64_t notify_key[2];    /* seals what listeners hear from ourselves (notify/origin.h), */
     uint64_t marker_channel;   /* on the channel of this name */
     _Atomic uint64_t next_marker;
-    pthread_mutex_t mutex; /* process-shared and robust */
+    _Atomic uint64_t turns_until; /* turns of relays are measured until then */
+    uint64_t begun_at;            /* when the tables were made */
+    pthread_mutex_t mutex;        /* process-shared and robust */
     struct sizes sizes;
     _Atomic uint64_t next_id, next_ticket;
     uint64_t rebuilds;
@@ -345,6 +352,7 @@ struct tables {
     struct pool_row *pools;
     struct slot_row *slots;
     struct client_row *clients;
+    _Atomic uint32_t *due;         /* [client]: deadlines.h */
     struct counters *counters;     /* [worker][pool] */
     struct prepared_set *prepared; /* [slot] */
     struct channel_row *channels;

@@ -11,6 +11,7 @@
 #include "tables/queue.h"
 
 #include "tables/clock.h"
+#include "tables/deadlines.h"
 #include "tables/eviction.h"
 #include "tables/layout.h"
 #include "tables/limits.h"
@@ -46,6 +47,7 @@ void queue_join(struct tables *t, int32_t client, uint64_t now) {
     c->slot = NO_ROW;
     COMMIT();
     c->state = CL_WAITING;
+    client_watch(t, client);
     queue_insert(t, client);
 }
 

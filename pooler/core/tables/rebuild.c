@@ -2,6 +2,7 @@
 #include "tables/rebuild.h"
 
 #include "tables/clients.h"
+#include "tables/deadlines.h"
 #include "tables/layout.h"
 #include "tables/limits.h"
 #include "tables/list.h"
@@ -123,5 +124,6 @@ void tables_rebuild(struct tables *t) {
     for (int32_t i = 0; i < t->h->clients_high; i++) rebuild_client(t, i);
     for (int32_t i = 0; i < t->h->pools_high; i++)
         if (t->pools[i].waiting.count || t->pools[i].dedicated.count) limits_starve(t, i);
+    deadlines_look_at_all(t);
     t->h->rebuilds++;
 }

@@ -2,6 +2,7 @@
 #include "tables/slots.h"
 
 #include "tables/clock.h"
+#include "tables/deadlines.h"
 #include "tables/eviction.h"
 #include "tables/handoff.h"
 #include "tables/layout.h"
@@ -60,6 +61,7 @@ void slot_attach(struct tables *t, int32_t slot, int32_t client, int owner) {
     c->slot = slot;
     COMMIT();
     c->state = CL_ACTIVE;
+    client_watch(t, client);
 }
 
 void slot_hand(struct tables *t, int32_t slot, int32_t client, int worker, uint64_t now,

@@ -4,7 +4,7 @@
 
 enum session_state { SESSION_OFF, SESSION_AUTO, SESSION_ERROR, SESSION_STRICT };
 
-enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE };
+enum client_state { CL_FREE, CL_LOGIN, CL_IDLE, CL_WAITING, CL_ACTIVE, CL_STATES };
 enum slot_state {
     SL_FREE,
     SL_LOGIN,

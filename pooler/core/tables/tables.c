@@ -11,6 +11,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "tables/clock.h"
 #include "tables/layout.h"
 #include "tables/list.h"
 #include "tables/rebuild.h"
@@ -36,6 +37,7 @@ static uint64_t lay_out(struct tables *t, unsigned char *base, const struct size
     PLACE(pools, struct pool_row, z->pools);
     PLACE(slots, struct slot_row, z->slots);
     PLACE(clients, struct client_row, z->clients);
+    PLACE(due, _Atomic uint32_t, z->clients);
     PLACE(counters, struct counters, (uint64_t)z->workers * (uint64_t)z->pools);
     PLACE(prepared, struct prepared_set, z->slots);
     PLACE(channels, struct channel_row, CHANNELS_MAX);
@@ -68,6 +70,7 @@ struct tables *tables_create(const struct sizes *sizes) {
     madvise(base, t->map_bytes, MADV_DONTDUMP); /* secrets; a kernel without it dumps the map, as before */
     lay_out(t, base, sizes);
     t->h->sizes = *sizes;
+    t->h->begun_at = clock_us();
     init_mutex(&t->h->mutex);
     if (getrandom(t->h->statement_key, sizeof t->h->statement_key, 0) < 0) goto fail;
     if (getrandom(t->h->notify_key, sizeof t->h->notify_key, 0) < 0) goto fail;

@@ -1,6 +1,8 @@
 /* Rows of workers, and what a dead one leaves. */
 #include "tables/workers.h"
 
+#include <string.h>
+
 #include "tables/cancel.h"
 #include "tables/channels.h"
 #include "tables/clients.h"
@@ -71,4 +73,14 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
     peers_worker_died(t, worker);
     t->workers[worker].pid = 0;
     atomic_fetch_add(&t->workers[worker].restarts, 1);
+}
+
+/* How many clients of each worker have a server, without looking at those that have none. */
+void workers_busy(const struct tables *t, int32_t busy[MAX_WORKERS]) {
+    memset(busy, 0, sizeof(int32_t[MAX_WORKERS]));
+    for (int32_t i = 0; i < t->h->slots_high; i++) {
+        const struct slot_row *s = &t->slots[i];
+        int16_t owner = s->owner;
+        if (s->state == SL_ACTIVE && s->client != NO_ROW && owner >= 0) busy[owner]++;
+    }
 }

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pooler.admin import Console, StatsSampler
+from pooler.admin import Console, StatsSampler, encode
 from pooler.admin.averages import COUNTERS
 from pooler.admin.model import Access, Operations, Result, Row, ShutdownMode, TableRow, TablesView
 from pooler.admin.show_pins import REASONS
+from pooler.admin.show_sockets import CLIENT_COLUMNS, SOCKET_COLUMNS
 from pooler.config import Config, Database, Peer, Settings, UserOptions
 from pooler.protocol import messages
 
@@ -113,6 +114,7 @@ class FakeTables:
     """The snapshots of tables that hold what a test put into them."""
 
     client_rows: list[TableRow] = field(default_factory=list)
+    shown_rows: list[Row] = field(default_factory=list)  # of SHOW CLIENTS, or of the clients in SHOW SOCKETS
     server_rows: list[TableRow] = field(default_factory=list)
     pool_rows: list[TableRow] = field(default_factory=list)
     database_rows: list[TableRow] = field(default_factory=list)
@@ -126,8 +128,14 @@ class FakeTables:
     catalog_rows: list[TableRow] = field(default_factory=list)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
 
-    def clients(self) -> Sequence[TableRow]:
-        return self.client_rows
+    def clients(self, pinned: bool = False) -> Sequence[TableRow]:
+        return [row for row in self.client_rows if row["pinned"] or not pinned]
+
+    def shown_clients(self, what: str, ours: bool) -> tuple[bytes, int]:
+        shown, less = (CLIENT_COLUMNS, 5) if what == "clients" else (SOCKET_COLUMNS, 2)
+        rows, shown = (self.shown_rows, shown) if ours else (self.shown_rows, shown[:-less])
+        texts = [encode.row(row[: len(shown)], shown, [encode.TEXT] * len(shown)) for row in rows]
+        return b"".join(texts), len(texts)
 
     def servers(self) -> Sequence[TableRow]:
         return self.server_rows
@@ -143,6 +151,9 @@ class FakeTables:
 
     def workers(self) -> Sequence[TableRow]:
         return self.worker_rows
+
+    def turns(self, for_s: float) -> Sequence[TableRow]:
+        return [{"worker": 0, "turns": 7, "longest_us": 1234}] if for_s else []
 
     def slots(self) -> Sequence[TableRow]:
         return self.slot_rows

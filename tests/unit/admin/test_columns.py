@@ -67,6 +67,7 @@ OURS = {
     "pools": "pool_size:23 reserve_pool_size:23 paused:23 mean_wait_us:20",
     "workers": """worker:23 pid:23 clients:23 active:23 started:25 restarts:23 heartbeat_age_ms:23
         loop_lag_us:23""",
+    "turns": "worker:23 turns:20 longest_us:20",
     "catalogs": """database:25 state:25 functions:23 relations:23 asked:25 known_since:25 last_look:25
         cost_us:20 bytes:20 worker:23""",
     "listeners": "database:25 channel:25 clients:23 worker:23 state:25",

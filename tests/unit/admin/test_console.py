@@ -36,14 +36,14 @@ def test_numbers_and_nulls_as_text(bench: Bench) -> None:
 
 
 def test_int4_never_overflows(bench: Bench) -> None:
-    bench.tables.client_rows = [fakes.client(2**40)]
-    row = messages.parse_data_row(bench.execute("SHOW CLIENTS")[1][1])
+    bench.tables.server_rows = [fakes.server(2**40)]
+    row = messages.parse_data_row(bench.execute("SHOW SERVERS")[1][1])
     assert row[20] == b"2147483647"
 
 
 def test_names_that_are_not_utf8_are_escaped(bench: Bench) -> None:
-    bench.tables.client_rows = [fakes.client(1, user=messages.decode(b"caf\xe9"))]
-    assert messages.parse_data_row(bench.execute("SHOW CLIENTS")[1][1])[1] == b"caf\\xe9"
+    bench.tables.server_rows = [fakes.server(1, user=messages.decode(b"caf\xe9"))]
+    assert messages.parse_data_row(bench.execute("SHOW SERVERS")[1][1])[1] == b"caf\\xe9"
 
 
 def test_order(bench: Bench) -> None:

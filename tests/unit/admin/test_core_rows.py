@@ -66,6 +66,7 @@ def test_fakes_have_no_key_that_the_tables_lack(tables: TablesView) -> None:
     assert not lacking(fakes.server(1), tables.slots()) - {"wait_us"}
     assert not lacking(fakes.pool(0, "app", "alice"), tables.pools())
     assert not lacking(fakes.database("app"), tables.databases())
+    assert not lacking(fakes.FakeTables().turns(1)[0], tables.turns(1))
     assert not lacking(fakes.counters("app", "alice"), list(tables.stats().values()))
     assert not lacking(fakes.pin_counters("app", "alice"), list(tables.pins().values()))
     assert set(fakes.pin_counters("app", "alice")) == set(tables.pins()[0]), "a reason without a column"

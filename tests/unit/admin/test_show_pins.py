@@ -55,12 +55,6 @@ def test_longest_pinned_first_in_its_pool(bench: Bench) -> None:
     assert [row["client_id"] for row in bench.rows("SHOW PINS")] == [3, 2, 4, 1]
 
 
-def test_clients_say_why_and_since_when(bench: Bench) -> None:
-    bench.tables.client_rows = [pinned(1, 60.0, "temporary object"), fakes.client(2)]
-    rows = {row["id"]: (row["pinned"], row["pinned_since"]) for row in bench.rows("SHOW CLIENTS EXTENDED")}
-    assert rows == {1: ("temporary object", "2026-01-31 12:00:00 UTC"), 2: (None, None)}
-
-
 def test_totals_by_pool(bench: Bench) -> None:
     bench.tables.pool_pins = {
         0: fakes.pin_counters("b", "alice", session_asks=9, settings_applied=4, session_resets=3, load=1),

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from pooler.admin.model import Row
 from tests.unit.admin import fakes
 from tests.unit.admin.fakes import Bench
 
@@ -21,56 +22,17 @@ def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     time.tzset()
 
 
-def test_client_row(bench: Bench) -> None:
-    bench.tables.client_rows = [
-        fakes.client(
-            258, state="active", link=513, slot=3, worker=1, request_time=fakes.MOMENT + 61, wait_us=2_500_003
-        )
-    ]
-    assert bench.run("SHOW CLIENTS EXTENDED").rows == [
-        (
-            "C", "alice", "app", "none", "active", "127.0.0.1", 40258, "127.0.0.1", 6432,
-            "2026-01-31 12:00:00 UTC", "2026-01-31 12:01:01 UTC", 2, 500_003, 0, "0x102", "0x201", 0, "",
-            "psql", 0, 258, 1, 3, None, None, 4711,
-        )
-    ]  # fmt: skip
+#: As the core makes it (tests/unit/core/relay/test_shown_clients.py); in SOCKETS columns of buffers follow.
+CLIENT: Row = (
+    "C", "alice", "app", "none", "active", "127.0.0.1", 40258, "127.0.0.1", 6432, "2026-01-31 12:00:00 UTC",
+    "2026-01-31 12:01:01 UTC", 2, 500_003, 0, "0x102", "0x201", 0, "", "psql", 0, 258,
+)  # fmt: skip
 
 
-def test_request_time_before_the_first_request_is_the_connect_time(bench: Bench) -> None:
-    bench.tables.client_rows = [fakes.client(1)]
-    (row,) = bench.rows("SHOW CLIENTS EXTENDED")
-    assert row["request_time"] == row["connect_time"] == "2026-01-31 12:00:00 UTC"
-    assert (row["link"], row["slot"], row["wait"], row["wait_us"]) == ("", None, 0, 0)
-
-
-def test_unix_socket(bench: Bench) -> None:
-    bench.tables.client_rows = [fakes.client(1, is_unix=True, addr="unix(77)", local_addr="")]
-    (row,) = bench.rows("SHOW CLIENTS EXTENDED")
-    assert (row["addr"], row["local_addr"], row["remote_pid"]) == ("unix", "unix", 77)
-
-
-def test_process_of_a_tcp_client_is_unknown(bench: Bench) -> None:
-    bench.tables.client_rows = [fakes.client(1, state="active", link=9, remote_pid=77)]
-    assert bench.rows("SHOW CLIENTS EXTENDED")[0]["remote_pid"] == 0
-
-
-def test_clients_by_pool_state_and_age(bench: Bench) -> None:
-    bench.tables.client_rows = [
-        fakes.client(9, "b"),
-        fakes.client(8, "app", state="waiting_cancel_req"),
-        fakes.client(7, "app", state="waiting"),
-        fakes.client(6, "app", state="active", link=1),
-        fakes.client(5, "app", "zoe"),
-        fakes.client(4, "app"),
-        fakes.client(3, "", "", state="login"),
-        fakes.client(2, "app", state="waiting_login"),
-        fakes.client(1, "pgbouncer", "root", state="active"),
-    ]
-    shown = [(row["id"], row["state"]) for row in bench.rows("SHOW CLIENTS EXTENDED")]
-    assert shown == [
-        (4, "idle"), (6, "active"), (2, "waiting"), (7, "waiting"), (8, "waiting_cancel_req"),
-        (5, "idle"), (9, "idle"), (1, "idle"),
-    ]  # fmt: skip
+def test_clients(bench: Bench) -> None:
+    bench.tables.shown_rows = [(*CLIENT, 1, 3, None, None, 4711)]
+    assert list(bench.run("SHOW CLIENTS EXTENDED").rows) == bench.tables.shown_rows
+    assert list(bench.run("SHOW CLIENTS").rows) == [CLIENT]
 
 
 def test_server_rows(bench: Bench) -> None:
@@ -83,12 +45,7 @@ def test_server_rows(bench: Bench) -> None:
 
 
 def test_sockets_have_prefixed_states(bench: Bench) -> None:
-    bench.tables.client_rows = [
-        fakes.client(1, state="active", link=9),
-        fakes.client(2, "", "", state="login"),
-        fakes.client(3, state="active_cancel_req"),
-        fakes.client(4),
-    ]
+    bench.tables.shown_rows = [(*CLIENT, *[0] * 7, 1, None)]
     bench.tables.server_rows = [
         fakes.server(9, state="active"),
         fakes.server(10, state="new"),
@@ -96,11 +53,13 @@ def test_sockets_have_prefixed_states(bench: Bench) -> None:
     ]
     rows = bench.rows("SHOW SOCKETS EXTENDED")
     assert [(row["type"], row["state"]) for row in rows] == [
-        ("C", "cl_login"), ("C", "cl_active"), ("C", "cl_active"), ("S", "sv_active"), ("S", "sv_idle"),
-        ("S", "sv_login"),
+        ("C", "active"), ("S", "sv_active"), ("S", "sv_idle"), ("S", "sv_login"),
     ]  # fmt: skip
-    assert (rows[0]["user"], rows[0]["database"], rows[0]["recv_pos"]) == ("(nouser)", "(nodb)", 0)
-    assert [row["id"] for row in bench.rows("SHOW ACTIVE_SOCKETS EXTENDED")] == [2, 1, 9, 10]
+    assert (rows[1]["id"], rows[1]["recv_pos"], rows[1]["send_avail"], rows[1]["slot"]) == (9, 0, 0, 9)
+    assert [row["id"] for row in bench.rows("SHOW ACTIVE_SOCKETS EXTENDED")] == [258, 9, 10]
+    plain = bench.rows("SHOW SOCKETS")
+    assert [row["id"] for row in plain] == [258, 9, 11, 10]
+    assert "slot" not in plain[0]
 
 
 def test_workers(bench: Bench) -> None:
@@ -111,6 +70,10 @@ def test_workers(bench: Bench) -> None:
         (0, 12, 3, 1, "2026-01-31 12:00:00 UTC", 0, 41, 900),
         (1, 12, 3, 1, "2026-01-31 12:00:00 UTC", 0, 41, 900),
     ]
+
+
+def test_turns(bench: Bench) -> None:
+    assert bench.run("SHOW TURNS").rows == [(0, 7, 1234)]
 
 
 def test_slots_show_what_servers_leaves_out(bench: Bench) -> None:

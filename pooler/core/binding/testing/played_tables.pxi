@@ -71,6 +71,12 @@ cdef class PoolOperations(SharedMap):
                            self.t.slots[row].dedicated_to, worker, now, &out)
         elif what == "idle":
             self.t.clients[row].state = CL_IDLE
+            deadlines_look(self.t, row)
+        elif what == "asks":
+            self.t.clients[row].request_start = self.t.clients[row].xact_start = now
+        elif what == "answered":   # and in a transaction
+            self.t.clients[row].request_start = 0
+            self.t.clients[row].idle_start = now
         else:
             raise ValueError(what)
         return {"slot": out.slot, "dial": out.dial, "close": out.close, "client": out.client,

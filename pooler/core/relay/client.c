@@ -70,6 +70,7 @@ void client_requeue(struct relay *r, struct client *c) {
         return;
     }
     client_move(c, client_ungreeted(c) ? CLIENT_GREETING_WAITING : CLIENT_WAITING);
+    if (c->io.hangup) client_hung_up(r, c);
     r->t->clients[c->row].request_start = r->t->clients[c->row].xact_start = 0; /* nothing of it was sent */
     pool_requeue(r->t, c->row, r->loop.now, &out);
     relay_apply(r, &out);
@@ -136,7 +137,7 @@ bool client_acquire(struct relay *r, struct client *c) {
     pool_acquire(r->t, c->row, r->loop.now, &out);
     if (out.slot != NO_ROW) client_attached(r, c, out.slot);
     else client_move(c, client_ungreeted(c) ? CLIENT_GREETING_WAITING : CLIENT_WAITING);
-    if (client_waits(c) && c->io.hangup) r->hangups = true;
+    if (client_waits(c) && c->io.hangup) client_hung_up(r, c);
     relay_apply(r, &out);
     return c->server && c->state != CLIENT_CLOSED;
 }

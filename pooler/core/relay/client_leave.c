@@ -129,22 +129,42 @@ static void probe(struct relay *r, struct client *c) {
     conn_ready(&r->loop, &c->io);
 }
 
-/* Time has passed. */
-void client_leave_look(struct relay *r, struct client *c) {
+/* It is looked at when time has passed. */
+void client_hung_up(struct relay *r, const struct client *c) {
+    if (!bytes_add(&r->hung_up, &c->row, sizeof c->row)) r->hung_up_lost = true;
+}
+
+static void look_at(struct relay *r, struct client *c) {
     bool work = c->state == CLIENT_WAITING || c->state == CLIENT_LEAVING;
     if (!c->io.hangup || !work || c->hangup_at == UINT64_MAX) return;
-    r->hangups = true;
+    client_hung_up(r, c);
     if (!c->hangup_at) c->hangup_at = r->loop.now;
     if (r->loop.now < c->hangup_at + PROBE_AFTER_US) return;
     c->hangup_at = UINT64_MAX;
     probe(r, c);
 }
 
+/* Time has passed: a look at those that hung up, of however many there are.  A row may be another client's by
+ * now. */
+void client_leave_look(struct relay *r) {
+    struct bytes rows = r->hung_up;
+    bool all = r->hung_up_lost;
+    r->hung_up = (struct bytes){0};
+    r->hung_up_lost = false;
+    for (int32_t i = 0; all && i < r->t->h->clients_high; i++)
+        if (r->clients[i]) look_at(r, r->clients[i]);
+    for (uint32_t at = rows.start, row; !all && at < rows.end; at += sizeof row) {
+        memcpy(&row, rows.data + at, sizeof row);
+        if (r->clients[row]) look_at(r, r->clients[row]);
+    }
+    bytes_free(&rows);
+}
+
 /* No more requests come from this client. */
 void client_end(struct relay *r, struct client *c, enum leaving how) {
     c->leaving = (uint8_t)how;
     client_move(c, CLIENT_LEAVING);
-    r->hangups = true;
+    client_hung_up(r, c);
     if (c->server) {
         client_ask_for_answers(r, c);
         if (statements_due(c->server)) statements_answer(r, c->server);

@@ -84,7 +84,10 @@ static void note_events(struct relay *r, struct conn *c, uint32_t events) {
     case KIND_JOBS: jobs_take(r); break;
     default:
         if (events & (EPOLLIN | EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->readable = true;
-        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) c->hangup = r->hangups = true;
+        if (events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR)) {
+            if (!c->hangup && c->kind == KIND_CLIENT) client_hung_up(r, (struct client *)c);
+            c->hangup = true;
+        }
         if (events & EPOLLERR) c->broken = true;
         if (events & EPOLLOUT && c->read_wants_out) {
             c->read_wants_out = false;
@@ -98,10 +101,7 @@ static void look(struct relay *r) {
     r->look_at = r->loop.now + LOOK_US;
     for (int32_t i = 0; i < r->t->h->slots_high; i++)
         if (r->servers[i] && !server_fast_closed(r, r->servers[i])) server_overdue(r, r->servers[i]);
-    bool hangups = r->hangups;
-    r->hangups = false;
-    for (int32_t i = 0; hangups && i < r->t->h->clients_high; i++)
-        if (r->clients[i]) client_leave_look(r, r->clients[i]);
+    client_leave_look(r);
     for (int32_t i = 0; r->t->h->retiring == RETIRING_ALL && i < r->t->h->clients_high; i++)
         if (r->clients[i]) conn_ready(&r->loop, &r->clients[i]->io);
     listen_look(r);

@@ -72,7 +72,8 @@ struct relay {
     struct clean_texts clean_texts;
     struct subscription **heard_by;  /* by channel row */
     uint32_t markers_sent;           /* to the listening connections, by their numbers */
-    bool hangups;                    /* clients may have hung up that are still served */
+    struct bytes hung_up;            /* rows of clients that may have, and are still served */
+    bool hung_up_lost;               /* there was no memory for some of them */
     bool listen_work;                /* servers wait for channels, or clients have news */
     struct bytes undelivered;        /* of listening connections, not yet delivered */
     bool undelivered_lost;           /* there was no memory for some of it */

@@ -271,3 +271,15 @@ def test_what_a_used_server_refuses_gets_a_new_one(pooler: Pooler, how: str) -> 
     with pooled(pooler, "three") as fresh:
         assert fresh.rows("SHOW temp_buffers") == [[b"8MB"]]
         fresh.close()
+
+
+def test_many_settings_of_ones_own_naming_follow_their_client(pooler: Pooler) -> None:
+    """More than the names that there is space for at first."""
+    names = [f"own.setting_{number}" for number in range(40)]
+    values = [f"value {number}" for number in range(40)]
+    show = "SELECT " + ", ".join(f"current_setting('{name}', true)" for name in names)
+    with pooled(pooler, "many") as wire, pooled(pooler, "many") as other:
+        for name, value in zip(names, values, strict=True):
+            fine(wire, f"SET {name} = '{value}'")
+        assert set(other.rows(show)[0]) <= {None, b""}
+        assert list(wire.rows(show)[0]) == [value.encode() for value in values]

@@ -12,6 +12,17 @@
 
 #define FDW "postgres_fdw_handler" /* harmless where session_trusted_extensions has its extension */
 
+/* Space for one more, within the limit.  False: no memory. */
+static bool space_for_custom(struct profile *p) {
+    if (p->custom_count < p->custom_space || p->custom_count == CUSTOM_NAMES_MAX) return true;
+    int space = p->custom_space ? 2 * p->custom_space : 8;
+    struct custom *more = realloc(p->customs, (size_t)space * sizeof *more);
+    if (!more) return false;
+    p->customs = more;
+    p->custom_space = space;
+    return true;
+}
+
 /* A name of a setting with a dot: pg_settings does not show it, so it has to be asked for by name.  When
  * there are too many, the oldest goes that only statements have said.  False: there was no memory for it, and
  * nobody will ask for it. */
@@ -21,7 +32,7 @@ bool profile_custom(struct profile *p, const char *name, bool lasting) {
             p->customs[i].lasting |= lasting;
             return true;
         }
-    char *kept = strdup(name);
+    char *kept = space_for_custom(p) ? strdup(name) : NULL;
     if (!kept) return false;
     uint32_t at = (uint32_t)p->custom_count;
     if (p->custom_count < CUSTOM_NAMES_MAX) {
@@ -42,6 +53,7 @@ static void forget(struct relay *r, struct profile *p) {
     words_free(&p->words);
     free(p->catalog.entries);
     for (int i = 0; i < p->custom_count; i++) free(p->customs[i].name);
+    free(p->customs);
     *p = (struct profile){.serial = ++r->profile_serial};
 }
 

@@ -18,6 +18,12 @@ struct relay;
 /* A name that was called and is in no catalog, and when it was first. */
 struct absent { uint64_t hash, at; };
 
+/* A name of a setting with a dot; lasting: the catalogs have it. */
+struct custom {
+    char *name;
+    bool lasting;
+};
+
 /* What one worker knows of one database. */
 struct profile {
     struct words words; /* what was called and is in no catalog */
@@ -29,13 +35,10 @@ struct profile {
     bool connects;
     struct absent absent[ABSENT_MAX];
     uint32_t absent_count, absent_next, learnt;
-    bool folds;    /* something in its catalogs may leave a setting of its client in a plan */
-    bool nameless; /* something in its catalogs may set settings whose names are not in its text */
-    struct {
-        char *name;
-        bool lasting;
-    } customs[CUSTOM_NAMES_MAX]; /* lasting: the catalogs have it */
-    int custom_count;
+    bool folds;             /* something in its catalogs may leave a setting of its client in a plan */
+    bool nameless;          /* something in its catalogs may set settings whose names are not in its text */
+    struct custom *customs; /* most databases have none */
+    int custom_count, custom_space;
     uint32_t victim; /* whose place a new name takes when there are too many */
 };
 

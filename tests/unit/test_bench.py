@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scripts import bench, connect, pgbouncer
+from scripts import bench, connect, pgbouncer, scale
 from scripts.figures import BASE, Cell, Machine, markdown, write_json
 from tests.support import login_load
 
@@ -117,3 +117,16 @@ def test_a_program_to_measure_beside(tmp_path: Path) -> None:
 
 def test_share_of_others() -> None:
     assert "busy meanwhile" in str(Machine())
+
+
+def test_all_servers_are_shared_out_over_the_databases_of_scale() -> None:
+    options = scale.arguments(["--servers", "500", "--databases", "200"])
+    sizes = [int(keys.rpartition("=")[2]) for keys in scale.databases_of(options).values()]
+    assert (len(sizes), sum(sizes), set(sizes)) == (200, 500, {2, 3})
+
+
+def test_a_row_of_scale_has_a_cell_for_each_heading() -> None:
+    load = scale.Load(3.2, 40.0, None, (0.2, 0.9, 3.0), None)
+    row = scale.row("pgbouncer", 1000, scale.Rest(812.4, 0.05), load)
+    assert row == "| pgbouncer | 1000 | 812 | 0.050 | 3.2 | 40 | - | 0.20 | 0.90 | 3.00 | - |"
+    assert row.count("|") == len(scale.HEADINGS) + 1

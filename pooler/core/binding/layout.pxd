@@ -117,11 +117,15 @@ cdef extern from "tables/layout.h" nogil:
         uint32_t id
         char name[64]
         int32_t clients[64]
+    struct catalog_totals:
+        uint32_t functions, relations
+        uint64_t reader_bytes
     struct catalog_row:
         uint8_t state
         int16_t reader
-        uint32_t row_generation, functions, relations, everything
-        uint64_t bytes, read_at, known_since, cost_us, reader_bytes
+        uint32_t row_generation, everything
+        uint64_t bytes, read_at, known_since, cost_us
+        catalog_totals totals
     struct database_row:
         catalog_row catalog
         uint32_t generation

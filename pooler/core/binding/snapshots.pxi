@@ -252,10 +252,11 @@ cdef class Snapshots(SharedMap):
             rows.append({"database": decoded(d.name), "state": CatalogState(c.state),
                          "current": bool(current),
                          "reader": c.reader - 1,
-                         "functions": c.functions, "relations": c.relations, "everything": c.everything != 0,
+                         "functions": c.totals.functions, "relations": c.totals.relations,
+                         "everything": c.everything != 0,
                          "known_s": (now - c.known_since) / 1e6 if known else None,
                          "looked_s": (now - c.read_at) / 1e6 if c.read_at else None,
-                         "cost_us": c.cost_us, "bytes": c.bytes + c.reader_bytes})
+                         "cost_us": c.cost_us, "bytes": c.bytes + c.totals.reader_bytes})
         tables_unlock(self.t)
         return rows
 

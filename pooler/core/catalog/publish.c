@@ -51,6 +51,13 @@ static void count_names(struct catalog_reader *c) {
     }
 }
 
+/* A worker has one extent to write into: the snapshot of another database is finished first. */
+static bool is_writing_another(const struct relay *r, const struct catalog_reader *c) {
+    for (int32_t i = 0; i < r->t->h->databases_high; i++)
+        if (r->readers[i] && r->readers[i] != c && r->readers[i]->phase == READING_WRITE) return true;
+    return false;
+}
+
 /* All are counted: the place for them, without them.  False: there is none, or another worker has taken
  * over. */
 static bool begin_writing(struct relay *r, int32_t database, struct catalog_reader *c) {
@@ -74,19 +81,20 @@ static void write_names(struct catalog_reader *c) {
 static void publish(struct relay *r, int32_t database, struct catalog_reader *c) {
     const struct graph *g = &c->graph;
     struct snapshot *to = c->writing.to;
-    struct catalog_row *row = &r->t->databases[database].catalog;
+    struct catalog_totals totals = {
+        .functions = c->writing.functions,
+        .relations = c->writing.relations,
+        .reader_bytes = g->bytes + sizeof *c,
+    };
     to->everything = graph_effect_flags(g, SYMBOL_EVERYTHING);
     to->ddl = graph_effect_flags(g, SYMBOL_DDL);
     to->bodies = has_bodies(g);
     memcpy((struct catalog_entry *)(to + 1) + to->capacity, c->customs.names, c->customs.bytes);
-    row->functions = c->writing.functions;
-    row->relations = c->writing.relations;
-    row->reader_bytes = g->bytes + sizeof *c;
-    catalog_publish(r->t, database, r->worker, r->loop.now, c->version);
+    catalog_publish(r->t, database, r->worker, r->loop.now, c->version, &totals);
     catalog_end_look(r, database, c);
 }
 
-/* False: nothing came of it.  Whoever has lost its claim writes no more: its extent may be another's. */
+/* False: nothing came of it, or another worker reads by now. */
 static bool step(struct relay *r, int32_t database, struct catalog_reader *c) {
     if (!catalog_keep(r->t, database, c->instance, r->worker, r->loop.now)) return false;
     if (c->phase == READING_SOLVE) {
@@ -95,7 +103,8 @@ static bool step(struct relay *r, int32_t database, struct catalog_reader *c) {
         c->phase = READING_COUNT;
     } else if (c->phase == READING_COUNT) {
         count_names(c);
-        if (c->writing.at == c->graph.symbol_count) return begin_writing(r, database, c);
+        if (c->writing.at == c->graph.symbol_count && !is_writing_another(r, c))
+            return begin_writing(r, database, c);
     } else {
         write_names(c);
         if (c->writing.at == c->graph.symbol_count) publish(r, database, c);

@@ -69,6 +69,7 @@ void catalog_forget_all(struct catalog_reader *c) {
 
 void catalog_end_look(struct relay *r, int32_t database, struct catalog_reader *c) {
     catalog_paid(r->t, database, c->instance, r->worker, r->loop.now, c->cost_us);
+    if (c->phase == READING_WRITE) catalog_drop(r->t, database, r->worker);
     c->phase = READING_NOT;
     c->slot = NO_ROW;
     c->next_at = r->loop.now + PROFILE_CHECK_US
@@ -231,7 +232,7 @@ static void compare(struct relay *r, int32_t database, struct catalog_reader *c)
     c->class = 0;
     if (c->complete && memcmp(c->sums, c->next_sums, sizeof c->sums) == 0
         && catalog_is_published(r->t, database)) {
-        catalog_publish(r->t, database, r->worker, r->loop.now, c->version);
+        catalog_seen_again(r->t, database, r->worker, r->loop.now, c->version);
         catalog_end_look(r, database, c);
         return;
     }

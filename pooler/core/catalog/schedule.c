@@ -39,6 +39,7 @@ bool catalog_has_work(struct relay *r, int32_t database) {
     if (!c) return false;
     if (c->row_generation != d->generation) {
         catalog_forget_all(c);
+        if (c->phase == READING_WRITE) catalog_drop(r->t, database, r->worker);
         c->row_generation = d->generation;
         c->phase = READING_NOT;
         c->slot = NO_ROW;

@@ -20,6 +20,7 @@
 static struct catalog_row *row_of(struct tables *t, int32_t database) {
     struct database_row *d = &t->databases[database];
     if (d->catalog.row_generation != d->generation) {
+        atomic_store(&d->catalog.generation, 0); /* who copies the snapshot of before looks at it last */
         memset(&d->catalog, 0, sizeof d->catalog);
         d->catalog.row_generation = d->generation;
     }
@@ -84,7 +85,6 @@ bool catalog_claim(struct tables *t, int32_t database, int32_t instance, int wor
     struct instance_row *n = &t->instances[instance];
     bool mine = (is_reader(t, c, worker) || is_free(t, c, now)) && now >= n->catalog_at;
     if (mine) {
-        if (!is_reader(t, c, worker)) c->next_bytes = 0;
         c->reader = (int16_t)(worker + 1);
         c->reader_life = life_of(t, worker);
         c->reader_until = n->catalog_at = now + CLAIM_US;
@@ -128,8 +128,11 @@ void catalog_mark(struct tables *t, int32_t database) {
 
 /* ---- extents ------------------------------------------------------------------------------------- */
 
-static bool overlaps(uint64_t at, uint64_t bytes, uint64_t other, uint64_t other_bytes) {
-    return other_bytes && at < other + other_bytes && other < at + bytes;
+/* From where on it is free behind that extent, if that is in the way. */
+static bool moved_behind(uint64_t *at, uint64_t bytes, uint64_t other, uint64_t other_bytes) {
+    if (!other_bytes || *at >= other + other_bytes || other >= *at + bytes) return false;
+    *at = other + other_bytes;
+    return true;
 }
 
 /* The first place that is free: behind an extent, or at the beginning. */
@@ -138,33 +141,39 @@ static bool first_fit(struct tables *t, uint64_t bytes, uint64_t *out) {
     for (bool moved = true; moved;) {
         moved = false;
         if (at + bytes > CATALOG_STORE_BYTES) return false;
-        for (int32_t i = 0; i < t->h->databases_high; i++) {
-            const struct catalog_row *c = &t->databases[i].catalog;
-            bool current = overlaps(at, bytes, c->offset, c->bytes),
-                 next = overlaps(at, bytes, c->next_offset, c->next_bytes);
-            if (!current && !next) continue;
-            at = current ? c->offset + c->bytes : c->next_offset + c->next_bytes;
-            moved = true;
-        }
+        for (int32_t i = 0; i < t->h->databases_high; i++)
+            moved |= moved_behind(&at, bytes, t->databases[i].catalog.offset, t->databases[i].catalog.bytes);
+        for (int i = 0; i < t->h->sizes.workers; i++)
+            moved |= moved_behind(&at, bytes, t->workers[i].extent_offset, t->workers[i].extent_bytes);
     }
     *out = at;
     return true;
 }
 
+/* What this worker has written is given up: its extent is free. */
+void catalog_drop(struct tables *t, int32_t database, int worker) {
+    struct worker_row *w = &t->workers[worker];
+    tables_lock(t);
+    if (w->extent_database == database) w->extent_bytes = 0;
+    tables_unlock(t);
+}
+
 /* NULL: the store is full, or another worker has taken over. */
 struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity,
                                  uint32_t customs_bytes) {
+    struct worker_row *w = &t->workers[worker];
     uint64_t bytes = sizeof(struct snapshot) + (uint64_t)capacity * sizeof(struct catalog_entry)
         + customs_bytes,
              at = 0;
     bytes = (bytes + 63) & ~63ull;
     tables_lock(t);
-    struct catalog_row *c = row_of(t, database);
-    c->next_bytes = 0;
-    bool fits = is_reader(t, c, worker) && first_fit(t, bytes, &at);
+    w->extent_bytes = 0;
+    bool fits = is_reader(t, row_of(t, database), worker) && first_fit(t, bytes, &at);
     if (fits) {
-        c->next_offset = at;
-        c->next_bytes = bytes;
+        w->extent_offset = at;
+        w->extent_database = database;
+        COMMIT();
+        w->extent_bytes = bytes;
     }
     tables_unlock(t);
     if (!fits) return NULL;
@@ -174,31 +183,64 @@ struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker,
     return s;
 }
 
-/* The snapshot that was written says the same as the one before: verdicts that went by that stay good. */
-static bool same(const struct tables *t, const struct catalog_row *c) {
-    return atomic_load(&c->generation) && c->bytes == c->next_bytes
-        && memcmp(t->catalogs + c->offset, t->catalogs + c->next_offset, c->bytes) == 0;
+/* The snapshot that was written says the same as the one before: verdicts that went by that stay good.
+ * Whose claim another has taken over meanwhile compares with anything, and it does not count. */
+static bool same(struct tables *t, int32_t database, int worker) {
+    const struct worker_row *w = &t->workers[worker];
+    tables_lock(t);
+    const struct catalog_row *c = row_of(t, database);
+    bool published = is_reader(t, c, worker) && atomic_load(&c->generation);
+    uint64_t offset = c->offset, bytes = c->bytes;
+    tables_unlock(t);
+    return published && bytes == w->extent_bytes
+        && memcmp(t->catalogs + offset, t->catalogs + w->extent_offset, bytes) == 0;
 }
 
-/* What is in force from now on: the extent that was written, or the same as before, seen again. */
-void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version) {
-    bool nothing_new = same(t, &t->databases[database].catalog); /* both extents are ours to read */
+/* No two snapshots of a database have the same one, however soon they follow each other. */
+static uint32_t new_generation(struct tables *t) {
+    uint32_t generation;
+    do generation = (uint32_t)tables_new_id(t);
+    while (!generation);
+    return generation;
+}
+
+/* The caller holds the lock, and is the reader. */
+static void seen(struct catalog_row *c, uint64_t now, uint32_t version) {
+    c->read_at = c->looked_at;
+    c->known_since = c->state == CATALOG_KNOWN ? c->known_since : now;
+    c->state = CATALOG_KNOWN;
+    atomic_store(&c->version, version);
+}
+
+/* What is published is what the catalogs say still. */
+void catalog_seen_again(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version) {
     tables_lock(t);
     struct catalog_row *c = row_of(t, database);
-    if (is_reader(t, c, worker)) {
-        if (nothing_new) c->next_bytes = 0;
-        if (c->next_bytes) {
-            c->offset = c->next_offset;
-            c->bytes = c->next_bytes;
-            c->next_bytes = 0;
+    if (is_reader(t, c, worker)) seen(c, now, version);
+    tables_unlock(t);
+}
+
+/* What is in force from now on: the extent that was written.  Readers copy without the lock: while the row
+ * changes it has no generation. */
+void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version,
+                     const struct catalog_totals *totals) {
+    struct worker_row *w = &t->workers[worker];
+    bool nothing_new = same(t, database, worker);
+    tables_lock(t);
+    struct catalog_row *c = row_of(t, database);
+    if (is_reader(t, c, worker) && w->extent_bytes && w->extent_database == database) {
+        if (!nothing_new) {
+            atomic_store(&c->generation, 0);
             COMMIT();
-            atomic_store(&c->generation, (uint32_t)tables_new_id(t) | 1);
+            c->offset = w->extent_offset;
+            c->bytes = w->extent_bytes;
+            COMMIT();
+            atomic_store(&c->generation, new_generation(t));
         }
-        c->read_at = c->looked_at;
-        c->known_since = c->state == CATALOG_KNOWN ? c->known_since : now;
-        c->state = CATALOG_KNOWN;
-        atomic_store(&c->version, version);
+        c->totals = *totals;
+        seen(c, now, version);
     }
+    w->extent_bytes = 0;
     tables_unlock(t);
 }
 

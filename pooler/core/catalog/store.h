@@ -1,10 +1,12 @@
 /* What one worker has read of the catalogs, for all workers: in the shared tables.
  *
  * Theory.  One worker at a time reads the catalogs of a database (`reader`, until `reader_until`; the claim
- * of a dead worker ends with its life).  It writes a snapshot into a free extent of the store, which is its
- * alone (`next`), and publishes it under the lock by one change of the row; the extent of the one before is
- * free from then on.  Extents in use are those of the rows, so nothing has to be rebuilt.  Other workers copy
- * a snapshot without the lock, and look afterwards whether it is still the one that is published.
+ * of a dead worker ends with its life).  It writes a snapshot into a free extent of the store, and publishes
+ * it under the lock by one change of the row; the extent of the one before is free from then on.  What it
+ * writes into is the worker's, whoever reads that database by then: one that was stopped for so long that
+ * another has taken over goes on writing when it wakes, and only itself, or its death, gives that extent up.
+ * Extents in use are those of the rows of databases and workers, so nothing has to be rebuilt.  Other workers
+ * copy a snapshot without the lock, and look afterwards whether it is still the one that is published.
  *
  * The budget is the instance's: after a look that took PostgreSQL a time t none begins there before 100 t are
  * over.  Databases of an instance take turns: the next look is at that whose last is longest ago, among those
@@ -33,7 +35,10 @@ void catalog_paid(struct tables *t, int32_t database, int32_t instance, int work
 void catalog_mark(struct tables *t, int32_t database);
 struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker, uint32_t capacity,
                                  uint32_t customs_bytes);
-void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version);
+void catalog_drop(struct tables *t, int32_t database, int worker);
+void catalog_seen_again(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version);
+void catalog_publish(struct tables *t, int32_t database, int worker, uint64_t now, uint32_t version,
+                     const struct catalog_totals *totals);
 bool catalog_is_published(const struct tables *t, int32_t database);
 
 /* Of the snapshot that is published; 0: none is. */

@@ -228,24 +228,28 @@ struct channel_row {
 };
 
 /* What is known of the catalogs of a database (catalog/store.h). */
+/* For SHOW: how many names a snapshot has, and bytes of memory in its reader. */
+struct catalog_totals {
+    uint32_t functions, relations;
+    uint64_t reader_bytes;
+};
+
 struct catalog_row {
     uint8_t state;        /* enum catalog_state */
     _Atomic uint8_t used; /* something ran there since the last look began */
     int16_t reader;       /* worker + 1 that reads them; 0: none */
     uint32_t reader_life; /* its restarts then */
     uint64_t reader_until;
-    uint32_t row_generation;          /* of the database's row: it may have become another database's */
-    _Atomic uint32_t generation;      /* of the snapshot that is published; 0: none */
-    _Atomic uint32_t version;         /* schema_version when it was read */
-    uint64_t offset, bytes;           /* its extent */
-    uint64_t next_offset, next_bytes; /* the one that the reader writes; 0 bytes: none */
+    uint32_t row_generation;     /* of the database's row: it may have become another database's */
+    _Atomic uint32_t generation; /* of the snapshot that is published; 0: none */
+    _Atomic uint32_t version;    /* schema_version when it was read */
+    uint64_t offset, bytes;      /* its extent */
     /* read_at: when the look began that was published last */
     uint64_t looked_at, read_at, known_since, cost_us;
     _Atomic uint64_t wanted_at; /* when a look was due last, and not begun for those of others there: */
     int32_t wanted_instance;
-    uint32_t functions, relations; /* for SHOW */
+    struct catalog_totals totals;
     _Atomic uint32_t everything; /* for SHOW: what every statement is asked for, for what it need not name */
-    uint64_t reader_bytes;       /* of memory, in its reader */
 };
 
 struct database_row {
@@ -303,6 +307,8 @@ struct worker_row {
     _Atomic uint64_t console_logins, console_queries;
     _Atomic uint64_t turns, longest_turn_us; /* of its relay, since they were asked for (relay/turns.h) */
     double start_time;
+    uint64_t extent_offset, extent_bytes; /* of the snapshot of catalogs that it writes; 0 bytes: none */
+    int32_t extent_database;
     struct list client_attention, slot_attention; /* derived */
     struct common_limits watched;                 /* as its clients were last looked at for (deadlines.h) */
 } __attribute__((aligned(64)));

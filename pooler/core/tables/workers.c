@@ -71,6 +71,7 @@ void worker_died_locked(struct tables *t, int worker, int32_t *clients, int32_t 
     }
     channels_worker_died(t, worker, &out->ring);
     peers_worker_died(t, worker);
+    t->workers[worker].extent_bytes = 0; /* it writes no more */
     t->workers[worker].pid = 0;
     atomic_fetch_add(&t->workers[worker].restarts, 1);
 }

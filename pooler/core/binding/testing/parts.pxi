@@ -61,7 +61,7 @@ cdef extern from "catalog/read.h" nogil:
 cdef extern from "sql/catalog_names.h" nogil:
     struct catalog:
         catalog_entry *entries
-        uint32_t capacity
+        uint32_t capacity, generation, everything
     uint32_t catalog_place(uint64_t, catalog_kind, uint32_t)
 
 

@@ -192,7 +192,7 @@ cdef class PoolOperations(SharedMap):
         tables_lock(self.t)
 
 
-class PlayedTables(Tables, PoolOperations):
+class PlayedTables(Tables, PoolOperations, CatalogOperations):
     """Shared tables whose pool operations can be done one by one."""
 
     __slots__ = ()

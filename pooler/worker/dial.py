@@ -16,7 +16,7 @@ import gevent
 from gevent import socket
 
 from pooler.worker import cancel
-from pooler.worker.stream import Stream
+from pooler.worker.stream import Stream, read_to_end
 
 if TYPE_CHECKING:
     from pooler.worker.context import WorkerContext
@@ -89,8 +89,7 @@ def let_go(context: WorkerContext, dial: Dial) -> None:
         if runs:
             context.spawn(cancel.insist, context, dial.slot, context.tables.slot(dial.slot).generation)
         with gevent.Timeout(None if runs else LET_GO_S, False):
-            while dial.sock.recv(8192):
-                pass
+            read_to_end(dial.sock)
     except OSError:  # reset, or never connected: over all the same
         pass
     finally:

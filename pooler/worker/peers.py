@@ -12,6 +12,7 @@ from pooler.config.advice import is_own_address
 from pooler.core import PeerState
 from pooler.protocol import frontend, peer_key
 from pooler.worker.address import candidates_at
+from pooler.worker.stream import read_to_end
 
 if TYPE_CHECKING:
     from pooler.config.model import Peer
@@ -60,8 +61,7 @@ def _send(
             context.tables.peer_sent(row, context.number)
             state[0] = PeerState.ACTIVE
             sock.sendall(frontend.cancel_request(request.pid, peer_key.handed_on(request.key)))
-            while sock.recv(64):
-                pass
+            read_to_end(sock)
     except OSError as error:
         log.warning("cancel request to peer %d failed: %s", peer.id, error.strerror or error)
         return "failed to forward cancel request to its peer"

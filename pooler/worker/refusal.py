@@ -9,7 +9,7 @@ import gevent
 from pooler import log
 from pooler.errors import ClientFault
 from pooler.protocol import messages
-from pooler.worker.stream import Hangup
+from pooler.worker.stream import Hangup, read_to_end
 
 if TYPE_CHECKING:
     from pooler.worker.client import Client
@@ -30,7 +30,6 @@ def tell(client: Client, fault: ClientFault) -> None:
             client.stream.send(messages.error(fault.message, fault.sqlstate, fault.severity, fault.detail))
             client.stream.close_sending()
         with gevent.Timeout(TELL_S, False):  # a reset by unread bytes would overtake the message
-            while client.sock.recv(4096):
-                pass
+            read_to_end(client.sock)
     except (OSError, Hangup):  # gone already
         return

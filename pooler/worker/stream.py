@@ -136,7 +136,7 @@ class Stream:
     def wait_for_end(self) -> None:
         """Read and drop what comes until the other side has closed. Raises Hangup."""
         while self._receive():
-            pass
+            gevent.sleep(0)
 
     def close(self) -> None:
         """The end, without waiting for anything."""
@@ -160,6 +160,16 @@ class Stream:
         poll = select.poll()
         poll.register(self.sock.fileno(), select.POLLIN)
         return bool(poll.poll(0))
+
+
+def read_to_end(sock: socket.socket) -> None:
+    """Read and drop what comes until the other side has closed. Raises OSError.
+
+    As long as there are bytes a read waits for nothing: after each of them others have their turn, time
+    limits too.
+    """
+    while sock.recv(READ_BYTES):
+        gevent.sleep(0)
 
 
 def offload(function: Callable[..., T], *arguments: Any) -> T:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -148,3 +149,30 @@ def test_pool_size_of_a_peer(pair: tuple[Pooler, Pooler], silent: socket.socket)
         silent.settimeout(0.1)
         with pytest.raises(TimeoutError):
             silent.accept()
+
+
+def test_a_peer_that_answers_without_end(make_pooler: MakePooler, silent: socket.socket) -> None:
+    """Only its end is waited for: while it talks others are served, by the same worker."""
+    pooler = make_pooler(workers=1, databases={"p0": ""})
+    pooler.extra = f"[peers]\n9 = host=127.0.0.1 port={silent.getsockname()[1]}\n"
+    pooler.configure(peer_id=1)
+    stop = threading.Event()
+
+    def talk(sock: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not stop.is_set():
+                sock.sendall(b"x" * (1 << 20))
+
+    with pooler.wire() as wire:
+        wire.send(cancel_bytes(b"\x01\x09\x00\x04\x05\x06\x07\x03"))
+        silent.settimeout(5)
+        taken, _ = silent.accept()
+        with taken:
+            talker = threading.Thread(target=talk, args=(taken,))
+            talker.start()
+            try:
+                for _ in range(3):
+                    assert pooler.show("workers")
+            finally:
+                stop.set()
+                talker.join()

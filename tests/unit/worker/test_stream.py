@@ -1,0 +1,52 @@
+"""Waiting for the end of a stream whose other side goes on talking."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import gevent
+import pytest
+from gevent import socket
+
+from pooler.errors import ServerFault
+from pooler.worker.stream import Stream, read_to_end
+
+#: Where others never have their turn the test has to end all the same.
+ENOUGH = 200_000
+
+
+class Talker:
+    """A socket that always has something to read."""
+
+    def __init__(self) -> None:
+        self.reads = 0
+
+    def recv(self, size: int) -> bytes:
+        self.reads += 1
+        return b"x" if self.reads < ENOUGH else b""
+
+
+WAYS: dict[str, Callable[[socket.socket], None]] = {
+    "socket": read_to_end,
+    "stream": lambda sock: Stream(sock, ServerFault).wait_for_end(),
+}
+
+
+@pytest.mark.parametrize("way", WAYS)
+def test_others_have_their_turn(way: str) -> None:
+    """Other greenlets, and time limits."""
+    talker, turns = Talker(), 0
+
+    def other() -> None:
+        nonlocal turns
+        while turns < 3:
+            turns += 1
+            gevent.sleep(0)
+
+    gevent.spawn(other)
+    limit = gevent.Timeout(0.01)
+    with pytest.raises(gevent.Timeout), limit:
+        WAYS[way](cast(Any, talker))
+    assert turns == 3
+    assert talker.reads < ENOUGH

@@ -12,6 +12,7 @@
 #include <time.h>
 
 #include "io/buffer.h"
+#include "io/utf8.h"
 #include "session/pin.h"
 #include "tables/clock.h"
 #include "tables/layout.h"
@@ -140,26 +141,13 @@ static void put_pointer(struct writer *w, uint64_t id) {
     put_word(w, text);
 }
 
-/* Bytes of the character of UTF-8 that begins here; 0: there is none. */
-static uint32_t character(const unsigned char *p, uint32_t n) {
-    if (p[0] < 0x80) return 1;
-    uint32_t size = p[0] >= 0xf0 ? 4 : p[0] >= 0xe0 ? 3 : 2;
-    if (p[0] < 0xc2 || p[0] > 0xf4 || n < size) return 0;
-    for (uint32_t i = 1; i < size; i++)
-        if ((p[i] & 0xc0) != 0x80) return 0;
-    /* too long a form, half of a pair of UTF-16, beyond the last plane */
-    if ((p[0] == 0xe0 && p[1] < 0xa0) || (p[0] == 0xed && p[1] > 0x9f)) return 0;
-    if ((p[0] == 0xf0 && p[1] < 0x90) || (p[0] == 0xf4 && p[1] > 0x8f)) return 0;
-    return size;
-}
-
 /* Clients are told that this is UTF-8, whatever names others came with: other bytes are escaped. */
 static void put_text(struct writer *w, const char *text, size_t space) {
     const unsigned char *p = (const unsigned char *)text;
     uint32_t n = (uint32_t)strnlen(text, space);
     unsigned char *out = w->at + 4;
-    for (uint32_t i = 0, size; i < n; i += size) {
-        size = character(p + i, n - i);
+    for (uint32_t i = 0, size, code; i < n; i += size) {
+        size = utf8_character(p + i, n - i, &code);
         if (size) {
             memcpy(out, p + i, size);
             out += size;

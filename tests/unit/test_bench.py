@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,18 @@ def test_output_of_pgbench() -> None:
 def test_other_outputs_are_errors(text: str, other: str) -> None:
     with pytest.raises(SystemExit):
         connect.parse_pgbench(PGBENCH.replace(text, other))
+
+
+def test_engines() -> None:
+    """Each way carries all messages, or the program ends with an error; a machine may forbid rings."""
+    script = Path(connect.__file__).with_name("engines")
+    result = subprocess.run([script, "3"], capture_output=True, text=True, timeout=60)
+    assert result.returncode == 0, result.stderr
+    heading, _, *rows = result.stdout.splitlines()
+    assert heading == "| messages | way | ns per message |"
+    ways = 2 if "no io_uring" in result.stderr else 5
+    assert len(rows) == 2 * 4 * ways
+    assert sum(row.endswith(" (1.00x) |") and "epoll, recv, send" in row for row in rows) == 8
 
 
 def cells() -> list[Cell]:

@@ -25,6 +25,8 @@ def error(code: str = "0A000", routine: str = "RevalidateCachedQuery", text: str
 
 
 CHANGED = error()
+#: The statement of an EXECUTE is not there.
+GONE = b""
 
 
 def gone(name: str) -> bytes:
@@ -39,7 +41,8 @@ def named(letter: str, body: bytes) -> bytes:
 
 class Postgres:
     """Answers as PostgreSQL does. The next messages of the kind `fails_at` that use a statement of the client
-    fail, as many as there are `errors`; `heard`: the letters of those that make or use one."""
+    fail, as many as there are `errors` (an empty one: it does not fail); `heard`: the letters of those that
+    make or use one. Without a `column` statements have no rows."""
 
     def __init__(self) -> None:
         self.fails_at = ""
@@ -60,17 +63,16 @@ class Postgres:
             return ready(self.status)
         if self.skips:
             return b""
-        executed = re.fullmatch(rb"EXECUTE (pooler_\d+)\0", body) if letter == "Q" else None
+        executed = re.search(rb"EXECUTE (pooler_\d+)\0", body) if letter == "Q" else None
         if executed:
             self.heard += letter
-        if executed and self.fails_at == "Q":
-            self.fails_at = ""
-            return gone(executed[1].decode()) + ready(self.status)
+        if executed and self.fails_at == "Q" and self.errors:
+            return (self.errors.pop(0) or gone(executed[1].decode())) + ready(self.status)
         theirs = uses or (letter == "B" and not named(letter, body))
-        if letter == self.fails_at and theirs and self.errors:
+        if letter == self.fails_at and theirs and self.errors and (failed := self.errors.pop(0)):
             self.skips = True
-            return self.errors.pop(0)
-        columns = row_description([(self.column, 23)])
+            return failed
+        columns = row_description([(self.column, 23)]) if self.column else message(b"n")
         return {
             "P": message(b"1"),
             "B": message(b"2"),
@@ -235,6 +237,60 @@ def test_twice_is_too_often(play: Play) -> None:
     assert play.postgres.heard.count("B") == 2
 
 
+def test_what_was_executed_is_not_executed_again(play: Play) -> None:
+    """Though no answer to it was sent."""
+    assert play.say(parse("INSERT", "b") + SYNC) == "1Z"
+    play.fail("B", b"", CHANGED)
+    assert play.say(bind((), "b") + execute() + bind((), "a") + RUN) == "2DCEZ"
+    assert play.postgres.heard.count("B") == 2
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "column", "hears"),
+    [
+        (bind((), "b") + bind((), "a") + RUN, "n", "22DCZ"),
+        (bind((), "b") + describe() + bind((), "a") + describe() + RUN, "n", "2T2TDCZ"),
+        (bind((), "b") + describe() + bind((), "a") + describe() + RUN, "", "2n2nDCZ"),
+        (parse("SELECT 3", "c") + bind((), "b") + bind((), "a") + RUN, "n", "122DCZ"),
+        (bind((), "b") + parse("SELECT 3", "c") + bind((), "a") + RUN, "n", "21EZ"),
+        (bind((), "b") + close("S", "c") + bind((), "a") + RUN, "n", "23EZ"),
+    ],
+    ids=["bound", "described", "no data", "parse in front", "parse between", "close between"],
+)
+def test_all_is_repeated_that_was_answered_before(
+    play: Play, pipeline: bytes, column: str, hears: str
+) -> None:
+    """In their order; what holds already, a Parse or a Close, cannot be between."""
+    play.postgres.column = column
+    assert play.say(parse("SELECT 2", "b") + SYNC) == "1Z"
+    assert play.say(bind((), "b") + bind((), "a") + RUN) == "22DCZ"  # nothing of ours comes between any more
+    play.fail("B", b"", CHANGED)
+    assert play.say(pipeline) == hears
+
+
+def test_what_was_told_is_not_repeated(play: Play) -> None:
+    assert play.say(bind((), "a") + FLUSH) == "2"
+    play.fail("B", CHANGED)
+    assert play.say(bind((), "a") + RUN) == "EZ"
+    assert play.postgres.heard.count("B") == 1
+
+
+def test_requests_of_ours_between_do_not_count(play: Play) -> None:
+    """The second statement has to be prepared anew."""
+    assert play.say(parse("SELECT 2", "b") + SYNC) == "1Z"
+    assert play.say(describe("S", "b") + SYNC) == "tTZ"
+    play.fail("B", CHANGED)
+    assert play.say(bind((), "b") + RUN) == "EZ"
+    play.fail("B", CHANGED)
+    assert play.say(bind((), "a") + bind((), "b") + RUN) == "22DCZ"
+
+
+def test_a_client_that_leaves_hears_it(play: Play) -> None:
+    play.fail("B", CHANGED)
+    assert play.say(bind((), "a") + RUN + TERMINATE) == "EZ"
+    assert play.postgres.heard == "B"
+
+
 def test_before_another_pipeline_it_hears_it(play: Play) -> None:
     """Answers of both are on their way."""
     play.fail("B", CHANGED)
@@ -267,9 +323,40 @@ def test_an_execute_is_asked_again(play: Play, text: str, end: bytes) -> None:
     """All of it is there, and nothing of it has run."""
     assert play.say(parse(text, "d") + SYNC) == "1Z"
     assert play.say(query("EXECUTE d")) == "CZ"
-    play.fail("Q")
+    play.fail("Q", GONE)
     assert play.say(query("EXECUTE d") + end) == "CZ"
     assert play.postgres.heard == "QPDQ", "it was parsed anew, and executed"
+
+
+def test_an_execute_is_asked_again_once(play: Play) -> None:
+    play.fail("Q", GONE, GONE)
+    assert play.say(query("EXECUTE a")) == "EZ"
+    assert play.postgres.heard.count("Q") == 2
+
+
+def test_an_execute_within_a_transaction_is_not_asked_again(play: Play) -> None:
+    play.postgres.status = codes.STATUS_IN_TRANSACTION
+    assert play.say(query("BEGIN")) == "CZ"
+    assert play.say(query("EXECUTE a")) == "CZ"
+    play.fail("Q", GONE)
+    assert play.say(query("EXECUTE a")) == "EZ"
+    assert play.postgres.heard == "Q"
+
+
+def test_an_execute_with_another_statement_is_not_asked_again(play: Play) -> None:
+    """It may have run before."""
+    assert play.say(query("EXECUTE a")) == "CZ"
+    play.fail("Q", GONE)
+    assert play.say(query("SELECT 1; EXECUTE a")) == "EZ"
+    assert play.postgres.heard == "Q"
+
+
+def test_an_execute_before_another_query_is_not_asked_again(play: Play) -> None:
+    """That would come before it."""
+    assert play.say(query("EXECUTE a")) == "CZ"
+    play.fail("Q", GONE)
+    assert play.say(query("EXECUTE a") + query("SELECT 1")) == "EZCZ"
+    assert play.postgres.heard == "Q"
 
 
 # ---- more of the pipeline decides ----

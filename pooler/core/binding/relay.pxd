@@ -49,13 +49,13 @@ cdef extern from "relay/log.h" nogil:
     const log_batch *log_take(relay *)
 
 cdef extern from "relay/shown_clients.h" nogil:
-    enum shown_as: SHOWN_CLIENTS, SHOWN_SOCKETS, SHOWN_ACTIVE_SOCKETS
+    enum: SHOWN_CLIENTS, SHOWN_SOCKETS, SHOWN_ACTIVE_SOCKETS   # enum shown_as
     struct shown:
         unsigned char *bytes
         uint64_t count
         int32_t rows
         bint starved
-    void shown_clients(const tables *, shown_as, bint, uint64_t, shown *)
+    void shown_clients(const tables *, int, bint, uint64_t, shown *)
 
 cdef extern from "relay/commands.h" nogil:
     enum: COMMAND_CLIENT, COMMAND_SERVER, COMMAND_CLOSE_SLOT, COMMAND_FREED_SLOT, COMMAND_KILL, COMMAND_SEND

@@ -45,15 +45,13 @@ cdef extern from "tables/acceptor.h" nogil:
     void acceptor_release(acceptor *)
 
 cdef extern from "tables/deadlines.h" nogil:
-    enum client_limit:
-        pass
     struct overdue:
         int32_t row
-        client_limit limit
+        int limit   # enum client_limit
         uint64_t id, since
     void deadlines_look(tables *, int32_t)
     void deadlines_look_at_all(tables *)
-    const char *deadlines_name(client_limit)
+    const char *deadlines_name(int)
     uint64_t deadlines_quiet(const tables *, int, uint64_t)
     int deadlines_over(tables *, int, uint64_t, const common_limits *, int32_t *, overdue *, int)
 

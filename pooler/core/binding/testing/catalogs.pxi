@@ -1,6 +1,10 @@
 """The store of snapshots of catalogs, one step at a time: for tests that play several workers."""
 
 
+from cpython.buffer cimport PyBUF_WRITE
+from cpython.memoryview cimport PyMemoryView_FromMemory
+
+
 cdef extern from "catalog/store.h" nogil:
     struct snapshot:
         uint32_t everything
@@ -28,7 +32,7 @@ cdef class CatalogOperations(SharedMap):
         if s == NULL:
             return None
         s.everything = <uint32_t>worker
-        return <unsigned char[:capacity * sizeof(catalog_entry)]><unsigned char *>(s + 1)
+        return PyMemoryView_FromMemory(<char *>(s + 1), capacity * sizeof(catalog_entry), PyBUF_WRITE)
 
     def _catalog_drop(self, int database, int worker):
         catalog_drop(self.t, database, worker)

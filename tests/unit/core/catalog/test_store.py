@@ -32,7 +32,7 @@ class Catalogs:
         where = self.database if database is None else database
         extent = self.tables._catalog_reserve(where, worker, capacity)
         assert extent is not None
-        return memoryview(extent)
+        return extent
 
     def write(self, worker: int, entries: bytes, database: int | None = None) -> None:
         """Reserves, writes and publishes."""

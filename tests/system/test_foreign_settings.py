@@ -11,7 +11,7 @@ from tests.support.exchange import pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.shared import StartPooler
-from tests.support.wire import SYNC, Wire, extended, message
+from tests.support.wire import SYNC, Wire, bind, execute, extended, message, parse
 
 DATABASES = {
     "p0": "pool_size=1",
@@ -283,3 +283,16 @@ def test_many_settings_of_ones_own_naming_follow_their_client(pooler: Pooler) ->
             fine(wire, f"SET {name} = '{value}'")
         assert set(other.rows(show)[0]) <= {None, b""}
         assert list(wire.rows(show)[0]) == [value.encode() for value in values]
+
+
+def test_nothing_of_ours_stays_in_a_transaction(pooler: Pooler) -> None:
+    """A statement is parsed at another server, under the settings under which its client parsed it."""
+    with pooled(pooler, "two") as wire, pooled(pooler, "two") as other:
+        wire.send(parse("SELECT '2001-02-03'::date", "dated") + SYNC)
+        wire.receive_until()
+        other.query("BEGIN")  # on that server: the next one is another
+        wire.query("DO $$BEGIN PERFORM set_config('Date' || 'Style', 'German', false); END$$; BEGIN")
+        wire.send(bind(name="dated") + execute() + SYNC)
+        assert [m.values for m in wire.receive_until() if m.type == "D"] == [[b"03.02.2001"]]
+        assert wire.rows("SELECT name FROM pg_cursors WHERE name <> ''") == []
+        assert wire.rows("SELECT name FROM pg_prepared_statements WHERE statement LIKE 'SET%'") == []

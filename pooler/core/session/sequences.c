@@ -118,8 +118,8 @@ static void discard(struct relay *r, struct server *s, bool inside) {
     if (inside) send_run(r, s, text, (uint32_t)strlen(text));
     else send_query(r, s, text, (uint32_t)strlen(text) + 1);
     s->session.may_skip_discard = true;
-    /* behind the Execute of a run there is a Close */
-    s->session.discard_request = s->requests.pushed - (inside ? 2 : 1);
+    /* behind the Execute of a run there are two Closes */
+    s->session.discard_request = s->requests.pushed - (inside ? 3 : 1);
 }
 
 /* A transaction that has failed, and nothing on its way that could have ended it. */

@@ -119,10 +119,12 @@ void send_run(struct relay *r, struct server *s, const char *text, uint32_t byte
     send_execute(r, s, name, n, text, bytes);
     statements_counters(r, s)->server_parse_count++;
     s->pipeline_ours = true;
-    send_head(r, s, 'C', n + 1);
-    send_bytes(r, s, "S", 1);
-    send_bytes(r, s, name, n);
-    server_expects(s, 'C' | INTERNAL);
+    for (const char *kind = "PS"; *kind; kind++) { /* in a transaction PostgreSQL would keep the portal */
+        send_head(r, s, 'C', n + 1);
+        send_bytes(r, s, kind, 1);
+        send_bytes(r, s, name, n);
+        server_expects(s, 'C' | INTERNAL);
+    }
 }
 
 /* Ends what of ours stands alone: where it fails, what the client sends behind it is not skipped with it. */

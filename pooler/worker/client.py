@@ -185,6 +185,7 @@ class Client:
     def _run_console(self, console: ConsoleSession) -> None:
         while not console.closed:
             try:
+                gevent.sleep(0)  # many commands may come in one read: others have their turn between them
                 kind, body = self.stream.message(CONSOLE_MESSAGE_BYTES)
             except CommandError:  # a cancel request that came as its command ended
                 continue

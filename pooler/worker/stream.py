@@ -61,7 +61,12 @@ class Stream:
             self.buffer += data
 
     def _receive(self) -> bytes:
-        """What is there, waiting for it; empty: the end. Raises Hangup."""
+        """What is there, waiting for it; empty: the end. Raises Hangup.
+
+        Where there is something a read waits for nothing, and who always has something to say would have all
+        turns: others have theirs before each.
+        """
+        gevent.sleep(0)
         try:
             while self.session is not None:
                 data: bytes | None = self.session.read(READ_BYTES)
@@ -136,7 +141,7 @@ class Stream:
     def wait_for_end(self) -> None:
         """Read and drop what comes until the other side has closed. Raises Hangup."""
         while self._receive():
-            gevent.sleep(0)
+            pass
 
     def close(self) -> None:
         """The end, without waiting for anything."""
@@ -165,8 +170,7 @@ class Stream:
 def read_to_end(sock: socket.socket) -> None:
     """Read and drop what comes until the other side has closed. Raises OSError.
 
-    As long as there are bytes a read waits for nothing: after each of them others have their turn, time
-    limits too.
+    Others have their turn after each read, time limits too.
     """
     while sock.recv(READ_BYTES):
         gevent.sleep(0)

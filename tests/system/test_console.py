@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import closing, contextmanager
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 
 import psycopg
 import psycopg2
@@ -252,3 +254,33 @@ def test_pretended_settings(pooler: Pooler, name: str, value: str) -> None:
         assert cursor.fetchone() == (value,)
         cursor.execute(f"SET {name} = 'something'")
         assert cursor.statusmessage == "SET"
+
+
+def test_commands_without_end_keep_nobody_waiting(make_pooler: Callable[..., Pooler]) -> None:
+    """Of a session that reads its answers as fast as it asks: another one of the same worker is served."""
+    pooler = make_pooler(workers=1, databases={"p0": ""})
+    busy = pooler.wire(timeout_s=20).login(database="pgbouncer")
+    stop = threading.Event()
+
+    def ask() -> None:
+        with suppress(OSError):
+            while not stop.is_set():
+                busy.socket.sendall(query("SHOW VERSION") * 1000)
+
+    def hear() -> None:
+        with suppress(OSError):
+            while busy.socket.recv(1 << 20):
+                pass
+
+    threads = [threading.Thread(target=target) for target in (ask, hear)]
+    for thread in threads:
+        thread.start()
+    try:
+        for _ in range(5):
+            assert pooler.show("workers")
+    finally:
+        stop.set()
+        busy.socket.shutdown(socket.SHUT_RDWR)
+        for thread in threads:
+            thread.join()
+        busy.socket.close()

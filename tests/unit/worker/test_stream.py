@@ -1,4 +1,4 @@
-"""Waiting for the end of a stream whose other side goes on talking."""
+"""Streams whose other side goes on talking: others have their turn meanwhile."""
 
 from __future__ import annotations
 
@@ -16,6 +16,10 @@ from pooler.worker.stream import Stream, read_to_end
 ENOUGH = 200_000
 
 
+#: A NotificationResponse without a text.
+MESSAGE = b"A\0\0\0\x0a\0\0\0\7c\0"
+
+
 class Talker:
     """A socket that always has something to read."""
 
@@ -24,12 +28,19 @@ class Talker:
 
     def recv(self, size: int) -> bytes:
         self.reads += 1
-        return b"x" if self.reads < ENOUGH else b""
+        return MESSAGE if self.reads < ENOUGH else b""
+
+
+def read_messages(sock: socket.socket) -> None:
+    stream = Stream(sock, ServerFault)
+    while True:
+        stream.message(100)
 
 
 WAYS: dict[str, Callable[[socket.socket], None]] = {
     "socket": read_to_end,
     "stream": lambda sock: Stream(sock, ServerFault).wait_for_end(),
+    "messages": read_messages,
 }
 
 

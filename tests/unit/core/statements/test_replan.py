@@ -51,9 +51,16 @@ class Postgres:
         self.skips = False
         self.heard = ""
         self.column = "n"
+        self._unread = b""
 
     def answers(self, data: bytes) -> bytes:
-        return b"".join(self.answer(letter, body) for letter, body in messages(data))
+        """To what is whole by now."""
+        self._unread += data
+        at = end = 0
+        while end <= len(self._unread):
+            at, end = end, end + 1 + int.from_bytes(self._unread[end + 1 : end + 5].ljust(4, b"\xff"), "big")
+        whole, self._unread = self._unread[:at], self._unread[at:]
+        return b"".join(self.answer(letter, body) for letter, body in messages(whole))
 
     def answer(self, letter: str, body: bytes) -> bytes:
         uses = re.fullmatch(rb"pooler_[1-9]\d*\0?", named(letter, body)) is not None
@@ -239,9 +246,11 @@ def test_twice_is_too_often(play: Play) -> None:
 
 def test_what_was_executed_is_not_executed_again(play: Play) -> None:
     """Though no answer to it was sent."""
+    pipeline = bind((), "b") + execute() + bind((), "a") + RUN
     assert play.say(parse("INSERT", "b") + SYNC) == "1Z"
+    assert play.say(pipeline) == "2DC2DCZ"
     play.fail("B", b"", CHANGED)
-    assert play.say(bind((), "b") + execute() + bind((), "a") + RUN) == "2DCEZ"
+    assert play.say(pipeline) == "2DCEZ"
     assert play.postgres.heard.count("B") == 2
 
 
@@ -351,15 +360,27 @@ def test_an_execute_with_another_statement_is_not_asked_again(play: Play) -> Non
     assert play.postgres.heard == "Q"
 
 
-def test_an_execute_before_another_query_is_not_asked_again(play: Play) -> None:
+@pytest.mark.parametrize("other", ["SELECT 1", "EXECUTE b"])
+def test_an_execute_before_another_query_is_not_asked_again(play: Play, other: str) -> None:
     """That would come before it."""
-    assert play.say(query("EXECUTE a")) == "CZ"
+    assert play.say(parse("SELECT 2", "b") + SYNC) == "1Z"
+    assert play.say(query("EXECUTE a") + query("EXECUTE b")) == "CZCZ"
     play.fail("Q", GONE)
-    assert play.say(query("EXECUTE a") + query("SELECT 1")) == "EZCZ"
-    assert play.postgres.heard == "Q"
+    assert play.say(query("EXECUTE a") + query(other)) == "EZCZ"
+    assert play.postgres.heard == "Q" * (1 + other.startswith("EXECUTE"))
 
 
 # ---- more of the pipeline decides ----
+
+
+def test_an_error_waits_for_the_end_of_a_message(play: Play) -> None:
+    """What the client sends is not known yet."""
+    long = bind((b"x" * 20_000,), "b")
+    assert play.say(parse("SELECT 2", "b") + SYNC) == "1Z"
+    play.fail("B", CHANGED)
+    assert play.say(bind((), "a") + long[:17_000]) == ""
+    assert play.stage.scene.verdict == "wait"
+    assert play.say(long[17_000:] + RUN) == "22DCZ"
 
 
 @pytest.mark.parametrize(

@@ -76,18 +76,18 @@ void catalog_between(struct relay *r, struct server *s) {
     if (catalog_due(r, s)) catalog_ask(r, s);
 }
 
-static void use_kept(struct relay *r, int32_t database) {
+/* One pass for all databases with work: each has few of the servers that there are. */
+static void use_kept(struct relay *r) {
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         struct server *s = r->servers[i];
-        if (!s || !s->client || s->state == SERVER_DEDICATED || catalog_database_of(r, s) != database)
-            continue;
-        catalog_between(r, s);
-        if (s->internal == INTERNAL_CATALOG) return;
+        if (!s || !s->client || s->state == SERVER_DEDICATED) continue;
+        if (catalog_has_work(r, catalog_database_of(r, s))) catalog_between(r, s);
     }
 }
 
-/* An idle server of a database with work, whichever worker had it last: for one piece after the other. */
-static void use_idle(struct relay *r, int32_t database) {
+/* An idle server of a database with work, whichever worker had it last: for one piece after the other.
+ * False: there is none. */
+static bool use_idle(struct relay *r, int32_t database) {
     for (int32_t pool = r->t->databases[database].first_pool; pool != NO_ROW;
          pool = r->t->pools[pool].next_in_database) {
         int32_t slot = r->t->pools[pool].idle.head;
@@ -98,13 +98,16 @@ static void use_idle(struct relay *r, int32_t database) {
         s->internal_since = r->loop.now;
         server_move(s, SERVER_RETURNING); /* from where it is given back the next piece is asked */
         conn_ready(&r->loop, &s->io);
-        return;
+        return true;
     }
-    use_kept(r, database);
+    return false;
 }
 
 /* Now and then: looks that stand still, or could begin, while no server is given back. */
 void catalog_look(struct relay *r) {
+    bool wanted = false;
     for (int32_t i = 0; i < r->t->h->databases_high; i++)
-        if (r->t->databases[i].used && r->t->databases[i].servers && catalog_has_work(r, i)) use_idle(r, i);
+        if (r->t->databases[i].used && r->t->databases[i].servers && catalog_has_work(r, i))
+            wanted |= !use_idle(r, i);
+    if (wanted) use_kept(r);
 }

@@ -180,14 +180,21 @@ class Config:
 
     def pool_limits(self, database: Database, user: str) -> PoolLimits:
         """The limits for `user` (where the database forces one, that one for the pool) on `database`."""
-        layers = (self.users.get(user), database)
+        options = self.users.get(user)
+        effective: list[Any] = []
+        for name, default in self._pool_defaults:  # a reload does this for each database, in each worker
+            value = getattr(options, name, None)
+            if value is None:
+                value = getattr(database, name, None)
+            effective.append(default if value is None else value)
+        return PoolLimits(*effective)
+
+    @cached_property
+    def _pool_defaults(self) -> tuple[tuple[str, Any], ...]:
+        """What the settings say of each field of PoolLimits, in its order."""
         inherited = {"pool_size": "default_pool_size"}
-        effective: dict[str, Any] = {}
-        for f in fields(PoolLimits):
-            given = (getattr(layer, f.name, None) for layer in layers)
-            default = getattr(self.settings, inherited.get(f.name, f.name))
-            effective[f.name] = next((value for value in given if value is not None), default)
-        return PoolLimits(**effective)
+        names = [f.name for f in fields(PoolLimits)]
+        return tuple((name, getattr(self.settings, inherited.get(name, name))) for name in names)
 
     def with_overrides(self, texts: Mapping[str, str]) -> Config:
         """This configuration with some settings changed, as by SET on the console; raises ConfigError.

@@ -233,13 +233,19 @@ def under_load(
             words = f"pgbench -S -n -c {share} -j 1 -R {rate} -T {options.seconds + 3}".split()
             words[0] = str(pg.programs / "pgbench")
             load = subprocess.Popen(
-                [*words, bouncer.dsn(dbname=f"d{number}")],
+                [*words, bouncer.dsn(dbname=f"d{number % options.databases}")],
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
             )
             stack.callback(load.wait)
         time.sleep(1)
-        words = [str(Path(__file__)), "--probe", str(bouncer.port), "d5", str(options.seconds)]
+        words = [
+            str(Path(__file__)),
+            "--probe",
+            str(bouncer.port),
+            f"d{options.databases - 1}",
+            str(options.seconds),
+        ]
         prober = subprocess.Popen([sys.executable, *words], stdout=subprocess.PIPE)
         stack.callback(prober.kill)
         reload_ms, turn_ms = everything(console, bouncer, options.seconds)

@@ -14,7 +14,7 @@ class TablesBusy(Exception): ...
 DEBUG_BUILD: Final[bool]
 HANDOFF_WORDS: Final[tuple[str, ...]]
 SESSION_STATES: Final[tuple[str, ...]]
-SHOWN_AS: Final[Mapping[str, int]]
+SHOWN_AS: Final[dict[str, int]]
 POOL_MODES: Final[tuple[str, ...]]
 REPLICATION: Final[tuple[str, ...]]
 KILL_TEXTS: Final[dict[str, int]]

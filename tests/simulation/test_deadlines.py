@@ -80,6 +80,22 @@ def test_an_idle_client_is_found_when_its_limit_is_over_and_not_before() -> None
     assert over(world) == [("client_idle_timeout", row)]
 
 
+def test_a_client_that_rested_and_gets_a_server_at_once() -> None:
+    world = begin()
+    limit(world, query_timeout=1)
+    row = world.connect(0, 0)
+    assert row is not None
+    serve(world, row)
+    world.release(row)
+    assert over(world) == []  # from here on it is not looked at while it rests
+    world.advance(100)
+    assert world.acquire(row) is not None
+    world._play("asks", row, 0)
+    assert over(world) == []
+    world.advance(1.2)
+    assert over(world) == [("query_timeout", row)]
+
+
 def test_a_limit_that_comes_by_a_reload_holds_for_those_who_are_there() -> None:
     world = begin()
     row = world.connect(0, 0)

@@ -163,8 +163,10 @@ int deadlines_over(struct tables *t, int worker, uint64_t now, const struct comm
 
 /* ---- rest ------------------------------------------------------------------------------------ */
 
-/* A client waits, or a server is this worker's: in use, in its login, about to close. */
+/* A client waits, or a server is this worker's: in use, in its login, about to close; or two instances share
+ * the servers (handoff.h). */
 static bool is_busy(const struct tables *t, int worker) {
+    if (t->h->owing || t->h->retiring) return true;
     for (int32_t i = 0; i < t->h->pools_high; i++)
         if (t->pools[i].waiting_of[worker].count || t->pools[i].dedicated.count) return true;
     for (int32_t i = 0; i < t->h->slots_high; i++)

@@ -75,9 +75,11 @@ void world_turn(struct relay *r, uint64_t now) {
     struct epoll_event ready[EVENTS_PER_WAIT];
     int n = epoll_wait(r->loop.epoll, ready, EVENTS_PER_WAIT, 0);
     r->loop.now = now;
+    r->login_budget_at = 0;
     for (int i = 0; i < n; i++) note_events(r, ready[i].data.ptr, ready[i].events);
     logins_tick(r);
     run_ready(r);
+    if (r->loop.now >= r->look_at) look(r); /* who has said something and is gone */
     free_closed(r);
 }
 

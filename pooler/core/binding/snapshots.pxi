@@ -235,29 +235,30 @@ cdef class Snapshots(SharedMap):
         return totals
 
     def catalogs(self):
-        """What is known of the catalogs of each database: one dict per database that has a pool."""
+        """What is known of the catalogs of each database: one dict per database that has a pool.  The lock is
+        held for the copy of one row at a time: whoever makes dicts may be put off by others for long."""
         cdef int32_t i
-        cdef database_row *d
-        cdef catalog_row *c
+        cdef database_row d
+        cdef bint current
         cdef uint64_t now = clock_us()
         rows = []
-        self._take()
         for i in range(self.t.h.databases_high):
-            d = &self.t.databases[i]
-            c = &d.catalog
-            if not d.used or c.row_generation != d.generation:
+            self._take()
+            memcpy(&d, &self.t.databases[i], sizeof(database_row))
+            current = d.catalog.state == CATALOG_KNOWN and catalog_is_current(self.t, i)
+            tables_unlock(self.t)
+            if not d.used or d.catalog.row_generation != d.generation:
                 continue
-            known = c.state == CATALOG_KNOWN
-            current = known and catalog_is_current(self.t, i)
-            rows.append({"database": decoded(d.name), "state": CatalogState(c.state),
+            known = d.catalog.state == CATALOG_KNOWN
+            rows.append({"database": decoded(d.name), "state": CatalogState(d.catalog.state),
                          "current": bool(current),
-                         "reader": c.reader - 1,
-                         "functions": c.totals.functions, "relations": c.totals.relations,
-                         "everything": c.everything != 0,
-                         "known_s": (now - c.known_since) / 1e6 if known else None,
-                         "looked_s": (now - c.read_at) / 1e6 if c.read_at else None,
-                         "cost_us": c.cost_us, "bytes": c.bytes + c.totals.reader_bytes})
-        tables_unlock(self.t)
+                         "reader": d.catalog.reader - 1,
+                         "functions": d.catalog.totals.functions, "relations": d.catalog.totals.relations,
+                         "everything": d.catalog.everything != 0,
+                         "known_s": (now - d.catalog.known_since) / 1e6 if known else None,
+                         "looked_s": (now - d.catalog.read_at) / 1e6 if d.catalog.read_at else None,
+                         "cost_us": d.catalog.cost_us,
+                         "bytes": d.catalog.bytes + d.catalog.totals.reader_bytes})
         return rows
 
 

@@ -120,6 +120,22 @@ static void turn(void) {
     log_take(relay);
 }
 
+/* As query_wait_timeout does: who has said goodbye behind a query waits for its server. */
+static void end_of_waiting(void) {
+    static const char why[] = "08P01\0query_wait_timeout";
+    for (int i = 0; i < CLIENTS; i++) {
+        if (!relay->clients[i] || relay->t->clients[i].state != CL_WAITING) continue;
+        struct command *k = calloc(1, sizeof *k + sizeof why);
+        claim(k != NULL, "no memory");
+        k->type = COMMAND_KILL;
+        k->a = i;
+        k->id = relay->t->clients[i].id;
+        k->data_bytes = sizeof why;
+        memcpy(k->data, why, sizeof why);
+        told(k);
+    }
+}
+
 static bool all_gone(void) {
     for (int i = 0; i < CLIENTS; i++)
         if (relay->clients[i]) return false;
@@ -151,6 +167,7 @@ int LLVMFuzzerTestOneInput(const unsigned char *data, size_t size) {
     close(ends[0]);
     for (int i = 0; i < TURNS_MAX && !all_gone(); i++) {
         turn();
+        if (i == TURNS_MAX / 2) end_of_waiting();
         for (int k = 0; k < relay->t->h->pools_high; k++) relay->t->pools[k].retry_at = 0;
     }
     claim(all_gone(), "something is left of a login");

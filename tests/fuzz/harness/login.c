@@ -125,14 +125,10 @@ static void end_of_waiting(void) {
     static const char why[] = "08P01\0query_wait_timeout";
     for (int i = 0; i < CLIENTS; i++) {
         if (!relay->clients[i] || relay->t->clients[i].state != CL_WAITING) continue;
-        struct command *k = calloc(1, sizeof *k + sizeof why);
-        claim(k != NULL, "no memory");
-        k->type = COMMAND_KILL;
-        k->a = i;
+        struct command *k = world_command(COMMAND_KILL, i, 0, sizeof why);
         k->id = relay->t->clients[i].id;
-        k->data_bytes = sizeof why;
         memcpy(k->data, why, sizeof why);
-        told(k);
+        world_tell(relay, k);
     }
 }
 

@@ -141,6 +141,18 @@ def test_what_a_session_listens_on_follows_it(wires: list[Wire]) -> None:
     assert channels(other) == []
 
 
+def test_an_unlisten_that_no_text_tells_of(pooler: Pooler) -> None:
+    """In front of a LISTEN in the same text, at a server that has none of the channels from before."""
+    with pooled(pooler, "two") as mine:
+        mine.query(
+            "CREATE OR REPLACE FUNCTION ends() RETURNS void LANGUAGE plpgsql AS"
+            " $$BEGIN EXECUTE 'UNLISTEN b'; END$$"
+        )
+        mine.query("LISTEN a; LISTEN b")
+        mine.query("SELECT ends(); LISTEN c")
+        assert channels(mine) == ["a", "c"]
+
+
 def test_transactions(wires: list[Wire]) -> None:
     mine, other = wires[:2]
 

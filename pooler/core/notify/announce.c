@@ -122,8 +122,9 @@ bool listen_first(struct relay *r, struct client *c, const unsigned char *p, uin
     if (!text || !bytes) return false;
     session_scan(r, c, text, bytes, &scan);
     const struct listening *l = s->session.listen;
-    bool channels = scan.effect_flags & EFFECT_UNLISTEN
-        || (scan.effect_flags & ASK_CHANNELS && !(scan.effect_flags & EFFECT_LISTEN));
+    /* a LISTEN alone needs none of those before it; what else its text runs may end them */
+    bool alone = scan.effect_flags & EFFECT_LISTEN && !(scan.effect_flags & (EFFECT_UNSURE | EFFECT_UNKNOWN));
+    bool channels = scan.effect_flags & EFFECT_UNLISTEN || (scan.effect_flags & ASK_CHANNELS && !alone);
     bool may_notify = scan.effect_flags & EFFECT_NOTIFY
         || (c->subscriptions
             && (scan.effect_flags & (ASK_CHANNELS | EFFECT_INSERT | EFFECT_UNKNOWN | EFFECT_EXECUTE)

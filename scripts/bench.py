@@ -226,9 +226,10 @@ def measure(
 ) -> list[Cell]:
     """All turns of one workload."""
     cells = [Cell(workload, program.name) for program in programs]
-    # Opens their servers, fills caches; what PgBouncer can do is that of the second of two such runs.
-    most = {program.name: run(pg, program, workload, 3).tps for program in (*programs, *programs)}
-    rate = arguments.load * most[BASE] if arguments.load else None
+    for program in programs:
+        run(pg, program, workload, 3)  # opens its servers, fills caches
+    base = next((program for program in programs if program.name == BASE), None)
+    rate = arguments.load * run(pg, base, workload, 3).tps if arguments.load and base else None
     if rate:
         print(f"{workload}: {rate:.0f} transactions/s for all", file=sys.stderr)
     for turn in range(arguments.turns):

@@ -70,8 +70,9 @@ cdef class Limits(SharedMap):
                  double transaction_timeout, double client_idle_timeout, double server_lifetime,
                  bint forced_user, str session_state="auto", int pin_limit=0):
         """Writes the limits of a pool (times in seconds, 0: none)."""
-        cdef pool_limits *l = &self.t.pools[row].limits
-        cdef pool_limits before = l[0]
+        cdef pool_row *p = &self.t.pools[row]
+        cdef pool_limits l
+        memcpy(&l, &p.limits, sizeof(l))
         l.mode, l.size, l.min_size, l.reserve_size = POOL_MODES.index(mode), size, min_size, reserve_size
         l.session_state, l.pin_limit = SESSION_STATES.index(session_state), pin_limit
         l.reserve_timeout_us = <uint64_t>(reserve_timeout * 1e6)
@@ -81,9 +82,13 @@ cdef class Limits(SharedMap):
         l.transaction_timeout_us = <uint64_t>(transaction_timeout * 1e6)
         l.client_idle_timeout_us = <uint64_t>(client_idle_timeout * 1e6)
         l.server_lifetime_us = <uint64_t>(server_lifetime * 1e6)
-        self.t.pools[row].forced_user = forced_user
-        if self.t.pools[row].clients and memcmp(&before, l, sizeof(before)) != 0:
+        self._take()   # a worker that looks at a client meanwhile would go on by what was
+        p.forced_user = forced_user
+        changed = memcmp(&p.limits, &l, sizeof(l)) != 0
+        memcpy(&p.limits, &l, sizeof(l))
+        if changed and p.clients:
             deadlines_look_at_all(self.t)
+        tables_unlock(self.t)
 
     def login_forgiven(self, int pool):
         """What refused the last login of this pool may have changed: the next client asks at once."""

@@ -240,13 +240,14 @@ cdef class Snapshots(SharedMap):
         cdef int32_t i
         cdef database_row d
         cdef bint current
-        cdef uint64_t now = clock_us()
+        cdef uint64_t now
         rows = []
         for i in range(self.t.h.databases_high):
             self._take()
             memcpy(&d, &self.t.databases[i], sizeof(database_row))
             current = d.catalog.state == CATALOG_KNOWN and catalog_is_current(self.t, i)
             tables_unlock(self.t)
+            now = clock_us()
             if not d.used or d.catalog.row_generation != d.generation:
                 continue
             known = d.catalog.state == CATALOG_KNOWN

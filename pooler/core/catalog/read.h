@@ -89,6 +89,7 @@ struct catalog_reader {
     bool complete;              /* the graph has all of what `sums` stand for */
     bool changes;               /* this look has changed the graph */
     bool utf8;                  /* the encoding of the server that answers */
+    bool given_idle;            /* an idle server has its next piece: it needs none that a client keeps */
     uint8_t class;              /* of READING_SUMS: the piece */
     uint32_t last, rows, limit; /* of pages: the last key; rows of this piece, and how many it may have */
     uint32_t *wanted, wanted_count, wanted_at, wanted_space; /* oids of rows that have changed */

@@ -81,7 +81,8 @@ static void use_kept(struct relay *r) {
     for (int32_t i = 0; i < r->t->h->slots_high; i++) {
         struct server *s = r->servers[i];
         if (!s || !s->client || s->state == SERVER_DEDICATED) continue;
-        if (catalog_has_work(r, catalog_database_of(r, s))) catalog_between(r, s);
+        int32_t database = catalog_database_of(r, s);
+        if (catalog_has_work(r, database) && !r->readers[database]->given_idle) catalog_between(r, s);
     }
 }
 
@@ -106,8 +107,10 @@ static bool use_idle(struct relay *r, int32_t database) {
 /* Now and then: looks that stand still, or could begin, while no server is given back. */
 void catalog_look(struct relay *r) {
     bool wanted = false;
-    for (int32_t i = 0; i < r->t->h->databases_high; i++)
-        if (r->t->databases[i].used && r->t->databases[i].servers && catalog_has_work(r, i))
-            wanted |= !use_idle(r, i);
+    for (int32_t i = 0; i < r->t->h->databases_high; i++) {
+        if (!r->t->databases[i].used || !r->t->databases[i].servers || !catalog_has_work(r, i)) continue;
+        r->readers[i]->given_idle = use_idle(r, i);
+        wanted |= !r->readers[i]->given_idle;
+    }
     if (wanted) use_kept(r);
 }

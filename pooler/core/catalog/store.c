@@ -179,7 +179,7 @@ struct snapshot *catalog_reserve(struct tables *t, int32_t database, int worker,
     if (!fits) return NULL;
     struct snapshot *s = (struct snapshot *)(t->catalogs + at);
     *s = (struct snapshot){.capacity = capacity, .customs_bytes = customs_bytes};
-    memset(s + 1, 0, (size_t)capacity * sizeof(struct catalog_entry));
+    memset(s + 1, 0, (size_t)bytes - sizeof *s); /* what lies behind the last is compared, too */
     return s;
 }
 

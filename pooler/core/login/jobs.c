@@ -175,7 +175,7 @@ static void take_done(struct jobs *all) {
 void jobs_take(struct relay *r) {
     struct jobs *all = r->logins->jobs;
     take_done(all);
-    while (all->taken && !logins_had_their_time(r)) {
+    for (bool first = true; all->taken && (!logins_had_their_time(r) || first); first = false) {
         struct job *j = all->taken;
         all->taken = j->next;
         if (j->login) j->login->job = NULL;

@@ -47,22 +47,25 @@
 
 /* ---- the loop -------------------------------------------------------------------------------- */
 
-/* The others have their turn in the next, behind the queries that are ready then. */
-static void run_login(struct relay *r, struct client *c) {
-    if (logins_had_their_time(r)) conn_ready(&r->loop, &c->io);
+/* The others have their turn in the next, behind the queries that are ready then; one has its turn always. */
+static void run_login(struct relay *r, struct client *c, bool first) {
+    if (logins_had_their_time(r) && !first) conn_ready(&r->loop, &c->io);
     else login_run(r, c->login);
 }
 
 static void run_ready(struct relay *r) {
     struct conn *c = r->loop.ready_head;
+    bool first_login = true;
     r->loop.ready_head = r->loop.ready_tail =
         NULL; /* what becomes ready meanwhile has its turn after epoll_wait */
     while (c) {
         struct conn *next = c->next_ready;
         conn_turn(c);
         if (c->dead) conn_bury(&r->loop, c);
-        else if (c->kind == KIND_LOGIN) run_login(r, (struct client *)c);
-        else if (c->kind == KIND_CLIENT) client_run(r, (struct client *)c);
+        else if (c->kind == KIND_LOGIN) {
+            run_login(r, (struct client *)c, first_login);
+            first_login = false;
+        } else if (c->kind == KIND_CLIENT) client_run(r, (struct client *)c);
         else server_run(r, (struct server *)c);
         c = next;
     }

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pooler.core import monotonic_us
+from tests.simulation.test_scenarios import client, serve
 from tests.simulation.world import SECOND_US, Pool, World
 
 NAMES = ("query_timeout", "query_wait_timeout", "idle_transaction_timeout", "transaction_timeout")
@@ -38,24 +39,20 @@ def begin(size: int = 1, workers: int = 1) -> World:
     return World([Pool(size=size)], workers=workers, now=monotonic_us() + SECOND_US)
 
 
-def serve(world: World, row: int) -> None:
-    """The client gets a server, which is opened for it."""
-    if world.acquire(row) is None:
-        world.attend_all()
-        for slot in list(world.dials):
-            world.opened(slot)
-        world.attend_all()
-    assert row in world.attached
+def rested(world: World, worker: int = 0) -> int:
+    """A client that has had a server and does nothing."""
+    row = client(world, worker)
+    serve(world, [row])
+    world.release(row)
+    return row
 
 
 def test_a_client_that_waits() -> None:
     world = begin()
     limit(world, query_wait_timeout=10)
-    served, waits = world.connect(0, 0), world.connect(0, 0)
-    assert served is not None
-    assert waits is not None
+    served, waits = client(world), client(world)
     assert over(world) == []
-    serve(world, served)
+    serve(world, [served])
     assert world.acquire(waits) is None
     assert over(world) == []
     world.advance(NOTIFY_S + 0.1)
@@ -70,10 +67,7 @@ def test_a_client_that_waits() -> None:
 def test_an_idle_client_is_found_when_its_limit_is_over_and_not_before() -> None:
     world = begin()
     limit(world, client_idle_timeout=60)
-    row = world.connect(0, 0)
-    assert row is not None
-    serve(world, row)
-    world.release(row)
+    row = rested(world)
     world.advance(59)
     assert over(world) == []
     world.advance(1.1)
@@ -83,10 +77,7 @@ def test_an_idle_client_is_found_when_its_limit_is_over_and_not_before() -> None
 def test_a_client_that_rested_and_gets_a_server_at_once() -> None:
     world = begin()
     limit(world, query_timeout=1)
-    row = world.connect(0, 0)
-    assert row is not None
-    serve(world, row)
-    world.release(row)
+    row = rested(world)
     assert over(world) == []  # from here on it is not looked at while it rests
     world.advance(100)
     assert world.acquire(row) is not None
@@ -98,10 +89,7 @@ def test_a_client_that_rested_and_gets_a_server_at_once() -> None:
 
 def test_a_limit_that_comes_by_a_reload_holds_for_those_who_are_there() -> None:
     world = begin()
-    row = world.connect(0, 0)
-    assert row is not None
-    serve(world, row)
-    world.release(row)
+    row = rested(world)
     assert over(world) == over(world) == []
     limit(world, client_idle_timeout=1)
     world.advance(2)
@@ -110,10 +98,8 @@ def test_a_limit_that_comes_by_a_reload_holds_for_those_who_are_there() -> None:
 
 def test_a_common_limit_that_changes_holds_for_those_who_wait() -> None:
     world = begin()
-    served, waits = world.connect(0, 0), world.connect(0, 0)
-    assert served is not None
-    assert waits is not None
-    serve(world, served)
+    served, waits = client(world), client(world)
+    serve(world, [served])
     world.acquire(waits)
     assert over(world, notify_s=0) == []
     world.advance(2)
@@ -124,11 +110,7 @@ def test_a_common_limit_that_changes_holds_for_those_who_wait() -> None:
 def test_others_clients_are_not_told() -> None:
     world = begin(workers=2)
     limit(world, client_idle_timeout=1)
-    rows = [world.connect(worker, 0) for worker in (0, 1)]
-    for row in rows:
-        assert row is not None
-        serve(world, row)
-        world.release(row)
+    rows = [rested(world, worker) for worker in (0, 1)]
     world.advance(2)
     assert over(world, 0) == [("client_idle_timeout", rows[0])]
     assert over(world, 1) == [("client_idle_timeout", rows[1])]
@@ -137,22 +119,15 @@ def test_others_clients_are_not_told() -> None:
 def test_more_clients_than_one_batch_are_all_found() -> None:
     world = World([Pool(size=1)], clients=700, now=monotonic_us() + SECOND_US)
     limit(world, client_idle_timeout=1)
-    rows = []
-    for _ in range(700):
-        row = world.connect(0, 0)
-        assert row is not None
-        serve(world, row)
-        world.release(row)
-        rows.append(row)
+    rows = [rested(world) for _ in range(700)]
     world.advance(2)
     assert [row for _, row in over(world)] == sorted(rows)
 
 
 def test_quiet_until_the_next_limit() -> None:
     world = begin()
-    row = world.connect(0, 0)
-    assert row is not None
-    serve(world, row)
+    row = client(world)
+    serve(world, [row])
     assert world.tables.quiet_us(0) == 0  # something runs
     world.release(row)
     over(world)
@@ -221,16 +196,14 @@ def test_what_a_look_at_every_row_finds(steps: list[tuple[str, int, float, str, 
         world.advance(pause_s)
         row = rows[number]
         if row is None:
-            row = rows[number] = world.connect(0, 0)
-            assert row is not None
+            row = rows[number] = client(world)
             serve_or_wait(world, model, row)
         elif step == "acquire" and row in model.idles:
             serve_or_wait(world, model, row)
         elif step == "ask" and (row in model.asks or row in model.rests):
-            transaction = (model.asks.pop(row, None) or model.rests.pop(row))[1]
+            forget(model, row)
             world._play("asks", row, 0)
             model.asks[row] = (world.now, world.now)
-            assert transaction <= world.now
         elif step == "answer" and row in model.asks:
             world._play("answered", row, 0)
             model.rests[row] = (world.now, model.asks.pop(row)[1])

@@ -131,7 +131,9 @@ struct logins {
 bool logins_open(struct relay *r);
 /* Milliseconds until logins_tick() has something to do; -1: an event will tell. */
 int logins_pause(const struct relay *r);
-/* Whether logins have had LOGIN_BUDGET_US of this turn of the loop, which begin with the first question. */
+/* Logins have LOGIN_BUDGET_US of a turn of the loop, from when the first thing is done for one. */
+void logins_begin_their_time(struct relay *r);
+/* Whether that is over; asked before the first thing, it begins. */
 bool logins_had_their_time(struct relay *r);
 void logins_tick(struct relay *r);
 /* Another configuration: takes over the reference. */

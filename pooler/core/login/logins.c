@@ -37,11 +37,13 @@ int logins_pause(const struct relay *r) {
     return (int)((all->tick_at - r->loop.now) / 1000) + 1;
 }
 
+void logins_begin_their_time(struct relay *r) {
+    if (!r->login_budget_at) r->login_budget_at = clock_us() + LOGIN_BUDGET_US;
+}
+
 bool logins_had_their_time(struct relay *r) {
-    uint64_t now = clock_us();
-    if (r->login_budget_at) return now >= r->login_budget_at;
-    r->login_budget_at = now + LOGIN_BUDGET_US;
-    return false;
+    logins_begin_their_time(r);
+    return clock_us() >= r->login_budget_at;
 }
 
 /* Whether the time of a login is over; those that were refused have times of their own. */

@@ -55,6 +55,7 @@ struct client {
     unsigned char faulty[5];  /* the header of what it is closed for, LEAVING_FAULT */
     /* when the end of its stream was seen, while there was work for it; UINT64_MAX: long ago */
     uint64_t hangup_at;
+    bool hung_up;   /* it is in relay.hung_up */
     bool drop_body; /* the message that is passing through is not for the server */
     /* enum sql_deeds: what its statements may be, where names are not looked after; the unnamed one */
     uint8_t named_deeds, unnamed_deeds;

@@ -130,11 +130,14 @@ static void probe(struct relay *r, struct client *c) {
 }
 
 /* It is looked at when time has passed. */
-void client_hung_up(struct relay *r, const struct client *c) {
-    if (!bytes_add(&r->hung_up, &c->row, sizeof c->row)) r->hung_up_lost = true;
+void client_hung_up(struct relay *r, struct client *c) {
+    if (c->hung_up) return;
+    c->hung_up = bytes_add(&r->hung_up, &c->row, sizeof c->row);
+    if (!c->hung_up) r->hung_up_lost = true;
 }
 
 static void look_at(struct relay *r, struct client *c) {
+    c->hung_up = false;
     bool work = c->state == CLIENT_WAITING || c->state == CLIENT_LEAVING;
     if (!c->io.hangup || !work || c->hangup_at == UINT64_MAX) return;
     client_hung_up(r, c);

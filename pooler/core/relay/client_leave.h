@@ -10,7 +10,7 @@ struct relay;
 
 void client_left_copy(struct relay *r, struct client *c);
 void client_leave(struct relay *r, struct client *c);
-void client_hung_up(struct relay *r, const struct client *c);
+void client_hung_up(struct relay *r, struct client *c);
 void client_leave_look(struct relay *r);
 void client_end(struct relay *r, struct client *c, enum leaving how);
 bool client_retired(struct relay *r, struct client *c);

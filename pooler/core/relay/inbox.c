@@ -22,7 +22,7 @@ static void take_datagram(struct relay *r, const int32_t datagram[3], int fd) {
     switch (datagram[0]) {
     case INBOX_CLIENT:
         atomic_fetch_add(&r->t->workers[r->worker].taken, 1);
-        (void)logins_had_their_time(r); /* accepting is a part of it */
+        logins_begin_their_time(r);
         if (fd >= 0) login_accept(r, fd, datagram[1] != 0);
         break;
     case INBOX_SERVER:

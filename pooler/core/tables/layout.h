@@ -227,13 +227,13 @@ struct channel_row {
     int32_t clients[MAX_WORKERS]; /* that listen, or are about to, by worker */
 };
 
-/* What is known of the catalogs of a database (catalog/store.h). */
 /* For SHOW: how many names a snapshot has, and bytes of memory in its reader. */
 struct catalog_totals {
     uint32_t functions, relations;
     uint64_t reader_bytes;
 };
 
+/* What is known of the catalogs of a database (catalog/store.h). */
 struct catalog_row {
     uint8_t state;        /* enum catalog_state */
     _Atomic uint8_t used; /* something ran there since the last look began */

@@ -5,7 +5,6 @@
 
 #include "sql/digest.h"
 #include "tables/clock.h"
-#include "tables/deadlines.h"
 #include "tables/layout.h"
 #include "tables/limits.h"
 #include "tables/list.h"
@@ -89,7 +88,6 @@ void pool_requeue(struct tables *t, int32_t client, uint64_t now, struct outcome
     c->wait_start = now;
     COMMIT();
     c->state = CL_WAITING;
-    client_watch(t, client);
     queue_insert(t, client);
     struct pool_row *p = &t->pools[c->pool];
     int32_t first = p->waiting.head,

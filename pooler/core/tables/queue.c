@@ -31,6 +31,7 @@ void queue_insert(struct tables *t, int32_t client) {
     struct list *local = &p->waiting_of[c->worker];
     struct list *line = c->flags & CF_DEDICATED ? &p->dedicated : &p->waiting;
     int32_t at = line->tail, after = NO_ROW;
+    client_watch(t, client);
     for (; at != NO_ROW && t->clients[at].ticket > c->ticket; at = t->clients[at].queue.prev) after = at;
     client_queue_insert_before(t, line, after, client);
     if (c->flags & CF_DEDICATED) return;
@@ -47,7 +48,6 @@ void queue_join(struct tables *t, int32_t client, uint64_t now) {
     c->slot = NO_ROW;
     COMMIT();
     c->state = CL_WAITING;
-    client_watch(t, client);
     queue_insert(t, client);
 }
 

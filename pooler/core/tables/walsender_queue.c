@@ -7,7 +7,6 @@
  */
 #include "tables/walsender_queue.h"
 
-#include "tables/deadlines.h"
 #include "tables/layout.h"
 #include "tables/limits.h"
 #include "tables/list.h"
@@ -74,7 +73,6 @@ void walsender_wait(struct tables *t, int32_t client, enum replication kind, uin
         queue_join(t, client, now);
     } else {
         c->state = CL_WAITING;
-        client_watch(t, client);
         queue_insert(t, client);
     }
     queue_demand(t, c->pool, NO_ROW, now, out);

@@ -18,7 +18,7 @@ def test_pools(bench: Bench) -> None:
         fakes.pool(0, "app", "bob", cl_active=5, cl_idle=3, cl_waiting=1, sv_active=2, maxwait_us=3_000_007),
         fakes.pool(2, "app", "alice", paused=True, mean_wait_us=12, pool_size=4, reserve_pool_size=1),
     ]
-    bench.tables.client_rows = [fakes.client(1, "pgbouncer"), fakes.client(2)]
+    bench.tables.database_rows = [fakes.database("pgbouncer", client_count=1)]
     rows = bench.rows("SHOW POOLS EXTENDED")
     assert [(row["database"], row["user"]) for row in rows] == [
         ("app", "alice"), ("app", "bob"), ("multi", "forced"), ("pgbouncer", "pgbouncer"),

@@ -12,6 +12,7 @@ import pytest
 from pooler.admin.show_sockets import CLIENT_COLUMNS, SOCKET_COLUMNS
 from pooler.admin.text_rows import TextRows
 from pooler.core import monotonic_us
+from tests.simulation.test_scenarios import client, serve
 from tests.simulation.world import Pool, World
 
 COLUMNS = {"clients": CLIENT_COLUMNS, "sockets": SOCKET_COLUMNS, "active_sockets": SOCKET_COLUMNS}
@@ -43,38 +44,29 @@ def shown(world: World, what: str = "clients") -> list[dict[str, Any]]:
     return [dict(zip(names, row, strict=True)) for row in rows]
 
 
-def connect(world: World, worker: int = 0, pool: int = 0) -> int:
-    row = world.connect(worker, pool)
-    assert row is not None
-    return row
-
-
 def attach(world: World, row: int) -> int:
     """The client's server."""
-    world.acquire(row)
-    for slot in list(world.dials):
-        world.opened(slot)
-    world.attend_all()
+    serve(world, [row])
     return world.attached[row]
 
 
 def test_every_cell() -> None:
     world = world_of()
-    row = connect(world, worker=1)
+    row = client(world, worker=1)
     world.tables.client_where(row, "10.1.2.3", 40258, "fe80::1%eth0", 6432, False)
     world.tables.client_application(row, "psql")
     world.tables.client_tls(row, "TLSv1.3/TLS_AES_256_GCM_SHA384")
     slot = attach(world, row)
-    (client,), (server,) = world.tables.clients(), world.tables.servers()
+    (there,), (server,) = world.tables.clients(), world.tables.servers()
     (found,) = shown(world)
-    begun = time.strftime("%Y-%m-%d %H:%M:%S TEST", time.localtime(client["connect_time"]))
+    begun = time.strftime("%Y-%m-%d %H:%M:%S TEST", time.localtime(there["connect_time"]))
     assert found == {
         "type": "C", "user": "u0", "database": "d0", "replication": "none", "state": "active",
         "addr": "10.1.2.3", "port": 40258, "local_addr": "fe80::1%eth0", "local_port": 6432,
         "connect_time": begun, "request_time": begun, "wait": 0, "wait_us": 0, "close_needed": 0,
-        "ptr": f"0x{client['id']:x}", "link": f"0x{server['id']:x}", "remote_pid": 0,
+        "ptr": f"0x{there['id']:x}", "link": f"0x{server['id']:x}", "remote_pid": 0,
         "tls": "TLSv1.3/TLS_AES_256_GCM_SHA384", "application_name": "psql", "prepared_statements": 0,
-        "id": client["id"], "worker": 1, "slot": slot, "pinned": None, "pinned_since": None, "memory": 0,
+        "id": there["id"], "worker": 1, "slot": slot, "pinned": None, "pinned_since": None, "memory": 0,
     }  # fmt: skip
     (socket,) = shown(world, "sockets")
     assert socket["state"] == "cl_active"
@@ -83,7 +75,7 @@ def test_every_cell() -> None:
 
 def test_a_client_of_a_unix_socket() -> None:
     world = world_of()
-    row = connect(world)
+    row = client(world)
     world.tables.client_where(row, "unix(77)", 6432, "", 6432, True)
     (found,) = shown(world)
     assert (found["addr"], found["local_addr"], found["port"], found["remote_pid"]) == (
@@ -96,7 +88,7 @@ def test_a_client_of_a_unix_socket() -> None:
 
 def test_who_waits_and_for_how_long() -> None:
     world = world_of()
-    served, waits = connect(world), connect(world)
+    served, waits = client(world), client(world)
     attach(world, served)
     world.now = monotonic_us() - 90_000_000
     assert world.acquire(waits) is None
@@ -108,7 +100,7 @@ def test_who_waits_and_for_how_long() -> None:
 
 def test_by_pool_state_and_age() -> None:
     world = world_of(Pool("b", "zoe", size=1), Pool("b", "ann", size=1), Pool("a", "zoe", size=1))
-    rows = [connect(world, pool=pool) for pool in (0, 1, 2, 1, 1, 1)]
+    rows = [client(world, pool=pool) for pool in (0, 1, 2, 1, 1, 1)]
     attach(world, rows[1])
     assert world.acquire(rows[3]) is None
     numbers = [world.tables.client_id(rows[at]) for at in (2, 4, 5, 1, 3, 0)]
@@ -121,7 +113,7 @@ def test_by_pool_state_and_age() -> None:
 
 def test_sockets_of_logins_and_of_the_console() -> None:
     world = world_of()
-    idle, early, console = connect(world), world.tables.client_new(0), world.tables.client_new(1)
+    idle, early, console = client(world), world.tables.client_new(0), world.tables.client_new(1)
     database, user = world.tables.database("pgbouncer"), world.tables.user("root")
     world.tables.client_login(console, database, user, -1, console="admin")
     states = {row["id"]: (row["state"], row["user"], row["database"]) for row in shown(world, "sockets")}
@@ -145,7 +137,7 @@ def test_poolers_own_clients_are_not_shown() -> None:
 
 def test_rows_of_clients_that_left_are_left_out() -> None:
     world = world_of()
-    rows = [connect(world) for _ in range(3)]
+    rows = [client(world) for _ in range(3)]
     world.leave(rows[1])
     assert [row["id"] for row in shown(world)] == [world.tables.client_id(rows[at]) for at in (0, 2)]
 
@@ -159,7 +151,7 @@ def test_rows_of_clients_that_left_are_left_out() -> None:
 )  # fmt: skip
 def test_names_that_are_not_utf8_are_escaped(name: bytes) -> None:
     world = world_of()
-    row = connect(world)
+    row = client(world)
     world.tables.client_application(row, os.fsdecode(name))
     (found,) = shown(world)
     assert found["application_name"] == name.decode("utf-8", "backslashreplace")
@@ -167,5 +159,5 @@ def test_names_that_are_not_utf8_are_escaped(name: bytes) -> None:
 
 def test_many_rows() -> None:
     world = World([Pool(size=1)], clients=3000, now=monotonic_us())
-    rows = [connect(world) for _ in range(3000)]
+    rows = [client(world) for _ in range(3000)]
     assert [row["id"] for row in shown(world)] == [world.tables.client_id(row) for row in rows]

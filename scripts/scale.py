@@ -15,7 +15,6 @@ import json
 import os
 import socket
 import statistics
-import struct
 import subprocess
 import sys
 import time
@@ -36,6 +35,7 @@ from tests.support.login_load import Caller, log_in  # noqa: E402
 from tests.support.pooler import Bouncer, PgBouncer, Pooler  # noqa: E402
 from tests.support.postgres import DATABASES, PASSWORDS, Postgres  # noqa: E402
 from tests.support.processes import cpu_s, pss_kb, wait_for  # noqa: E402
+from tests.support.wire import query, startup  # noqa: E402
 
 USER, STORMER = "bouncer", "suser"
 AT_ONCE = 200  # logins of idle clients on their way
@@ -113,8 +113,7 @@ def arguments(argv: Sequence[str]) -> argparse.Namespace:
 def connect(port: int, database: str, user: str = USER) -> socket.socket:
     """A client that has begun to log in."""
     client = socket.create_connection(("127.0.0.1", port), 60)
-    names = f"user\0{user}\0database\0{database}\0application_name\0scale\0\0".encode()
-    client.sendall(struct.pack("!II", 8 + len(names), 3 << 16) + names)
+    client.sendall(startup(user, database, application_name="scale"))
     return client
 
 
@@ -131,9 +130,9 @@ def until_ready(client: socket.socket) -> int:
 
 def ask(client: socket.socket, sql: str) -> float:
     """Milliseconds until all of the answer is there."""
-    text = sql.encode() + b"\0"
+    asked = query(sql)
     began = time.perf_counter()
-    client.sendall(b"Q" + struct.pack("!I", 4 + len(text)) + text)
+    client.sendall(asked)
     until_ready(client)
     return (time.perf_counter() - began) * 1000
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -12,15 +10,7 @@ from pooler.admin.model import TableRow
 from tests.unit.admin import fakes
 from tests.unit.admin.fakes import Bench
 
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times are printed in local time; make that the same everywhere."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 def pinned(number: int, seconds: float, reason: str = "advisory lock", **more: Any) -> TableRow:

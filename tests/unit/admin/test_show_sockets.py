@@ -2,24 +2,13 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Iterator
-
 import pytest
 
 from pooler.admin.model import Row
 from tests.unit.admin import fakes
 from tests.unit.admin.fakes import Bench
 
-
-@pytest.fixture(autouse=True)
-def utc(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Times are printed in local time; make that the same everywhere."""
-    monkeypatch.setenv("TZ", "UTC")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+pytestmark = pytest.mark.usefixtures("utc")
 
 
 #: As the core makes it (tests/unit/core/relay/test_shown_clients.py); in SOCKETS columns of buffers follow.

@@ -14,18 +14,16 @@ from pooler.admin.text_rows import TextRows
 from pooler.core import monotonic_us
 from tests.simulation.test_scenarios import client, serve
 from tests.simulation.world import Pool, World
+from tests.support.local_time import local_time
 
 COLUMNS = {"clients": CLIENT_COLUMNS, "sockets": SOCKET_COLUMNS, "active_sockets": SOCKET_COLUMNS}
 
 
 @pytest.fixture(autouse=True)
-def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def zone() -> Iterator[None]:
     """Times are printed in local time; this zone has half an hour, and a name of its own."""
-    monkeypatch.setenv("TZ", "TEST-5:30")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
+    with local_time("TEST-5:30"):
+        yield
 
 
 def world_of(*pools: Pool) -> World:

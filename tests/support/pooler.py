@@ -252,8 +252,15 @@ class Bouncer:
         return [row for row in rows if all(row[name] == value for name, value in where.items())]
 
     def pool(self, database: str = "p0", user: str = "bouncer") -> dict[str, Any]:
-        """The row of one pool in SHOW POOLS."""
-        (row,) = self.show("pools", database=database, user=user)
+        """The row of one pool in SHOW POOLS, which is there once its first client has logged in."""
+        rows: list[dict[str, Any]] = []
+
+        def is_there() -> bool:
+            rows[:] = self.show("pools", database=database, user=user)
+            return bool(rows)
+
+        wait_for(is_there, what=f"a pool of {user} to {database}")
+        (row,) = rows
         return row
 
     def knows_catalogs(self, database: str = "p0") -> bool:

@@ -26,6 +26,7 @@ REASONS = {
     "load": "load",
     "sequence": "sequence",
     "catalogs_unread": "catalogs unread",
+    "interpreter": "interpreter",
 }
 PIN_TOTAL_COLUMNS = columns(
     "database text, user text, session_asks numeric, settings_applied numeric, session_resets numeric, "

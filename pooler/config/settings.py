@@ -442,7 +442,8 @@ class Settings:
     session_trusted_extensions: tuple[str, ...] = _own.list(
         (),
         "Extensions whose functions in C leave nothing in a session, besides those that pooler knows: what"
-        " calls functions of others is asked for. With postgres_fdw its foreign tables pin no server.",
+        " calls functions of others is asked for. With postgres_fdw its foreign tables pin no server; with a"
+        " language (plperl, plpython3u) clients share what its functions keep in their interpreter.",
         own=True,
     )
     catalog_memory: int = _own.integer(

@@ -253,14 +253,8 @@ class Bouncer:
 
     def pool(self, database: str = "p0", user: str = "bouncer") -> dict[str, Any]:
         """The row of one pool in SHOW POOLS, which is there once its first client has logged in."""
-        rows: list[dict[str, Any]] = []
-
-        def is_there() -> bool:
-            rows[:] = self.show("pools", database=database, user=user)
-            return bool(rows)
-
-        wait_for(is_there, what=f"a pool of {user} to {database}")
-        (row,) = rows
+        wait_for(lambda: self.show("pools", database=database, user=user), what=f"a pool of {database}")
+        (row,) = self.show("pools", database=database, user=user)
         return row
 
     def knows_catalogs(self, database: str = "p0") -> bool:

@@ -80,10 +80,11 @@ static void add_entry(struct relay *r, struct profile *p, const struct catalog_e
         uint32_t own = built_in ? built_in->effect_flags | built_in->ends : 0, usual = own;
         if (built_in) usual |= ASK_SETTINGS | PIN_OPAQUE | EFFECT_UNSURE;
         if (!(e->effect_flags & CATALOG_UNKNOWN) && !(effect_flags & ~usual)) return;
-        p->everything |= effect_flags & ~(own | PIN_LOADED);
+        p->everything |= effect_flags & ~(own | PIN_LOADED | PIN_INTERPRETER);
     }
     p->nameless |= (effect_flags & PIN_OPAQUE) != 0;
     p->folds |= (effect_flags & EFFECT_FOLDS) != 0;
+    p->interpreters |= (e->effect_flags & PIN_INTERPRETER) != 0;
 }
 
 /* What follows from the snapshot for every statement; what was learnt of names that it lacks is forgotten. */
@@ -93,6 +94,7 @@ static void judge_names(struct relay *r, struct profile *p) {
     p->everything = catalog_everything(&p->catalog) | catalog_ddl(&p->catalog);
     p->nameless = p->everything & PIN_OPAQUE;
     p->folds = p->everything & EFFECT_FOLDS;
+    p->interpreters = p->everything & PIN_INTERPRETER;
     p->serial = ++r->profile_serial;
     p->absent_count = p->learnt = 0;
     for (uint32_t i = 0; i < p->catalog.capacity; i++)

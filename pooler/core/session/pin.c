@@ -29,6 +29,7 @@ static const struct {
     {PIN_LOADED, "load"},
     {PIN_SEQUENCE, "sequence"},
     {PIN_UNJUDGED, "catalogs unread"},
+    {PIN_INTERPRETER, "interpreter"},
 };
 
 /* `advisory lock, listen`: why a server is pinned. */
@@ -119,10 +120,21 @@ static void judge(struct relay *r, const struct client *c, struct session *x) {
 /* It uses what the catalogs, as far as they are known, do not have. */
 static bool newer(const struct session *x) { return x->effect_flags & EFFECT_UNKNOWN || x->unknown_count; }
 
-/* A text that is made when it runs may open connections (`connects`).  Nothing is asked for them: the
- * question would be a call of something outside pg_catalog, made with the rights of the client. */
-static bool connects_unseen(uint32_t effect_flags) {
+/* A text that is made when it runs may open connections (`connects`), or call a function in any language
+ * (`interpreters`).  Nothing is asked for them: the question would be a call of something outside pg_catalog,
+ * made with the rights of the client. */
+static bool runs_unseen(uint32_t effect_flags) {
     return (effect_flags & ASK_ALL) == ASK_ALL && effect_flags & PIN_NAMELESS;
+}
+
+/* What no reset undoes, and a server may carry once `effect_flags` have run: bits of a weak pin, after which
+ * it is closed.  To make a function in another language may run it, too (BEGIN of Perl). */
+static uint32_t carried(const struct profile *p, uint32_t effect_flags) {
+    uint32_t pins = effect_flags & PIN_INTERPRETER;
+    if (p->connects && runs_unseen(effect_flags)) pins |= PIN_OPAQUE;
+    if (p->interpreters && (runs_unseen(effect_flags) || effect_flags & EFFECT_SCHEMA))
+        pins |= PIN_INTERPRETER;
+    return pins;
 }
 
 static bool weak(const struct relay *r, const struct server *s) {
@@ -215,9 +227,9 @@ bool session_settle(struct relay *r, struct server *s) {
         profile_unknown(r, r->t->clients[c->row].pool, x->unknown, x->unknown_count, &x->effect_flags,
                         &x->ends);
     x->unknown_count = 0;
+    uint32_t carries = carried(p, x->effect_flags);
     x->effect_flags &= ~(uint32_t)(EFFECT_SCHEMA | EFFECT_DATABASE);
-    bool connects = connects_unseen(x->effect_flags);
-    x->unseen |= connects && !p->catalog.known;
+    x->unseen |= runs_unseen(x->effect_flags) && !p->catalog.known;
     /* whatever it was, whoever comes next gets a server without it */
     if (x->effect_flags & (PIN_NAMELESS | EFFECT_UNSURE)) {
         session_unknown(&r->t->slots[s->slot]);
@@ -227,10 +239,8 @@ bool session_settle(struct relay *r, struct server *s) {
     if (x->effect_flags & EFFECT_NAMED && x->failed) ask |= ASK_SETTINGS;
     if (!x->failed) x->pinned &= ~(x->ends & PIN_ALL); /* else what ends it may not have run, or is undone */
     x->pinned |= x->effect_flags & (PIN_LOADED | (opaque_pins(c, x) ? PIN_OPAQUE : 0));
-    if (connects && p->connects) { /* kept as long as no other client waits, then closed */
-        x->doomed = true;
-        x->pinned |= PIN_OPAQUE;
-    }
+    x->doomed |= carries != 0; /* kept as long as no other client waits, then closed */
+    x->pinned |= carries;
     if (x->effect_flags & PIN_UNJUDGED && !x->named) leave_unjudged(r, pool, x);
     judge(r, c, x);
     bool kept_here = !x->given_up && (c->settings->particular || (c->names && c->names->floating));
@@ -256,11 +266,11 @@ bool session_dirty(const struct server *s) {
 /* No DISCARD ALL undoes what it carries, or may carry: it goes with its client. */
 bool session_beyond_reset(struct relay *r, const struct server *s) {
     const struct session *x = &s->session;
-    uint32_t said = x->pinned | x->effect_flags;
-    if (said & PIN_LOADED || x->doomed || !s->client) return said & PIN_LOADED || x->doomed;
-    if (x->unseen || newer(x) || !connects_unseen(x->effect_flags)) return x->unseen || newer(x);
+    if ((x->pinned | x->effect_flags) & (PIN_LOADED | PIN_INTERPRETER) || x->doomed) return true;
+    if (!s->client) return false;
+    if (x->unseen || newer(x)) return true;
     const struct profile *p = session_profile(r, s->client);
-    return p->connects || !p->catalog.known;
+    return carried(p, x->effect_flags) || (!p->catalog.known && runs_unseen(x->effect_flags));
 }
 
 /* An idle server is not kept any more; its client may have begun a message. */

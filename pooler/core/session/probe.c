@@ -124,13 +124,21 @@ static void add_customs(struct text *t, const struct profile *p, bool *first) {
         " OPERATOR(pg_catalog.=) n)");
 }
 
-/* Nothing was known when something unknown was called: what keeps connections is closed with its server, if
- * it is there. */
-static void add_connecting(struct text *t, bool *first) {
+/* Nothing was known when something unknown was called: what keeps connections, or variables of an
+ * interpreter, is closed with its server, if it is there.  `trusted`: see
+ * catalog_extension_effect_flags(). */
+static void add_keepers(struct text *t, bool *first, const char *trusted) {
     begin_select(t, first);
     add(t,
         "SELECT 'p','7',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_extension"
-        " WHERE extname OPERATOR(pg_catalog.=) ANY ('{dblink,postgres_fdw}'::pg_catalog.name[]))");
+        " WHERE extname OPERATOR(pg_catalog.=) ANY ('{dblink,postgres_fdw}'::pg_catalog.name[]))"
+        " UNION ALL SELECT 'p','10',NULL WHERE EXISTS (SELECT FROM pg_catalog.pg_language"
+        " WHERE lanname OPERATOR(pg_catalog.<>) ALL (ARRAY['internal','c','sql','plpgsql'");
+    for (; *trusted; trusted += strlen(trusted) + 1) {
+        add(t, ",");
+        add_literal(t, trusted);
+    }
+    add(t, "]::pg_catalog.name[]))");
 }
 
 static const char *login_user(const struct relay *r, const struct server *s) {
@@ -157,7 +165,7 @@ void session_probe(struct relay *r, struct server *s, uint32_t ask) {
         add_value(&t, "role", &first);
         add_value(&t, "session_authorization", &first);
         add_customs(&t, p, &first);
-        if (x->unseen) add_connecting(&t, &first);
+        if (x->unseen) add_keepers(&t, &first, r->options.trusted);
     } else if (x->notes) {
         char kind;
         const char *name;
@@ -264,8 +272,13 @@ static void take_setting(struct relay *r, struct server *s, const struct column 
 
 /* What a row that says `p` found, as a bit of its question. */
 static uint32_t found_bit(const struct column *c) {
-    bool digit = c->bytes == 1 && c->text[0] >= '0' && c->text[0] <= '9';
-    return digit ? 1u << (c->text[0] - '0') : 0;
+    uint32_t bit = 0;
+    if (!c->bytes || c->bytes > 2) return 0;
+    for (uint32_t i = 0; i < c->bytes; i++) {
+        if (c->text[i] < '0' || c->text[i] > '9') return 0;
+        bit = 10 * bit + (uint32_t)(c->text[i] - '0');
+    }
+    return bit <= PIN_REASONS ? 1u << bit : 0;
 }
 
 /* The answer.  The first column of a row says what it is.  No text in it has a NUL inside. */
@@ -353,11 +366,10 @@ void session_answered(struct relay *r, struct server *s) {
     }
     uint32_t states = x->asked & ASK_ALL & ~(uint32_t)ASK_SETTINGS;
     x->pinned = (x->pinned & ~states) | (x->answer->got & states);
-    /* it may connect: kept as long as no other client waits, then closed */
-    if (x->answer->got & PIN_LOADED) {
-        x->doomed = true;
-        x->pinned |= PIN_OPAQUE;
-    }
+    /* it may connect, or be a function in any language: kept as long as no other client waits, then closed */
+    x->doomed |= (x->answer->got & (PIN_LOADED | PIN_INTERPRETER)) != 0;
+    if (x->answer->got & PIN_LOADED) x->pinned |= PIN_OPAQUE;
+    x->pinned |= x->answer->got & PIN_INTERPRETER;
     if (x->asked & ASK_CHANNELS) listen_answered(r, s);
     forget_question(x);
     session_turn(r, s);

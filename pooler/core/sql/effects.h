@@ -35,16 +35,19 @@ enum effect_flag {
     PIN_LOADED = 1 << 7,
     PIN_SEQUENCE = 1 << 8, /* nextval, setval: currval and lastval would tell */
     PIN_UNJUDGED = 1 << 9, /* as PIN_OPAQUE, by something that the catalogs, not read yet, may clear */
+    /* code in a language whose interpreter keeps variables: its server is closed, not handed on */
+    PIN_INTERPRETER = 1 << 10,
     PIN_NAMELESS = PIN_OPAQUE | PIN_UNJUDGED,
-    PIN_ALL = PIN_NAMELESS | PIN_LOADED | PIN_SEQUENCE,
-    PIN_WEAK = PIN_NAMELESS | PIN_SEQUENCE, /* given up for others that wait: it is never another client's */
-    EFFECT_CURRVAL = 1 << 25,               /* reads what nextval left */
-    EFFECT_INSERT = 1 << 10,                /* may call nextval for a default */
-    EFFECT_NAMED = 1 << 11,                 /* sets settings whose names are in `names` */
-    EFFECT_RESET = 1 << 12,                 /* RESET, SET ... TO DEFAULT: names with 'r' */
-    EFFECT_RESET_ALL = 1 << 13,             /* RESET ALL, DISCARD ALL */
-    EFFECT_LISTEN = 1 << 14,                /* names with 'l' */
-    EFFECT_UNLISTEN = 1 << 15,              /* names with 'u'; `*` for all */
+    PIN_ALL = PIN_NAMELESS | PIN_LOADED | PIN_SEQUENCE | PIN_INTERPRETER,
+    /* given up for others that wait: it is never another client's */
+    PIN_WEAK = PIN_NAMELESS | PIN_SEQUENCE | PIN_INTERPRETER,
+    EFFECT_CURRVAL = 1 << 25,   /* reads what nextval left */
+    EFFECT_INSERT = 1 << 26,    /* may call nextval for a default */
+    EFFECT_NAMED = 1 << 11,     /* sets settings whose names are in `names` */
+    EFFECT_RESET = 1 << 12,     /* RESET, SET ... TO DEFAULT: names with 'r' */
+    EFFECT_RESET_ALL = 1 << 13, /* RESET ALL, DISCARD ALL */
+    EFFECT_LISTEN = 1 << 14,    /* names with 'l' */
+    EFFECT_UNLISTEN = 1 << 15,  /* names with 'u'; `*` for all */
     EFFECT_NOTIFY = 1 << 16,
     EFFECT_SCHEMA = 1 << 17, /* may change functions, triggers, views: the profile is to be looked at again */
     EFFECT_UNKNOWN = 1 << 18, /* calls something that is not known: hashes in `unknown` */

@@ -33,23 +33,44 @@ static void scan_inner(struct scanner *s, const struct token *text) {
     scan_statements(&inner);
 }
 
-/* DO [LANGUAGE name] 'text' [LANGUAGE name]; EXECUTE 'text' in a body. */
-static void scan_body(struct scanner *s) {
+/* EXECUTE 'text' in a body; a text that is made when it runs may do anything. */
+static void scan_dynamic(struct scanner *s) {
     struct lexer ahead = s->lexer;
-    struct token t;
-    for (int i = 0; i < (s->body ? 1 : 3); i++) {
-        lexer_next(&ahead, &t);
-        if (t.kind != T_STRING) continue;
-        s->out->reads_literals = true;
-        struct token behind;
-        lexer_peek(&ahead, &behind);
-        bool all = !t.escaped && behind.kind != T_OPERATOR; /* not one part of the text only */
-        if (!all) s->out->effect_flags |= PIN_OPAQUE;
-        scan_inner(s, &t);
-        return;
-    }
-    s->out->effect_flags |= PIN_OPAQUE; /* a text that is made when it runs */
+    struct token t, behind;
+    lexer_next(&ahead, &t);
+    lexer_peek(&ahead, &behind);
+    bool all = t.kind == T_STRING && !t.escaped && behind.kind != T_OPERATOR; /* not a part of it only */
+    if (!all) s->out->effect_flags |= PIN_OPAQUE;
+    if (t.kind != T_STRING) return;
+    s->out->reads_literals = true;
+    scan_inner(s, &t);
 }
+
+/* A name, quoted in either way or not. */
+static bool is_plpgsql(const struct token *t) {
+    bool named = t->kind == T_STRING || t->kind == T_QUOTED;
+    return token_is_word(t, "plpgsql")
+        || (named && !t->escaped && t->bytes == 7 && memcmp(t->text, "plpgsql", 7) == 0);
+}
+
+/* DO [LANGUAGE name] 'text' [LANGUAGE name].  What another language keeps no question finds. */
+static void scan_do(struct scanner *s) {
+    struct lexer ahead = s->lexer;
+    struct token t, text = {.kind = T_END};
+    for (int i = 0; i < 3; i++) {
+        lexer_next(&ahead, &t);
+        if (t.kind == T_STRING && text.kind == T_END) text = t;
+        if (!token_is_word(&t, "language")) continue;
+        lexer_next(&ahead, &t);
+        if (!is_plpgsql(&t)) s->out->effect_flags |= PIN_OPAQUE | PIN_INTERPRETER;
+        if (text.kind == T_END) s->lexer = ahead; /* else the name would be the type of a literal */
+    }
+    if (text.kind == T_END || text.escaped) s->out->effect_flags |= PIN_OPAQUE;
+    if (text.kind == T_END) return;
+    s->out->reads_literals = true;
+    scan_inner(s, &text);
+}
+
 /* The name of a statement that somebody else may have had prepared.  U& may stand for any. */
 static bool is_ours(const struct token *t) {
     static const char OURS[] = SERVER_NAME_PREFIX;
@@ -99,11 +120,11 @@ static bool scan_leading(struct scanner *s, const struct token *t, const struct 
         if (scan_word_id(s, &next) != W_TRANSACTION) s->out->effect_flags |= ASK_PREPARED;
         break;
     case W_EXECUTE:
-        if (s->body) scan_body(s);
+        if (s->body) scan_dynamic(s);
         else scan_execute(s);
         break;
     case W_DEALLOCATE: scan_deallocate(s); break;
-    case W_DO: scan_body(s); break;
+    case W_DO: scan_do(s); break;
     case W_COMMIT: /* of what was prepared, perhaps long ago and by another session */
         lexer_peek(&s->lexer, &next);
         if (token_is_word(&next, "prepared")) s->out->effect_flags |= EFFECT_SCHEMA;

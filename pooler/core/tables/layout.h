@@ -50,7 +50,7 @@ struct prepared_set;
 #define CATALOG_STORE_BYTES (64u << 20) /* of address space: what is known of the catalogs of all databases */
 #define HOST_NAME_BYTES 256             /* a name of the DNS has at most 253 */
 #define HOST_ADDRESSES_BYTES 512        /* 12 IPv6 addresses; what is beyond is not used */
-#define PIN_REASONS 9                   /* bits 1 to 9 of enum effect_flag (sql/effects.h) */
+#define PIN_REASONS 10                  /* bits 1 to 10 of enum effect_flag (sql/effects.h) */
 
 struct list { int32_t head, tail, count; };
 struct link { int32_t prev, next; };

@@ -60,7 +60,7 @@ OURS = {
         seconds:20 worker:23 slot:23""",
     "pin_totals": """database:25 user:25 session_asks settings_applied session_resets pins advisory_lock
         temporary_object
-        prepare holdable_cursor listen setting load sequence catalogs_unread""",
+        prepare holdable_cursor listen setting load sequence catalogs_unread interpreter""",
     "servers": "worker:23 slot:23",
     "sockets": "worker:23 slot:23",
     "active_sockets": "worker:23 slot:23",

@@ -80,6 +80,7 @@ cdef extern from "sql/effects.h" nogil:
     bint scan_next_name(const char *, uint32_t, uint32_t *, char *, const char **)
     enum: ASK_SETTINGS, ASK_LOCKS, ASK_TEMP, ASK_PREPARED, ASK_CURSORS, ASK_CHANNELS, ASK_ALL, PIN_OPAQUE
     enum: PIN_LOADED
+    enum: PIN_INTERPRETER
     enum: PIN_SEQUENCE, EFFECT_CURRVAL, EFFECT_INSERT, EFFECT_NAMED, EFFECT_RESET, EFFECT_RESET_ALL
     enum: EFFECT_LISTEN
     enum: EFFECT_UNLISTEN, EFFECT_NOTIFY, EFFECT_SCHEMA, EFFECT_UNKNOWN, EFFECT_EXECUTE, EFFECT_DATABASE
@@ -163,6 +164,7 @@ def server_message_fits(bytes kind, bytes body, bint own=False):
 
 EFFECT_FLAGS = {"settings": ASK_SETTINGS, "locks": ASK_LOCKS, "temp": ASK_TEMP, "prepared": ASK_PREPARED,
                 "cursors": ASK_CURSORS, "channels": ASK_CHANNELS, "opaque": PIN_OPAQUE, "loaded": PIN_LOADED,
+                "interpreter": PIN_INTERPRETER,
                 "sequence": PIN_SEQUENCE, "currval": EFFECT_CURRVAL, "insert": EFFECT_INSERT,
                 "named": EFFECT_NAMED,
                 "reset": EFFECT_RESET, "reset_all": EFFECT_RESET_ALL, "listen": EFFECT_LISTEN,

@@ -201,6 +201,32 @@ def test_known_extension(extension: str) -> None:
     assert effects(b"", f"internal {extension}") == set()
 
 
+def test_languages_keep_variables_unless_a_site_trusts_them() -> None:
+    assert effects(b"1", "plperl ") >= {"unknown", "interpreter"}
+    graph = CatalogGraph(trusted=("plperl",))
+    function(graph, 20001, "way", b"1", "plperl ")
+    assert graph.effects("function", "way") >= {"unknown"}
+    assert "interpreter" not in graph.effects("function", "way")
+    for language in ("sql", "plpgsql"):
+        assert effects(b"SELECT 1", f"{language} ") == set()
+
+
+@pytest.mark.parametrize(
+    ("extension", "trusted", "keeps"),
+    [("plperl", (), True), ("", (), True), ("plperl", ("plperl",), False), ("plpgsql", (), False)],
+)
+def test_a_handler_says_that_there_is_a_language(
+    extension: str, trusted: tuple[str, ...], keeps: bool
+) -> None:
+    """By the type that it returns, the last of those that it refers to."""
+    for refs, handles in ((b" 2280", keeps), (b"2280 23", False), (b" 12280", False)):
+        graph = CatalogGraph(trusted=trusted)
+        extra = f"c {extension}".encode()
+        row = [b"20001", b"700", b"20001", b"v", b"handler", extra, refs, b" ", b"plperl_call_handler"]
+        graph.take(FUNCTION, row)
+        assert ("interpreter" in graph.effects("function", "handler")) == handles
+
+
 def test_extensions_that_a_site_trusts() -> None:
     assert "unknown" in in_c("postgis", "way")
     assert in_c("postgis", "way", ("other", "postgis")) == set()

@@ -223,6 +223,12 @@ SPEAKING = [
     ("DO $x$ BEGIN SET x = 1; END $x$", f"{ALL} named", "s:x"),
     ("DO LANGUAGE plpgsql $$ BEGIN IF true THEN SET x = 1; END IF; END $$", f"{ALL} named", "s:x"),
     ("DO $$ BEGIN EXECUTE 'SET x = 1'; END $$", f"{ALL} named execute", "s:x"),
+    ("DO LANGUAGE 'plpgsql' $$ BEGIN SET x = 1; END $$", f"{ALL} named", "s:x"),
+    ('DO $$ BEGIN SET x = 1; END $$ LANGUAGE "plpgsql"', f"{ALL} named", "s:x"),
+    ("DO LANGUAGE plperl '1'", f"{ALL} opaque interpreter", ""),
+    ("DO LANGUAGE 'plperl' '1'", f"{ALL} opaque interpreter", ""),
+    ("DO '1' LANGUAGE \"PLpgSQL\"", f"{ALL} opaque interpreter", ""),
+    ("DO '1' LANGUAGE U&'plp\\0067sql'", f"{ALL} opaque interpreter", ""),
     ("DO $$ BEGIN PERFORM set_config('a.b', 'c', false); END $$", f"{ALL} named", "s:a.b"),
 ]
 

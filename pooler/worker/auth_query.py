@@ -5,6 +5,10 @@ opened for it if the limits allow one, or taken from a pool that does not need i
 order. So any number of look-ups may be on their way, of any worker, and each limit covers them. Its servers
 are a pool of their own (`POOL_AUTH`), on which no stranger ever says anything: what a client has in its
 startup packet does not get there (CVE-2025-12819).
+
+Functions in the cloud log in by the dozen as the same user. Whoever asks for a user that is about to be asked
+for shares the answer: never one to a question that was sent before, so that a password that was changed
+counts at once.
 """
 
 from __future__ import annotations
@@ -34,7 +38,8 @@ if TYPE_CHECKING:
 #: Look-ups of one worker at once, in one pool and in all: each has a row and two descriptors. One database
 #: that does not answer leaves rows for the others.
 POOL_MAX, MAX = 16, 64
-#: A look-up that waits looks this often whether its client is still there, and PostgreSQL refuses the login.
+#: A look-up that waits looks this often whether its clients are still there, and PostgreSQL refuses the
+#: login; so long it waits for the one before it, for more who want to know the same.
 LOOK_S = 0.25
 #: What the relay says to a client that it closes: true for the client who waits for the look-up, too.
 PASSED_ON = frozenset(
@@ -48,6 +53,8 @@ PASSED_ON = frozenset(
     }
 )
 CONFIG_ERROR = "bouncer config error"
+#: Database, auth_user, auth_query and name: those who ask the same may share an answer.
+_Question = tuple[str, str, str, str]
 #: The default with all names in their schema: its database may have given its sessions any search_path.
 SAFE_AUTH_QUERY = (
     "SELECT rolname, CASE WHEN rolvaliduntil OPERATOR(pg_catalog.<) pg_catalog.now() THEN NULL"
@@ -62,6 +69,8 @@ class Lookups:
         self._context = context
         self._all = Semaphore(MAX)
         self._pools: dict[tuple[str, str], Semaphore] = {}
+        self._next: dict[_Question, _Lookup] = {}  # not sent yet: may be shared
+        self._asked: dict[_Question, _Lookup] = {}  # the last one that was sent and has no answer
 
     def find(self, database: Database | None, name: str, has_left: Callable[[], bool]) -> StoredUser | None:
         """The user called `name` on this database (None: the console); None: there is none.
@@ -76,14 +85,47 @@ class Lookups:
         target = self._target(database)
         if auth_user is None:
             raise config_error("a reload has taken auth_user away meanwhile")
-        key = (target.name, auth_user)
-        in_pool = self._pools.setdefault(key, Semaphore(POOL_MAX))
+        question = (target.name, auth_user, query, name)
+        lookup = self._next.get(question)
+        if lookup is None:
+            lookup = self._next[question] = _Lookup()
+            self._context.spawn(self._serve, question, lookup, target)
+        lookup.waiters += 1
+        try:
+            while not lookup.answer.ready():
+                lookup.answer.wait(LOOK_S)
+                if has_left():
+                    raise _Left("unexpected eof")
+            found: StoredUser | None = lookup.answer.get()
+            return found
+        finally:
+            lookup.waiters -= 1
+
+    def _serve(self, question: _Question, lookup: _Lookup, target: Database) -> None:
+        """One look-up, for all who wait for it; of the same user one after the other, if they are quick."""
+        before = self._asked.get(question)
+        if before is not None:
+            before.answer.wait(LOOK_S)
+        pool = question[:2]
+        in_pool = self._pools.setdefault(pool, Semaphore(POOL_MAX))
         try:
             with in_pool, self._all:
-                return self._run(target, auth_user, query, name, has_left)
+                lookup.answer.set(self._run(question, lookup, target))
+        except (ClientFault, Hangup) as end:
+            lookup.answer.set_exception(end)
         finally:
+            self._close(question, lookup)
+            if self._asked.get(question) is lookup:
+                del self._asked[question]
             if in_pool.counter == POOL_MAX:  # nobody else: names that strangers thought of are not kept
-                self._pools.pop(key, None)
+                self._pools.pop(pool, None)
+            if not lookup.answer.ready():  # a bug, which is logged by the caller
+                lookup.answer.set_exception(config_error("auth_query could not be run"))
+
+    def _close(self, question: _Question, lookup: _Lookup) -> None:
+        """Nobody joins any more."""
+        if self._next.get(question) is lookup:
+            del self._next[question]
 
     def _target(self, database: Database | None) -> Database:
         """Where the query is to run."""
@@ -97,12 +139,21 @@ class Lookups:
             raise config_error(f'authentication database "{name}" is not configured')
         return target
 
-    def _run(
-        self, target: Database, auth_user: str, query: str, name: str, has_left: Callable[[], bool]
-    ) -> StoredUser | None:
-        client = _OwnClient(self._context, target, auth_user, has_left)
+    def _run(self, question: _Question, lookup: _Lookup, target: Database) -> StoredUser | None:
+        _, auth_user, query, name = question
+
+        def all_left() -> bool:
+            if not lookup.waiters:
+                self._close(question, lookup)
+            return not lookup.waiters
+
+        def before_asking() -> None:
+            self._close(question, lookup)
+            self._asked[question] = lookup
+
+        client = _OwnClient(self._context, target, auth_user, all_left)
         try:
-            return client.run(query, name)
+            return client.run(query, name, before_asking)
         except ServerFault as fault:
             if fault.sqlstate == PROTOCOL_VIOLATION and fault.message in PASSED_ON:
                 raise ClientFault(fault.message) from fault
@@ -125,7 +176,15 @@ def config_error(reason: str) -> ClientFault:
 
 
 class _Left(Hangup):
-    """The client that is looked up has gone away."""
+    """The clients that are looked up have gone away."""
+
+
+class _Lookup:
+    """One question to PostgreSQL, and how many wait for its answer."""
+
+    def __init__(self) -> None:
+        self.answer: AsyncResult = AsyncResult()
+        self.waiters = 0
 
 
 class _Watched(Stream):
@@ -148,7 +207,7 @@ class _Watched(Stream):
 class _OwnClient:
     """One look-up's client. While it waits for the pool's welcome it is in `worker.logins`, like others."""
 
-    greenlet = None  # the one who waits is the client's that is looked up
+    greenlet = None  # the one who waits is the look-up's
 
     def __init__(
         self, context: WorkerContext, database: Database, user: str, waiter_has_left: Callable[[], bool]
@@ -185,10 +244,11 @@ class _OwnClient:
             raise ClientFault(f'authentication database "{database.name}" is disabled')
         return pool
 
-    def run(self, query: str, name: str) -> StoredUser | None:
+    def run(self, query: str, name: str, before_asking: Callable[[], None]) -> StoredUser | None:
         """Ask; raises ServerFault, ClientFault, Hangup, OSError."""
         stream = _Watched(self._hand_over(self._welcome()), self._look_for_refusal)
         converse(auth_query.until_ready(), stream)
+        before_asking()
         converse(auth_query.ask(query, name), stream)
         return converse(auth_query.answer(), stream)
 

@@ -12,6 +12,7 @@ import psycopg2
 import pytest
 
 from pooler.dev.postgres import SUPERUSER
+from tests.support.asking import Asking
 from tests.support.crowd import Watcher, at_once, refusal
 from tests.support.hostile import Scram
 from tests.support.pooler import Bouncer, Pooler
@@ -38,15 +39,8 @@ END $$
 """
 
 
-class Asking(Pooler):
-    """Only the console's user, and the one who asks, are in the userlist."""
-
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
-        super().__init__(*arguments, **keywords)
-        self.passwords = {SUPERUSER: "secret"}
-
-    def pg_password(self, user: str) -> str:
-        return "secret" if user == SUPERUSER else ROLES.get(user, super().pg_password(user))
+class AskingForRoles(Asking):
+    known_there = ROLES
 
 
 @pytest.fixture(scope="module", autouse=True)
@@ -69,7 +63,7 @@ def roles(running_postgres: Postgres) -> Iterator[None]:
 @pytest.fixture(scope="module", params=[1, 3], ids=["1-worker", "3-workers"])
 def shared(request: pytest.FixtureRequest, start_pooler: StartPooler) -> Pooler:
     return start_pooler(
-        kind=Asking,
+        kind=AskingForRoles,
         workers=request.param,
         auth_type="scram-sha-256",
         auth_user=SUPERUSER,
@@ -522,7 +516,11 @@ def test_the_search_path_of_the_database_does_not_count(
         user="bouncer",
     )
     pooler = start_pooler(
-        kind=Asking, workers=1, auth_type="scram-sha-256", auth_user=SUPERUSER, databases={"owned": ""}
+        kind=AskingForRoles,
+        workers=1,
+        auth_type="scram-sha-256",
+        auth_user=SUPERUSER,
+        databases={"owned": ""},
     )
     running_postgres.new_log()
     with pooler.connect(dbname="owned", user="q_scram", password="sq") as connection:

@@ -101,19 +101,24 @@ def serve(
 @click.command("check", context_settings=HELP)
 @click.option("--connect", is_flag=True, help="Log in to each PostgreSQL, compare its limits.")
 @click.option("--strict", is_flag=True, help="Exit code 2 for any warning.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+@click.option("--pgbouncer", is_flag=True, help="Tell what PgBouncer would do otherwise.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything.")
 @click.argument("config_file")
-def check(config_file: str, connect: bool, strict: bool, as_json: bool) -> int:
-    """Tell what pooler makes of CONFIG_FILE: errors with file and line, what is unsafe, what has no effect,
-    what PgBouncer would do otherwise.
+def check(config_file: str, connect: bool, strict: bool, pgbouncer: bool, as_json: bool) -> int:
+    """Tell what pooler makes of CONFIG_FILE, on this machine: errors with file and line, logins that cannot
+    work, what is unsafe, what has no effect.
 
-    Exit code 0: pooler starts with it. 1: it would not. 2: it starts, but a PostgreSQL is not as the file
-    wants it (--connect), or there is a warning (--strict).
+    Files of TLS are opened, and directories, the account and addresses to listen on are looked at; those of
+    an instance that runs with the same file are its own.
+
+    Exit code 0: pooler starts with it. 1: it would not. 2: it starts, and is not what the file means: logins
+    that cannot work, lines of auth_hba_file that are left out, a PostgreSQL that is otherwise (--connect), or
+    any warning (--strict).
     """
     from pooler.check import examine
 
-    report = examine(config_file, connect)
-    click.echo(report.json() if as_json else report.text())
+    report = examine(config_file, connect, here=True)
+    click.echo(report.json() if as_json else report.text(pgbouncer))
     return report.exit_code(strict)
 
 

@@ -5,17 +5,19 @@ from __future__ import annotations
 import resource
 from collections.abc import Iterator
 
-from pooler.check import capacity, differences, security, servers
+from pooler.check import capacity, differences, machine, security, servers
 from pooler.check.report import Report
 from pooler.config import Config, load
 from pooler.config.advice import RULES
+from pooler.config.hba import UNREADABLE
 from pooler.config.settings import SETTINGS
 from pooler.errors import BootError, ConfigError, Problem
 from pooler.master import capacity as master_capacity
 
 
-def examine(path: str, connect: bool = False) -> Report:
-    """Everything that can be said about the file; with `connect` also about the PostgreSQLs it names."""
+def examine(path: str, connect: bool = False, here: bool = False) -> Report:
+    """Everything that can be said about the file; with `connect` also about the PostgreSQLs that it names,
+    with `here` about this machine, too."""
     report = Report(path)
     try:
         config = load(path)
@@ -29,6 +31,8 @@ def examine(path: str, connect: bool = False) -> Report:
         report.add(topic, rule(config))
     report.add("unsafe", security.risks(config))
     report.add("error", _too_few_files(config))
+    for topic, problem in machine.obstacles(config) if here else ():
+        report.add(topic, [problem])
     totals = capacity.totals(config)
     report.add("unused", differences.inert(config))
     report.add("differs", differences.differences(config))
@@ -44,6 +48,8 @@ def examine(path: str, connect: bool = False) -> Report:
 
 def _topic(problem: Problem) -> str:
     """Of a warning of the load."""
+    if problem.text.startswith(UNREADABLE):
+        return "dropped"
     return "unsafe" if "open to group or others" in problem.text else "advice"
 
 

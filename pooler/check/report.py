@@ -11,6 +11,8 @@ from pooler.errors import Problem
 #: Topics in the order in which they are told, with the heading.
 TOPICS = {
     "error": "Errors: pooler would not start",
+    "login": "Logins that cannot work",
+    "dropped": "Lines that are left out",
     "server": "PostgreSQL: not as the file wants it",
     "unsafe": "Unsafe",
     "unused": "Without effect",
@@ -19,8 +21,12 @@ TOPICS = {
     "fact": "PostgreSQL",
 }
 
+#: It starts, and is not what the file means: nobody should have to ask for that to be told.
+FAILING_TOPICS = ("login", "dropped", "server")
 #: What a topic's findings may not be overlooked for: these make --strict fail.
-WARNING_TOPICS = ("server", "unsafe", "unused", "advice")
+WARNING_TOPICS = (*FAILING_TOPICS, "unsafe", "unused", "advice")
+#: What concerns those who come from PgBouncer alone.
+PGBOUNCER_TOPICS = ("differs",)
 
 STARTS, DOES_NOT_START, HAS_WARNINGS = 0, 1, 2
 
@@ -53,24 +59,25 @@ class Report:
         return not self.of("error")
 
     def exit_code(self, strict: bool = False) -> int:
-        """0: fine. 1: would not start. 2: a PostgreSQL is not as the file wants it, or with `strict` any
+        """0: fine. 1: would not start. 2: it starts, and is not what the file means, or with `strict` any
         warning."""
         if not self.starts:
             return DOES_NOT_START
-        topics = WARNING_TOPICS if strict else ("server",)
+        topics = WARNING_TOPICS if strict else FAILING_TOPICS
         warned = any(one.severity == "warning" for topic in topics for one in self.of(topic))
         return HAS_WARNINGS if warned else STARTS
 
-    def text(self) -> str:
-        """For people."""
+    def text(self, pgbouncer: bool = False) -> str:
+        """For people; with what concerns those who come from PgBouncer, if they ask for it."""
         verdict = "pooler starts with it" if self.starts else "pooler would not start with it"
-        if not self.findings:
-            verdict = "no problems"
+        told = {topic: self.of(topic) for topic in TOPICS if pgbouncer or topic not in PGBOUNCER_TOPICS}
+        if not any(told.values()):
+            verdict += ", no problems"
         lines = [f"{self.path}: {verdict}"]
         if self.same:
-            lines += ["", "The same as with PgBouncer:", f"  {self.same}"]
-        for topic, heading in TOPICS.items():
-            problems = self.of(topic)
+            lines.append(f"  {self.same}" if not pgbouncer else f"  the same as with PgBouncer: {self.same}")
+        for topic, problems in told.items():
+            heading = TOPICS[topic]
             if problems:
                 lines += ["", f"{heading}:", *(f"  {problem}" for problem in problems)]
         return "\n".join(lines)

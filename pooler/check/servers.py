@@ -18,10 +18,12 @@ from pooler.config import Config, Database
 from pooler.config.ini import Place
 from pooler.errors import Problem, ServerFault
 from pooler.protocol.query import simple_query
-from pooler.protocol.server_login import ServerTarget, server_login
+from pooler.protocol.server_login import ServerTarget, TlsMode, server_login, start_tls
 
 #: For one login when server_connect_timeout is off.
 PATIENCE_S = 15.0
+#: SQLSTATEs of a login that is refused (class 28, invalid authorization specification).
+NOT_LET_IN = "28"
 #: Logins tried at one PostgreSQL; the rest is counted.
 LOGINS_MAX = 200
 
@@ -70,6 +72,7 @@ def _ask_one(config: Config, total: Total, answer: Answer) -> None:
     here = Place(config.path, 0)
     known: _Server | None = None
     logins, skipped = 0, 0
+    console_users = {*config.settings.admin_users, *config.settings.stats_users}
     for database, user, secret in _logins(config, total):
         place = config.places.get(f"databases/{database.name}", here)
         who = f"{database.name} at {total.where}, user {user}"
@@ -79,11 +82,15 @@ def _ask_one(config: Config, total: Total, answer: Answer) -> None:
         logins += 1
         try:
             found = _login(config, total, database, user, secret)
-        except (ServerFault, OSError) as error:
-            text = error.message if isinstance(error, ServerFault) else f"connect failed: {error}"
-            answer.wrong.append(place.problem(f"{who}: {text}", "warning"))
-            if not isinstance(error, ServerFault):
-                return  # nobody is there: the other logins would say the same
+        except OSError as error:  # nobody is there: the other logins would say the same
+            answer.wrong.append(place.problem(f"{total.where}: connect failed: {_reason(error)}", "warning"))
+            return
+        except ServerFault as error:
+            if user in console_users and error.sqlstate.startswith(NOT_LET_IN):
+                text = f"{who}: {error.message}; as a user of the console that is all right"
+                answer.facts.append(place.problem(text, "note"))
+            else:
+                answer.wrong.append(place.problem(f"{who}: {error.message}", "warning"))
             continue
         known = known or found
         answer.wrong += _own_limits(config, database, user, found, place)
@@ -91,8 +98,21 @@ def _ask_one(config: Config, total: Total, answer: Answer) -> None:
         answer.facts.append(here.problem(_fact(total, known, logins, skipped), "note"))
         answer.wrong += _compared(config, total, known)
     elif not logins:
-        text = f"{total.where}: no login could be tried, the files have no password for it"
-        answer.facts.append(here.problem(text, "note"))
+        _reach(config, total, answer)
+
+
+def _reach(config: Config, total: Total, answer: Answer) -> None:
+    """Where no login can be tried: whether somebody is there, and speaks TLS if that is wanted."""
+    here = Place(config.path, 0)
+    try:
+        with _driver(config, total) as dialogue:
+            dialogue.hold(start_tls(_tls_mode(config, total)))
+    except (ServerFault, OSError) as error:
+        text = error.message if isinstance(error, ServerFault) else f"connect failed: {_reason(error)}"
+        answer.wrong.append(here.problem(f"{total.where}: {text}", "warning"))
+        return
+    text = f"{total.where}: answers; no login could be tried, the files have no password for it"
+    answer.facts.append(here.problem(text, "note"))
 
 
 def _logins(config: Config, total: Total) -> Iterator[tuple[Database, str, Credential | None]]:
@@ -123,25 +143,42 @@ def _secret(config: Config, database: Database, user: str) -> Credential | None:
 
 def _login(config: Config, total: Total, database: Database, user: str, secret: Credential) -> _Server:
     """One login; raises ServerFault or OSError."""
-    settings = config.settings
-    patience_s = settings.server_connect_timeout or PATIENCE_S
-    unix = total.host.startswith(("/", "@"))
-    tls = None if unix or settings.server_tls_sslmode == "disable" else _context(config)
-    wanted = settings.server_tls_sslmode in ("require", "verify-ca", "verify-full")
     target = ServerTarget(
-        user,
-        database.dbname,
-        secret,
-        database.startup_parameters,
-        tls="disable" if tls is None else "require" if wanted else "prefer",
+        user, database.dbname, secret, database.startup_parameters, tls=_tls_mode(config, total)
     )
-    with BlockingDriver(_connect(total, unix, patience_s), tls, None if unix else total.host) as dialogue:
+    with _driver(config, total) as dialogue:
         session = dialogue.hold(server_login(target))
         if database.connect_query:
             dialogue.hold(simple_query(database.connect_query))
         rows = dialogue.hold(simple_query(LIMITS)).rows
     numbers = [int(value or -1) for value in rows[0]]
     return _Server(session.parameters.get("server_version", "of unknown version"), *numbers)
+
+
+def _is_unix(total: Total) -> bool:
+    return total.host.startswith(("/", "@"))
+
+
+def _tls_mode(config: Config, total: Total) -> TlsMode:
+    mode = config.settings.server_tls_sslmode
+    if _is_unix(total) or mode == "disable":
+        return "disable"
+    return "require" if mode in ("require", "verify-ca", "verify-full") else "prefer"
+
+
+def _driver(config: Config, total: Total) -> BlockingDriver:
+    """A connection on which nothing has been said; raises OSError."""
+    unix = _is_unix(total)
+    tls = None if _tls_mode(config, total) == "disable" else _context(config)
+    patience_s = config.settings.server_connect_timeout or PATIENCE_S
+    return BlockingDriver(_connect(total, unix, patience_s), tls, None if unix else total.host)
+
+
+def _reason(error: OSError) -> str:
+    """For people: no number of C's errno."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"certificate verify failed: {error.verify_message}"
+    return str(error.strerror or error)
 
 
 def _connect(total: Total, unix: bool, patience_s: float) -> socket.socket:

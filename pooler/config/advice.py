@@ -22,6 +22,8 @@ LOOPBACK_OF = {
     "::1": {"localhost", "::1"},
 }
 LOOPBACK = frozenset(LOOPBACK_OF)
+#: How a secret begins that checks passwords, and is none.
+STORED_SCRAM = "SCRAM-SHA-256$"
 
 
 def check(path: str) -> list[Problem]:
@@ -47,18 +49,33 @@ def _warning(config: Config, key: str, text: str) -> Problem:
 
 
 def _access(config: Config) -> Iterator[Problem]:
-    """Clients that get in without a password, or not at all."""
+    """Clients that get in without a password."""
     auth_type = config.settings.auth_type
     if auth_type in ("any", "trust") and config.settings.listen_addr:
         text = f"auth_type={auth_type} lets in everybody who reaches listen_addr, without a password"
         yield _warning(config, "auth_type", text)
     if auth_type == "plain" and config.settings.listen_addr:
         yield _warning(config, "auth_type", "auth_type=plain sends passwords in clear over the network")
-    asks = config.settings.auth_user or any(row.auth_user for row in _databases(config))
-    if auth_type not in ("any", "pam") and config.settings.auth_file is None and not asks:
-        yield _warning(
-            config, "auth_type", f"auth_type={auth_type} without auth_file or auth_user: nobody can log in"
-        )
+
+
+def _no_way_in(config: Config) -> Iterator[Problem]:
+    """Logins that fail whoever tries."""
+    settings, auth_type = config.settings, config.settings.auth_type
+    askers = {row.auth_user: f"databases/{row.name}" for row in _databases(config)}
+    askers[settings.auth_user] = "auth_user"
+    askers.pop(None, None)
+    if auth_type not in ("any", "pam") and settings.auth_file is None and not askers:
+        text = f"auth_type={auth_type} without auth_file or auth_user: nobody can log in"
+        yield _warning(config, "auth_type", text)
+    if "auth_query" in config.places and not askers:
+        yield _warning(config, "auth_query", "auth_query without auth_user: nobody is looked up")
+    for user, key in askers.items():
+        if user is not None and config.userlist.get(user, "").startswith(STORED_SCRAM):
+            text = (
+                f"auth_user {user} has only a SCRAM secret in auth_file, and pooler cannot log in by that:"
+                " nobody is looked up; write its password there"
+            )
+            yield _warning(config, key, text)
     if auth_type == "any":
         for database in _databases(config):
             if database.user is None:
@@ -158,6 +175,7 @@ def _databases(config: Config) -> Iterator[Database]:
 #: Every rule with the topic that a report tells it under.
 RULES: tuple[tuple[str, Callable[[Config], Iterator[Problem]]], ...] = (
     ("unsafe", _access),
+    ("login", _no_way_in),
     ("advice", _console_users),
     ("advice", _useless_secrets),
     ("advice", _listening),

@@ -36,6 +36,11 @@ def _auth_objections(settings: Settings) -> Iterator[tuple[str, str, str]]:
             yield "auth_type", "auth_type=cert requires client_tls_sslmode=SSLMODE_VERIFY_FULL", "error"
         if not settings.client_tls_ca_file:
             yield "auth_type", "auth_type=cert requires client_tls_ca_file", "error"
+    if settings.auth_type == "hba" and not settings.auth_hba_file:
+        yield "auth_type", "auth_type=hba needs auth_hba_file", "error"
+    for name in ("auth_hba_file", "auth_ident_file"):
+        if settings.auth_type != "hba" and getattr(settings, name):
+            yield name, f"{name} has no effect: only auth_type=hba reads it", "warning"
     if settings.auth_type == "ldap":
         try:
             parse_ldap_options(settings.auth_ldap_options or "")
@@ -52,6 +57,6 @@ def _auth_objections(settings: Settings) -> Iterator[tuple[str, str, str]]:
 
 def read_rules(settings: Settings) -> tuple[tuple[HbaRule, ...], list[Problem]]:
     """The rules of auth_hba_file, which is looked at for auth_type=hba only, as in PgBouncer."""
-    if settings.auth_type != "hba":
+    if settings.auth_type != "hba" or not settings.auth_hba_file:
         return (), []
     return read_hba(settings.auth_hba_file, settings.auth_ident_file)

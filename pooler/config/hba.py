@@ -38,6 +38,8 @@ METHODS = {
 
 #: Words that stand for more than one name, unless they are quoted.
 KEYWORDS = ("all", "sameuser", "replication")
+#: How it is told, before its number, that a line is left out.
+UNREADABLE = "could not parse hba config line"
 NOT_SUPPORTED = ("samerole", "samegroup")
 
 #: Files of names may name others.
@@ -94,7 +96,7 @@ def read_hba(path: str, ident_path: str | None) -> tuple[tuple[HbaRule, ...], li
         try:
             rule = reader.read(line)
         except ValueError as error:
-            text = f"could not parse hba config line {number}: {error}"
+            text = f"{UNREADABLE} {number}: {error}"
             problems.append(Problem(path, number, text, "warning"))
             continue
         for text in reader.remarks:

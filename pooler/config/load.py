@@ -13,6 +13,7 @@ surprises:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,9 @@ from pooler.config.settings import CONSOLE_DATABASES, SETTINGS, Settings, parse_
 from pooler.config.userlist import USERNAME_BYTES_MAX, byte_length, read_userlist
 from pooler.config.values import shown_name, suggestion
 from pooler.errors import ConfigError, Problem
+
+#: To PgBouncer it is a part of the value; nobody means that.
+_COMMENT = re.compile(r"\s[;#]")
 
 #: The section of settings; files written for pooler may call it by that name.
 MAIN_SECTIONS = ("pgbouncer", "pooler")
@@ -136,7 +140,8 @@ class _Loader:
             self.settings[name] = parse_setting(name, text)
             self.places[name] = place
         except ValueError as error:
-            self.note(place.problem(str(error)))
+            comment = "; comments stand on lines of their own" if _COMMENT.search(text) else ""
+            self.note(place.problem(f"{error}{comment}"))
 
     def add_database(self, given: Assignment) -> None:
         name = given.key

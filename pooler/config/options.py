@@ -15,7 +15,7 @@ from dataclasses import Field, dataclass, field, fields
 from functools import cache
 from typing import Any, ClassVar, Literal, Protocol
 
-from pooler.config import values
+from pooler.config import url, values
 from pooler.config.ini import Place
 from pooler.config.userlist import USERNAME_BYTES_MAX, byte_length
 from pooler.errors import Problem
@@ -58,6 +58,16 @@ def option(kind: OptionKind, default: OptionValue = None, secret: bool = False, 
     return field(default=default, repr=not secret, metadata={"option": Option(kind, **declaration)})
 
 
+#: What other programs' connection strings have, and where it is said here.
+_ELSEWHERE = {
+    "sslmode": "; TLS to PostgreSQL is set by server_tls_sslmode in [pgbouncer]",
+    "sslrootcert": "; TLS to PostgreSQL is set by server_tls_ca_file in [pgbouncer]",
+    "sslcert": "; TLS to PostgreSQL is set by server_tls_cert_file in [pgbouncer]",
+    "sslkey": "; TLS to PostgreSQL is set by server_tls_key_file in [pgbouncer]",
+    "connect_timeout": "; it is server_connect_timeout in [pgbouncer]",
+}
+
+
 class _Entry(Protocol):
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -68,13 +78,13 @@ def parse_entry(entry: type[_Entry], text: str, place: Place) -> tuple[dict[str,
     found: dict[str, OptionValue] = {}
     problems: list[Problem] = []
     try:
-        pairs: Sequence[tuple[str, str]] = values.parse_pairs(text)
+        pairs: Sequence[tuple[str, str]] = url.parse_pairs_or_url(text)
     except ValueError as error:
         return {}, [place.problem(f"syntax error: {error}")]
     for key, value in pairs:
         name, declared = known.get(key, ("", None))
         if declared is None:
-            hint = values.suggestion(key, known)
+            hint = _ELSEWHERE.get(key) or values.suggestion(key, known)
             problems.append(place.problem(f"unrecognized parameter: {values.shown_name(key)}{hint}"))
             continue
         try:

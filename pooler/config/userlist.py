@@ -61,7 +61,7 @@ def _read_line(line: str, users: dict[str, str]) -> str | None:
     """Adds the user of one line, or returns what is wrong with it; never shows what may be a secret."""
     match = _LINE.match(line)
     if match is None:
-        return 'broken auth file: expected "user" "secret"'
+        return 'broken auth file: expected "user" "secret", both in quotes'
     user, secret = (part.replace('""', '"') for part in match.groups())
     if "\0" in user + secret:
         return "broken auth file: NUL byte"

@@ -41,7 +41,7 @@ def become(user: str) -> None:
 def refuse_root() -> None:
     """A pooler talks to the network all day; as root a bug in it would cost the machine."""
     if os.geteuid() == 0 or os.getuid() == 0:
-        raise BootError("PgBouncer should not run as root")
+        raise BootError("PgBouncer should not run as root: start it as another user, or with -u USER")
 
 
 def forbid_core_dumps() -> None:

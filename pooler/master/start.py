@@ -129,6 +129,8 @@ class _Start:
         self.program.install()
         if self.options.daemon and not settings.pidfile:
             raise BootError("daemon needs pidfile configured")
+        if self.options.daemon and not (settings.logfile or settings.syslog):
+            log.warning("in background without logfile or syslog: the log is written nowhere")
         if settings.user:
             make_for(settings.user, self.options.path)
             become(settings.user)

@@ -94,10 +94,33 @@ def test_a_database_that_is_not_there(check: Check, pg: Postgres) -> None:
 def test_nobody_is_there(check: Check) -> None:
     code, topics = check("p0 = host=127.0.0.1 port=1\np1 = host=/nonexistent\n", {"bouncer": ""})
     assert code == 2
-    assert [text.partition(":1, ")[0].partition(", user")[0] for text in topics["server"]] == [
-        "p0 at 127.0.0.1", "p1 at /nonexistent:5432",
-    ]  # fmt: skip
-    assert all("connect failed: " in text for text in topics["server"])
+    assert topics["server"] == [
+        "127.0.0.1:1: connect failed: Connection refused",
+        "/nonexistent:5432: connect failed: No such file or directory",
+    ]
+
+
+def test_somebody_is_there_whom_no_password_opens(check: Check, pg: Postgres) -> None:
+    """Only SCRAM secrets, which are the recommended way."""
+    ((stored,),) = pg.sql("SELECT rolpassword FROM pg_authid WHERE rolname = 'suser'")
+    code, topics = check("p0 = PG\n", {"suser": stored})
+    assert code == 0
+    assert topics["fact"] == [
+        f"{pg.host}:{pg.port}: answers; no login could be tried, the files have no password for it"
+    ]
+    code, topics = check("p0 = host=127.0.0.1 port=1\n", {"suser": stored})
+    assert (code, topics["server"]) == (2, ["127.0.0.1:1: connect failed: Connection refused"])
+    code, topics = check("p0 = PG\n", {"suser": stored}, "server_tls_sslmode = require")
+    assert (code, topics["server"]) == (2, [f"{pg.host}:{pg.port}: server refused SSL"])
+
+
+def test_users_of_the_console_alone(check: Check) -> None:
+    """PostgreSQL need not know them."""
+    code, topics = check("p0 = PG\n", {"bouncer": "", "boss": "x"}, "admin_users = boss")
+    assert (code, topics.get("server")) == (0, None)
+    assert any(text.endswith("as a user of the console that is all right") for text in topics["fact"])
+    code, topics = check("p0 = PG\n", {"bouncer": "", "boss": "x"})
+    assert (code, len(topics["server"])) == (2, 1)
 
 
 def test_pools_above_max_connections(check: Check, pg: Postgres) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import os
 import resource
+import socket
 from pathlib import Path
 
 import pytest
 
 from pooler.check import Report, examine
+from pooler.dev.processes import free_port
+from tests.support.stored_secrets import scram_secret
 
+SCRAM = scram_secret("secret")
 SAFE = "[databases]\nd = host=127.0.0.1\n[pgbouncer]\nlisten_addr = 127.0.0.1\nauth_type = scram-sha-256\n"
 
 
@@ -192,3 +196,117 @@ def test_debians_file_is_clean(tmp_path: Path) -> None:
     assert texts(report, "error", "server", "unsafe", "unused") == []
     assert texts(report, "advice") == ["no databases: only the console can be used"]
     assert report.exit_code(strict=True) == 0
+
+
+# Logins.
+
+
+@pytest.mark.parametrize(
+    ("text", "users", "said"),
+    [
+        ("auth_user = u\n", f'"u" "{SCRAM}"\n', "auth_user u has only a SCRAM secret in auth_file"),
+        ("[databases]\ne = auth_user=v\n", f'"v" "{SCRAM}"\n', "auth_user v has only a SCRAM secret"),
+        ("auth_query = SELECT a, b FROM c($1)\n", '"u" "x"\n', "auth_query without auth_user"),
+        ("auth_user = u\n", '"u" "its password"\n', ""),
+        ("auth_user = w\n", '"u" "x"\n', ""),
+    ],
+)
+def test_logins_that_cannot_work(tmp_path: Path, text: str, users: str, said: str) -> None:
+    report = check(tmp_path, text, users=users)
+    found = texts(report, "login")
+    assert [said in one for one in found] == ([True] if said else [])
+    assert report.exit_code() == (2 if said else 0)
+
+
+def test_no_way_in(tmp_path: Path) -> None:
+    file = tmp_path / "p.ini"
+    file.write_text("[databases]\nd = host=h\n[pgbouncer]\nauth_type = scram-sha-256\n")
+    report = examine(str(file))
+    assert texts(report, "login") == [
+        "auth_type=scram-sha-256 without auth_file or auth_user: nobody can log in"
+    ]
+    assert report.exit_code() == 2
+
+
+def test_lines_that_are_left_out(tmp_path: Path) -> None:
+    """One of them may have refused somebody."""
+    hba = tmp_path / "hba"
+    hba.write_text("local all all trust\nhost all all all rejct\n")
+    report = check(tmp_path, f"auth_hba_file = {hba}\nauth_type = hba\n")
+    (text,) = texts(report, "dropped")
+    assert text.startswith("could not parse hba config line 2: ")
+    assert report.exit_code() == 2
+
+
+def test_a_file_of_rules_without_effect_or_missing(tmp_path: Path) -> None:
+    (text,) = texts(check(tmp_path, "auth_hba_file = /etc/hba\n"), "advice")
+    assert text == "auth_hba_file has no effect: only auth_type=hba reads it"
+    assert texts(check(tmp_path, "auth_type = hba\n"), "error") == ["auth_type=hba needs auth_hba_file"]
+
+
+# This machine.
+
+
+def errors_here(tmp_path: Path, text: str) -> list[str]:
+    """What a start would run into."""
+    check(tmp_path, text)
+    report = examine(str(tmp_path / "p.ini"), here=True)
+    assert report.exit_code() == (1 if report.of("error") else 0), report.text()
+    assert all(problem.line for problem in report.of("error"))
+    return texts(report, "error")
+
+
+@pytest.mark.parametrize("key", ["logfile", "pidfile", "unix_socket_dir"])
+def test_directories_that_are_not_there(tmp_path: Path, key: str) -> None:
+    place = tmp_path / "missing"
+    name = str(place) if key == "unix_socket_dir" else str(place / "file")
+    text = f"listen_port = {free_port()}\nunix_socket_dir =\n{key} = {name}\n"
+    assert errors_here(tmp_path, text) == [f"there is no directory {place}"]
+    place.mkdir()
+    assert errors_here(tmp_path, text) == []
+
+
+def test_directories_that_a_unit_makes(tmp_path: Path) -> None:
+    """They are gone at each boot, and there when the service starts."""
+    check(tmp_path, f"listen_port = {free_port()}\nunix_socket_dir = /run/not-there-yet\n")
+    report = examine(str(tmp_path / "p.ini"), here=True)
+    assert any("RuntimeDirectory" in text for text in texts(report, "advice"))
+    assert report.exit_code() == 0
+
+
+def test_a_log_that_is_a_directory(tmp_path: Path) -> None:
+    text = f"listen_port = {free_port()}\nunix_socket_dir =\nlogfile = {tmp_path}\n"
+    assert errors_here(tmp_path, text) == [f"{tmp_path} is a directory"]
+
+
+def test_files_of_tls(tmp_path: Path) -> None:
+    quiet = f"listen_port = {free_port()}\nunix_socket_dir =\nclient_tls_sslmode = require\n"
+    (text,) = errors_here(tmp_path, quiet)
+    assert "client_tls_key_file and client_tls_cert_file must be set" in text
+    files = f"client_tls_key_file = {tmp_path}/key\nclient_tls_cert_file = {tmp_path}/cert\n"
+    (text,) = errors_here(tmp_path, quiet + files)
+    assert text.startswith("TLS setup failed: invalid client_tls_key_file: ")
+    (tmp_path / "key").write_text("no key")
+    (tmp_path / "cert").write_text("no certificate")
+    (text,) = errors_here(tmp_path, quiet + files)
+    assert text.startswith("TLS setup failed: client_tls")
+
+
+def test_addresses_that_others_have(tmp_path: Path) -> None:
+    with socket.socket() as other, socket.socket(socket.AF_UNIX) as local:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        text = f"listen_port = {port}\nunix_socket_dir = {tmp_path}\n"
+        assert errors_here(tmp_path, text) == [
+            f"cannot listen on 127.0.0.1, port {port}: Address already in use"
+        ]
+        local.bind(str(tmp_path / f".s.PGSQL.{port}"))
+        local.listen()
+        assert f"another process listens on {tmp_path}/.s.PGSQL.{port}" in errors_here(tmp_path, text)
+    assert errors_here(tmp_path, text) == [], "what a dead process has left of its socket is replaced"
+
+
+def test_an_account_that_is_not_there(tmp_path: Path) -> None:
+    text = f"listen_port = {free_port()}\nunix_socket_dir =\nuser = nobody-of-that-name\n"
+    assert errors_here(tmp_path, text) == ["cannot run as user 'nobody-of-that-name': there is no such user"]

@@ -25,6 +25,8 @@ def report(*findings: tuple[str, str]) -> Report:
         ([("unsafe", "warning")], 0, 2),
         ([("unused", "warning")], 0, 2),
         ([("server", "warning")], 2, 2),
+        ([("login", "warning")], 2, 2),
+        ([("dropped", "warning")], 2, 2),
         ([("error", "error"), ("server", "warning")], 1, 1),
     ],
 )
@@ -33,13 +35,16 @@ def test_exit_codes(findings: list[tuple[str, str]], plain: int, strict: int) ->
 
 
 def test_text_has_the_worst_first() -> None:
-    text = report(("differs", "note"), ("unsafe", "warning"), ("error", "error")).text()
+    told = report(("differs", "note"), ("unsafe", "warning"), ("login", "warning"), ("error", "error"))
+    text = told.text(pgbouncer=True)
     assert text.splitlines()[0] == "p.ini: pooler would not start with it"
     headings = [line for line in text.splitlines()[1:] if line.endswith(":") or "on purpose" in line]
     assert headings == [
-        "Errors: pooler would not start:", "Unsafe:", "Differs from PgBouncer, on purpose:",
+        "Errors: pooler would not start:", "Logins that cannot work:", "Unsafe:",
+        "Differs from PgBouncer, on purpose:",
     ]  # fmt: skip
     assert "  p.ini:3: warning: text" in text
+    assert "PgBouncer" not in told.text()
 
 
 def test_json() -> None:

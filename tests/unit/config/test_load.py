@@ -97,15 +97,70 @@ def test_users_and_peers(folder: Folder) -> None:
 
 def test_integers_of_entries_are_read_as_pgbouncer_does_but_not_silently(folder: Folder) -> None:
     config = folder.load(
-        "[pgbouncer]\n[databases]\nd = pool_size=10x min_pool_size=ten max_db_connections=x\n"
+        "[pgbouncer]\n[databases]\nd = pool_size=10x min_pool_size=2 max_db_connections=-1\n"
     )
     database = config.databases["d"]
-    assert (database.pool_size, database.min_pool_size, database.max_db_connections) == (10, 0, None)
+    assert (database.pool_size, database.min_pool_size, database.max_db_connections) == (10, 2, None)
     assert [folder.short(problem) for problem in config.problems] == [
         "p.ini:3: warning: pool_size: not a number, taken as 10, as PgBouncer does",
-        "p.ini:3: warning: min_pool_size: not a number, taken as 0, as PgBouncer does",
-        "p.ini:3: warning: max_db_connections: not a number, taken as 0, as PgBouncer does",
     ]
+
+
+def test_a_word_is_no_limit(folder: Folder) -> None:
+    """PgBouncer takes it for 0, which is no limit at all."""
+    problems = folder.fail("[pgbouncer]\n[databases]\nd = pool_size=two max_db_connections=0x10\n")
+    assert problems == [
+        "p.ini:3: error: invalid pool_size: not a number",
+        "p.ini:3: error: invalid max_db_connections: not a number",
+    ]
+
+
+def test_a_comment_behind_a_value(folder: Folder) -> None:
+    (problem,) = folder.fail("[pgbouncer]\nmax_client_conn = 500 ; enough\n")
+    assert problem.endswith("not an integer; comments stand on lines of their own")
+
+
+@pytest.mark.parametrize("key", ["sslmode", "sslrootcert", "connect_timeout"])
+def test_what_connection_strings_have(folder: Folder, key: str) -> None:
+    (problem,) = folder.fail(f"[pgbouncer]\n[databases]\nd = host=h {key}=x\n")
+    assert problem.startswith(f"p.ini:3: error: unrecognized parameter: {key}; ")
+    assert problem.endswith(" in [pgbouncer]")
+
+
+def test_a_url_in_the_place_of_keys(folder: Folder) -> None:
+    config = folder.load(
+        "[pgbouncer]\n[databases]\n"
+        "a = postgres://me:s%40cret@h1:5433/shop\n"
+        "b = postgresql://h1,[::1]/x?pool_size=3 pool_mode=session\n"
+        "c = postgres://%2Frun%2Fpostgresql/y\n"
+        "d = postgres:///z?host=/tmp&application_name=a%20b\n"
+    )
+    assert config.databases == {
+        "a": Database("a", dbname="shop", host="h1", port=5433, user="me", password="s@cret"),
+        "b": Database("b", dbname="x", host="h1,::1", pool_size=3, pool_mode="session"),
+        "c": Database("c", dbname="y", host="/run/postgresql"),
+        "d": Database("d", dbname="z", host="/tmp", application_name="a b"),
+    }
+
+
+@pytest.mark.parametrize(
+    ("url", "text"),
+    [
+        ("postgres://me:se/cret@h/d", "the host of the URL cannot be read; is all of the password encoded?"),
+        ("postgres://h:1,i:2/d", "hosts of one URL have different ports"),
+        ("postgres://h/d?sslmode=require", "TLS to PostgreSQL is set by server_tls_sslmode"),
+        ("postgres://h/d?pool_size", "a parameter of the URL has no value"),
+        ("postgres://h/%zz", "a % in a URL that is no code"),
+        ("postgres://h/%00", "a NUL byte in a URL"),
+        ("postgres://me:@h/d", "empty value of password"),
+        ("postgres://h:70000/d", "invalid port: not a port"),
+    ],
+)
+def test_urls_that_cannot_be_read(folder: Folder, url: str, text: str) -> None:
+    (problem,) = folder.fail(f"[pgbouncer]\n[databases]\nd = {url}\n")
+    assert problem.startswith("p.ini:3: error: ")
+    assert text in problem
+    assert "cret" not in problem
 
 
 def test_the_last_of_equal_keys_counts(folder: Folder) -> None:
@@ -161,7 +216,7 @@ def test_auth_file_is_not_needed_for_any(folder: Folder) -> None:
 def test_broken_and_open_auth_file(folder: Folder) -> None:
     users = folder.write('"u" "s"\njunk\n', "users", 0o644)
     assert folder.fail(f"[pgbouncer]\nauth_file={users}\n") == [
-        'users:2: error: broken auth file: expected "user" "secret"',
+        'users:2: error: broken auth file: expected "user" "secret", both in quotes',
         "users: warning: holds secrets and is open to group or others (mode 0644), better: chmod 600",
     ]
 

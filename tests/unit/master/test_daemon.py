@@ -122,7 +122,7 @@ def test_only_root_may_become_another() -> None:
 
 @is_root
 def test_root_is_refused() -> None:
-    with pytest.raises(BootError, match=r"^PgBouncer should not run as root$"):
+    with pytest.raises(BootError, match=r"^PgBouncer should not run as root: start it .* with -u USER$"):
         daemon.refuse_root()
 
 

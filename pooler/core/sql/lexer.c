@@ -261,15 +261,24 @@ const uint8_t lexer_operator_letters[256] = {
     ['%'] = 2, ['+'] = 1, ['-'] = 1, ['*'] = 1, ['/'] = 1, ['<'] = 1, ['>'] = 1, ['='] = 1,
 };
 
-/* As many characters as belong to one operator: up to a comment, and no + or - at the end of what others
- * could begin. */
-static void take_operator(struct lexer *l, struct token *t) {
+/* Behind one operator: up to a comment, and no + or - at the end of what others could begin.  Those are
+ * operators of one character each, and are not looked at again for each of them. */
+static const unsigned char *behind_operator(struct lexer *l) {
     const unsigned char *at = l->at, *end = l->end;
     unsigned kinds = 0;
+    if (at < l->signs) return at + 1;
     while (at < end && lexer_operator_letters[*at] && !starts_line_comment(at, end)
            && !starts_block_comment(at, end))
         kinds |= lexer_operator_letters[*at++];
-    while (at > l->at + 1 && !(kinds & 2) && (at[-1] == '+' || at[-1] == '-')) at--;
+    if (l->work) *l->work += (uint64_t)(at - l->at);
+    if (kinds & 2) return at;
+    l->signs = at;
+    while (at > l->at + 1 && (at[-1] == '+' || at[-1] == '-')) at--;
+    return at;
+}
+
+static void take_operator(struct lexer *l, struct token *t) {
+    const unsigned char *at = behind_operator(l);
     t->kind = T_OPERATOR;
     t->text = l->at;
     t->bytes = (uint32_t)(at - l->at);

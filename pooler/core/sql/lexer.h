@@ -26,13 +26,14 @@ struct token {
 
 struct lexer {
     const unsigned char *at, *end;
-    uint64_t key;      /* of the hash of words */
-    bool backslash;    /* standard_conforming_strings is off */
-    bool escaped_name; /* U&".." was met: it may be any name */
-    bool incomplete;   /* the end of the text was met within a string, a name or a comment */
-    bool backslashes;  /* a plain string with one was met: with the other
+    const unsigned char *signs; /* up to here each + and - is an operator of its own */
+    uint64_t key;               /* of the hash of words */
+    bool backslash;             /* standard_conforming_strings is off */
+    bool escaped_name;          /* U&".." was met: it may be any name */
+    bool incomplete;            /* the end of the text was met within a string, a name or a comment */
+    bool backslashes;           /* a plain string with one was met: with the other
                                     standard_conforming_strings it may end elsewhere */
-    uint64_t *work;    /* counts tokens and bytes that were read, again for each look ahead; may be NULL */
+    uint64_t *work; /* counts tokens and bytes that were read, again for each look ahead; may be NULL */
 };
 
 /* Letters as the server folds those of names that are not quoted (ASCII only); digits, _ $ and everything

@@ -192,6 +192,8 @@ NESTS = [
     ") ",
     "::",
     "do $$ execute $x$ do ",
+    "+-",
+    "*+",
 ]
 
 
@@ -202,6 +204,13 @@ def test_work_is_linear(piece: str, backslash: bool) -> None:
     work = [core.scan_work(b"select " + piece.encode() * n, backslash) for n in (100, 200)]
     assert work[1] <= 2.2 * work[0] + 200
     assert work[1] <= 40 * (200 * len(piece) + 7)
+
+
+@pytest.mark.parametrize("signs", ["+-", "+", "+*+", "=+-"])
+def test_work_of_signs(signs: str) -> None:
+    """Each is an operator of its own, and none is looked at once for each of those before it."""
+    text = f"select {signs * 50_000}".encode()
+    assert core.scan_work(text) <= 5 * len(text)
 
 
 @pytest.mark.parametrize("before", ["set_config(", "set_config('a', ", "current_setting(", "(", "f(", "a."])

@@ -353,3 +353,39 @@ def test_show_tells_why_everything_is_asked_for(pooler: Pooler) -> None:
             wait_for(lambda: tells(UNNAMED), 30, "the reason")
         finally:
             owner.query("DROP FUNCTION leaves CASCADE")
+
+
+#: The name of a setting that stands in bodies of functions only.
+TENANT = f"tenant.{'x' * 55}"
+SETS_TENANT = f"""
+CREATE FUNCTION becomes(text) RETURNS text LANGUAGE sql AS $$ SELECT set_config('{TENANT}', $1, false) $$;
+CREATE FUNCTION is_now() RETURNS text LANGUAGE sql STABLE AS $$ SELECT current_setting('{TENANT}', true) $$
+"""
+
+
+@pytest.mark.parametrize("shape", ["n{}.x", f"n{{}}.{'x' * 54}"], ids=["short", "long"])
+def test_a_setting_beside_many_names(
+    running_postgres: Postgres, start_pooler: StartPooler, shape: str
+) -> None:
+    """There is space for so many only: a setting whose name found none is nobody else's either."""
+
+    def others(first: int) -> str:
+        numbers = range(first, first + 600)
+        return "; ".join(
+            f"CREATE FUNCTION many{i}() RETURNS text LANGUAGE plpgsql AS $$ BEGIN PERFORM"
+            f" set_config('{shape.format(i)}', 'x', false); RETURN '{shape.format(i + 5000)}'; END $$"
+            for i in numbers
+        )
+
+    name = f"many_names_{len(shape)}"
+    running_postgres.sql(f"CREATE DATABASE {name}")
+    for text in (others(1000), SETS_TENANT, others(2000)):
+        running_postgres.sql(text, dbname=name)
+    pooler = start_pooler(workers=1, databases={name: "pool_size=1"})
+    pooler.learn_catalogs(name)
+    with pooled(pooler, name) as maker, pooled(pooler, name) as other:
+        for _ in range(3):
+            assert rows(maker, "SELECT becomes('mine')") == [[b"mine"]]
+            assert rows(other, "SELECT is_now()") in ([[b""]], [[None]])
+    pooler.stop()
+    running_postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")

@@ -257,8 +257,11 @@ static void scan_set(struct body *b) {
         lexer_next(&ahead, &t);
         lexer_next(&ahead, &t);
     }
-    if (t.kind == T_WORD && name) customs_add(b->customs, name, (uint32_t)(t.text + t.bytes - name));
+    if (t.kind == T_WORD && name) customs_add(b->customs, name, (uint32_t)(t.text + t.bytes - name), true);
 }
+
+/* No catalog lists it. */
+static bool is_custom(const struct token *name) { return memchr(name->text, '.', name->bytes); }
 
 /* set_config of a name in the text: for the transaction only, or a setting that can be asked for.  True: that
  * was it. */
@@ -284,8 +287,9 @@ static bool scan_set_config(struct body *b) {
         }
         b->looked = ahead.at;
         if (local) return true;
-        customs_add(b->customs, name.text, name.bytes);
-        b->d->effect_flags |= ASK_SETTINGS;
+        /* else it is in the catalogs, or as one of a computed name */
+        bool asked = customs_add(b->customs, name.text, name.bytes, true) || !is_custom(&name);
+        b->d->effect_flags |= asked ? ASK_SETTINGS : ANYTHING;
         return true;
     }
     return false;
@@ -357,7 +361,7 @@ static void scan(struct body *b) {
             scan_word(b, &t);
             continue;
         }
-        if (t.kind == T_STRING) customs_add(b->customs, t.text, t.bytes);
+        if (t.kind == T_STRING) customs_add(b->customs, t.text, t.bytes, false);
         else if (t.kind == T_OPERATOR) refer_operator(b, &t);
         /* a label */
         b->first = t.c == ';' || (t.kind == T_OPERATOR && t.bytes == 2 && memcmp(t.text, ">>", 2) == 0);

@@ -5,12 +5,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "catalog/customs.h"
 #include "catalog/store.h"
 #include "relay/internal.h"
 #include "sql/catalog_names.h"
 #include "sql/effects.h"
 
 #define FDW "postgres_fdw_handler" /* harmless where session_trusted_extensions has its extension */
+
+_Static_assert(BODY_CUSTOMS_MAX < CUSTOM_NAMES_MAX, "what the catalogs say never loses its place");
 
 /* Space for one more, within the limit.  False: no memory. */
 static bool space_for_custom(struct profile *p) {
@@ -104,6 +107,7 @@ static void judge_names(struct relay *r, struct profile *p) {
 /* Another snapshot is there.  False: there is no memory for what it says. */
 static bool renew(struct relay *r, struct profile *p, const char *customs, uint32_t customs_bytes) {
     judge_names(r, p);
+    for (int i = 0; i < p->custom_count; i++) p->customs[i].lasting = false;
     for (uint32_t at = 0; at < customs_bytes; at += (uint32_t)strlen(customs + at) + 1)
         if (!profile_custom(p, customs + at, true)) return false;
     p->connects = catalog_has(&p->catalog, CATALOG_FUNCTION, words_hash(&r->builtin, "dblink_connect", 14))

@@ -37,7 +37,7 @@ static void scan_constant(const unsigned char *at, const unsigned char *end, str
     if (at >= end || *at != '[') return;
     for (at++; at < end && *at != ']' && n < sizeof value; at++)
         if ((unsigned)(*at - '0') < 10) value[n++] = (unsigned char)number_at(&at, end);
-    if (n > 4 && n < sizeof value) customs_add(customs, value + 4, n - 4);
+    if (n > 4 && n < sizeof value) customs_add(customs, value + 4, n - 4, false);
 }
 
 /* Every field whose value is an oid of something that a user made; of PostgreSQL's own functions and

@@ -326,6 +326,28 @@ def test_names_of_settings_are_found() -> None:
     assert graph.customs() == ["my.own", "app.tenant", "its.deep"]
 
 
+def test_names_of_settings_without_space() -> None:
+    """A setting of such a name counts as one of which no text says the name; what is set has more space."""
+    graph = CatalogGraph()
+    graph.take(0, [b"2078", b"0", b"2078", b"f", b"set_config", b"v", None, None, None])
+
+    def sets(oid: int, setting: str) -> set[str]:
+        function(graph, oid, "sets", f"SELECT set_config('{setting}', a, false)".encode(), "sql ")
+        found: set[str] = graph.effects("function", "sets")
+        return found
+
+    mentioned = ", ".join(f"'file{i}.txt'" for i in range(5000))
+    function(graph, 20001, "mentions", f"SELECT {mentioned}".encode(), "sql ")
+    assert sets(20002, "app.tenant") == {"settings"}
+    setting = "; ".join(f"SELECT set_config('app.number{i}', a, false)" for i in range(5000))
+    function(graph, 20003, "many", setting.encode(), "sql ")
+    assert sets(20002, "app.tenant") == {"settings"}
+    assert {"settings", "opaque", "unsure"} <= sets(20002, "app.another")
+    assert sets(20002, "work_mem") == {"settings"}, "the catalogs have it"
+    assert "opaque" in sets(20002, "app." + "x" * 100), "too long to be kept"
+    assert len(graph.customs()) < 512, "a worker keeps so many"
+
+
 def test_cycles() -> None:
     graph = CatalogGraph()
     function(graph, 20001, "a", b"SELECT b()")

@@ -17,9 +17,9 @@ _BODY_BYTES, _PART, _PARTS = "60000", 12000, 64
 _OVERLAP = 64  # of parts: no number is cut in two
 
 _FUNCTIONS = (
-    "age array_to_string array_agg concat concat_ws count current_database generate_series length octet_length"
-    " pg_client_encoding pg_control_checkpoint pg_control_system pg_postmaster_start_time string_agg substr sum unnest"
-    " current_setting"
+    "age array_to_string array_agg concat concat_ws count current_database encode generate_series length octet_length"
+    " pg_client_encoding pg_control_checkpoint pg_control_system pg_postmaster_start_time sha256 string_agg substr sum unnest"
+    " current_setting xidsend"
 )
 _TABLES = (
     "pg_aggregate pg_amop pg_amproc pg_attrdef pg_attribute pg_cast pg_class pg_constraint pg_database pg_depend"
@@ -227,10 +227,14 @@ def _list_of(table: str, where: str) -> str:
     return f"SELECT oid::text, xmin::text FROM {table} WHERE {where} AND $W $T"
 
 
+#: Of all rows: their count, and a digest of all xmin. Not their sum: of transactions that are open side by side, somebody
+#: could choose those whose numbers make up the sum of before. age() is the cheapest way to sort them.
+_ROWS = """concat(count(*), ' ',
+ encode(substr(sha256(string_agg(xidsend(xmin), ''::bytea ORDER BY age(xmin))), 1, 16), 'hex'))"""
+
+
 def _sum(number: int, table: str, where: str = "true") -> str:
-    """Count, and sum of xmin: age() is the cheapest way to make a number of one."""
-    return f"""SELECT 'c', '{number}', concat(count(*), ' ', sum(age(xmin)::int8 - age('3'::xid)))
-     FROM {table} WHERE {where}"""
+    return f"SELECT 'c', '{number}', {_ROWS} FROM {table} WHERE {where}"
 
 
 #: An operator or a function may be added to the family of a class.
@@ -244,10 +248,9 @@ _IDENTITY = """SELECT 'i', '', concat_ws(' ', (SELECT system_identifier FROM pg_
  UNION ALL SELECT 'v', '', current_setting('server_version_num')"""
 
 #: A new type of a column changes no row of pg_class; one that is not PostgreSQL's own has a row here.
-_COLUMNS = f""" UNION ALL SELECT 'c', '5', concat(' ', count(*), ' ', sum(age(xmin)::int8 - age('3'::xid))) FROM pg_depend
+_COLUMNS = f""" UNION ALL SELECT 'c', '5', concat(' ', {_ROWS}) FROM pg_depend
  WHERE refclassid = '1247'::oid AND refobjid >= {_USER} AND classid = '1259'::oid
- UNION ALL SELECT 'c', '5', concat(' ', count(*), ' ', sum(age(xmin)::int8 - age('3'::xid)))
- FROM pg_foreign_data_wrapper"""
+ UNION ALL SELECT 'c', '5', concat(' ', {_ROWS}) FROM pg_foreign_data_wrapper"""
 
 #: By number of the class, of more than one catalog if need be; one without a sum of its own never changes. What takes long is a piece of its own: a server
 #: that has just logged in plans for longer than it counts.

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import pytest
+from psycopg2.extensions import cursor as Cursor
 
 from tests.support.health import assert_no_bugs, kill_worker, wait_for_replacement, worker_pids
 from tests.support.pooler import Pooler
@@ -295,3 +296,54 @@ def test_a_look_begins_on_an_idle_server(make_pooler: MakePooler, pg: Postgres) 
             other.query("SELECT 1")
             for name in ("p0", "p1"):
                 wait_for(functools.partial(pooler.knows_catalogs, name), 40, f"the catalogs of {name}")
+
+
+#: What a look went by once: somebody who has transactions open side by side can choose their numbers.
+SUM = "SELECT count(*), sum(xmin::text::int8) FROM pg_proc WHERE pronamespace = 'chosen'::regnamespace"
+
+
+def test_changes_that_keep_the_sum(make_pooler: MakePooler, pg: Postgres) -> None:
+    """Of the numbers of transactions: what was harmless and is not any more is read all the same."""
+    harmless = "CREATE OR REPLACE FUNCTION chosen.{}() RETURNS int LANGUAGE sql AS 'SELECT 1'"
+    harmful = harmless.replace("SELECT 1", "SELECT length(set_config(''work_mem'', ''9MB'', false))")
+    pg.sql("CREATE SCHEMA chosen AUTHORIZATION bouncer", dbname="p2")
+    try:
+        with contextlib.ExitStack() as stack:
+            first, second = (
+                stack.enter_context(pg.connect(dbname="p2", user="bouncer")).cursor() for _ in range(2)
+            )
+
+            def number(cursor: Cursor) -> int:
+                cursor.execute("SELECT txid_current()")
+                return int(cursor.fetchall()[0][0])
+
+            numbers = []
+            for name in ("called", "other"):
+                pg.sql(harmless.format(name), dbname="p2", user="bouncer")
+                (row,) = pg.sql(
+                    "SELECT xmin::text::int8 FROM pg_proc WHERE proname = %s", (name,), dbname="p2"
+                )
+                numbers.append(int(row[0]))
+            for cursor in (first, second):
+                cursor.execute("BEGIN")
+            # two functions in the first transaction and one in the second are to have the sum of before
+            wanted = 2 * number(first) + number(second) - sum(numbers)
+            with pg.connect(dbname="p2") as connection, connection.cursor() as cursor:
+                while number(cursor) < wanted - 1:
+                    pass
+            pg.sql(harmless.format("third"), dbname="p2", user="bouncer")
+            before = pg.sql(SUM, dbname="p2")
+            pooler = make_pooler(workers=1, databases={"p2": "pool_size=1"})
+            pooler.learn_catalogs("p2")
+            first.execute(harmful.format("called"))
+            first.execute(harmless.format("other"))
+            second.execute(harmless.format("third"))
+            for cursor in (first, second):
+                cursor.execute("COMMIT")
+            assert pg.sql(SUM, dbname="p2") == before
+        pooler.learn_anew("p2")
+        with pooler.wire().login(database="p2") as wire, pooler.wire().login(database="p2") as other:
+            wire.query("SELECT chosen.called()")
+            assert other.rows("SHOW work_mem") == [[b"4MB"]]
+    finally:
+        pg.sql("DROP SCHEMA chosen CASCADE", dbname="p2")

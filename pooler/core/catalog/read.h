@@ -54,6 +54,8 @@ enum catalog_class {
 #define CATALOG_SUMS 6 /* pieces of the question that begins a look; the first one says who answers */
 #define CATALOG_TEXTS (CATALOG_SUMS + 3 * CATALOG_CLASSES)
 
+#define SUM_BYTES 192 /* of up to three catalogs: a count and 32 digits each */
+
 #define CATALOG_FIELDS 9
 #define PIECE_US 2500u
 /* where a client has waited for the end of a piece: of those behind it, for so long */
@@ -85,7 +87,7 @@ struct catalog_reader {
     enum reading phase;
     uint32_t row_generation, version, server_version;
     char identity[160], next_identity[160];
-    char sums[CATALOG_CLASSES][96], next_sums[CATALOG_CLASSES][96];
+    char sums[CATALOG_CLASSES][SUM_BYTES], next_sums[CATALOG_CLASSES][SUM_BYTES];
     bool complete;              /* the graph has all of what `sums` stand for */
     bool changes;               /* this look has changed the graph */
     bool utf8;                  /* the encoding of the server that answers */

@@ -6,12 +6,13 @@ they are not, everything is asked for, and nothing of this could be seen.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from pooler.admin.show_catalogs import UNNAMED
-from tests.support.exchange import pooled
+from tests.support.exchange import function_call, pooled
 from tests.support.pooler import Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import wait_for
@@ -21,6 +22,7 @@ from tests.support.wire import SYNC, Message, Wire, bind, execute, message, pars
 DATABASE = "hidden"
 LOCKS = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
 RUN = execute() + SYNC
+SETSEED = 1599  # oid of pg_catalog.setseed()
 
 TABLES = """
 CREATE TABLE made (id serial, n int);
@@ -389,3 +391,19 @@ def test_a_setting_beside_many_names(
             assert rows(other, "SELECT is_now()") in ([[b""]], [[None]])
     pooler.stop()
     running_postgres.sql(f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def test_a_seed_by_function_call(pooler: Pooler, database: Postgres) -> None:
+    """Its number says nothing of what it leaves to whoever waits for the server."""
+    with database.connect(dbname=DATABASE) as connection, connection.cursor() as cursor:
+        cursor.execute("SELECT setseed(0.25)")
+        cursor.execute("SELECT random()")
+        seeded = cursor.fetchall()[0][0]
+    with pooled(pooler, DATABASE) as maker, pooled(pooler, DATABASE) as other:
+        maker.send(function_call(SETSEED, b"0.25"))
+        maker.expect("VZ")
+        other.send(query("SELECT random()"))
+        time.sleep(2)  # who is silent for so long gives up what others could not see
+        maker.close()
+        answer = other.receive_until("Z")
+        assert [message.values for message in answer if message.type == "D"] != [[str(seeded).encode()]]

@@ -97,11 +97,8 @@ static void note_names(struct relay *r, struct client *c, const struct scan *sca
             if (scan->effect_flags & PIN_NAMELESS) note_candidate(r, c, name);
             continue;
         }
-        if (kind == 'k') continue; /* session_scan() has dealt with it */
-        if (kind == 'd') {
-            tell_of_database(r, c, name, DDL_BEGINS);
-            continue;
-        }
+        if (kind == 'd') tell_of_database(r, c, name, DDL_BEGINS);
+        if (kind == 'd' || kind == 'k') continue;     /* session_scan() has dealt with `k` */
         if (strchr("sr", kind) && !sql_plain(name)) { /* the server may spell it otherwise */
             x->effect_flags |= ASK_SETTINGS | PIN_OPAQUE;
             continue;
@@ -294,16 +291,18 @@ uint32_t session_types(struct relay *r, const struct client *c, const unsigned c
     return EVERYTHING | (session_profile(r, c)->nameless ? PIN_OPAQUE : 0);
 }
 
-/* A fast-path call names its function by number: those of large objects leave nothing behind.  Returns its
- * effect flags. */
+/* A fast-path call names its function by number: those of large objects leave nothing behind; any other may
+ * leave what no reset undoes (setseed, dblink_connect).  Returns its effect flags. */
 uint32_t session_call(struct client *c, const unsigned char *p, uint32_t here) {
     static const uint16_t large_objects[] = {715, 764, 765,  767,  952,  953,  954,  955,  956,  957,
                                              958, 964, 1004, 3170, 3171, 3172, 3457, 3458, 3459, 3460};
-    uint32_t oid = here >= 9 ? load_be32(p + 5) : 0;
+    uint32_t oid = here >= 9 ? load_be32(p + 5) : 0, effect_flags = ASK_ALL | PIN_OPAQUE;
     for (size_t i = 0; i < sizeof large_objects / sizeof *large_objects; i++)
         if (large_objects[i] == oid) return 0;
-    c->server->session.effect_flags |= ASK_ALL | PIN_OPAQUE;
-    return ASK_ALL | PIN_OPAQUE;
+    if (oid == 1599) effect_flags |= PIN_LOADED; /* setseed */
+    c->server->session.doomed = true;
+    c->server->session.effect_flags |= effect_flags;
+    return effect_flags;
 }
 
 /* Whether something else than the client's settings may be in force on its server. */

@@ -14,6 +14,9 @@ from pooler.core import Tables
 #: The console's row in the table of databases; it has clients, never servers.
 CONSOLE = CONSOLE_DATABASES[0]
 
+#: Rows that databases of `*` leave to those that a reload adds, beyond as many as there are.
+RESERVED_DATABASES = 128
+
 
 def instance_of(config: Config, database: Database) -> str:
     """What `max_server_connections` counts by: one PostgreSQL, as the configuration names it."""
@@ -63,6 +66,27 @@ def close_changed(tables: Tables, diff: ConfigDiff) -> None:
             tables.kill_clients(row["index"], "database removed")
 
 
+def automatic_share(tables: Tables, config: Config) -> float:
+    """Which share of the rows that databases of `*` may have is taken.
+
+    Their names are whatever clients say; those that the configuration names, and some more after a reload,
+    have to find a row at any time.
+    """
+    return tables.automatic_share(len(config.databases) + RESERVED_DATABASES)
+
+
+def has_rows(tables: Tables, config: Config, database: Database, user: str, auth: bool = False) -> bool:
+    """Whether rows are there, or may be made, for a pool of a database of `*`."""
+    if automatic_share(tables, config) < 1:
+        return True
+    rows = (
+        tables.database(database.name, create=False),
+        tables.user(user, create=False),
+        tables.instance(instance_of(config, database), create=False),
+    )
+    return min(rows) >= 0 and tables.open_pool(*rows, create=False, auth=auth) >= 0
+
+
 def open_pool(
     tables: Tables, config: Config, database: Database, user: str, auth: bool = False
 ) -> tuple[int, int]:
@@ -70,6 +94,8 @@ def open_pool(
 
     `auth`: the pool whose servers run auth_query.
     """
+    if database.name not in config.databases and not has_rows(tables, config, database, user, auth):
+        return -1, -1
     database_row = tables.database(database.name)
     user_row = tables.user(user)
     instance_row = tables.instance(instance_of(config, database))

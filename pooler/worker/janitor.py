@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import gevent
 from setproctitle import setproctitle
 
-from pooler import log
+from pooler import log, provisioning
 from pooler.protocol import messages
 from pooler.worker import cancel
 
@@ -30,6 +30,8 @@ INSIST_S = 5.0
 TITLE_S = 2.0
 #: How often rows are looked for that nobody uses, at most; more often when the timeouts are short.
 FORGET_S = 30.0
+#: Where half of the rows for databases of `*` are taken, those that are not used go after this time.
+CROWDED_S = 60.0
 
 #: What a client hears that outstayed a limit, in PgBouncer's words.
 TEXTS = {
@@ -123,6 +125,8 @@ class Janitor:
         """Rows of databases made from `*`, and of users that nobody named, when they are idle for long."""
         settings = self.context.config.settings
         idle_s, pool_idle_s = settings.autodb_idle_timeout, settings.pool_idle_timeout
+        if provisioning.automatic_share(self.context.tables, self.context.config) > 0.5:
+            idle_s = min(idle_s or CROWDED_S, CROWDED_S)
         self._forget_due = now + min([FORGET_S, *(one / 4 for one in (idle_s, pool_idle_s) if one)])
         databases, pools = self.context.tables.forget(idle_s, pool_idle_s)
         for database, user, _ in pools:

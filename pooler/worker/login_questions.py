@@ -39,6 +39,8 @@ CONFIGS_KEPT = 16
 #: Passwords beyond ASCII that are prepared; a thousand bytes take up to 25 ms.
 PREPARED_BYTES_MAX = 1024
 
+NO_ROWS = "no more rows for databases of *"
+
 Answer = tuple[LoginAnswer, tuple[bytes, ...]]
 
 
@@ -166,10 +168,15 @@ class LoginQuestions:
         database = config.find_database(database_name)
         if database is None:
             raise ClientFault(f"no such database: {database_name}", NO_DATABASE)
-        if database.name not in config.databases and tables.meet_database(database.name):
+        automatic = database.name not in config.databases
+        if automatic and not provisioning.has_rows(tables, config, database, database.user or user):
+            raise ClientFault(NO_ROWS)
+        if automatic and tables.meet_database(database.name):
             who = f"C-{event.client_id}: {database_name}/{user}@{where}"
             log.info("%s registered new auto-database: %s", who, database.name)
         rows = provisioning.open_pool(tables, config, database, database.user or user)
+        if automatic and min(rows) < 0:
+            raise ClientFault(NO_ROWS)
         if min(*rows, provisioning.open_user(tables, config, user)) < 0:
             log.error("a shared table is full: restart with more workers' room for databases, users or pools")
             raise ClientFault("bouncer config error")

@@ -28,6 +28,16 @@ cdef class Limits(SharedMap):
         tables_unlock(self.t)
         return new
 
+    def automatic_share(self, int reserved):
+        """Which share of the rows that databases of `*` may have they have: all but `reserved`, and of pools
+        half."""
+        cdef int32_t databases = 0, pools = 0
+        self._take()
+        tables_automatic(self.t, &databases, &pools)
+        tables_unlock(self.t)
+        return max(databases / max(1, self.t.h.sizes.databases - reserved),
+                   pools / max(1, self.t.h.sizes.pools // 2))
+
     def user(self, name, bint create=True):
         cdef bytes b = encoded(name)
         self._take()

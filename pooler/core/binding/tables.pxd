@@ -112,6 +112,7 @@ cdef extern from "tables/slots.h" nogil:
 
 cdef extern from "tables/registry.h" nogil:
     int32_t tables_database(tables *, const char *, bint)
+    void tables_automatic(tables *, int32_t *, int32_t *)
     int32_t tables_user(tables *, const char *, bint)
     int32_t tables_instance(tables *, const char *, bint)
     int32_t tables_pool_of_kind(tables *, int32_t, int32_t, int32_t, pool_kind, bint)

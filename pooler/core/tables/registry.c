@@ -53,6 +53,17 @@ DEFINE_NAMED(tables_database, databases, databases_high, databases)
 DEFINE_NAMED(tables_user, users, users_high, users)
 DEFINE_NAMED(tables_instance, instances, instances_high, instances)
 
+void tables_automatic(struct tables *t, int32_t *databases, int32_t *pools) {
+    uint64_t now = clock_us();
+    *databases = *pools = 0;
+    for (int32_t i = 0; i < t->h->databases_high; i++)
+        *databases += t->databases[i].used ? !t->databases[i].kept
+                                           : !rested(t->databases[i].forgotten_at, now);
+    for (int32_t i = 0; i < t->h->pools_high; i++)
+        *pools += t->pools[i].used ? !t->databases[t->pools[i].database].kept
+                                   : !rested(t->pools[i].forgotten_at, now);
+}
+
 void registry_link_pool(struct tables *t, int32_t pool) {
     struct pool_row *p = &t->pools[pool];
     p->next_in_database = t->databases[p->database].first_pool;

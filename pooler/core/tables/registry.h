@@ -11,6 +11,9 @@ struct pool_row;
 struct tables;
 
 int32_t tables_database(struct tables *t, const char *name, bool create);
+
+/* how many rows databases of `*` have, and how many their pools; what rests is counted with them */
+void tables_automatic(struct tables *t, int32_t *databases, int32_t *pools);
 int32_t tables_user(struct tables *t, const char *name, bool create);
 int32_t tables_instance(struct tables *t, const char *name, bool create);
 void registry_link_pool(struct tables *t, int32_t pool);

@@ -18,6 +18,7 @@ from pooler.admin import (
     show_pools,
     show_sockets,
     show_stats,
+    show_waiting,
 )
 from pooler.admin.model import Column, Declaration, Notice, Result, Row, Sources, columns
 
@@ -193,6 +194,13 @@ _SHOWS = (
         " microseconds of its thread's CPU time: no query waits longer for pooler's own work.",
         show_sockets.TURN_COLUMNS,
         show_sockets.turns,
+    ),
+    _show(
+        "waiting",
+        "The clients that wait for a server: their place in the line, since when, what keeps a server from"
+        " them, and who has those in question.",
+        show_waiting.WAITING_COLUMNS,
+        show_waiting.waiting,
     ),
     _show(
         "pins",

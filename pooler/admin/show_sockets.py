@@ -26,9 +26,12 @@ _BUFFERS = """
 _OURS = "worker int4, slot int4"
 
 #: How many of the columns below are ours, behind PgBouncer's.
-CLIENT_COLUMNS_OURS, COLUMNS_OURS = 5, 2
+CLIENT_COLUMNS_OURS, COLUMNS_OURS = 9, 2
 
-CLIENT_COLUMNS = columns(_CONNECTION + _OURS + ", pinned text, pinned_since text, memory int8")
+CLIENT_COLUMNS = columns(
+    _CONNECTION + _OURS + ", pinned text, pinned_since text, memory int8"
+    ", activity text, activity_since text, xact_start text, query_start text"
+)
 SERVER_COLUMNS = columns(_CONNECTION + _OURS)
 SOCKET_COLUMNS = columns(_CONNECTION + _BUFFERS + _OURS)
 

@@ -92,6 +92,38 @@ cdef class Snapshots(SharedMap):
             })
         return rows
 
+    def waiting(self, uint64_t at=0):
+        """One dict per pool that clients wait in: what keeps servers from them, who has those for longest,
+        and the first WAITERS_MAX clients of its line.  The lock is held for a look at one pool at a time, and
+        of each client a copy is made: those that are served meanwhile are left out."""
+        cdef int32_t i, row
+        cdef uint64_t now
+        cdef waiting w
+        cdef client_row c
+        found = []
+        for i in range(self.t.h.pools_high):
+            if not self.t.pools[i].waiting.count and not self.t.pools[i].dedicated.count:
+                continue
+            self._take()
+            now = at if at else clock_us()
+            waiting_look(self.t, i, now, &w)
+            tables_unlock(self.t)
+            clients = []
+            for row in w.clients[:w.named]:
+                memcpy(&c, &self.t.clients[row], sizeof(client_row))
+                if c.state == CL_WAITING and c.pool == i:
+                    clients.append(_client_dict(self.t, row, &c, now))
+            if not clients:
+                continue
+            database, user, _ = self.pool_key(i)
+            failures, sqlstate, error = self.pool_error(i)
+            retry_s = self.t.pools[i].retry_at - now if self.t.pools[i].retry_at > now else 0
+            found.append({"database": database, "user": user, "cause": decoded(waiting_cause(w.cause)),
+                          "count": w.count, "used": w.used, "limit": w.limit, "held": w.held,
+                          "error": error if failures else "", "retry_s": retry_s / 1e6, "clients": clients,
+                          "holders": [_hold_dict(self.t, &w.holds[n], now) for n in range(w.shown)]})
+        return found
+
     def databases(self):
         cdef int32_t i
         return [{"index": i, "name": decoded(self.t.databases[i].name),
@@ -263,6 +295,15 @@ cdef class Snapshots(SharedMap):
         return rows
 
 
+cdef dict _hold_dict(tables *t, hold *h, uint64_t now):
+    cdef client_row c
+    memcpy(&c, &t.clients[h.client], sizeof(client_row))
+    return _client_dict(t, h.client, &c, now) | {
+        "activity": decoded(waiting_activity_name(h.activity)),
+        "activity_s": (now - h.activity_since) / 1e6 if now > h.activity_since else 0.0,
+    }
+
+
 cdef dict _clients_by_pool(tables *t):
     """How many clients of each pool are in which state."""
     cdef int32_t i, pool, high = t.h.pools_high
@@ -329,7 +370,8 @@ cdef dict _slot_dict(tables *t, int32_t i, slot_row *s, uint64_t now):
         "local_port": s.where.local_port, "connect_time": s.connect_time,
         "request_time": _wall_of(t.clients[s.client].request_start if linked else s.used_at, now),
         "close_needed": bool(s.flags & SF_CLOSE_NEEDED), "link": t.clients[s.client].id if linked else 0,
-        "remote_pid": s.backend_pid, "tls": decoded(s.tls), "application_name": "",
+        "remote_pid": s.backend_pid, "tls": decoded(s.tls),
+        "application_name": decoded(t.clients[s.client].application_name) if linked else "",
         "prepared_statements": t.prepared[i].count,
         "replication": REPLICATION[s.replication], "generation": s.generation,
         "is_unix": bool(s.flags & SF_UNIX),

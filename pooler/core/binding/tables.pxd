@@ -181,3 +181,22 @@ cdef extern from *:
 
 cdef extern from "catalog/store.h" nogil:
     bint catalog_is_current(const tables *, int32_t)
+
+cdef extern from "tables/waiting.h" nogil:
+    enum: WAITERS_MAX, HOLDERS_MAX
+    enum wait_cause:
+        pass
+    enum activity:
+        pass
+    struct hold:
+        int32_t slot, client
+        activity activity
+        uint64_t since, activity_since
+    struct waiting:
+        wait_cause cause
+        int32_t count, named, used, limit, held, shown
+        int32_t clients[256]
+        hold holds[3]
+    const char *waiting_cause(wait_cause cause)
+    const char *waiting_activity_name(activity activity)
+    void waiting_look(tables *t, int32_t pool, uint64_t now, waiting *out)

@@ -17,6 +17,7 @@
 #include "tables/clock.h"
 #include "tables/layout.h"
 #include "tables/states.h"
+#include "tables/waiting.h"
 
 #define ROW_BYTES 4096 /* of one row at most: its texts with each byte escaped, and 30 numbers */
 #define MINUTES 256    /* whose texts are kept */
@@ -231,6 +232,21 @@ static void put_pin(struct writer *w, const struct client_row *c) {
     }
 }
 
+static void put_moment(struct writer *w, uint64_t stamp) {
+    if (stamp) put_time(w, wall_of(w, stamp));
+    else put_null(w);
+}
+
+/* What it does, finer than PgBouncer's states, and since when; its transaction and its query. */
+static void put_activity(struct writer *w, const struct client_row *c) {
+    uint64_t since;
+    bool served = c->state == CL_ACTIVE;
+    put_word(w, waiting_activity_name(waiting_activity(c, &since)));
+    put_moment(w, since);
+    put_moment(w, served ? c->xact_start : 0);
+    put_moment(w, served ? c->request_start : 0);
+}
+
 /* The cells of a row, up to `id` PgBouncer's. */
 static void put_client(struct writer *w, const struct client_row *c, enum shown_as as, bool ours) {
     static const char *const replications[] = {"none", "logical", "physical"};
@@ -260,6 +276,7 @@ static void put_client(struct writer *w, const struct client_row *c, enum shown_
     if (as != SHOWN_CLIENTS) return;
     put_pin(w, c);
     put_number(w, c->memory);
+    put_activity(w, c);
 }
 
 static bool space_for_row(struct shown *out) {

@@ -115,6 +115,7 @@ class FakeTables:
 
     client_rows: list[TableRow] = field(default_factory=list)
     shown_rows: list[Row] = field(default_factory=list)  # of SHOW CLIENTS, or of the clients in SHOW SOCKETS
+    waiting_rows: list[TableRow] = field(default_factory=list)
     server_rows: list[TableRow] = field(default_factory=list)
     pool_rows: list[TableRow] = field(default_factory=list)
     database_rows: list[TableRow] = field(default_factory=list)
@@ -132,10 +133,13 @@ class FakeTables:
         return [row for row in self.client_rows if row["pinned"] or not pinned]
 
     def shown_clients(self, what: str, ours: bool) -> tuple[bytes, int]:
-        shown, less = (CLIENT_COLUMNS, 5) if what == "clients" else (SOCKET_COLUMNS, 2)
+        shown, less = (CLIENT_COLUMNS, 9) if what == "clients" else (SOCKET_COLUMNS, 2)
         rows, shown = (self.shown_rows, shown) if ours else (self.shown_rows, shown[:-less])
         texts = [encode.row(row[: len(shown)], shown, [encode.TEXT] * len(shown)) for row in rows]
         return b"".join(texts), len(texts)
+
+    def waiting(self) -> Sequence[TableRow]:
+        return self.waiting_rows
 
     def servers(self) -> Sequence[TableRow]:
         return self.server_rows

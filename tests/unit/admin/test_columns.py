@@ -55,7 +55,10 @@ PGBOUNCER = {
 }
 
 OURS = {
-    "clients": "worker:23 slot:23 pinned:25 pinned_since:25 memory:20",
+    "clients": """worker:23 slot:23 pinned:25 pinned_since:25 memory:20 activity:25 activity_since:25
+        xact_start:25 query_start:25""",
+    "waiting": """database:25 user:25 place:23 waiting:23 client_id:23 addr:25 port:23 application_name:25
+        since:25 seconds:20 blocked_by:25 detail:25 holders:25""",
     "pins": """database:25 user:25 client_id:23 ptr:25 addr:25 port:23 server_pid:23 reason:25 since:25
         seconds:20 worker:23 slot:23""",
     "pin_totals": """database:25 user:25 session_asks settings_applied session_resets pins advisory_lock

@@ -19,7 +19,7 @@ CLIENT: Row = (
 
 
 def test_clients(bench: Bench) -> None:
-    bench.tables.shown_rows = [(*CLIENT, 1, 3, None, None, 4711)]
+    bench.tables.shown_rows = [(*CLIENT, 1, 3, None, None, 4711, "idle", "now", None, None)]
     assert list(bench.run("SHOW CLIENTS EXTENDED").rows) == bench.tables.shown_rows
     assert list(bench.run("SHOW CLIENTS").rows) == [CLIENT]
 

@@ -34,7 +34,7 @@ def shown(world: World, what: str = "clients") -> list[dict[str, Any]]:
     """The rows by column name; the plain ones are those without the last columns."""
     names = [column.name for column in COLUMNS[what]]
     rows = TextRows(*world.tables.shown_clients(what, True), COLUMNS[what])
-    ours = 5 if what == "clients" else 2
+    ours = 9 if what == "clients" else 2
     plain = TextRows(*world.tables.shown_clients(what, False), COLUMNS[what][:-ours])
     assert len(rows) == len(plain)
     for row, less in zip(rows, plain, strict=True):
@@ -65,6 +65,8 @@ def test_every_cell() -> None:
         "ptr": f"0x{there['id']:x}", "link": f"0x{server['id']:x}", "remote_pid": 0,
         "tls": "TLSv1.3/TLS_AES_256_GCM_SHA384", "application_name": "psql", "prepared_statements": 0,
         "id": there["id"], "worker": 1, "slot": slot, "pinned": None, "pinned_since": None, "memory": 0,
+        "activity": "active", "activity_since": found["activity_since"],
+        "xact_start": None, "query_start": None,
     }  # fmt: skip
     (socket,) = shown(world, "sockets")
     assert socket["state"] == "cl_active"

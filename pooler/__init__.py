@@ -6,7 +6,8 @@ done by gevent greenlets, every login of a client and every query by compiled co
 
     cli          the command line
     master/      listens, accepts, forks, reloads; no gevent, no protocol
-    worker/      one process of several: servers, console, timers; the only user of gevent
+    worker/      one process of several: servers, console, timers; gevent
+    monitor/     one process, if wanted, that speaks HTTP: metrics, health; gevent
     core/        compiled: the shared tables (limits, queues), logins, the relay (what happens at every query)
     admin/       the console: commands declared in one table
     config/      settings declared in one table; files in, one frozen Config out

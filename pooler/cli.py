@@ -14,7 +14,7 @@ import click
 import pooler
 
 if TYPE_CHECKING:
-    from pooler.ipc.boot import WorkerBoot
+    from pooler.ipc.boot import MonitorBoot, WorkerBoot
 
 HELP = {"help_option_names": ["-h", "--help"]}
 
@@ -24,6 +24,14 @@ PACKAGES = ("gevent", "greenlet", "msgpack", "psycopg2-binary", "setproctitle", 
 def run_worker(boot: WorkerBoot) -> int:
     """Be a worker. Called in a child of the master; only there is gevent imported."""
     from pooler.worker import run
+
+    code: int = run(boot)
+    return code
+
+
+def run_monitor(boot: MonitorBoot) -> int:
+    """Speak HTTP; the same."""
+    from pooler.monitor import run
 
     code: int = run(boot)
     return code
@@ -95,7 +103,7 @@ def serve(
     _import_for_workers()
     given = {"user": user, "workers": workers}
     overrides = {name: value for name, value in given.items() if value is not None}
-    return start(Options(config_file, daemon, quiet, verbose, overrides, reboot), run_worker)
+    return start(Options(config_file, daemon, quiet, verbose, overrides, reboot), run_worker, run_monitor)
 
 
 @click.command("check", context_settings=HELP)

@@ -12,6 +12,7 @@ def set_up(config: Config) -> TlsSetup:
     setup = read_tls(config.settings)
     client_context(setup.client)
     server_context(setup.server)
+    http_context(setup.http)
     return setup
 
 
@@ -24,6 +25,11 @@ def server_context(side: TlsSide) -> TlsContext | None:
     """For connections to PostgreSQL; None if there is no TLS. Raises TlsSetupError."""
     verify = "required" if side.mode in ("verify-ca", "verify-full") else "no"
     return _context("server_tls", side, False, verify) if side.enabled else None
+
+
+def http_context(side: TlsSide) -> TlsContext | None:
+    """Of HTTP: made to find out whether OpenSSL can use it. None if there is no TLS. Raises TlsSetupError."""
+    return _context("http_tls", side, True, side.verify) if side.enabled else None
 
 
 def _context(prefix: str, side: TlsSide, server: bool, verify: str) -> TlsContext:

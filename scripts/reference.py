@@ -1,4 +1,4 @@
-"""The pages that are made from the code: settings, console, commands, states of connections; man/pooler.1.
+"""The pages that are made from the code: settings, console, command line, metrics, states; man/pooler.1.
 
 `scripts/reference` writes them; tests/unit/test_reference.py compares them with what would be written.
 """
@@ -18,6 +18,8 @@ from pooler.admin.model import Declaration
 from pooler.config.model import Database, Peer, UserOptions
 from pooler.config.options import Option
 from pooler.config.settings import LIVE, NEW, SETTINGS, Setting
+from pooler.monitor.exposition import COST
+from pooler.monitor.metrics import GROUPS, Group, full_name
 from scripts import manual, states
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
@@ -61,6 +63,7 @@ def pages() -> dict[str, str]:
         "reference/settings.md": _settings(),
         "reference/console.md": _console(),
         "reference/command-line.md": _command_line(),
+        "reference/metrics.md": _metrics(),
         "internals/states.md": states.page(),
     }
     return {name: "\n".join(_wrapped(lines)) + "\n" for name, lines in made.items()}
@@ -187,6 +190,51 @@ def _command_line() -> Iterator[str]:
         "",
         "The exit code of `pooler` is 0 after an end that was asked for, and 1 when it did not start.",
     )
+
+
+def _metrics() -> Iterator[str]:
+    yield "# Which metrics are there?"
+    yield ""
+    yield (
+        "`GET /metrics` on `http_listen_port` gives these, in Prometheus's text format or as OpenMetrics"
+        " 1.0.0, whichever the request prefers."
+    )
+    yield ""
+    yield "[Prometheus](../guide/prometheus.md) tells how to turn it on."
+    yield "All times are seconds; all counters begin at 0 when pooler starts."
+    yield (
+        "Of databases, pools, users and groups of clients the first"
+        " [http_metrics_limit](settings.md#http_metrics_limit) have series of their own, all others are"
+        " added up under the name `other`."
+    )
+    yield _MADE.format(source="`pooler/monitor/metrics.py`")
+    yield from ("", "## Names of pgbouncer_exporter", "")
+    yield (
+        "Dashboards and alert rules for pgbouncer_exporter 0.12 work with these; the counters of a database"
+        " have both names that go about, what the exporter emits and what its documents say."
+    )
+    yield from _groups("pgbouncer")
+    yield from ("", "## Names of pooler's own")
+    yield from _groups("pooler")
+    yield f"* `pooler_{COST.name}` ({COST.kind}): {COST.text}"
+
+
+def _groups(first: str) -> Iterator[str]:
+    labels: tuple[str, ...] | None = None
+    for group in sorted(
+        (group for group in GROUPS if group.name.startswith(first)), key=lambda group: _label_order(group)
+    ):
+        if group.labels != labels:
+            labels = group.labels
+            named = ", ".join(f"`{name}`" for name in labels)
+            yield from ("", f"Labels: {named}." if labels else "No labels.", "")
+        for metric in group.metrics:
+            yield f"* `{full_name(group, metric)}` ({metric.kind}): {metric.text}"
+
+
+def _label_order(group: Group) -> tuple[int, tuple[str, ...]]:
+    """Those without labels come last: the page ends with one more of them."""
+    return not group.labels, group.labels
 
 
 def _paragraphs(text: str | None) -> Iterator[str]:

@@ -35,16 +35,22 @@ LAYERS: dict[str, set[str]] = {
     "master": FOUNDATION | {"__init__", "log", "config", "ipc", "core", "provisioning", "tls"},
     "worker": FOUNDATION
     | {"__init__", "log", "config", "auth", "protocol", "ipc", "core", "provisioning", "tls", "admin"},
+    "monitor": FOUNDATION | {"__init__", "log", "config", "auth", "ipc", "admin"},
     "dev": set(),
     "check": FOUNDATION | {"config", "auth", "protocol", "master"},  # master: what a start would refuse
     "cli": FOUNDATION
-    | {"__init__", "log", "config", "master", "worker", "dev", "check"}
+    | {"__init__", "log", "config", "master", "worker", "monitor", "dev", "check"}
     | {"admin", "auth", "protocol"},  # imported for the workers, before their fork
     "__main__": {"cli"},
 }
 
 #: Libraries that only the named parts may import: waiting is the worker's, drivers are for trying things out.
-ONLY_IN = {"gevent": {"worker"}, "greenlet": {"worker"}, "psycopg2": {"dev"}, "click": {"cli"}}
+ONLY_IN = {
+    "gevent": {"worker", "monitor"},
+    "greenlet": {"worker"},
+    "psycopg2": {"dev"},
+    "click": {"cli"},
+}
 
 FILE_LINES = 400
 LINE_COLUMNS = 110  # ruff holds Python to it

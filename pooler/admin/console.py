@@ -91,8 +91,11 @@ class Console:
             raise CommandError("admin access needed")
         if self._log is not None and entry.words[0] not in _LOGGED_ELSEWHERE and not entry.hidden:
             self._log(_issued(command))
-        sources = Sources(self._tables, self._config(), self._operations, self.sampler, self._clock())
-        return entry.run(sources, command.argument, command.value)
+        return entry.run(self.sources(), command.argument, command.value)
+
+    def sources(self) -> Sources:
+        """What a command looks at, as it is now."""
+        return Sources(self._tables, self._config(), self._operations, self.sampler, self._clock())
 
     def execute(self, sql: bytes, access: Access) -> bytes:
         """Answer one simple query, ReadyForQuery included. Empty for an immediate SHUTDOWN."""

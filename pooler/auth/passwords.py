@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
+import hmac
 import re
 from dataclasses import dataclass
 from typing import Literal
 
 from pooler.auth.saslprep import saslprep
-from pooler.auth.scram import ScramKeys, Verifier, parse_verifier
+from pooler.auth.scram import ScramKeys, Verifier, derive_keys, parse_verifier
 
 _MD5 = re.compile(r"md5[0-9a-f]{32}")
 
@@ -57,6 +58,19 @@ def credential(secret: Secret | None, keys: ScramKeys | None = None) -> Credenti
     if secret is not None and secret.kind != "scram" and secret.text:
         return Credential(secret.kind, secret.raw)
     return Credential("none") if keys is None else Credential("scram", keys=keys)
+
+
+def is_password(secret: Secret, user: bytes, password: bytes) -> bool:
+    """Whether this is the password that the secret was made of; slow for SCRAM. No secret has none."""
+    if not secret.text or not password:
+        return False
+    if secret.kind == "plain":
+        return hmac.compare_digest(secret.raw, password)
+    if secret.kind == "md5":
+        return hmac.compare_digest(secret.raw, md5_secret(password, user))
+    assert secret.verifier is not None
+    keys = derive_keys(password, secret.verifier.salt, secret.verifier.iterations)
+    return hmac.compare_digest(keys.server_key, secret.verifier.server_key)
 
 
 def md5_secret(password: bytes, user: bytes) -> bytes:

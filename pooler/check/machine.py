@@ -16,14 +16,13 @@ from pathlib import Path
 
 from pooler.config import Config
 from pooler.config.ini import Place
+from pooler.config.settings import SETTINGS
 from pooler.errors import BootError, Problem
 
 #: Topic of a report, and what to tell there.
 Found = Iterator[tuple[str, Problem]]
 
-TLS_FILES = tuple(
-    f"{side}_tls_{kind}_file" for side in ("client", "server") for kind in ("key", "cert", "ca")
-)
+TLS_FILES = tuple(name for name in SETTINGS if re.fullmatch(r"\w+_tls_(key|cert|ca)_file", name))
 #: What a master calls itself (master/start.py); the path is the one it was started with.
 MASTER = re.compile(r"pooler: master \[(.+)\]")
 #: For whoever listens on a unix socket to accept.
@@ -103,7 +102,7 @@ def _tls(config: Config) -> Found:
         with_tls(config)
     except BootError as error:
         words = re.findall(r"\w+", str(error))
-        sides = [f"{side}_tls_sslmode" for side in ("client", "server") if f"{side}_tls" in str(error)]
+        sides = [f"{side}_tls_sslmode" for side in ("client", "server", "http") if f"{side}_tls" in str(error)]
         given = [word for word in (*words, *sides) if word in config.places]
         yield "error", _problem(config, given[0] if given else "", str(error))
 
@@ -119,6 +118,9 @@ def _addresses(config: Config) -> Found:
     for name in settings.listen_addr:
         for text in _taken(name, settings.listen_port, settings.so_reuseport):
             yield "error", _problem(config, "listen_port", text)
+    for name in settings.http_listen_addr if settings.http_listen_port else ():
+        for text in _taken(name, settings.http_listen_port, False):
+            yield "error", _problem(config, "http_listen_port", text)
 
 
 def _taken(name: str, port: int, shared: bool) -> Iterator[str]:

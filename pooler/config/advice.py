@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+from pooler.config.http import parse_networks
 from pooler.config.ini import Place
 from pooler.config.load import load
 from pooler.config.model import Config, Database
@@ -137,6 +138,23 @@ def _sizes(config: Config) -> Iterator[Problem]:
             yield _warning(config, setting, text)
 
 
+def _http(config: Config) -> Iterator[Problem]:
+    """Figures for people who should not see them, or for none."""
+    settings = config.settings
+    if not settings.http_listen_port:
+        return
+    local = all(network.is_loopback for network in parse_networks(settings.http_allow))
+    if settings.auth_type in ("any", "trust") and not local:
+        text = f"auth_type={settings.auth_type}: addresses of http_allow need no password for the figures"
+        yield _warning(config, "http_allow", text)
+    elif not local and settings.http_tls_sslmode == "disable":
+        text = "http_tls_sslmode=disable: passwords of console users go over the network in clear"
+        yield _warning(config, "http_allow", text)
+    if not settings.admin_users and not settings.stats_users and settings.auth_type != "any":
+        text = "neither admin_users nor stats_users: by HTTP only /healthz and /readyz can be asked for"
+        yield _warning(config, "http_listen_port", text)
+
+
 def _octal_mode(config: Config) -> Iterator[Problem]:
     mode = config.settings.unix_socket_mode
     if mode > 0o777 and set(str(mode)) <= set("01234567"):
@@ -180,6 +198,7 @@ RULES: tuple[tuple[str, Callable[[Config], Iterator[Problem]]], ...] = (
     ("advice", _useless_secrets),
     ("advice", _listening),
     ("advice", _sizes),
+    ("unsafe", _http),
     ("unsafe", _octal_mode),
     ("advice", _peers),
 )

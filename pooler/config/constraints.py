@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from pooler.config.hba import HbaRule, read_hba
+from pooler.config.http import parse_networks
 from pooler.config.ini import Place
 from pooler.config.ldap import parse_ldap_options
 from pooler.config.settings import CONSOLE_DATABASES, SERVER_METHODS, Settings
@@ -27,6 +28,24 @@ def _objections(settings: Settings) -> Iterator[tuple[str, str, str]]:
     if settings.auth_dbname in CONSOLE_DATABASES:
         text = f'cannot use the reserved "{settings.auth_dbname}" database as an auth_dbname'
         yield "auth_dbname", text, "error"
+    yield from _http_objections(settings)
+
+
+def _http_objections(settings: Settings) -> Iterator[tuple[str, str, str]]:
+    """Of the other port."""
+    try:
+        parse_networks(settings.http_allow)
+    except ValueError as error:
+        yield "http_allow", f"http_allow: {error}", "error"
+    port, same = settings.http_listen_port, {*settings.http_listen_addr} & {*settings.listen_addr}
+    if port == settings.listen_port and (same or "*" in (*settings.http_listen_addr, *settings.listen_addr)):
+        yield (
+            "http_listen_port",
+            f"http_listen_port {port} is listen_port: HTTP needs a port of its own",
+            "error",
+        )
+    if port and not settings.http_listen_addr:
+        yield "http_listen_addr", "http_listen_port without http_listen_addr: nowhere to listen on", "error"
 
 
 def _auth_objections(settings: Settings) -> Iterator[tuple[str, str, str]]:

@@ -36,6 +36,8 @@ AUTH_TYPES = ("any", "trust", "plain", "md5", "cert", "hba", "ldap", "pam", "scr
 SERVER_METHODS = ("none", "password", "md5", "scram-sha-256")
 TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
 SESSION_STATES = ("auto", "off", "error", "strict")
+#: Of HTTP: a port speaks it with TLS or without, never both.
+HTTP_TLS_MODES = ("disable", "require", "verify-ca")
 
 AUTH_QUERY = (
     "SELECT rolname, CASE WHEN rolvaliduntil < now() THEN NULL ELSE rolpassword END"
@@ -154,6 +156,7 @@ _auth = _Group("Authentication")
 _timeouts = _Group("Server checks and timeouts")
 _tls = _Group("TLS")
 _network = _Group("Low level network")
+_http = _Group("HTTP")
 _own = _Group("Only in pooler")
 
 _DB, _USER = "databases", "users"
@@ -371,6 +374,43 @@ class Settings:
     tcp_keepintvl: int = _network.integer(0, "Pause between probes; 0: as the system.", unit="s", apply=NEW)
     tcp_user_timeout: int = _network.integer(
         0, "Longest time sent data may stay unacknowledged; 0: as the system.", unit="ms", apply=NEW
+    )
+
+    # -- HTTP
+    http_listen_addr: tuple[str, ...] = _http.list(
+        ("127.0.0.1",), "Addresses where HTTP is spoken, comma separated; * is all.", apply=RESTART, own=True
+    )
+    http_listen_port: int = _http.integer(
+        0,
+        "Port of HTTP: metrics for Prometheus, health checks; 0: there is none.",
+        high=65535,
+        apply=RESTART,
+        own=True,
+    )
+    http_allow: tuple[str, ...] = _http.list(
+        ("127.0.0.0/8", "::1"),
+        "Addresses and networks that may ask by HTTP, comma separated; * is all. Beside it a user of the"
+        " console has to log in, but for /healthz and /readyz.",
+        own=True,
+    )
+    http_metrics_limit: int = _http.integer(
+        1000,
+        "Databases, pools, users, and groups of clients with the same names, that have series of their own in"
+        " /metrics, of each as many; others are added up under the name other.",
+        low=1,
+        own=True,
+    )
+    http_tls_sslmode: str = _http.word(
+        "disable",
+        HTTP_TLS_MODES,
+        "TLS of HTTP: require, always; verify-ca, with a certificate that http_tls_ca_file has signed.",
+        apply=NEW,
+        own=True,
+    )
+    http_tls_key_file: str = _http.text("", "Key of HTTP.", apply=NEW, own=True)
+    http_tls_cert_file: str = _http.text("", "Certificate of HTTP.", apply=NEW, own=True)
+    http_tls_ca_file: str = _http.text(
+        "", "Authorities that sign the certificates of who asks by HTTP.", apply=NEW, own=True
     )
 
     # -- Only in pooler

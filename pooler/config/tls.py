@@ -1,4 +1,4 @@
-"""What TLS is made of on each side: settings, and the contents of the files they name.
+"""What TLS is made of on each side (clients, PostgreSQL, HTTP): settings, and the contents of their files.
 
 The files are read here, once for all workers, so that all have the same and a worker that is forked later has
 what counts, not what lies on the disk by then. Whether OpenSSL can use them is found out by `pooler.master`.
@@ -82,25 +82,26 @@ class TlsSide:
 
 @dataclass(frozen=True)
 class TlsSetup:
-    """Both sides."""
+    """All sides."""
 
     client: TlsSide = TlsSide()
     server: TlsSide = TlsSide()
+    http: TlsSide = TlsSide()
 
     def to_wire(self) -> dict[str, Any]:
         """Plain dicts, as `Config.to_wire`."""
-        return {side: _pack(getattr(self, side)) for side in ("client", "server")}
+        return {side.name: _pack(getattr(self, side.name)) for side in fields(self)}
 
     @classmethod
     def from_wire(cls, wire: Mapping[str, Any]) -> TlsSetup:
-        return cls(_unpack(wire["client"]), _unpack(wire["server"]))
+        return cls(**{side.name: _unpack(wire[side.name]) for side in fields(cls)})
 
 
 def read_tls(settings: Settings, read: Callable[[str], bytes] | None = None) -> TlsSetup:
     """The set-up that the settings ask for, with the contents of their files; raises TlsSetupError."""
     _judge(settings)
     read = read or _read
-    return TlsSetup(_side(settings, "client_tls", read), _side(settings, "server_tls", read))
+    return TlsSetup(*(_side(settings, f"{side.name}_tls", read) for side in fields(TlsSetup)))
 
 
 def _judge(settings: Settings) -> None:
@@ -115,6 +116,12 @@ def _judge(settings: Settings) -> None:
         raise TlsSetupError("auth_type=cert requires client_tls_ca_file")
     if mode in ("verify-ca", "verify-full") and not settings.client_tls_ca_file:
         raise TlsSetupError("client_tls_sslmode requires client_tls_ca_file")
+    if settings.http_tls_sslmode != "disable" and not (
+        settings.http_tls_key_file and settings.http_tls_cert_file
+    ):
+        raise TlsSetupError("http_tls_sslmode requires http_tls_key_file and http_tls_cert_file")
+    if settings.http_tls_sslmode == "verify-ca" and not settings.http_tls_ca_file:
+        raise TlsSetupError("http_tls_sslmode=verify-ca requires http_tls_ca_file")
     if settings.server_tls_sslmode == "verify-ca" and not settings.server_tls_ca_file:
         raise TlsSetupError(
             "server_tls_sslmode=verify-ca requires server_tls_ca_file: any certificate that the system's"
@@ -150,7 +157,7 @@ def _side(settings: Settings, prefix: str, read: Callable[[str], bytes]) -> TlsS
         authorities=contents[2],
         protocols=_protocols(prefix, given("protocols")),
         ciphers=ciphers,
-        ciphers13=getattr(settings, f"{prefix[:6]}_tls13_ciphers"),
+        ciphers13=getattr(settings, f"{prefix.removesuffix('_tls')}_tls13_ciphers", None),
         curve=None if curve in ("", "auto") else curve,
         dh=dh,
     )

@@ -1,4 +1,4 @@
-"""What a worker is born with: everything the master hands to it over the fork."""
+"""What workers and the monitor are born with: everything the master hands to them over the fork."""
 
 from __future__ import annotations
 
@@ -27,3 +27,21 @@ class WorkerBoot:
     )  # of those that are encrypted: their plain ends
     generation: int = 0  # of `config`
     login_key: bytes = b""  # makes the salts of unknown users
+
+    @property
+    def name(self) -> str:
+        """For the log."""
+        return f"worker {self.number}"
+
+
+@dataclass
+class MonitorBoot:
+    """The same of the process that speaks HTTP."""
+
+    tables: Any
+    config: Any
+    control: socket.socket
+    listeners: list[socket.socket]
+    restarts: int  # how many there were before
+    started_at: float  # when the master was ready, in seconds since 1970
+    name: str = "monitor"

@@ -1,4 +1,4 @@
-"""The messages of the control channel: one frozen dataclass each.
+"""The messages of the control channels: one frozen dataclass each.
 
 A message travels as a msgpack array: its name, then its fields in order. To add one, add a class and name
 it in `Message` and `MESSAGES`. Both ends are forks of one program, so there are no versions to negotiate.
@@ -12,7 +12,7 @@ from typing import Any, Literal
 ShutdownMode = Literal["immediate", "wait_for_servers", "wait_for_clients"]
 DrainMode = Literal["wait_for_servers", "wait_for_clients"]
 
-# -- worker to master
+# -- worker, or monitor, to master
 
 
 @dataclass(frozen=True)
@@ -73,6 +73,11 @@ class ShutdownRequest:
 
 
 @dataclass(frozen=True)
+class Ping:
+    """Of the monitor: it lives. Answered by Pong at once, which shows that the master does."""
+
+
+@dataclass(frozen=True)
 class CancelElsewhere:
     """A cancel request whose key is none of ours: the instance that this one replaces may know it."""
 
@@ -87,7 +92,12 @@ class Suspended:
     on: bool
 
 
-# -- master to worker
+# -- master to worker, or to the monitor
+
+
+@dataclass(frozen=True)
+class Pong:
+    """The master's loop runs."""
 
 
 @dataclass(frozen=True)
@@ -150,8 +160,10 @@ Message = (
     | SetRequest
     | InboxFull
     | ShutdownRequest
+    | Ping
     | CancelElsewhere
     | Suspended
+    | Pong
     | CancelHere
     | Reload
     | ReloadAnswer
@@ -166,7 +178,7 @@ MESSAGES: dict[str, type[Message]] = {
     kind.__name__: kind
     for kind in (
         Ready, BootFailed, ReloadRequest, ReloadDone, SetRequest, InboxFull, ShutdownRequest,
-        CancelElsewhere, CancelHere, Suspended,
+        CancelElsewhere, CancelHere, Suspended, Ping, Pong,
         Reload, ReloadAnswer, Drain, Reclaim, Pause, Resume, Quit,
     )
 }  # fmt: skip

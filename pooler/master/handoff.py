@@ -267,8 +267,9 @@ class Handoff:
         log.info("process %s takes over", values.get("pid"))
         self._within(BOOT_S, "it does not get ready")
         for listener in self._hooks.listeners():
+            word = "http_listener" if listener.http else "listener"  # an older release passes over the former
             self._successor.say(
-                "listener", listener.sock.fileno(), path=listener.path, activated=listener.activated
+                word, listener.sock.fileno(), path=listener.path, activated=listener.activated
             )
         self._successor.say("offer", pid=os.getpid(), login_key=self._hooks.login_key.hex())
 

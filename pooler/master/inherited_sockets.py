@@ -13,7 +13,7 @@ from pooler import log
 from pooler.config import Settings
 from pooler.config.settings import SETTINGS
 from pooler.errors import BootError
-from pooler.master.sockets import Held, Listener, open_listeners, show_address, tune
+from pooler.master.sockets import Held, Listener, open_http, open_listeners, show_address, tune
 
 #: The first descriptor that a service manager passes (SD_LISTEN_FDS_START).
 FIRST_FD = 3
@@ -83,10 +83,24 @@ def adopt(handed: Sequence[Handed], settings: Settings) -> list[Listener]:
         return [_listener_of(one, settings) for one in handed]
     held: Held = {_address_of(one.sock): _listener_of(one, settings) for one in handed}
     listeners = open_listeners(settings, held)
+    _close_unwanted(held)
+    return listeners
+
+
+def adopt_http(handed: Sequence[Handed], settings: Settings) -> list[Listener]:
+    """The same of the sockets for HTTP."""
+    held: Held = {_address_of(one.sock): _listener_of(one, settings) for one in handed}
+    try:
+        listeners = open_http(settings, held)
+    finally:
+        _close_unwanted(held)
+    return listeners
+
+
+def _close_unwanted(held: Held) -> None:
     for unwanted in held.values():
         log.warning("not listening on %s any more: the configuration does not name it", unwanted.name)
         unwanted.sock.close()
-    return listeners
 
 
 def _address_of(sock: socket.socket) -> object:

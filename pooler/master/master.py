@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import signal
-import time
 from collections.abc import Mapping
 
 from pooler import log
@@ -37,8 +36,10 @@ from pooler.master import sockets
 from pooler.master.accept import Acceptor
 from pooler.master.child import RunWorker
 from pooler.master.handoff import Handoff, Hooks
+from pooler.master.heartbeats import Heartbeats
 from pooler.master.interfaces import Duties, Interfaces
 from pooler.master.loop import Loop
+from pooler.master.monitor import Monitor, MonitorSeed
 from pooler.master.notify import Notifier
 from pooler.master.reload import Asked, Reloader, asked_by
 from pooler.master.signals import SignalPipe
@@ -46,9 +47,6 @@ from pooler.master.sockets import Listener
 from pooler.master.takeover import Predecessor
 from pooler.master.worker import Worker
 from pooler.master.workers import Events, Workers
-
-#: How often heartbeats are looked at, at most; more often if worker_timeout is short.
-HEARTBEAT_CHECK_S = 1.0
 
 SHUTDOWN_TEXTS: dict[DrainMode, str] = {
     "wait_for_servers": "shutting down, waiting for all servers connections to be released",
@@ -69,6 +67,7 @@ class Master:
         notifier: Notifier,
         duties: Duties,
         predecessor: Predecessor | None = None,
+        monitor: MonitorSeed | None = None,
     ) -> None:
         self.exit_code: int | None = None
         self.serving = False
@@ -80,8 +79,13 @@ class Master:
         self._duties = duties
         self._signals = SignalPipe()
         self._loop = Loop()
-        events = Events(self._on_message, self._on_death, self._let_go)
+        events = Events(
+            self._on_message, self._on_death, self._let_go, lambda pid, code: self._monitor.died(pid, code)
+        )
         self.workers = Workers(config.settings.worker_count, self._loop, shared, run_worker, events)
+        self._monitor = Monitor(
+            self._loop, self.workers, shared.tables, monitor, self._let_go_of_clients, duties.replacing
+        )
         self._acceptor = Acceptor(self._loop, listeners, self.workers.accept_thread)
         self._reloader = Reloader(
             config, overrides, shared, self._loop, self.workers, duties.check, self._adopted, self._settled
@@ -89,7 +93,6 @@ class Master:
         self._handoff: Handoff | None = None
         if shared.quotas is not None:
             self._handoff = Handoff(self._loop, shared.quotas, shared.busy, self._hooks(), predecessor)
-        self._checked_s = time.monotonic()
         self._suspender: Worker | None = None
         self._boot_failure = ""  # why a worker could not start
         self._loop.watch(self._signals.fd, self._on_signals)
@@ -106,13 +109,14 @@ class Master:
         """
         try:
             self.workers.start(self.config)
-            self._check_heartbeats()
-            if self._notifier.watchdog_s:
-                self._ping()
+            Heartbeats(
+                self._loop, self.workers, self._notifier, lambda: self.config.settings, self._monitor.check
+            ).start()
             while self.exit_code is None:
                 self._loop.run_once()
         finally:
             self._acceptor.wait()  # who comes now is in the backlog, not a dead worker's
+            self._monitor.kill()
             self.workers.kill_all()
             if self._handoff is not None and self._handoff.has_successor:
                 self._acceptor.leave_files()
@@ -200,6 +204,7 @@ class Master:
             return
         self._acceptor.stop(tcp_only=True)
         self.workers.broadcast(Drain(mode))
+        self._monitor.drain(mode)
         self._end_if_done()
 
     def _end_if_done(self) -> None:
@@ -270,7 +275,7 @@ class Master:
     def _hooks(self) -> Hooks:
         return Hooks(
             refusal=self._refusal,
-            listeners=lambda: self._acceptor.listeners,
+            listeners=lambda: [*self._acceptor.listeners, *self._monitor.listeners],
             accept=self._accept,
             pids=self._pids,
             serve=self._serve,
@@ -290,6 +295,7 @@ class Master:
         self._acceptor.start()
         if self._handoff is not None:
             self._handoff.listen(self.config.settings)
+        self._monitor.start(self.config)
         self._duties.ready()
         self._notifier.ready(main_pid=self._handoff is not None and self._handoff.has_replaced)
 
@@ -314,6 +320,7 @@ class Master:
 
     def _replaced(self, pidfile: str) -> None:
         self._acceptor.hand_over()
+        self._monitor.stop()
         self._duties.replaced(pidfile)
 
     def _goes_on(self) -> None:
@@ -352,26 +359,13 @@ class Master:
             self.workers.replace = False
             self.exit_code = 1
 
-    def _check_heartbeats(self) -> None:
-        """Kill the silent. Not right after a pause of our own: the whole machine may have slept."""
-        now = time.monotonic()
-        timeout_s = self.config.settings.worker_timeout
-        interval_s = min(HEARTBEAT_CHECK_S, timeout_s / 4) if timeout_s else HEARTBEAT_CHECK_S
-        late_s = now - self._checked_s - interval_s
-        self._checked_s = now
-        self.workers.reap()  # should a SIGCHLD have been lost
-        if timeout_s and late_s < timeout_s / 2:
-            self.workers.kill_silent(timeout_s)
-        self._loop.after(interval_s, self._check_heartbeats)
-
-    def _ping(self) -> None:
-        """Tell the service manager that we live, as long as that is true of the workers too."""
-        if self.workers.are_alive(2 * self._notifier.watchdog_s, self.config.settings.worker_timeout):
-            self._notifier.alive()
-        self._loop.after(self._notifier.watchdog_s, self._ping)
-
     def _let_go(self) -> None:
         """In a child: close and reset what is only the master's."""
+        self._let_go_of_clients()
+        self._monitor.close_in_child()
+
+    def _let_go_of_clients(self) -> None:
+        """In any child: all of that but the monitor's."""
         self._signals.become_worker()
         self._loop.close()
         self._acceptor.close_in_child()
@@ -386,7 +380,8 @@ class Master:
 
     def _adopted(self, config: Config) -> None:
         self._duties.log_changed(config)
-        for listener in self._acceptor.listeners:
+        self._monitor.reload(config, self.workers.generation)
+        for listener in (*self._acceptor.listeners, *self._monitor.listeners):
             sockets.tune(listener, config.settings)
 
     def _settled(self) -> None:

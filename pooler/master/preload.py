@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 else:
     Importer = object  # importlib.abc brings importlib.resources and zipfile along
 
-#: What only the workers import, and what that imports. Looked up, never imported here.
+#: What only the workers and the monitor import, and what that imports. Looked up, never imported here.
 LIBRARIES = ("gevent", "greenlet", "zope.interface")
 
 #: Parts of the package that no running pooler imports.

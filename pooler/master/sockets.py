@@ -25,6 +25,9 @@ DEFER_ACCEPT_S = 1
 #: Longest name of a unix socket: sun_path without its terminating zero.
 UNIX_PATH_BYTES = 107
 
+#: Connections of HTTP that the kernel keeps until they are accepted: a crowd waits there, not in our memory.
+HTTP_BACKLOG = 1024
+
 
 @dataclass
 class Listener:
@@ -37,6 +40,7 @@ class Listener:
     inode: int = 0
     activated: bool = False  # a service manager opened it
     owned: bool = True  # whether the file is ours to remove; while another instance serves it is that one's
+    http: bool = False  # it is no client's, but the monitor's
 
     def close(self) -> None:
         """Stop listening, and remove the socket file if it is still ours."""
@@ -66,7 +70,7 @@ def open_listeners(settings: Settings, held: Held | None = None) -> list[Listene
         if settings.unix_socket_dir:
             address = _unix_address(settings)[0]
             listeners.append(held.pop(address) if address in held else _open_unix(settings))
-        tcp = _open_tcp_list(settings, held)
+        tcp = _open_tcp_list(settings, settings.listen_addr, settings.listen_port, held)
         listeners += tcp
         if settings.listen_addr and not tcp:
             names = ",".join(settings.listen_addr)
@@ -82,11 +86,28 @@ def open_listeners(settings: Settings, held: Held | None = None) -> list[Listene
     return listeners
 
 
-def _open_tcp_list(settings: Settings, held: Held) -> list[Listener]:
+def open_http(settings: Settings, held: Held | None = None) -> list[Listener]:
+    """Where HTTP is to be spoken, as `open_listeners`; [] if there is none."""
+    if not settings.http_listen_port:
+        return []
+    found = _open_tcp_list(
+        settings, settings.http_listen_addr, settings.http_listen_port, {} if held is None else held
+    )
+    if not found:
+        names, port = ",".join(settings.http_listen_addr), settings.http_listen_port
+        raise BootError(f"failed to listen on port {port} of any address in http_listen_addr list: {names}")
+    for listener in found:
+        listener.http = True
+        listener.sock.listen(HTTP_BACKLOG)
+        log.info("listening on %s (HTTP)", listener.name)
+    return found
+
+
+def _open_tcp_list(settings: Settings, names: tuple[str, ...], port: int, held: Held) -> list[Listener]:
     listeners: list[Listener] = []
     bound: set[object] = set()
-    for name in settings.listen_addr:
-        for family, address in _resolve(name, settings.listen_port):
+    for name in names:
+        for family, address in _resolve(name, port):
             if (family, address) in bound:
                 continue
             listener: Listener | None
@@ -127,7 +148,7 @@ def _open_tcp(
         return None
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if settings.so_reuseport:
+        if settings.so_reuseport and address[1] == settings.listen_port:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         if family == socket.AF_INET6:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)

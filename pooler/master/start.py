@@ -29,11 +29,12 @@ from pooler.config import Config, load
 from pooler.config.tls import TlsSetupError
 from pooler.errors import BootError, ConfigError
 from pooler.master import capacity, inherited_sockets, takeover
-from pooler.master.child import RunWorker
+from pooler.master.child import RunMonitor, RunWorker
 from pooler.master.daemon import Background, PidFile, become, forbid_core_dumps, refuse_root
 from pooler.master.interfaces import Duties, Interfaces
 from pooler.master.login_key import login_key, make_for
 from pooler.master.master import Master
+from pooler.master.monitor import MonitorSeed
 from pooler.master.notify import Notifier
 from pooler.master.preload import Program
 from pooler.master.signals import HANDLED
@@ -52,8 +53,8 @@ class Options:
     reboot: bool = False  # take over from a running instance
 
 
-def start(options: Options, run_worker: RunWorker) -> int:
-    """Be the master until the end; returns the exit code."""
+def start(options: Options, run_worker: RunWorker, run_monitor: RunMonitor) -> int:
+    """Be the master until the end; returns the exit code. `run_...` is what its children do."""
     log.configure(verbose=options.verbose)
     try:
         config = load(options.path, options.overrides)
@@ -66,7 +67,7 @@ def start(options: Options, run_worker: RunWorker) -> int:
         log.fatal("cannot load config file %s: %s", options.path, e.strerror)
         return 1
     try:
-        return _Start(options, config, run_worker).run()
+        return _Start(options, config, run_worker, run_monitor).run()
     except BootError as e:
         log.speak()
         log.fatal("%s", e)
@@ -113,10 +114,13 @@ def with_tls(config: Config) -> Config:
 class _Start:
     """One start and what it leaves to be undone."""
 
-    def __init__(self, options: Options, config: Config, run_worker: RunWorker) -> None:
+    def __init__(
+        self, options: Options, config: Config, run_worker: RunWorker, run_monitor: RunMonitor
+    ) -> None:
         self.options = options
         self.config = config
         self.run_worker = run_worker
+        self.run_monitor = run_monitor
         self.background = Background()
         self.pidfile = PidFile(config.settings.pidfile)
         self.program = Program("pooler", Path(pooler.__file__).parent)
@@ -150,7 +154,7 @@ class _Start:
         capacity.check_rows(self.config, self.sizes)
         # Until the master catches them, signals wait: a start that is interrupted must clean up too.
         before = signal.pthread_sigmask(signal.SIG_BLOCK, HANDLED)
-        listeners = self.listen()
+        listeners, http = self.listen()
         try:
             notifier = Notifier.from_environment()
             if self.options.daemon:
@@ -174,6 +178,7 @@ class _Start:
                     self.pidfile.restore,
                 ),
                 self.predecessor,
+                MonitorSeed(http, self.run_monitor),
             )
             signal.pthread_sigmask(signal.SIG_SETMASK, before)
             if self.predecessor is None:
@@ -181,7 +186,7 @@ class _Start:
             return master.run()
         finally:
             # The signals are still caught: nothing interrupts this, and the process ends right after it.
-            for listener in listeners:
+            for listener in (*listeners, *http):
                 listener.close()
             self.pidfile.remove()
 
@@ -194,13 +199,19 @@ class _Start:
             log.info("old process not found, try to continue normally")
         return found
 
-    def listen(self) -> list[Listener]:
-        """The sockets: those that were handed to us, else our own."""
+    def listen(self) -> tuple[list[Listener], list[Listener]]:
+        """The sockets, for clients and for HTTP: those that were handed to us, else our own."""
         settings = self.config.settings
+        listeners: list[Listener] = []
         try:
             handed = self.predecessor.listeners if self.predecessor else inherited_sockets.activated()
-            return inherited_sockets.adopt(handed, settings)
+            listeners = inherited_sockets.adopt(handed, settings)
+            return listeners, inherited_sockets.adopt_http(
+                self.predecessor.http if self.predecessor else (), settings
+            )
         except BootError:
+            for listener in listeners:
+                listener.close()
             if self.predecessor is not None:
                 self.predecessor.close()
             raise

@@ -1,7 +1,7 @@
 """The start of an instance that replaces a running one (-R): what it gets from there before it serves.
 
     new: hello ->                      old: goes on as before
-         <- listener (each with its descriptor), offer
+         <- listener, http_listener (each with its descriptor), offer
     new: makes its tables, forks its workers; when all are ready: commit ->
                                        old: stops accepting, opens no more servers
          <- "rooms" (what its pools have), baton (a descriptor), yours
@@ -47,12 +47,13 @@ class Predecessor:
     sock: socket.socket
     pid: int = 0
     listeners: list[Handed] = field(default_factory=list)
+    http: list[Handed] = field(default_factory=list)
     login_key: bytes = b""  # of an older release: none
 
     def close(self) -> None:
         """Give up: the running instance notices and goes on."""
         self.sock.close()
-        for handed in self.listeners:
+        for handed in (*self.listeners, *self.http):
             handed.sock.close()
 
 
@@ -103,11 +104,10 @@ def _next(sock: socket.socket) -> tuple[str, dict[str, Any], int]:
 
 
 def _take(found: Predecessor, word: str, values: dict[str, Any], fd: int) -> None:
-    if word == "listener" and fd >= 0:
+    if word in ("listener", "http_listener") and fd >= 0:
+        handed = found.listeners if word == "listener" else found.http
         sock = socket.socket(fileno=fd)
-        found.listeners.append(
-            Handed(sock, str(values.get("path", "")), bool(values.get("activated", False)))
-        )
+        handed.append(Handed(sock, str(values.get("path", "")), bool(values.get("activated", False))))
     elif word == "offer":
         found.login_key = bytes.fromhex(str(values.get("login_key", "")))
         found.pid = int(values["pid"])

@@ -1,7 +1,9 @@
-"""One worker as the master sees it: a number, and the process that has it now."""
+"""A child as the master sees it; of a worker the number stays, whichever process has it."""
 
 from __future__ import annotations
 
+import signal
+import time
 from collections import deque
 from dataclasses import dataclass, field
 
@@ -13,11 +15,10 @@ FIRST_PAUSE_S, LAST_PAUSE_S = 0.05, 1.0
 DEATHS, DEATHS_WINDOW_S = 20, 60.0
 
 
-@dataclass
-class Worker:
-    """One number, and the process that has it now."""
+@dataclass(kw_only=True)
+class Child:
+    """One process that is forked again when it dies."""
 
-    number: int
     pid: int = 0  # 0: none
     channel: WorkerChannel | None = None
     ready: bool = False
@@ -32,3 +33,23 @@ class Worker:
         if len(self.deaths) == DEATHS and now - self.deaths[0] < DEATHS_WINDOW_S:
             return LAST_PAUSE_S
         return 0.0
+
+    def died(self) -> None:
+        """Its process has ended."""
+        if self.ready:
+            self.deaths.append(time.monotonic())
+        else:
+            self.failures += 1
+        self.pid, self.ready = 0, False
+
+
+@dataclass
+class Worker(Child):
+    """One number, and the process that has it now."""
+
+    number: int
+
+
+def how_it_ended(code: int) -> str:
+    """An exit code as the log has it."""
+    return f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"

@@ -20,6 +20,7 @@ import socket
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import NoReturn
 
 from pooler import log
 from pooler.config import Config
@@ -32,7 +33,7 @@ from pooler.master.child import RunWorker, run_child
 from pooler.master.interfaces import Interfaces
 from pooler.master.loop import Loop
 from pooler.master.server_fds import ServerFds
-from pooler.master.worker import LAST_PAUSE_S, Worker
+from pooler.master.worker import LAST_PAUSE_S, Worker, how_it_ended
 from pooler.master.worker_channel import WorkerChannel
 
 #: How soon to ask again for the tables when a stopped process holds their lock.
@@ -52,6 +53,9 @@ class Events:
     message: Callable[[Worker, Message], None]
     died: Callable[[Worker, str], None]  # before its rows are reclaimed; the text says how
     let_go: Callable[[], None]  # in a child: drop what only the master needs
+    other_died: Callable[[int, int], object] = lambda pid, code: (
+        None
+    )  # a child that is no worker: pid, exit code
 
 
 class Workers:
@@ -157,15 +161,39 @@ class Workers:
 
         def let_go() -> None:
             self._events.let_go()
-            signal.pthread_sigmask(signal.SIG_SETMASK, ())
-            for other in self.all:
-                if other.channel is not None:
-                    other.channel.close_in_child()
-                if other is not worker:
-                    self._inboxes[other.number].close()
-            self._own_inbox.close()
+            self._let_go_of_others(worker)
 
         run_child(boot, let_go, self._run_worker)
+
+    def _let_go_of_others(self, worker: Worker | None) -> None:
+        """In a child."""
+        signal.pthread_sigmask(signal.SIG_SETMASK, ())
+        for other in self.all:
+            if other.channel is not None:
+                other.channel.close_in_child()
+            if other is not worker:
+                self._inboxes[other.number].close()
+        self._own_inbox.close()
+
+    def fork_other(self, become: Callable[[Callable[[], None]], NoReturn]) -> int:
+        """Fork a process that is no worker; returns in the parent only.
+
+        `become` gets what it has to call first: nothing that workers share stays open there, or a connection
+        to PostgreSQL would not end before that process does.
+        """
+
+        def let_go() -> None:
+            self._let_go_of_others(None)
+            for sock in (*self.outboxes, self._own_outbox):
+                sock.close()
+            self.server_fds.close()
+            self.plain_ends.close()
+
+        with signals.blocked(), self.accept_thread:
+            pid = os.fork()
+            if pid == 0:
+                become(let_go)
+        return pid
 
     # -- talking
 
@@ -258,9 +286,12 @@ class Workers:
                 return
             if pid == 0:
                 return
+            code = os.waitstatus_to_exitcode(status)
             worker = next((w for w in self.all if w.pid == pid), None)
             if worker is not None:
-                self._died(worker, os.waitstatus_to_exitcode(status))
+                self._died(worker, code)
+            else:
+                self._events.other_died(pid, code)
 
     def _channel_ended(self, worker: Worker, pid: int, reason: str) -> None:
         def give_up() -> None:
@@ -274,13 +305,8 @@ class Workers:
             worker.channel.drain()
             worker.channel.close()
             worker.channel = None
-        how = f"killed by {signal.Signals(-code).name}" if code < 0 else f"exited with code {code}"
-        text = f"worker {worker.number} (pid {worker.pid}) {how}"
-        if worker.ready:
-            worker.deaths.append(time.monotonic())
-        else:
-            worker.failures += 1
-        worker.pid, worker.ready = 0, False
+        text = f"worker {worker.number} (pid {worker.pid}) {how_it_ended(code)}"
+        worker.died()
         self._tell_eligible()
         self._events.died(worker, text)
         self._release_rows(worker)

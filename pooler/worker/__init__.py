@@ -1,4 +1,4 @@
-"""A worker process: the greenlets around one relay. The only package that imports gevent.
+"""A worker process: the greenlets around one relay.
 
 Reading order: `worker` (the life of the process), `context` (what its helpers share), `login_policy` and
 `login_questions` (what logins of the core know and ask), `client` (a client with which Python goes on),

@@ -36,7 +36,7 @@ def start_nothing(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Options, object
     """Instead of a start: remember what would have been started."""
     started: list[tuple[Options, object]] = []
 
-    def start(options: Options, run_worker: object) -> int:
+    def start(options: Options, run_worker: object, run_monitor: object) -> int:
         started.append((options, run_worker))
         return 0
 

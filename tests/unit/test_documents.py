@@ -25,6 +25,7 @@ GENERATED = {
         "reference/settings.md",
         "reference/console.md",
         "reference/command-line.md",
+        "reference/metrics.md",
         "internals/states.md",
     )
 }

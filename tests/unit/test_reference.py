@@ -14,6 +14,7 @@ from pooler.admin.averages import COUNTERS
 from pooler.admin.command import COMMANDS
 from pooler.config.model import Database, Peer, UserOptions
 from pooler.config.settings import SETTINGS
+from pooler.monitor.metrics import GROUPS, full_name
 from scripts import manual
 from scripts.reference import DOCS, REFERENCE, pages
 
@@ -69,11 +70,16 @@ def test_every_command_has_a_sentence() -> None:
 
 
 def test_every_figure_is_told() -> None:
-    text = (REFERENCE / "metrics.md").read_text()
+    text = (REFERENCE / "console-figures.md").read_text()
     columns = COMMANDS["show", "pools", "extended"].columns
     assert columns is not None
     wanted = {*COUNTERS, *(column.name for column in columns)} - {"database", "user"}
     assert wanted <= set(re.findall(r"`(\w+)`", text))
+
+
+def test_every_metric_is_told() -> None:
+    text = pages()["reference/metrics.md"]
+    assert all(f"`{full_name(group, metric)}`" in text for group in GROUPS for metric in group.metrics)
 
 
 def test_log_messages_are_those_of_the_code() -> None:

@@ -18,6 +18,24 @@ cdef class Snapshots(SharedMap):
                 rows.append(_client_dict(self.t, i, &copy, now))
         return rows
 
+    def client_groups(self):
+        """{(database, user, application name, state): clients}, as SHOW CLIENTS lists them, for figures."""
+        cdef int32_t i
+        cdef client_row copy
+        groups = {}
+        for i in range(self.t.h.clients_high):
+            memcpy(&copy, &self.t.clients[i], sizeof(client_row))
+            if copy.state not in (CL_IDLE, CL_WAITING, CL_ACTIVE) or copy.flags & CF_INTERNAL:
+                continue
+            copy.application_name[sizeof(copy.application_name) - 1] = 0
+            state = CL_IDLE if copy.state == CL_ACTIVE and copy.slot == NO_ROW else copy.state
+            key = copy.database, copy.user, <bytes>copy.application_name, state
+            groups[key] = groups.get(key, 0) + 1
+        names = {CL_IDLE: "idle", CL_ACTIVE: "active", CL_WAITING: "waiting"}
+        return {(decoded(self.t.databases[d].name) if d >= 0 else "",
+                 decoded(self.t.users[u].name) if u >= 0 else "", decoded(name), names[state]): count
+                for (d, u, name, state), count in groups.items()}
+
     def shown_clients(self, str what, bint ours):
         """(DataRow messages, how many) of SHOW `what`: clients, sockets or active_sockets; `ours`: with
         pooler's own columns."""

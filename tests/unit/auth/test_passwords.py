@@ -7,7 +7,7 @@ import hashlib
 import pytest
 
 from pooler.auth import scram
-from pooler.auth.passwords import credential, md5_secret, parse_secret
+from pooler.auth.passwords import credential, is_password, md5_secret, parse_secret
 from tests.support.stored_secrets import KINDS, MD5, SCRAM, verifier_text
 
 
@@ -48,3 +48,16 @@ def test_nothing_secret_in_a_repr() -> None:
         assert "hunter2" not in repr(value)
         assert repr(keys.client_key) not in repr(value)
         assert "SCRAM-SHA" not in repr(value)
+
+
+@pytest.mark.parametrize("text", ["secret", MD5, SCRAM], ids=["plain", "md5", "scram"])
+def test_a_password_is_that_of_a_secret(text: str) -> None:
+    secret = parse_secret(text)
+    assert is_password(secret, b"me", b"secret")
+    for wrong in (b"", b"Secret", b"secret ", text.encode() + b"x"):
+        assert not is_password(secret, b"me", wrong)
+    assert is_password(secret, b"you", b"secret") == (text != MD5)
+
+
+def test_an_empty_secret_is_no_password() -> None:
+    assert not is_password(parse_secret(""), b"me", b"")

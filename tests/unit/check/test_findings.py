@@ -310,3 +310,13 @@ def test_addresses_that_others_have(tmp_path: Path) -> None:
 def test_an_account_that_is_not_there(tmp_path: Path) -> None:
     text = f"listen_port = {free_port()}\nunix_socket_dir =\nuser = nobody-of-that-name\n"
     assert errors_here(tmp_path, text) == ["cannot run as user 'nobody-of-that-name': there is no such user"]
+
+
+def test_a_port_of_http_that_is_taken(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        text = f"listen_port = {free_port()}\nunix_socket_dir =\nstats_users = u\nhttp_listen_port = {port}\n"
+        assert errors_here(tmp_path, text) == [
+            f"cannot listen on 127.0.0.1, port {port}: Address already in use"
+        ]
+    assert errors_here(tmp_path, text) == []

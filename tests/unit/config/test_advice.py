@@ -97,3 +97,39 @@ def test_no_databases(tmp_path: Path) -> None:
 
 def test_missing_file() -> None:
     assert [p.severity for p in check("/nonexistent")] == ["error"]
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("stats_users = u", []),
+        (
+            "",
+            [
+                "7 warning: neither admin_users nor stats_users:"
+                " by HTTP only /healthz and /readyz can be asked for"
+            ],
+        ),
+        (
+            "stats_users = u\nhttp_allow = 10.0.0.0/8",
+            ["9 warning: http_tls_sslmode=disable: passwords of console users go over the network in clear"],
+        ),
+        ("stats_users = u\nhttp_allow = 10.0.0.0/8\nhttp_tls_sslmode = require", []),
+        (
+            "stats_users = u\nhttp_allow = *\nauth_type = trust\nlisten_addr =",
+            ["9 warning: auth_type=trust: addresses of http_allow need no password for the figures"],
+        ),
+        (
+            "http_allow = localhost",
+            ["8 error: http_allow: 'localhost' does not appear to be an IPv4 or IPv6 network"],
+        ),
+        (
+            "listen_port = 9127",
+            ["7 error: http_listen_port 9127 is listen_port: HTTP needs a port of its own"],
+        ),
+        ("listen_port = 9127\nlisten_addr = 10.0.0.1\nstats_users = u", []),
+        ("http_listen_addr =", ["8 error: http_listen_port without http_listen_addr: nowhere to listen on"]),
+    ],
+)
+def test_http(tmp_path: Path, text: str, found: list[str]) -> None:
+    assert advice(tmp_path, f"http_listen_port = 9127\n{text}\n") == found

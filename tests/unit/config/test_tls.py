@@ -8,7 +8,7 @@ import pytest
 
 from pooler.config import Config
 from pooler.config.settings import Settings
-from pooler.config.tls import TlsSetupError, read_tls
+from pooler.config.tls import TlsSetup, TlsSetupError, read_tls
 from pooler.tls import set_up
 
 CERTIFIED = Settings(client_tls_key_file="key", client_tls_cert_file="cert")
@@ -62,3 +62,16 @@ def test_texts_that_tools_look_for(settings: Settings, text: str) -> None:
     config = Config("", settings=replace(settings, server_tls_sslmode="prefer"))
     with pytest.raises(TlsSetupError, match=f"server_tls: {text}"):
         set_up(config)
+
+
+def test_tls_of_http_needs_what_it_names() -> None:
+    with pytest.raises(TlsSetupError, match="http_tls_sslmode requires http_tls_key_file and http_tls_cert"):
+        read_tls(Settings(http_tls_sslmode="require", http_tls_key_file="key"), read)
+    given = Settings(http_tls_sslmode="require", http_tls_key_file="key", http_tls_cert_file="cert")
+    setup = read_tls(given, read)
+    assert (setup.http.verify, setup.http.key, setup.client.enabled) == ("no", b"key", False)
+    assert TlsSetup.from_wire(setup.to_wire()) == setup
+    given = replace(given, http_tls_sslmode="verify-ca")
+    with pytest.raises(TlsSetupError, match="http_tls_sslmode=verify-ca requires http_tls_ca_file"):
+        read_tls(given, read)
+    assert read_tls(replace(given, http_tls_ca_file="ca"), read).http.verify == "required"

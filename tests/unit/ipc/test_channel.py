@@ -19,6 +19,8 @@ from pooler.ipc.messages import (
     InboxFull,
     Message,
     Pause,
+    Ping,
+    Pong,
     Quit,
     Ready,
     Reclaim,
@@ -52,6 +54,8 @@ EXAMPLES: list[Message] = [
     CancelElsewhere(0x7F000001, b"\x00\xff12"),
     CancelHere(1, b""),
     Suspended(True),
+    Ping(),
+    Pong(),
 ]
 
 

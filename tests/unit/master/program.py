@@ -270,7 +270,7 @@ def main() -> int:
     vars(start_module).update(refuse_root=lambda: None, make_interfaces=make_interfaces)
     options = start_module.Options(sys.argv[-1])
     options = replace(options, daemon="-d" in sys.argv, quiet="-q" in sys.argv)
-    return start_module.start(options, run_worker)
+    return start_module.start(options, run_worker, lambda boot: 0)
 
 
 if __name__ == "__main__":

@@ -35,7 +35,7 @@ LAYERS: dict[str, set[str]] = {
     "master": FOUNDATION | {"__init__", "log", "config", "ipc", "core", "provisioning", "tls"},
     "worker": FOUNDATION
     | {"__init__", "log", "config", "auth", "protocol", "ipc", "core", "provisioning", "tls", "admin"},
-    "monitor": FOUNDATION | {"__init__", "log", "config", "auth", "ipc", "admin"},
+    "monitor": FOUNDATION | {"__init__", "log", "config", "auth", "ipc", "core", "admin"},
     "dev": set(),
     "check": FOUNDATION | {"config", "auth", "protocol", "master"},  # master: what a start would refuse
     "cli": FOUNDATION

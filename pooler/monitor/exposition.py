@@ -13,6 +13,7 @@ from itertools import islice
 from typing import Any
 
 from pooler.monitor.metrics import GROUPS, Group, Metric, full_name
+from pooler.monitor.names import readable
 from pooler.monitor.snapshot import Snapshot
 
 PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
@@ -138,13 +139,7 @@ def _head(name: str, metric: Metric, openmetrics: bool) -> str:
 
 
 def _label(value: object) -> str:
-    """A label has to be UTF-8; names need not be."""
-    if value is None:
-        return ""
-    text = str(value)
-    if text.isascii():
-        return text
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+    return "" if value is None else readable(str(value))
 
 
 _ESCAPES = str.maketrans({"\\": r"\\", "\n": r"\n", '"': r"\""})

@@ -20,6 +20,7 @@ from pooler.ipc import channel
 from pooler.ipc import messages as ipc
 from pooler.ipc.boot import MonitorBoot
 from pooler.monitor.access import Access
+from pooler.monitor.api import Api
 from pooler.monitor.exposition import Exposition
 from pooler.monitor.health import Health
 from pooler.monitor.pages import Pages
@@ -52,7 +53,7 @@ class Monitor:
         metrics = Exposition(
             lambda: Snapshot(self.console.sources(), facts), lambda: self.config.settings.http_metrics_limit
         )
-        pages = Pages(self.access, self.health, metrics)
+        pages = Pages(self.access, self.health, metrics, Api(self.console))
         context = tls_context(self.config.tls.http)
         self._servers = [Server(sock, pages, self.access, context) for sock in boot.listeners]
 

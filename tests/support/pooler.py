@@ -123,7 +123,7 @@ class Bouncer:
 
     def _write(self, path: Path, text: str) -> None:
         path.touch(mode=0o600)
-        path.write_text(text)
+        path.write_text(text, errors="surrogateescape")
         self.owner.give(path)
 
     def configure(self, **settings: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import signal
 import socket
@@ -14,10 +15,11 @@ from typing import Any
 import pytest
 
 from pooler.dev.processes import Account, free_port
+from pooler.monitor.api import SHOWN
 from tests.support.bank import Bank
 from tests.support.certificates import Authority
 from tests.support.http import Reply, ask, monitor_pid, raw
-from tests.support.pooler import Pooler
+from tests.support.pooler import EXTENDED, Pooler
 from tests.support.postgres import Postgres
 from tests.support.processes import open_descriptors, wait_for
 from tests.support.restart import Restarts
@@ -218,6 +220,48 @@ def test_tls(make_pooler: MakePooler, authority: Authority) -> None:
     assert asked.get("/healthz", tls=context).status == 200
     asked.pooler.configure(http_tls_sslmode="disable")
     wait_for(lambda: raw(asked.port, b"GET /healthz HTTP/1.1\r\n" + CLOSE)[9:12] == b"200", 5, "no TLS")
+
+
+# -- JSON
+
+
+@pytest.mark.parametrize("name", SHOWN)
+def test_rows_are_those_of_the_console(guarded: Asked, name: str) -> None:
+    reply = guarded.get(f"/api/v1/{name}", ("postgres", "root"))
+    assert (reply.status, reply.headers["Content-Type"]) == (200, "application/json")
+    rows = json.loads(reply.text)
+    more = " EXTENDED" if name in EXTENDED else ""
+    shown = guarded.pooler.console(f"SHOW {name}{more}")
+    if name in ("clients", "sockets", "active_sockets"):  # there the console shows who asks
+        shown = [row for row in shown if row["database"] != "pgbouncer"]
+    assert [list(row) for row in rows] == [list(row) for row in shown]
+    if name in ("config", "databases", "version", "slots", "workers"):
+        words = ("heartbeat_age_ms", "loop_lag_us", "current_client_connections", "clients")
+        for one, other in zip(rows, shown, strict=True):
+            assert {k: v for k, v in one.items() if k not in words} == {
+                k: v for k, v in other.items() if k not in words
+            }
+
+
+def test_rows_for_those_who_may_see_them(guarded: Asked) -> None:
+    assert guarded.get("/api/v1/pools").status == 401
+    assert guarded.get("/api/v1/pools", ("puser", "pfoo")).status == 200
+    assert guarded.get("/api/v1/fds", ("puser", "pfoo")).status == 403
+    assert guarded.get("/api/v1/fds", ("postgres", "root")).text == "[]\n"
+    for name in ("", "nothing", "help", "../metrics", "reload", "pools/x"):
+        reply = guarded.get(f"/api/v1/{name}", ("puser", "pfoo"))
+        assert (reply.status, reply.text.splitlines()[1]) == (404, "/api/v1/config")
+
+
+def test_names_that_are_not_utf_8(asked: Asked) -> None:
+    asked.pooler.passwords["u\udcff"] = "x"
+    asked.pooler.configure()
+
+    def users() -> set[str]:
+        return {row["name"] for row in json.loads(asked.get("/api/v1/users", ADMIN).text)}
+
+    wait_for(lambda: "u\\xff" in users(), 5, "the new user")
+    assert 'pooler_user_clients{user="u\\\\xff"} 0\n' in asked.get("/metrics", ADMIN).text
 
 
 # -- bad input

@@ -13,6 +13,7 @@ from pooler.admin import (
     control,
     show,
     show_catalogs,
+    show_histograms,
     show_listeners,
     show_pins,
     show_pools,
@@ -175,6 +176,14 @@ _SHOWS = (
         "The averages of SHOW STATS alone.",
         show_stats.STATS_AVERAGES_COLUMNS,
         show_stats.stats_averages,
+    ),
+    _show(
+        "histograms",
+        "How long clients wait for a server, queries, transactions, and opening servers (dial) take, by pool,"
+        " and logins by method: counts and quantiles in microseconds, since the start, and as recent_... over"
+        " the last one to two minutes.",
+        show_histograms.HISTOGRAM_COLUMNS,
+        show_histograms.histograms,
     ),
     _show(
         "totals",

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pooler import PGBOUNCER_VERSION
 from pooler.admin import encode
 from pooler.admin.averages import StatsSampler
+from pooler.admin.histograms import HistogramSampler
 from pooler.admin.model import (
     OWN_USER,
     Access,
@@ -70,6 +71,7 @@ class Console:
         log: Callable[[str], None] | None = None,
     ) -> None:
         self.sampler = sampler or StatsSampler(clock(), tables.stats())
+        self.histograms = HistogramSampler()
         self._operations = operations
         self._config = config
         self._tables = tables
@@ -95,7 +97,9 @@ class Console:
 
     def sources(self) -> Sources:
         """What a command looks at, as it is now."""
-        return Sources(self._tables, self._config(), self._operations, self.sampler, self._clock())
+        return Sources(
+            self._tables, self._config(), self._operations, self.sampler, self._clock(), self.histograms
+        )
 
     def execute(self, sql: bytes, access: Access) -> bytes:
         """Answer one simple query, ReadyForQuery included. Empty for an immediate SHUTDOWN."""

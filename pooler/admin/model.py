@@ -7,10 +7,11 @@ somebody typed; a `Result` is what running it gave. `Sources` is the world as a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol
 
 from pooler.admin.averages import StatsSampler
+from pooler.admin.histograms import HistogramSampler
 from pooler.config import Config
 from pooler.errors import PROTOCOL_VIOLATION, ClientFault
 
@@ -103,6 +104,8 @@ class TablesView(Protocol):
 
     def hosts(self, zones: bool = False) -> Sequence[TableRow]: ...
     def stats(self) -> Mapping[int, Mapping[str, Any]]: ...
+    def histograms(self) -> Mapping[int, Mapping[str, Any]]: ...
+    def login_histograms(self) -> Mapping[str, tuple[int, bytes]]: ...
     def pins(self) -> Mapping[int, Mapping[str, Any]]: ...
     def memory(self) -> Iterable[tuple[str, int, int, int, int]]: ...
     def counts(self) -> Mapping[str, int]: ...
@@ -146,6 +149,7 @@ class Sources:
     operations: Operations
     sampler: StatsSampler
     now: float  # monotonic, the clock of the sampler
+    histograms: HistogramSampler = field(default_factory=HistogramSampler)
 
 
 #: Runs one command: the sources, the word that followed it ("" if none), and the value of a SET.

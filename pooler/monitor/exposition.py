@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
+from pooler.admin.histograms import Histogram
 from pooler.monitor.metrics import GROUPS, Group, Metric, full_name
 from pooler.monitor.names import readable
 from pooler.monitor.snapshot import Snapshot
@@ -22,7 +23,11 @@ OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
 OTHER = "other"
 
 #: What OpenMetrics leaves out of the name of a family, and has in those of its samples.
-SUFFIXES = {"counter": "_total", "info": "_info", "gauge": ""}
+SUFFIXES = {"counter": "_total", "info": "_info", "gauge": "", "histogram": ""}
+
+#: Upper bounds of the buckets that are shown, as powers of two of microseconds: from 64 us to four minutes.
+POWERS = range(6, 29)
+BOUNDS = tuple((2 * power, repr((1 << power) / 1e6)) for power in POWERS)
 
 COST = Metric("metrics_collect_seconds", "seconds", "Time that it took to collect all of this.")
 
@@ -109,7 +114,10 @@ class Exposition:
             name = full_name(group, metric)
             yield _head(name, metric, openmetrics)
             for one, value in _values(metric, labels, rows).items():
-                yield f"{name}{shown[one]} {value!r}\n"
+                if metric.kind == "histogram":
+                    yield _buckets(name, shown[one], value)
+                else:
+                    yield f"{name}{shown[one]} {value!r}\n"
 
 
 def _values(metric: Metric, labels: list[Labels], rows: list[Mapping[str, Any]]) -> dict[Labels, Any]:
@@ -117,9 +125,13 @@ def _values(metric: Metric, labels: list[Labels], rows: list[Mapping[str, Any]])
     values: dict[Labels, Any] = {}
     for one, row in zip(labels, rows, strict=True):
         value = row[metric.column]
-        if metric.limit and not value:
+        if metric.kind == "histogram":
+            if not value.count:
+                continue
+        elif metric.limit and not value:
             continue
-        value *= metric.factor
+        else:
+            value *= metric.factor
         if one not in values:
             values[one] = value
         elif metric.fold == "sum":
@@ -127,6 +139,20 @@ def _values(metric: Metric, labels: list[Labels], rows: list[Mapping[str, Any]])
         else:
             values[one] = max(values[one], value)
     return values
+
+
+def _buckets(name: str, labels: str, value: Histogram) -> str:
+    """The lines of one histogram: times of at most a bound are those of the buckets below it."""
+    before = f"{labels[:-1]}," if labels else "{"
+    lines, passed, seen = [], 0, 0
+    for bucket, bound in BOUNDS:
+        seen += sum(value.counts[passed:bucket])
+        passed = bucket
+        lines.append(f'{name}_bucket{before}le="{bound}"}} {seen}\n')
+    count = seen + sum(value.counts[passed:])
+    lines.append(f'{name}_bucket{before}le="+Inf"}} {count}\n')
+    lines.append(f"{name}_sum{labels} {value.sum_us / 1e6!r}\n{name}_count{labels} {count}\n")
+    return "".join(lines)
 
 
 def _head(name: str, metric: Metric, openmetrics: bool) -> str:

@@ -12,7 +12,7 @@ from typing import Literal
 
 from pooler.monitor.snapshot import Rows
 
-Kind = Literal["gauge", "counter", "info"]
+Kind = Literal["gauge", "counter", "info", "histogram"]
 
 #: How the values of several rows become one: of those beyond http_metrics_limit, and of equal labels.
 Fold = Literal["sum", "max"]
@@ -46,6 +46,10 @@ class Group:
 
 def _counter(name: str, column: str, text: str, factor: float = 1) -> Metric:
     return Metric(name, column, text, "counter", factor)
+
+
+def _histogram(name: str, column: str, text: str) -> Metric:
+    return Metric(name, column, text, "histogram")
 
 
 def _limit(name: str, column: str, text: str) -> Metric:
@@ -253,6 +257,30 @@ _OURS = (
         ("database",),
         (_counter("client_logins_total", "client_login_count", "Logins of clients."),),
         bound="database",
+    ),
+    Group(
+        "pooler",
+        lambda s: s.pool_times,
+        ("database", "user"),
+        (
+            _histogram("client_wait_seconds", "wait", "How long clients waited for a server, each time."),
+            _histogram("query_seconds", "query", "How long queries took, from the client's side."),
+            _histogram("transaction_seconds", "transaction", "How long transactions took."),
+            _histogram("server_dial_seconds", "dial", "How long it took to open a server."),
+        ),
+        bound="pool",
+    ),
+    Group(
+        "pooler",
+        lambda s: s.login_times,
+        ("method",),
+        (
+            _histogram(
+                "login_seconds",
+                "login",
+                "How long it took clients to prove who they are, from the connection on.",
+            ),
+        ),
     ),
     Group(
         "pooler",

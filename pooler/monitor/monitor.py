@@ -14,6 +14,7 @@ from setproctitle import setproctitle
 
 from pooler import log
 from pooler.admin.console import Console
+from pooler.admin.histograms import PERIOD_S
 from pooler.admin.model import Operations
 from pooler.config import Config
 from pooler.ipc import channel
@@ -61,7 +62,7 @@ class Monitor:
         """Serve until told to stop; returns the exit code."""
         for server in self._servers:
             server.start()
-        for greenlet in (self._listen, self._ping, self._sample):
+        for greenlet in (self._listen, self._ping, self._sample, self._keep_histograms):
             gevent.spawn(_guarded, greenlet)
         self._tell(ipc.Ready(0))
         self._ended.wait()
@@ -122,6 +123,11 @@ class Monitor:
             period_s = self.config.settings.stats_period
             gevent.sleep(period_s - time.monotonic() % period_s)
             self.console.sampler.tick(time.monotonic(), self.tables.stats())
+
+    def _keep_histograms(self) -> None:
+        while True:
+            gevent.sleep(PERIOD_S - time.monotonic() % PERIOD_S)
+            self.console.histograms.tick(self.tables.histograms(), self.tables.login_histograms())
 
 
 def _guarded(function: object) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pooler
 from pooler.admin import show, show_pins, show_pools, show_stats
+from pooler.admin.histograms import MEASURES, histogram
 from pooler.admin.model import Column, Row, Sources
 
 Line = Mapping[str, Any]
@@ -85,6 +86,18 @@ class Snapshot:
     def stats(self) -> list[Line]:
         """SHOW STATS_TOTALS."""
         return _named(show_stats.STATS_TOTALS_COLUMNS, show_stats.stats_totals(self._sources))
+
+    @cached_property
+    def pool_times(self) -> list[Line]:
+        """Histograms of SHOW HISTOGRAMS, by pool."""
+        rows = self._tables.histograms().values()
+        return [{**row, **{measure: histogram(row[measure]) for measure in MEASURES}} for row in rows]
+
+    @cached_property
+    def login_times(self) -> list[Line]:
+        """Those of logins, by method."""
+        found = self._tables.login_histograms().items()
+        return [{"method": method, "login": histogram(raw)} for method, raw in found]
 
     @cached_property
     def clients(self) -> list[Line]:

@@ -13,6 +13,7 @@ import gevent
 from setproctitle import setproctitle
 
 from pooler import log, provisioning
+from pooler.admin.histograms import PERIOD_S
 from pooler.protocol import messages
 from pooler.worker import cancel
 
@@ -46,6 +47,11 @@ TEXTS = {
 QUEUED = "No server connection available in postgres backend, client being queued"
 
 
+def next_minute(now: float) -> float:
+    """When histograms are kept next: at the same times for all workers."""
+    return (now // PERIOD_S + 1) * PERIOD_S
+
+
 class Janitor:
     """The timer of one worker."""
 
@@ -57,6 +63,7 @@ class Janitor:
         self._forget_due = 0.0
         self._zones_due = 0.0
         self._stats_due = self._next_stats(time.monotonic())
+        self._histograms_due = next_minute(time.monotonic())
 
     def run(self) -> None:
         """For ever."""
@@ -101,6 +108,11 @@ class Janitor:
         if now >= self._stats_due:
             self._stats_due = self._next_stats(now)
             self._stats(now)
+
+        if now >= self._histograms_due:
+            self._histograms_due = next_minute(now)
+            tables = context.tables
+            self._console.histograms.tick(tables.histograms(), tables.login_histograms())
 
     def _next_stats(self, now: float) -> float:
         """At the same times for all workers, so that one that replaces another goes on in its turn."""

@@ -21,7 +21,7 @@ from pooler import log
 from pooler.auth.passwords import Credential, credential, parse_secret
 from pooler.auth.scram import ScramKeys
 from pooler.config import Database
-from pooler.core import DIALING
+from pooler.core import DIALING, monotonic_us
 from pooler.errors import ServerFault
 from pooler.ipc import inbox
 from pooler.ipc.messages import InboxFull
@@ -78,6 +78,7 @@ def dial(context: WorkerContext, slot: int, grant: Callable[[int, int, int, int]
         return
     log_reserve(context, slot)
     opening = Dial(slot, generation)
+    began_us = monotonic_us()
     try:
         with gevent.Timeout(context.config.settings.server_connect_timeout or None):
             address, stream = connect(context, opening, database)
@@ -95,6 +96,7 @@ def dial(context: WorkerContext, slot: int, grant: Callable[[int, int, int, int]
             if database.connect_query:
                 converse(simple_query(database.connect_query), stream)
         _publish(context, opening, pool, session, stream)
+        context.tables.dial_took(context.number, pool, monotonic_us() - began_us)
         return
     except ServerFault as fault:
         # What PostgreSQL refuses for good, and what no retry would mend, clients in their login get to hear.

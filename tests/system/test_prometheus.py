@@ -103,10 +103,19 @@ def scrapes(found: Scraped) -> int:
 
 @pytest.mark.parametrize(("name", "kind"), METRICS)
 def test_every_metric_has_values(scraped: Scraped, name: str, kind: str) -> None:
-    expression = f"rate({name}[1m])" if kind == "counter" else name
-    rows = scraped.query(f"sum({expression})")
+    questions = {"counter": f"sum(rate({name}[1m]))", "histogram": median(name, f"{name}_bucket")}
+    rows = scraped.query(questions.get(kind, f"sum({name})"))
     assert rows, f"no {name}"
     assert float(rows[0]["value"][1]) >= 0
+
+
+def median(name: str, buckets: str) -> str:
+    return f"histogram_quantile(0.5, sum by (le) ({buckets})) + 0 * sum({name}_sum) + 0 * sum({name}_count)"
+
+
+def test_quantiles_of_late(scraped: Scraped) -> None:
+    (row,) = scraped.query(median("pooler_query_seconds", "rate(pooler_query_seconds_bucket[10m])"))
+    assert 0 < float(row["value"][1]) < 10
 
 
 def test_rates_are_those_of_what_was_done(scraped: Scraped) -> None:

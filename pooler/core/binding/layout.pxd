@@ -20,6 +20,10 @@ cdef extern from "sql/digest.h" nogil:
     struct digest:
         uint64_t high, low
 
+cdef extern from "tables/histogram.h" nogil:
+    void histogram_add(uint64_t *histogram, uint64_t us)
+    void histogram_sum(uint64_t *sums, const uint64_t *histogram)
+
 cdef extern from "tables/server_statements.h" nogil:
     struct prepared_set:
         uint16_t count
@@ -150,6 +154,9 @@ cdef extern from "tables/layout.h" nogil:
         int32_t active[64]
     struct common_limits:
         uint64_t notify_us, write_us
+    struct login_times:
+        uint64_t time
+        uint64_t histogram[64]
     struct worker_row:
         int32_t pid, clients
         uint32_t restarts
@@ -158,6 +165,7 @@ cdef extern from "tables/layout.h" nogil:
         int32_t unflushed
         double start_time
         list client_attention, slot_attention
+        login_times logins[12]
     struct counters:
         uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time
         uint64_t query_time
@@ -166,6 +174,9 @@ cdef extern from "tables/layout.h" nogil:
         uint64_t pins[8]
         uint64_t query_histogram[64]
         uint64_t wait_histogram[64]
+        uint64_t xact_histogram[64]
+        uint64_t dial_time
+        uint64_t dial_histogram[64]
     struct sizes:
         int32_t workers, slots, clients, databases, users, pools, instances
     ctypedef struct pthread_mutex_t:

@@ -221,17 +221,6 @@ cdef class Snapshots(SharedMap):
         """A client of the console, of this worker, has asked for something."""
         self.t.workers[worker].console_queries += 1
 
-    def histograms(self, int pool):
-        """(query times, waiting times): 64 counts each, the one of number 2 k from 2**k microseconds on, the
-        next from half as long again; the last has all that take longer."""
-        cdef int w, b
-        query, wait = [0] * HISTOGRAM_BUCKETS, [0] * HISTOGRAM_BUCKETS
-        for w in range(self.t.h.sizes.workers):
-            for b in range(HISTOGRAM_BUCKETS):
-                query[b] += self.t.counters[<int64_t>w * self.t.h.sizes.pools + pool].query_histogram[b]
-                wait[b] += self.t.counters[<int64_t>w * self.t.h.sizes.pools + pool].wait_histogram[b]
-        return query, wait
-
     def counts(self):
         cdef int32_t i
         cdef header *h = self.t.h

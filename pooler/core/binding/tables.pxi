@@ -15,10 +15,11 @@ include "channels.pxi"
 include "handoff.pxi"
 include "cancel.pxi"
 include "snapshots.pxi"
+include "histograms.pxi"
 
 
 class Tables(WorkerRows, Limits, ClientRows, ServerRows, Timeouts, HostNames, Channels, Handoff, CancelKeys,
-             Snapshots):
+             Snapshots, Histograms):
     """The shared tables.  Made by the master before any fork; every process uses the same object.
 
     Sizes are numbers of rows.  Rows that are never used cost no memory.  Raises OSError when the map

@@ -14,6 +14,7 @@
 #include "login/welcome.h"
 #include "relay/internal.h"
 #include "tables/clients.h"
+#include "tables/histogram.h"
 #include "tables/layout.h"
 #include "tables/outcome.h"
 #include "tables/pool.h"
@@ -138,10 +139,21 @@ static bool count(struct relay *r, struct login *l, const struct policy_database
     return true;
 }
 
+_Static_assert(METHOD_UNKNOWN < LOGIN_METHODS, "each has its histogram");
+
+/* It is who it says it is, and has a place. */
+static void count_time(struct relay *r, const struct login *l) {
+    struct login_times *times = &r->t->workers[r->worker].logins[l->method];
+    uint64_t took = r->loop.now > l->started_at ? r->loop.now - l->started_at : 0;
+    times->time += took;
+    histogram_add(times->histogram, took);
+}
+
 void admission_begin(struct relay *r, struct login *l) {
     char text[128];
     const struct policy *p = r->logins->policy;
     if (policy_is_console(l->policy, l->packet.database)) {
+        count_time(r, l);
         question_pass(r, l, PASS_CONSOLE);
         return;
     }
@@ -153,6 +165,7 @@ void admission_begin(struct relay *r, struct login *l) {
         login_config_error(r, l, NULL);
     else if (r->logins->draining) login_refuse(r, l, PROTOCOL_VIOLATION, "pooler is shutting down", NULL);
     else if (count(r, l, d)) {
+        count_time(r, l);
         if (l->packet.replication != REPLICATION_NONE) question_pass(r, l, PASS_REPLICATION);
         else admission_enter(r, l);
     }

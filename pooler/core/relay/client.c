@@ -18,7 +18,6 @@
 #include "relay/client_framing.h"
 #include "relay/client_leave.h"
 #include "relay/commands.h"
-#include "relay/counters.h"
 #include "relay/internal.h"
 #include "relay/internal_requests.h"
 #include "relay/log.h"
@@ -37,6 +36,7 @@
 #include "session/startup_values.h"
 #include "statements/client_names.h"
 #include "tables/clients.h"
+#include "tables/histogram.h"
 #include "tables/layout.h"
 #include "tables/outcome.h"
 #include "tables/pool.h"
@@ -161,7 +161,7 @@ void client_attached(struct relay *r, struct client *c, int32_t slot) {
     struct counters *n = counters_of(r, row->pool);
     n->server_assignment_count++;
     n->wait_time += waited;
-    counters_time(n->wait_histogram, waited);
+    histogram_add(n->wait_histogram, waited);
     if (me->flags & CF_NOTIFIED) me->flags &= (uint8_t)~CF_NOTIFIED;
     /* its descriptor never reached us: nobody may use a half-known server */
     if (!s || !conn_arm(&r->loop, &s->io)) {

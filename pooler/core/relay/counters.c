@@ -4,20 +4,11 @@
 #include "relay/internal.h"
 #include "relay/relay.h"
 #include "relay/server.h"
+#include "tables/histogram.h"
 #include "tables/layout.h"
 
 struct counters *counters_of(struct relay *r, int32_t pool) {
     return &r->t->counters[(int64_t)r->worker * r->t->h->sizes.pools + pool];
-}
-
-/* Two buckets per power of two. */
-void counters_time(uint64_t *histogram, uint64_t us) {
-    uint32_t bucket = 0;
-    if (us) {
-        uint32_t top = 63u - (uint32_t)__builtin_clzll(us);
-        bucket = 2 * top + (top ? (uint32_t)(us >> (top - 1)) & 1u : 0);
-    }
-    histogram[bucket < HISTOGRAM_BUCKETS ? bucket : HISTOGRAM_BUCKETS - 1]++;
 }
 
 void counters_ready(struct relay *r, struct server *s) {
@@ -26,13 +17,16 @@ void counters_ready(struct relay *r, struct server *s) {
     n->query_count++;
     if (row->request_start && r->loop.now > row->request_start) {
         n->query_time += r->loop.now - row->request_start;
-        counters_time(n->query_histogram, r->loop.now - row->request_start);
+        histogram_add(n->query_histogram, r->loop.now - row->request_start);
     }
     row->request_start = s->requests.count ? r->loop.now : 0;
     row->idle_start = r->loop
                           .now; /* also in a transaction; requests of ours that follow are not the client's */
     if (s->transaction != 'I') return;
     n->xact_count++;
-    if (row->xact_start && r->loop.now > row->xact_start) n->xact_time += r->loop.now - row->xact_start;
+    if (row->xact_start && r->loop.now > row->xact_start) {
+        n->xact_time += r->loop.now - row->xact_start;
+        histogram_add(n->xact_histogram, r->loop.now - row->xact_start);
+    }
     row->xact_start = s->requests.count ? r->loop.now : 0;
 }

@@ -40,6 +40,7 @@ struct prepared_set;
 #define SQLSTATE_BYTES 6     /* with its NUL */
 #define SECRET_BYTES 2048    /* passwords that are tokens of a cloud have some 1500 */
 #define HISTOGRAM_BUCKETS 64 /* two per power of two: 1 us .. 1 h */
+#define LOGIN_METHODS 12     /* ways to log in: enum method (login/rules.h) */
 #define NO_ROW (-1)
 #define SEQUENCE_MIXED UINT64_MAX
 /* names that clients listen on, over all databases; one more: its client keeps a server */
@@ -295,6 +296,9 @@ struct peer_row {
 /* Limits that are no pool's: query_wait_notify and client_write_timeout; 0: none. */
 struct common_limits { uint64_t notify_us, write_us; };
 
+/* Of the logins by one method: from the connection until the client has proven who it is. */
+struct login_times { uint64_t time, histogram[HISTOGRAM_BUCKETS]; };
+
 struct worker_row {
     _Atomic int32_t pid;
     _Atomic uint32_t restarts;
@@ -310,14 +314,18 @@ struct worker_row {
     uint64_t extent_offset, extent_bytes; /* of the snapshot of catalogs that it writes; 0 bytes: none */
     int32_t extent_database;
     struct list client_attention, slot_attention; /* derived */
-    struct common_limits watched;                 /* as its clients were last looked at for (deadlines.h) */
+    struct login_times logins[LOGIN_METHODS];
+    struct common_limits watched; /* as its clients were last looked at for (deadlines.h) */
 } __attribute__((aligned(64)));
 
 struct counters {
     uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time,
         query_time, wait_time, client_parse_count, server_parse_count, bind_count, client_login_count;
     uint64_t pins[PIN_REASONS], session_asks, settings_applied, session_resets;
-    uint64_t query_histogram[HISTOGRAM_BUCKETS], wait_histogram[HISTOGRAM_BUCKETS];
+    uint64_t query_histogram[HISTOGRAM_BUCKETS], wait_histogram[HISTOGRAM_BUCKETS],
+        xact_histogram[HISTOGRAM_BUCKETS];
+    /* of servers that were opened; the hub's thread writes them, the relay's all others */
+    uint64_t dial_time, dial_histogram[HISTOGRAM_BUCKETS];
 } __attribute__((aligned(64)));
 
 struct sizes { int32_t workers, slots, clients, databases, users, pools, instances; };

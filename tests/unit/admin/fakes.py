@@ -128,6 +128,8 @@ class FakeTables:
     zone_rows: list[TableRow] = field(default_factory=list)
     catalog_rows: list[TableRow] = field(default_factory=list)
     pool_stats: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    pool_histograms: dict[int, Mapping[str, Any]] = field(default_factory=dict)
+    method_histograms: dict[str, tuple[int, bytes]] = field(default_factory=dict)
 
     def clients(self, pinned: bool = False) -> Sequence[TableRow]:
         return [row for row in self.client_rows if row["pinned"] or not pinned]
@@ -176,6 +178,12 @@ class FakeTables:
 
     def stats(self) -> Mapping[int, Mapping[str, Any]]:
         return {**self.pool_stats, -1: counters("pgbouncer", "")}
+
+    def histograms(self) -> Mapping[int, Mapping[str, Any]]:
+        return self.pool_histograms
+
+    def login_histograms(self) -> Mapping[str, tuple[int, bytes]]:
+        return self.method_histograms
 
     def pins(self) -> Mapping[int, Mapping[str, Any]]:
         return self.pool_pins

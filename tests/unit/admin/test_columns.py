@@ -55,6 +55,8 @@ PGBOUNCER = {
 }
 
 OURS = {
+    "histograms": """database:25 user:25 measure:25 method:25 count:20 p50_us:20 p90_us:20 p99_us:20
+        p999_us:20 recent_count:20 recent_p50_us:20 recent_p90_us:20 recent_p99_us:20 recent_p999_us:20""",
     "clients": """worker:23 slot:23 pinned:25 pinned_since:25 memory:20 activity:25 activity_since:25
         xact_start:25 query_start:25""",
     "waiting": """database:25 user:25 place:23 waiting:23 client_id:23 addr:25 port:23 application_name:25

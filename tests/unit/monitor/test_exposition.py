@@ -93,6 +93,7 @@ def test_names_tell_their_kind() -> None:
             assert metric.name.endswith("_total") == (metric.kind == "counter"), metric.name
             assert metric.name.endswith("_info") == (metric.kind == "info"), metric.name
             assert metric.text.endswith("."), metric.name
+            assert (metric.kind != "histogram") or metric.name.endswith("_seconds"), metric.name
 
 
 def test_both_formats_say_the_same() -> None:

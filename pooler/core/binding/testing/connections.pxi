@@ -46,10 +46,6 @@ cdef extern from "io/connection.h" nogil:
     void conn_trim_buffer(conn_loop *)
 
 
-cdef extern from "relay/counters.h" nogil:
-    void counters_time(uint64_t *, uint64_t)
-
-
 cdef bytes _pending(const waiting_bytes *b):
     return <bytes>b.data[b.start:b.end]
 
@@ -243,5 +239,5 @@ def time_bucket(uint64_t us):
     """Which count of a histogram grows by one for a time."""
     cdef uint64_t counts[64]
     memset(counts, 0, sizeof(counts))
-    counters_time(counts, us)
+    histogram_add(counts, us)
     return [counts[i] for i in range(HISTOGRAM_BUCKETS)].index(1)

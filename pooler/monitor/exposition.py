@@ -55,16 +55,16 @@ class Names:
     def __init__(self) -> None:
         self._admitted: dict[str, dict[Labels, None]] = {}
 
-    def admit(self, bound: str, labels: Iterable[Labels], limit: int) -> Mapping[Labels, None]:
-        """Those that have, among the labels that are there now."""
+    def admit(self, group: str, labels: Iterable[Labels], limit: int) -> Mapping[Labels, None]:
+        """Those of a group that have, among the labels that are there now."""
         there = dict.fromkeys(labels)
-        before = (one for one in self._admitted.get(bound, ()) if one in there)
+        before = (one for one in self._admitted.get(group, ()) if one in there)
         admitted = dict.fromkeys(islice(before, limit))
         for one in there:
             if len(admitted) >= limit:
                 break
             admitted[one] = None
-        self._admitted[bound] = admitted
+        self._admitted[group] = admitted
         return admitted
 
 
@@ -72,7 +72,7 @@ class Exposition:
     """Makes the text; a second request within KEPT_S gets the same one."""
 
     #: Asking twice within this time would tell nothing new, and many who ask cost no more than one.
-    KEPT_S = 0.5
+    KEPT_S = 0.1
 
     def __init__(self, snapshot: Callable[[], Snapshot], limit: Callable[[], int]) -> None:
         self._snapshot = snapshot
@@ -104,9 +104,8 @@ class Exposition:
     def _group(self, group: Group, snapshot: Snapshot, openmetrics: bool) -> Iterator[str]:
         rows = group.rows(snapshot)
         labels = [tuple(_label(row[name]) for name in group.labels) for row in rows]
-        if group.bound:
-            kind = f"{group.bound}{len(group.labels)}"  # with more labels there are more of them
-            admitted = self._names.admit(kind, labels, self._limit())
+        if group.bounded:
+            admitted = self._names.admit(full_name(group, group.metrics[0]), labels, self._limit())
             other = (OTHER,) * len(group.labels)
             labels = [one if one in admitted else other for one in labels]
         shown = {one: _shown(group.labels, one) for one in labels}

@@ -35,13 +35,13 @@ class Metric:
 
 @dataclass(frozen=True)
 class Group:
-    """Metrics with the same rows and labels. `bound`: what their labels name; those are limited."""
+    """Metrics with the same rows and labels. `bounded`: by http_metrics_limit."""
 
     name: str
     rows: Rows
     labels: tuple[str, ...]
     metrics: tuple[Metric, ...]
-    bound: str = ""
+    bounded: bool = False
 
 
 def _counter(name: str, column: str, text: str, factor: float = 1) -> Metric:
@@ -120,10 +120,10 @@ _COMPATIBLE = (
             Metric("paused", "paused", "Whether it is paused."),
             Metric("disabled", "disabled", "Whether it is disabled."),
         ),
-        bound="database",
+        bounded=True,
     ),
-    Group("pgbouncer_stats_totals", lambda s: s.stats, ("database",), _STATS, bound="database"),
-    Group("pgbouncer_stats", lambda s: s.stats, ("database",), _STATS, bound="database"),
+    Group("pgbouncer_stats_totals", lambda s: s.stats, ("database",), _STATS, bounded=True),
+    Group("pgbouncer_stats", lambda s: s.stats, ("database",), _STATS, bounded=True),
     Group(
         "pgbouncer_pools",
         lambda s: s.pools,
@@ -162,14 +162,14 @@ _COMPATIBLE = (
                 fold="max",
             ),
         ),
-        bound="pool",
+        bounded=True,
     ),
     Group(
         "pgbouncer",
         lambda s: s.clients,
         ("database", "user", "application_name", "state"),
         (Metric("client_connections", "clients", "Clients by their names and state."),),
-        bound="client",
+        bounded=True,
     ),
 )
 
@@ -207,7 +207,7 @@ _OURS = (
             Metric("servers", "current_connections", "Servers of the database."),
             _limit("servers_limit", "max_connections", "Servers that it may have"),
         ),
-        bound="database",
+        bounded=True,
     ),
     Group(
         "pooler_user",
@@ -219,7 +219,7 @@ _OURS = (
             Metric("servers", "current_connections", "Servers of the user."),
             _limit("servers_limit", "max_user_connections", "Servers that it may have"),
         ),
-        bound="user",
+        bounded=True,
     ),
     Group(
         "pooler_instance",
@@ -229,7 +229,7 @@ _OURS = (
             Metric("servers", "server_count", "Servers of one PostgreSQL (host:port)."),
             _limit("servers_limit", "max_connections", "Servers that it may have (max_server_connections)"),
         ),
-        bound="instance",
+        bounded=True,
     ),
     Group(
         "pooler_pool",
@@ -249,14 +249,14 @@ _OURS = (
                 fold="max",
             ),
         ),
-        bound="pool",
+        bounded=True,
     ),
     Group(
         "pooler",
         lambda s: s.stats,
         ("database",),
         (_counter("client_logins_total", "client_login_count", "Logins of clients."),),
-        bound="database",
+        bounded=True,
     ),
     Group(
         "pooler",
@@ -268,7 +268,7 @@ _OURS = (
             _histogram("transaction_seconds", "transaction", "How long transactions took."),
             _histogram("server_dial_seconds", "dial", "How long it took to open a server."),
         ),
-        bound="pool",
+        bounded=True,
     ),
     Group(
         "pooler",
@@ -284,6 +284,26 @@ _OURS = (
     ),
     Group(
         "pooler",
+        lambda s: s.refusals,
+        ("reason",),
+        (_counter("login_refusals_total", "count", "Clients that were refused at their login, and why."),),
+    ),
+    Group(
+        "pooler",
+        lambda s: s.errors,
+        ("database", "user", "class"),
+        (
+            _counter(
+                "errors_total",
+                "count",
+                "Errors of PostgreSQL that clients were told, by the class of their SQLSTATE (its first two"
+                " letters).",
+            ),
+        ),
+        bounded=True,
+    ),
+    Group(
+        "pooler",
         lambda s: s.sessions,
         ("database", "user"),
         (
@@ -293,21 +313,21 @@ _OURS = (
             _counter("session_settings_total", "settings_applied", "Times that settings were put in force."),
             _counter("session_resets_total", "session_resets", "Times that a server was reset."),
         ),
-        bound="pool",
+        bounded=True,
     ),
     Group(
         "pooler",
         lambda s: s.pins,
         ("database", "user", "reason"),
         (_counter("pins_total", "count", "Times that a client got to keep its server, and why."),),
-        bound="pool",
+        bounded=True,
     ),
     Group(
         "pooler",
-        lambda s: [{**row, "one": 1} for row in s.pinned],
+        lambda s: s.pinned,
         ("database", "user", "reason"),
         (Metric("pinned_clients", "one", "Clients that keep their server between transactions, and why."),),
-        bound="pool",
+        bounded=True,
     ),
     Group(
         "pooler_worker",
@@ -317,6 +337,7 @@ _OURS = (
             Metric("up", "up", "Whether the worker has a process."),
             Metric("clients", "clients", "Clients of the worker."),
             Metric("active_clients", "active", "Those of them that have a server."),
+            _counter("doorbells_total", "doorbells", "Times that others woke its relay."),
             _counter("restarts_total", "restarts", "Times that its process was replaced."),
             Metric("start_time_seconds", "started", "When its process began, since 1970."),
             Metric("heartbeat_age_seconds", "heartbeat_age_s", "Since its last sign of life."),

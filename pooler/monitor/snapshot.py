@@ -100,6 +100,20 @@ class Snapshot:
         return [{"method": method, "login": histogram(raw)} for method, raw in found]
 
     @cached_property
+    def errors(self) -> list[Line]:
+        """Errors of PostgreSQL that clients were told, by pool and class."""
+        return [
+            {"database": row["database"], "user": row["user"], "class": name, "count": count}
+            for row in self._tables.errors().values()
+            for name, count in row["classes"].items()
+        ]
+
+    @cached_property
+    def refusals(self) -> list[Line]:
+        """Clients that were refused at their login, by reason."""
+        return [{"reason": reason, "count": count} for reason, count in self._tables.refusals().items()]
+
+    @cached_property
     def clients(self) -> list[Line]:
         """How many clients have the same names and state."""
         names = ("database", "user", "application_name", "state")
@@ -129,8 +143,14 @@ class Snapshot:
 
     @cached_property
     def pinned(self) -> list[Line]:
-        """SHOW PINS: one row per pinned client."""
-        return _named(show_pins.PIN_COLUMNS, show_pins.pins(self._sources))
+        """SHOW PINS: a row per pinned client and reason, by the names that SHOW PIN_TOTALS has for them."""
+        rows = _named(show_pins.PIN_COLUMNS, show_pins.pins(self._sources))
+        names = {words: name for name, words in show_pins.REASONS.items()}
+        return [
+            {**row, "reason": names.get(words, words), "one": 1}
+            for row in rows
+            for words in row["reason"].split(", ")
+        ]
 
     @cached_property
     def memory(self) -> list[Line]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import psycopg2
 import pytest
 
 from pooler.dev.processes import free_port
@@ -83,6 +84,8 @@ def scraped(start_pooler: StartPooler, tmp_path_factory: pytest.TempPathFactory)
                 pinned.cursor().execute("SELECT pg_advisory_lock(4711)")
                 wait_for(lambda: scrapes(found) >= 4, 60, "four scrapes")
                 with pooler.connect() as other:
+                    with pytest.raises(psycopg2.Error):
+                        other.cursor().execute("SELECT 1/0")
                     for _ in range(400):
                         other.cursor().execute("SELECT 1")
                 before = scrapes(found)
@@ -133,7 +136,7 @@ def test_questions_of_dashboards(scraped: Scraped) -> None:
         "pgbouncer_databases_current_connections / pgbouncer_databases_pool_size",
         "pooler_pool_servers / pooler_pool_servers_limit",
         'pgbouncer_client_connections{application_name!="x"}',
-        'pooler_pinned_clients{reason="advisory lock"} == 1',
+        'pooler_pinned_clients{reason="advisory_lock"} == 1',
     ):
         assert scraped.query(question), question
 

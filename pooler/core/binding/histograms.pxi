@@ -1,8 +1,9 @@
-"""Histograms of times, as they are counted since the start (tables/histogram.h)."""
+"""What figures alone tell: histograms of times (tables/histogram.h), errors, refused logins."""
 
 
 cdef class Histograms(SharedMap):
-    """Histograms of times: each is (sum in microseconds, its counts as native 64 bit numbers)."""
+    """What is counted since the start. A histogram is (sum in microseconds, counts as native 64 bit
+    numbers)."""
 
     def dial_took(self, int worker, int pool, uint64_t us):
         """This worker has opened a server of the pool, which took so long."""
@@ -46,6 +47,34 @@ cdef class Histograms(SharedMap):
                         "transaction": (times[2], (<char *>xact)[:sizeof(xact)]),
                         "dial": (times[3], (<char *>dial)[:sizeof(dial)])}
         return found
+
+    def errors(self):
+        """By pool row, added up over workers: database, user, and how many errors of PostgreSQL clients were
+        told, by the class of their SQLSTATE."""
+        cdef int32_t i
+        cdef int w, c
+        cdef uint64_t count
+        found = {}
+        for i in range(self.t.h.pools_high):
+            if not self.t.pools[i].used or self.t.pools[i].kind != POOL_CLIENTS:
+                continue
+            classes = {}
+            for c in range(ERROR_CLASSES):
+                count = 0
+                for w in range(self.t.h.sizes.workers):
+                    count += self.t.counters[<int64_t>w * self.t.h.sizes.pools + i].errors[c]
+                if count:
+                    classes[decoded(error_class_names[c])] = count
+            database, user, _ = self.pool_key(i)
+            found[i] = {"database": database, "user": user, "classes": classes}
+        return found
+
+    def refusals(self):
+        """How many clients were refused at their login, by reason, added up over workers."""
+        cdef int w, reason
+        return {decoded(refusal_words[reason]):
+                sum([self.t.workers[w].refusals[reason] for w in range(self.t.h.sizes.workers)])
+                for reason in range(REFUSAL_COUNT)}
 
     def login_histograms(self):
         """By the way to log in, added up over workers: how long it took until a client had proven itself."""

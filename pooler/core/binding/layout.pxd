@@ -20,6 +20,14 @@ cdef extern from "sql/digest.h" nogil:
     struct digest:
         uint64_t high, low
 
+cdef extern from "tables/refusals.h" nogil:
+    enum: REFUSAL_COUNT
+    const char *refusal_words[64]
+
+cdef extern from "tables/error_classes.h" nogil:
+    enum: ERROR_CLASSES
+    const char error_class_names[64][6]
+
 cdef extern from "tables/histogram.h" nogil:
     void histogram_add(uint64_t *histogram, uint64_t us)
     void histogram_sum(uint64_t *sums, const uint64_t *histogram)
@@ -166,6 +174,8 @@ cdef extern from "tables/layout.h" nogil:
         double start_time
         list client_attention, slot_attention
         login_times logins[12]
+        uint64_t refusals[64]
+        uint64_t doorbells
     struct counters:
         uint64_t server_assignment_count, xact_count, query_count, bytes_received, bytes_sent, xact_time
         uint64_t query_time
@@ -177,6 +187,7 @@ cdef extern from "tables/layout.h" nogil:
         uint64_t xact_histogram[64]
         uint64_t dial_time
         uint64_t dial_histogram[64]
+        uint64_t errors[64]
     struct sizes:
         int32_t workers, slots, clients, databases, users, pools, instances
     ctypedef struct pthread_mutex_t:

@@ -174,7 +174,7 @@ cdef class Snapshots(SharedMap):
         return [{"worker": w, "pid": self.t.workers[w].pid, "clients": self.t.workers[w].clients,
                  "active": busy[w], "heartbeat_age_s": self.heartbeat_age(w),
                  "started": self.t.workers[w].start_time, "restarts": self.t.workers[w].restarts,
-                 "loop_lag_us": self.t.workers[w].hub_lag_us}
+                 "loop_lag_us": self.t.workers[w].hub_lag_us, "doorbells": self.t.workers[w].doorbells}
                 for w in range(self.t.h.sizes.workers)]
 
     def turns(self, double for_s):

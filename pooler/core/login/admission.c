@@ -108,6 +108,7 @@ static void remember(struct relay *r, const struct login *l, int32_t pool) {
 static void refuse_limit(struct relay *r, struct login *l, enum login_verdict verdict) {
     char text[128];
     const char *said = text;
+    l->refusal = verdict == LOGIN_DISABLED ? REFUSAL_DISABLED : REFUSAL_LIMIT;
     switch (verdict) {
     case LOGIN_DISABLED:
         snprintf(text, sizeof text, "database \"%s\" is disabled", l->packet.database);
@@ -163,8 +164,10 @@ void admission_begin(struct relay *r, struct login *l) {
         login_refuse(r, l, NO_DATABASE, text, NULL);
     } else if ((l->method == METHOD_ANY || p->settings.auth_type == METHOD_ANY) && !d->forced_user)
         login_config_error(r, l, NULL);
-    else if (r->logins->draining) login_refuse(r, l, PROTOCOL_VIOLATION, "pooler is shutting down", NULL);
-    else if (count(r, l, d)) {
+    else if (r->logins->draining) {
+        l->refusal = REFUSAL_SHUTDOWN;
+        login_refuse(r, l, PROTOCOL_VIOLATION, "pooler is shutting down", NULL);
+    } else if (count(r, l, d)) {
         count_time(r, l);
         if (l->packet.replication != REPLICATION_NONE) question_pass(r, l, PASS_REPLICATION);
         else admission_enter(r, l);

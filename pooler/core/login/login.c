@@ -175,9 +175,10 @@ void login_accept(struct relay *r, int fd, bool is_unix) {
     take_row(r, l, &where);
     bool watched = conn_arm(&r->loop, &l->client->io);
     if (!watched) login_refuse(r, l, OUT_OF_MEMORY, "out of memory", "it cannot be watched");
-    else if (l->row == NO_ROW)
+    else if (l->row == NO_ROW) {
+        l->refusal = REFUSAL_LIMIT;
         login_refuse(r, l, PROTOCOL_VIOLATION, "no more connections allowed (max_client_conn)", NULL);
-    else conn_ready(&r->loop, &l->client->io);
+    } else conn_ready(&r->loop, &l->client->io);
 }
 
 /* ---- going ------------------------------------------------------------------------------------- */
@@ -249,6 +250,7 @@ bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, co
     else if (orders & (ORDER_WELCOME | ORDER_FAIL) && l->state == LOGIN_WELCOME) {
         char code[SQLSTATE_BYTES], said[ERROR_TEXT_BYTES];
         pool_error_of(r->t, r->t->clients[row].pool, code, said);
+        l->refusal = REFUSAL_SERVER;
         if (orders & ORDER_FAIL) login_refuse(r, l, code, said, NULL);
         else admission_enter(r, l);
     }

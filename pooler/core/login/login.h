@@ -64,6 +64,7 @@ struct login {
     uint8_t state;                 /* enum login_state */
     uint8_t method;                /* enum method */
     uint8_t question;              /* enum login_question, of ASKING */
+    uint8_t refusal;               /* enum refusal, where its SQLSTATE does not tell it */
     bool is_unix, inside, stalled, asked_ssl, asked_gss, direct_tls, own_user;
     bool attempted;        /* the log has its login attempt */
     bool proven;           /* it is who it says it is */

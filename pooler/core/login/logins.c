@@ -60,6 +60,7 @@ static void look_at(struct relay *r, struct login *l) {
     } else if (l->state == LOGIN_TOLD) {
         if (r->loop.now >= l->due_at) login_over(r, l);
     } else if (is_late(r, l)) {
+        l->refusal = l->waits_for_server ? REFUSAL_SERVER : REFUSAL_TIMEOUT;
         login_refuse(r, l, PROTOCOL_VIOLATION,
                      l->waits_for_server ? "client_login_timeout (server down)" : "client_login_timeout",
                      NULL);

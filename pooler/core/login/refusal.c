@@ -14,6 +14,7 @@
 #include "login/policy.h"
 #include "login/questions.h"
 #include "relay/internal.h"
+#include "tables/layout.h"
 #include "tls/tls_session.h"
 
 /* Longer than PBKDF2 takes: what is refused while nothing is proven yet is refused at this pace. */
@@ -30,10 +31,19 @@ static uint64_t pace(const struct relay *r, const struct login *l) {
     return (due + GRAIN_US - 1) / GRAIN_US * GRAIN_US;
 }
 
+static enum refusal reason_of(const struct login *l, const char *sqlstate) {
+    if (l->refusal) return (enum refusal)l->refusal;
+    if (strcmp(sqlstate, WRONG_PASSWORD) == 0) return REFUSAL_PASSWORD;
+    if (strcmp(sqlstate, NOT_PERMITTED) == 0) return REFUSAL_NOT_PERMITTED;
+    if (strcmp(sqlstate, NO_DATABASE) == 0) return REFUSAL_DATABASE;
+    return strcmp(sqlstate, TOO_MANY_CONNECTIONS) == 0 ? REFUSAL_QUEUE : REFUSAL_OTHER;
+}
+
 /* Ends a login; the first reason counts.  `note` is for the log alone, and may be NULL. */
 void login_refuse(struct relay *r, struct login *l, const char *sqlstate, const char *text,
                   const char *note) {
     if (l->state == LOGIN_REFUSED || l->state == LOGIN_TOLD || l->state == LOGIN_OVER) return;
+    r->t->workers[r->worker].refusals[reason_of(l, sqlstate)]++;
     question_left(r, l);
     if (l->job) job_abandon(l->job);
     l->job = NULL;

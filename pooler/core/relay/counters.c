@@ -1,6 +1,7 @@
 /* What SHOW STATS counts, by worker and pool. */
 #include "relay/counters.h"
 
+#include "io/server_messages.h"
 #include "relay/internal.h"
 #include "relay/relay.h"
 #include "relay/server.h"
@@ -9,6 +10,13 @@
 
 struct counters *counters_of(struct relay *r, int32_t pool) {
     return &r->t->counters[(int64_t)r->worker * r->t->h->sizes.pools + pool];
+}
+
+/* By the class of its SQLSTATE. */
+void counters_error(struct relay *r, const struct server *s, const unsigned char *body, uint32_t n) {
+    char sqlstate[SQLSTATE_BYTES];
+    server_message_field(body, n, 'C', sqlstate, sizeof sqlstate);
+    counters_of(r, r->t->slots[s->slot].pool)->errors[error_class_of(sqlstate)]++;
 }
 
 void counters_ready(struct relay *r, struct server *s) {

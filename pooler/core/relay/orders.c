@@ -99,7 +99,7 @@ static void obey_slot(struct relay *r, const struct order *o) {
 
 void relay_attention(struct relay *r) {
     uint64_t drained;
-    (void)!read(r->doorbell.fd, &drained, sizeof drained);
+    if (read(r->doorbell.fd, &drained, sizeof drained) > 0) r->t->workers[r->worker].doorbells++;
     for (bool more = true; more;) {
         int clients, slots;
         more = mailbox_take(r->t, r->worker, r->client_orders, &clients, r->slot_orders, &slots, 64);

@@ -17,6 +17,7 @@
 #include "relay/client.h"
 #include "relay/client_leave.h"
 #include "relay/copy.h"
+#include "relay/counters.h"
 #include "relay/internal.h"
 #include "relay/internal_requests.h"
 #include "relay/relay.h"
@@ -57,6 +58,12 @@ static bool error_is_own(const struct server *s) {
     uint8_t head = requests_head(&s->requests);
     bool parts = s->internal == INTERNAL_SETTINGS_AHEAD || s->internal == INTERNAL_RESTORE;
     return head == ('Q' | INTERNAL) || (head & INTERNAL && parts);
+}
+
+/* An error that is its client's to hear, unless the statement is run again. */
+static void clients_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
+    s->fatal_sent = s->client && is_fatal(body, n);
+    if (s->client && s->replay.verdict != VERDICT_WAIT) counters_error(r, s, body, n);
 }
 
 /* A server may say it whenever it likes. */
@@ -122,7 +129,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
             return true;
         }
         if (error_is_own(s)) internal_error(r, s, body, n);
-        else s->fatal_sent = s->client && is_fatal(body, n);
+        else clients_error(r, s, body, n);
         if (s->fatal_sent) server_state_requested(s); /* behind its last answer: nobody gets it any more */
         session_failed(s);
         if (s->replay.verdict != VERDICT_WAIT && !server_skip(r, s)) return false;

@@ -23,6 +23,8 @@
 #include <stdint.h>
 
 #include "sql/digest.h"
+#include "tables/error_classes.h"
+#include "tables/refusals.h"
 #include "tables/states.h"
 
 struct prepared_set;
@@ -315,7 +317,9 @@ struct worker_row {
     int32_t extent_database;
     struct list client_attention, slot_attention; /* derived */
     struct login_times logins[LOGIN_METHODS];
-    struct common_limits watched; /* as its clients were last looked at for (deadlines.h) */
+    uint64_t refusals[REFUSAL_COUNT]; /* of clients in their login */
+    uint64_t doorbells;               /* times that its relay was woken for the tables' sake */
+    struct common_limits watched;     /* as its clients were last looked at for (deadlines.h) */
 } __attribute__((aligned(64)));
 
 struct counters {
@@ -326,6 +330,7 @@ struct counters {
         xact_histogram[HISTOGRAM_BUCKETS];
     /* of servers that were opened; the hub's thread writes them, the relay's all others */
     uint64_t dial_time, dial_histogram[HISTOGRAM_BUCKETS];
+    uint64_t errors[ERROR_CLASSES]; /* of PostgreSQL, that clients were told */
 } __attribute__((aligned(64)));
 
 struct sizes { int32_t workers, slots, clients, databases, users, pools, instances; };

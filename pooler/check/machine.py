@@ -102,8 +102,8 @@ def _tls(config: Config) -> Found:
         with_tls(config)
     except BootError as error:
         words = re.findall(r"\w+", str(error))
-        sides = [f"{side}_tls_sslmode" for side in ("client", "server", "http") if f"{side}_tls" in str(error)]
-        given = [word for word in (*words, *sides) if word in config.places]
+        modes = [f"{word}_sslmode" for word in ("client_tls", "server_tls", "http_tls") if word in str(error)]
+        given = [word for word in (*words, *modes) if word in config.places]
         yield "error", _problem(config, given[0] if given else "", str(error))
 
 

@@ -16,6 +16,7 @@ from pooler import log, provisioning
 from pooler.admin.histograms import PERIOD_S
 from pooler.protocol import messages
 from pooler.worker import cancel
+from pooler.worker.jams import Jams
 
 if TYPE_CHECKING:
     from pooler.admin.console import Console
@@ -44,6 +45,8 @@ TEXTS = {
     "client_idle_timeout": "client_idle_timeout",
     "client_write_timeout": "client_write_timeout",
 }
+#: Those of a client that has no server: it hears why.
+WAITS = frozenset({"query_wait_notify", "query_wait_timeout", "query_timeout waiting"})
 QUEUED = "No server connection available in postgres backend, client being queued"
 
 
@@ -58,6 +61,7 @@ class Janitor:
     def __init__(self, context: WorkerContext, console: Console) -> None:
         self.context = context
         self._console = console
+        self._jams = Jams(context)
         self._title_due = 0.0
         self._shown_title = ""
         self._forget_due = 0.0
@@ -93,6 +97,7 @@ class Janitor:
         for slot in context.tables.expired_idle(context.number, context.config.settings.server_idle_timeout):
             context.relay.close_slot(slot)
         self._overdue()
+        self._jams.tick(now)
         for slot, generation in context.tables.closing_slots(context.number, INSIST_S):
             context.spawn(cancel.insist, context, slot, generation)
         if now >= self._title_due:
@@ -125,13 +130,16 @@ class Janitor:
         found = context.tables.overdue(
             context.number, settings.query_wait_notify, settings.client_write_timeout
         )
+        waits = any(what in WAITS for what, *_ in found)
+        reasons = self._jams.reasons() if waits else {}
         for what, row, client_id, since in found:
+            reason = reasons.get(context.tables.client_pool(row), "") if what in WAITS else ""
             if what == "query_wait_notify":
-                context.relay.send(row, client_id, messages.notice(QUEUED))
+                context.relay.send(row, client_id, messages.notice(QUEUED, detail=reason or None))
             elif row in context.logins:  # one of our own, which waits for its pool's first server
                 context.logins[row].end(TEXTS[what])
             else:
-                context.relay.kill(row, client_id, since, "08P01", TEXTS[what])
+                context.relay.kill(row, client_id, since, "08P01", TEXTS[what], reason)
 
     def _forget(self, now: float) -> None:
         """Rows of databases made from `*`, and of users that nobody named, when they are idle for long."""

@@ -34,6 +34,12 @@ def asks(pooler: Pooler, database: str = "p0", user: str = "bouncer") -> Wire:
     return wire
 
 
+#: What the log says of two clients that wait, with a name that has a line feed.
+JAM = (
+    r"WARNING pool p0/bouncer: 2 waiting, the oldest for \d+ s; pool_size: 1 of 1 servers are there;"
+    r" held by C-\d+ nightly\\x0areport \S+ idle in transaction \d+ s\n"
+)
+
 LIMITS = {
     "pool_size": ({"p0": "pool_size=1"}, {}, {"database": "p0"}),
     "max_db_connections": ({"p0": "max_db_connections=1"}, {}, {"database": "p0", "user": "postgres"}),
@@ -118,3 +124,36 @@ def test_a_login_that_is_refused(make_pooler: MakePooler, pg: Postgres) -> None:
             assert not pooler.show("waiting")
         finally:
             pg.sql("ALTER ROLE bouncer LOGIN")
+
+
+def test_the_log_tells_of_a_jam(make_pooler: MakePooler) -> None:
+    """One line for all who wait in a pool, not one each, and not again within the minute."""
+    pooler = make_pooler(workers=2, databases={"p0": "pool_size=1"})
+    with pooler.wire() as wire:
+        holder = wire.login(application_name="nightly\nreport")
+        holder.query("BEGIN")
+        with asks(pooler), asks(pooler), pooler.expect_log(JAM, count=1):
+            waiting(pooler, 2)
+            wait_for(lambda: "waiting, the oldest for" in pooler.log.read_text(), 15, "the line")
+        holder.query("COMMIT")
+
+
+def test_clients_hear_why_they_wait(make_pooler: MakePooler) -> None:
+    """And nothing of those that they wait for."""
+    pooler = make_pooler(
+        databases={"p0": "pool_size=1", "p1": "host=127.0.0.1 port=1"},
+        query_wait_notify=1,
+        query_wait_timeout=3,
+        server_login_retry=60,
+    )
+    with pooler.wire() as wire, pooler.wire(timeout_s=60) as other, pooler.wire(timeout_s=60) as down:
+        wire.login(application_name="secret-job").query("BEGIN")
+        other.login().send(query("SELECT 1"))
+        (notice,), error = other.expect("N"), other.expect_error()
+        for told in (notice.fields, error):
+            assert told["D"] == "pool_size: 1 of 1 servers are there"
+        assert error["M"] == "query_wait_timeout"
+        down.send(startup("bouncer", "p1"))
+        error = down.expect_error()
+        assert error["M"] == "query_wait_timeout"
+        assert error["D"].startswith("server down: connect failed: Connection refused; ")

@@ -41,6 +41,10 @@ cdef class ClientRows(SharedMap):
         client_free(self.t, row, NO_ROW, clock_us(), &out)
         tables_ring(self.t, out.ring)
 
+    def client_pool(self, int row):
+        """Row of the pool of a client that has logged in; -1."""
+        return self.t.clients[row].pool
+
     def client_id(self, int row):
         return self.t.clients[row].id
 

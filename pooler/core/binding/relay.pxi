@@ -166,9 +166,11 @@ cdef class Relay:
         c.a, c.generation = slot, generation
         relay_command(self.r, c)
 
-    def kill(self, int row, uint64_t client_id, uint64_t since, str sqlstate, str text):
-        """Closes a client with a FATAL error, if it is still in the state that `since` stamps (0: always)."""
-        cdef command *c = self._new(COMMAND_KILL, encoded(sqlstate) + b"\0" + encoded(text) + b"\0")
+    def kill(self, int row, uint64_t client_id, uint64_t since, str sqlstate, str text, str detail=""):
+        """Closes a client with a FATAL error, if it is still in the state that `since` stamps (0: always). A
+        detail is cut at DETAIL_BYTES; one whose login is not over is not told it."""
+        texts = (encoded(sqlstate), encoded(text), encoded(detail)[:DETAIL_BYTES - 1])
+        cdef command *c = self._new(COMMAND_KILL, b"\0".join(texts) + b"\0")
         c.a, c.id, c.token = row, client_id, since
         relay_command(self.r, c)
 

@@ -4,6 +4,7 @@
 
 #include <stdint.h>
 
-uint32_t error_message(char *out, const char *severity, const char *sqlstate, const char *text);
+uint32_t error_message(char *out, const char *severity, const char *sqlstate, const char *text,
+                       const char *detail);
 
 #endif

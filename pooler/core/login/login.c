@@ -216,6 +216,7 @@ void login_free(struct relay *r, struct login *l) {
     if (l->password) crypto_wipe(l->password, l->password_bytes);
     free(l->password);
     free(l->note);
+    free(l->detail);
     crypto_wipe(&l->keys, sizeof l->keys);
     policy_drop(l->policy);
     free(l);
@@ -243,9 +244,12 @@ void login_hang_up(struct relay *r, struct login *l) {
 }
 
 /* An order from the tables; false: there is no such login. */
-bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, const char *text) {
+/* `detail` may be NULL; only a client that has proven who it is is told. */
+bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, const char *text,
+                   const char *detail) {
     struct login *l = r->logins->by_row[row];
     if (!l || l->id != id) return false;
+    if (orders & ORDER_KILL && l->state == LOGIN_WELCOME && detail && !l->detail) l->detail = strdup(detail);
     if (orders & ORDER_KILL) login_refuse(r, l, PROTOCOL_VIOLATION, text, NULL);
     else if (orders & (ORDER_WELCOME | ORDER_FAIL) && l->state == LOGIN_WELCOME) {
         char code[SQLSTATE_BYTES], said[ERROR_TEXT_BYTES];

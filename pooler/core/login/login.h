@@ -100,7 +100,8 @@ struct login {
     struct job *job;       /* on its way on a thread, */
     struct job *handshake; /* or its next step, which waits for bytes of the client */
     struct fault fault;
-    char *note; /* of the fault, for the log */
+    char *note;   /* of the fault, for the log, */
+    char *detail; /* and for the client */
 };
 
 #define KNOWN_POOLS 1024
@@ -158,7 +159,8 @@ void login_give_up_row(struct relay *r, struct login *l);
 /* Whether it has sent something, or closed, that was not read yet. */
 bool login_spoke(const struct login *l);
 void login_over(struct relay *r, struct login *l);
-bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, const char *text);
+bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, const char *text,
+                   const char *detail);
 
 /* refusal.c: `note` (may be NULL) is for the log alone. */
 void login_refuse(struct relay *r, struct login *l, const char *sqlstate, const char *text, const char *note);

@@ -73,7 +73,7 @@ void login_config_error(struct relay *r, struct login *l, const char *note) {
 
 /* Logs the fault, tells the client, and closes our side. */
 void refusal_tell(struct relay *r, struct login *l) {
-    char message[FAULT_BYTES + 64];
+    char message[FAULT_BYTES + DETAIL_BYTES + 64];
     struct conn *io = &l->client->io;
     const struct policy *p = l->policy ? l->policy : r->logins->policy;
     if (l->state == LOGIN_REFUSED) r->logins->refused--;
@@ -84,7 +84,8 @@ void refusal_tell(struct relay *r, struct login *l) {
     if (l->note) login_log(r, l, LEVEL_LOG, "%s", l->note);
     if (!p || p->settings.log_pooler_errors)
         login_log(r, l, LEVEL_WARNING, "pooler error: %s", l->fault.text);
-    conn_send(&r->loop, io, message, error_message(message, "FATAL", l->fault.sqlstate, l->fault.text));
+    conn_send(&r->loop, io, message,
+              error_message(message, "FATAL", l->fault.sqlstate, l->fault.text, l->detail));
     conn_uncork(&r->loop, io);
     if (!bytes_pending(&io->out)) {
         if (io->tls) tls_close(io->tls);

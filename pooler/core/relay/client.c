@@ -84,10 +84,10 @@ static void swallow_input(const struct conn *c) {
         if (recv(c->fd, waste, sizeof waste, MSG_DONTWAIT) <= 0) return;
 }
 
-/* Ends a client.  `text` (may be NULL) is what it is told, `reason` what the log says.  Its server must have
- * been taken from it before, or is closed. */
-void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text,
-                  const char *reason) {
+/* Ends a client.  `text` and `detail` (either may be NULL; a detail has at most DETAIL_BYTES) are what it is
+ * told, `reason` what the log says.  Its server must have been taken from it before, or is closed. */
+void client_close_telling(struct relay *r, struct client *c, const char *sqlstate, const char *text,
+                          const char *detail, const char *reason) {
     if (c->state == CLIENT_CLOSED) return;
     bool may_send = text || c->state == CLIENT_LEAVING;
     /* it has said goodbye, and all that it has sent was read: closing resets nothing */
@@ -101,8 +101,8 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     bool half = c->server && server_in_message(c->server);
     if (c->server) server_left(r, c->server, false);
     if (text && !half) { /* nothing of ours fits into the middle of a message */
-        char message[EVENT_TEXT_BYTES + 512];
-        conn_send(&r->loop, &c->io, message, error_message(message, "FATAL", sqlstate, text));
+        char message[EVENT_TEXT_BYTES + DETAIL_BYTES + 512];
+        conn_send(&r->loop, &c->io, message, error_message(message, "FATAL", sqlstate, text, detail));
     }
     r->clients[c->row] = NULL;
     struct outcome out;
@@ -127,6 +127,11 @@ void client_close(struct relay *r, struct client *c, const char *sqlstate, const
     conn_bury(&r->loop, &c->io);
     relay_apply(r, &out);
     handover_leftovers(r, pool, id);
+}
+
+void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text,
+                  const char *reason) {
+    client_close_telling(r, c, sqlstate, text, NULL, reason);
 }
 
 /* ---- waiting ------------------------------------------------------------------------------- */
@@ -213,8 +218,9 @@ void client_canceled(struct relay *r, struct client *c) {
         return;
     }
     bool simple = memchr("QF", stash->data[stash->start], 2);
-    conn_send(&r->loop, &c->io, message,
-              error_message(message, "ERROR", QUERY_CANCELED, "canceling statement due to user request"));
+    conn_send(
+        &r->loop, &c->io, message,
+        error_message(message, "ERROR", QUERY_CANCELED, "canceling statement due to user request", NULL));
     if (simple) conn_send(&r->loop, &c->io, READY_IDLE, READY_IDLE_BYTES);
     client_move(c, simple ? CLIENT_DROPPING : CLIENT_SKIPPING);
     conn_ready(&r->loop, &c->io);

@@ -64,10 +64,10 @@ static bool held_back(const struct client *c) {
 static void kill_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
     struct client_row *row = &r->t->clients[k->a];
+    const char *sqlstate = (const char *)k->data, *text = sqlstate + 6, *detail = text + strlen(text) + 1;
     if (row->id != k->id) return;
     if (!c) { /* in its login: what it was to be punished for may be over */
-        if (!k->token || k->token == row->wait_start)
-            login_ordered(r, k->a, k->id, ORDER_KILL, (const char *)k->data + 6);
+        if (!k->token || k->token == row->wait_start) login_ordered(r, k->a, k->id, ORDER_KILL, text, detail);
         return;
     }
     bool waits_for_it = client_waits(c) && k->token == row->wait_start;
@@ -77,7 +77,7 @@ static void kill_client(struct relay *r, const struct command *k) {
     bool never_reads = c->io.stuck && k->token == row->stuck_start;
     /* what it was to be punished for is over */
     if (k->token && !waits_for_it && !quiet && !works && !never_reads) return;
-    client_close(r, c, (const char *)k->data, (const char *)k->data + 6, (const char *)k->data + 6);
+    client_close_telling(r, c, sqlstate, text, detail, text);
 }
 
 static void send_client(struct relay *r, const struct command *k) {

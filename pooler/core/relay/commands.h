@@ -16,7 +16,7 @@ enum command_type {
                                     settings values; extra: bytes read behind the client's login */
     COMMAND_CLOSE_SLOT, /* a: slot, CLOSING and ours */
     COMMAND_FREED_SLOT, /* a: slot that was never dialed, or whose end was read by Python */
-    COMMAND_KILL,       /* a: row, id, token; data: ErrorResponse bytes; extra: reason for the log */
+    COMMAND_KILL,       /* a: row, id, token; data: SQLSTATE, text and detail, a NUL behind each */
     COMMAND_SEND,       /* a: row, id; data: bytes for the client (a notice) */
     COMMAND_RECLAIM,    /* finish the slots of dead workers */
     COMMAND_OPTIONS,    /* data: struct options */
@@ -26,6 +26,8 @@ enum command_type {
     COMMAND_DRAIN,         /* no login comes in any more */
     COMMAND_LOGIN_ANSWER,  /* a: row, id, b: enum login_answer; data: fields (login/questions.h) */
 };
+
+#define DETAIL_BYTES 512 /* of an error of pooler's own, with its NUL */
 
 struct command {
     struct command *next;

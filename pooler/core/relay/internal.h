@@ -36,6 +36,8 @@ void client_settings(struct relay *r, struct client *c, struct settings *s);
 void client_ready(struct relay *r, struct client *c, uint8_t status);
 void client_close(struct relay *r, struct client *c, const char *sqlstate, const char *text,
                   const char *reason);
+void client_close_telling(struct relay *r, struct client *c, const char *sqlstate, const char *text,
+                          const char *detail, const char *reason);
 
 /* client_framing.c */
 uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, uint32_t n);

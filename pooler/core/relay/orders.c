@@ -70,7 +70,7 @@ static void obey_client(struct relay *r, const struct order *o) {
     if (there->state == CL_FREE || there->id != o->id) return;
     if (!c) {
         const char *why = kill_texts[there->kill_text % (sizeof kill_texts / sizeof *kill_texts)];
-        if (login_ordered(r, o->row, o->id, o->orders, why)) return;
+        if (login_ordered(r, o->row, o->id, o->orders, why, NULL)) return;
         relay_emit(r, &(struct event){.type = EVENT_LOGIN, .a = o->row, .b = o->orders, .id = o->id});
         return;
     }

@@ -274,7 +274,7 @@ void session_restored(struct relay *r, struct server *s) {
     x->held = 0;
     if (s->transaction == 'E') {
         char message[512];
-        conn_send(&r->loop, &c->io, message, error_message(message, "ERROR", ROLLED_BACK, text));
+        conn_send(&r->loop, &c->io, message, error_message(message, "ERROR", ROLLED_BACK, text, NULL));
         status = 'E';
     }
     r->t->clients[c->row].idle_start = r->loop.now; /* it has waited for us until now */

@@ -137,7 +137,8 @@ cdef class Snapshots(SharedMap):
             failures, sqlstate, error = self.pool_error(i)
             retry_s = self.t.pools[i].retry_at - now if self.t.pools[i].retry_at > now else 0
             found.append({"pool": i, "database": database, "user": user,
-                          "cause": decoded(waiting_cause(w.cause)), "count": w.count, "used": w.used, "limit": w.limit, "held": w.held,
+                          "cause": decoded(waiting_cause(w.cause)), "count": w.count,
+                          "used": w.used, "limit": w.limit, "held": w.held,
                           "error": error if failures else "", "retry_s": retry_s / 1e6, "clients": clients,
                           "holders": [_hold_dict(self.t, &w.holds[n], now) for n in range(w.shown)]})
         return found

@@ -75,7 +75,9 @@ def test_unix_socket_mode_and_group(make_pooler: MakePooler) -> None:
     found = (pooler.directory / f".s.PGSQL.{pooler.port}").stat()
     assert stat.S_IMODE(found.st_mode) == 0o750
     assert found.st_gid == make_group(make_pooler)
-    takeover = (pooler.directory / f".s.PGSQL.{pooler.port}.takeover").stat()
+    socket_of_takeover = pooler.directory / f".s.PGSQL.{pooler.port}.takeover"
+    wait_for(socket_of_takeover.exists, what="a moment after the first client could connect")
+    takeover = socket_of_takeover.stat()
     assert stat.S_IMODE(takeover.st_mode) == 0o600
 
 

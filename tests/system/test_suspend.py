@@ -6,6 +6,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -126,13 +127,13 @@ def test_half_a_message_is_waited_for_and_not_for_ever(pooler: Pooler, console: 
 def test_a_long_result_stops_between_two_messages(pooler: Pooler, console: Wire) -> None:
     """Its reader keeps reading; all of it arrives."""
     rows = 200_000
-    with pooled(pooler) as wire:
+    with pooled(pooler) as wire, ThreadPoolExecutor(1) as threads:
         wire.send(query(f"SELECT n, repeat('x', 100) FROM generate_series(1, {rows}) AS n"))
         assert wire.receive().type == "T"
+        reader = threads.submit(wire.receive_until, "Z")
         order(console, "SUSPEND")
         order(console, "RESUME")
-        received = wire.receive_until("Z")
-        assert sum(one.type == "D" for one in received) == rows
+        assert sum(one.type == "D" for one in reader.result()) == rows
 
 
 def test_a_reader_that_does_not_read_is_closed(pooler: Pooler, console: Wire, pg: Postgres) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NoReturn
 import click
 
 import pooler
+from pooler.errors import OperatorError
 
 if TYPE_CHECKING:
     from pooler.ipc.boot import MonitorBoot, WorkerBoot
@@ -72,6 +73,7 @@ def _show_version(context: click.Context, _: click.Parameter, wanted: bool) -> N
 @click.command(
     context_settings=HELP,
     epilog="Other commands: `pooler check CONFIG_FILE` tells everything that is wrong with a configuration;"
+    " `pooler status`, `pooler reload` and `pooler stop` are about the one that runs with a CONFIG_FILE;"
     " `pooler dev` starts a PostgreSQL of its own with pooler in front. A configuration file of such a name:"
     " ./check, ./dev.",
 )
@@ -148,7 +150,52 @@ def dev(keep: str | None, port: int | None, workers: str, pool_mode: str) -> int
     return run_dev(keep, port=port, workers=workers, pool_mode=pool_mode)
 
 
-COMMANDS = {"check": check, "dev": dev}
+@click.command("status", context_settings=HELP)
+@click.argument("config_file")
+def status(config_file: str) -> int:
+    """Tell whether a pooler runs with CONFIG_FILE, how many clients it has, and who waits for what.
+
+    Exit code 0: it runs. 3: none does. It asks the console over the unix socket, as pooler's account or root.
+    """
+    from pooler import operate
+
+    return operate.status(config_file, click.echo)
+
+
+@click.command("reload", context_settings=HELP)
+@click.argument("config_file")
+def reload(config_file: str) -> int:
+    """Have the pooler that runs with CONFIG_FILE read it again: all of it counts, or nothing, and why.
+
+    Exit code 0: done. 1: not, the old configuration stays. 3: none runs.
+    """
+    from pooler import operate
+
+    return operate.reload(config_file, click.echo)
+
+
+@click.command("stop", context_settings=HELP)
+@click.option("--now", is_flag=True, help="Don't let transactions end.")
+@click.option("--timeout", type=click.FloatRange(min=0), metavar="SECONDS", help="Wait no longer than this.")
+@click.argument("config_file")
+def stop(config_file: str, now: bool, timeout: float | None) -> int:
+    """End the pooler that runs with CONFIG_FILE, behind the transactions that run, and wait for its end; for
+    whom it waits is told.
+
+    Exit code 0: it has ended. 1: not within the time. 3: none runs.
+    """
+    from pooler import operate
+
+    return operate.stop(config_file, now, timeout, click.echo)
+
+
+COMMANDS = {"check": check, "dev": dev, "status": status, "reload": reload, "stop": stop}
+#: What others call it, or what there is not: not taken for the name of a file.
+NO_COMMANDS = {
+    "help": "see pooler --help",
+    "start": "pooler CONFIG_FILE starts it; with -d in background",
+    "restart": "pooler -R -d CONFIG_FILE replaces a running one without losing its clients",
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
@@ -156,6 +203,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     given = list(sys.argv[1:] if arguments is None else arguments)
     command: click.Command = serve
     name = "pooler"
+    if given and given[0] in NO_COMMANDS:
+        click.echo(f"pooler: there is no command {given[0]!r}: {NO_COMMANDS[given[0]]}", err=True)
+        sys.exit(1)
     if given and given[0] in COMMANDS:
         command, name = COMMANDS[given[0]], f"pooler {given[0]}"
         del given[0]
@@ -164,6 +214,9 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
     except click.ClickException as e:
         click.echo(f"{name}: {e.format_message()}", err=True)
         click.echo(f'Try "{name} --help" for more information.', err=True)
+        code = 1
+    except OperatorError as e:
+        click.echo(f"{name}: {e}", err=True)
         code = 1
     except click.Abort:
         code = 1

@@ -79,5 +79,9 @@ class ConfigError(PoolerError):
         self.problems = tuple(problems)
 
 
+class OperatorError(PoolerError):
+    """An order to a running instance cannot be given; the text says why."""
+
+
 class BootError(PoolerError):
     """The operator has to change something first; the text says what."""

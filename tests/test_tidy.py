@@ -38,8 +38,9 @@ LAYERS: dict[str, set[str]] = {
     "monitor": FOUNDATION | {"__init__", "log", "config", "auth", "ipc", "core", "admin"},
     "dev": set(),
     "check": FOUNDATION | {"config", "auth", "protocol", "master"},  # master: what a start would refuse
+    "operate": FOUNDATION | {"config", "auth", "protocol", "check"},
     "cli": FOUNDATION
-    | {"__init__", "log", "config", "master", "worker", "monitor", "dev", "check"}
+    | {"__init__", "log", "config", "master", "worker", "monitor", "dev", "check", "operate"}
     | {"admin", "auth", "protocol"},  # imported for the workers, before their fork
     "__main__": {"cli"},
 }

@@ -157,9 +157,27 @@ def _answers(path: str) -> bool:
 
 def runs_already(config: Config) -> bool:
     """Whether a master runs that was started with this file, as far as its name tells."""
+    return bool(masters_of(config))
+
+
+def masters_of(config: Config) -> set[int]:
+    """Processes that call themselves master of this file; of its name alone where only their owner may know
+    the directory."""
     wanted = os.path.realpath(config.path)
     names = (wanted, os.path.basename(wanted))
-    return any(_file_of_master(process) in names for process in Path("/proc").glob("[0-9]*"))
+    found = {
+        int(process.name) for process in Path("/proc").glob("[0-9]*") if _file_of_master(process) in names
+    }
+    return {
+        pid for pid in found if _parent_of(pid) not in found
+    }  # a child has that name until it has its own
+
+
+def _parent_of(pid: int) -> int | None:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except (OSError, ValueError, IndexError):
+        return None
 
 
 def _file_of_master(process: Path) -> str | None:

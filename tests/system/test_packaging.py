@@ -26,7 +26,18 @@ ETC = ROOT / "etc"
 SDIST = {
     "pooler": {".py", ".pyi", ".pyx", ".pxd", ".pxi", ".c", ".h", ".typed"},
     "docs": {".md", ".svg", ".png"},
-    "etc": {".ini", ".service", ".socket", ".txt", ".sysusers", ".logrotate", ".yaml", ".py"},
+    "etc": {
+        ".ini",
+        ".service",
+        ".socket",
+        ".txt",
+        ".sysusers",
+        ".logrotate",
+        ".yaml",
+        ".yml",
+        ".json",
+        ".py",
+    },
     "man": {".1"},
     "pooler.egg-info": {"", ".txt"},
 }

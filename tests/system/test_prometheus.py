@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
+import re
+import signal
 import subprocess
 import urllib.parse
 import urllib.request
@@ -23,6 +26,8 @@ from tests.support.pooler import Pooler
 from tests.support.processes import wait_for
 from tests.support.shared import StartPooler
 
+ROOT = Path(__file__).resolve().parents[2]
+
 METRICS = [(full_name(group, metric), metric.kind) for group in GROUPS for metric in group.metrics]
 
 #: Series that are there only when there is a limit, or a client that is pinned: the tests see to both.
@@ -33,6 +38,25 @@ LIMITS = {
     "max_user_client_connections": 50,
     "max_server_connections": 50,
 }
+
+
+NAMES = {name + end for name, _ in METRICS for end in ("", "_bucket", "_sum", "_count")}
+
+RULES = ROOT / "etc/prometheus/pooler.rules.yml"
+
+
+def panels() -> Iterator[tuple[str, str]]:
+    """Titles of the dashboard, and what they ask, for all instances and databases."""
+    board = json.loads((ROOT / "etc/grafana/pooler.json").read_text())
+    for panel in board["panels"]:
+        for target in panel.get("targets", ()):
+            expression = target["expr"].replace("$__rate_interval", "1m")
+            yield panel["title"], re.sub(r"\$(instance|database)", ".*", expression)
+
+
+def alerts() -> Iterator[tuple[str, str]]:
+    """Names and expressions."""
+    return iter(re.findall(r"- alert: (\w+)\n +expr: (.*)", RULES.read_text()))
 
 
 @dataclass
@@ -139,6 +163,29 @@ def test_questions_of_dashboards(scraped: Scraped) -> None:
         'pooler_pinned_clients{reason="advisory_lock"} == 1',
     ):
         assert scraped.query(question), question
+
+
+def test_every_panel_has_something_to_show(scraped: Scraped) -> None:
+    for title, expression in panels():
+        assert scraped.query(expression), f"{title}: {expression}"
+
+
+def test_rules_are_right(scraped: Scraped) -> None:
+    """And none has reason to fire."""
+    result = subprocess.run(
+        ["promtool", "check", "rules", RULES], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert result.returncode == 0, result.stderr
+    for name, expression in alerts():
+        assert scraped.query(expression) == [], name
+        assert set(re.findall(r"\b(?:pooler|pgbouncer)_\w+", expression)) <= NAMES | {"pooler"}, name
+
+
+def test_an_alert_fires(scraped: Scraped) -> None:
+    """A worker is killed: its rule sees it."""
+    expression = dict(alerts())["PoolerWorkerReplaced"].replace("[15m]", "[10m]")
+    os.kill(scraped.pooler.show("workers")[0]["pid"], signal.SIGKILL)
+    wait_for(lambda: bool(scraped.query(expression)), 30, "the alert")
 
 
 def test_promtool_has_no_objection(scraped: Scraped, tmp_path: Path) -> None:

@@ -108,11 +108,14 @@ class Monitor:
 
     def _reload(self, config: Config) -> None:
         settings = config.settings
-        context = tls_context(config.tls.http)
         self.config = config
         self.access.adopt(config)
-        for server in self._servers:
-            server.context = context
+        try:
+            context = tls_context(config.tls.http)
+            for server in self._servers:
+                server.context = context
+        except OSError as error:  # ssl.SSLError is one; the master has tried it by another way
+            log.error("http_tls: %s; the certificate that was there stays", error)
         log.follow(settings.logfile, settings.verbose, settings.syslog_names)
 
     # -- time

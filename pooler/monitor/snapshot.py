@@ -43,7 +43,7 @@ class Snapshot:
             {
                 "up": 1,
                 "version": pooler.__version__,
-                "pgbouncer_version": pooler.PGBOUNCER_VERSION,
+                "pgbouncer_version": show.VERSION_TEXT,
                 "started_at": self._facts.started_at,
                 "monitor_restarts": self._facts.restarts,
                 "paused": int(state["paused"]),

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families as plain
 
 from pooler.admin.averages import StatsSampler
 from pooler.admin.model import Sources
+from pooler.admin.show import VERSION_TEXT
 from pooler.config import Config
 from pooler.config.model import Database
 from pooler.core import Tables
@@ -106,6 +107,7 @@ def test_both_formats_say_the_same() -> None:
     assert one.keys() == two.keys()
     assert one["pooler_start_time_seconds",] == 1e9
     assert one["pooler_monitor_restarts_total",] == 3
+    assert one["pgbouncer_version_info", ("version", VERSION_TEXT)] == 1
     assert one["pgbouncer_databases_pool_size", ("database", ""), ("force_user", ""), ("host", "h"),
                ("name", "db"), ("pool_mode", ""), ("port", "5432")] == 20  # fmt: skip
 

@@ -223,10 +223,10 @@ _OURS = (
     ),
     Group(
         "pooler_instance",
-        lambda s: [{**row, "instance": row["name"]} for row in s.instances],
-        ("instance",),
+        lambda s: [{**row, "address": row["name"]} for row in s.instances],
+        ("address",),  # `instance` is Prometheus's own word for what it scrapes
         (
-            Metric("servers", "server_count", "Servers of one PostgreSQL (host:port)."),
+            Metric("servers", "server_count", "Servers of one PostgreSQL (its host and port)."),
             _limit("servers_limit", "max_connections", "Servers that it may have (max_server_connections)"),
         ),
         bounded=True,

@@ -88,6 +88,10 @@ def test_no_name_is_declared_twice() -> None:
     assert names.most_common(1)[0][1] == 1
 
 
+def test_labels_are_none_of_prometheus_s() -> None:
+    assert not {label for group in GROUPS for label in group.labels} & {"instance", "job", "le", "quantile"}
+
+
 def test_names_tell_their_kind() -> None:
     for group in GROUPS:
         for metric in group.metrics:

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Callable
 from typing import Any
 
+import psycopg
 import psycopg2
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as families
@@ -109,3 +110,17 @@ def test_errors_in_transactions(pooler: Pooler) -> None:
                 cursor.execute("SELECT 1")  # 25P02
             client.rollback()
     assert counted(pooler, "pooler_errors", "class", database="p0") == {"22": 2, "25": 2}
+
+
+def test_an_error_that_the_client_does_not_hear_is_not_counted(pooler: Pooler) -> None:
+    """A statement is run again where its table has changed: PostgreSQL's error (0A000) is pooler's to see."""
+    pooler.sql("DROP TABLE IF EXISTS counted; CREATE TABLE counted (a int)")
+    with psycopg.connect(pooler.dsn(), autocommit=True) as client:
+        for _ in range(3):
+            client.execute("SELECT * FROM counted", prepare=True)
+        pooler.pg.sql("ALTER TABLE counted ADD b int", dbname="p0")
+        found = client.execute("SELECT * FROM counted", prepare=True).description
+    assert found is not None
+    assert len(found) == 2
+    assert "cached plan must not change result type" in pooler.pg.new_log()
+    assert counted(pooler, "pooler_errors", "class", database="p0") == {}

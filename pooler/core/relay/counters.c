@@ -14,7 +14,7 @@ struct counters *counters_of(struct relay *r, int32_t pool) {
 
 /* By the class of its SQLSTATE. */
 void counters_error(struct relay *r, const struct server *s, const unsigned char *body, uint32_t n) {
-    char sqlstate[SQLSTATE_BYTES];
+    char sqlstate[SQLSTATE_BYTES] = "";
     server_message_field(body, n, 'C', sqlstate, sizeof sqlstate);
     counters_of(r, r->t->slots[s->slot].pool)->errors[error_class_of(sqlstate)]++;
 }

@@ -60,12 +60,6 @@ static bool error_is_own(const struct server *s) {
     return head == ('Q' | INTERNAL) || (head & INTERNAL && parts);
 }
 
-/* An error that is its client's to hear, unless the statement is run again. */
-static void clients_error(struct relay *r, struct server *s, const unsigned char *body, uint32_t n) {
-    s->fatal_sent = s->client && is_fatal(body, n);
-    if (s->client && s->replay.verdict != VERDICT_WAIT) counters_error(r, s, body, n);
-}
-
 /* A server may say it whenever it likes. */
 static bool answers_no_request(enum backend_effect effect) {
     return effect == BE_NOTICE || effect == BE_PARAMETER || effect == BE_NOTIFY;
@@ -129,7 +123,7 @@ static bool effect_of(struct relay *r, struct server *s, enum backend_effect eff
             return true;
         }
         if (error_is_own(s)) internal_error(r, s, body, n);
-        else clients_error(r, s, body, n);
+        else s->fatal_sent = s->client && is_fatal(body, n);
         if (s->fatal_sent) server_state_requested(s); /* behind its last answer: nobody gets it any more */
         session_failed(s);
         if (s->replay.verdict != VERDICT_WAIT && !server_skip(r, s)) return false;
@@ -330,13 +324,18 @@ static bool deliver(struct relay *r, struct server *s, struct feeding *f, bool h
 /* What a message changes.  False: the server is out of step, and closed. */
 static bool account(struct relay *r, struct server *s, struct feeding *f) {
     const unsigned char *p = f->p + f->at;
-    if (f->effect == BE_ERROR && !s->internal_body && f->here == f->length + 1
-        && replan_error(r, s, p, f->here, f->p + f->run, f->at - f->run, f->run >= f->framed))
-        f->run = f->at + f->here;
+    bool error = f->effect == BE_ERROR && !s->internal_body;
+    bool taken = error && f->here == f->length + 1
+        && replan_error(r, s, p, f->here, f->p + f->run, f->at - f->run, f->run >= f->framed);
+    if (taken) f->run = f->at + f->here;
     bool cut = f->effect == BE_PARAMETER && f->here <= f->length;
-    if (effect_of(r, s, f->effect, p + 5, cut ? 0 : f->here - 5)) return true;
-    out_of_step(r, s, f->p, f->run, f->at, true);
-    return false;
+    if (!effect_of(r, s, f->effect, p + 5, cut ? 0 : f->here - 5)) {
+        out_of_step(r, s, f->p, f->run, f->at, true);
+        return false;
+    }
+    /* where the server is closed its client goes on with another, and hears nothing */
+    if (error && !taken && s->client && !server_is_closing(s)) counters_error(r, s, p + 5, f->here - 5);
+    return true;
 }
 
 /* Looks at every message in p[0..n), passes on what is for the client.  Returns the bytes used.

@@ -57,7 +57,9 @@ class BlockingDriver:
             case Send():
                 self._sock.sendall(request.data)
             case Pending():
-                return bool(self._buffer) or bool(select.select([self._sock], [], [], 0)[0])
+                poll = select.poll()
+                poll.register(self._sock, select.POLLIN)
+                return bool(self._buffer) or bool(poll.poll(0))
             case Offload():
                 return request.function(*request.arguments)
             case StartTLS() if self._tls is not None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import select
 import signal
 import time
 from collections.abc import Callable
@@ -71,6 +72,13 @@ def stop_process(pid: int) -> None:
 #: Timeouts are those of a quiet machine; where the tests run they are so many times as long, but no longer
 #: than fits into the time of a test.
 PATIENCE, PATIENCE_MAX_S = 1, 8.0
+
+
+def readable(fd: int, timeout_s: float) -> bool:
+    """Whether there is something to read within that time; also of descriptors above select()'s 1023."""
+    poll = select.poll()
+    poll.register(fd, select.POLLIN)
+    return bool(poll.poll(timeout_s * 1000))
 
 
 def wait_for(fact: Callable[[], object], timeout_s: float = 10, what: str = "") -> None:

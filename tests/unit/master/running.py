@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import select
 import signal
 import socket
 import subprocess
@@ -13,6 +12,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from pooler.dev.processes import free_port
+from tests.support.processes import readable
 
 ROOT = Path(__file__).resolve().parents[3]
 
@@ -145,7 +145,7 @@ class Program:
 
     def output(self) -> str:
         assert self.process.stdout is not None
-        ready, _, _ = select.select([self.process.stdout], [], [], 0)
+        ready = readable(self.process.stdout.fileno(), 0)
         return self.process.stdout.read().decode() if ready else ""
 
     def stop(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import select
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from pooler.master.accept import Acceptor
 from pooler.master.loop import Loop
 from pooler.master.sockets import open_listeners
 from tests.support.messages import send_closed
+from tests.support.processes import readable
 
 
 class Bed:
@@ -234,13 +234,9 @@ def test_the_end_with_a_client_kept(make_bed: MakeBed) -> None:
     bed.fill(0)
     bed.acceptor.start()
     bed.connect()
-    readable(bed.thread.fileno())
+    assert readable(bed.thread.fileno(), 10)
     bed.end()
     assert bed.clients[0].recv(1) == b""
-
-
-def readable(fd: int) -> None:
-    assert select.select([fd], [], [], 10)[0]
 
 
 def test_a_number_that_is_another_socket_now(make_bed: MakeBed) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import select
 import socket
 import stat
 from collections.abc import Iterator
@@ -23,6 +22,7 @@ from pooler.master.interfaces import Interfaces
 from pooler.master.loop import Loop
 from pooler.master.sockets import Listener, open_listeners
 from pooler.master.workers import Events, Workers
+from tests.support.processes import readable
 
 FORKS = 60
 CLIENTS = 60  # are in the backlog at each
@@ -128,7 +128,7 @@ def test_one_that_was_kept(bed: Bed, seen: bool) -> None:
     """It is the master's, whether that has seen it or not."""
     bed.acceptor.start()  # nobody is eligible
     bed.connect(1)
-    select.select([bed.workers.accept_thread], [], [], 10)
+    assert readable(bed.workers.accept_thread, 10)
     assert len(clients_here(bed.path)) == 1
     if seen:
         bed.loop.run_once(1)

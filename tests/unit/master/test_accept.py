@@ -218,7 +218,7 @@ def test_a_client_kept_when_others_are_to_wait(make_bed: MakeBed) -> None:
     bed.fill(0)
     bed.acceptor.start()
     bed.connect(2)
-    readable(bed.thread.fileno())  # it is kept, and the master has not seen that yet
+    assert readable(bed.thread.fileno(), 10)  # it is kept, and the master has not seen that yet
     bed.acceptor.wait()
     bed.empty(0)
     bed.run_until(lambda: bed.sent() == [1])

@@ -128,7 +128,7 @@ def test_one_that_was_kept(bed: Bed, seen: bool) -> None:
     """It is the master's, whether that has seen it or not."""
     bed.acceptor.start()  # nobody is eligible
     bed.connect(1)
-    assert readable(bed.workers.accept_thread, 10)
+    assert readable(bed.workers.accept_thread.fileno(), 10)
     assert len(clients_here(bed.path)) == 1
     if seen:
         bed.loop.run_once(1)

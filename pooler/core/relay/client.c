@@ -25,6 +25,7 @@
 #include "relay/server.h"
 #include "relay/server_release.h"
 #include "relay/suspend.h"
+#include "relay/turns.h"
 #include "relay/whole_message.h"
 #include "session/accepted_settings.h"
 #include "session/parsed_resets.h"
@@ -268,6 +269,7 @@ void client_run(struct relay *r, struct client *c) {
     }
     if (suspended_at(r, &c->io)) return;
     if (r->t->h->retiring && client_retired(r, c)) return;
+    turns_begin(r);
     for (int round = 0; round < ROUNDS; round++) {
         if (!may_read(r, c)) {
             if (c->io.broken || (c->io.hangup && c->state == CLIENT_GREETING_WAITING)) client_leave(r, c);
@@ -293,6 +295,7 @@ void client_run(struct relay *r, struct client *c) {
         conn_trim_buffer(&r->loop);
         /* a late CopyData has come to its end */
         if (c->server && server_is_releasable(c->server)) conn_ready(&r->loop, &c->server->io);
+        if (turns_over(r)) break;
         /* the rest is no message, if it is not held back */
         if (c->io.eof && (!used || used == n) && !received && c->state != CLIENT_HELD && may_read(r, c)) {
             client_end(r, c, LEAVING_EOF);

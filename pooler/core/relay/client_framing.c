@@ -18,6 +18,7 @@
 #include "relay/relay.h"
 #include "relay/server.h"
 #include "relay/server_close.h"
+#include "relay/turns.h"
 #include "relay/whole_message.h"
 #include "session/client_reset.h"
 #include "session/sequences.h"
@@ -360,7 +361,7 @@ uint32_t client_feed(struct relay *r, struct client *c, const unsigned char *p, 
         c->io.body_left -= at;
         if (c->drop_body) run = at;
     }
-    while (n - at >= 5) {
+    while (n - at >= 5 && turns_take(r, p[at] == 'd' ? WORK_DATA : WORK_MESSAGE)) {
         uint32_t length = load_be32(p + at + 1);
         enum frontend_effect effect = frontend_effects[p[at]];
         bool faulty = is_faulty(r, effect, length);

@@ -89,6 +89,7 @@ struct relay {
     uint64_t look_at;         /* for what no event brings */
     uint64_t login_budget_at; /* of this turn: logins have had their time then; 0: none has begun */
     uint64_t turn_began_at;   /* CPU time of the thread, where turns are measured (turns.h) */
+    uint32_t turn_work;       /* what the connection whose turn it is has cost in it (turns.h) */
     bool suspended;
     bool stop;
     pthread_t thread;

@@ -19,6 +19,7 @@
 #include "relay/server_release.h"
 #include "relay/server_replies.h"
 #include "relay/suspend.h"
+#include "relay/turns.h"
 #include "session/accepted_settings.h"
 #include "session/plans.h"
 #include "session/session.h"
@@ -175,6 +176,7 @@ void server_run(struct relay *r, struct server *s) {
         without_memory(r, s);
         return;
     }
+    turns_begin(r);
     for (int round = 0; round < (s->internal == INTERNAL_CATALOG ? CATALOG_ROUNDS : ROUNDS); round++) {
         if (s->client && (s->client->io.stuck || (suspended_at(r, &s->io) && !s->internal))) return;
         bool received;
@@ -191,6 +193,7 @@ void server_run(struct relay *r, struct server *s) {
             conn_ready(&r->loop, &s->io);
             if (!s->client) return;
         }
+        if (turns_over(r)) break;
         if (s->io.eof && !received) {
             server_gone(r, s);
             return;

@@ -24,6 +24,7 @@
 #include "relay/server.h"
 #include "relay/server_close.h"
 #include "relay/server_ready.h"
+#include "relay/turns.h"
 #include "session/client_reset.h"
 #include "session/probe.h"
 #include "session/server_reset.h"
@@ -216,7 +217,17 @@ struct feeding {
     uint32_t length, here; /* of the message: what it says, and what is there of it with its letter */
     enum backend_effect effect;
     struct client *client; /* whose server it is when the message comes */
+    struct client *first;  /* the same of the first message */
 };
+
+/* Whether the message is dealt with in this turn.  What comes when its client is served no more is: in the
+ * next somebody may have asked the server something, and it would be taken for the answer. */
+static bool in_this_turn(struct relay *r, const struct server *s, const struct feeding *f) {
+    uint32_t work = f->effect == BE_PARAMETER             ? WORK_PARAMETER
+        : looked_into(s, f->effect) || f->p[f->at] == 'A' ? WORK_MESSAGE
+                                                          : WORK_DATA;
+    return turns_take(r, work) || !s->client || s->client != f->first;
+}
 
 static void pass_run(struct relay *r, struct server *s, struct feeding *f) {
     to_client(r, s, f->p + f->run, f->at - f->run);
@@ -345,12 +356,12 @@ static bool account(struct relay *r, struct server *s, struct feeding *f) {
  * known before anything is passed on; the client has its ReadyForQuery before the server may be given to
  * another (account). */
 uint32_t server_feed(struct relay *r, struct server *s, const unsigned char *p, uint32_t n) {
-    struct feeding f = {.p = p, .n = n};
+    struct feeding f = {.p = p, .n = n, .first = s->client};
     feed_rest(r, s, &f);
     f.framed = f.at;
     while (n - f.at >= 5 && !server_is_closing(s)) {
         bool held = false;
-        if (!next_message(s, &f)) break;
+        if (!next_message(s, &f) || !in_this_turn(r, s, &f)) break;
         f.client = s->client;
         if (!admit(r, s, &f)) return n;
         if (f.effect == BE_READY) statements_ended(r, s, p[f.at + 5]);

@@ -71,6 +71,7 @@ cdef extern from "relay/relay.h" nogil:
         server **servers
         settings_store store
         statement_store statements
+        uint32_t turn_work
 
 
 cdef extern from "session/settings.h" nogil:
@@ -137,6 +138,7 @@ cdef class Scene:
     def client_says(self, bytes data):
         """How many of these bytes it has used; the rest comes again, with more behind it."""
         cdef unsigned char *copy = _exactly(data)
+        self.inside.turn_work = 0
         cdef uint32_t used = client_feed(self.r, self.c, copy, <uint32_t>len(data))
         free(copy)
         return used
@@ -144,6 +146,7 @@ cdef class Scene:
     def server_says(self, bytes data):
         """How many of these bytes it has used."""
         cdef unsigned char *copy = _exactly(data)
+        self.inside.turn_work = 0
         cdef uint32_t used = server_feed(self.r, self.s, copy, <uint32_t>len(data))
         free(copy)
         return used

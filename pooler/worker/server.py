@@ -38,7 +38,7 @@ from pooler.worker.address import Address, candidates, host_failed
 from pooler.worker.dial import Dial, DialState, free, let_go
 from pooler.worker.keepalive import tune
 from pooler.worker.parameters import pack_welcome
-from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse
+from pooler.worker.stream import HandshakeFailed, Hangup, Stream, converse, turn_at
 
 if TYPE_CHECKING:
     from pooler.worker.context import WorkerContext
@@ -162,7 +162,9 @@ def connect(context: WorkerContext, opening: Dial, database: Database) -> tuple[
         opening.move(DialState.LOGGING_IN)
         opening.sock = sock
         context.tables.slot_where(slot, *names_of(sock), address.is_unix)
-        opening.stream = Stream(sock, ServerFault, context.tls.for_server(address.name))
+        opening.stream = Stream(
+            sock, ServerFault, context.tls.for_server(address.name), turn_at(address.text)
+        )
         return address, opening.stream
     raise error or ServerFault("server DNS lookup failed")
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import select
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, TypeVar, cast
+from weakref import WeakValueDictionary
 
 import gevent
 from gevent import socket
+from gevent.lock import BoundedSemaphore
 
 from pooler.core import TlsError, TlsSession
 from pooler.errors import ClientFault, ServerFault
@@ -39,16 +42,20 @@ class HandshakeFailed(Hangup):
 
 
 class Stream:
-    """A socket, and what was read from it and not yet used. `secure` makes its session of TLS when asked."""
+    """A socket, and what was read from it and not yet used. `secure` makes its session of TLS when asked;
+    `turn`: held while a thread computes for it.
+    """
 
     def __init__(
         self,
         sock: socket.socket,
         fault: type[ClientFault] | type[ServerFault],
         secure: tls.MakeSession | None = None,
+        turn: AbstractContextManager[object] | None = None,
     ) -> None:
         self.sock = sock
         self.secure = secure
+        self.turn = nullcontext() if turn is None else turn
         self.session: TlsSession | None = None  # in use
         self.buffer = bytearray()
         self._fault = fault
@@ -128,7 +135,7 @@ class Stream:
 
     def _handshake(self, session: TlsSession, received: bytes) -> bool:
         """One step, computed where its milliseconds delay no other client; whether it was the last."""
-        done, reply, failure = offload(session.handshake, received)
+        done, reply, failure = self.offload(session.handshake, received)
         try:
             if reply:
                 self.sock.sendall(reply)
@@ -137,6 +144,11 @@ class Stream:
         if failure is not None:
             raise HandshakeFailed(failure)
         return bool(done)
+
+    def offload(self, function: Callable[..., T], *arguments: Any) -> T:
+        """`offload`, when it is its turn."""
+        with self.turn:
+            return offload(function, *arguments)
 
     def wait_for_end(self) -> None:
         """Read and drop what comes until the other side has closed. Raises Hangup."""
@@ -165,6 +177,22 @@ class Stream:
         poll = select.poll()
         poll.register(self.sock.fileno(), select.POLLIN)
         return bool(poll.poll(0))
+
+
+#: By address, as long as somebody has it.
+_turns: WeakValueDictionary[str, BoundedSemaphore] = WeakValueDictionary()
+
+
+def turn_at(address: str) -> AbstractContextManager[object]:
+    """The turns of what has to be computed for the servers at an address.
+
+    How dear that is the server says (SCRAM's iterations), and there are few threads: one of them at a time
+    for each, so that one that makes it dear has its own logins wait, and no others.
+    """
+    turn: AbstractContextManager[object] | None = _turns.get(address)
+    if turn is None:
+        turn = _turns[address] = BoundedSemaphore(1)
+    return turn
 
 
 def read_to_end(sock: socket.socket) -> None:
@@ -217,7 +245,7 @@ def converse(
                 case StartTLS():
                     answer = stream.start_tls()
                 case Offload():
-                    answer = offload(request.function, *request.arguments)
+                    answer = stream.offload(request.function, *request.arguments)
                 case _:
                     raise NotImplementedError(f"nobody answers {request!r}")
     except StopIteration as end:

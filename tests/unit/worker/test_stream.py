@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -10,7 +11,7 @@ import pytest
 from gevent import socket
 
 from pooler.errors import ServerFault
-from pooler.worker.stream import Stream, read_to_end
+from pooler.worker.stream import Stream, read_to_end, turn_at
 
 #: Where others never have their turn the test has to end all the same.
 ENOUGH = 200_000
@@ -61,3 +62,27 @@ def test_others_have_their_turn(way: str) -> None:
         WAYS[way](cast(Any, talker))
     assert turns == 3
     assert talker.reads < ENOUGH
+
+
+def test_one_thread_at_a_time_for_the_servers_at_an_address() -> None:
+    """What the logins at one of them cost keeps no others waiting."""
+    begun: list[str] = []
+    goes_on = threading.Event()
+
+    def compute(name: str) -> str:
+        begun.append(name)
+        assert goes_on.wait(10)
+        return name
+
+    def begin(name: str, address: str) -> Any:
+        stream = Stream(cast(Any, None), ServerFault, turn=turn_at(address))
+        return gevent.spawn(stream.offload, compute, name)
+
+    all_of_them = [begin("dear", "1"), begin("dear, too", "1"), begin("of others", "2")]
+    with gevent.Timeout(10):
+        while "of others" not in begun:
+            gevent.sleep(0.001)
+    assert sorted(begun) == ["dear", "of others"]
+    goes_on.set()
+    gevent.joinall(all_of_them, 10)
+    assert [one.value for one in all_of_them] == ["dear", "dear, too", "of others"]

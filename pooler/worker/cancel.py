@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import gevent
 from gevent import socket
@@ -19,7 +19,7 @@ from pooler.protocol.server_login import start_tls
 from pooler.protocol.startup import CancelRequest
 from pooler.worker import peers
 from pooler.worker.address import Address
-from pooler.worker.stream import Hangup, Stream, converse
+from pooler.worker.stream import Hangup, Stream, converse, turn_at
 
 if TYPE_CHECKING:
     from pooler.worker.context import WorkerContext
@@ -39,7 +39,8 @@ BUSY_S = 0.02
 #: peers among them, and so many a second with keys that nobody here has are told to the master, in which the
 #: instance that this one replaces may know them.
 SERVED_MAX = 200
-#: So many of them for one client, or for one peer: where PostgreSQL or a peer hangs, others are served still.
+#: So many of them for one client, or for one peer, and always so many for each PostgreSQL: where one of them
+#: hangs, others are served still, whoever has how many clients.
 SERVED_EACH_MAX = 40
 ELSEWHERE_PER_S = 100
 #: The longest key that pooler gives out.
@@ -48,29 +49,35 @@ KEY_BYTES_MAX = 32
 INSIST_TRIES, INSIST_S = 60, 0.03
 
 
+#: Where a request goes: a peer by its number, or an instance of PostgreSQL by its row (-1: nowhere).
+Place = tuple[Literal["peer", "instance"], int]
+
+
 class Allowance:
     """How much one worker does for cancel requests."""
 
     def __init__(self) -> None:
         self.served = 0
         self._each: Counter[int] = Counter()  # of these, by the client's number in its key, or the peer's
+        self._places: Counter[Place] = Counter()
         self._left = float(ELSEWHERE_PER_S)
         self._at = time.monotonic()
 
-    def begin(self, target: int) -> bool:
+    def begin(self, target: int, place: Place) -> bool:
         """Whether one more is served now; `end` has to follow."""
-        if self.served >= SERVED_MAX or self._each[target] >= SERVED_EACH_MAX:
+        full = self.served >= SERVED_MAX and self._places[place] >= SERVED_EACH_MAX
+        if full or self._each[target] >= SERVED_EACH_MAX:
             return False
         self.served += 1
         self._each[target] += 1
+        self._places[place] += 1
         return True
 
-    def end(self, target: int) -> None:
+    def end(self, target: int, place: Place) -> None:
         """One is over."""
         self.served -= 1
-        self._each[target] -= 1
-        if not self._each[target]:
-            del self._each[target]
+        self._each -= Counter({target: 1})  # forgets those that come to nothing
+        self._places -= Counter({place: 1})
 
     def may_tell(self, now: float) -> bool:
         """Whether the master is to hear of one more key, at `now` (monotonic seconds)."""
@@ -90,13 +97,25 @@ def serve(context: WorkerContext, request: CancelRequest) -> str:
     if len(request.key) > KEY_BYTES_MAX:
         return OUTCOMES[CancelVerdict.NOTHING]
     peer = _peer_of(context, request)
-    target = request.pid if peer is None else -peer
-    if not allowance.begin(target):
+    target, place = _where(context, request, peer)
+    if not allowance.begin(target, place):
         return "too many cancel requests"
     try:
         return _serve(context, request, peer)
     finally:
-        allowance.end(target)
+        allowance.end(target, place)
+
+
+def _where(context: WorkerContext, request: CancelRequest, peer: int | None) -> tuple[int, Place]:
+    """Whom the request is for, as an Allowance counts them."""
+    if peer is not None:
+        return -peer, ("peer", peer)
+    return request.pid, ("instance", context.tables.cancel_instance(request.pid, _own_key(context, request)))
+
+
+def _own_key(context: WorkerContext, request: CancelRequest) -> bytes:
+    """The key as it was given to a client of ours."""
+    return peer_key.arrived(request.key) if context.config.settings.peer_id else request.key
 
 
 def _peer_of(context: WorkerContext, request: CancelRequest) -> int | None:
@@ -107,12 +126,9 @@ def _peer_of(context: WorkerContext, request: CancelRequest) -> int | None:
 
 
 def _serve(context: WorkerContext, request: CancelRequest, peer: int | None) -> str:
-    key = request.key
     if peer is not None:
         return peers.forward(context, request, peer)
-    if context.config.settings.peer_id:
-        key = peer_key.arrived(key)
-    verdict, slot, generation, row, client_id = _begin(context, request.pid, key)
+    verdict, slot, generation, row, client_id = _begin(context, request.pid, _own_key(context, request))
     log.debug("cancel request for key %d: %s", request.pid, verdict.name.lower())
     if verdict is CancelVerdict.NOTHING and context.cancels.may_tell(time.monotonic()):
         context.tell_master(CancelElsewhere(request.pid, request.key))
@@ -168,7 +184,7 @@ def forward(context: WorkerContext, slot: int, generation: int) -> None:
     try:
         with patience, socket.socket(address.family, socket.SOCK_STREAM) as sock:
             sock.connect(address.connect_target())
-            stream = Stream(sock, ServerFault, context.tls.for_server(address.name))
+            stream = Stream(sock, ServerFault, context.tls.for_server(address.name), turn_at(target))
             secured = stream.secure is not None and context.tables.slot_secured(slot)[0]
             converse(start_tls("require" if secured else "disable"), stream)
             on_its_way = True

@@ -113,3 +113,19 @@ def test_cancel_keys() -> None:
         assert not t.cancel_key_fits(long_pid, wrong)
     for nobody in (0, 0xFFFFF, 0xFFFFFFFF):
         assert not t.cancel_key_fits(nobody, long_key)
+        assert t.cancel_instance(nobody, long_key) == -1
+
+
+def test_where_a_cancel_request_goes() -> None:
+    """Its instance is known before anything is done for it; a wrong key leads nowhere."""
+    t = tables()
+    database, user, mine, _ = pools(t)
+    elsewhere = t.open_pool(database, user, t.instance("h:2"))
+    for pool, instance in ((mine, t.instance("h:1")), (elsewhere, t.instance("h:2"))):
+        row = t.client_new(0)
+        pid, secret = t.client_key(row)
+        key = secret.to_bytes(4, "big")
+        assert t.cancel_instance(pid, key) == -1, "it is in its login"
+        assert t.client_login(row, database, user, pool) is LoginVerdict.OK
+        assert t.cancel_instance(pid, key) == instance
+        assert t.cancel_instance(pid, bytes(4)) == -1

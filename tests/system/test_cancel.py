@@ -12,6 +12,7 @@ import psycopg2
 import psycopg2.extensions
 import pytest
 
+from pooler.worker.cancel import SERVED_EACH_MAX, SERVED_MAX
 from tests.support.crowd import at_once
 from tests.support.exchange import pooled
 from tests.support.fakeserver import WELCOME, FakeServer, Peer
@@ -345,3 +346,29 @@ def test_console_session(pooler: Pooler) -> None:
         assert holder.rows("SELECT 1") == [[b"1"]]
         holder.close()
         console.close()
+
+
+def test_a_server_that_hangs_over_them_keeps_none_from_others(make_pooler: Callable[..., Pooler]) -> None:
+    """Neither with many requests, nor with those of many of its clients."""
+
+    def asked(peer: Peer) -> None:
+        peer.send(WELCOME)
+        peer.wait_for_end()
+
+    with FakeServer({"hangs": asked}, on_cancel=Peer.wait_for_end) as fake:
+        pooler = make_pooler(workers=1, databases={"p0": "", "hangs": f"port={fake.port}"})
+        hung = [pooler.wire().login(database="hangs") for _ in range(SERVED_MAX // SERVED_EACH_MAX + 1)]
+        for wire in hung:
+            wire.send(query(LONG))
+        wait_for(lambda: pooler.pool("hangs")["cl_active"] == len(hung), 5, "all of them at their servers")
+        requests = [pooler.wire() for _ in range(SERVED_EACH_MAX * len(hung))]
+        for number, one in enumerate(requests):
+            one.send(hung[number % len(hung)].cancel_request())
+        wait_for(lambda: "too many cancel requests" in pooler.log.read_text(), 5, "all places taken")
+        with pooler.wire() as wire:
+            wire.login().send(query(LONG))
+            wait_until_running(pooler.pg)
+            cancel(pooler, wire)
+            expect_canceled(wire)
+        for one in hung + requests:
+            one.socket.close()

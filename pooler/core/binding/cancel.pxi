@@ -8,6 +8,10 @@ cdef class CancelKeys(SharedMap):
         """Whether this is the whole secret, as long as it has to be, of the client that may have this pid."""
         return cancel_key_fits(self.t, pid, <const unsigned char *><const char *>key, <uint32_t>len(key))
 
+    def cancel_instance(self, uint32_t pid, bytes key):
+        """The row of the instance of that client's servers; -1: no client has the key, or it has none."""
+        return cancel_instance(self.t, pid, <const unsigned char *><const char *>key, <uint32_t>len(key))
+
     def cancel_begin(self, uint32_t pid, uint32_t secret, int worker):
         """Looks up a cancel key: a CancelAnswer.  After FORWARD the server is held until cancel_end."""
         cdef int32_t slot = NO_ROW, row = NO_ROW

@@ -76,6 +76,7 @@ cdef extern from "tables/peers.h" nogil:
 cdef extern from "tables/cancel.h" nogil:
     enum cancel_verdict: CANCEL_NOTHING, CANCEL_QUEUED, CANCEL_FORWARD, CANCEL_BUSY, CANCEL_IDLE
     bint cancel_key_fits(tables *, uint32_t, const unsigned char *, uint32_t)
+    int32_t cancel_instance(tables *, uint32_t, const unsigned char *, uint32_t)
     cancel_verdict cancel_begin(tables *, uint32_t, uint32_t, int, int32_t *, uint32_t *, int32_t *)
     void cancel_end(tables *, int32_t, uint32_t, int32_t, uint64_t, int, uint64_t)
 

@@ -25,6 +25,15 @@ bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, u
     return !wrong;
 }
 
+/* Where the servers of the client with that secret are; NO_ROW: no client has it, or it needs no server. */
+int32_t cancel_instance(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
+    if (!cancel_key_fits(t, pid, key, bytes)) return NO_ROW;
+    uint32_t secret = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
+    int32_t row = peer_client_of_key(t, pid, secret);
+    int32_t pool = row == NO_ROW ? NO_ROW : t->clients[row].pool;
+    return pool == NO_ROW ? NO_ROW : t->pools[pool].instance;
+}
+
 /* Looks up a cancel key.  A queued query is canceled here (its worker answers 57014); for a running one the
  * slot is held until cancel_end. */
 enum cancel_verdict cancel_begin(struct tables *t, uint32_t pid, uint32_t secret, int worker, int32_t *slot,

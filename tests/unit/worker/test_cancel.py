@@ -68,3 +68,17 @@ def test_those_for_one_leave_space_for_others(
     gevent.killall(busy)
     assert cancel.serve(context, CancelRequest(hung, b"1234")) != "too many cancel requests"
     assert context.cancels.served == 0
+
+
+def test_those_for_one_instance_leave_space_for_others() -> None:
+    """Many clients of a PostgreSQL that hangs take all places, and each other has its own still."""
+    allowance = cancel.Allowance()
+    for number in range(2 * cancel.SERVED_MAX):
+        assert allowance.begin(number, ("instance", 1)) is (number < cancel.SERVED_MAX)
+    others: tuple[cancel.Place, ...] = (("instance", 2), ("peer", 1))
+    for place in others:
+        for number in range(2 * cancel.SERVED_EACH_MAX):
+            assert allowance.begin(cancel.SERVED_MAX + number, place) is (number < cancel.SERVED_EACH_MAX)
+    for number in range(cancel.SERVED_MAX):
+        allowance.end(number, ("instance", 1))
+    assert allowance.begin(1000, ("instance", 1))

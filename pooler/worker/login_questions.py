@@ -109,12 +109,12 @@ class LoginQuestions:
         return LoginAnswer.YES, (encode(found.name), b"1", secret.raw, secret.prepared)
 
     def _ldap(self, event: LoginAsks) -> Answer:
-        user, password, serial, number, _ = event.fields
+        user, password, serial, number, address = event.fields
         config = self._config_of(serial)
         text = config.hba[int(number)].options if number else config.settings.auth_ldap_options or ""
         method = Method("ldap", options=ldap_options(text))
         wanted = partial(self._is_asking, event)
-        return _verdict(external_auth.check(method, decode(user), password, "", wanted)), ()
+        return _verdict(external_auth.check(method, decode(user), password, decode(address), wanted)), ()
 
     def _pam(self, event: LoginAsks) -> Answer:
         user, password, _, _, address = event.fields

@@ -33,10 +33,15 @@ static int32_t find_channel(const struct tables *t, int32_t database, const char
     return NO_ROW;
 }
 
+/* A database may have as many names as are left to others: however many some have, each finds space. */
 static int32_t new_channel(struct tables *t, int32_t database, const char *name) {
-    int32_t i = 0;
-    while (i < t->h->channels_high && t->channels[i].state != CH_FREE) i++;
-    if (i >= CHANNELS_MAX || strlen(name) >= CHANNEL_NAME_BYTES) return NO_ROW;
+    int32_t i = t->h->channels_high, used = 0, own = 0;
+    for (int32_t k = t->h->channels_high; k--;) {
+        const struct channel_row *c = &t->channels[k];
+        if (c->state == CH_FREE) i = k;
+        else used++, own += c->database == database;
+    }
+    if (own >= CHANNELS_MAX - used || strlen(name) >= CHANNEL_NAME_BYTES) return NO_ROW;
     struct channel_row *c = &t->channels[i];
     memset(c, 0, sizeof *c);
     c->database = database;

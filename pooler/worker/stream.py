@@ -29,6 +29,8 @@ from pooler.worker import tls
 
 #: One recv of a login; longer packets take several.
 READ_BYTES = 8192
+#: Of the messages that one has brought others wait for so many: hundreds of short ones fit.
+MESSAGES_PER_TURN = 32
 
 T = TypeVar("T")
 
@@ -59,6 +61,7 @@ class Stream:
         self.session: TlsSession | None = None  # in use
         self.buffer = bytearray()
         self._fault = fault
+        self._messages = 0  # in this turn
 
     def _fill(self, n: int) -> None:
         while len(self.buffer) < n:
@@ -96,6 +99,10 @@ class Stream:
 
     def message(self, max_bytes: int) -> tuple[bytes, bytes]:
         """One typed message: (kind, body). Whole or not at all: who is interrupted can call it again."""
+        self._messages += 1
+        if self._messages > MESSAGES_PER_TURN:
+            self._messages = 0
+            gevent.sleep(0)
         self._fill(5)
         length = messages.body_length(bytes(self.buffer[:5]), max_bytes, self._fault)
         self._fill(5 + length)

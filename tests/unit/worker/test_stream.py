@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, cast
 
 import gevent
@@ -11,7 +13,7 @@ import pytest
 from gevent import socket
 
 from pooler.errors import ServerFault
-from pooler.worker.stream import Stream, read_to_end, turn_at
+from pooler.worker.stream import MESSAGES_PER_TURN, READ_BYTES, Stream, read_to_end, turn_at
 
 #: Where others never have their turn the test has to end all the same.
 ENOUGH = 200_000
@@ -86,3 +88,23 @@ def test_one_thread_at_a_time_for_the_servers_at_an_address() -> None:
     goes_on.set()
     gevent.joinall(all_of_them, 10)
     assert [one.value for one in all_of_them] == ["dear", "dear, too", "of others"]
+
+
+def test_others_have_their_turn_between_the_messages_of_one_read() -> None:
+    at_once = READ_BYTES // len(MESSAGE)
+    reads = [MESSAGE * at_once]
+    stream = Stream(cast(Any, SimpleNamespace(recv=lambda _: reads.pop(0))), ServerFault)
+    taken, seen = 0, [0]
+
+    def take() -> None:
+        nonlocal taken
+        while taken < at_once:
+            stream.message(100)
+            taken += 1
+
+    taking = gevent.spawn(take)
+    while not taking.ready():
+        gevent.sleep(0)
+        seen.append(taken)
+    assert taken == at_once
+    assert max(b - a for a, b in pairwise(seen)) <= MESSAGES_PER_TURN + 1

@@ -101,6 +101,11 @@ class Lookups:
         finally:
             lookup.waiters -= 1
 
+    def place_of(self, database: Database | None) -> str:
+        """Which PostgreSQL is asked about users of this database (None: the console)."""
+        target = self._target(database)
+        return f"{target.host}:{target.port}"
+
     def _serve(self, question: _Question, lookup: _Lookup, target: Database) -> None:
         """One look-up, for all who wait for it; of the same user one after the other, if they are quick."""
         before = self._asked.get(question)

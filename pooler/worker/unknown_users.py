@@ -1,8 +1,10 @@
 """What somebody sees who tries to log in as a user that does not exist: what most users have who do.
 
 The kind of secret decides what a client is asked (under `auth_type = md5`), and its iterations are told to
-the client before it proves anything. So a stand-in has what is usual here: in the userlist, and among the
-users that auth_query has found.
+the client before it proves anything. So a stand-in has what is usual here: in the userlist, and at each
+PostgreSQL that auth_query has asked. Each of those counts as much as any other: a tenant who runs the one
+that is asked about his own users could else make up as many as it takes to tell others' users from those who
+do not exist.
 """
 
 from __future__ import annotations
@@ -12,8 +14,12 @@ from collections import Counter
 from pooler.auth.passwords import Secret, parse_secret
 from pooler.config import Config
 
-#: Iterations that differ; more of them say nothing about what is usual.
+#: Iterations that differ, of one PostgreSQL; more of them say nothing about what is usual there.
 KINDS_MAX = 64
+#: PostgreSQLs; of more all are learnt anew.
+PLACES_MAX = 256
+#: Iterations of PostgreSQL's own verifiers (scram_iterations): what is usual where nothing is.
+DEFAULT_ITERATIONS = 4096
 
 #: In the place of the iterations of a secret that is none of SCRAM.
 NO_SCRAM = 0
@@ -27,7 +33,7 @@ class UnknownUsers:
         self.have_scram = False
         self.iterations = 0  # 0: those of verifiers that pooler makes itself
         self._listed: Counter[int] = Counter()
-        self._found: Counter[int] = Counter()
+        self._found: dict[str, Counter[int]] = {}
         self._are_looked_up = False
 
     def adopt(self, config: Config) -> None:
@@ -44,24 +50,40 @@ class UnknownUsers:
         )
         self._decide()
 
-    def learn(self, secret: Secret) -> None:
-        """What auth_query has brought for a user."""
+    def learn(self, place: str, secret: Secret) -> None:
+        """What auth_query has brought for a user, and from which PostgreSQL."""
         if not secret.text:
             return
-        if len(self._found) >= KINDS_MAX:
+        if place not in self._found and len(self._found) >= PLACES_MAX:
             self._found.clear()
-        self._found[_kind(secret)] += 1
+        found = self._found.setdefault(place, Counter())
+        if len(found) >= KINDS_MAX:
+            found.clear()
+        found[_kind(secret)] += 1
         self._decide()
 
+    def _usual_at_servers(self) -> Counter[int]:
+        """All users that were looked up, dealt out evenly to PostgreSQLs, each with what is usual there."""
+        kinds: Counter[int] = Counter()
+        users = sum(found.total() for found in self._found.values())
+        for found in self._found.values():
+            kinds[_most_common(found)] += max(1, users // len(self._found))
+        return kinds
+
     def _decide(self) -> None:
-        kinds = self._listed + self._found
+        kinds = self._listed + self._usual_at_servers()
         scram = Counter({kind: count for kind, count in kinds.items() if kind != NO_SCRAM})
         if not kinds:  # nothing is known: PostgreSQL's default since 14
             self.have_scram, self.iterations = self._are_looked_up, 0
             return
         self.have_scram = 2 * scram.total() > kinds.total()
-        self.iterations = scram.most_common(1)[0][0] if self.have_scram else 0
+        self.iterations = _most_common(scram) if self.have_scram else 0
 
 
 def _kind(secret: Secret) -> int:
     return secret.verifier.iterations if secret.verifier is not None else NO_SCRAM
+
+
+def _most_common(kinds: Counter[int]) -> int:
+    """Of those that are as common as each other PostgreSQL's default, else the least."""
+    return max(kinds, key=lambda kind: (kinds[kind], kind == DEFAULT_ITERATIONS, -kind))

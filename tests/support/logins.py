@@ -59,6 +59,10 @@ class Found:
             gevent.sleep(0.001)
         return self.users.get(name)
 
+    def place_of(self, database: Database | None) -> str:
+        """As Lookups.place_of."""
+        return database.name if database else ""
+
 
 class Machine:
     """One worker with one configuration."""

@@ -50,16 +50,31 @@ def test_accounts_that_look_users_up_are_not_counted() -> None:
 def test_users_that_were_looked_up_count() -> None:
     users = adopted({"asks": "plain"}, auth_user="asks")
     assert (users.have_scram, users.iterations) == (True, 0)
-    users.learn(parse_secret(scram(9000)))
+    users.learn("h:1", parse_secret(scram(9000)))
     assert (users.have_scram, users.iterations) == (True, 9000)
     for _ in range(2):
-        users.learn(parse_secret(MD5))
-    users.learn(parse_secret(""))
+        users.learn("h:1", parse_secret(MD5))
+    users.learn("h:1", parse_secret(""))
     assert not users.have_scram
+
+
+def test_one_postgresql_counts_as_much_as_another() -> None:
+    """A tenant who runs one decides nothing about the users of others."""
+    users = adopted({}, auth_user="asks")
+    users.learn("honest:1", parse_secret(scram(4096)))
+    for _ in range(100):
+        users.learn("lies:1", parse_secret(scram(77777)))
+    assert (users.have_scram, users.iterations) == (True, 4096)
+    users.learn("lies:2", parse_secret(scram(77777)))
+    assert users.iterations == 77777, "most of them"
+    users.learn("honest:2", parse_secret(scram(4096)))
+    assert users.iterations == 4096, "as many as those"
 
 
 def test_memory_is_bounded() -> None:
     users = adopted({}, auth_user="asks")
     for number in range(1000):
-        users.learn(parse_secret(scram(4096 + number)))
-    assert len(users._found) <= 64
+        users.learn("h:1", parse_secret(scram(4096 + number)))
+        users.learn(f"h:{number}", parse_secret(scram(4096)))
+    assert len(users._found) <= 256
+    assert max(map(len, users._found.values())) <= 64

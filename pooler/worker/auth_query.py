@@ -30,6 +30,7 @@ from pooler.protocol.auth_query import StoredUser
 from pooler.worker.parameters import unpack_welcome
 from pooler.worker.server import TEMPORARY
 from pooler.worker.stream import Hangup, Stream, converse
+from pooler.worker.unknown_users import place_of
 
 if TYPE_CHECKING:
     from pooler.config import Database
@@ -103,8 +104,7 @@ class Lookups:
 
     def place_of(self, database: Database | None) -> str:
         """Which PostgreSQL is asked about users of this database (None: the console)."""
-        target = self._target(database)
-        return f"{target.host}:{target.port}"
+        return place_of(self._target(database))
 
     def _serve(self, question: _Question, lookup: _Lookup, target: Database) -> None:
         """One look-up, for all who wait for it; of the same user one after the other, if they are quick."""

@@ -10,9 +10,10 @@ do not exist.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 
 from pooler.auth.passwords import Secret, parse_secret
-from pooler.config import Config
+from pooler.config import Config, Database
 
 #: Iterations that differ, of one PostgreSQL; more of them say nothing about what is usual there.
 KINDS_MAX = 64
@@ -34,6 +35,7 @@ class UnknownUsers:
         self.iterations = 0  # 0: those of verifiers that pooler makes itself
         self._listed: Counter[int] = Counter()
         self._found: dict[str, Counter[int]] = {}
+        self._places: frozenset[str] = frozenset()  # of the configuration
         self._are_looked_up = False
 
     def adopt(self, config: Config) -> None:
@@ -43,6 +45,7 @@ class UnknownUsers:
             askers.add(config.auto_database.auth_user)
         askers.add(config.settings.auth_user)
         self._are_looked_up = askers != {None}
+        self._places = frozenset(_asked_places(config))
         self._listed = Counter(
             _kind(parse_secret(text))
             for user, text in config.userlist.items()
@@ -63,12 +66,16 @@ class UnknownUsers:
         self._decide()
 
     def _usual_at_servers(self) -> Counter[int]:
-        """All users that were looked up, dealt out evenly to PostgreSQLs, each with what is usual there."""
+        """All users that were looked up, dealt out evenly to PostgreSQLs, each with what is usual there;
+        those that were not asked yet have the default."""
         kinds: Counter[int] = Counter()
         users = sum(found.total() for found in self._found.values())
+        not_asked = len(self._places - self._found.keys()) if self._found else 0
+        share = max(1, users // (len(self._found) + not_asked or 1))
         for found in self._found.values():
-            kinds[_most_common(found)] += max(1, users // len(self._found))
-        return kinds
+            kinds[_most_common(found)] += share
+        kinds[DEFAULT_ITERATIONS] += share * not_asked
+        return +kinds
 
     def _decide(self) -> None:
         kinds = self._listed + self._usual_at_servers()
@@ -78,6 +85,22 @@ class UnknownUsers:
             return
         self.have_scram = 2 * scram.total() > kinds.total()
         self.iterations = _most_common(scram) if self.have_scram else 0
+
+
+def place_of(database: Database) -> str:
+    """The PostgreSQL of a database."""
+    return f"{database.host}:{database.port}"
+
+
+def _asked_places(config: Config) -> Iterator[str]:
+    """PostgreSQLs that auth_query may ask."""
+    for database in config.databases.values():
+        if not (database.auth_user or config.settings.auth_user):
+            continue
+        name = database.auth_dbname or config.settings.auth_dbname
+        target = database if name is None else config.find_database(name)
+        if target is not None:
+            yield place_of(target)
 
 
 def _kind(secret: Secret) -> int:

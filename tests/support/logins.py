@@ -27,6 +27,7 @@ from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.auth_query import StoredUser
 from pooler.worker.parameters import pack_welcome
 from pooler.worker.stream import Hangup
+from pooler.worker.unknown_users import place_of
 from pooler.worker.worker import Worker
 from tests.support.fakeserver import ANSWER, REPORTED
 from tests.support.login_peer import PATIENCE_S, Peer, Welcome
@@ -61,7 +62,7 @@ class Found:
 
     def place_of(self, database: Database | None) -> str:
         """As Lookups.place_of."""
-        return database.name if database else ""
+        return place_of(database) if database else ""
 
 
 class Machine:

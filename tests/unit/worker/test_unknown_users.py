@@ -8,7 +8,7 @@ import pytest
 
 from pooler.auth.passwords import parse_secret
 from pooler.config import Config, Database, Settings
-from pooler.worker.unknown_users import UnknownUsers
+from pooler.worker.unknown_users import UnknownUsers, place_of
 
 MD5 = "md5" + 32 * "0"
 
@@ -69,6 +69,18 @@ def test_one_postgresql_counts_as_much_as_another() -> None:
     assert users.iterations == 77777, "most of them"
     users.learn("honest:2", parse_secret(scram(4096)))
     assert users.iterations == 4096, "as many as those"
+
+
+def test_one_that_was_not_asked_yet_has_the_default() -> None:
+    """The first that is asked does not speak for all."""
+    databases = {name: Database(name, host=name, auth_user="asks") for name in ("lies", "honest")}
+    users = UnknownUsers(b"key")
+    users.adopt(Config("p.ini", Settings(), databases))
+    for _ in range(20):
+        users.learn(place_of(databases["lies"]), parse_secret(scram(77777)))
+    assert (users.have_scram, users.iterations) == (True, 4096)
+    users.learn(place_of(databases["honest"]), parse_secret(scram(5000)))
+    assert users.iterations == 5000, "the least of those that are as common"
 
 
 def test_memory_is_bounded() -> None:

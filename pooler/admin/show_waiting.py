@@ -30,7 +30,7 @@ _PLAIN = {
 def waiting(sources: Sources) -> list[Row]:
     """Rows of SHOW WAITING, by pool and place in the line."""
     rows: list[Row] = []
-    for line in sorted(sources.tables.waiting(), key=_order):
+    for line in sorted(sources.tables.waiting(ROWS_MAX), key=_order):
         detail = detail_of(line)
         holders = holders_of(line)
         for place, client in enumerate(line["clients"], 1):

@@ -189,6 +189,8 @@ def _file_of_master(process: Path) -> str | None:
     match = MASTER.fullmatch(title)
     if match is None:
         return None
+    if os.path.isabs(match[1]):
+        return os.path.realpath(match[1])
     try:
         return os.path.realpath(os.path.join(os.readlink(process / "cwd"), match[1]))
     except OSError:

@@ -62,7 +62,7 @@ class Database:
     auth_user: str | None = option("user")
     auth_query: str | None = option("text")
     auth_dbname: str | None = option("text")
-    pool_size: int | None = option("size")
+    pool_size: int | None = option("size", unlimited=True)
     min_pool_size: int | None = option("size")
     reserve_pool_size: int | None = option("size", aliases=("reserve_pool",))
     connect_query: str | None = option("text", text="SQL that each new server runs before its first client.")
@@ -101,7 +101,7 @@ class UserOptions:
     """An entry of [users]; None: inherited."""
 
     name: str
-    pool_size: int | None = option("size")
+    pool_size: int | None = option("size", unlimited=True)
     reserve_pool_size: int | None = option("size")
     pool_mode: str | None = option("word", words=POOL_MODES)
     max_user_connections: int | None = option("limit")
@@ -122,7 +122,9 @@ class Peer:
     id: int
     host: str = option("text", "", text="Where the peer is: an address, or the folder of its unix socket.")
     port: int = option("port", 6432, text="Its port, also of the unix socket's name.")
-    pool_size: int | None = option("size", text="Cancel requests that may be under way to it at once.")
+    pool_size: int | None = option(
+        "size", unlimited=True, text="Cancel requests that may be under way to it at once."
+    )
 
 
 @dataclass(frozen=True)

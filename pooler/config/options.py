@@ -32,6 +32,7 @@ class Option:
     aliases: tuple[str, ...] = ()
     words: tuple[str, ...] = ()
     text: str = ""  # what it is for; of keys that are settings, too, the setting says that
+    unlimited: bool = False  # 0 is no limit: garbage, which PgBouncer takes for 0, is refused
 
     def parse(self, text: str) -> tuple[OptionValue, str | None]:
         """The value and, where the text is odd but accepted, how it was understood; raises ValueError."""
@@ -47,6 +48,8 @@ class Option:
         number, plain = values.parse_leading_integer(text)
         if self.kind == "port" and not 1 <= number <= 65535:
             raise ValueError("not a port, allowed is 1 to 65535")
+        if self.unlimited and not number and not plain:
+            raise ValueError("not a number")
         remark = None if plain else f"not a number, taken as {number}, as PgBouncer does"
         if number < 0 or (number == 0 and self.kind in ("limit", "seconds")):
             return None, remark

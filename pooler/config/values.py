@@ -5,7 +5,7 @@ What is meant by that dialect, and is easily got wrong:
 * integers are C's strtol with base 0: `0777` is octal, `0x1f` hexadecimal, `08` an error, nothing may follow;
 * switches are integers too: 0 is off, anything else is on, words like `yes` are errors;
 * times are seconds, fractions allowed (`0.25`);
-* inside `key=value` lists ([databases], [users], [peers]) integers are C's atoi: `10s` is 10; words are none;
+* inside `key=value` lists ([databases], [users], [peers]) integers are C's atoi: `10s` is 10 and `ten` is 0;
 * such lists are separated by spaces, quoted by '...' with '' for a quote, and no value may be empty.
 
 Every parser raises `ValueError` with a text for the operator and nothing else, whatever it is given. The
@@ -101,17 +101,13 @@ def parse_count_or_auto(text: str, low: int, high: int) -> int:
 
 
 def parse_leading_integer(text: str) -> tuple[int, bool]:
-    """C's atoi, and whether the text was a plain number: what follows one is ignored. To PgBouncer a word is
-    0, which means no limit; here it is an error."""
+    """C's atoi, and whether the text was a plain number: garbage is 0, what follows a number is ignored."""
     match = _LEADING_INTEGER.match(text)
     if match is None:
-        raise ValueError("not a number")
+        return 0, False
     if len(match[1]) > DIGITS_MAX or not INT_MIN <= int(match[1]) <= INT_MAX:
         raise ValueError(f"out of range, allowed is up to {INT_MAX}")
-    number, plain = int(match[1]), match.end() == len(text)
-    if not number and not plain:
-        raise ValueError("not a number")
-    return number, plain
+    return int(match[1]), match.end() == len(text)
 
 
 def parse_pairs(text: str) -> list[tuple[str, str]]:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 LOOK_S = 5.0
 #: once a minute for each pool.
 AGAIN_S = 60.0
+#: Of each line the first client tells all.
+FIRST = 0
 #: An operator knows of these.
 ORDERED = frozenset({"paused", "suspended"})
 
@@ -30,7 +32,8 @@ class Jams:
     def reasons(self) -> dict[int, str]:
         """What keeps servers from the clients of a pool, by its row."""
         return {
-            line["pool"]: f"{line['cause']}: {detail_of(line)}" for line in self._context.tables.waiting()
+            line["pool"]: f"{line['cause']}: {detail_of(line)}"
+            for line in self._context.tables.waiting(FIRST)
         }
 
     def tick(self, now: float) -> None:
@@ -38,7 +41,7 @@ class Jams:
         if self._context.number or now < self._due:
             return
         self._due = now + LOOK_S
-        lines = self._context.tables.waiting()
+        lines = self._context.tables.waiting(FIRST)
         self._told = {pool: told for pool, told in self._told.items() if now < told + AGAIN_S}
         for line in lines:
             oldest_s = max(client["wait_us"] for client in line["clients"]) / 1e6

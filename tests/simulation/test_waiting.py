@@ -23,8 +23,8 @@ SET: dict[str, Callable[[World], object]] = {
 }
 
 
-def lines(world: World) -> list[dict[str, Any]]:
-    return list(world.tables.waiting(world.now))
+def lines(world: World, most: int = 1000) -> list[dict[str, Any]]:
+    return list(world.tables.waiting(most, world.now))
 
 
 def line(world: World) -> dict[str, Any]:
@@ -146,3 +146,14 @@ def test_a_long_line_is_counted_to_its_end() -> None:
         world.acquire(client(world))
     found = line(world)
     assert (found["count"], len(found["clients"])) == (300, 256)
+
+
+def test_no_more_clients_than_wanted_but_the_first_of_each_line() -> None:
+    world = World([Pool(size=1), Pool("d1", size=1), Pool("d2", size=1)], clients=64)
+    for pool in range(3):
+        serve(world, [client(world, pool=pool)])
+        for _ in range(10):
+            world.acquire(client(world, pool=pool))
+    assert [len(found["clients"]) for found in lines(world, 12)] == [10, 2, 1]
+    assert [len(found["clients"]) for found in lines(world, 0)] == [1, 1, 1]
+    assert [found["count"] for found in lines(world, 0)] == [10, 10, 10]

@@ -110,10 +110,11 @@ cdef class Snapshots(SharedMap):
             })
         return rows
 
-    def waiting(self, uint64_t at=0):
+    def waiting(self, int32_t most, uint64_t at=0):
         """One dict per pool that clients wait in: what keeps servers from them, who has those for longest,
         and the first WAITERS_MAX clients of its line.  The lock is held for a look at one pool at a time, and
-        of each client a copy is made: those that are served meanwhile are left out."""
+        of each client a copy is made: those that are served meanwhile are left out.  So many clients at
+        `most`, but the first of each line: to make what is shown of one takes 10 us."""
         cdef int32_t i, row
         cdef uint64_t now
         cdef waiting w
@@ -127,12 +128,13 @@ cdef class Snapshots(SharedMap):
             waiting_look(self.t, i, now, &w)
             tables_unlock(self.t)
             clients = []
-            for row in w.clients[:w.named]:
+            for row in w.clients[:min(w.named, max(1, most))]:
                 memcpy(&c, &self.t.clients[row], sizeof(client_row))
                 if c.state == CL_WAITING and c.pool == i:
                     clients.append(_client_dict(self.t, row, &c, now))
             if not clients:
                 continue
+            most -= <int32_t>len(clients)
             database, user, _ = self.pool_key(i)
             failures, sqlstate, error = self.pool_error(i)
             retry_s = self.t.pools[i].retry_at - now if self.t.pools[i].retry_at > now else 0

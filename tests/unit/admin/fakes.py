@@ -140,7 +140,7 @@ class FakeTables:
         texts = [encode.row(row[: len(shown)], shown, [encode.TEXT] * len(shown)) for row in rows]
         return b"".join(texts), len(texts)
 
-    def waiting(self) -> Sequence[TableRow]:
+    def waiting(self, most: int) -> Sequence[TableRow]:
         return self.waiting_rows
 
     def servers(self) -> Sequence[TableRow]:

@@ -97,22 +97,24 @@ def test_users_and_peers(folder: Folder) -> None:
 
 def test_integers_of_entries_are_read_as_pgbouncer_does_but_not_silently(folder: Folder) -> None:
     config = folder.load(
-        "[pgbouncer]\n[databases]\nd = pool_size=10x min_pool_size=2 max_db_connections=-1\n"
+        "[pgbouncer]\n[databases]\nd = pool_size=10x min_pool_size=ten max_db_connections=x\n"
     )
     database = config.databases["d"]
-    assert (database.pool_size, database.min_pool_size, database.max_db_connections) == (10, 2, None)
+    assert (database.pool_size, database.min_pool_size, database.max_db_connections) == (10, 0, None)
     assert [folder.short(problem) for problem in config.problems] == [
         "p.ini:3: warning: pool_size: not a number, taken as 10, as PgBouncer does",
+        "p.ini:3: warning: min_pool_size: not a number, taken as 0, as PgBouncer does",
+        "p.ini:3: warning: max_db_connections: not a number, taken as 0, as PgBouncer does",
     ]
 
 
 def test_a_word_is_no_limit(folder: Folder) -> None:
     """PgBouncer takes it for 0, which is no limit at all."""
-    problems = folder.fail("[pgbouncer]\n[databases]\nd = pool_size=two max_db_connections=0x10\n")
-    assert problems == [
-        "p.ini:3: error: invalid pool_size: not a number",
-        "p.ini:3: error: invalid max_db_connections: not a number",
-    ]
+    for text in ("two", "0x10", "-"):
+        problems = folder.fail(
+            f"[pgbouncer]\n[databases]\nd = pool_size={text}\n[users]\nu = pool_size={text}\n"
+        )
+        assert problems == [f"p.ini:{line}: error: invalid pool_size: not a number" for line in (3, 5)]
 
 
 def test_a_comment_behind_a_value(folder: Folder) -> None:

@@ -114,12 +114,12 @@ def test_errors_in_transactions(pooler: Pooler) -> None:
 
 def test_an_error_that_the_client_does_not_hear_is_not_counted(pooler: Pooler) -> None:
     """A statement is run again where its table has changed: PostgreSQL's error (0A000) is pooler's to see."""
-    pooler.sql("DROP TABLE IF EXISTS counted; CREATE TABLE counted (a int)")
+    pooler.sql("DROP TABLE IF EXISTS widened; CREATE TABLE widened (a int)")
     with psycopg.connect(pooler.dsn(), autocommit=True) as client:
         for _ in range(3):
-            client.execute("SELECT * FROM counted", prepare=True)
-        pooler.pg.sql("ALTER TABLE counted ADD b int", dbname="p0")
-        found = client.execute("SELECT * FROM counted", prepare=True).description
+            client.execute("SELECT * FROM widened", prepare=True)
+        pooler.pg.sql("ALTER TABLE widened ADD b int", dbname="p0")
+        found = client.execute("SELECT * FROM widened", prepare=True).description
     assert found is not None
     assert len(found) == 2
     assert "cached plan must not change result type" in pooler.pg.new_log()

@@ -254,7 +254,9 @@ def test_error_refuses_what_pins(running_postgres: Postgres, pooler: Pooler, mak
 def test_error_lets_settings_follow(pooler: Pooler) -> None:
     """Nothing of them stays on a server that others get, so there is nothing to refuse."""
     with Client(pooler, "error") as client:
-        client.do("SET app.tenant = 'blue'; CREATE SEQUENCE IF NOT EXISTS drawn; SELECT nextval('drawn')")
+        client.do(
+            "SET app.tenant = 'blue'; CREATE SEQUENCE IF NOT EXISTS pins_drew; SELECT nextval('pins_drew')"
+        )
         assert client.value("SHOW app.tenant") == "blue"
 
 
@@ -368,15 +370,15 @@ def test_pause_waits_for_pinned_clients(pooler: Pooler) -> None:
 
 def test_pause_does_not_wait_for_what_sequences_remember(pooler: Pooler) -> None:
     with Client(pooler) as client, pooler.wire().login(database="pgbouncer", user="postgres") as console:
-        client.do("CREATE SEQUENCE IF NOT EXISTS drawn")
-        client.pin("SELECT nextval('drawn'), lastval()")
+        client.do("CREATE SEQUENCE IF NOT EXISTS pins_drew")
+        client.pin("SELECT nextval('pins_drew'), lastval()")
         assert client.pins()[0]["reason"] == "sequence"
         assert console.query("PAUSE p0")[-1].type == "Z"
         console.query("RESUME p0")
 
 
 #: What keeps a server until another client waits for it.
-WEAK = ["SELECT nextval('drawn'), lastval()", "DO $$ BEGIN EXECUTE 'SET my' || '.name = 1'; END $$"]
+WEAK = ["SELECT nextval('pins_drew'), lastval()", "DO $$ BEGIN EXECUTE 'SET my' || '.name = 1'; END $$"]
 
 
 @contextmanager
@@ -400,7 +402,7 @@ def never_silent(wire: Wire) -> Iterator[None]:
 @pytest.mark.parametrize("text", WEAK, ids=["sequence", "setting"])
 def test_a_client_that_is_never_silent_gives_its_server_up(pooler: Pooler, text: str) -> None:
     with pooled(pooler, "single") as wire, pooled(pooler, "single") as other:
-        wire.query("CREATE SEQUENCE IF NOT EXISTS drawn")
+        wire.query("CREATE SEQUENCE IF NOT EXISTS pins_drew")
         wire.rows(text)
         wait_for(lambda: pooler.show("pins", database="single"), 5, "a pin")
         (pin,) = pooler.show("pins", database="single")
@@ -413,7 +415,7 @@ def test_a_client_that_is_never_silent_gives_its_server_up(pooler: Pooler, text:
 @pytest.mark.parametrize("text", WEAK, ids=["sequence", "setting"])
 def test_pause_does_not_wait_for_a_client_that_is_never_silent(pooler: Pooler, text: str) -> None:
     with pooled(pooler, "single") as wire, pooled(pooler, "pgbouncer") as console:
-        wire.query("CREATE SEQUENCE IF NOT EXISTS drawn")
+        wire.query("CREATE SEQUENCE IF NOT EXISTS pins_drew")
         wire.rows(text)
         console.socket.settimeout(60)
         with never_silent(wire):

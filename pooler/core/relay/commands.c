@@ -65,6 +65,7 @@ static void kill_client(struct relay *r, const struct command *k) {
     struct client *c = r->clients[k->a];
     struct client_row *row = &r->t->clients[k->a];
     const char *sqlstate = (const char *)k->data, *text = sqlstate + 6, *detail = text + strlen(text) + 1;
+    if (detail >= sqlstate + k->data_bytes) detail = NULL;
     if (row->id != k->id) return;
     if (!c) { /* in its login: what it was to be punished for may be over */
         if (!k->token || k->token == row->wait_start) login_ordered(r, k->a, k->id, ORDER_KILL, text, detail);

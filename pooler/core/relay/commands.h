@@ -16,7 +16,7 @@ enum command_type {
                                     settings values; extra: bytes read behind the client's login */
     COMMAND_CLOSE_SLOT, /* a: slot, CLOSING and ours */
     COMMAND_FREED_SLOT, /* a: slot that was never dialed, or whose end was read by Python */
-    COMMAND_KILL,       /* a: row, id, token; data: SQLSTATE, text and detail, a NUL behind each */
+    COMMAND_KILL,       /* a: row, id, token; data: SQLSTATE, text and, if any, detail, a NUL behind each */
     COMMAND_SEND,       /* a: row, id; data: bytes for the client (a notice) */
     COMMAND_RECLAIM,    /* finish the slots of dead workers */
     COMMAND_OPTIONS,    /* data: struct options */

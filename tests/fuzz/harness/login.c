@@ -122,7 +122,7 @@ static void turn(void) {
 
 /* As query_wait_timeout does: who has said goodbye behind a query waits for its server. */
 static void end_of_waiting(void) {
-    static const char why[] = "08P01\0query_wait_timeout";
+    static const char why[] = "08P01\0query_wait_timeout\0pool_size: 1 of 1 servers are there";
     for (int i = 0; i < CLIENTS; i++) {
         if (!relay->clients[i] || relay->t->clients[i].state != CL_WAITING) continue;
         struct command *k = world_command(COMMAND_KILL, i, 0, sizeof why);

@@ -28,8 +28,8 @@ from tests.support.wire import (
 )
 from tests.system.conftest import MakeShared, nothing_left
 
-#: What AddressSanitizer keeps of memory that was freed (quarantine_size_mb in scripts/sanitize), in a worker and
-#: its master.
+#: What AddressSanitizer keeps of memory that was freed (quarantine_size_mb in scripts/sanitize), in a worker
+#: and its master.
 QUARANTINE_KB = 2 * 32 * 1024 if "ASAN_OPTIONS" in os.environ else 0
 
 CONNECTED = (

@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from pooler.dev.processes import free_port
 from tests.support.install import need
 from tests.support.postgres import Postgres
 
@@ -33,9 +34,9 @@ def check(pg: Postgres, tmp_path: Path) -> Check:
         userlist.chmod(0o600)
         ini = tmp_path / "p.ini"
         ini.write_text(
-            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nauth_type = scram-sha-256\nauth_file = {userlist}\n"
-            f"default_pool_size = 5\n{settings}\n[databases]\n"
-            + databases.replace("PG", f"host={pg.host} port={pg.port}")
+            f"[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {free_port()}\n"
+            f"auth_type = scram-sha-256\nauth_file = {userlist}\ndefault_pool_size = 5\n"
+            f"{settings}\n[databases]\n" + databases.replace("PG", f"host={pg.host} port={pg.port}")
         )
         ini.chmod(0o600)
         done = run("--connect", "--json", ini)
@@ -157,7 +158,8 @@ def test_files_of_debians_package_are_clean(path: str, tmp_path: Path) -> None:
     shutil.copyfile(path, copy)
     copy.chmod(0o640)
     (tmp_path / "userlist.txt").touch(mode=0o640)
-    copy.write_text(copy.read_text().replace("/etc/pgbouncer/userlist.txt", str(tmp_path / "userlist.txt")))
+    text = copy.read_text().replace("/etc/pgbouncer/userlist.txt", str(tmp_path / "userlist.txt"))
+    copy.write_text(text.replace("listen_port = 6432", f"listen_port = {free_port()}"))
     done = run("--strict", copy)
     assert done.returncode == 0, done.stdout
     assert done.stdout.splitlines()[0] == f"{copy}: pooler starts with it"

@@ -79,6 +79,13 @@ def test_refusals_by_reason(pooler: Pooler) -> None:
         wait_for(lambda: refusals(pooler).get("other") == 1, 10, "a packet that is none")
 
 
+def test_a_refusal_behind_the_wait_for_a_server_is_not_the_servers(pooler: Pooler) -> None:
+    """The first client of a pool waits for the pool's first server, and is then refused by pooler itself."""
+    for _ in range(2):
+        refused(pooler, options="-c log_connections=on")
+    expect_refusals(pooler, other=2)
+
+
 def test_errors_by_class(pooler: Pooler) -> None:
     def errors(database: str) -> dict[str, float]:
         return counted(pooler, "pooler_errors", "class", database=database, user="bouncer")

@@ -243,21 +243,20 @@ void login_hang_up(struct relay *r, struct login *l) {
     login_over(r, l);
 }
 
-/* An order from the tables; false: there is no such login. */
-/* `detail` may be NULL; only a client that has proven who it is is told. */
+/* An order from the tables; false: there is no such login.  `detail` may be NULL; only a client that has
+ * proven who it is is told it. */
 bool login_ordered(struct relay *r, int32_t row, uint64_t id, uint8_t orders, const char *text,
                    const char *detail) {
     struct login *l = r->logins->by_row[row];
     if (!l || l->id != id) return false;
     if (orders & ORDER_KILL && l->state == LOGIN_WELCOME && detail && !l->detail) l->detail = strdup(detail);
     if (orders & ORDER_KILL) login_refuse(r, l, PROTOCOL_VIOLATION, text, NULL);
-    else if (orders & (ORDER_WELCOME | ORDER_FAIL) && l->state == LOGIN_WELCOME) {
+    else if (orders & ORDER_FAIL && l->state == LOGIN_WELCOME) {
         char code[SQLSTATE_BYTES], said[ERROR_TEXT_BYTES];
         pool_error_of(r->t, r->t->clients[row].pool, code, said);
         l->refusal = REFUSAL_SERVER;
-        if (orders & ORDER_FAIL) login_refuse(r, l, code, said, NULL);
-        else admission_enter(r, l);
-    }
+        login_refuse(r, l, code, said, NULL);
+    } else if (orders & ORDER_WELCOME && l->state == LOGIN_WELCOME) admission_enter(r, l);
     return true;
 }
 

@@ -141,13 +141,18 @@ uint32_t catalog_builtin_effect_flags(const char *name, bool is_volatile, uint32
     return CATALOG_UNKNOWN;
 }
 
+bool catalog_trusts(const char *trusted, const char *name) {
+    for (; *trusted; trusted += strlen(trusted) + 1)
+        if (strcmp(trusted, name) == 0) return true;
+    return false;
+}
+
 uint32_t catalog_extension_effect_flags(const char *extension, const char *name, const char *trusted) {
     if (listed(EXTENSIONS, extension)) {
         const struct known *k = find(EXCEPTIONS, sizeof EXCEPTIONS / sizeof *EXCEPTIONS, name);
         return k ? k->effect_flags : 0;
     }
-    for (; *trusted; trusted += strlen(trusted) + 1)
-        if (strcmp(trusted, extension) == 0) return 0;
+    if (catalog_trusts(trusted, extension)) return 0;
     /* connections: each with a session of its own */
     if (strcmp(extension, "postgres_fdw") == 0) return PIN_LOADED;
     return CATALOG_UNKNOWN;

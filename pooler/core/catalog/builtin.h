@@ -32,8 +32,10 @@
  * in the table here is unknown then. */
 uint32_t catalog_builtin_effect_flags(const char *name, bool is_volatile, uint32_t server_version);
 
-/* Traits of a function in C that belongs to this extension; `trusted`: names from session_trusted_extensions,
- * each with a NUL behind it and an empty one at the end.  Without a name: of the foreign tables of its
+/* `trusted`: names from session_trusted_extensions, each with a NUL behind it and an empty one at the end. */
+bool catalog_trusts(const char *trusted, const char *name);
+
+/* Traits of a function in C that belongs to this extension.  Without a name: of the foreign tables of its
  * wrapper. */
 uint32_t catalog_extension_effect_flags(const char *extension, const char *name, const char *trusted);
 

@@ -109,19 +109,13 @@ static void take_body(struct catalog_reader *c, const struct field_text *f) {
     if (!known || !f[F_BODY].p) c->draft.effect_flags |= EFFECT_READS;
 }
 
-static bool trusts(const char *trusted, const char *name) {
-    for (; *trusted; trusted += strlen(trusted) + 1)
-        if (strcmp(trusted, name) == 0) return true;
-    return false;
-}
-
 /* It is the handler of a language, by its last type (pg_type.dat: language_handler has 2280).  `extension`:
  * its own, which has the language's name. */
 static bool keeps_variables(struct field_text refs, const char *extension, const char *trusted) {
     static const char HANDLER[] = " 2280";
     const uint32_t n = sizeof HANDLER - 1;
     return refs.n >= n && memcmp(refs.p + refs.n - n, HANDLER, n) == 0 && strcmp(extension, "plpgsql") != 0
-        && !trusts(trusted, extension);
+        && !catalog_trusts(trusted, extension);
 }
 
 /* What needs no reading of a body, or forbids it. */
@@ -139,7 +133,7 @@ static uint32_t function_effect_flags(struct catalog_reader *c, const struct fie
     /* citext has some */
     if (strcmp(extra, "internal") == 0) return catalog_extension_effect_flags(rest, name, "");
     if (strcmp(extra, "sql") != 0 && strcmp(extra, "plpgsql") != 0)
-        return CATALOG_UNKNOWN | (trusts(trusted, extra) ? 0 : PIN_INTERPRETER);
+        return CATALOG_UNKNOWN | (catalog_trusts(trusted, extra) ? 0 : PIN_INTERPRETER);
     if (!f[F_BODY].p) return CATALOG_UNKNOWN; /* too long */
     body_scan(&c->graph, &c->draft, f[F_BODY].p, f[F_BODY].n, c->utf8, extra[0] == 's', &c->customs);
     return 0;

@@ -1,8 +1,6 @@
 /* What time and the console bring: openings for those who wait, idle servers to be closed. */
 #include "tables/maintenance.h"
 
-#include <string.h>
-
 #include "tables/clock.h"
 #include "tables/eviction.h"
 #include "tables/handoff.h"
@@ -21,9 +19,8 @@
 /* A login that PostgreSQL has refused for a reason of its own is tried again soon when a client wants it,
  * which is told. Where nobody waits, and only min_pool_size asks, the pause grows. */
 static uint64_t upkeep_at(const struct pool_row *p) {
-    bool refused = p->failures
-        && (!strncmp(p->error_sqlstate, "28", 2) || !strncmp(p->error_sqlstate, "3D", 2));
-    return refused ? p->retry_at + (UPKEEP_PAUSE_US << (p->failures < 8 ? p->failures : 8)) : p->retry_at;
+    return pool_refused(p) ? p->retry_at + (UPKEEP_PAUSE_US << (p->failures < 8 ? p->failures : 8))
+                           : p->retry_at;
 }
 
 /* Time has passed: evictions that take too long, the reserve pool, retries after failed logins,

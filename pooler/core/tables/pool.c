@@ -300,6 +300,12 @@ void pool_error_of(struct tables *t, int32_t pool, char sqlstate[SQLSTATE_BYTES]
     tables_unlock(t);
 }
 
+/* SQLSTATE classes: 28, invalid authorization; 3D, no such database. */
+bool pool_refused(const struct pool_row *p) {
+    return p->failures
+        && (strncmp(p->error_sqlstate, "28", 2) == 0 || strncmp(p->error_sqlstate, "3D", 2) == 0);
+}
+
 bool pool_held(struct tables *t, const struct pool_row *p) {
     return t->h->paused || t->h->draining || t->databases[p->database].paused;
 }

@@ -30,6 +30,8 @@ void pool_login_failed(struct tables *t, int32_t pool, bool fatal, const char *s
 /* What its last failed login was told. */
 void pool_error_of(struct tables *t, int32_t pool, char sqlstate[SQLSTATE_BYTES],
                    char text[ERROR_TEXT_BYTES]);
+/* PostgreSQL has refused its last login for a reason that another attempt does not mend. */
+bool pool_refused(const struct pool_row *p);
 bool pool_held(struct tables *t, const struct pool_row *p);
 
 /* One at a time per pool: a storm of clients must not become a storm at PostgreSQL, and one failing login

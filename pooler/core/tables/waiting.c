@@ -7,6 +7,7 @@
 #include "tables/clock.h"
 #include "tables/layout.h"
 #include "tables/limits.h"
+#include "tables/pool.h"
 #include "tables/states.h"
 
 const char *waiting_cause(enum wait_cause cause) {
@@ -65,16 +66,10 @@ static bool fails(const struct pool_row *p, uint64_t now) {
         && (p->retry_at > now || p->by_state[SL_LOGIN]);
 }
 
-/* SQLSTATE classes of a login that another attempt does not mend: 28, invalid authorization; 3D, no such
- * database. */
-static bool is_refusal(const struct pool_row *p) {
-    return strncmp(p->error_sqlstate, "28", 2) == 0 || strncmp(p->error_sqlstate, "3D", 2) == 0;
-}
-
 static enum wait_cause cause_of(struct tables *t, const struct pool_row *p, uint64_t now) {
     if (t->h->suspended) return CAUSE_SUSPENDED;
     if (t->h->paused || t->databases[p->database].paused) return CAUSE_PAUSED;
-    if (fails(p, now)) return is_refusal(p) ? CAUSE_REFUSED : CAUSE_DOWN;
+    if (fails(p, now)) return pool_refused(p) ? CAUSE_REFUSED : CAUSE_DOWN;
     enum wait_cause cause = cause_of_limit(limits_blocked(t, p, limits_size(t, p, now)));
     bool opens = p->by_state[SL_LOGIN] && !p->by_state[SL_ACTIVE];
     return opens && (cause == CAUSE_NONE || cause == CAUSE_POOL_SIZE) ? CAUSE_LOGIN : cause;

@@ -11,25 +11,27 @@
 #include "tables/tables.h"
 #include "tables/workers.h"
 
-/* Whether a secret of that length is the client's; how much of it is right does not show in the time that
- * takes. */
-bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
-    if (bytes < 4) return false;
+/* The client whose secret of that length it is, or NO_ROW; how much of it is right does not show in the time
+ * that takes. */
+static int32_t client_of_secret(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
+    if (bytes < 4) return NO_ROW;
     uint32_t secret = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
     int32_t row = peer_client_of_key(t, pid, secret);
-    if (row == NO_ROW) return false;
+    if (row == NO_ROW) return NO_ROW;
     const struct client_row *c = &t->clients[row];
-    if (bytes != (c->long_key ? 4 + CANCEL_MORE_BYTES : 4)) return false;
+    if (bytes != (c->long_key ? 4 + CANCEL_MORE_BYTES : 4)) return NO_ROW;
     unsigned char wrong = 0;
     for (uint32_t i = 4; i < bytes; i++) wrong |= key[i] ^ c->cancel_more[i - 4];
-    return !wrong;
+    return wrong ? NO_ROW : row;
+}
+
+bool cancel_key_fits(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
+    return client_of_secret(t, pid, key, bytes) != NO_ROW;
 }
 
 /* Where the servers of the client with that secret are; NO_ROW: no client has it, or it needs no server. */
 int32_t cancel_instance(struct tables *t, uint32_t pid, const unsigned char *key, uint32_t bytes) {
-    if (!cancel_key_fits(t, pid, key, bytes)) return NO_ROW;
-    uint32_t secret = (uint32_t)key[0] << 24 | (uint32_t)key[1] << 16 | (uint32_t)key[2] << 8 | key[3];
-    int32_t row = peer_client_of_key(t, pid, secret);
+    int32_t row = client_of_secret(t, pid, key, bytes);
     int32_t pool = row == NO_ROW ? NO_ROW : t->clients[row].pool;
     return pool == NO_ROW ? NO_ROW : t->pools[pool].instance;
 }

@@ -181,7 +181,7 @@ cdef extern from "tables/layout.h" nogil:
         uint64_t query_time
         uint64_t wait_time, client_parse_count, server_parse_count, bind_count, client_login_count
         uint64_t session_asks, settings_applied, session_resets
-        uint64_t pins[8]
+        uint64_t pins[PIN_REASONS]
         uint64_t query_histogram[64]
         uint64_t wait_histogram[64]
         uint64_t xact_histogram[64]

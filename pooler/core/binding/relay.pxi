@@ -168,7 +168,7 @@ cdef class Relay:
 
     def kill(self, int row, uint64_t client_id, uint64_t since, str sqlstate, str text, str detail=""):
         """Closes a client with a FATAL error, if it is still in the state that `since` stamps (0: always). A
-        detail is cut at DETAIL_BYTES; one whose login is not over is not told it."""
+        detail is cut at DETAIL_BYTES; one that has not proven who it is is not told it."""
         texts = (encoded(sqlstate), encoded(text), encoded(detail)[:DETAIL_BYTES - 1])
         cdef command *c = self._new(COMMAND_KILL, b"\0".join(texts) + b"\0")
         c.a, c.id, c.token = row, client_id, since

@@ -33,8 +33,8 @@ struct profile {
     uint32_t everything;     /* effect flags of every statement: what no word tells of */
     /* dblink or postgres_fdw: their connections are the session's, and nothing asks for them */
     bool connects;
-    bool
-        interpreters; /* code in languages whose interpreters keep variables; nothing asks for those either */
+    /* code in languages whose interpreters keep variables; nothing asks for those either */
+    bool interpreters;
     struct absent absent[ABSENT_MAX];
     uint32_t absent_count, absent_next, learnt;
     bool folds;             /* something in its catalogs may leave a setting of its client in a plan */

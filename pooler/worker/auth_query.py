@@ -30,7 +30,6 @@ from pooler.protocol.auth_query import StoredUser
 from pooler.worker.parameters import unpack_welcome
 from pooler.worker.server import TEMPORARY
 from pooler.worker.stream import Hangup, Stream, converse
-from pooler.worker.unknown_users import place_of
 
 if TYPE_CHECKING:
     from pooler.config import Database
@@ -102,9 +101,9 @@ class Lookups:
         finally:
             lookup.waiters -= 1
 
-    def place_of(self, database: Database | None) -> str:
+    def instance_of(self, database: Database | None) -> str:
         """Which PostgreSQL is asked about users of this database (None: the console)."""
-        return place_of(self._target(database))
+        return provisioning.instance_of(self._context.config, self._target(database))
 
     def _serve(self, question: _Question, lookup: _Lookup, target: Database) -> None:
         """One look-up, for all who wait for it; of the same user one after the other, if they are quick."""

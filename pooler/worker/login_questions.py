@@ -104,7 +104,7 @@ class LoginQuestions:
         if found.secret is None:  # it exists, and nothing lets it in
             return LoginAnswer.YES, (encode(found.name), b"", b"", b"")
         secret = parse_secret(found.secret)
-        self._unknown_users.learn(self._lookups.place_of(database), secret)
+        self._unknown_users.learn(self._lookups.instance_of(database), secret)
         self._tell_usual()
         return LoginAnswer.YES, (encode(found.name), b"1", secret.raw, secret.prepared)
 

@@ -13,12 +13,13 @@ from collections import Counter
 from collections.abc import Iterator
 
 from pooler.auth.passwords import Secret, parse_secret
-from pooler.config import Config, Database
+from pooler.config import Config
+from pooler.provisioning import instance_of
 
 #: Iterations that differ, of one PostgreSQL; more of them say nothing about what is usual there.
 KINDS_MAX = 64
 #: PostgreSQLs; of more all are learnt anew.
-PLACES_MAX = 256
+INSTANCES_MAX = 256
 #: Iterations of PostgreSQL's own verifiers (scram_iterations): what is usual where nothing is.
 DEFAULT_ITERATIONS = 4096
 
@@ -35,7 +36,7 @@ class UnknownUsers:
         self.iterations = 0  # 0: those of verifiers that pooler makes itself
         self._listed: Counter[int] = Counter()
         self._found: dict[str, Counter[int]] = {}
-        self._places: frozenset[str] = frozenset()  # of the configuration
+        self._instances: frozenset[str] = frozenset()  # of the configuration
         self._are_looked_up = False
 
     def adopt(self, config: Config) -> None:
@@ -45,7 +46,7 @@ class UnknownUsers:
             askers.add(config.auto_database.auth_user)
         askers.add(config.settings.auth_user)
         self._are_looked_up = askers != {None}
-        self._places = frozenset(_asked_places(config))
+        self._instances = frozenset(_asked_instances(config))
         self._listed = Counter(
             _kind(parse_secret(text))
             for user, text in config.userlist.items()
@@ -53,13 +54,13 @@ class UnknownUsers:
         )
         self._decide()
 
-    def learn(self, place: str, secret: Secret) -> None:
+    def learn(self, instance: str, secret: Secret) -> None:
         """What auth_query has brought for a user, and from which PostgreSQL."""
         if not secret.text:
             return
-        if place not in self._found and len(self._found) >= PLACES_MAX:
+        if instance not in self._found and len(self._found) >= INSTANCES_MAX:
             self._found.clear()
-        found = self._found.setdefault(place, Counter())
+        found = self._found.setdefault(instance, Counter())
         if len(found) >= KINDS_MAX:
             found.clear()
         found[_kind(secret)] += 1
@@ -70,7 +71,7 @@ class UnknownUsers:
         those that were not asked yet have the default."""
         kinds: Counter[int] = Counter()
         users = sum(found.total() for found in self._found.values())
-        not_asked = len(self._places - self._found.keys()) if self._found else 0
+        not_asked = len(self._instances - self._found.keys()) if self._found else 0
         share = max(1, users // (len(self._found) + not_asked or 1))
         for found in self._found.values():
             kinds[_most_common(found)] += share
@@ -87,12 +88,7 @@ class UnknownUsers:
         self.iterations = _most_common(scram) if self.have_scram else 0
 
 
-def place_of(database: Database) -> str:
-    """The PostgreSQL of a database."""
-    return f"{database.host}:{database.port}"
-
-
-def _asked_places(config: Config) -> Iterator[str]:
+def _asked_instances(config: Config) -> Iterator[str]:
     """PostgreSQLs that auth_query may ask."""
     for database in config.databases.values():
         if not (database.auth_user or config.settings.auth_user):
@@ -100,7 +96,7 @@ def _asked_places(config: Config) -> Iterator[str]:
         name = database.auth_dbname or config.settings.auth_dbname
         target = database if name is None else config.find_database(name)
         if target is not None:
-            yield place_of(target)
+            yield instance_of(config, target)
 
 
 def _kind(secret: Secret) -> int:

@@ -25,9 +25,9 @@ from pooler.core.events import DialNeeded, LoginAsks, LoginPassed, RelayEvent
 from pooler.ipc import inbox
 from pooler.ipc.boot import WorkerBoot
 from pooler.protocol.auth_query import StoredUser
+from pooler.provisioning import instance_of
 from pooler.worker.parameters import pack_welcome
 from pooler.worker.stream import Hangup
-from pooler.worker.unknown_users import place_of
 from pooler.worker.worker import Worker
 from tests.support.fakeserver import ANSWER, REPORTED
 from tests.support.login_peer import PATIENCE_S, Peer, Welcome
@@ -47,6 +47,7 @@ def rule(method: str, kind: str = "local", identities: IdentMap | None = None, *
 class Found:
     """What auth_query finds, by user; a user who is not there does not exist."""
 
+    config: Config
     users: dict[str, StoredUser] = field(default_factory=dict)
     asked: list[tuple[str, str]] = field(default_factory=list)
     hold: Callable[[], bool] | None = None  # it answers when this is so
@@ -60,9 +61,9 @@ class Found:
             gevent.sleep(0.001)
         return self.users.get(name)
 
-    def place_of(self, database: Database | None) -> str:
-        """As Lookups.place_of."""
-        return place_of(database) if database else ""
+    def instance_of(self, database: Database | None) -> str:
+        """As Lookups.instance_of."""
+        return instance_of(self.config, database) if database else ""
 
 
 class Machine:
@@ -90,7 +91,7 @@ class Machine:
         boot.login_key = login_key
         self.tables = tables
         self.worker = Worker(boot)
-        self.found = Found()
+        self.found = Found(config)
         self.worker.services.questions._lookups = self.found  # type: ignore[assignment]
         self.questions: list[tuple[LoginQuestion, list[bytes]]] = []
         self.passed: list[LoginPassed] = []

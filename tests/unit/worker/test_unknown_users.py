@@ -8,7 +8,8 @@ import pytest
 
 from pooler.auth.passwords import parse_secret
 from pooler.config import Config, Database, Settings
-from pooler.worker.unknown_users import UnknownUsers, place_of
+from pooler.provisioning import instance_of
+from pooler.worker.unknown_users import UnknownUsers
 
 MD5 = "md5" + 32 * "0"
 
@@ -75,11 +76,12 @@ def test_one_that_was_not_asked_yet_has_the_default() -> None:
     """The first that is asked does not speak for all."""
     databases = {name: Database(name, host=name, auth_user="asks") for name in ("lies", "honest")}
     users = UnknownUsers(b"key")
-    users.adopt(Config("p.ini", Settings(), databases))
+    config = Config("p.ini", Settings(), databases)
+    users.adopt(config)
     for _ in range(20):
-        users.learn(place_of(databases["lies"]), parse_secret(scram(77777)))
+        users.learn(instance_of(config, databases["lies"]), parse_secret(scram(77777)))
     assert (users.have_scram, users.iterations) == (True, 4096)
-    users.learn(place_of(databases["honest"]), parse_secret(scram(5000)))
+    users.learn(instance_of(config, databases["honest"]), parse_secret(scram(5000)))
     assert users.iterations == 5000, "the least of those that are as common"
 
 

@@ -151,8 +151,16 @@ def test_unknown_users_are_asked_what_known_ones_are(pooler: Pooler) -> None:
     assert first_request(pooler, "nobody") == first_request(pooler, "q_scram")
 
 
-def test_role_without_password(pooler: Pooler) -> None:
-    """NULL: the user exists, and no password is right; where none is asked for, it gets in."""
+@pytest.mark.parametrize("workers", [1, 3])
+def test_role_without_password(start_pooler: StartPooler, workers: int) -> None:
+    """NULL: the user exists, and no password is right; where none is asked for, it gets in.
+
+    It is asked what is usual, and that is what the one user of the userlist has.
+    """
+    pooler = start_pooler(
+        kind=AskingForRoles, workers=workers, auth_user=SUPERUSER, databases={"p0": "pool_size=3"}
+    )
+    pooler.passwords["listed"] = "md5" + 32 * "0"
     for method, text in (("scram-sha-256", "SASL"), ("md5", "password"), ("plain", "password")):
         pooler.configure(auth_type=method)
         for password in ("x", "md5", "secret"):
